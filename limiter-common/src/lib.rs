@@ -1,0 +1,17 @@
+//! The contract between the kernel side and the user side of limiter, and all of its arithmetic.
+//!
+//! What is here runs in the kernel as BPF and on the host under test, from the same source: decision code takes
+//! the frame, the clock and the state as arguments. Nothing here knows aya, a map or a system call.
+#![no_std]
+
+pub mod address;
+pub mod budget;
+pub mod hash;
+pub mod names;
+pub mod packet;
+pub mod rate;
+pub mod reason;
+pub mod record;
+pub mod source_table;
+pub mod switch;
+pub mod word;

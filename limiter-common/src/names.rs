@@ -1,0 +1,53 @@
+//! Names that the object file, the pins and the command share.
+
+/// Version of the layout of maps and records. Pins of another version are refused, never guessed at.
+pub const LAYOUT: u32 = 1;
+
+/// The XDP program.
+pub const PROGRAM: &str = "limiter";
+
+/// Policy map: the switch word. One `u64`, memory-mapped by user space.
+pub const SWITCH: &str = "SWITCH";
+/// Policy map: what was fixed when the maps were made, `record::Instance`.
+pub const INSTANCE: &str = "INSTANCE";
+/// Policy map: `record::Host` of each slot.
+pub const HOST: &str = "HOST";
+/// Policy map: `record::Service`, at `slot * SERVICES + id`.
+pub const SERVICE: &str = "SERVICE";
+/// Policy map: `record::Port` by port number.
+pub const PORT: &str = "PORT";
+/// Policy map: service id by `record::ListenerKey`.
+pub const LISTENER: &str = "LISTENER";
+/// Policy map: `record::ListEntry` by `record::ListKey`, single addresses.
+pub const LIST_HOST: &str = "LIST_HOST";
+/// Policy map: `record::ListEntry` by longest prefix.
+pub const LIST_PREFIX: &str = "LIST_PREFIX";
+/// State map: the source table, `record::Set`.
+pub const SOURCES: &str = "SOURCES";
+/// State map: the shared words of the budgets, `record::BudgetLine`.
+pub const BUDGET: &str = "BUDGET";
+/// State map: `budget::Lease` of each budget, per CPU.
+pub const LEASE: &str = "LEASE";
+/// State map: `record::Counters`, per CPU; index 0 for what belongs to no service, else id + 1.
+pub const COUNTER: &str = "COUNTER";
+
+/// Every map, as `(name, bytes of a key, bytes of a value)`: what an opened pin must look like.
+pub const MAPS: [(&str, u32, u32); 12] = {
+    use crate::record::{
+        BudgetLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service, Set,
+    };
+    [
+        (SWITCH, 4, 8),
+        (INSTANCE, 4, size_of::<Instance>() as u32),
+        (HOST, 4, size_of::<Host>() as u32),
+        (SERVICE, 4, size_of::<Service>() as u32),
+        (PORT, 4, size_of::<Port>() as u32),
+        (LISTENER, size_of::<ListenerKey>() as u32, 4),
+        (LIST_HOST, size_of::<ListKey>() as u32, size_of::<ListEntry>() as u32),
+        (LIST_PREFIX, 4 + size_of::<ListKey>() as u32, size_of::<ListEntry>() as u32),
+        (SOURCES, 4, size_of::<Set>() as u32),
+        (BUDGET, 4, size_of::<BudgetLine>() as u32),
+        (LEASE, 4, size_of::<crate::budget::Lease>() as u32),
+        (COUNTER, 4, size_of::<Counters>() as u32),
+    ]
+};

@@ -1,0 +1,58 @@
+//! What a frame is to limiter: a TCP segment with a source, a destination and flags, or a reason why not.
+//!
+//! Only this module touches packet memory. It runs over the kernel's packet pointers and over slices alike; what it cannot
+//! read in full it does not read. The way of a frame is the order of the files: `link`, `network`, `tcp`.
+
+mod cursor;
+mod link;
+mod network;
+mod tcp;
+
+pub use cursor::Cursor;
+pub use network::{EXTENSION_HEADERS, Header};
+
+use crate::reason::Reason;
+
+/// A TCP segment, or the first fragment of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// The IP header: addresses are read from it when they are asked for, which for most packets is never.
+    pub network: Header<'a>,
+    /// Destination port.
+    pub port: u16,
+    /// TCP flags, 0 if they are hidden. (Not an `Option<u8>`: the undefined byte of a `None` is any register to LLVM, and the
+    /// verifier refuses the pointer that it finds in it.)
+    pub flags: u8,
+    /// Whether this is a first fragment that ends before the flags.
+    pub hides_flags: bool,
+}
+
+impl Segment<'_> {
+    /// SYN set and ACK clear (RFC 9293 3.10.7.2): the kernel would open a connection. ECN bits are no news (RFC 3168 6.1.1),
+    /// and a FIN or RST beside the SYN hides nothing.
+    #[inline(always)]
+    pub const fn is_attempt(&self) -> bool {
+        const SYN: u8 = 0x02;
+        const ACK: u8 = 0x10;
+        self.flags & (SYN | ACK) == SYN
+    }
+}
+
+/// Reads a frame from its first byte, the Ethernet header.
+///
+/// # Errors
+/// The reason why it is no segment: what cannot be read passes, what exists only to hide an attempt is dropped.
+#[inline(always)]
+pub fn parse<'a>(mut frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
+    match link::ether_type(&mut frame)? {
+        link::IPV4 => {
+            let (header, payload) = network::ipv4(&mut frame)?;
+            tcp::segment(frame, header, payload)
+        }
+        link::IPV6 => {
+            let (header, payload) = network::ipv6(&mut frame)?;
+            tcp::segment(frame, header, payload)
+        }
+        _ => Err(Reason::NotIp),
+    }
+}

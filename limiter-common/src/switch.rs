@@ -1,0 +1,186 @@
+//! The switch: the one word that says which policy decides, in which mode, until when, and which lists are in use.
+//!
+//! A packet loads it once and lives by that value. User space replaces it with one aligned 64-bit store. Bits 20 to 63 are
+//! the revert time, CLOCK_MONOTONIC in units of 2^20 ns (1.05 ms), so masking the low bits away leaves nanoseconds. From
+//! that time on the *fallback* slot and mode count, whether or not anybody in user space is alive to see it.
+
+/// Whether what is refused is dropped, or only counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Decide and count, always pass.
+    Observe,
+    /// Decide, count, and drop what is refused.
+    Enforce,
+}
+
+/// The switch word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch(pub u64);
+
+/// A policy slot and the mode it is applied in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// 0 or 1.
+    pub slot: u32,
+    /// Observe or enforce.
+    pub mode: Mode,
+}
+
+const READY: u64 = 1 << 0;
+const SLOT: u32 = 1;
+const ENFORCE: u32 = 2;
+const FALLBACK_SLOT: u32 = 3;
+const FALLBACK_ENFORCE: u32 = 4;
+const REVERT: u64 = !0xf_ffff;
+
+/// Which allow and ban lists hold anything: an empty one is not looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// Single addresses that are allowed.
+    pub allow_hosts: bool,
+    /// Prefixes that are allowed.
+    pub allow_prefixes: bool,
+    /// Single addresses that are banned.
+    pub ban_hosts: bool,
+    /// Prefixes that are banned.
+    pub ban_prefixes: bool,
+}
+
+impl Switch {
+    /// Lists in use: bits 8 to 11.
+    pub const ALLOW_HOSTS: u64 = 1 << 8;
+    /// See [`Lists::allow_prefixes`].
+    pub const ALLOW_PREFIXES: u64 = 1 << 9;
+    /// See [`Lists::ban_hosts`].
+    pub const BAN_HOSTS: u64 = 1 << 10;
+    /// See [`Lists::ban_prefixes`].
+    pub const BAN_PREFIXES: u64 = 1 << 11;
+    const BANS: u64 = Self::BAN_HOSTS | Self::BAN_PREFIXES;
+    const LISTS: u64 = Self::BANS | Self::ALLOW_HOSTS | Self::ALLOW_PREFIXES;
+
+    /// A switch that selects `now` for good, with the lists in use.
+    pub const fn new(now: Selection, lists: Lists) -> Self {
+        Self(READY | (now.bits() << SLOT) | (now.bits() << FALLBACK_SLOT)).with_lists(lists)
+    }
+
+    /// The same, but going back to `fallback` at `revert` (nanoseconds, CLOCK_MONOTONIC; rounded up to the next 1.05 ms).
+    pub const fn until(self, revert: u64, fallback: Selection) -> Self {
+        let rounded = revert.saturating_add(0xf_ffff) & REVERT;
+        let kept = self.0 & !(REVERT | (0b11 << FALLBACK_SLOT));
+        Self(kept | rounded | (fallback.bits() << FALLBACK_SLOT))
+    }
+
+    /// The same with other lists in use.
+    pub const fn with_lists(self, lists: Lists) -> Self {
+        let bits = (lists.allow_hosts as u64 * Self::ALLOW_HOSTS)
+            | (lists.allow_prefixes as u64 * Self::ALLOW_PREFIXES)
+            | (lists.ban_hosts as u64 * Self::BAN_HOSTS)
+            | (lists.ban_prefixes as u64 * Self::BAN_PREFIXES);
+        Self(self.0 & !Self::LISTS | bits)
+    }
+
+    /// The lists in use.
+    pub const fn lists(self) -> Lists {
+        Lists {
+            allow_hosts: self.has(Self::ALLOW_HOSTS),
+            allow_prefixes: self.has(Self::ALLOW_PREFIXES),
+            ban_hosts: self.has(Self::BAN_HOSTS),
+            ban_prefixes: self.has(Self::BAN_PREFIXES),
+        }
+    }
+
+    /// Whether a policy was ever written. A fresh map is all zeros, and then every packet passes.
+    #[inline(always)]
+    pub const fn is_ready(self) -> bool {
+        self.0 & READY != 0
+    }
+
+    /// Whether any ban may be in force: only then is a packet that is no attempt looked at further.
+    #[inline(always)]
+    pub const fn has_bans(self) -> bool {
+        self.0 & Self::BANS != 0
+    }
+
+    /// Whether any of the lists in `mask` is in use.
+    #[inline(always)]
+    pub const fn has(self, mask: u64) -> bool {
+        self.0 & mask != 0
+    }
+
+    /// Whether any list is in use.
+    #[inline(always)]
+    pub const fn has_lists(self) -> bool {
+        self.0 & Self::LISTS != 0
+    }
+
+    /// When it goes back to the fallback, in nanoseconds, if it does.
+    pub const fn revert(self) -> Option<u64> {
+        match self.0 & REVERT {
+            0 => None,
+            time => Some(time),
+        }
+    }
+
+    /// What counts at `now` (nanoseconds, CLOCK_MONOTONIC).
+    #[inline(always)]
+    pub const fn at(self, now: u64) -> Selection {
+        let revert = self.0 & REVERT;
+        if revert != 0 && now >= revert { self.fallback() } else { Selection::from_bits(self.0 >> SLOT) }
+    }
+
+    /// What counts from the revert time on.
+    #[inline(always)]
+    pub const fn fallback(self) -> Selection {
+        Selection::from_bits(self.0 >> FALLBACK_SLOT)
+    }
+}
+
+impl Selection {
+    const fn bits(self) -> u64 {
+        (self.slot as u64 & 1) | ((matches!(self.mode, Mode::Enforce) as u64) << 1)
+    }
+
+    #[inline(always)]
+    const fn from_bits(bits: u64) -> Self {
+        let mode = if bits & 2 != 0 { Mode::Enforce } else { Mode::Observe };
+        Self { slot: bits as u32 & 1, mode }
+    }
+}
+
+const _: () = assert!(ENFORCE == SLOT + 1 && FALLBACK_ENFORCE == FALLBACK_SLOT + 1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBSERVE_0: Selection = Selection { slot: 0, mode: Mode::Observe };
+    const ENFORCE_1: Selection = Selection { slot: 1, mode: Mode::Enforce };
+
+    #[test]
+    fn a_zero_word_is_not_ready_and_observes() {
+        assert!(!Switch(0).is_ready());
+        assert_eq!(Switch(0).at(u64::MAX), OBSERVE_0);
+        assert!(!Switch(0).has_bans() && !Switch(0).has_lists());
+    }
+
+    #[test]
+    fn it_goes_back_at_the_revert_time_and_not_before() {
+        let revert = 90_000_000_000;
+        let switch = Switch::new(ENFORCE_1, Lists::default()).until(revert, OBSERVE_0);
+        let at = switch.revert().expect("a revert time");
+        assert!((revert..revert + 1_048_576).contains(&at), "rounded up to {at}");
+        assert_eq!(switch.at(at - 1), ENFORCE_1);
+        assert_eq!(switch.at(at), OBSERVE_0);
+        assert!(switch.is_ready());
+    }
+
+    #[test]
+    fn lists_change_nothing_else() {
+        let plain = Switch::new(ENFORCE_1, Lists::default()).until(1 << 40, OBSERVE_0);
+        let listed = plain.with_lists(Lists { ban_hosts: true, allow_prefixes: true, ..Lists::default() });
+        assert!(listed.has_bans() && listed.has(Switch::ALLOW_PREFIXES) && !listed.has(Switch::ALLOW_HOSTS));
+        assert_eq!((listed.at(0), listed.revert()), (plain.at(0), plain.revert()));
+        assert_eq!(listed.with_lists(Lists::default()), plain);
+        assert_eq!(plain.with_lists(listed.lists()), listed);
+    }
+}
