@@ -1,0 +1,18 @@
+//! The kernel side: thin glue from maps, helpers and packet pointers to the algorithms of `limiter-common`.
+//!
+//! A library, so that a measurement copy can run the same way over another source table; the shipped program is `main.rs`.
+//! The way of a packet is `way`, and each of its steps is a file.
+#![no_std]
+#![expect(internal_features, reason = "the BPF target has no atomic types; the intrinsics are the only way")]
+#![feature(core_intrinsics)]
+
+pub mod clock;
+pub mod exit;
+pub mod limits;
+pub mod lists;
+pub mod maps;
+pub mod service;
+pub mod source;
+#[cfg(feature = "trace")]
+pub mod trace;
+pub mod way;

@@ -1,0 +1,25 @@
+//! The entry point of the shipped object.
+#![no_std]
+#![no_main]
+#![expect(missing_docs, reason = "the xdp macro drops the comment of the function")]
+
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use limiter_ebpf::source::Table;
+use limiter_ebpf::way;
+
+/// Decides on one frame. Loaded as `xdp.frags`: headers are always in the linear part, so large MTUs need nothing more.
+#[xdp(frags)]
+pub fn limiter(context: XdpContext) -> u32 {
+    way::run::<Table>(&context)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

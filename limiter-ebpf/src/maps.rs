@@ -1,0 +1,99 @@
+//! The maps, and the words in them that CPUs share.
+//!
+//! Policy maps are written by user space and read here; state maps the reverse. Never both.
+
+use core::cell::UnsafeCell;
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use limiter_common::budget::Lease;
+use limiter_common::record::{
+    Counters, DEFAULT_SETS, Host, Instance, LIST_HOSTS, LIST_PREFIXES, LISTENERS, ListEntry, ListKey, ListenerKey,
+    Port, SERVICES, Service,
+};
+use limiter_common::source_table::WAYS;
+use limiter_common::switch::Switch;
+use limiter_common::word::SharedWord;
+
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
+const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
+
+/// Policy: the switch word. Memory-mapped, so that user space replaces it with one store.
+#[btf_map]
+static SWITCH: Array<u64, 1, MAPPED> = Array::new();
+/// Policy: what was fixed when the maps were made.
+#[btf_map]
+pub static INSTANCE: Array<Instance, 1> = Array::new();
+/// Policy: the host part of each slot.
+#[btf_map]
+pub static HOST: Array<Host, 2> = Array::new();
+/// Policy: services, at `slot * SERVICES + id`.
+#[btf_map]
+pub static SERVICE: Array<Service, { 2 * SERVICES as usize }> = Array::new();
+/// Policy: what is protected on each port. An array, because that costs 2 ns where a hash costs 15.
+#[btf_map]
+pub static PORT: Array<Port, 65_536> = Array::new();
+/// Policy: service ids of address:port pairs.
+#[btf_map]
+pub static LISTENER: HashMap<ListenerKey, u32, { LISTENERS as usize }, SPARSE> = HashMap::new();
+/// Policy: single addresses that are allowed or banned.
+#[btf_map]
+pub static LIST_HOST: HashMap<ListKey, ListEntry, { LIST_HOSTS as usize }, SPARSE> = HashMap::new();
+/// Policy: prefixes that are allowed or banned.
+#[btf_map]
+pub static LIST_PREFIX: LpmTrie<ListKey, ListEntry, { LIST_PREFIXES as usize }> = LpmTrie::new();
+/// State: the source table. Memory-mapped, so that its values start on a page and a set is one cache line.
+#[btf_map]
+pub static SOURCES: Array<[MapWord; WAYS], { DEFAULT_SETS as usize }, MAPPED> = Array::new();
+/// State: the shared words of the budgets, services first, then the host's.
+#[btf_map]
+pub static BUDGET: Array<BudgetWord, { SERVICES as usize + 1 }, MAPPED> = Array::new();
+/// State: what this CPU holds of each budget.
+#[btf_map]
+pub static LEASE: PerCpuArray<Lease, { SERVICES as usize + 1 }> = PerCpuArray::new();
+/// State: counters of this CPU; index 0 for what belongs to no service.
+#[btf_map]
+pub static COUNTER: PerCpuArray<Counters, { SERVICES as usize + 1 }> = PerCpuArray::new();
+
+/// The switch word as it is now.
+#[inline(always)]
+pub fn switch() -> Option<Switch> {
+    // SAFETY: a pointer that a map lookup returned is valid for this run. Volatile, because user space stores to it.
+    SWITCH.get_ptr(0).map(|word| Switch(unsafe { word.read_volatile() }))
+}
+
+/// A word in a map that several CPUs change.
+#[repr(transparent)]
+pub struct MapWord(UnsafeCell<u64>);
+
+// SAFETY: every access goes through SharedWord, whose two operations are single 64-bit loads and compare-and-swaps.
+unsafe impl Sync for MapWord {}
+
+impl SharedWord for MapWord {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // SAFETY: the word is in map memory, which outlives the run. Atomic loads do not select on this target; an aligned
+        // volatile one is a single instruction.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn replace(&self, old: u64, new: u64) -> bool {
+        // SeqCst and not Relaxed: LLVM 22 can miscompile a relaxed read-modify-write whose result is used.
+        // SAFETY: as above.
+        let (_, replaced) = unsafe {
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(self.0.get(), old, new)
+        };
+        replaced
+    }
+}
+
+/// A budget's word, alone on its cache line.
+#[repr(C)]
+pub struct BudgetWord {
+    /// The word.
+    pub arrival: MapWord,
+    padding: [u64; 7],
+}

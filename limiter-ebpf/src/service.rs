@@ -1,0 +1,32 @@
+//! service? By destination port first; by address only where a service names addresses.
+
+use limiter_common::address::Address;
+use limiter_common::packet::Segment;
+use limiter_common::record::{ListenerKey, Port};
+
+use crate::maps::{LISTENER, PORT};
+
+/// The id of the service that the segment is for.
+#[inline(always)]
+pub fn find(segment: &Segment<'_>, slot: u32) -> Option<u32> {
+    let port = PORT.get(u32::from(segment.port))?;
+    let family = usize::from(segment.network.is_v6());
+    match port.service[slot as usize & 1][family] {
+        Port::NONE => None,
+        Port::BY_ADDRESS => by_address(segment, slot),
+        service => Some(u32::from(service) - 1),
+    }
+}
+
+#[inline(always)]
+fn by_address(segment: &Segment<'_>, slot: u32) -> Option<u32> {
+    let any = if segment.network.is_v6() { Address::v6(0, 0) } else { Address::v4(0) };
+    listener(segment.network.destination(), segment.port, slot).or_else(|| listener(any, segment.port, slot))
+}
+
+#[inline(always)]
+fn listener(address: Address, port: u16, slot: u32) -> Option<u32> {
+    let key = ListenerKey { address: address.to_bytes(), port, slot: slot as u16, padding: 0 };
+    // SAFETY: user space never changes an element of the active slot, so the value is not written while it is read.
+    unsafe { LISTENER.get(key) }.copied()
+}
