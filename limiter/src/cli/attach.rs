@@ -1,0 +1,154 @@
+//! `limiter attach`.
+
+use anyhow::Result;
+use clap::Args;
+use limiter_common::rate::{Limit, Rate};
+use limiter_common::record::DEFAULT_SETS;
+use limiter_common::source_table::WAYS;
+use limiter_common::switch::Mode;
+use serde::Serialize;
+
+use super::{Context, Usage, limits};
+use crate::kernel::interface::Attachment;
+use crate::kernel::link::{self, Attached};
+use crate::kernel::{Maps, object};
+use crate::policy::{Policy, Service, text};
+use crate::report::{self, mode};
+
+/// Arguments of `attach`. Limits are those of the first attach; later `limiter set` changes them.
+#[derive(Args, Debug)]
+pub struct Attach {
+    /// Interfaces that receive the connections.
+    #[arg(required = true, value_name = "IFACE")]
+    interfaces: Vec<String>,
+    /// What to protect: NAME=ADDR:PORT,... such as `web=*:80,*:443`. May be given several times.
+    #[arg(long, value_name = "NAME=ADDR:PORT,...", value_parser = text::service)]
+    service: Vec<Service>,
+    /// Attempts that one source may make to one service, such as `20/s`.
+    #[arg(long, value_name = "RATE", value_parser = text::rate)]
+    source_rate: Option<Rate>,
+    /// Attempts that one source may make at once after a rest [default: two seconds of the rate, at least 10].
+    #[arg(long, value_name = "N")]
+    source_burst: Option<u64>,
+    /// New connections that the whole host takes, such as `1000/s`.
+    #[arg(long, value_name = "RATE", value_parser = text::rate)]
+    budget: Option<Rate>,
+    /// New connections that the whole host takes at once [default: two seconds of the budget, at least 10].
+    #[arg(long, value_name = "N")]
+    budget_burst: Option<u64>,
+    /// Sources to remember; eight bytes each [default: 524288].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1 << 28))]
+    sources: Option<u32>,
+    /// Attach in the kernel's generic path, for drivers without XDP. Ten times slower: packets cost an skb before they are judged.
+    #[arg(long)]
+    generic: bool,
+    /// Drop what is over the limits from the first packet on.
+    #[arg(long)]
+    enforce: bool,
+}
+
+#[derive(Serialize)]
+struct Done {
+    attached: Vec<Interface>,
+    mode: &'static str,
+    loaded: bool,
+}
+
+#[derive(Serialize)]
+struct Interface {
+    name: Option<String>,
+    index: u32,
+    attachment: Option<Attachment>,
+}
+
+impl Attach {
+    /// Attaches all interfaces or none.
+    pub fn run(&self, context: &Context) -> Result<()> {
+        let mut names = self.interfaces.clone();
+        names.sort_unstable();
+        names.dedup();
+        let policy = self.policy()?;
+        let pins = &context.pins;
+        let _lock = pins.lock_for_change()?;
+        let loaded = !pins.is_loaded()?;
+        if !loaded && self.has_settings() {
+            let message = "limiter is already loaded, so its limits stay as they are: leave --service, limits, --sources and --enforce \
+                           away, and change them with `limiter set` and `limiter arm`";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let attached = self.load_and_attach(context, loaded, &policy, &names);
+        if attached.is_err() && loaded {
+            // What this command loaded goes with its failure: state is whole or absent.
+            pins.remove()?;
+        }
+        let attached = attached?;
+        let mode = mode(Maps::open(&pins.root())?.selection()?.mode);
+        let done = Done { attached: attached.into_iter().map(Interface::from).collect(), mode, loaded };
+        report::print(context.format, &done, |done| describe(done, &policy))
+    }
+
+    fn load_and_attach(
+        &self,
+        context: &Context,
+        load: bool,
+        policy: &Policy,
+        names: &[String],
+    ) -> Result<Vec<Attached>> {
+        let pins = &context.pins;
+        if load {
+            let mode = if self.enforce { Mode::Enforce } else { Mode::Observe };
+            object::load(pins, self.sources.unwrap_or(DEFAULT_SETS * WAYS as u32), policy, mode)?;
+        } else {
+            Maps::open(&pins.root())?;
+        }
+        link::attach(pins, names, self.generic)
+    }
+
+    fn has_settings(&self) -> bool {
+        !self.service.is_empty()
+            || self.source_rate.is_some()
+            || self.source_burst.is_some()
+            || self.budget.is_some()
+            || self.budget_burst.is_some()
+            || self.sources.is_some()
+            || self.enforce
+    }
+
+    fn policy(&self) -> Result<Policy, Usage> {
+        let none = Limit::default();
+        Ok(Policy {
+            source: limits::limit("source-rate", self.source_rate, self.source_burst, none)?,
+            budget: limits::limit("budget", self.budget, self.budget_burst, none)?,
+            services: self.service.clone(),
+            ..Policy::default()
+        })
+    }
+}
+
+impl From<Attached> for Interface {
+    fn from(attached: Attached) -> Self {
+        Self { name: attached.name, index: attached.index, attachment: attached.attachment }
+    }
+}
+
+fn describe(done: &Done, policy: &Policy) -> String {
+    let mut text = String::new();
+    for interface in &done.attached {
+        let name = interface.name.clone().unwrap_or_else(|| format!("index {}", interface.index));
+        let place = match interface.attachment {
+            Some(Attachment::Generic) => "generic mode, slow: use it to try things, not under attack",
+            _ => "native mode",
+        };
+        text.push_str(&format!("attached to {name} ({place})\n"));
+    }
+    text.push_str(match done.mode {
+        "enforce" => "mode enforce: attempts over the limits are dropped\n",
+        _ => "mode observe: nothing is dropped; `limiter status` counts, `limiter arm` starts dropping\n",
+    });
+    if done.loaded && policy.services.is_empty() {
+        text.push_str("no service is protected yet: nothing will be limited; detach, and attach with --service web=*:80,*:443\n");
+    } else if done.loaded && !policy.has_limits() {
+        text.push_str("no limit is set yet: `limiter set --source-rate 20/s --budget 1000/s`\n");
+    }
+    text
+}

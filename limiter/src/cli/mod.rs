@@ -1,0 +1,102 @@
+//! What is typed. One file per command; each turns its arguments into a call of `policy` and `kernel`.
+
+mod arm;
+mod attach;
+mod detach;
+mod limits;
+mod list;
+mod set;
+mod status;
+mod trace;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::kernel::Pins;
+use crate::report::Format;
+
+/// Limit new TCP connections per source and in total, in the network driver.
+///
+/// Attach in calm, in observe mode: everything passes and is counted. In an incident, `limiter arm` drops what is over the
+/// limits; `limiter disarm` stops that. Established connections are never touched, whatever you do.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "limiter", version, max_term_width = 100)]
+pub struct Command {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Directory in a BPF file system where limiter is pinned.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf/limiter", env = "LIMITER_PINS")]
+    pins: PathBuf,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Load limiter, if it is not loaded, and attach it to interfaces.
+    Attach(attach::Attach),
+    /// Detach limiter from interfaces; from the last one, or with --all, it is unloaded.
+    Detach(detach::Detach),
+    /// Show mode, limits, counters, and what is refused per second now.
+    Status(status::Status),
+    /// Drop what is over the limits: switch to enforce mode.
+    Arm(arm::Arm),
+    /// Stop dropping: switch to observe mode.
+    Disarm,
+    /// Change limits while traffic flows.
+    Set(set::Set),
+    /// Sources that always pass; they beat bans.
+    #[command(subcommand)]
+    Allow(list::ListAction),
+    /// Sources of which every packet to a service is dropped.
+    #[command(subcommand)]
+    Ban(list::ListAction),
+    /// Show sampled decisions, for debugging, until Ctrl-C.
+    Trace(trace::Trace),
+}
+
+/// An error of usage that clap cannot see: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// What every command needs to know.
+#[derive(Debug)]
+struct Context {
+    pins: Pins,
+    format: Format,
+}
+
+impl Command {
+    /// Does what was typed.
+    ///
+    /// # Errors
+    /// When it cannot be done: what failed, on what, and what to do next.
+    pub fn run(self) -> Result<()> {
+        let format = if self.json { Format::Json } else { Format::Human };
+        let context = Context { pins: Pins::at(self.pins), format };
+        match self.action {
+            Action::Attach(attach) => attach.run(&context),
+            Action::Detach(detach) => detach.run(&context),
+            Action::Status(status) => status.run(&context),
+            Action::Arm(arm) => arm.run(&context),
+            Action::Disarm => arm::disarm(&context),
+            Action::Set(set) => set.run(&context),
+            Action::Allow(action) => action.run(&context, limiter_common::record::List::Allow),
+            Action::Ban(action) => action.run(&context, limiter_common::record::List::Ban),
+            Action::Trace(trace) => trace.run(&context),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `limiter trace`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use super::Context;
+use crate::kernel::Maps;
+use crate::kernel::trace::{self, Tracing};
+use crate::policy::text;
+use crate::report::{self, Lines};
+
+/// Arguments of `trace`.
+#[derive(Args, Debug)]
+pub struct Trace {
+    /// Stop after this time.
+    #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
+    time: Option<Duration>,
+    /// Only put the usual program back, after a trace that was killed.
+    #[arg(long, conflicts_with = "time")]
+    stop: bool,
+}
+
+impl Trace {
+    /// Traces until Ctrl-C, a SIGTERM, or the time is over; then the usual program stands there again.
+    pub fn run(&self, context: &Context) -> Result<()> {
+        let pins = &context.pins;
+        pins.require()?;
+        let _lock = pins.lock_for_change()?;
+        Maps::open(&pins.root())?;
+        if self.stop {
+            trace::restore(pins, &pins.links())?;
+            return report::print(context.format, &"stopped", |_| "the usual program is in place\n".to_owned());
+        }
+        ensure!(!pins.links().is_empty(), "limiter is attached to nothing, so there is nothing to trace");
+        let lines: &'static Lines = Box::leak(Box::new(Lines::new(context.format, &Maps::open(&pins.root())?)?));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            let end = self.time.map(|time| Instant::now() + time);
+            let mut tracing = Tracing::start(pins, lines)?;
+            eprintln!("tracing one decision in 64; Ctrl-C ends it");
+            loop {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => break,
+                    _ = terminate.recv() => break,
+                    () = tokio::time::sleep(Duration::from_millis(100)) => tracing.flush(),
+                }
+                if end.is_some_and(|end| Instant::now() >= end) {
+                    break;
+                }
+            }
+            tracing.flush();
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Network interfaces and the XDP programs on them, over netlink.
+
+use anyhow::{Context as _, Result};
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use serde::Serialize;
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attachment {
+    /// In the driver, before the kernel spends anything.
+    Native,
+    /// In the kernel's generic path, after it made an skb: an order of magnitude slower.
+    Generic,
+    /// In the NIC.
+    Offloaded,
+}
+
+/// An interface of this network namespace.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// The XDP program on it: its id and where it runs.
+    pub program: Option<(u32, Attachment)>,
+}
+
+/// All interfaces of this network namespace.
+///
+/// # Errors
+/// When netlink does not answer.
+pub fn all() -> Result<Vec<Interface>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        let connection = tokio::spawn(connection);
+        let messages: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.context("netlink refused to list interfaces")?;
+        connection.abort();
+        Ok(messages.iter().map(interface).collect())
+    })
+}
+
+/// The interface called `name`.
+///
+/// # Errors
+/// When there is none: which there are.
+pub fn named<'a>(interfaces: &'a [Interface], name: &str) -> Result<&'a Interface> {
+    let found = interfaces.iter().find(|interface| interface.name == name);
+    found.with_context(|| {
+        let names: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+        format!("there is no interface {name} here; there are {}", names.join(", "))
+    })
+}
+
+fn interface(message: &LinkMessage) -> Interface {
+    let mut interface = Interface { index: message.header.index, name: String::new(), program: None };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::Xdp(attributes) => interface.program = program(attributes),
+            _ => {}
+        }
+    }
+    interface
+}
+
+fn program(attributes: &[LinkXdp]) -> Option<(u32, Attachment)> {
+    let attached = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Multiple) => Some(Attachment::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(Attachment::Generic),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some(Attachment::Offloaded),
+        _ => None,
+    })?;
+    let id = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) => Some(*id),
+        _ => None,
+    });
+    let id = id.or_else(|| attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => Some(*id),
+        _ => None,
+    }))?;
+    Some((id, attached))
+}

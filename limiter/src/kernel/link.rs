@@ -1,0 +1,144 @@
+//! Attaching the pinned program to interfaces, all of those asked for or none.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpMode;
+use aya::programs::{ProgramError, Xdp};
+use aya_obj::programs::XdpAttachType;
+use limiter_common::names;
+
+use super::interface::{self, Attachment, Interface};
+use super::pins::Pins;
+
+/// What limiter is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Index of the interface.
+    pub index: u32,
+    /// Its name, unless it is gone or in another network namespace.
+    pub name: Option<String>,
+    /// Where the program runs, if the interface is there and the program is on it.
+    pub attachment: Option<Attachment>,
+}
+
+/// Attaches the pinned program to `names`. `mode`: native, or generic if that was asked for.
+///
+/// # Errors
+/// When one of them is missing, taken by another program, or refused by its driver. None is attached then.
+pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attached>> {
+    let interfaces = interface::all()?;
+    let wanted: Vec<&Interface> = names.iter().map(|name| interface::named(&interfaces, name)).collect::<Result<_>>()?;
+    for interface in &wanted {
+        check_free(pins, interface)?;
+    }
+    let mut program = Xdp::from_pin(pins.object(names::PROGRAM), XdpAttachType::Interface).context("cannot open the program's pin")?;
+    let mode = if generic { XdpMode::Skb } else { XdpMode::Driver };
+    // A link that is not pinned goes when it is dropped: an error below leaves none attached by us.
+    let mut links = Vec::new();
+    for interface in &wanted {
+        links.push((interface.index, create(&mut program, interface, mode)?));
+    }
+    let mut pinned = Vec::new();
+    for (index, link) in links {
+        match link.pin(pins.link(index)) {
+            Ok(_) => pinned.push(index),
+            Err(error) => {
+                for index in pinned {
+                    let _ = std::fs::remove_file(pins.link(index));
+                }
+                return Err(error).with_context(|| format!("cannot pin the link to interface {index}"));
+            }
+        }
+    }
+    let attached = attached(pins)?;
+    Ok(attached.into_iter().filter(|one| pinned.contains(&one.index)).collect())
+}
+
+/// Detaches from the interface with `index`.
+///
+/// # Errors
+/// When its link cannot be removed.
+pub fn detach(pins: &Pins, index: u32) -> Result<()> {
+    let pin = pins.link(index);
+    std::fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))
+}
+
+/// Everything that limiter is attached to, by its pinned links.
+///
+/// # Errors
+/// When interfaces or pins cannot be read.
+pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
+    let interfaces = interface::all()?;
+    let links = pins.links().into_iter().map(|index| {
+        let here = interfaces.iter().find(|interface| interface.index == index);
+        let alive = program_of(pins, index).is_some();
+        let program = here.and_then(|interface| interface.program);
+        let attachment = program.filter(|(id, _)| alive && program_of(pins, index) == Some(*id)).map(|(_, place)| place);
+        Attached { index, name: here.map(|interface| interface.name.clone()), attachment }
+    });
+    Ok(links.collect())
+}
+
+/// The pinned links themselves, to put another program behind them.
+///
+/// # Errors
+/// When a pin cannot be opened.
+pub fn open(pins: &Pins, index: u32) -> Result<FdLink> {
+    let path = pins.link(index);
+    let pinned = PinnedLink::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(pinned.into())
+}
+
+/// Id of the program behind a pinned link, unless its device is gone.
+fn program_of(pins: &Pins, index: u32) -> Option<u32> {
+    open(pins, index).ok()?.info().ok().map(|info| info.program_id())
+}
+
+fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
+    let name = &interface.name;
+    if pins.link(interface.index).exists() {
+        let gone = program_of(pins, interface.index).is_none();
+        ensure!(gone, "limiter is already attached to {name}; `limiter status` shows it, `limiter set` changes limits");
+    }
+    let Some((id, _)) = interface.program else { return Ok(()) };
+    let other = name_of(id);
+    bail!(
+        "{name} already runs the XDP program {other} (id {id}); remove it with the tool that put it there, or with \
+         `ip link set dev {name} xdp off`, and attach again"
+    )
+}
+
+/// The name of the program with `id`, for messages.
+fn name_of(id: u32) -> String {
+    let info = aya::programs::loaded_programs().flatten().find(|info| info.id() == id);
+    let name = info.as_ref().and_then(|info| info.name_as_str()).filter(|name| !name.is_empty());
+    name.map_or_else(|| "of another tool".to_owned(), |name| format!("`{name}`"))
+}
+
+fn create(program: &mut Xdp, interface: &Interface, mode: XdpMode) -> Result<FdLink> {
+    let name = &interface.name;
+    let id = program.attach_to_if_index(interface.index, mode).map_err(|error| explain(error, name, mode))?;
+    // aya answers EINVAL with an attachment over netlink, which cannot be pinned and would end with this process.
+    let link = program.take_link(id)?;
+    match FdLink::try_from(link) {
+        Ok(link) => Ok(link),
+        Err(_) => bail!("the kernel made no XDP link for {name} (it needs Linux 5.9 or newer); nothing was attached"),
+    }
+}
+
+fn explain(error: ProgramError, name: &str, mode: XdpMode) -> anyhow::Error {
+    let errno = match &error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    let advice = match errno {
+        Some(libc::EOPNOTSUPP | libc::ENOTSUP) if mode == XdpMode::Driver => format!(
+            "the driver of {name} runs no XDP program itself; `--generic` attaches in the kernel's slower generic path"
+        ),
+        Some(libc::EBUSY | libc::EEXIST) => format!("{name} already runs another XDP program; remove it and attach again"),
+        Some(libc::EPERM | libc::EACCES) => format!("not allowed to attach to {name}: run it as root, or with CAP_NET_ADMIN"),
+        Some(libc::ENOSPC | libc::ENOMEM) => format!("{name} has too few queues or memory for XDP in its driver; `--generic` may work"),
+        _ => format!("the driver of {name} refused the program (an MTU too large, or LRO switched on, are common reasons)"),
+    };
+    anyhow::Error::new(error).context(advice)
+}

@@ -1,0 +1,68 @@
+//! Map memory in this process: maps with BPF_F_MMAPABLE can be read without system calls, and written with one store.
+
+use std::marker::PhantomData;
+use std::os::fd::AsFd;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, Result};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// Whether the memory may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// The words of a memory-mapped array.
+#[derive(Debug)]
+pub struct Words<'a> {
+    base: ptr::NonNull<AtomicU64>,
+    words: usize,
+    map: PhantomData<&'a ()>,
+}
+
+impl Words<'_> {
+    /// Maps the first `words` 64-bit words of the map behind `fd`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn map(fd: impl AsFd, words: usize, access: Access) -> Result<Self> {
+        let protection = match access {
+            Access::Read => ProtFlags::READ,
+            Access::Write => ProtFlags::READ | ProtFlags::WRITE,
+        };
+        // SAFETY: the kernel chooses the address, so nothing that exists is replaced.
+        let base = unsafe { mmap(ptr::null_mut(), words * 8, protection, MapFlags::SHARED, fd, 0) }
+            .context("cannot map a BPF map into memory")?;
+        let base = ptr::NonNull::new(base.cast()).context("the kernel mapped a BPF map at address 0")?;
+        Ok(Self { base, words, map: PhantomData })
+    }
+
+    /// The word at `index`, if there is one.
+    pub fn get(&self, index: usize) -> Option<u64> {
+        // SAFETY: the index is checked, the memory is mapped while self lives, and aligned; other writers use whole words.
+        (index < self.words).then(|| unsafe { self.base.add(index).as_ref() }.load(Ordering::Relaxed))
+    }
+
+    /// Stores the first word, at once for every CPU. Needs [`Access::Write`].
+    pub fn store_first(&self, value: u64) {
+        // SAFETY: as in `get`; a map has at least one word.
+        unsafe { self.base.as_ref() }.store(value, Ordering::SeqCst);
+    }
+
+    /// All words.
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        (0..self.words).filter_map(|index| self.get(index))
+    }
+}
+
+impl Drop for Words<'_> {
+    fn drop(&mut self) {
+        // SAFETY: this is what `map` mapped, and no reference into it outlives self.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.words * 8) };
+    }
+}

@@ -1,0 +1,133 @@
+//! The maps, opened from their pins and checked: an unexpected size is refused, never guessed at.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::Pod;
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray};
+use limiter_common::budget::Lease;
+use limiter_common::names;
+use limiter_common::record::{
+    BudgetLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service,
+};
+use limiter_common::source_table::WAYS;
+use limiter_common::switch::Switch;
+
+use super::mapped::{Access, Words};
+
+/// A record of `limiter_common` as aya moves it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Raw<T>(pub T);
+
+macro_rules! records {
+    ($($record:ty),*) => {
+        // SAFETY: repr(C) with explicit padding: every byte is initialised, and every bit pattern is a value.
+        $(unsafe impl Pod for Raw<$record> {})*
+    };
+}
+records!(Instance, Host, Service, Port, ListenerKey, ListKey, ListEntry, BudgetLine, Lease, Counters);
+
+/// Every map of a limiter.
+pub struct Maps {
+    switch: MapData,
+    sources: MapData,
+    sets: u32,
+    /// See [`names::INSTANCE`].
+    pub instance: Array<MapData, Raw<Instance>>,
+    /// See [`names::HOST`].
+    pub host: Array<MapData, Raw<Host>>,
+    /// See [`names::SERVICE`].
+    pub service: Array<MapData, Raw<Service>>,
+    /// See [`names::PORT`].
+    pub port: Array<MapData, Raw<Port>>,
+    /// See [`names::LISTENER`].
+    pub listener: HashMap<MapData, Raw<ListenerKey>, u32>,
+    /// See [`names::LIST_HOST`].
+    pub list_host: HashMap<MapData, Raw<ListKey>, Raw<ListEntry>>,
+    /// See [`names::LIST_PREFIX`].
+    pub list_prefix: LpmTrie<MapData, Raw<ListKey>, Raw<ListEntry>>,
+    /// See [`names::BUDGET`].
+    pub budget: Array<MapData, Raw<BudgetLine>>,
+    /// See [`names::LEASE`].
+    pub lease: PerCpuArray<MapData, Raw<Lease>>,
+    /// See [`names::COUNTER`].
+    pub counter: PerCpuArray<MapData, Raw<Counters>>,
+}
+
+impl Maps {
+    /// Opens all maps pinned in `directory`.
+    ///
+    /// # Errors
+    /// When one is missing or is not what this version expects.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let open = |name: &str| -> Result<Map> { Ok(Map::from_map_data(checked(directory, name)?)?) };
+        let sources = checked(directory, names::SOURCES)?;
+        let sets = sources.info()?.max_entries();
+        let maps = Self {
+            switch: checked(directory, names::SWITCH)?,
+            sources,
+            sets,
+            instance: open(names::INSTANCE)?.try_into()?,
+            host: open(names::HOST)?.try_into()?,
+            service: open(names::SERVICE)?.try_into()?,
+            port: open(names::PORT)?.try_into()?,
+            listener: open(names::LISTENER)?.try_into()?,
+            list_host: open(names::LIST_HOST)?.try_into()?,
+            list_prefix: open(names::LIST_PREFIX)?.try_into()?,
+            budget: open(names::BUDGET)?.try_into()?,
+            lease: open(names::LEASE)?.try_into()?,
+            counter: open(names::COUNTER)?.try_into()?,
+        };
+        Ok(maps)
+    }
+
+    /// The switch as it is now.
+    ///
+    /// # Errors
+    /// When its map cannot be mapped.
+    pub fn switch(&self) -> Result<Switch> {
+        let words = Words::map(self.switch.fd().as_fd(), 1, Access::Read)?;
+        Ok(Switch(words.get(0).unwrap_or(0)))
+    }
+
+    /// Replaces the switch, for every CPU at once.
+    ///
+    /// # Errors
+    /// When its map cannot be mapped.
+    pub fn set_switch(&self, switch: Switch) -> Result<()> {
+        Words::map(self.switch.fd().as_fd(), 1, Access::Write)?.store_first(switch.0);
+        Ok(())
+    }
+
+    /// The ways of the source table.
+    ///
+    /// # Errors
+    /// When its map cannot be mapped.
+    pub fn ways(&self) -> Result<Words<'_>> {
+        Words::map(self.sources.fd().as_fd(), self.sets as usize * WAYS, Access::Read)
+    }
+}
+
+fn checked(directory: &Path, name: &str) -> Result<MapData> {
+    let path = directory.join(name);
+    let data = MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let info = data.info()?;
+    check(&path, name, &info)?;
+    Ok(data)
+}
+
+fn check(path: &Path, name: &str, info: &MapInfo) -> Result<()> {
+    let expected = names::MAPS.iter().find(|(expected, ..)| *expected == name).context("a map that is not in the layout")?;
+    let (_, key, value) = *expected;
+    ensure!(
+        info.key_size() == key && info.value_size() == value,
+        "{} has keys of {} and values of {} bytes, and this limiter expects {key} and {value}: it was loaded by another version; \
+         use that one, or `limiter detach --all` and attach again",
+        path.display(),
+        info.key_size(),
+        info.value_size(),
+    );
+    Ok(())
+}

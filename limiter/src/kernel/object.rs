@@ -1,0 +1,75 @@
+//! The object file: loading it, and making the pins from it.
+
+use anyhow::{Context as _, Result, ensure};
+use aya::EbpfLoader;
+use aya::programs::{ProgramError, Xdp};
+use limiter_common::hash::Key;
+use limiter_common::names;
+use limiter_common::record::Instance;
+use limiter_common::switch::{Mode, Selection, Switch};
+
+use super::maps::{Maps, Raw};
+use super::pins::Pins;
+use crate::policy::{Policy, sets_for};
+
+/// The shipped object.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/limiter"));
+/// The object that logs sampled decisions.
+pub static TRACING_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/limiter-trace"));
+
+/// Loads the object with a table for at least `sources` sources, writes `policy`, turns the switch on, and pins all of it. It is
+/// attached to nothing yet.
+///
+/// # Errors
+/// When the kernel refuses: why, and what to do. Nothing stays then.
+pub fn load(pins: &Pins, sources: u32, policy: &Policy, mode: Mode) -> Result<()> {
+    let sets = sets_for(sources);
+    let mut ebpf = EbpfLoader::new().map_max_entries(names::SOURCES, sets).load(OBJECT).map_err(|error| explain(error.into()))?;
+    let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
+    program.load().map_err(|error| explain(error.into()))?;
+    let staging = pins.stage()?;
+    let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
+    program.pin(staging.join(names::PROGRAM)).context("cannot pin the program")?;
+    for (name, ..) in names::MAPS {
+        let map = ebpf.map(name).with_context(|| format!("the object holds no map {name}"))?;
+        map.pin(staging.join(name)).with_context(|| format!("cannot pin map {name}"))?;
+    }
+    let mut maps = Maps::open(&staging)?;
+    maps.instance.set(0, Raw(Instance { key: secret()?, sets, layout: names::LAYOUT }), 0).context("cannot write the instance")?;
+    start(&mut maps, policy, mode)?;
+    pins.publish(&staging)
+}
+
+/// A secret for the hash, from the kernel's random numbers.
+fn secret() -> Result<Key> {
+    let mut bytes = [0_u8; 16];
+    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("cannot draw a secret")?;
+    ensure!(drawn == bytes.len(), "the kernel gave {drawn} random bytes of {}", bytes.len());
+    let whole = u128::from_ne_bytes(bytes);
+    Ok([(whole >> 64) as u64, whole as u64])
+}
+
+/// Writes the first policy and turns the switch on.
+fn start(maps: &mut Maps, policy: &Policy, mode: Mode) -> Result<()> {
+    let staged = maps.stage_policy(policy)?;
+    let selection = Selection { mode, ..staged.fallback() };
+    maps.set_switch(Switch::new(selection, staged.lists()))
+}
+
+/// The kernel's refusals in words that help.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    let denied = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|io| {
+        matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+    });
+    let refused = error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(ProgramError::LoadError { verifier_log, .. }) => Some(verifier_log.to_string()),
+        _ => None,
+    });
+    match refused {
+        Some(log) if !log.trim().is_empty() => error.context(
+            "the kernel's verifier refused the program; please report this with the kernel's version (uname -r) and the lines above",
+        ),
+        _ if denied => error.context("the kernel did not let us load BPF: run it as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
+        _ => error.context("cannot load the BPF object"),
+    }
+}

@@ -1,0 +1,8 @@
+//! limiter: the library behind the command.
+//!
+//! The way of a setting: `cli` (what was typed) -> `policy` (what it means) -> `policy::encode` (records) -> `kernel` (maps).
+
+pub mod cli;
+pub mod kernel;
+pub mod policy;
+pub mod report;

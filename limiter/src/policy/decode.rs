@@ -1,0 +1,104 @@
+//! Records back into the policy that they were made from, without loss: limits are kept as they were stated.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use limiter_common::address::Address;
+use limiter_common::record::{self, ListenerKey};
+
+use super::text::{ip, name};
+use super::{Policy, Prefixes, Service};
+
+/// The policy of a slot, from its host record, its services by id, and the listeners of every slot.
+pub fn decode(
+    slot: u32,
+    host: &record::Host,
+    services: &BTreeMap<u32, record::Service>,
+    listeners: &[(ListenerKey, u32)],
+) -> Policy {
+    let services = services.iter().filter_map(|(id, record)| {
+        let mine = |(key, owner): &(ListenerKey, u32)| u32::from(key.slot) == slot && owner == id;
+        let mut places: Vec<_> = listeners.iter().filter(|entry| mine(entry)).map(|(key, _)| place(key)).collect();
+        places.sort_unstable();
+        service(record, places)
+    });
+    let stated = host.stated;
+    Policy {
+        source: stated.source,
+        prefixes: Prefixes { v4: stated.prefix_v4, v6: stated.prefix_v6 },
+        budget: stated.budget,
+        services: services.collect(),
+    }
+}
+
+fn service(record: &record::Service, listeners: Vec<SocketAddr>) -> Option<Service> {
+    let stated = record.stated;
+    let prefixes = Prefixes { v4: stated.prefix_v4, v6: stated.prefix_v6 };
+    Some(Service {
+        name: name(&record.name)?,
+        listeners,
+        source: (stated.own_source != 0).then_some(stated.source),
+        prefixes: (stated.own_prefix != 0).then_some(prefixes),
+        budget: stated.budget,
+    })
+}
+
+fn place(key: &ListenerKey) -> SocketAddr {
+    SocketAddr::new(ip(Address::from_bytes(key.address)), key.port)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use limiter_common::rate::{Limit, Rate};
+    use limiter_common::record::Port;
+
+    use super::*;
+    use crate::policy::encode::encode;
+    use crate::policy::text;
+
+    fn policy() -> Policy {
+        let limit = |count, burst| Limit { rate: Rate::per_second(count), burst };
+        let mut web = text::service("web=*:80,*:443").expect("a service");
+        web.budget = limit(1000, 2000);
+        let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
+        mail.source = Some(Limit::default());
+        mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });
+        Policy {
+            source: limit(20, 40),
+            prefixes: Prefixes::default(),
+            budget: limit(5000, 10_000),
+            services: vec![web, mail],
+        }
+    }
+
+    #[test]
+    fn a_policy_survives_encoding() {
+        let policy = policy();
+        let encoded = encode(&policy, 1, 2, &HashMap::new()).expect("encodes");
+        assert_eq!(decode(1, &encoded.host, &encoded.services, &encoded.listeners), policy);
+        assert_eq!(encoded.host.horizon, encoded.services[&0].source.horizon());
+        assert_eq!(encoded.ports[&80], [1, 1]);
+        assert_eq!(encoded.ports[&443], [Port::BY_ADDRESS, 1], "an address of its own sends IPv4 to the listeners");
+        assert_eq!(encoded.ports[&25], [Port::NONE, 2]);
+    }
+
+    #[test]
+    fn services_keep_their_ids() {
+        let mut policy = policy();
+        let known = HashMap::from([(policy.services[1].name.clone(), 7), ("gone".parse().expect("a name"), 0)]);
+        let encoded = encode(&policy, 0, 2, &known).expect("encodes");
+        assert_eq!(encoded.services.keys().copied().collect::<Vec<_>>(), [1, 7]);
+        policy.services.push(policy.services[0].clone());
+        assert!(encode(&policy, 0, 2, &known).is_err(), "the same name twice");
+    }
+
+    #[test]
+    fn an_address_in_two_services_is_refused() {
+        let mut policy = policy();
+        policy.services.push(text::service("other=0.0.0.0:80").expect("a service"));
+        let error = encode(&policy, 0, 2, &HashMap::new()).err().expect("refused").to_string();
+        assert!(error.contains("0.0.0.0:80") && error.contains("web") && error.contains("other"), "{error}");
+    }
+}

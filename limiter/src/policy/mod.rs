@@ -1,0 +1,110 @@
+//! The policy as people think of it: services, limits, budgets. Units and map layouts are `encode`'s business.
+
+pub mod decode;
+pub mod encode;
+pub mod text;
+
+use std::net::SocketAddr;
+
+use limiter_common::rate::Limit;
+use limiter_common::record::NAME;
+use limiter_common::source_table::WAYS;
+use serde::{Serialize, Serializer};
+
+/// Everything that decides, apart from the mode and the allow and ban lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Limit of each source to each service that has none of its own.
+    pub source: Limit,
+    /// Prefixes that make a source, for services that have none of their own.
+    pub prefixes: Prefixes,
+    /// The global budget.
+    pub budget: Limit,
+    /// What is protected.
+    pub services: Vec<Service>,
+}
+
+/// A named set of local address:port pairs that is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Name, unique in the policy.
+    pub name: Name,
+    /// Where it listens. An unspecified address stands for every address of its family.
+    pub listeners: Vec<SocketAddr>,
+    /// Limit of each source, if not the policy's.
+    pub source: Option<Limit>,
+    /// Prefixes, if not the policy's.
+    pub prefixes: Option<Prefixes>,
+    /// Budget of the service.
+    pub budget: Limit,
+}
+
+/// How many leading bits of a client address make a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Prefixes {
+    /// IPv4, 1 to 32.
+    pub v4: u8,
+    /// IPv6, 1 to 128.
+    pub v6: u8,
+}
+
+impl Default for Prefixes {
+    fn default() -> Self {
+        Self { v4: 32, v6: 64 }
+    }
+}
+
+/// A service's name: 1 to 32 letters, digits, `-` or `_`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(String);
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if text.is_empty() || text.len() > NAME || !text.chars().all(good) {
+            return Err(format!("a service's name is 1 to {NAME} letters, digits, '-' or '_'; `{text}` is not"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.pad(&self.0)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl Policy {
+    /// The service of that name.
+    pub fn service_mut(&mut self, name: &Name) -> Option<&mut Service> {
+        self.services.iter_mut().find(|service| service.name == *name)
+    }
+
+    /// Whether anything could ever be refused.
+    pub fn has_limits(&self) -> bool {
+        !self.budget.is_none()
+            || self.services.iter().any(|service| {
+                !service.budget.is_none() || !service.source.unwrap_or(self.source).is_none()
+            })
+    }
+}
+
+/// Sets for a table that holds at least `sources` sources.
+pub fn sets_for(sources: u32) -> u32 {
+    sources.div_ceil(WAYS as u32).max(1)
+}

@@ -1,0 +1,316 @@
+//! Rates, durations, services and prefixes as people write them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use limiter_common::address::Address;
+use limiter_common::rate::{Limit, Rate, Unkeepable};
+
+use super::{Name, Service};
+
+const UNITS: [(&str, u64); 4] =
+    [("s", 1_000_000_000), ("min", 60_000_000_000), ("h", 3_600_000_000_000), ("d", 86_400_000_000_000)];
+
+/// Parses `20/s`, `600/min`, `5/h`, `1/10s`, `2k/s`, or `none`.
+///
+/// # Errors
+/// A sentence that says what a rate looks like.
+pub fn rate(text: &str) -> Result<Rate, String> {
+    let wrong = || format!("`{text}` is no rate; write `20/s`, `600/min`, `5/h`, `3/10s`, or `none`");
+    if text == "none" {
+        return Ok(Rate::default());
+    }
+    let (count, period) = text.split_once('/').ok_or_else(wrong)?;
+    let (digits, scale) = match count.as_bytes().last() {
+        Some(b'k') => (&count[..count.len() - 1], 1000),
+        Some(b'M') => (&count[..count.len() - 1], 1_000_000),
+        _ => (count, 1),
+    };
+    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(scale)).ok_or_else(wrong)?;
+    if count == 0 {
+        return Err(format!("`{text}` would refuse everybody; to remove a limit write `none`, to stop one source use `limiter ban`"));
+    }
+    Ok(Rate { count, period: unit(period).ok_or_else(wrong)? })
+}
+
+fn unit(text: &str) -> Option<u64> {
+    if let Some((_, nanoseconds)) = UNITS.iter().find(|(name, _)| *name == text) {
+        return Some(*nanoseconds);
+    }
+    let (alias, one) = match text {
+        "sec" | "second" => (UNITS[0].1, true),
+        "m" | "minute" => (UNITS[1].1, true),
+        "hour" => (UNITS[2].1, true),
+        "day" => (UNITS[3].1, true),
+        _ => (0, false),
+    };
+    if one {
+        return Some(alias);
+    }
+    let period = humantime::parse_duration(text).ok()?;
+    u64::try_from(period.as_nanos()).ok().filter(|period| *period > 0)
+}
+
+/// Parses `90s`, `10m`, `1h 30m`; not zero.
+///
+/// # Errors
+/// A sentence that says what a duration looks like.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err(format!("`{text}` is no duration; write `90s`, `10m`, `2h`, `1h 30m`")),
+    }
+}
+
+/// The burst that goes with a rate when none is said: two seconds of it, at least 10.
+pub fn usual_burst(rate: Rate) -> u64 {
+    if rate.count == 0 { 0 } else { rate.events_in(2_000_000_000).max(10) }
+}
+
+/// A rate as it is written: the shortest form that parses back to it.
+pub fn show_rate(rate: Rate) -> String {
+    if rate.count == 0 {
+        return "none".to_owned();
+    }
+    match UNITS.iter().find(|(_, nanoseconds)| *nanoseconds == rate.period) {
+        Some((name, _)) => format!("{}/{name}", rate.count),
+        None => {
+            let period = humantime::format_duration(Duration::from_nanos(rate.period)).to_string();
+            format!("{}/{}", rate.count, period.replace(' ', ""))
+        }
+    }
+}
+
+/// A limit in words: `20/s, burst 40`, or `none`.
+pub fn show_limit(limit: Limit) -> String {
+    if limit.is_none() { "none".to_owned() } else { format!("{}, burst {}", show_rate(limit.rate), limit.burst) }
+}
+
+/// Why a limit cannot be kept, and what to do.
+pub fn advice(limit: Limit, what: &str, reason: Unkeepable) -> String {
+    let shown = show_limit(limit);
+    match reason {
+        Unkeepable::Zero => format!("{what}: `{shown}` has a zero where a number is meant"),
+        Unkeepable::TooFast(most) => {
+            format!("{what}: {shown} is more than limiter can tell apart; the highest rate here is {most}/s, or use `none`")
+        }
+        Unkeepable::TooLong(most) => {
+            let most = humantime::format_duration(Duration::from_secs(most));
+            format!("{what}: at {shown} a full burst takes longer than {most} to come back; use a smaller burst or a higher rate")
+        }
+        Unkeepable::BurstTooSmall(least) => {
+            format!("{what}: {shown} would refuse within the resolution of the kernel's clock (10 ms); use a burst of {least} or more")
+        }
+    }
+}
+
+/// Parses `NAME=ADDR:PORT,...`: `web=*:80,*:443`, `mail=192.0.2.1:25,[2001:db8::1]:25`. `*` is every address of both families.
+///
+/// # Errors
+/// A sentence that says what a service looks like.
+pub fn service(text: &str) -> Result<Service, String> {
+    let wrong = |part: &str| {
+        format!("`{part}` is no service; write NAME=ADDR:PORT,... such as `web=*:80,*:443` or `mail=192.0.2.1:25,[2001:db8::1]:25`")
+    };
+    let (name, places) = text.split_once('=').ok_or_else(|| wrong(text))?;
+    let mut listeners = Vec::new();
+    for place in places.split(',') {
+        match place.strip_prefix("*:") {
+            Some(port) => {
+                let port = port.parse().map_err(|_| wrong(place))?;
+                listeners.push(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
+                listeners.push(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
+            }
+            None => listeners.push(place.parse().map_err(|_| wrong(place))?),
+        }
+    }
+    if let Some(zero) = listeners.iter().find(|listener| listener.port() == 0) {
+        return Err(format!("`{zero}`: a port is 1 to 65535"));
+    }
+    listeners.sort_unstable();
+    listeners.dedup();
+    Ok(Service { name: name.parse()?, listeners, source: None, prefixes: None, budget: Limit::default() })
+}
+
+/// Listeners as they are written, `*:443` where both families are meant.
+pub fn show_listeners(listeners: &[SocketAddr]) -> Vec<String> {
+    let any = |ip: IpAddr, port| listeners.contains(&SocketAddr::new(ip, port));
+    let both = |port| any(Ipv4Addr::UNSPECIFIED.into(), port) && any(Ipv6Addr::UNSPECIFIED.into(), port);
+    let shown = listeners.iter().filter_map(|listener| match listener.ip() {
+        ip if ip.is_unspecified() && both(listener.port()) => {
+            ip.is_ipv4().then(|| format!("*:{}", listener.port()))
+        }
+        _ => Some(listener.to_string()),
+    });
+    shown.collect()
+}
+
+/// An address block of the allow or ban list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix {
+    /// First address; the bits behind the length are zero.
+    pub address: Address,
+    /// Bits of the mapped form: 96 to 128 for IPv4, 0 to 128 for IPv6.
+    pub length: u8,
+}
+
+impl Prefix {
+    /// Whether this is one address.
+    pub const fn is_host(&self) -> bool {
+        self.length == 128
+    }
+
+    /// Whether `other` lies within this one.
+    pub fn covers(&self, other: &Prefix) -> bool {
+        self.address.is_v4() == other.address.is_v4()
+            && self.length <= other.length
+            && cut(other.address, self.length) == self.address
+    }
+
+    /// Bits as they are written: 0 to 32 for IPv4.
+    pub fn written_length(&self) -> u8 {
+        if self.address.is_v4() { self.length.saturating_sub(96) } else { self.length }
+    }
+}
+
+impl From<IpAddr> for Prefix {
+    fn from(ip: IpAddr) -> Self {
+        Self { address: address(ip), length: 128 }
+    }
+}
+
+/// The address of an `IpAddr`; a mapped IPv6 address is the IPv4 address it stands for.
+pub fn address(ip: IpAddr) -> Address {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => Address::v4(ip.to_bits()),
+        IpAddr::V6(ip) => Address::v6((ip.to_bits() >> 64) as u64, ip.to_bits() as u64),
+    }
+}
+
+/// The inverse of [`address`].
+pub fn ip(address: Address) -> IpAddr {
+    if address.is_v4() {
+        Ipv4Addr::from_bits(address.low as u32).into()
+    } else {
+        Ipv6Addr::from_bits(u128::from(address.high) << 64 | u128::from(address.low)).into()
+    }
+}
+
+fn cut(address: Address, length: u8) -> Address {
+    let bits = (u128::from(address.high) << 64) | u128::from(address.low);
+    let mask = if length == 0 { 0 } else { u128::MAX << (128 - u32::from(length)) };
+    Address::v6(((bits & mask) >> 64) as u64, (bits & mask) as u64)
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no address or prefix; write `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/48`");
+        let (ip, bits) = match text.split_once('/') {
+            Some((ip, bits)) => (ip.parse::<IpAddr>().map_err(|_| wrong())?, Some(bits)),
+            None => (text.parse().map_err(|_| wrong())?, None),
+        };
+        let width = if ip.is_ipv4() { 32 } else { 128 };
+        let bits: u8 = bits.map_or(Ok(width), |bits| bits.parse().map_err(|_| wrong()))?;
+        if bits > width {
+            return Err(wrong());
+        }
+        let length = 128 - width + bits;
+        let whole = address(ip);
+        let address = cut(whole, length);
+        if address != whole {
+            let first = Prefix { address, length };
+            return Err(format!("`{text}` has bits set behind its length; did you mean `{first}`?"));
+        }
+        Ok(Self { address, length })
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_host() {
+            write!(to, "{}", ip(self.address))
+        } else {
+            write!(to, "{}/{}", ip(self.address), self.written_length())
+        }
+    }
+}
+
+/// A name from a record: up to the first zero byte.
+pub fn name(bytes: &[u8]) -> Option<Name> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    std::str::from_utf8(&bytes[..end]).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rates() {
+        assert_eq!(rate("20/s"), Ok(Rate::per_second(20)));
+        assert_eq!(rate("2k/s"), Ok(Rate::per_second(2000)));
+        assert_eq!(rate("600/min"), Ok(Rate { count: 600, period: 60_000_000_000 }));
+        assert_eq!(rate("600/m"), rate("600/minute"));
+        assert_eq!(rate("3/10s"), Ok(Rate { count: 3, period: 10_000_000_000 }));
+        assert_eq!(rate("none"), Ok(Rate::default()));
+        for bad in ["", "20", "/s", "20/", "-1/s", "1.5/s", "20/0s", "20/fortnight", "99999999999999999999/s", "9999999999999999999M/s"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        assert!(rate("0/s").expect_err("zero").contains("none"));
+    }
+
+    #[test]
+    fn services() {
+        let web = service("web=*:80,*:443").expect("a service");
+        assert_eq!(web.listeners.len(), 4);
+        assert_eq!(show_listeners(&web.listeners), ["*:80", "*:443"]);
+        let mail = service("mail=192.0.2.1:25,[2001:db8::1]:25,0.0.0.0:587").expect("a service");
+        assert_eq!(show_listeners(&mail.listeners), ["0.0.0.0:587", "192.0.2.1:25", "[2001:db8::1]:25"]);
+        for bad in ["", "web", "web=", "web=80", "=*:80", "web=*:0", "web=*:65536", "w b=*:80", "web=2001:db8::1:80"] {
+            assert!(service(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        let parse = |text: &str| text.parse::<Prefix>();
+        assert_eq!(parse("192.0.2.0/24").expect("good").to_string(), "192.0.2.0/24");
+        assert_eq!(parse("192.0.2.7/32").expect("good").to_string(), "192.0.2.7");
+        assert_eq!(parse("::/0").expect("good").to_string(), "::/0");
+        assert_eq!(parse("0.0.0.0/0").expect("good").to_string(), "0.0.0.0/0");
+        assert_eq!(parse("2001:db8::/48").expect("good").to_string(), "2001:db8::/48");
+        assert!(parse("192.0.2.7/24").expect_err("host bits").contains("192.0.2.0/24"));
+        for bad in ["", "192.0.2.0/33", "2001:db8::/129", "192.0.2", "192.0.2.0/-1"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let net = parse("10.0.0.0/8").expect("good");
+        assert!(net.covers(&parse("10.1.0.0/16").expect("good")) && !net.covers(&parse("11.0.0.0/8").expect("good")));
+        assert!(!parse("::/0").expect("good").covers(&net), "an IPv6 prefix holds no IPv4 address");
+    }
+
+    proptest! {
+        #[test]
+        fn a_rate_survives_being_shown(count in 1_u64..1 << 40, period in 1_u64..1 << 50) {
+            let given = Rate { count, period };
+            prop_assert_eq!(rate(&show_rate(given)), Ok(given));
+        }
+
+        #[test]
+        fn nothing_panics(text in ".{0,40}") {
+            let _ = (rate(&text), duration(&text), service(&text), text.parse::<Prefix>());
+        }
+
+        #[test]
+        fn a_prefix_survives_being_shown(bits: u128, length in 0_u8..=128, v4: bool) {
+            let whole = if v4 { Address::v4(bits as u32) } else { Address::v6((bits >> 64) as u64 | 1 << 63, bits as u64) };
+            let length = if v4 { 96 + length % 33 } else { length.max(1) };
+            let given = Prefix { address: cut(whole, length), length };
+            prop_assert_eq!(given.to_string().parse::<Prefix>(), Ok(given));
+        }
+    }
+}

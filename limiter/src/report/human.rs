@@ -1,0 +1,121 @@
+//! The snapshot for somebody who is tired.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use limiter_common::reason::{Reason, Verdict};
+
+use super::sample::ByReason;
+use super::snapshot::{Service, Snapshot};
+use crate::kernel::interface::Attachment;
+
+/// The text of `limiter status`.
+pub fn status(snapshot: &Snapshot) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_status(&mut text, snapshot);
+    text
+}
+
+fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
+    let meaning = match snapshot.mode {
+        "enforce" => "excess attempts are DROPPED",
+        _ => "nothing is dropped, excess attempts are only counted",
+    };
+    writeln!(to, "mode        {}: {meaning}", snapshot.mode)?;
+    if let Some(revert) = &snapshot.reverts {
+        writeln!(to, "            goes back to {} by itself in {}", revert.mode, seconds(revert.in_seconds))?;
+    }
+    if snapshot.interfaces.is_empty() {
+        writeln!(to, "interfaces  none: attach one with `limiter attach IFACE`")?;
+    }
+    for (row, interface) in snapshot.interfaces.iter().enumerate() {
+        let label = if row == 0 { "interfaces" } else { "" };
+        let name = interface.name.clone().unwrap_or_else(|| format!("index {}", interface.index));
+        let place = match (interface.attachment, &interface.name) {
+            (Some(Attachment::Native), _) => "native (in the driver)",
+            (Some(Attachment::Generic), _) => "GENERIC (slow path; see `limiter attach --help`)",
+            (Some(Attachment::Offloaded), _) => "in the NIC",
+            (None, Some(_)) => "NOT RUNNING: detach and attach it again",
+            (None, None) => "gone, or in another network namespace",
+        };
+        writeln!(to, "{label:<11} {name}  {place}")?;
+    }
+    writeln!(to, "budget      {} for the whole host", snapshot.budget)?;
+    writeln!(
+        to,
+        "sources     {} by default; a source is an IPv4 /{} or an IPv6 /{}",
+        snapshot.source_limit, snapshot.prefixes.v4, snapshot.prefixes.v6
+    )?;
+    let table = &snapshot.table;
+    let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;
+    writeln!(to, "table       {} of {} ways in use ({percent:.1}%), {} steals", count(table.live as u64), count(table.ways as u64), count(table.steals))?;
+    writeln!(to, "lists       {} allowed, {} banned", snapshot.allowed, snapshot.banned)?;
+    if snapshot.services.is_empty() {
+        writeln!(to, "\nno service is protected, so everything passes; name one when you attach: `--service web=*:80,*:443`")?;
+    }
+    for service in &snapshot.services {
+        write_service(to, service, snapshot)?;
+    }
+    writeln!(to, "\nnot for a service:")?;
+    write_reasons(to, &snapshot.other, Verdict::Pass, "passed")?;
+    write_reasons(to, &snapshot.other, Verdict::Drop, "dropped")
+}
+
+fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std::fmt::Result {
+    writeln!(to, "\nservice {}  {}", service.name, service.listeners.join(" "))?;
+    writeln!(to, "  source limit {};  budget {}", service.source_limit, service.budget)?;
+    if snapshot.measured_seconds > 0.0 {
+        writeln!(
+            to,
+            "  now    {:>12} attempts/s, {} refused/s",
+            count(service.attempts_per_second.round() as u64),
+            count(service.refused_per_second.round() as u64)
+        )?;
+    }
+    writeln!(to, "  so far {:>12} attempts, {} admitted", count(service.attempts), count(service.admitted))?;
+    write_reasons(to, &service.decided, Verdict::Pass, "passed")?;
+    write_reasons(to, &service.decided, Verdict::Drop, "DROPPED")?;
+    write_reasons(to, &service.observed, Verdict::Drop, "would be dropped")
+}
+
+fn write_reasons(to: &mut String, counts: &ByReason, verdict: Verdict, label: &str) -> std::fmt::Result {
+    let with = Reason::ALL.iter().filter(|reason| reason.verdict() == verdict);
+    for reason in with {
+        if let Some(number) = counts.get(reason.name()) {
+            writeln!(to, "  {:>19} {label:<16} {}: {}", count(*number), reason.name(), reason.text())?;
+        }
+    }
+    Ok(())
+}
+
+/// A number with thousands apart: `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Seconds as a person says them.
+pub fn seconds(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.max(0.0).ceil() as u64)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_their_thousands_apart() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1000), "1,000");
+        assert_eq!(count(1_234_567), "1,234,567");
+    }
+}

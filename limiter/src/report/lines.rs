@@ -1,0 +1,63 @@
+//! Traced decisions, a line each, as they come out of the kernel's log.
+
+use std::io::Write as _;
+
+use anyhow::Result;
+use limiter_common::reason::Reason;
+
+use super::Format;
+use crate::kernel::Maps;
+use crate::policy::text;
+
+/// Prints what the tracing program logs: `reason R service S mode M frame F`, by number.
+#[derive(Debug)]
+pub struct Lines {
+    format: Format,
+    /// Names of services by counter index; 0 is none.
+    services: Vec<String>,
+}
+
+impl Lines {
+    /// With the names of the services that decide now.
+    ///
+    /// # Errors
+    /// When the policy cannot be read.
+    pub fn new(format: Format, maps: &Maps) -> Result<Self> {
+        let mut services = vec!["-".to_owned()];
+        for (id, record) in maps.services(maps.selection()?.slot)? {
+            services.resize(services.len().max(id as usize + 2), "-".to_owned());
+            services[id as usize + 1] = text::name(&record.name).map(|name| name.to_string()).unwrap_or_default();
+        }
+        Ok(Self { format, services })
+    }
+
+    fn line(&self, message: &str) -> Option<String> {
+        let words: Vec<&str> = message.split(' ').collect();
+        let [_, reason, _, service, _, mode, _, frame] = words[..] else { return None };
+        let reason = Reason::ALL.iter().find(|known| (**known as u8).to_string() == reason)?.name();
+        let service = self.services.get(service.parse::<usize>().ok()?)?;
+        let mode = if mode == "1" { "enforce" } else { "observe" };
+        Some(match self.format {
+            Format::Json => {
+                let frame: u32 = frame.parse().ok()?;
+                serde_json::json!({ "reason": reason, "service": service, "mode": mode, "frame_bytes": frame }).to_string()
+            }
+            Format::Human => format!("{reason:<20} service {service:<12} {mode:<8} frame of {frame} bytes"),
+        })
+    }
+}
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let message = record.args().to_string();
+        let line = self.line(&message).unwrap_or(message);
+        // A closed pipe ends the trace by its signal; there is nobody to tell otherwise.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+
+    fn flush(&self) {}
+}

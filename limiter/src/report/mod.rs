@@ -1,0 +1,39 @@
+//! What limiter says of itself. One snapshot, rendered as text (`human`) or JSON; only this module prints data.
+
+pub mod human;
+mod lines;
+mod sample;
+mod snapshot;
+
+use anyhow::Result;
+use serde::Serialize;
+
+pub use lines::Lines;
+pub use sample::Sample;
+pub use snapshot::{Snapshot, mode, take};
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// For programs: one JSON value on standard output.
+    Json,
+}
+
+/// Prints `value` as JSON, or what `text` makes of it.
+///
+/// # Errors
+/// When standard output is gone.
+pub fn print<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, value)?;
+            out.write_all(b"\n")?;
+        }
+        Format::Human => out.write_all(text(value).as_bytes())?,
+    }
+    Ok(())
+}

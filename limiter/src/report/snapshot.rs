@@ -1,0 +1,204 @@
+//! Everything that `status` shows, as one value.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use limiter_common::reason::Reason;
+use limiter_common::record::{Counters, List};
+use limiter_common::source_table::{self, Ticks};
+use limiter_common::switch::Mode;
+use serde::Serialize;
+
+use super::sample::{self, ByReason, Sample};
+use crate::kernel::interface::Attachment;
+use crate::kernel::{Maps, Pins, clock, link};
+use crate::policy::{Policy, Prefixes, text};
+
+/// The state of a loaded limiter. `version` changes when a field changes its meaning.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    /// Version of this structure.
+    pub version: u32,
+    /// `observe` or `enforce`.
+    pub mode: &'static str,
+    /// When the mode goes back by itself, if it does.
+    pub reverts: Option<Revert>,
+    /// Where it is attached.
+    pub interfaces: Vec<Interface>,
+    /// The global budget.
+    pub budget: String,
+    /// Source limit of services that have none of their own.
+    pub source_limit: String,
+    /// Prefixes that make a source.
+    pub prefixes: Prefixes,
+    /// What is protected.
+    pub services: Vec<Service>,
+    /// Packets that are about no service, by reason.
+    pub other: ByReason,
+    /// All packets, by reason: the verdict of the reason was carried out.
+    pub decided: ByReason,
+    /// All packets that enforcing would have dropped, by reason.
+    pub observed: ByReason,
+    /// Seconds over which the `_per_second` fields were measured; 0 if they were not.
+    pub measured_seconds: f64,
+    /// The source table.
+    pub table: Table,
+    /// Entries of the allow list.
+    pub allowed: usize,
+    /// Entries of the ban list.
+    pub banned: usize,
+}
+
+/// A revert that is due.
+#[derive(Clone, Debug, Serialize)]
+pub struct Revert {
+    /// Seconds until then.
+    pub in_seconds: f64,
+    /// The mode from then on.
+    pub mode: &'static str,
+}
+
+/// An interface with a link.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interface {
+    /// Its name; `None` if it is gone or in another network namespace.
+    pub name: Option<String>,
+    /// Its index.
+    pub index: u32,
+    /// Where the program runs; `None` if it does not.
+    pub attachment: Option<Attachment>,
+}
+
+/// A service and its counters.
+#[derive(Clone, Debug, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// What it listens on.
+    pub listeners: Vec<String>,
+    /// Limit of each source, and whether it is the service's own.
+    pub source_limit: String,
+    /// Its budget.
+    pub budget: String,
+    /// Attempts since it was loaded.
+    pub attempts: u64,
+    /// Those within every limit.
+    pub admitted: u64,
+    /// Packets with a dropping reason, dropped or (in observe mode) not.
+    pub refused: u64,
+    /// Attempts per second now.
+    pub attempts_per_second: f64,
+    /// Refused per second now.
+    pub refused_per_second: f64,
+    /// By reason.
+    pub decided: ByReason,
+    /// By reason, what enforcing would have dropped.
+    pub observed: ByReason,
+}
+
+/// The source table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Table {
+    /// Sources that it can hold.
+    pub ways: usize,
+    /// Sources in debt now: each was admitted less than its interval ago.
+    pub live: usize,
+    /// Debts that were forgotten because eight sources in debt shared a set.
+    pub steals: u64,
+}
+
+/// Reads everything, and the counters a second time after `measure` for rates (not at all if that is zero).
+///
+/// # Errors
+/// When limiter's maps cannot be read.
+pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
+    let before = Sample::take(maps)?;
+    if !measure.is_zero() {
+        std::thread::sleep(measure);
+    }
+    let after = if measure.is_zero() { before.clone() } else { Sample::take(maps)? };
+    let seconds = after.at.duration_since(before.at).as_secs_f64();
+    let (switch, now) = (maps.switch()?, clock::now());
+    let selection = switch.at(now);
+    let policy = maps.policy(selection.slot)?;
+    let total = after.total();
+    Ok(Snapshot {
+        version: 1,
+        mode: mode(selection.mode),
+        reverts: switch.revert().filter(|at| *at > now).map(|at| Revert {
+            in_seconds: (at - now) as f64 / 1e9,
+            mode: mode(switch.fallback().mode),
+        }),
+        interfaces: link::attached(pins)?.into_iter().map(interface).collect(),
+        budget: text::show_limit(policy.budget),
+        source_limit: text::show_limit(policy.source),
+        prefixes: policy.prefixes,
+        services: services(maps, selection.slot, &policy, &before, &after, seconds)?,
+        other: sample::decided(&after.counters[0]),
+        decided: sample::decided(&total),
+        observed: sample::observed(&total),
+        measured_seconds: seconds,
+        table: table(maps, selection.slot, total.steals)?,
+        allowed: maps.list(List::Allow)?.len(),
+        banned: maps.list(List::Ban)?.len(),
+    })
+}
+
+/// A mode in one word.
+pub const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe",
+        Mode::Enforce => "enforce",
+    }
+}
+
+fn interface(attached: link::Attached) -> Interface {
+    Interface { name: attached.name, index: attached.index, attachment: attached.attachment }
+}
+
+fn services(
+    maps: &Maps,
+    slot: u32,
+    policy: &Policy,
+    before: &Sample,
+    after: &Sample,
+    seconds: f64,
+) -> Result<Vec<Service>> {
+    let records = maps.services(slot)?;
+    let services = records.iter().filter_map(|(id, record)| {
+        let name = text::name(&record.name)?;
+        let service = policy.services.iter().find(|service| service.name == name)?;
+        let index = *id as usize + 1;
+        let (old, new) = (&before.counters[index], &after.counters[index]);
+        let rate = |count: fn(&Counters) -> u64| {
+            if seconds > 0.0 { count(new).saturating_sub(count(old)) as f64 / seconds } else { 0.0 }
+        };
+        let own = if service.source.is_some() { "" } else { " (default)" };
+        Some(Service {
+            name: name.to_string(),
+            listeners: text::show_listeners(&service.listeners),
+            source_limit: format!("{}{own}", text::show_limit(service.source.unwrap_or(policy.source))),
+            budget: text::show_limit(service.budget),
+            attempts: sample::attempts(new),
+            admitted: new.decided[Reason::Admitted as usize] + new.decided[Reason::Contended as usize],
+            refused: sample::refused(new),
+            attempts_per_second: rate(sample::attempts),
+            refused_per_second: rate(sample::refused),
+            decided: sample::decided(new),
+            observed: sample::observed(new),
+        })
+    });
+    Ok(services.collect())
+}
+
+fn table(maps: &Maps, slot: u32, steals: u64) -> Result<Table> {
+    let horizon = maps.host.get(&slot, 0)?.0.horizon;
+    let now = Ticks::at(clock::now());
+    let ways = maps.ways()?;
+    let (mut all, mut live) = (0, 0);
+    for word in ways.iter() {
+        all += 1;
+        live += usize::from(source_table::debt(word, now, horizon) > 0);
+    }
+    Ok(Table { ways: all, live, steals })
+}
