@@ -101,6 +101,11 @@ impl Maps {
         Ok(())
     }
 
+    /// Sets of the source table.
+    pub const fn sets(&self) -> u32 {
+        self.sets
+    }
+
     /// The ways of the source table.
     ///
     /// # Errors

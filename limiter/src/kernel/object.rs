@@ -1,7 +1,9 @@
 //! The object file: loading it, and making the pins from it.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
-use aya::EbpfLoader;
+use aya::{Ebpf, EbpfLoader};
 use aya::programs::{ProgramError, Xdp};
 use limiter_common::hash::Key;
 use limiter_common::names;
@@ -30,14 +32,27 @@ pub fn load(pins: &Pins, sources: u32, policy: &Policy, mode: Mode) -> Result<()
     let staging = pins.stage()?;
     let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.pin(staging.join(names::PROGRAM)).context("cannot pin the program")?;
+    prepare(&ebpf, &staging, policy, mode)?;
+    pins.publish(&staging)
+}
+
+/// Pins the maps of a loaded object in `directory`, writes `policy` into them and turns the switch on. A bench does this to
+/// programs of its own.
+///
+/// # Errors
+/// When the policy cannot be kept, or the kernel refuses.
+pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, mode: Mode) -> Result<Maps> {
     for (name, ..) in names::MAPS {
         let map = ebpf.map(name).with_context(|| format!("the object holds no map {name}"))?;
-        map.pin(staging.join(name)).with_context(|| format!("cannot pin map {name}"))?;
+        map.pin(directory.join(name)).with_context(|| format!("cannot pin map {name}"))?;
     }
-    let mut maps = Maps::open(&staging)?;
-    maps.instance.set(0, Raw(Instance { key: secret()?, sets, layout: names::LAYOUT }), 0).context("cannot write the instance")?;
-    start(&mut maps, policy, mode)?;
-    pins.publish(&staging)
+    let mut maps = Maps::open(directory)?;
+    let instance = Instance { key: secret()?, sets: maps.sets(), layout: names::LAYOUT };
+    maps.instance.set(0, Raw(instance), 0).context("cannot write the instance")?;
+    let staged = maps.stage_policy(policy)?;
+    let selection = Selection { mode, ..staged.fallback() };
+    maps.set_switch(Switch::new(selection, staged.lists()))?;
+    Ok(maps)
 }
 
 /// A secret for the hash, from the kernel's random numbers.
@@ -47,13 +62,6 @@ fn secret() -> Result<Key> {
     ensure!(drawn == bytes.len(), "the kernel gave {drawn} random bytes of {}", bytes.len());
     let whole = u128::from_ne_bytes(bytes);
     Ok([(whole >> 64) as u64, whole as u64])
-}
-
-/// Writes the first policy and turns the switch on.
-fn start(maps: &mut Maps, policy: &Policy, mode: Mode) -> Result<()> {
-    let staged = maps.stage_policy(policy)?;
-    let selection = Selection { mode, ..staged.fallback() };
-    maps.set_switch(Switch::new(selection, staged.lists()))
 }
 
 /// The kernel's refusals in words that help.

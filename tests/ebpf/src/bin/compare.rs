@@ -1,0 +1,159 @@
+//! The bench's own object: limiter over changing sources, the same limiter over an LRU hash, and what both stand on.
+//!
+//! Every program that ends in `_many` or `_random` writes a new source into the frame first; `empty_many` and
+//! `empty_random` do only that, so that the difference is the limiter. None of this is in the shipped object.
+#![no_std]
+#![no_main]
+#![expect(missing_docs, reason = "the xdp macro drops the comments of functions")]
+
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP};
+use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+use limiter_common::hash;
+use limiter_common::record::Instance;
+use limiter_common::source_table::{Charge, Ticks};
+use limiter_common::word::SharedWord as _;
+use limiter_ebpf::source::{Attempt, Sources, Table};
+use limiter_ebpf::{clock, maps, way};
+
+/// Entries of the LRU hash, as in the nftables and hashlimit examples that people copy.
+const LRU_ENTRIES: usize = 262_144;
+/// Sources of the `_many` programs, a power of two.
+const MANY: u32 = 65_536;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct LruKey {
+    service: u64,
+    source: [u64; 2],
+}
+
+#[btf_map]
+static LRU: LruHashMap<LruKey, u64, LRU_ENTRIES> = LruHashMap::new();
+#[btf_map]
+static TURN: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+/// One LRU hash entry per source, as every open XDP limiter keeps it, with limiter's own GCRA and clock.
+struct Lru;
+
+impl Sources for Lru {
+    #[inline(always)]
+    fn charge(attempt: &Attempt<'_>) -> Option<Charge> {
+        let key = LruKey { service: u64::from(attempt.service), source: attempt.source.to_bytes() };
+        let now = Ticks::at(attempt.now).0;
+        let limit = attempt.limit;
+        let Some(arrival) = LRU.get_ptr_mut(key) else {
+            let first = now.wrapping_add(limit.interval);
+            return LRU.insert(key, first, 0).ok().map(|()| Charge::Conforms);
+        };
+        // SAFETY: a pointer that a map lookup returned is valid for this run.
+        let ahead = unsafe { arrival.read_volatile() }.wrapping_sub(now);
+        let debt = if ahead > limit.horizon() { 0 } else { ahead };
+        if debt > limit.window {
+            return Some(Charge::Exceeds);
+        }
+        // SAFETY: as above.
+        unsafe { arrival.write_volatile(now.wrapping_add(debt).wrapping_add(limit.interval)) };
+        Some(Charge::Conforms)
+    }
+}
+
+#[xdp]
+pub fn empty(_: XdpContext) -> u32 {
+    XDP_DROP
+}
+
+/// The floor: one clock read and one random line of the table.
+#[xdp]
+pub fn floor(_: XdpContext) -> u32 {
+    // SAFETY: the helper takes nothing and only returns a number.
+    let random = unsafe { bpf_get_prandom_u32() };
+    let Some(&Instance { key, sets, .. }) = maps::INSTANCE.get(0) else { return XDP_ABORTED };
+    let place = hash::Place { set_bits: random ^ key[0] as u32, fingerprint: 1 };
+    let Some(set) = maps::SOURCES.get(place.set(sets)) else { return XDP_ABORTED };
+    if set[0].load() == clock::coarse() { XDP_ABORTED } else { XDP_DROP }
+}
+
+/// What `floor` stands on: the random number alone.
+#[xdp]
+pub fn floor_random(_: XdpContext) -> u32 {
+    // SAFETY: the helper takes nothing and only returns a number.
+    if unsafe { bpf_get_prandom_u32() } == 7 { XDP_ABORTED } else { XDP_DROP }
+}
+
+#[xdp]
+pub fn lru(context: XdpContext) -> u32 {
+    way::run::<Lru>(&context)
+}
+
+#[xdp]
+pub fn lru_many(context: XdpContext) -> u32 {
+    with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Lru>(&context))
+}
+
+#[xdp]
+pub fn lru_random(context: XdpContext) -> u32 {
+    with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Lru>(&context))
+}
+
+#[xdp]
+pub fn table_many(context: XdpContext) -> u32 {
+    with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Table>(&context))
+}
+
+#[xdp]
+pub fn table_random(context: XdpContext) -> u32 {
+    with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Table>(&context))
+}
+
+#[xdp]
+pub fn empty_many(context: XdpContext) -> u32 {
+    with_source(&context, many).map_or(XDP_ABORTED, |()| XDP_DROP)
+}
+
+#[xdp]
+pub fn empty_random(context: XdpContext) -> u32 {
+    with_source(&context, random).map_or(XDP_ABORTED, |()| XDP_DROP)
+}
+
+/// One of [`MANY`] sources, in an order that no prefetcher guesses: an odd multiplier permutes them.
+#[inline(always)]
+fn many() -> u32 {
+    let Some(turn) = TURN.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the element belongs to this CPU.
+    unsafe {
+        *turn = turn.read().wrapping_add(1);
+        0x0b00_0000 | (turn.read().wrapping_mul(40_503) & (MANY - 1))
+    }
+}
+
+#[inline(always)]
+fn random() -> u32 {
+    // SAFETY: the helper takes nothing and only returns a number.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// Writes the source of an untagged IPv4 frame.
+#[inline(always)]
+fn with_source(context: &XdpContext, source: impl FnOnce() -> u32) -> Option<()> {
+    const SOURCE: usize = 14 + 12;
+    let (start, end) = (context.data(), context.data_end());
+    if start + SOURCE + 4 > end {
+        return None;
+    }
+    // SAFETY: checked above to lie within the frame; the verifier lets packet stores be unaligned where limiter runs.
+    unsafe { ((start + SOURCE) as *mut u32).write(source().to_be()) };
+    Some(())
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,2 @@
+//! The programs are in bin.
+#![no_std]

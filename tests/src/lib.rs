@@ -1,0 +1,23 @@
+//! The lab: everything the privileged tests, the benches and the demo need around limiter.
+//!
+//! Namespaces and veth pairs (`topology`), frames one at a time (`frame`), floods at line rate (`flood`), and web
+//! pages as a crowd would fetch them (`http`). It knows nothing of limiter itself. All of it needs root.
+//!
+//! A run that was killed leaves namespaces behind; the next one takes them away with [`netns::sweep`] and
+//! [`bpffs::sweep`], which [`Lab::new`] calls.
+
+pub mod bpffs;
+pub mod flood;
+pub mod frame;
+pub mod http;
+pub mod netns;
+pub mod programs;
+pub mod topology;
+
+pub use bpffs::PrivateBpffs;
+pub use flood::{Flood, FloodHandle, FloodReport, Sources};
+pub use frame::Frame;
+pub use http::{Crowd, CrowdHandle, PageReport, Server, ServerOptions};
+pub use netns::Namespace;
+pub use programs::{Attached, Loaded, Trivial};
+pub use topology::{Lab, LabOptions};

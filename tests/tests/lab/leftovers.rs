@@ -1,0 +1,124 @@
+//! A run leaves nothing behind, however it ends.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::process::ExitStatusExt as _,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{Lab, Namespace, PrivateBpffs, bpffs, netns};
+
+#[test]
+fn nothing_stays_after_drop() -> Result<()> {
+    let lab = Lab::new()?;
+    let bpffs = PrivateBpffs::new()?;
+    fs::create_dir(bpffs.path().join("a_pin_directory"))?;
+    assert_eq!(leftovers(std::process::id()), 4);
+    drop((lab, bpffs));
+    assert_eq!(leftovers(std::process::id()), 0);
+    Ok(())
+}
+
+#[test]
+fn commands_run_inside() -> Result<()> {
+    let namespace = Namespace::new()?;
+    let output = namespace.command("ip")?.args(["-brief", "link"]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    assert_eq!(text.lines().count(), 1, "only lo: {text}");
+    Ok(())
+}
+
+#[test]
+fn a_killed_run_is_swept_up() -> Result<()> {
+    let mut victim = victim()?;
+    assert_eq!(leftovers(victim.child.id()), 4);
+    victim.child.kill()?;
+    victim.child.wait()?;
+    assert_eq!(leftovers(victim.child.id()), 4);
+    netns::sweep()?;
+    bpffs::sweep()?;
+    assert_eq!(leftovers(victim.child.id()), 0);
+    Ok(())
+}
+
+#[test]
+fn an_interrupted_run_cleans_up() -> Result<()> {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut victim = victim()?;
+        // SAFETY: kill(2) takes numbers; the child is ours and not yet waited for, so the pid is still its own.
+        assert_eq!(unsafe { libc::kill(victim.child.id() as i32, signal) }, 0);
+        let status = victim.child.wait()?;
+        assert_eq!((status.code(), status.signal()), (Some(130), None));
+        assert_eq!(leftovers(victim.child.id()), 0);
+    }
+    Ok(())
+}
+
+/// Namespaces and mounts that a process made.
+fn leftovers(pid: u32) -> usize {
+    let prefix = format!("{}{pid}-", netns::PREFIX);
+    let count = |directory: &str| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .count()
+    };
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let directories = count("/run");
+    let mounted = mounts
+        .lines()
+        .filter(|line| line.starts_with("bpf ") && line.contains(&prefix))
+        .count();
+    assert_eq!(mounted, directories, "a directory is a mount");
+    count("/run/netns") + directories
+}
+
+/// A child that is to be killed. It would end by itself if one of its pipes closed.
+struct Victim {
+    child: Child,
+    _input: ChildStdin,
+    _output: BufReader<ChildStdout>,
+}
+
+/// Starts this test program again, as [`a_victim`], and waits until it has made everything.
+fn victim() -> Result<Victim> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["--exact", "leftovers::a_victim", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let input = child.stdin.take().context("no input")?;
+    let mut output = BufReader::new(child.stdout.take().context("no output")?);
+    let mut line = String::new();
+    while output.read_line(&mut line)? > 0 {
+        if line.contains("ready") {
+            return Ok(Victim {
+                child,
+                _input: input,
+                _output: output,
+            });
+        }
+        line.clear();
+    }
+    anyhow::bail!("the victim ended: {:?}", child.wait()?)
+}
+
+#[test]
+#[ignore = "the other tests start it, to kill it"]
+fn a_victim() -> Result<()> {
+    netns::install_cleanup()?;
+    let _lab = Lab::new()?;
+    let _bpffs = PrivateBpffs::new()?;
+    println!("ready");
+    let start = Instant::now();
+    // Ends by itself when its parent is gone.
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    ensure!(
+        start.elapsed() < Duration::from_secs(60),
+        "nobody killed the victim"
+    );
+    Ok(())
+}
