@@ -1,0 +1,286 @@
+//! `cargo xtask bench`: what limiter costs per packet, above an empty program in the same run.
+//!
+//! BPF_PROG_TEST_RUN, median of several rounds in which all programs of a case take turns. Beside each case stands the same
+//! limiter over an LRU hash, and at the end the floor (one clock read and one random line of the table) and two CPUs against one.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use clap::Parser;
+use lab::{Frame, PrivateBpffs};
+use limiter::kernel::{Maps, object};
+use limiter::policy::{Policy, text};
+use limiter::report::Sample;
+use limiter_common::names;
+use limiter_common::rate::{Limit, Rate};
+use limiter_common::reason::Reason;
+use limiter_common::switch::Mode;
+use serde::Serialize;
+
+static COMPARE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/compare"));
+
+/// Measure what limiter costs per packet.
+#[derive(Parser)]
+struct Arguments {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Rounds; each figure is the median over them.
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Packets per program and round.
+    #[arg(long, default_value_t = 400_000)]
+    packets: u32,
+}
+
+/// One kind of packet under one policy.
+struct Case {
+    name: &'static str,
+    frame: Vec<u8>,
+    /// Suffix of the programs that change the source, or nothing for the shipped program as it is.
+    sources: &'static str,
+    source: (u64, u64),
+    budget: (u64, u64),
+    /// What nearly all packets of the case must be counted as, or it measured something else.
+    reason: Reason,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    ns: f64,
+    ns_lru: f64,
+    ratio: f64,
+}
+
+#[derive(Serialize)]
+struct Floor {
+    clock_and_random_line_ns: f64,
+}
+
+#[derive(Serialize)]
+struct Report {
+    cases: Vec<Row>,
+    floor: Floor,
+    scaling_2cpu: f64,
+    conditions: String,
+}
+
+struct Bench {
+    compare: Ebpf,
+    shipped: Ebpf,
+    maps: Maps,
+    _bpffs: PrivateBpffs,
+    rounds: usize,
+    packets: u32,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let mut bench = Bench::new(&arguments)?;
+    let mut rows = Vec::new();
+    for case in cases()? {
+        if !arguments.json {
+            eprintln!("measuring {} ...", case.name);
+        }
+        rows.push(bench.row(&case)?);
+    }
+    let report = Report {
+        cases: rows,
+        floor: bench.floor()?,
+        scaling_2cpu: bench.scaling()?,
+        conditions: conditions(&arguments, &bench.maps)?,
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(())
+}
+
+fn cases() -> Result<Vec<Case>> {
+    let client = "11.0.0.1:40000".parse()?;
+    let syn = |port: u16| -> Result<Frame> { Ok(Frame::syn(client, format!("10.77.0.1:{port}").parse()?)) };
+    let case = |name, frame: Frame, sources, source, budget, reason| Case {
+        name,
+        frame: frame.build(),
+        sources,
+        source,
+        budget,
+        reason,
+    };
+    let none = (0, 0);
+    let usual = (20, 40);
+    Ok(vec![
+        case("not_tcp", Frame::udp(client, "10.77.0.1:80".parse()?), "", usual, none, Reason::NotTcp),
+        case("established", syn(80)?.flags(0x10), "", usual, none, Reason::NotAttempt),
+        case("not_protected", syn(81)?, "", usual, none, Reason::NotProtected),
+        case("refused_hot_source", syn(80)?, "", usual, none, Reason::SourceLimit),
+        case("admitted_65536_sources", syn(80)?, "_many", (15_000, 1 << 20), none, Reason::Admitted),
+        case("random_sources", syn(80)?, "_random", usual, none, Reason::Admitted),
+        case("refused_spent_budget", syn(80)?, "_random", usual, (100, 100), Reason::GlobalBudget),
+    ])
+}
+
+impl Bench {
+    fn new(arguments: &Arguments) -> Result<Self> {
+        let bpffs = PrivateBpffs::new()?;
+        let mut compare = EbpfLoader::new().load(COMPARE).context("cannot load the bench's object")?;
+        load_all(&mut compare)?;
+        let maps = object::prepare(&compare, bpffs.path(), &policy((20, 40), (0, 0))?, Mode::Enforce)?;
+        let mut loader = EbpfLoader::new();
+        for (name, ..) in names::MAPS {
+            loader.map_pin_path(name, bpffs.path().join(name));
+        }
+        let mut shipped = loader.load(object::OBJECT).context("cannot load the shipped object")?;
+        load_all(&mut shipped)?;
+        let Arguments { rounds, packets, .. } = *arguments;
+        ensure!(rounds > 0 && packets > 0, "at least one round of one packet");
+        Ok(Self { compare, shipped, maps, _bpffs: bpffs, rounds, packets })
+    }
+
+    fn row(&mut self, case: &Case) -> Result<Row> {
+        let switch = self.maps.stage_policy(&policy(case.source, case.budget)?)?;
+        self.maps.set_switch(switch)?;
+        let suffix = case.sources;
+        let mine = if suffix.is_empty() {
+            program(&self.shipped, names::PROGRAM)?
+        } else {
+            program(&self.compare, &format!("table{suffix}"))?
+        };
+        let lru = program(&self.compare, &format!("lru{suffix}"))?;
+        let empty = program(&self.compare, &format!("empty{suffix}"))?;
+        let [mine, lru, empty] = self.medians([mine, lru, empty], case)?;
+        let (ns, ns_lru) = (mine - empty, lru - empty);
+        Ok(Row { name: case.name, ns, ns_lru, ratio: ns / ns_lru })
+    }
+
+    /// Nanoseconds per packet of each program: medians over rounds in which they take turns.
+    fn medians<const N: usize>(&self, programs: [&Xdp; N], case: &Case) -> Result<[f64; N]> {
+        let mut times = [const { Vec::new() }; N];
+        let before = Sample::take(&self.maps)?.total();
+        for round in 0..=self.rounds {
+            for (times, program) in times.iter_mut().zip(programs) {
+                let time = self.run(program, &case.frame)?;
+                // The first round warms caches and tables.
+                if round > 0 {
+                    times.push(time);
+                }
+            }
+        }
+        let after = Sample::take(&self.maps)?.total();
+        let moved = |reason: Reason| after.decided[reason as usize] - before.decided[reason as usize];
+        let all: u64 = Reason::ALL.iter().map(|reason| moved(*reason)).sum();
+        let right = moved(case.reason) as f64 / all as f64;
+        ensure!(right > 0.95, "{}: only {:.1}% of the packets were {}", case.name, right * 100.0, case.reason.name());
+        Ok(times.map(median))
+    }
+
+    fn run(&self, program: &Xdp, frame: &[u8]) -> Result<f64> {
+        run(program, frame, self.packets)
+    }
+
+    fn floor(&self) -> Result<Floor> {
+        let frame = vec![0; 64];
+        let (mut floor, mut base) = (Vec::new(), Vec::new());
+        for _ in 0..self.rounds {
+            floor.push(self.run(program(&self.compare, "floor")?, &frame)?);
+            base.push(self.run(program(&self.compare, "floor_random")?, &frame)?);
+        }
+        Ok(Floor { clock_and_random_line_ns: median(floor) - median(base) })
+    }
+
+    /// Work of two CPUs against one: attempts from random sources, each CPU its own, in pairs of rounds.
+    fn scaling(&mut self) -> Result<f64> {
+        let switch = self.maps.stage_policy(&policy((20, 40), (0, 0))?)?;
+        self.maps.set_switch(switch)?;
+        let program = program(&self.compare, "table_random")?;
+        let frame = Frame::syn("11.0.0.1:40000".parse()?, "10.77.0.1:80".parse()?).build();
+        let packets = self.packets;
+        let alone = |cpu| on_cpu(cpu, || run(program, &frame, packets));
+        let mut ratios = Vec::new();
+        for _ in 0..self.rounds {
+            let one = alone(0)?;
+            let (first, second) = thread::scope(|scope| {
+                let other = scope.spawn(|| alone(1));
+                (alone(0), other.join())
+            });
+            let second = second.map_err(|_| anyhow::anyhow!("a measuring thread panicked"))??;
+            ratios.push(one / first? + one / second);
+        }
+        Ok(median(ratios))
+    }
+}
+
+fn policy(source: (u64, u64), budget: (u64, u64)) -> Result<Policy> {
+    let limit = |(count, burst): (u64, u64)| {
+        if count == 0 { Limit::default() } else { Limit { rate: Rate::per_second(count), burst } }
+    };
+    let web = text::service("web=*:80").map_err(anyhow::Error::msg)?;
+    Ok(Policy { source: limit(source), budget: limit(budget), services: vec![web], ..Policy::default() })
+}
+
+fn load_all(ebpf: &mut Ebpf) -> Result<()> {
+    for (name, program) in ebpf.programs_mut() {
+        let program: &mut Xdp = program.try_into()?;
+        program.load().with_context(|| format!("cannot load the program {name}"))?;
+    }
+    Ok(())
+}
+
+fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
+    Ok(ebpf.program(name).with_context(|| format!("the object holds no program {name}"))?.try_into()?)
+}
+
+/// The kernel's own figure for the loop: calling it costs a grace period besides, for a program that is attached nowhere.
+fn run(program: &Xdp, frame: &[u8], packets: u32) -> Result<f64> {
+    let options = TestRunOptions { data_in: Some(frame), repeat: packets, ..TestRunOptions::default() };
+    let result = program.test_run(options).context("BPF_PROG_TEST_RUN failed")?;
+    Ok(result.duration.as_nanos() as f64)
+}
+
+fn on_cpu<T>(cpu: usize, work: impl FnOnce() -> T) -> T {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    // A machine that refuses measures what it can: the ratio shows it.
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+    thread::sleep(Duration::from_millis(1));
+    let done = work();
+    let mut all = rustix::thread::CpuSet::new();
+    (0..thread::available_parallelism().map_or(1, usize::from).max(cpu + 1)).for_each(|cpu| all.set(cpu));
+    let _ = rustix::thread::sched_setaffinity(None, &all);
+    done
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn conditions(arguments: &Arguments, maps: &Maps) -> Result<String> {
+    let kernel = rustix::system::uname();
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches([':', '\t', ' ']);
+    let ways = maps.ways()?.iter().count();
+    Ok(format!(
+        "Linux {}, {model}; median of {} rounds of {} packets; source table of {ways} ways ({} MiB), LRU hash of 262144 entries; IPv4 without tags",
+        kernel.release().to_string_lossy(),
+        arguments.rounds,
+        arguments.packets,
+        ways * 8 >> 20,
+    ))
+}
+
+fn print(report: &Report) {
+    println!("ns per packet above an empty XDP program    limiter    on an LRU hash    ratio");
+    for Row { name, ns, ns_lru, ratio } in &report.cases {
+        println!("{name:<42} {ns:>8.1} {ns_lru:>17.1} {ratio:>8.2}");
+    }
+    println!("floor: clock and one random line           {:>8.1}", report.floor.clock_and_random_line_ns);
+    println!("two CPUs do {:.2} times the work of one (random sources)", report.scaling_2cpu);
+    println!("{}", report.conditions);
+}
