@@ -18,6 +18,9 @@ unsafe impl aya::Pod for record::FloodRecord {}
 /// The object with the generator and the trivial programs.
 static GENERATE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/generate"));
 
+/// limiter over an LRU hash, and what it is measured against: see `compare.rs` of lab-ebpf.
+pub static COMPARE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/compare"));
+
 /// A program that looks at nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Trivial {

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use clap::Parser;
+use lab::programs::COMPARE;
 use lab::{Frame, PrivateBpffs};
 use limiter::kernel::{Maps, object};
 use limiter::policy::{Policy, text};
@@ -19,8 +20,6 @@ use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::switch::Mode;
 use serde::Serialize;
-
-static COMPARE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/compare"));
 
 /// Measure what limiter costs per packet.
 #[derive(Parser)]

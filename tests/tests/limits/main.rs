@@ -1,0 +1,73 @@
+//! Limits under real floods: exactness, fairness under random sources, and traffic that must not be touched.
+//!
+//! Needs root. Everything happens in namespaces of the test.
+
+mod established;
+mod exact;
+mod spoofed;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use lab::{Lab, PrivateBpffs};
+use limiter::kernel::{Maps, Pins, link, object};
+use limiter::policy::{Policy, text};
+use limiter::report::Sample;
+use limiter_common::rate::{Limit, Rate};
+use limiter_common::reason::Reason;
+use limiter_common::record::{Counters, DEFAULT_SETS};
+use limiter_common::source_table::WAYS;
+use limiter_common::switch::Mode;
+
+/// limiter on both of the front end's interfaces, through its own library.
+struct Front {
+    lab: Lab,
+    maps: Maps,
+    pins: Pins,
+    _bpffs: PrivateBpffs,
+}
+
+impl Front {
+    fn new(policy: &Policy, mode: Mode) -> Self {
+        Self::try_new(policy, mode).expect("limiter attaches in the lab")
+    }
+
+    fn try_new(policy: &Policy, mode: Mode) -> Result<Self> {
+        let lab = Lab::new()?;
+        let bpffs = PrivateBpffs::new()?;
+        let pins = Pins::at(bpffs.path().join("limiter"));
+        let _lock = pins.lock_for_change()?;
+        object::load(&pins, DEFAULT_SETS * WAYS as u32, policy, mode)?;
+        let names = ["attack0".to_owned(), "crowd0".to_owned()];
+        lab.front.run(|| link::attach(&pins, &names, false))?;
+        Ok(Self { maps: Maps::open(&pins.root())?, lab, pins, _bpffs: bpffs })
+    }
+
+    /// Counters of the service with `id`, since the start.
+    fn service(&self, id: usize) -> Counters {
+        Sample::take(&self.maps).expect("counters can be read").counters[id + 1]
+    }
+
+    fn root(&self) -> PathBuf {
+        self.pins.root()
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = self.pins.remove();
+    }
+}
+
+fn limit(count: u64, burst: u64) -> Limit {
+    Limit { rate: Rate::per_second(count), burst }
+}
+
+fn policy(services: &[&str]) -> Policy {
+    let services = services.iter().map(|service| text::service(service).expect("a service"));
+    Policy { services: services.collect(), ..Policy::default() }
+}
+
+fn decided(counters: &Counters, reason: Reason) -> u64 {
+    counters.decided[reason as usize]
+}

@@ -1,0 +1,105 @@
+//! A flood of random sources while others behave: nobody pays for it but those who are over their limits.
+
+use aya::EbpfLoader;
+use aya::programs::Xdp;
+use aya::programs::xdp::XdpMode;
+use lab::programs::COMPARE;
+use lab::topology::FRONT_V4;
+use lab::{Flood, Lab, PrivateBpffs, Sources};
+use limiter::kernel::{Maps, object};
+use limiter::policy::Policy;
+use limiter::report::Sample;
+use limiter_common::rate::{Limit, Rate};
+use limiter_common::reason::Reason;
+use limiter_common::record::Counters;
+use limiter_common::switch::Mode;
+
+use super::{Front, decided, limit, policy};
+
+const SECONDS: f64 = 8.0;
+/// Attempts per second of the one source that does not behave: twenty times its limit of 6/min with a burst of 2. It comes less
+/// often than an LRU hash of 262,144 entries is filled by the flood.
+const HEAVY: u64 = 2;
+
+/// Random sources and 1,000 behaving ones ask for `web`, one heavy source asks for `mail`.
+fn two_services() -> Policy {
+    let mut policy = policy(&["web=*:80", "mail=*:25"]);
+    policy.source = limit(20, 40);
+    policy.services[1].source = Some(Limit { rate: Rate { count: 6, period: 60_000_000_000 }, burst: 2 });
+    policy
+}
+
+/// Drops everything on `attack0` behind XDP: here only verdicts matter, and an attempt that the stack answers costs so much that
+/// the flood would be a tenth as strong.
+fn discard_behind_xdp(lab: &Lab) {
+    for rule in ["add table netdev lab", r#"add chain netdev lab in { type filter hook ingress device "attack0" priority 0; policy drop; }"#] {
+        let done = lab.front.command("nft").expect("a namespace").arg(rule).status().expect("nft is installed by `cargo xtask setup`");
+        assert!(done.success(), "nft {rule}");
+    }
+}
+
+/// What the behaving and the heavy sources sent.
+fn storm(lab: &Lab) -> (u64, u64) {
+    discard_behind_xdp(lab);
+    let base = "11.0.0.1".parse().expect("an address");
+    let web = (FRONT_V4, 80).into();
+    let flood = Flood { frames: u64::MAX, seconds: 60.0, cpu: Some(0), ..Flood::new(web, Sources::Random) };
+    let behaving = Flood {
+        frames: u64::MAX,
+        seconds: SECONDS,
+        rate: Some(1000),
+        cpu: Some(1),
+        ..Flood::new(web, Sources::Many { base, count: 1000 })
+    };
+    let heavy = Flood { rate: Some(HEAVY), ..Flood { target: (FRONT_V4, 25).into(), sources: Sources::One(base), ..behaving.clone() } };
+    let flooding = flood.spawn(lab).expect("a flood");
+    let heavy = heavy.spawn(lab).expect("attempts");
+    let behaved = behaving.run(lab).expect("attempts").sent;
+    let heavy = heavy.wait().expect("attempts").sent;
+    let flooded = flooding.stop().expect("the flood ends");
+    println!("random: {flooded}");
+    assert!(flooded.sent > 1_000_000, "a million random sources: {}", flooded.sent);
+    (behaved, heavy)
+}
+
+fn print(what: &str, web: &Counters, mail: &Counters, behaved: u64, heavy: u64) {
+    println!(
+        "{what}: {} of {behaved} behaving attempts refused, {} of {heavy} heavy attempts admitted, {} steals",
+        decided(web, Reason::SourceLimit),
+        decided(mail, Reason::Admitted),
+        web.steals
+    );
+}
+
+#[test]
+fn the_table_remembers_heavy_sources_and_spares_the_others() {
+    let front = Front::new(&two_services(), Mode::Enforce);
+    let (behaved, heavy) = storm(&front.lab);
+    let (web, mail) = (front.service(0), front.service(1));
+    print("source table", &web, &mail, behaved, heavy);
+    // Nearly all random sources come once, so whoever is refused here behaved.
+    let refused = decided(&web, Reason::SourceLimit);
+    assert!((refused as f64) < behaved as f64 * 0.001, "{refused} of {behaved} behaving attempts were refused");
+    assert!(web.steals > 0, "steals are counted");
+    let due = 2.0 + 0.1 * (SECONDS + 1.0);
+    assert!(decided(&mail, Reason::Admitted) as f64 <= due, "the heavy source got {}", decided(&mail, Reason::Admitted));
+    assert!(heavy >= HEAVY * SECONDS as u64 - 1);
+}
+
+/// The same limiter over an LRU hash forgets the heavy source with everybody else. (If this fails, the comparison in README is
+/// wrong.)
+#[test]
+fn an_lru_hash_forgets_heavy_sources() {
+    let lab = Lab::new().expect("a lab");
+    let bpffs = PrivateBpffs::new().expect("a bpffs");
+    let mut ebpf = EbpfLoader::new().load(COMPARE).expect("the object loads");
+    let maps: Maps = object::prepare(&ebpf, bpffs.path(), &two_services(), Mode::Enforce).expect("a policy");
+    let program: &mut Xdp = ebpf.program_mut("lru").expect("the program").try_into().expect("XDP");
+    program.load().expect("the program loads");
+    lab.front.run(|| Ok(program.attach("attack0", XdpMode::Driver)?)).expect("it attaches");
+    let (behaved, heavy) = storm(&lab);
+    let counters = Sample::take(&maps).expect("counters can be read").counters;
+    print("LRU hash", &counters[1], &counters[2], behaved, heavy);
+    let admitted = decided(&counters[2], Reason::Admitted);
+    assert!(admitted * 2 > heavy, "the LRU let {admitted} of {heavy} through");
+}
