@@ -11,14 +11,11 @@ const ADVICE: &str = "run `cargo xtask setup`";
 fn main() -> Result<()> {
     present("rustup", &["run", TOOLCHAIN, "rustc", "--version"])
         .with_context(|| format!("the toolchain `{TOOLCHAIN}` is missing: {ADVICE}"))?;
-    present("bpf-linker", &["--version"])
-        .with_context(|| format!("bpf-linker is not on PATH: {ADVICE}"))?;
+    present("bpf-linker", &["--version"]).with_context(|| format!("bpf-linker is not on PATH: {ADVICE}"))?;
 
     let root = env::var("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?;
     let ebpf = Path::new(&root).join("ebpf");
-    let ebpf = ebpf
-        .to_str()
-        .context("the path of the project is not UTF-8")?;
+    let ebpf = ebpf.to_str().context("the path of the project is not UTF-8")?;
     // The object also holds code of these packages, whose changes cargo cannot see from here.
     for library in ["limiter-common", "limiter-ebpf"] {
         println!("cargo:rerun-if-changed={root}/../{library}");
@@ -27,28 +24,17 @@ fn main() -> Result<()> {
     // SAFETY: a build script's main has no other thread that could read the environment meanwhile.
     // A stable compiler refuses `-Z build-std=core` without it.
     unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
+    // SAFETY: as above. Without it every crate that is compiled shows up as a warning.
+    unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
     aya_build::build_ebpf(
-        [aya_build::Package {
-            name: "lab-ebpf",
-            root_dir: ebpf,
-            ..Default::default()
-        }],
+        [aya_build::Package { name: "lab-ebpf", root_dir: ebpf, ..Default::default() }],
         aya_build::Toolchain::Custom(TOOLCHAIN),
     )
-    .with_context(|| {
-        format!("the lab's BPF programs did not build; if a tool is missing, {ADVICE}")
-    })
+    .with_context(|| format!("the lab's BPF programs did not build; if a tool is missing, {ADVICE}"))
 }
 
 fn present(program: &str, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
-    ensure!(
-        output.status.success(),
-        "{program} failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    let output = Command::new(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
+    ensure!(output.status.success(), "{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
 }

@@ -60,11 +60,7 @@ impl SourceMask {
     /// Masks for prefixes of `v4` (0 to 32) and `v6` (0 to 128) bits; longer ones count as the whole address.
     pub const fn new(v4: u8, v6: u8) -> Self {
         let v4 = if v4 > 32 { 32 } else { v4 };
-        Self {
-            v4: leading(32 + v4),
-            v6_high: leading(v6),
-            v6_low: if v6 > 64 { leading(v6 - 64) } else { 0 },
-        }
+        Self { v4: leading(32 + v4), v6_high: leading(v6), v6_low: if v6 > 64 { leading(v6 - 64) } else { 0 } }
     }
 
     /// The source that `address` belongs to.

@@ -33,9 +33,7 @@ pub const COUNTER: &str = "COUNTER";
 
 /// Every map, as `(name, bytes of a key, bytes of a value)`: what an opened pin must look like.
 pub const MAPS: [(&str, u32, u32); 12] = {
-    use crate::record::{
-        BudgetLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service, Set,
-    };
+    use crate::record::{BudgetLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service, Set};
     [
         (SWITCH, 4, 8),
         (INSTANCE, 4, size_of::<Instance>() as u32),

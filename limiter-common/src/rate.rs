@@ -49,7 +49,7 @@ impl Rate {
     /// Nanoseconds from one event to the next, rounded to the nearest; 0 for a rate of no limit.
     fn interval(self, unit: u64) -> u128 {
         let (count, period) = (u128::from(self.count) * u128::from(unit), u128::from(self.period));
-        if count == 0 { 0 } else { (period + count / 2) / count }
+        (period + count / 2).checked_div(count).unwrap_or(0)
     }
 
     /// Events in `time` nanoseconds, rounded up.

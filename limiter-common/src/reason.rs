@@ -68,11 +68,7 @@ impl Reason {
     pub const fn is_attempt(self) -> bool {
         matches!(
             self,
-            Reason::Admitted
-                | Reason::Contended
-                | Reason::SourceLimit
-                | Reason::ServiceBudget
-                | Reason::GlobalBudget
+            Reason::Admitted | Reason::Contended | Reason::SourceLimit | Reason::ServiceBudget | Reason::GlobalBudget
         )
     }
 }

@@ -65,14 +65,7 @@ fn charge<S: Sources>(service: &Service, host: &Host, id: u32, client: Address, 
 }
 
 #[inline(always)]
-fn spend(
-    service: &Service,
-    host: &Host,
-    id: u32,
-    mine: &mut Lease,
-    hosts: &mut Lease,
-    now: u64,
-) -> Option<Reason> {
+fn spend(service: &Service, host: &Host, id: u32, mine: &mut Lease, hosts: &mut Lease, now: u64) -> Option<Reason> {
     let mut admitted = Reason::Admitted;
     let mut to_give_back = false;
     if service.budget.interval != 0 {

@@ -19,10 +19,6 @@ pub fn sample(context: &XdpContext, decision: &Decision) {
     let frame = context.data_end() - context.data();
     info!(
         context,
-        "reason {} service {} mode {} frame {}",
-        decision.reason as u32,
-        decision.counter,
-        decision.mode as u32,
-        frame
+        "reason {} service {} mode {} frame {}", decision.reason as u32, decision.counter, decision.mode as u32, frame
     );
 }

@@ -28,9 +28,7 @@ pub fn run<S: Sources>(context: &XdpContext) -> u32 {
         }
         Err(reason) => match reason.verdict() {
             Verdict::Pass => return exit::pass(reason),
-            Verdict::Drop => {
-                Decision { reason, counter: 0, mode: switch.at(clock::coarse()).mode, stole: false }
-            }
+            Verdict::Drop => Decision { reason, counter: 0, mode: switch.at(clock::coarse()).mode, stole: false },
         },
     };
     #[cfg(feature = "trace")]

@@ -110,13 +110,8 @@ impl FloodHandle {
 
     /// Waits for the flood to reach a bound and returns what it did.
     pub fn wait(mut self) -> Result<FloodReport> {
-        let thread = self
-            .thread
-            .take()
-            .context("the flood was waited for twice")?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let thread = self.thread.take().context("the flood was waited for twice")?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -167,21 +162,14 @@ impl Flood {
                 data_out: Some(&mut out),
                 ..TestRunOptions::new()
             })?;
-            ensure!(
-                result.return_value == XDP_TX,
-                "the generator returned {}",
-                result.return_value
-            );
+            ensure!(result.return_value == XDP_TX, "the generator returned {}", result.return_value);
             Ok(out)
         };
         (0..count).map(make).collect()
     }
 
     fn spawn_in(&self, namespace: &Namespace) -> Result<FloodHandle> {
-        ensure!(
-            self.seconds >= 0.0 && self.rate != Some(0),
-            "a flood needs a time and a rate above 0"
-        );
+        ensure!(self.seconds >= 0.0 && self.rate != Some(0), "a flood needs a time and a rate above 0");
         let device = namespace.run(|| device_index(FAR_DEVICE))?;
         let redirect = if self.redirect { device } else { 0 };
         let (mut loaded, frame) = self.prepare(redirect)?;
@@ -196,10 +184,7 @@ impl Flood {
             drop((loaded, anchor));
             report
         };
-        Ok(FloodHandle {
-            stop,
-            thread: Some(namespace.spawn("lab-flood", work)?),
-        })
+        Ok(FloodHandle { stop, thread: Some(namespace.spawn("lab-flood", work)?) })
     }
 
     /// `redirect`: the device to redirect to, or 0.
@@ -210,13 +195,7 @@ impl Flood {
         Ok((loaded, frame))
     }
 
-    fn send(
-        &self,
-        loaded: &Loaded,
-        frame: &[u8],
-        device: u32,
-        stop: &AtomicBool,
-    ) -> Result<FloodReport> {
+    fn send(&self, loaded: &Loaded, frame: &[u8], device: u32, stop: &AtomicBool) -> Result<FloodReport> {
         if let Some(cpu) = self.cpu {
             ensure!(cpu < CpuSet::MAX_CPU, "no CPU {cpu}");
             let mut cpus = CpuSet::new();
@@ -232,9 +211,7 @@ impl Flood {
             if elapsed.as_secs_f64() >= self.seconds {
                 break;
             }
-            let due = self.rate.map_or(u64::MAX, |rate| {
-                (elapsed.as_secs_f64() * rate as f64) as u64
-            });
+            let due = self.rate.map_or(u64::MAX, |rate| (elapsed.as_secs_f64() * rate as f64) as u64);
             let batch = due.saturating_sub(sent).min(self.frames - sent).min(CALL);
             if batch == 0 {
                 thread::sleep(PAUSE);
@@ -247,9 +224,7 @@ impl Flood {
                 attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
                 ..TestRunOptions::new()
             });
-            result.context(
-                "the kernel refused to send live frames: is XDP attached to the attacker's device?",
-            )?;
+            result.context("the kernel refused to send live frames: is XDP attached to the attacker's device?")?;
             sent += batch;
         }
         Ok(FloodReport {
@@ -264,28 +239,19 @@ impl Flood {
 impl fmt::Display for FloodReport {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (wall, cpu) = (self.elapsed.as_secs_f64(), self.cpu.as_secs_f64());
-        write!(
-            to,
-            "{} frames in {wall:.3} s ({cpu:.3} s of CPU): {:.0} frames/s",
-            self.sent,
-            self.rate()
-        )
+        write!(to, "{} frames in {wall:.3} s ({cpu:.3} s of CPU): {:.0} frames/s", self.sent, self.rate())
     }
 }
 
 /// `struct xdp_md` for a live frame: XDP_TX goes out by the ingress device, in the caller's namespace.
 fn live_context(length: usize, device: u32) -> Vec<u8> {
     // data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
-    [0, length as u32, 0, device, 0, 0]
-        .iter()
-        .flat_map(|word| word.to_ne_bytes())
-        .collect()
+    [0, length as u32, 0, device, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 fn device_index(name: &str) -> Result<u32> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("cannot make a socket")?;
-    rustix::net::netdevice::name_to_index(&socket, name)
-        .with_context(|| format!("no device {name}"))
+    rustix::net::netdevice::name_to_index(&socket, name).with_context(|| format!("no device {name}"))
 }
 
 fn thread_cpu_time() -> Duration {

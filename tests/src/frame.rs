@@ -39,13 +39,7 @@ pub const SERVICE_VLAN: u16 = 0x88a8;
 
 #[derive(Clone, Debug)]
 enum Transport {
-    Tcp {
-        sequence: u32,
-        acknowledgment: u32,
-        flags: u8,
-        options: Vec<u8>,
-        doff: Option<u8>,
-    },
+    Tcp { sequence: u32, acknowledgment: u32, flags: u8, options: Vec<u8>, doff: Option<u8> },
     Udp,
     Raw(u8),
 }
@@ -101,26 +95,17 @@ impl Frame {
 
     /// A UDP datagram.
     pub fn udp(source: SocketAddr, destination: SocketAddr) -> Self {
-        Self {
-            transport: Transport::Udp,
-            ..Self::syn(source, destination)
-        }
+        Self { transport: Transport::Udp, ..Self::syn(source, destination) }
     }
 
     /// An ARP request by the (IPv4) source for the (IPv4) destination.
     pub fn arp(source: SocketAddr, destination: SocketAddr) -> Self {
-        Self {
-            arp: true,
-            ..Self::syn(source, destination)
-        }
+        Self { arp: true, ..Self::syn(source, destination) }
     }
 
     /// An IP packet of any protocol: its content is the payload, without a header.
     pub fn raw(source: SocketAddr, destination: SocketAddr, protocol: u8) -> Self {
-        Self {
-            transport: Transport::Raw(protocol),
-            ..Self::syn(source, destination)
-        }
+        Self { transport: Transport::Raw(protocol), ..Self::syn(source, destination) }
     }
 
     /// Sets the MAC addresses.
@@ -157,12 +142,7 @@ impl Frame {
 
     /// Sets TCP's sequence and acknowledgment numbers.
     pub fn numbers(mut self, new_sequence: u32, new_acknowledgment: u32) -> Self {
-        if let Transport::Tcp {
-            sequence,
-            acknowledgment,
-            ..
-        } = &mut self.transport
-        {
+        if let Transport::Tcp { sequence, acknowledgment, .. } = &mut self.transport {
             (*sequence, *acknowledgment) = (new_sequence, new_acknowledgment);
         }
         self
@@ -246,14 +226,8 @@ impl Frame {
     /// Offset of the transport header in bytes.
     pub fn transport_offset(&self) -> usize {
         let mut extensions = Vec::new();
-        self.extensions
-            .iter()
-            .for_each(|extension| extension.write(0, &mut extensions));
-        let ip = if self.destination.is_ipv4() {
-            20 + self.ipv4_options.len()
-        } else {
-            40 + extensions.len()
-        };
+        self.extensions.iter().for_each(|extension| extension.write(0, &mut extensions));
+        let ip = if self.destination.is_ipv4() { 20 + self.ipv4_options.len() } else { 40 + extensions.len() };
         self.network_offset() + ip
     }
 }

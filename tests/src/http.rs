@@ -20,8 +20,5 @@ fn raise_file_limit() -> Result<()> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start tokio")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")
 }

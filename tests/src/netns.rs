@@ -51,10 +51,7 @@ impl Namespace {
             remove(&name);
             Err(error).with_context(|| format!("cannot open namespace {name}"))
         })?;
-        let namespace = Self {
-            name: Some(name),
-            file,
-        };
+        let namespace = Self { name: Some(name), file };
         namespace.ip(&["link", "set", "lo", "up"])?;
         Ok(namespace)
     }
@@ -66,8 +63,8 @@ impl Namespace {
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("cannot make a namespace")?;
             File::open("/proc/thread-self/ns/net").context("cannot open a namespace")
         };
-        let file = thread::scope(|scope| scope.spawn(work).join())
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let file =
+            thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(Self { name: None, file })
     }
 
@@ -82,8 +79,7 @@ impl Namespace {
             enter(&self.file)?;
             work()
         };
-        thread::scope(|scope| scope.spawn(worker).join())
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread::scope(|scope| scope.spawn(worker).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Starts a named thread inside the namespace; it keeps the namespace alive until it ends.
@@ -92,10 +88,7 @@ impl Namespace {
         thread_name: &str,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<JoinHandle<Result<T>>> {
-        let file = self
-            .file
-            .try_clone()
-            .context("cannot duplicate a namespace's descriptor")?;
+        let file = self.file.try_clone().context("cannot duplicate a namespace's descriptor")?;
         thread::Builder::new()
             .name(thread_name.to_owned())
             .spawn(move || {
@@ -108,19 +101,11 @@ impl Namespace {
 
     /// A command that will run inside the namespace, in the mount namespace of the caller.
     pub fn command(&self, program: &str) -> Result<Command> {
-        let file = self
-            .file
-            .try_clone()
-            .context("cannot duplicate a namespace's descriptor")?;
+        let file = self.file.try_clone().context("cannot duplicate a namespace's descriptor")?;
         let mut command = Command::new(program);
         // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
         unsafe {
-            command.pre_exec(move || {
-                Ok(move_into_link_name_space(
-                    file.as_fd(),
-                    Some(LinkNameSpaceType::Network),
-                )?)
-            })
+            command.pre_exec(move || Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?))
         };
         Ok(command)
     }
@@ -135,23 +120,15 @@ impl Namespace {
         use io::Write as _;
         let mut command = self.command("ip")?;
         command.args(["-batch", "-"]);
-        command
-            .stdin(process::Stdio::piped())
-            .stderr(process::Stdio::piped());
-        let mut child = command
-            .spawn()
-            .context("cannot run `ip`: is iproute2 installed?")?;
+        command.stdin(process::Stdio::piped()).stderr(process::Stdio::piped());
+        let mut child = command.spawn().context("cannot run `ip`: is iproute2 installed?")?;
         let mut input = child.stdin.take().context("`ip` has no standard input")?;
         // `ip` stops at its first error and leaves a broken pipe; its own words explain it better.
         let written = input.write_all(lines.as_bytes());
         drop(input);
         let output = child.wait_with_output().context("cannot wait for `ip`")?;
         let words = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "`ip -batch` failed: {}",
-            words.trim()
-        );
+        ensure!(output.status.success(), "`ip -batch` failed: {}", words.trim());
         written.context("cannot write to `ip -batch`")
     }
 
@@ -159,9 +136,7 @@ impl Namespace {
     pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
         // /proc/sys/net shows the namespace of the thread that looks.
         let path = Path::new("/proc/sys/net").join(name);
-        self.run(|| {
-            fs::write(&path, value).with_context(|| format!("cannot write {}", path.display()))
-        })
+        self.run(|| fs::write(&path, value).with_context(|| format!("cannot write {}", path.display())))
     }
 }
 
@@ -192,10 +167,7 @@ pub fn install_cleanup() -> Result<()> {
 fn start_cleanup() -> Result<()> {
     let (mut reader, writer) = io::pipe().context("cannot make a pipe")?;
     // The handler needs the write end for the rest of the process's life.
-    WAKE.store(
-        std::os::fd::IntoRawFd::into_raw_fd(writer),
-        Ordering::Release,
-    );
+    WAKE.store(std::os::fd::IntoRawFd::into_raw_fd(writer), Ordering::Release);
     thread::Builder::new()
         .name("lab-cleanup".to_owned())
         .spawn(move || {
@@ -210,11 +182,7 @@ fn start_cleanup() -> Result<()> {
         let handler: extern "C" fn(libc::c_int) = on_signal;
         // SAFETY: the handler only makes one async-signal-safe call.
         let previous = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
-        ensure!(
-            previous != libc::SIG_ERR,
-            "cannot handle signal {signal}: {}",
-            io::Error::last_os_error()
-        );
+        ensure!(previous != libc::SIG_ERR, "cannot handle signal {signal}: {}", io::Error::last_os_error());
     }
     Ok(())
 }
@@ -235,11 +203,7 @@ fn remove_own() {
 
 /// A name that no other process of the lab uses: the prefix, our pid, a number.
 pub(crate) fn unique_name() -> String {
-    format!(
-        "{PREFIX}{}-{}",
-        process::id(),
-        NUMBER.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{PREFIX}{}-{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Names in a directory that the lab made and whose maker's pid satisfies the condition.
@@ -252,9 +216,7 @@ pub(crate) fn leftovers(directory: &Path, condition: impl Fn(u32) -> bool) -> Re
         }
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Ok(names
-        .filter(|name| maker(name).is_some_and(&condition))
-        .collect())
+    Ok(names.filter(|name| maker(name).is_some_and(&condition)).collect())
 }
 
 /// The pid in one of our names; nothing for anybody else's.
@@ -269,8 +231,7 @@ pub(crate) fn alive(pid: u32) -> bool {
 }
 
 fn enter(file: &File) -> Result<()> {
-    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-        .context("cannot enter a namespace")
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).context("cannot enter a namespace")
 }
 
 fn remove(name: &str) {
@@ -279,14 +240,8 @@ fn remove(name: &str) {
 }
 
 fn succeed(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {command:?}"))?;
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{command:?} failed: {}",
-        words.trim()
-    );
+    ensure!(output.status.success(), "{command:?} failed: {}", words.trim());
     Ok(())
 }

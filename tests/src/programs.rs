@@ -63,32 +63,20 @@ pub struct Loaded {
 impl Loaded {
     pub(crate) fn new(name: &'static str) -> Result<Self> {
         let mut object = Ebpf::load(GENERATE).context("cannot load the lab's BPF object")?;
-        program(&mut object, name)?
-            .load()
-            .with_context(|| format!("cannot load the program `{name}`"))?;
+        program(&mut object, name)?.load().with_context(|| format!("cannot load the program `{name}`"))?;
         Ok(Self { object, name })
     }
 
     /// The program.
     pub fn xdp(&self) -> Result<&Xdp> {
-        let program = self
-            .object
-            .program(self.name)
-            .with_context(|| format!("no program `{}`", self.name))?;
+        let program = self.object.program(self.name).with_context(|| format!("no program `{}`", self.name))?;
         Ok(program.try_into()?)
     }
 
-    pub(crate) fn attach(
-        &mut self,
-        namespace: &Namespace,
-        device: &str,
-        mode: XdpMode,
-    ) -> Result<()> {
+    pub(crate) fn attach(&mut self, namespace: &Namespace, device: &str, mode: XdpMode) -> Result<()> {
         let program = program(&mut self.object, self.name)?;
         namespace.run(|| {
-            program
-                .attach(device, mode)
-                .with_context(|| format!("cannot attach `{}` to {device}", self.name))?;
+            program.attach(device, mode).with_context(|| format!("cannot attach `{}` to {device}", self.name))?;
             Ok(())
         })
     }
@@ -100,34 +88,20 @@ impl Loaded {
 
     /// One of the counters of `record`, summed over the CPUs.
     pub(crate) fn counter(&self, counter: u32) -> Result<u64> {
-        let map = self
-            .object
-            .map("FRAMES")
-            .context("the object has no map FRAMES")?;
+        let map = self.object.map("FRAMES").context("the object has no map FRAMES")?;
         let counters: PerCpuArray<&MapData, u64> = map.try_into()?;
-        Ok(counters
-            .get(&counter, 0)
-            .context("cannot read a counter")?
-            .iter()
-            .sum())
+        Ok(counters.get(&counter, 0).context("cannot read a counter")?.iter().sum())
     }
 
     pub(crate) fn set_flood(&mut self, flood: record::FloodRecord) -> Result<()> {
-        let map = self
-            .object
-            .map_mut("FLOOD")
-            .context("the object has no map FLOOD")?;
+        let map = self.object.map_mut("FLOOD").context("the object has no map FLOOD")?;
         let mut records: Array<&mut MapData, record::FloodRecord> = map.try_into()?;
-        records
-            .set(0, flood, 0)
-            .context("cannot write the flood's record")
+        records.set(0, flood, 0).context("cannot write the flood's record")
     }
 }
 
 fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
-    let program = object
-        .program_mut(name)
-        .with_context(|| format!("no program `{name}`"))?;
+    let program = object.program_mut(name).with_context(|| format!("no program `{name}`"))?;
     Ok(program.try_into()?)
 }
 

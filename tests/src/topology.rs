@@ -55,10 +55,7 @@ pub struct LabOptions {
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self {
-            mtu: 1500,
-            clients: 256,
-        }
+        Self { mtu: 1500, clients: 256 }
     }
 }
 
@@ -92,30 +89,15 @@ impl Lab {
 
     /// Removes what earlier runs left, then makes a lab.
     pub fn with(options: LabOptions) -> Result<Self> {
-        ensure!(
-            options.clients <= MOST_CLIENTS,
-            "at most {MOST_CLIENTS} clients"
-        );
+        ensure!(options.clients <= MOST_CLIENTS, "at most {MOST_CLIENTS} clients");
         netns::sweep()?;
         bpffs::sweep()?;
         let (crowd, attacker, front) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
         for namespace in [&crowd, &attacker, &front] {
             quiet(namespace)?;
         }
-        Wire {
-            front: &front,
-            far: &crowd,
-            device: CROWD_DEVICE,
-            number: 1,
-        }
-        .lay(options.mtu)?;
-        Wire {
-            front: &front,
-            far: &attacker,
-            device: ATTACK_DEVICE,
-            number: 2,
-        }
-        .lay(options.mtu)?;
+        Wire { front: &front, far: &crowd, device: CROWD_DEVICE, number: 1 }.lay(options.mtu)?;
+        Wire { front: &front, far: &attacker, device: ATTACK_DEVICE, number: 2 }.lay(options.mtu)?;
         front.ip_batch(&format!(
             "address add {FRONT_V4}/32 dev lo\n\
              address add {FRONT_V6}/128 dev lo nodad\n\
@@ -125,17 +107,8 @@ impl Lab {
              route add default via fd77:2::2\n"
         ))?;
         crowd.ip_batch(&client_addresses(options.clients))?;
-        let pass = [
-            Trivial::Pass.attach(&crowd, FAR_DEVICE)?,
-            Trivial::Pass.attach(&attacker, FAR_DEVICE)?,
-        ];
-        Ok(Self {
-            _pass: pass,
-            crowd,
-            attacker,
-            front,
-            options,
-        })
+        let pass = [Trivial::Pass.attach(&crowd, FAR_DEVICE)?, Trivial::Pass.attach(&attacker, FAR_DEVICE)?];
+        Ok(Self { _pass: pass, crowd, attacker, front, options })
     }
 
     /// The crowd's IPv4 addresses.
@@ -156,17 +129,11 @@ impl Lab {
 
 impl Wire<'_> {
     fn lay(&self, mtu: u32) -> Result<()> {
-        let Self {
-            front,
-            far,
-            device,
-            number,
-        } = self;
+        let Self { front, far, device, number } = self;
         let (front_mac, far_mac) = (text(mac(*number, false)), text(mac(*number, true)));
         let far_name = far.name();
         // A queue for each CPU: with one, all CPUs' frames would be received on one of them.
-        let cpus =
-            nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
+        let cpus = nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
         let queues = format!("numrxqueues {cpus} numtxqueues {cpus}");
         front.ip_batch(&format!(
             "link add {device} mtu {mtu} address {front_mac} {queues} type veth \
@@ -178,10 +145,9 @@ impl Wire<'_> {
         })?;
         // Checksums are to be made before the frame leaves: an XDP_TX on the way would send them half-made.
         far.run(|| ethtool(FAR_DEVICE, ETHTOOL_STXCSUM, 0))?;
-        for (namespace, device, own, other, other_mac) in [
-            (front, *device, 1, 2, &far_mac),
-            (far, FAR_DEVICE, 2, 1, &front_mac),
-        ] {
+        for (namespace, device, own, other, other_mac) in
+            [(front, *device, 1, 2, &far_mac), (far, FAR_DEVICE, 2, 1, &front_mac)]
+        {
             namespace.sysctl(&format!("ipv4/conf/{device}/rp_filter"), "0")?;
             namespace.ip_batch(&format!(
                 "link set {device} arp off\n\
@@ -192,9 +158,7 @@ impl Wire<'_> {
                  neighbour replace fd77:{number}::{other} lladdr {other_mac} dev {device} nud permanent\n"
             ))?;
         }
-        far.ip_batch(&format!(
-            "route add default via 10.77.{number}.1\nroute add default via fd77:{number}::1\n"
-        ))
+        far.ip_batch(&format!("route add default via 10.77.{number}.1\nroute add default via fd77:{number}::1\n"))
     }
 }
 
@@ -214,18 +178,13 @@ fn client_addresses(clients: u32) -> String {
     for number in 1..=clients {
         let (v4, v6) = (client_v4(number), client_v6(number));
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            lines,
-            "address add {v4}/32 dev lo\naddress add {v6}/128 dev lo nodad"
-        );
+        let _ = writeln!(lines, "address add {v4}/32 dev lo\naddress add {v6}/128 dev lo nodad");
     }
     lines
 }
 
 fn client_v4(number: u32) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::from_bits(
-        Ipv4Addr::new(10, 78, 0, 0).to_bits() + number,
-    ))
+    IpAddr::V4(Ipv4Addr::from_bits(Ipv4Addr::new(10, 78, 0, 0).to_bits() + number))
 }
 
 fn client_v6(number: u32) -> IpAddr {
@@ -249,25 +208,16 @@ fn ethtool(device: &str, command: u32, value: u32) -> Result<()> {
         command: u32,
         value: u32,
     }
-    let socket =
-        std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot make a socket")?;
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot make a socket")?;
     let mut data = EthtoolValue { command, value };
     // SAFETY: all-zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request
-        .ifr_name
-        .iter_mut()
-        .zip(device.bytes().take(libc::IFNAMSIZ - 1))
-    {
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes().take(libc::IFNAMSIZ - 1)) {
         *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_data = (&raw mut data).cast();
     // SAFETY: the request and the value it points to outlive the call, which reads and writes nothing else.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-    ensure!(
-        result == 0,
-        "cannot set feature {command:#x} of {device}: {}",
-        std::io::Error::last_os_error()
-    );
+    ensure!(result == 0, "cannot set feature {command:#x} of {device}: {}", std::io::Error::last_os_error());
     Ok(())
 }

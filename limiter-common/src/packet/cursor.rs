@@ -84,8 +84,6 @@ impl<const N: usize> Bytes<'_, N> {
         // SAFETY: the callers assert that T lies within the N bytes, and T is an unsigned integer. Headers are not aligned to
         // their fields. The BPF backend turns an unaligned read into single bytes; there a plain load is right, because limiter
         // only runs where the verifier lets packet loads be unaligned (x86-64, arm64, riscv64, s390x, ppc64le).
-        unsafe {
-            if cfg!(target_arch = "bpf") { from.read() } else { from.read_unaligned() }
-        }
+        unsafe { if cfg!(target_arch = "bpf") { from.read() } else { from.read_unaligned() } }
     }
 }

@@ -73,7 +73,9 @@ fn describe(done: &Done) -> String {
         text.push_str(&format!("(it was in {} already)\n", done.before));
     }
     if done.mode == "enforce" && !done.has_limits {
-        text.push_str("but no limit is set, so only bans are enforced: `limiter set --source-rate 20/s --budget 1000/s`\n");
+        text.push_str(
+            "but no limit is set, so only bans are enforced: `limiter set --source-rate 20/s --budget 1000/s`\n",
+        );
     }
     text
 }

@@ -146,7 +146,9 @@ fn describe(done: &Done, policy: &Policy) -> String {
         _ => "mode observe: nothing is dropped; `limiter status` counts, `limiter arm` starts dropping\n",
     });
     if done.loaded && policy.services.is_empty() {
-        text.push_str("no service is protected yet: nothing will be limited; detach, and attach with --service web=*:80,*:443\n");
+        text.push_str(
+            "no service is protected yet: nothing will be limited; detach, and attach with --service web=*:80,*:443\n",
+        );
     } else if done.loaded && !policy.has_limits() {
         text.push_str("no limit is set yet: `limiter set --source-rate 20/s --budget 1000/s`\n");
     }

@@ -54,9 +54,10 @@ impl Detach {
         let index = |name: &String| {
             let here = interface::named(&interfaces, name).map(|interface| interface.index);
             let index = here.or_else(|error| name.parse::<u32>().map_err(|_| error))?;
-            links.contains(&index).then_some(index).with_context(|| {
-                format!("limiter is not attached to {name}; `limiter status` shows where it is")
-            })
+            links
+                .contains(&index)
+                .then_some(index)
+                .with_context(|| format!("limiter is not attached to {name}; `limiter status` shows where it is"))
         };
         let mut wanted: Vec<u32> = self.interfaces.iter().map(index).collect::<Result<_>>()?;
         wanted.sort_unstable();

@@ -12,7 +12,9 @@ pub fn limit(name: &str, rate: Option<Rate>, burst: Option<u64>, old: Limit) -> 
         (Some(Rate { count: 0, .. }), None) => Ok(Limit::default()),
         (Some(Rate { count: 0, .. }), Some(_)) => Err(Usage(format!("--{name} none takes no burst"))),
         (Some(rate), burst) => Ok(Limit { rate, burst: burst.unwrap_or_else(|| text::usual_burst(rate)) }),
-        (None, Some(_)) if old.is_none() => Err(Usage(format!("a burst needs its rate: give --{name} too, such as 20/s"))),
+        (None, Some(_)) if old.is_none() => {
+            Err(Usage(format!("a burst needs its rate: give --{name} too, such as 20/s")))
+        }
         (None, Some(burst)) => Ok(Limit { burst, ..old }),
     }
 }

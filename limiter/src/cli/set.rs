@@ -115,7 +115,8 @@ impl Set {
         let (source, prefixes, budget) = match &self.service {
             None => (policy.source, policy.prefixes, policy.budget),
             Some(name) => {
-                let service = policy.services.iter().find(|service| service.name == *name).context("the service is gone")?;
+                let service =
+                    policy.services.iter().find(|service| service.name == *name).context("the service is gone")?;
                 (service.source.unwrap_or(policy.source), service.prefixes.unwrap_or(policy.prefixes), service.budget)
             }
         };
@@ -136,5 +137,8 @@ fn describe(done: &Done) -> String {
     if done.changed.is_empty() {
         return format!("{}: that is how it was already\n", done.scope);
     }
-    done.changed.iter().map(|change| format!("{} {}: {} -> {}\n", done.scope, change.what, change.from, change.to)).collect()
+    done.changed
+        .iter()
+        .map(|change| format!("{} {}: {} -> {}\n", done.scope, change.what, change.from, change.to))
+        .collect()
 }

@@ -33,11 +33,13 @@ pub struct Interface {
 /// # Errors
 /// When netlink does not answer.
 pub fn all() -> Result<Vec<Interface>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
         let connection = tokio::spawn(connection);
-        let messages: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.context("netlink refused to list interfaces")?;
+        let messages: Vec<LinkMessage> =
+            handle.link().get().execute().try_collect().await.context("netlink refused to list interfaces")?;
         connection.abort();
         Ok(messages.iter().map(interface).collect())
     })
@@ -78,9 +80,11 @@ fn program(attributes: &[LinkXdp]) -> Option<(u32, Attachment)> {
         LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) => Some(*id),
         _ => None,
     });
-    let id = id.or_else(|| attributes.iter().find_map(|attribute| match attribute {
-        LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => Some(*id),
-        _ => None,
-    }))?;
+    let id = id.or_else(|| {
+        attributes.iter().find_map(|attribute| match attribute {
+            LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => Some(*id),
+            _ => None,
+        })
+    })?;
     Some((id, attached))
 }

@@ -27,11 +27,13 @@ pub struct Attached {
 /// When one of them is missing, taken by another program, or refused by its driver. None is attached then.
 pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attached>> {
     let interfaces = interface::all()?;
-    let wanted: Vec<&Interface> = names.iter().map(|name| interface::named(&interfaces, name)).collect::<Result<_>>()?;
+    let wanted: Vec<&Interface> =
+        names.iter().map(|name| interface::named(&interfaces, name)).collect::<Result<_>>()?;
     for interface in &wanted {
         check_free(pins, interface)?;
     }
-    let mut program = Xdp::from_pin(pins.object(names::PROGRAM), XdpAttachType::Interface).context("cannot open the program's pin")?;
+    let mut program = Xdp::from_pin(pins.object(names::PROGRAM), XdpAttachType::Interface)
+        .context("cannot open the program's pin")?;
     let mode = if generic { XdpMode::Skb } else { XdpMode::Driver };
     // A link that is not pinned goes when it is dropped: an error below leaves none attached by us.
     let mut links = Vec::new();
@@ -73,7 +75,8 @@ pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
         let here = interfaces.iter().find(|interface| interface.index == index);
         let alive = program_of(pins, index).is_some();
         let program = here.and_then(|interface| interface.program);
-        let attachment = program.filter(|(id, _)| alive && program_of(pins, index) == Some(*id)).map(|(_, place)| place);
+        let attachment =
+            program.filter(|(id, _)| alive && program_of(pins, index) == Some(*id)).map(|(_, place)| place);
         Attached { index, name: here.map(|interface| interface.name.clone()), attachment }
     });
     Ok(links.collect())
@@ -135,10 +138,18 @@ fn explain(error: ProgramError, name: &str, mode: XdpMode) -> anyhow::Error {
         Some(libc::EOPNOTSUPP | libc::ENOTSUP) if mode == XdpMode::Driver => format!(
             "the driver of {name} runs no XDP program itself; `--generic` attaches in the kernel's slower generic path"
         ),
-        Some(libc::EBUSY | libc::EEXIST) => format!("{name} already runs another XDP program; remove it and attach again"),
-        Some(libc::EPERM | libc::EACCES) => format!("not allowed to attach to {name}: run it as root, or with CAP_NET_ADMIN"),
-        Some(libc::ENOSPC | libc::ENOMEM) => format!("{name} has too few queues or memory for XDP in its driver; `--generic` may work"),
-        _ => format!("the driver of {name} refused the program (an MTU too large, or LRO switched on, are common reasons)"),
+        Some(libc::EBUSY | libc::EEXIST) => {
+            format!("{name} already runs another XDP program; remove it and attach again")
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            format!("not allowed to attach to {name}: run it as root, or with CAP_NET_ADMIN")
+        }
+        Some(libc::ENOSPC | libc::ENOMEM) => {
+            format!("{name} has too few queues or memory for XDP in its driver; `--generic` may work")
+        }
+        _ => format!(
+            "the driver of {name} refused the program (an MTU too large, or LRO switched on, are common reasons)"
+        ),
     };
     anyhow::Error::new(error).context(advice)
 }

@@ -32,7 +32,9 @@ pub fn lock(directory: &Path) -> Result<Lock> {
         if start.elapsed() > PATIENCE {
             let holder = holder(&file).unwrap_or_else(|| "another process".to_owned());
             let waited = PATIENCE.as_secs();
-            bail!("{holder} is changing limiter and has not finished in {waited} s; wait for it or end it, then try again");
+            bail!(
+                "{holder} is changing limiter and has not finished in {waited} s; wait for it or end it, then try again"
+            );
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -8,9 +8,7 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray};
 use limiter_common::budget::Lease;
 use limiter_common::names;
-use limiter_common::record::{
-    BudgetLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service,
-};
+use limiter_common::record::{BudgetLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service};
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
 
@@ -124,7 +122,8 @@ fn checked(directory: &Path, name: &str) -> Result<MapData> {
 }
 
 fn check(path: &Path, name: &str, info: &MapInfo) -> Result<()> {
-    let expected = names::MAPS.iter().find(|(expected, ..)| *expected == name).context("a map that is not in the layout")?;
+    let expected =
+        names::MAPS.iter().find(|(expected, ..)| *expected == name).context("a map that is not in the layout")?;
     let (_, key, value) = *expected;
     ensure!(
         info.key_size() == key && info.value_size() == value,

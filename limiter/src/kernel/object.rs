@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::{Ebpf, EbpfLoader};
 use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfLoader};
 use limiter_common::hash::Key;
 use limiter_common::names;
 use limiter_common::record::Instance;
@@ -26,7 +26,8 @@ pub static TRACING_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT
 /// When the kernel refuses: why, and what to do. Nothing stays then.
 pub fn load(pins: &Pins, sources: u32, policy: &Policy, mode: Mode) -> Result<()> {
     let sets = sets_for(sources);
-    let mut ebpf = EbpfLoader::new().map_max_entries(names::SOURCES, sets).load(OBJECT).map_err(|error| explain(error.into()))?;
+    let mut ebpf =
+        EbpfLoader::new().map_max_entries(names::SOURCES, sets).load(OBJECT).map_err(|error| explain(error.into()))?;
     let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.load().map_err(|error| explain(error.into()))?;
     let staging = pins.stage()?;
@@ -58,7 +59,8 @@ pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, mode: Mode) -> Re
 /// A secret for the hash, from the kernel's random numbers.
 fn secret() -> Result<Key> {
     let mut bytes = [0_u8; 16];
-    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("cannot draw a secret")?;
+    let drawn =
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("cannot draw a secret")?;
     ensure!(drawn == bytes.len(), "the kernel gave {drawn} random bytes of {}", bytes.len());
     let whole = u128::from_ne_bytes(bytes);
     Ok([(whole >> 64) as u64, whole as u64])
@@ -66,9 +68,10 @@ fn secret() -> Result<Key> {
 
 /// The kernel's refusals in words that help.
 fn explain(error: anyhow::Error) -> anyhow::Error {
-    let denied = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|io| {
-        matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES))
-    });
+    let denied = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES)));
     let refused = error.chain().find_map(|cause| match cause.downcast_ref() {
         Some(ProgramError::LoadError { verifier_log, .. }) => Some(verifier_log.to_string()),
         _ => None,

@@ -92,7 +92,10 @@ impl Pins {
     pub fn lock_for_change(&self) -> Result<Lock> {
         self.check_bpffs()?;
         fs::create_dir_all(&self.base).with_context(|| {
-            format!("cannot make {}; attaching needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON", self.base.display())
+            format!(
+                "cannot make {}; attaching needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+                self.base.display()
+            )
         })?;
         let lock = lock::lock(&self.base)?;
         for name in entries(&self.base) {
@@ -118,7 +121,8 @@ impl Pins {
     /// # Errors
     /// When the kernel refuses.
     pub fn publish(&self, staging: &Path) -> Result<()> {
-        fs::rename(staging, self.root()).with_context(|| format!("cannot rename {} to {}", staging.display(), self.root().display()))
+        fs::rename(staging, self.root())
+            .with_context(|| format!("cannot rename {} to {}", staging.display(), self.root().display()))
     }
 
     /// Removes everything, whatever its layout: links are detached, maps and program go when nobody else holds them.

@@ -98,7 +98,8 @@ impl Maps {
         self.write_listeners(slot, encoded)?;
         for id in 0..SERVICES {
             let service = encoded.services.get(&id).copied().unwrap_or(UNUSED);
-            let is_new = service.name[0] != 0 && text::name(&service.name).is_none_or(|name| !known.contains_key(&name));
+            let is_new =
+                service.name[0] != 0 && text::name(&service.name).is_none_or(|name| !known.contains_key(&name));
             if is_new {
                 self.forget(id)?;
             }

@@ -1,9 +1,9 @@
 //! Tracing: for as long as it lasts, the program that logs stands behind the pinned links, over the same maps.
 
 use anyhow::{Context as _, Result};
+use aya::programs::Xdp;
 use aya::programs::links::FdLink;
 use aya::programs::xdp::XdpLink;
-use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use aya_obj::programs::XdpAttachType;
@@ -32,8 +32,12 @@ impl Tracing {
             loader.map_pin_path(name, pins.object(name));
         }
         let sets = aya::maps::MapInfo::from_pin(pins.object(names::SOURCES))?.max_entries();
-        let mut ebpf = loader.map_max_entries(names::SOURCES, sets).load(TRACING_OBJECT).context("cannot load the tracing program")?;
-        let logger = EbpfLogger::init_with_logger(&mut ebpf, to).context("cannot open the log of the tracing program")?;
+        let mut ebpf = loader
+            .map_max_entries(names::SOURCES, sets)
+            .load(TRACING_OBJECT)
+            .context("cannot load the tracing program")?;
+        let logger =
+            EbpfLogger::init_with_logger(&mut ebpf, to).context("cannot open the log of the tracing program")?;
         let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
         program.load().context("cannot load the tracing program")?;
         let mut links = Vec::new();
@@ -67,7 +71,8 @@ impl Drop for Tracing {
 /// # Errors
 /// When a link cannot be opened or updated.
 pub fn restore(pins: &Pins, links: &[u32]) -> Result<()> {
-    let mut program = Xdp::from_pin(pins.object(names::PROGRAM), XdpAttachType::Interface).context("cannot open the program's pin")?;
+    let mut program = Xdp::from_pin(pins.object(names::PROGRAM), XdpAttachType::Interface)
+        .context("cannot open the program's pin")?;
     for index in links {
         let swapped = swap(&mut program, link::open(pins, *index)?);
         swapped.with_context(|| format!("cannot put the usual program back on interface {index}"))?;

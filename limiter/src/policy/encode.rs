@@ -66,7 +66,8 @@ fn assign(policy: &Policy, known: &HashMap<Name, u32>) -> Result<HashMap<Name, u
     let taken: HashSet<u32> = known.values().copied().collect();
     // First ids that no slot uses, then ids of services that only the slot to be overwritten may still name.
     let kept: HashSet<u32> = names.iter().filter_map(|name| known.get(*name)).copied().collect();
-    let mut free = (0..SERVICES).filter(|id| !taken.contains(id)).chain(taken.iter().copied().filter(|id| !kept.contains(id)));
+    let mut free =
+        (0..SERVICES).filter(|id| !taken.contains(id)).chain(taken.iter().copied().filter(|id| !kept.contains(id)));
     let mut ids = HashMap::new();
     for service in &policy.services {
         let id = known.get(&service.name).copied().or_else(|| free.next());

@@ -98,9 +98,10 @@ impl Policy {
     /// Whether anything could ever be refused.
     pub fn has_limits(&self) -> bool {
         !self.budget.is_none()
-            || self.services.iter().any(|service| {
-                !service.budget.is_none() || !service.source.unwrap_or(self.source).is_none()
-            })
+            || self
+                .services
+                .iter()
+                .any(|service| !service.budget.is_none() || !service.source.unwrap_or(self.source).is_none())
     }
 }
 

@@ -30,7 +30,9 @@ pub fn rate(text: &str) -> Result<Rate, String> {
     };
     let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(scale)).ok_or_else(wrong)?;
     if count == 0 {
-        return Err(format!("`{text}` would refuse everybody; to remove a limit write `none`, to stop one source use `limiter ban`"));
+        return Err(format!(
+            "`{text}` would refuse everybody; to remove a limit write `none`, to stop one source use `limiter ban`"
+        ));
     }
     Ok(Rate { count, period: unit(period).ok_or_else(wrong)? })
 }
@@ -94,14 +96,20 @@ pub fn advice(limit: Limit, what: &str, reason: Unkeepable) -> String {
     match reason {
         Unkeepable::Zero => format!("{what}: `{shown}` has a zero where a number is meant"),
         Unkeepable::TooFast(most) => {
-            format!("{what}: {shown} is more than limiter can tell apart; the highest rate here is {most}/s, or use `none`")
+            format!(
+                "{what}: {shown} is more than limiter can tell apart; the highest rate here is {most}/s, or use `none`"
+            )
         }
         Unkeepable::TooLong(most) => {
             let most = humantime::format_duration(Duration::from_secs(most));
-            format!("{what}: at {shown} a full burst takes longer than {most} to come back; use a smaller burst or a higher rate")
+            format!(
+                "{what}: at {shown} a full burst takes longer than {most} to come back; use a smaller burst or a higher rate"
+            )
         }
         Unkeepable::BurstTooSmall(least) => {
-            format!("{what}: {shown} would refuse within the resolution of the kernel's clock (10 ms); use a burst of {least} or more")
+            format!(
+                "{what}: {shown} would refuse within the resolution of the kernel's clock (10 ms); use a burst of {least} or more"
+            )
         }
     }
 }
@@ -112,7 +120,9 @@ pub fn advice(limit: Limit, what: &str, reason: Unkeepable) -> String {
 /// A sentence that says what a service looks like.
 pub fn service(text: &str) -> Result<Service, String> {
     let wrong = |part: &str| {
-        format!("`{part}` is no service; write NAME=ADDR:PORT,... such as `web=*:80,*:443` or `mail=192.0.2.1:25,[2001:db8::1]:25`")
+        format!(
+            "`{part}` is no service; write NAME=ADDR:PORT,... such as `web=*:80,*:443` or `mail=192.0.2.1:25,[2001:db8::1]:25`"
+        )
     };
     let (name, places) = text.split_once('=').ok_or_else(|| wrong(text))?;
     let mut listeners = Vec::new();
@@ -139,9 +149,7 @@ pub fn show_listeners(listeners: &[SocketAddr]) -> Vec<String> {
     let any = |ip: IpAddr, port| listeners.contains(&SocketAddr::new(ip, port));
     let both = |port| any(Ipv4Addr::UNSPECIFIED.into(), port) && any(Ipv6Addr::UNSPECIFIED.into(), port);
     let shown = listeners.iter().filter_map(|listener| match listener.ip() {
-        ip if ip.is_unspecified() && both(listener.port()) => {
-            ip.is_ipv4().then(|| format!("*:{}", listener.port()))
-        }
+        ip if ip.is_unspecified() && both(listener.port()) => ip.is_ipv4().then(|| format!("*:{}", listener.port())),
         _ => Some(listener.to_string()),
     });
     shown.collect()
@@ -208,7 +216,8 @@ impl FromStr for Prefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no address or prefix; write `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/48`");
+        let wrong =
+            || format!("`{text}` is no address or prefix; write `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/48`");
         let (ip, bits) = match text.split_once('/') {
             Some((ip, bits)) => (ip.parse::<IpAddr>().map_err(|_| wrong())?, Some(bits)),
             None => (text.parse().map_err(|_| wrong())?, None),
@@ -258,7 +267,18 @@ mod tests {
         assert_eq!(rate("600/m"), rate("600/minute"));
         assert_eq!(rate("3/10s"), Ok(Rate { count: 3, period: 10_000_000_000 }));
         assert_eq!(rate("none"), Ok(Rate::default()));
-        for bad in ["", "20", "/s", "20/", "-1/s", "1.5/s", "20/0s", "20/fortnight", "99999999999999999999/s", "9999999999999999999M/s"] {
+        for bad in [
+            "",
+            "20",
+            "/s",
+            "20/",
+            "-1/s",
+            "1.5/s",
+            "20/0s",
+            "20/fortnight",
+            "99999999999999999999/s",
+            "9999999999999999999M/s",
+        ] {
             assert!(rate(bad).is_err(), "{bad}");
         }
         assert!(rate("0/s").expect_err("zero").contains("none"));

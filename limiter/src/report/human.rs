@@ -49,10 +49,19 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     )?;
     let table = &snapshot.table;
     let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;
-    writeln!(to, "table       {} of {} ways in use ({percent:.1}%), {} steals", count(table.live as u64), count(table.ways as u64), count(table.steals))?;
+    writeln!(
+        to,
+        "table       {} of {} ways in use ({percent:.1}%), {} steals",
+        count(table.live as u64),
+        count(table.ways as u64),
+        count(table.steals)
+    )?;
     writeln!(to, "lists       {} allowed, {} banned", snapshot.allowed, snapshot.banned)?;
     if snapshot.services.is_empty() {
-        writeln!(to, "\nno service is protected, so everything passes; name one when you attach: `--service web=*:80,*:443`")?;
+        writeln!(
+            to,
+            "\nno service is protected, so everything passes; name one when you attach: `--service web=*:80,*:443`"
+        )?;
     }
     for service in &snapshot.services {
         write_service(to, service, snapshot)?;

@@ -40,7 +40,8 @@ impl Lines {
         Some(match self.format {
             Format::Json => {
                 let frame: u32 = frame.parse().ok()?;
-                serde_json::json!({ "reason": reason, "service": service, "mode": mode, "frame_bytes": frame }).to_string()
+                serde_json::json!({ "reason": reason, "service": service, "mode": mode, "frame_bytes": frame })
+                    .to_string()
             }
             Format::Human => format!("{reason:<20} service {service:<12} {mode:<8} frame of {frame} bytes"),
         })

@@ -125,10 +125,10 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
     Ok(Snapshot {
         version: 1,
         mode: mode(selection.mode),
-        reverts: switch.revert().filter(|at| *at > now).map(|at| Revert {
-            in_seconds: (at - now) as f64 / 1e9,
-            mode: mode(switch.fallback().mode),
-        }),
+        reverts: switch
+            .revert()
+            .filter(|at| *at > now)
+            .map(|at| Revert { in_seconds: (at - now) as f64 / 1e9, mode: mode(switch.fallback().mode) }),
         interfaces: link::attached(pins)?.into_iter().map(interface).collect(),
         budget: text::show_limit(policy.budget),
         source_limit: text::show_limit(policy.source),

@@ -263,14 +263,18 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn conditions(arguments: &Arguments, maps: &Maps) -> Result<String> {
     let kernel = rustix::system::uname();
     let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches([':', '\t', ' ']);
+    let model = model
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("")
+        .trim_start_matches([':', '\t', ' ']);
     let ways = maps.ways()?.iter().count();
     Ok(format!(
         "Linux {}, {model}; median of {} rounds of {} packets; source table of {ways} ways ({} MiB), LRU hash of 262144 entries; IPv4 without tags",
         kernel.release().to_string_lossy(),
         arguments.rounds,
         arguments.packets,
-        ways * 8 >> 20,
+        (ways * 8) >> 20,
     ))
 }
 

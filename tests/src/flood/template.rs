@@ -32,15 +32,9 @@ pub(super) fn record(flood: &Flood, redirect: u32) -> Result<(FloodRecord, Vec<u
         (base, target) => bail!("a flood from {base} to {target}: two families"),
     };
 
-    let zero: IpAddr = if base.is_ipv4() {
-        [0; 4].into()
-    } else {
-        [0; 16].into()
-    };
+    let zero: IpAddr = if base.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let (from, to) = Lab::attack_macs();
-    let mut frame = Frame::syn(SocketAddr::new(zero, 0), flood.target)
-        .macs(from, to)
-        .numbers(0, 0);
+    let mut frame = Frame::syn(SocketAddr::new(zero, 0), flood.target).macs(from, to).numbers(0, 0);
     if let Some(id) = flood.vlan {
         frame = frame.vlan(VLAN, id);
     }
@@ -49,24 +43,16 @@ pub(super) fn record(flood: &Flood, redirect: u32) -> Result<(FloodRecord, Vec<u
     let unpadded = bytes.len();
     // Sixty is Ethernet's least; whole words are what the program copies.
     bytes.resize(unpadded.max(60).next_multiple_of(8), 0);
-    ensure!(
-        bytes.len() <= 8 * TEMPLATE_WORDS,
-        "the template is too long"
-    );
+    ensure!(bytes.len() <= 8 * TEMPLATE_WORDS, "the template is too long");
 
     if base.is_ipv4() {
         bytes[network + 10..network + 12].fill(0);
     }
     // Port, numbers and source being zero, the checksum is that of all the rest: its complement is the sum.
-    let transport_sum = u32::from(!u16::from_ne_bytes([
-        bytes[transport + 16],
-        bytes[transport + 17],
-    ]));
+    let transport_sum = u32::from(!u16::from_ne_bytes([bytes[transport + 16], bytes[transport + 17]]));
     bytes[transport + 16..transport + 18].fill(0);
     let words = bytes[network..transport].chunks_exact(2);
-    let network_sum = words
-        .map(|pair| u32::from(u16::from_ne_bytes([pair[0], pair[1]])))
-        .sum();
+    let network_sum = words.map(|pair| u32::from(u16::from_ne_bytes([pair[0], pair[1]]))).sum();
 
     let mut template = [0; TEMPLATE_WORDS];
     for (word, chunk) in template.iter_mut().zip(bytes.chunks_exact(8)) {
@@ -77,9 +63,7 @@ pub(super) fn record(flood: &Flood, redirect: u32) -> Result<(FloodRecord, Vec<u
     let record = FloodRecord {
         // A second guard; the loop above counts exactly.
         limit: flood.frames,
-        seed: SEED
-            .fetch_add(1, Ordering::Relaxed)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        seed: SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         base_high: (bits >> 64) as u64,
         base_low: bits as u64,
         count,

@@ -53,10 +53,7 @@ impl Frame {
         let words = 5 + self.ipv4_options.len() as u8 / 4;
         let length = u16::from(words) * 4 + body.len() as u16;
         let (offset, more) = self.fragment;
-        let mut header = vec![
-            self.version.unwrap_or(4) << 4 | self.ihl.unwrap_or(words),
-            0,
-        ];
+        let mut header = vec![self.version.unwrap_or(4) << 4 | self.ihl.unwrap_or(words), 0];
         header.extend(self.ip_length.unwrap_or(length).to_be_bytes());
         header.extend([0, 1]);
         header.extend((u16::from(more) << 13 | offset).to_be_bytes());
@@ -73,19 +70,13 @@ impl Frame {
         let (protocol, body) = self.body(&source, &destination);
         let mut content = Vec::new();
         for (at, extension) in self.extensions.iter().enumerate() {
-            let next = self
-                .extensions
-                .get(at + 1)
-                .map_or(protocol, Extension::number);
+            let next = self.extensions.get(at + 1).map_or(protocol, Extension::number);
             extension.write(next, &mut content);
         }
         content.extend(body);
         frame.extend([self.version.unwrap_or(6) << 4, 0, 0, 0]);
         frame.extend(self.ip_length.unwrap_or(content.len() as u16).to_be_bytes());
-        frame.extend([
-            self.extensions.first().map_or(protocol, Extension::number),
-            64,
-        ]);
+        frame.extend([self.extensions.first().map_or(protocol, Extension::number), 64]);
         frame.extend(source.iter().chain(&destination).chain(&content));
     }
 
@@ -101,13 +92,7 @@ impl Frame {
                 body.extend([0, 0]);
                 (UDP, 6)
             }
-            Transport::Tcp {
-                sequence,
-                acknowledgment,
-                flags,
-                options,
-                doff,
-            } => {
+            Transport::Tcp { sequence, acknowledgment, flags, options, doff } => {
                 body.extend(self.source.port().to_be_bytes());
                 body.extend(self.destination.port().to_be_bytes());
                 body.extend(sequence.to_be_bytes());
@@ -126,11 +111,7 @@ impl Frame {
             .add_2bytes((body.len() as u16).to_be_bytes())
             .add_slice(&body);
         // UDP's zero means "none"; TCP may send either form of zero (RFC 768, RFC 1624).
-        let sum = if protocol == UDP {
-            sum.to_ones_complement_with_no_zero()
-        } else {
-            sum.ones_complement()
-        };
+        let sum = if protocol == UDP { sum.to_ones_complement_with_no_zero() } else { sum.ones_complement() };
         body[checksum_at..checksum_at + 2].copy_from_slice(&sum.to_ne_bytes());
         (protocol, body)
     }

@@ -85,10 +85,7 @@ fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted
-        .get(rank.saturating_sub(1))
-        .copied()
-        .unwrap_or(f64::NAN)
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// A crowd that is fetching pages.
@@ -99,9 +96,7 @@ pub struct CrowdHandle {
 impl CrowdHandle {
     /// Waits for the last page.
     pub fn wait(self) -> Result<PageReport> {
-        self.thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -136,9 +131,7 @@ impl Crowd {
         ensure!(self.pages_per_second > 0.0, "a crowd needs a rate above 0");
         raise_file_limit()?;
         let crowd = self.clone();
-        let thread = lab
-            .crowd
-            .spawn("lab-crowd", move || runtime()?.block_on(crowd.fetch_all()))?;
+        let thread = lab.crowd.spawn("lab-crowd", move || runtime()?.block_on(crowd.fetch_all()))?;
         Ok(CrowdHandle { thread })
     }
 
@@ -148,8 +141,7 @@ impl Crowd {
         let mut report = PageReport::default();
         let mut running = JoinSet::new();
         for (number, address) in (0..pages).zip(self.addresses.iter().cycle()) {
-            sleep_until(start + Duration::from_secs_f64(number as f64 / self.pages_per_second))
-                .await;
+            sleep_until(start + Duration::from_secs_f64(number as f64 / self.pages_per_second)).await;
             running.spawn(fetch_page(self.request(*address)));
             report.tried += 1;
             while let Some(page) = running.try_join_next() {
@@ -166,10 +158,7 @@ impl Crowd {
         Request {
             source: SocketAddr::new(address, 0),
             target: self.target,
-            text: format!(
-                "GET {} HTTP/1.1\r\nHost: front\r\nConnection: close\r\n\r\n",
-                self.path
-            ),
+            text: format!("GET {} HTTP/1.1\r\nHost: front\r\nConnection: close\r\n\r\n", self.path),
             connections: self.connections_per_page,
             timeout: self.timeout,
         }
@@ -199,10 +188,7 @@ async fn fetch_page(request: Request) -> Page {
     for _ in 0..request.connections {
         connections.spawn(fetch(request.clone()));
     }
-    let mut page = Page {
-        connect_ms: Vec::new(),
-        whole_ms: None,
-    };
+    let mut page = Page { connect_ms: Vec::new(), whole_ms: None };
     let mut whole = true;
     while let Some(result) = connections.join_next().await {
         let (connect, body) = result.unwrap_or((None, false));
@@ -218,11 +204,7 @@ async fn fetch(request: Request) -> (Option<f64>, bool) {
     let mut connect = None;
     let work = async {
         let start = Instant::now();
-        let socket = if request.target.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
+        let socket = if request.target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // One address may have many connections at once, to one server: the port may be taken by another's.
         socket.set_reuseaddr(true)?;
         socket.bind(request.source)?;
@@ -245,9 +227,7 @@ fn is_whole(answer: &[u8]) -> bool {
     let Ok(head) = std::str::from_utf8(&answer[..end]) else {
         return false;
     };
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
     head.starts_with("HTTP/1.1 200 ") && length == Some(answer.len() - end - 4)
 }
 

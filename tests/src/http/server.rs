@@ -43,10 +43,7 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self {
-            listen: vec![SocketAddr::new(FRONT_V4, 80), SocketAddr::new(FRONT_V6, 80)],
-            backlog: 4096,
-        }
+        Self { listen: vec![SocketAddr::new(FRONT_V4, 80), SocketAddr::new(FRONT_V6, 80)], backlog: 4096 }
     }
 }
 
@@ -74,8 +71,8 @@ impl Server {
             runtime()?.block_on(async {
                 // Connections are tasks of the runtime, and end with it.
                 for address in &options.listen {
-                    let listener = listen(*address, options.backlog)
-                        .with_context(|| format!("cannot listen on {address}"))?;
+                    let listener =
+                        listen(*address, options.backlog).with_context(|| format!("cannot listen on {address}"))?;
                     tokio::spawn(accept(listener, Arc::clone(&counter)));
                 }
                 // The starter waits for this or for our end.
@@ -85,16 +82,10 @@ impl Server {
                 Ok(())
             })
         })?;
-        let mut server = Self {
-            stop: Some(stop),
-            accepted,
-            thread: Some(thread),
-        };
+        let mut server = Self { stop: Some(stop), accepted, thread: Some(thread) };
         if is_ready.recv().is_err() {
             let thread = server.thread.take().context("a server without a thread")?;
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }
         Ok(server)
     }
@@ -116,11 +107,7 @@ impl Drop for Server {
 }
 
 fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(backlog)
@@ -151,13 +138,7 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
     }
     match length(&request) {
         Some(length) => answer(&mut stream, length).await?,
-        None => {
-            stream
-                .write_all(
-                    b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-                )
-                .await?
-        }
+        None => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await?,
     }
     stream.shutdown().await
 }
@@ -173,9 +154,8 @@ fn length(request: &[u8]) -> Option<usize> {
 }
 
 async fn answer(stream: &mut TcpStream, length: usize) -> io::Result<()> {
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-    );
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     let mut bytes = head.into_bytes();
     let mut left = length;
     // Head and page leave in one write, and so in one segment.

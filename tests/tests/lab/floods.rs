@@ -15,11 +15,7 @@ fn every_frame_of_a_flood_arrives() -> Result<()> {
     for (target, base) in targets() {
         for sources in source_modes(base) {
             let counter = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
-            let report = Flood {
-                frames: FRAMES,
-                ..Flood::new(target, sources)
-            }
-            .run(&lab)?;
+            let report = Flood { frames: FRAMES, ..Flood::new(target, sources) }.run(&lab)?;
             assert_eq!(report.sent, FRAMES, "{sources:?}");
             assert_eq!(settled(|| counter.frames())?, FRAMES, "{sources:?}");
         }
@@ -31,11 +27,7 @@ fn every_frame_of_a_flood_arrives() -> Result<()> {
 fn redirected_frames_arrive_too() -> Result<()> {
     let lab = Lab::new()?;
     let counter = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
-    let flood = Flood {
-        frames: FRAMES,
-        redirect: true,
-        ..Flood::new(targets()[0].0, Sources::Random)
-    };
+    let flood = Flood { frames: FRAMES, redirect: true, ..Flood::new(targets()[0].0, Sources::Random) };
     assert_eq!(flood.run(&lab)?.sent, FRAMES);
     assert_eq!(settled(|| counter.frames())?, FRAMES);
     Ok(())
@@ -46,34 +38,18 @@ fn a_flood_keeps_its_bounds() -> Result<()> {
     let lab = Lab::new()?;
     let _sink = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
     let (target, _) = targets()[0];
-    let endless = Flood {
-        frames: u64::MAX,
-        seconds: 60.0,
-        ..Flood::new(target, Sources::Random)
-    };
+    let endless = Flood { frames: u64::MAX, seconds: 60.0, ..Flood::new(target, Sources::Random) };
 
-    let short = Flood {
-        seconds: 0.2,
-        ..endless.clone()
-    }
-    .run(&lab)?;
+    let short = Flood { seconds: 0.2, ..endless.clone() }.run(&lab)?;
     assert!(short.elapsed < Duration::from_millis(300), "{short}");
 
-    let paced = Flood {
-        rate: Some(20_000),
-        seconds: 0.5,
-        ..endless.clone()
-    }
-    .run(&lab)?;
+    let paced = Flood { rate: Some(20_000), seconds: 0.5, ..endless.clone() }.run(&lab)?;
     assert!((9_900..=10_000).contains(&paced.sent), "{paced}");
 
     let running = endless.spawn(&lab)?;
     thread::sleep(Duration::from_millis(100));
     let stopped = running.stop()?;
-    assert!(
-        stopped.sent > 0 && stopped.elapsed < Duration::from_millis(300),
-        "{stopped}"
-    );
+    assert!(stopped.sent > 0 && stopped.elapsed < Duration::from_millis(300), "{stopped}");
     Ok(())
 }
 
@@ -84,20 +60,12 @@ fn the_generator_is_fast() -> Result<()> {
     for (target, base) in targets() {
         for sources in source_modes(base) {
             let before = settled(|| sink.frames())?;
-            let flood = Flood {
-                frames: u64::MAX,
-                seconds: 0.5,
-                cpu: Some(1),
-                ..Flood::new(target, sources)
-            };
+            let flood = Flood { frames: u64::MAX, seconds: 0.5, cpu: Some(1), ..Flood::new(target, sources) };
             let report = flood.run(&lab)?;
             let arrived = settled(|| sink.frames())? - before;
             println!("{sources:?}: {report}, {arrived} arrived");
             assert!(report.rate() > 300_000.0, "{report}");
-            assert!(
-                arrived as f64 > 0.99 * report.sent as f64,
-                "{report}, {arrived} arrived"
-            );
+            assert!(arrived as f64 > 0.99 * report.sent as f64, "{report}, {arrived} arrived");
         }
     }
     Ok(())
@@ -107,18 +75,8 @@ fn the_generator_is_fast() -> Result<()> {
 fn two_cpus_flood_side_by_side() -> Result<()> {
     let lab = Lab::new()?;
     let sink = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
-    let flood = Flood {
-        frames: u64::MAX,
-        seconds: 0.5,
-        ..Flood::new(targets()[0].0, Sources::Random)
-    };
-    let running = [0, 1].map(|cpu| {
-        Flood {
-            cpu: Some(cpu),
-            ..flood.clone()
-        }
-        .spawn(&lab)
-    });
+    let flood = Flood { frames: u64::MAX, seconds: 0.5, ..Flood::new(targets()[0].0, Sources::Random) };
+    let running = [0, 1].map(|cpu| Flood { cpu: Some(cpu), ..flood.clone() }.spawn(&lab));
     let mut sent = 0;
     for handle in running {
         let report = handle?.wait()?;
@@ -126,10 +84,7 @@ fn two_cpus_flood_side_by_side() -> Result<()> {
         sent += report.sent;
     }
     let arrived = settled(|| sink.frames())?;
-    assert!(
-        arrived as f64 > 0.99 * sent as f64,
-        "{sent} sent, {arrived} arrived"
-    );
+    assert!(arrived as f64 > 0.99 * sent as f64, "{sent} sent, {arrived} arrived");
     Ok(())
 }
 
@@ -139,18 +94,9 @@ fn a_flood_reaches_the_stack() -> Result<()> {
     let _server = Server::start(&lab)?;
     for (target, base) in targets() {
         let before = segments_received(&lab)?;
-        Flood {
-            frames: 100,
-            rate: Some(10_000),
-            ..Flood::new(target, Sources::One(base))
-        }
-        .run(&lab)?;
+        Flood { frames: 100, rate: Some(10_000), ..Flood::new(target, Sources::One(base)) }.run(&lab)?;
         thread::sleep(Duration::from_millis(50));
-        assert_eq!(
-            segments_received(&lab)? - before,
-            100,
-            "segments that TCP took at {target}"
-        );
+        assert_eq!(segments_received(&lab)? - before, 100, "segments that TCP took at {target}");
     }
     Ok(())
 }
@@ -168,18 +114,12 @@ fn settled(count: impl Fn() -> Result<u64>) -> Result<u64> {
 
 /// Segments that the front end's TCP took in (Tcp: InSegs), less those with errors (InErrs).
 fn segments_received(lab: &Lab) -> Result<u64> {
-    let text = lab
-        .front
-        .run(|| fs::read_to_string("/proc/thread-self/net/snmp").context("no snmp"))?;
+    let text = lab.front.run(|| fs::read_to_string("/proc/thread-self/net/snmp").context("no snmp"))?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let names = lines.next().context("no names")?.split(' ');
     let values = lines.next().context("no values")?.split(' ');
     let value = |wanted: &str| -> Result<u64> {
-        let (_, value) = names
-            .clone()
-            .zip(values.clone())
-            .find(|(name, _)| *name == wanted)
-            .context("no value")?;
+        let (_, value) = names.clone().zip(values.clone()).find(|(name, _)| *name == wanted).context("no value")?;
         Ok(value.parse()?)
     };
     Ok(value("InSegs")? - value("InErrs")?)

@@ -19,10 +19,7 @@ fn generated_frames_are_well_formed() -> Result<()> {
     for (target, base) in targets() {
         for sources in source_modes(base) {
             for vlan in [None, Some(7)] {
-                let flood = Flood {
-                    vlan,
-                    ..Flood::new(target, sources)
-                };
+                let flood = Flood { vlan, ..Flood::new(target, sources) };
                 let seen = flood
                     .sample(300)?
                     .iter()
@@ -40,13 +37,7 @@ fn generated_frames_are_well_formed() -> Result<()> {
                         assert!(addresses.len() > 295 && addresses.iter().all(routable))
                     }
                 }
-                assert!(
-                    seen.iter()
-                        .map(SocketAddr::port)
-                        .collect::<HashSet<_>>()
-                        .len()
-                        > 250
-                );
+                assert!(seen.iter().map(SocketAddr::port).collect::<HashSet<_>>().len() > 250);
             }
         }
     }
@@ -68,24 +59,16 @@ fn built_frames_are_well_formed() -> Result<()> {
         for frame in [
             syn.clone(),
             syn.clone().vlan(frame::VLAN, 5),
-            syn.clone()
-                .vlan(frame::SERVICE_VLAN, 5)
-                .vlan(frame::VLAN, 6),
+            syn.clone().vlan(frame::SERVICE_VLAN, 5).vlan(frame::VLAN, 6),
             syn.clone().ipv4_options(&[1; 40]),
             syn.clone().tcp_options(&[1; 40]).payload(b"odd"),
             syn.clone().flags(flags::SYN | flags::ECE | flags::CWR),
         ] {
-            assert_eq!(
-                check_syn(&frame.build(), target).with_context(|| format!("{frame:?}"))?,
-                source
-            );
+            assert_eq!(check_syn(&frame.build(), target).with_context(|| format!("{frame:?}"))?, source);
         }
         let udp = Frame::udp(source, target).payload(b"hello").build();
         let packet = SlicedPacket::from_ethernet(&udp)?;
-        assert!(
-            matches!(packet.transport, Some(TransportSlice::Udp(_))),
-            "{packet:?}"
-        );
+        assert!(matches!(packet.transport, Some(TransportSlice::Udp(_))), "{packet:?}");
     }
     Ok(())
 }
@@ -103,10 +86,7 @@ fn extension_headers_are_followed() -> Result<()> {
             .extension(Extension::Authentication(4));
         let bytes = frame.build();
         assert_eq!(check_syn(&bytes, target)?, source);
-        assert_eq!(
-            bytes[frame.transport_offset()..][..2],
-            1234_u16.to_be_bytes()
-        );
+        assert_eq!(bytes[frame.transport_offset()..][..2], 1234_u16.to_be_bytes());
     }
     Ok(())
 }
@@ -116,10 +96,7 @@ fn one_wrong_field_is_one_wrong_field() {
     let (target, base) = targets()[0];
     let syn = Frame::syn(SocketAddr::new(base, 1234), target);
     let good = syn.build();
-    for (wrong, offset) in [
-        (syn.clone().wrong_ethertype(0x0900), 12),
-        (syn.clone().wrong_doff(15), 14 + 20 + 12),
-    ] {
+    for (wrong, offset) in [(syn.clone().wrong_ethertype(0x0900), 12), (syn.clone().wrong_doff(15), 14 + 20 + 12)] {
         let bytes = wrong.build();
         assert_eq!(bytes.len(), good.len());
         assert_ne!(bytes[offset], good[offset]);
@@ -137,30 +114,19 @@ fn arp_is_arp() -> Result<()> {
     let (target, base) = targets()[0];
     let frame = Frame::arp(SocketAddr::new(base, 0), target).build();
     let packet = SlicedPacket::from_ethernet(&frame)?;
-    assert!(
-        matches!(packet.net, Some(etherparse::NetSlice::Arp(_))),
-        "{packet:?}"
-    );
+    assert!(matches!(packet.net, Some(etherparse::NetSlice::Arp(_))), "{packet:?}");
     Ok(())
 }
 
 #[test]
 fn ports_can_count() -> Result<()> {
     for (target, base) in targets() {
-        let flood = Flood {
-            counting: true,
-            ..Flood::new(target, Sources::One(base))
-        };
+        let flood = Flood { counting: true, ..Flood::new(target, Sources::One(base)) };
         let frames = flood.sample(100)?;
-        let ports = frames
-            .iter()
-            .map(|bytes| Ok(check_syn(bytes, target)?.port()));
+        let ports = frames.iter().map(|bytes| Ok(check_syn(bytes, target)?.port()));
         let ports = ports.collect::<Result<HashSet<_>>>()?;
         // Each CPU counts for itself, and the sample may have moved.
-        assert!(
-            ports.len() >= 50 && ports.iter().all(|port| (1024..1124).contains(port)),
-            "{ports:?}"
-        );
+        assert!(ports.len() >= 50 && ports.iter().all(|port| (1024..1124).contains(port)), "{ports:?}");
     }
     Ok(())
 }

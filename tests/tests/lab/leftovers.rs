@@ -62,16 +62,11 @@ fn leftovers(pid: u32) -> usize {
     let prefix = format!("{}{pid}-", netns::PREFIX);
     let count = |directory: &str| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-            .count()
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count()
     };
     let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
     let directories = count("/run");
-    let mounted = mounts
-        .lines()
-        .filter(|line| line.starts_with("bpf ") && line.contains(&prefix))
-        .count();
+    let mounted = mounts.lines().filter(|line| line.starts_with("bpf ") && line.contains(&prefix)).count();
     assert_eq!(mounted, directories, "a directory is a mount");
     count("/run/netns") + directories
 }
@@ -95,11 +90,7 @@ fn victim() -> Result<Victim> {
     let mut line = String::new();
     while output.read_line(&mut line)? > 0 {
         if line.contains("ready") {
-            return Ok(Victim {
-                child,
-                _input: input,
-                _output: output,
-            });
+            return Ok(Victim { child, _input: input, _output: output });
         }
         line.clear();
     }
@@ -116,9 +107,6 @@ fn a_victim() -> Result<()> {
     let start = Instant::now();
     // Ends by itself when its parent is gone.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
-    ensure!(
-        start.elapsed() < Duration::from_secs(60),
-        "nobody killed the victim"
-    );
+    ensure!(start.elapsed() < Duration::from_secs(60), "nobody killed the victim");
     Ok(())
 }

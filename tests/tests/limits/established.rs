@@ -23,7 +23,12 @@ fn a_bulk_transfer_survives_a_flood() {
     let server = Server::start(&front.lab).expect("a server");
     let target = (FRONT_V4, 80).into();
     let base = "11.0.0.1".parse().expect("an address");
-    let flood = Flood { frames: u64::MAX, seconds: 60.0, cpu: Some(1), ..Flood::new(target, Sources::Many { base, count: 40 }) };
+    let flood = Flood {
+        frames: u64::MAX,
+        seconds: 60.0,
+        cpu: Some(1),
+        ..Flood::new(target, Sources::Many { base, count: 40 })
+    };
     let flooding = flood.spawn(&front.lab).expect("a flood");
     let bulk = Crowd {
         path: format!("/bytes/{}", 200 << 20),

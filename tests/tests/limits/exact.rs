@@ -17,7 +17,8 @@ fn one_source(target: std::net::IpAddr, source: &str, vlan: Option<u16>) {
     policy.source = limit(20, 40);
     let front = Front::new(&policy, Mode::Enforce);
     let source = Sources::One(source.parse().expect("an address"));
-    let flood = Flood { vlan, frames: u64::MAX, seconds: 2.0, rate: Some(200_000), ..Flood::new((target, 80).into(), source) };
+    let flood =
+        Flood { vlan, frames: u64::MAX, seconds: 2.0, rate: Some(200_000), ..Flood::new((target, 80).into(), source) };
     let start = Instant::now();
     let report = flood.run(&front.lab).expect("a flood");
     let longest = start.elapsed().as_secs_f64();

@@ -32,8 +32,17 @@ fn two_services() -> Policy {
 /// Drops everything on `attack0` behind XDP: here only verdicts matter, and an attempt that the stack answers costs so much that
 /// the flood would be a tenth as strong.
 fn discard_behind_xdp(lab: &Lab) {
-    for rule in ["add table netdev lab", r#"add chain netdev lab in { type filter hook ingress device "attack0" priority 0; policy drop; }"#] {
-        let done = lab.front.command("nft").expect("a namespace").arg(rule).status().expect("nft is installed by `cargo xtask setup`");
+    for rule in [
+        "add table netdev lab",
+        r#"add chain netdev lab in { type filter hook ingress device "attack0" priority 0; policy drop; }"#,
+    ] {
+        let done = lab
+            .front
+            .command("nft")
+            .expect("a namespace")
+            .arg(rule)
+            .status()
+            .expect("nft is installed by `cargo xtask setup`");
         assert!(done.success(), "nft {rule}");
     }
 }
@@ -51,7 +60,10 @@ fn storm(lab: &Lab) -> (u64, u64) {
         cpu: Some(1),
         ..Flood::new(web, Sources::Many { base, count: 1000 })
     };
-    let heavy = Flood { rate: Some(HEAVY), ..Flood { target: (FRONT_V4, 25).into(), sources: Sources::One(base), ..behaving.clone() } };
+    let heavy = Flood {
+        rate: Some(HEAVY),
+        ..Flood { target: (FRONT_V4, 25).into(), sources: Sources::One(base), ..behaving.clone() }
+    };
     let flooding = flood.spawn(lab).expect("a flood");
     let heavy = heavy.spawn(lab).expect("attempts");
     let behaved = behaving.run(lab).expect("attempts").sent;
@@ -82,7 +94,11 @@ fn the_table_remembers_heavy_sources_and_spares_the_others() {
     assert!((refused as f64) < behaved as f64 * 0.001, "{refused} of {behaved} behaving attempts were refused");
     assert!(web.steals > 0, "steals are counted");
     let due = 2.0 + 0.1 * (SECONDS + 1.0);
-    assert!(decided(&mail, Reason::Admitted) as f64 <= due, "the heavy source got {}", decided(&mail, Reason::Admitted));
+    assert!(
+        decided(&mail, Reason::Admitted) as f64 <= due,
+        "the heavy source got {}",
+        decided(&mail, Reason::Admitted)
+    );
     assert!(heavy >= HEAVY * SECONDS as u64 - 1);
 }
 

@@ -5,10 +5,7 @@
 
 #![no_std]
 #![no_main]
-#![expect(
-    missing_docs,
-    reason = "`#[xdp]` moves an entry point's comment to where the lint does not see it"
-)]
+#![expect(missing_docs, reason = "`#[xdp]` moves an entry point's comment to where the lint does not see it")]
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -17,9 +14,7 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use record::{
-    COUNTERS, FloodRecord, SEEN, SENT, SOURCE_MANY, SOURCE_RANDOM, STOPPED, TEMPLATE_WORDS,
-};
+use record::{COUNTERS, FloodRecord, SEEN, SENT, SOURCE_MANY, SOURCE_RANDOM, STOPPED, TEMPLATE_WORDS};
 
 #[path = "../record.rs"]
 mod record;
@@ -79,10 +74,7 @@ fn next_frame(ctx: &XdpContext) -> Option<u32> {
 
     // SAFETY: the helper takes nothing and only reads the CPU's number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let draw = record
-        .seed
-        .wrapping_add(u64::from(cpu) << 48)
-        .wrapping_add(number.wrapping_mul(3));
+    let draw = record.seed.wrapping_add(u64::from(cpu) << 48).wrapping_add(number.wrapping_mul(3));
     let (port, sequence) = if record.count_ports != 0 {
         ((1024 + number % 64_512) as u16, number as u32)
     } else {
@@ -90,21 +82,9 @@ fn next_frame(ctx: &XdpContext) -> Option<u32> {
         (random as u16 | 0x400, (random >> 32) as u32)
     };
     if record.family == 4 {
-        write_ipv4(
-            ctx,
-            record,
-            source_ipv4(record, number, draw),
-            port,
-            sequence,
-        )?;
+        write_ipv4(ctx, record, source_ipv4(record, number, draw), port, sequence)?;
     } else {
-        write_ipv6(
-            ctx,
-            record,
-            source_ipv6(record, number, draw),
-            port,
-            sequence,
-        )?;
+        write_ipv6(ctx, record, source_ipv6(record, number, draw), port, sequence)?;
     }
 
     // SAFETY: as above.
@@ -165,13 +145,7 @@ fn source_ipv6(record: &FloodRecord, number: u64, draw: u64) -> [u64; 2] {
     [record.base_high, low]
 }
 
-fn write_ipv4(
-    ctx: &XdpContext,
-    record: &FloodRecord,
-    source: [u16; 2],
-    port: u16,
-    sequence: u32,
-) -> Option<()> {
+fn write_ipv4(ctx: &XdpContext, record: &FloodRecord, source: [u16; 2], port: u16, sequence: u32) -> Option<()> {
     let ip = header::<40>(ctx, record)?;
     let address = u32::from(source[0]) + u32::from(source[1]);
     put(ip, 12, source[0]);
@@ -181,13 +155,7 @@ fn write_ipv4(
     Some(())
 }
 
-fn write_ipv6(
-    ctx: &XdpContext,
-    record: &FloodRecord,
-    source: [u64; 2],
-    port: u16,
-    sequence: u32,
-) -> Option<()> {
+fn write_ipv6(ctx: &XdpContext, record: &FloodRecord, source: [u64; 2], port: u16, sequence: u32) -> Option<()> {
     let ip = header::<60>(ctx, record)?;
     let mut sum = record.transport_sum;
     let mut half = 0;

@@ -1,0 +1,55 @@
+//! `cargo xtask`: set-up, tests, benches, the demo. One module per command.
+//!
+//! Depends on nothing that needs the BPF toolchain, because it is what installs that.
+
+mod lab;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// What a developer of limiter runs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find the BPF compiler and linker, or install them (on Debian as root) or say what to install.
+    Setup,
+    /// Run everything: formatting, lints, unprivileged and privileged tests. As root.
+    Test,
+    /// Measure what limiter costs per packet. As root.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// For the bench itself; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Flood a web server with and without limiter, on this machine. As root.
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// For the demo itself; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().command {
+        Command::Setup => {
+            setup::ensure()?;
+            println!("toolchain: {}: nothing to install", setup::describe());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Test => test::run(),
+        Command::Bench { arguments } => lab::run("bench", &arguments),
+        Command::Demo { arguments } => lab::run("demo", &arguments),
+    }
+}
