@@ -1,0 +1,110 @@
+//! `cargo xtask demo`: a web server is flooded, first without limiter, then with it, while ordinary clients fetch pages.
+//!
+//! Everything happens in network namespaces of this machine. limiter is driven by its own command, as an operator would.
+
+mod phase;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, ValueEnum};
+use lab::netns;
+
+use phase::{Phase, Stage};
+
+/// Flood a web server on this machine, without limiter and with it, while ordinary clients fetch pages.
+#[derive(Parser)]
+#[command(name = "cargo xtask demo", max_term_width = 100)]
+struct Arguments {
+    /// Length of each part.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(2..=120))]
+    seconds: u64,
+    /// What to flood with: 64 sources, or a new random source for every SYN.
+    #[arg(long, value_enum, default_value_t = Kind::Sources)]
+    flood: Kind,
+    /// Print JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// 64 addresses.
+    Sources,
+    /// Random addresses.
+    Random,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    netns::install_cleanup()?;
+    let stage = Stage::set(arguments.flood == Kind::Random, arguments.seconds as f64, binary()?)?;
+    eprintln!("calm: {} pages/s by {} clients, no flood", phase::PAGES_PER_SECOND, phase::CLIENTS);
+    let calm = stage.calm()?;
+    eprintln!("flooding without limiter, {} s ...", arguments.seconds);
+    let without = stage.play(&calm, |_| Ok(()))?;
+    let phases = match arguments.flood {
+        Kind::Sources => vec![("without", without), ("with", with(&stage, &calm)?)],
+        Kind::Random => random(&stage, &calm, without)?,
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&table::json(&calm, &phases))?);
+    } else {
+        print!("{}", table::text(&calm, &phases));
+    }
+    Ok(())
+}
+
+/// The main job: limits per source, with a live change in the middle.
+fn with(stage: &Stage, calm: &Phase) -> Result<Phase> {
+    stage.type_in(&[
+        "attach",
+        "attack0",
+        "crowd0",
+        "--service",
+        "web=*:80",
+        "--source-rate",
+        "5/s",
+        "--budget",
+        "1000/s",
+        "--enforce",
+    ])?;
+    eprintln!("flooding with limiter, {} s ...", stage.seconds);
+    let phase = stage.play(calm, |stage| stage.type_in(&["set", "--source-rate", "2/s"]))?;
+    stage.type_in(&["detach", "--all"])?;
+    Ok(phase)
+}
+
+/// Random sources spend any budget that counts SYNs; what is on the allow list does not need one.
+fn random(stage: &Stage, calm: &Phase, without: Phase) -> Result<Vec<(&'static str, Phase)>> {
+    stage.type_in(&[
+        "attach",
+        "attack0",
+        "crowd0",
+        "--service",
+        "web=*:80",
+        "--source-rate",
+        "5/s",
+        "--budget",
+        "1000/s",
+        "--enforce",
+    ])?;
+    eprintln!("flooding with limiter, clients unknown to it, {} s ...", stage.seconds);
+    let budget = stage.play(calm, |_| Ok(()))?;
+    stage.type_in(&["allow", "add", "10.78.0.0/16"])?;
+    eprintln!("flooding with limiter, clients on the allow list, {} s ...", stage.seconds);
+    let with = stage.play(calm, |_| Ok(()))?;
+    stage.type_in(&["detach", "--all"])?;
+    Ok(vec![("without", without), ("budget", budget), ("with", with)])
+}
+
+/// The limiter command: named by LIMITER_BIN, or beside this program, where cargo puts both.
+fn binary() -> Result<PathBuf> {
+    let path = match std::env::var_os("LIMITER_BIN") {
+        Some(path) => path.into(),
+        None => std::env::current_exe()?.parent().context("this program has no directory")?.join("limiter"),
+    };
+    ensure!(path.is_file(), "{} is not there; build it with `cargo build --release --package limiter`", path.display());
+    Ok(path)
+}
