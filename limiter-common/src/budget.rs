@@ -12,6 +12,8 @@ use crate::word::SharedWord;
 
 /// How long a leased token may wait to be spent, and how long a CPU may refuse without looking at the shared word: 10 ms.
 pub const LEASE_LIFE: u64 = 10_000_000;
+/// How much older than another CPU's clock this one's may be when both draw: 1 s, far more than anybody is held up.
+pub const SKEW: u64 = 1_000_000_000;
 /// Attempts at one compare-and-swap before the verdict is "contended".
 pub const TRIES: usize = 8;
 
@@ -118,8 +120,14 @@ fn draw<W: SharedWord>(shared: &W, limit: &BudgetLimit, now: u64) -> Draw {
         tries += 1;
         let arrival = shared.load();
         let ahead = arrival.wrapping_sub(now);
-        // Past, or further ahead than this policy can have put it: the budget starts full.
-        let used = if ahead > limit.capacity { 0 } else { ahead };
+        // Past, or so far ahead that another policy put it there: the budget starts full. A little too far is a CPU whose clock was
+        // read after ours, and no reason to forget what was spent.
+        let leftover = ahead > limit.capacity + SKEW;
+        let used = match ahead {
+            _ if leftover => 0,
+            ahead if ahead > limit.capacity => limit.capacity,
+            ahead => ahead,
+        };
         let free = limit.capacity - used;
         let Some(tokens) = free.checked_div(limit.interval) else {
             return Draw::Tokens(1);

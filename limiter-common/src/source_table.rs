@@ -25,6 +25,10 @@ const FINGERPRINT: u64 = (1 << FINGERPRINT_BITS) - 1;
 /// Nanoseconds in a tick, as a power of two.
 pub const TICK_SHIFT: u32 = 10;
 
+/// How much older than another CPU's clock this one's may be when both charge a source: 2^20 ticks, a second. Without it, two CPUs
+/// that read the clock before and after a tick would take a full debt for a leftover.
+pub const SKEW: u64 = 1 << (20 + FINGERPRINT_BITS);
+
 /// A time or a distance in time, in ticks, moved left over the fingerprint so that 64-bit arithmetic wraps where the
 /// 40-bit clock does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,12 +110,12 @@ pub fn charge<W: SharedWord>(
     Charge::Contended
 }
 
-/// How far the word's arrival time lies ahead of `now`, or 0 when it is past, unused, or further ahead than `horizon`.
+/// How far the word's arrival time lies ahead of `now`, or 0 when it is past, unused, or further ahead than `horizon` and [`SKEW`].
 #[inline(always)]
 pub fn debt(word: u64, now: Ticks, horizon: u64) -> u64 {
     let ahead = (word & !FINGERPRINT).wrapping_sub(now.0);
     // As a signed number a past time is negative; unsigned it lies beyond any horizon. One comparison does both.
-    if word & FINGERPRINT == 0 || ahead > horizon { 0 } else { ahead }
+    if word & FINGERPRINT == 0 || ahead > horizon + SKEW { 0 } else { ahead }
 }
 
 #[inline(always)]
