@@ -3,6 +3,8 @@
 //! A budget is one shared word, the theoretical arrival time of a GCRA in nanoseconds, alone on its cache line. A CPU takes
 //! a *lease* of up to `lease` tokens with one compare-and-swap and spends it locally; what it has not spent after
 //! [`LEASE_LIFE`] is lost. When the budget is spent it notes until when, and refuses without touching the shared line.
+//! Looking and taking are two steps, so that the source limit can be asked between them: what it refuses costs no
+//! budget, and what a budget refuses is not charged to its source.
 //!
 //! Bound: in any window t, admitted <= rate x t + burst + CPUs x lease, and without the last term when `lease` is 1.
 //! Draws read the precise clock, everything else the caller's (coarse) one: it may lag, so it only ever refuses too long,
@@ -43,67 +45,91 @@ pub struct Lease {
     pub draws: u64,
 }
 
-/// What a budget says of an attempt.
+/// What a CPU sees when it looks at a budget. Looking takes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spend {
-    /// A token was there and is spent.
-    Granted,
-    /// None is there.
-    Refused,
+pub enum Look {
+    /// The lease holds a token.
+    Leased,
+    /// The shared word held one at this precise time, in nanoseconds.
+    Drawable(u64),
+    /// There is none.
+    Spent,
+}
+
+/// What came of taking a token that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// It is taken.
+    Taken,
+    /// Another CPU was faster.
+    Gone,
     /// Too many CPUs drew at once; nothing was taken.
     Contended,
 }
 
 impl Lease {
-    /// Whether this CPU knows, without looking further, that it has nothing to spend.
+    /// Whether there is a token to take. `now` is the coarse clock; `precise` reads the other one, and is not called for a CPU that
+    /// holds a token or knows that there is none.
     #[inline(always)]
-    pub fn is_spent(&self, now: u64) -> bool {
-        now < self.spent_until && !self.has_token(now)
-    }
-
-    #[inline(always)]
-    fn has_token(&self, now: u64) -> bool {
-        self.tokens > 0 && now < self.expires
-    }
-
-    /// Spends one token, drawing from the shared word when the lease has none. `precise` reads the precise clock.
-    #[inline(always)]
-    pub fn spend<W: SharedWord>(
+    pub fn look<W: SharedWord>(
         &mut self,
         shared: &W,
         limit: &BudgetLimit,
         now: u64,
         precise: impl FnOnce() -> u64,
-    ) -> Spend {
-        if self.has_token(now) {
-            self.tokens -= 1;
-            return Spend::Granted;
+    ) -> Look {
+        if self.tokens > 0 && now < self.expires {
+            return Look::Leased;
         }
+        self.tokens = 0;
         if now < self.spent_until {
-            return Spend::Refused;
+            return Look::Spent;
         }
         let now = precise();
+        let free = limit.capacity - used(shared.load(), limit, now);
+        if free < limit.interval {
+            self.spent(limit.interval - free, now);
+            return Look::Spent;
+        }
+        Look::Drawable(now)
+    }
+
+    /// Takes the token that [`Lease::look`] saw.
+    #[inline(always)]
+    pub fn take<W: SharedWord>(&mut self, seen: Look, shared: &W, limit: &BudgetLimit) -> Take {
+        let now = match seen {
+            Look::Leased => {
+                self.tokens -= 1;
+                return Take::Taken;
+            }
+            Look::Drawable(now) => now,
+            Look::Spent => return Take::Gone,
+        };
         self.draws += 1;
         match draw(shared, limit, now) {
             Draw::Tokens(tokens) => {
                 self.tokens = tokens - 1;
                 self.expires = now + LEASE_LIFE;
-                Spend::Granted
+                Take::Taken
             }
             Draw::SpentFor(time) => {
-                // Not longer than LEASE_LIFE: a policy with a higher rate must be felt at once.
-                self.tokens = 0;
-                self.spent_until = now + if time < LEASE_LIFE { time } else { LEASE_LIFE };
-                Spend::Refused
+                self.spent(time, now);
+                Take::Gone
             }
-            Draw::Contended => Spend::Contended,
+            Draw::Contended => Take::Contended,
         }
     }
 
-    /// Gives back the token that [`Lease::spend`] just granted: another budget refused the attempt.
+    /// Gives back the token that [`Lease::take`] just took: another budget refused the attempt.
     #[inline(always)]
     pub fn give_back(&mut self) {
         self.tokens += 1;
+    }
+
+    /// Notes until when there is nothing. Not longer than [`LEASE_LIFE`]: a policy with a higher rate must be felt at once.
+    #[inline(always)]
+    fn spent(&mut self, time: u64, now: u64) {
+        self.spent_until = now + if time < LEASE_LIFE { time } else { LEASE_LIFE };
     }
 }
 
@@ -113,21 +139,25 @@ enum Draw {
     Contended,
 }
 
+/// How much of the capacity is used at `now`, in nanoseconds.
+#[inline(always)]
+fn used(arrival: u64, limit: &BudgetLimit, now: u64) -> u64 {
+    match arrival.wrapping_sub(now) {
+        // Past, or so far ahead that another policy put it there: the budget starts full. A little too far is a CPU whose clock was
+        // read after ours, and no reason to forget what was spent.
+        ahead if ahead > limit.capacity + SKEW => 0,
+        ahead if ahead > limit.capacity => limit.capacity,
+        ahead => ahead,
+    }
+}
+
 #[inline(always)]
 fn draw<W: SharedWord>(shared: &W, limit: &BudgetLimit, now: u64) -> Draw {
     let mut tries = 0;
     while tries < TRIES {
         tries += 1;
         let arrival = shared.load();
-        let ahead = arrival.wrapping_sub(now);
-        // Past, or so far ahead that another policy put it there: the budget starts full. A little too far is a CPU whose clock was
-        // read after ours, and no reason to forget what was spent.
-        let leftover = ahead > limit.capacity + SKEW;
-        let used = match ahead {
-            _ if leftover => 0,
-            ahead if ahead > limit.capacity => limit.capacity,
-            ahead => ahead,
-        };
+        let used = used(arrival, limit, now);
         let free = limit.capacity - used;
         let Some(tokens) = free.checked_div(limit.interval) else {
             return Draw::Tokens(1);

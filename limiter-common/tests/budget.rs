@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use limiter_common::budget::{BudgetLimit, LEASE_LIFE, Lease, Spend};
+use limiter_common::budget::{BudgetLimit, LEASE_LIFE, Lease, Look, Take};
 use limiter_common::rate::{Limit, Rate};
 use proptest::prelude::*;
 
@@ -15,7 +15,8 @@ fn budget(count: u64, burst: u64, cpus: u64) -> BudgetLimit {
 }
 
 fn granted(lease: &mut Lease, shared: &Cell<u64>, limit: &BudgetLimit, coarse: u64, precise: u64) -> bool {
-    lease.spend(shared, limit, coarse, || precise) == Spend::Granted
+    let seen = lease.look(shared, limit, coarse, || precise);
+    lease.take(seen, shared, limit) == Take::Taken
 }
 
 proptest! {
@@ -109,7 +110,7 @@ fn refusing_is_local() {
     let limit = budget(10, 10, 2);
     let (shared, mut lease) = (Cell::new(0), Lease::default());
     while granted(&mut lease, &shared, &limit, SECOND, SECOND) {}
-    assert!(lease.is_spent(SECOND));
+    assert_eq!(lease.look(&shared, &limit, SECOND, || panic!("the precise clock is not needed")), Look::Spent);
     let draws = lease.draws;
     for now in SECOND..SECOND + 1000 {
         assert!(!granted(&mut lease, &shared, &limit, now, now));
@@ -149,10 +150,11 @@ fn threads_keep_the_bound() {
         let (mut lease, mut admitted) = (Lease::default(), 0_u64);
         while start.elapsed().as_millis() < 300 {
             let now = || SECOND + start.elapsed().as_nanos() as u64;
-            match lease.spend(&shared, &limit, now(), now) {
-                Spend::Granted => admitted += 1,
-                Spend::Refused => {}
-                Spend::Contended => panic!("eight races lost in a row"),
+            let seen = lease.look(&shared, &limit, now(), now);
+            match lease.take(seen, &shared, &limit) {
+                Take::Taken => admitted += 1,
+                Take::Gone => {}
+                Take::Contended => panic!("eight races lost in a row"),
             }
         }
         admitted

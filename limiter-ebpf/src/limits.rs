@@ -1,18 +1,18 @@
 //! source limit and budgets, in the order that makes a refusal cost nobody anything.
 //!
-//! 1. A CPU that knows a budget to be spent refuses at once. Nothing is written, the random cache line of the source table is
-//!    not even read, and a flood does not fill that table with the debts of addresses that were never let in.
+//! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once: the random cache line of the source
+//!    table is not even read, and a flood does not fill that table with the debts of addresses that were never let in.
 //! 2. The source limit. What it refuses costs no budget.
-//! 3. The service's budget, then the host's; a token of the first goes back when the second refuses.
+//! 3. Take from both budgets what was seen; a token of the first goes back when another CPU emptied the second meanwhile.
 
 use limiter_common::address::Address;
-use limiter_common::budget::{Lease, Spend};
+use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::reason::Reason;
 use limiter_common::record::{HOST_BUDGET, Host, SERVICES, Service};
 use limiter_common::source_table::Charge;
 
 use crate::clock;
-use crate::maps::{BUDGET, HOST, LEASE, SERVICE};
+use crate::maps::{BUDGET, HOST, LEASE, MapWord, SERVICE};
 use crate::source::{Attempt, Sources};
 
 /// What the limits say, and whether another source's debt was forgotten for it.
@@ -35,12 +35,12 @@ pub fn judge<S: Sources>(slot: u32, id: u32, client: Address, now: u64) -> Limit
 fn by_policy<S: Sources>(slot: u32, id: u32, client: Address, now: u64, stole: &mut bool) -> Option<Reason> {
     let service = SERVICE.get(slot * SERVICES + id)?;
     let host = HOST.get(slot)?;
-    let mine = lease(id)?;
-    let hosts = lease(HOST_BUDGET)?;
-    if service.budget.interval != 0 && mine.is_spent(now) {
+    let mut mine = Budget::look(id, &service.budget, now)?;
+    if mine.seen == Look::Spent {
         return Some(Reason::ServiceBudget);
     }
-    if host.budget.interval != 0 && hosts.is_spent(now) {
+    let mut hosts = Budget::look(HOST_BUDGET, &host.budget, now)?;
+    if hosts.seen == Look::Spent {
         return Some(Reason::GlobalBudget);
     }
     let mut admitted = Reason::Admitted;
@@ -52,10 +52,20 @@ fn by_policy<S: Sources>(slot: u32, id: u32, client: Address, now: u64, stole: &
             Charge::Contended => admitted = Reason::Contended,
         }
     }
-    match spend(service, host, id, mine, hosts, now)? {
-        Reason::Admitted => Some(admitted),
-        other => Some(other),
+    match mine.take() {
+        Take::Taken => {}
+        Take::Gone => return Some(Reason::ServiceBudget),
+        Take::Contended => admitted = Reason::Contended,
     }
+    match hosts.take() {
+        Take::Taken => {}
+        Take::Gone => {
+            mine.give_back();
+            return Some(Reason::GlobalBudget);
+        }
+        Take::Contended => admitted = Reason::Contended,
+    }
+    Some(admitted)
 }
 
 #[inline(always)]
@@ -64,35 +74,35 @@ fn charge<S: Sources>(service: &Service, host: &Host, id: u32, client: Address, 
     S::charge(&Attempt { service: id, source, now, limit: &service.source, horizon: host.horizon })
 }
 
-#[inline(always)]
-fn spend(service: &Service, host: &Host, id: u32, mine: &mut Lease, hosts: &mut Lease, now: u64) -> Option<Reason> {
-    let mut admitted = Reason::Admitted;
-    let mut to_give_back = false;
-    if service.budget.interval != 0 {
-        match mine.spend(&BUDGET.get(id)?.arrival, &service.budget, now, clock::precise) {
-            Spend::Granted => to_give_back = true,
-            Spend::Refused => return Some(Reason::ServiceBudget),
-            Spend::Contended => admitted = Reason::Contended,
-        }
-    }
-    if host.budget.interval != 0 {
-        match hosts.spend(&BUDGET.get(HOST_BUDGET)?.arrival, &host.budget, now, clock::precise) {
-            Spend::Granted => {}
-            Spend::Refused => {
-                if to_give_back {
-                    mine.give_back();
-                }
-                return Some(Reason::GlobalBudget);
-            }
-            Spend::Contended => admitted = Reason::Contended,
-        }
-    }
-    Some(admitted)
+/// One budget as this CPU sees it while it judges one attempt.
+struct Budget<'a> {
+    lease: &'a mut Lease,
+    shared: &'a MapWord,
+    limit: &'a BudgetLimit,
+    seen: Look,
 }
 
-#[inline(always)]
-fn lease<'a>(budget: u32) -> Option<&'a mut Lease> {
-    // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and no two calls of one run
-    // name the same budget.
-    LEASE.get_ptr_mut(budget).map(|lease| unsafe { &mut *lease })
+impl<'a> Budget<'a> {
+    /// Looks at the budget at `index`. Where there is no limit a token is always there.
+    #[inline(always)]
+    fn look(index: u32, limit: &'a BudgetLimit, now: u64) -> Option<Self> {
+        // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and no two calls of one run
+        // name the same budget.
+        let lease = LEASE.get_ptr_mut(index).map(|lease| unsafe { &mut *lease })?;
+        let shared = &BUDGET.get(index)?.arrival;
+        let seen = if limit.interval == 0 { Look::Leased } else { lease.look(shared, limit, now, clock::precise) };
+        Some(Self { lease, shared, limit, seen })
+    }
+
+    #[inline(always)]
+    fn take(&mut self) -> Take {
+        if self.limit.interval == 0 { Take::Taken } else { self.lease.take(self.seen, self.shared, self.limit) }
+    }
+
+    #[inline(always)]
+    fn give_back(&mut self) {
+        if self.limit.interval != 0 {
+            self.lease.give_back();
+        }
+    }
 }

@@ -46,7 +46,8 @@ fn judge<S: Sources>(segment: &Segment<'_>, switch: Switch) -> Decision {
     let selection = switch.at(now);
     decision.mode = selection.mode;
     let Some(id) = service::find(segment, selection.slot) else {
-        decision.reason = if segment.is_attempt() { Reason::NotProtected } else { Reason::NotAttempt };
+        decision.reason =
+            if segment.is_attempt() || segment.hides_flags { Reason::NotProtected } else { Reason::NotAttempt };
         return decision;
     };
     decision.counter = id + 1;

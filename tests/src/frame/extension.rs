@@ -1,7 +1,7 @@
 //! Owns the IPv6 extension headers of test frames (RFC 8200, RFC 4302, RFC 6275).
 
 /// An IPv6 extension header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Extension {
     /// Hop-by-hop options of 8 x (n + 1) bytes.
     HopByHop(u8),
