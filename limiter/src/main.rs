@@ -10,10 +10,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("limiter: {error:#}");
+            let advice = if is_denied(&error) { "; run it as root" } else { "" };
+            eprintln!("limiter: {error:#}{advice}");
             ExitCode::from(if error.is::<limiter::cli::Usage>() { 2 } else { 1 })
         }
     }
+}
+
+/// Something was not allowed, and nobody said yet what to do.
+fn is_denied(error: &anyhow::Error) -> bool {
+    let io = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let denied = io.into_iter().any(|io| io.kind() == std::io::ErrorKind::PermissionDenied);
+    denied && !format!("{error:#}").contains("root")
 }
 
 /// `limiter status | head` is no failure.

@@ -115,7 +115,10 @@ impl Maps {
 
 fn checked(directory: &Path, name: &str) -> Result<MapData> {
     let path = directory.join(name);
-    let data = MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let data = MapData::from_pin(&path).with_context(|| match rustix::process::geteuid().is_root() {
+        true => format!("cannot open {}; if it is gone, `limiter detach --all` and attach again", path.display()),
+        false => format!("cannot open {}: run it as root", path.display()),
+    })?;
     let info = data.info()?;
     check(&path, name, &info)?;
     Ok(data)

@@ -1,0 +1,182 @@
+//! What works, as typed.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::Desk;
+
+const ATTACH: &str =
+    "attach web0 --service web=*:80,*:443 --service mail=192.0.2.1:25 --source-rate 20/s --budget 1000/s";
+
+#[test]
+fn several_interfaces_share_one_state() {
+    let desk = Desk::new();
+    desk.ok(ATTACH);
+    assert!(desk.ok("attach web1 --generic").contains("generic"));
+    let status = desk.json("status --quick");
+    let shown: Vec<_> =
+        [0, 1].map(|n| (status["interfaces"][n]["name"].clone(), status["interfaces"][n]["attachment"].clone())).into();
+    assert!(
+        shown.contains(&("web0".into(), "native".into())) && shown.contains(&("web1".into(), "generic".into())),
+        "{shown:?}"
+    );
+    assert!(desk.ok("status --quick").contains("GENERIC"));
+    desk.ok("detach web0");
+    assert!(!desk.has_program("web0") && desk.has_program("web1"));
+    assert_eq!(desk.json("status --quick")["interfaces"].as_array().map(Vec::len), Some(1));
+    assert!(desk.ok("detach web1").contains("unloaded"));
+}
+
+#[test]
+fn limits_change_live_and_read_back_as_typed() {
+    let desk = Desk::new();
+    desk.ok(ATTACH);
+    assert!(desk.ok("set --source-rate 600/min --source-burst 30").contains("20/s, burst 40 -> 600/min, burst 30"));
+    desk.ok("set --service mail --source-rate 3/10s --budget 50/s --prefix-v4 24");
+    let status = desk.json("status --quick");
+    assert_eq!(status["source_limit"], "600/min, burst 30");
+    let mail = &status["services"][1];
+    assert_eq!((&mail["source_limit"], &mail["budget"]), (&"3/10s, burst 10".into(), &"50/s, burst 100".into()));
+    assert_eq!(status["services"][0]["source_limit"], "600/min, burst 30 (default)");
+    desk.ok("set --service mail --follow-default --budget none");
+    let status = desk.json("status --quick");
+    assert_eq!(status["services"][1]["source_limit"], "600/min, burst 30 (default)");
+    assert_eq!(status["services"][1]["budget"], "none");
+    assert!(desk.ok("set --source-rate 600/min --source-burst 30").contains("already"));
+}
+
+#[test]
+fn the_mode_goes_and_comes_back() {
+    let desk = Desk::new();
+    desk.ok(ATTACH);
+    assert_eq!(desk.json("status --quick")["mode"], "observe");
+    desk.ok("arm --for 1s");
+    let status = desk.json("status --quick");
+    assert_eq!((&status["mode"], &status["reverts"]["mode"]), (&"enforce".into(), &"observe".into()));
+    // A change of limits meanwhile does not make it stay.
+    desk.ok("set --budget 500/s");
+    std::thread::sleep(Duration::from_millis(1200));
+    let status = desk.json("status --quick");
+    assert_eq!((&status["mode"], &status["budget"]), (&"observe".into(), &"500/s, burst 1000".into()));
+    desk.ok("arm");
+    assert_eq!(desk.json("status --quick")["mode"], "enforce");
+    desk.ok("disarm");
+    assert_eq!(desk.json("status --quick")["mode"], "observe");
+    desk.ok("detach --all");
+    desk.ok(&format!("{ATTACH} --enforce"));
+    assert_eq!(desk.json("status --quick")["mode"], "enforce");
+}
+
+#[test]
+fn lists_are_shown_until_they_end() {
+    let desk = Desk::new();
+    desk.ok(ATTACH);
+    desk.ok("ban add 192.0.2.0/24 2001:db8::/32 198.51.100.7 --for 1s");
+    desk.ok("ban add 203.0.113.9");
+    assert_eq!(desk.json("ban list").as_array().map(Vec::len), Some(4));
+    std::thread::sleep(Duration::from_millis(1100));
+    let list = desk.json("ban list");
+    assert_eq!((list.as_array().map(Vec::len), &list[0]["prefix"]), (Some(1), &"203.0.113.9".into()));
+    desk.ok("ban del 203.0.113.9");
+    assert!(desk.ok("ban list").contains("empty"));
+    desk.ok("allow add 192.0.2.0/24");
+    assert_eq!(desk.json("status --quick")["allowed"], 1);
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let desk = Desk::new();
+    for line in [
+        ATTACH,
+        "status",
+        "status --measure 100ms",
+        "arm",
+        "disarm",
+        "set --budget 5/s",
+        "allow add 192.0.2.1",
+        "allow list",
+        "allow del 192.0.2.1",
+        "ban add 192.0.2.1",
+        "ban list",
+        "ban del 192.0.2.1",
+        "trace --stop",
+        "detach web0",
+        "detach --all",
+    ] {
+        desk.json(line);
+    }
+}
+
+/// `limiter status | head -1` is no failure.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let desk = Desk::new();
+    desk.ok(ATTACH);
+    let mut child =
+        desk.command("status --measure 300ms").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Twenty commands at once: each does its work or waits for it, and the end is one of them whole.
+#[test]
+fn commands_in_parallel() {
+    let desk = Desk::new();
+    desk.ok(ATTACH);
+    let lines: Vec<String> = (1..=20)
+        .map(|n| match n % 4 {
+            0 => format!("set --source-rate {n}/s --source-burst {n}0 --budget {n}00/s"),
+            1 => format!("ban add 192.0.2.{n}"),
+            2 => "status --quick --json".to_owned(),
+            _ => "arm".to_owned(),
+        })
+        .collect();
+    let spawn = |line: &String| desk.command(line).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("runs");
+    let children: Vec<_> = lines.iter().map(spawn).collect();
+    for (line, child) in lines.iter().zip(children) {
+        let output = child.wait_with_output().expect("ends");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let status = desk.json("status --quick");
+    let whole = |n: u32| {
+        status["source_limit"] == format!("{n}/s, burst {n}0")
+            && status["budget"] == format!("{n}00/s, burst {}", n * 200)
+    };
+    assert!([4, 8, 12, 16, 20].into_iter().any(whole), "{status}");
+    assert_eq!((&status["banned"], &status["mode"]), (&5.into(), &"enforce".into()));
+}
+
+/// Tracing stands in for the usual program and makes place for it again, also after a kill.
+#[test]
+fn tracing() {
+    let desk = Desk::new();
+    desk.ok(ATTACH);
+    let program = |desk: &Desk| {
+        let output = desk
+            .front
+            .command("ip")
+            .expect("ip")
+            .args(["-d", "-j", "link", "show", "dev", "web0"])
+            .output()
+            .expect("ip runs");
+        let links: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        links[0]["xdp"]["prog"]["id"].as_u64().expect("a program")
+    };
+    let usual = program(&desk);
+    desk.ok("trace --for 300ms");
+    assert_eq!(program(&desk), usual);
+    let mut tracing = desk.command("trace").stderr(Stdio::null()).spawn().expect("runs");
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(50));
+        if program(&desk) != usual {
+            break;
+        }
+    }
+    assert_ne!(program(&desk), usual);
+    tracing.kill().expect("killed");
+    tracing.wait().expect("ended");
+    assert!(desk.has_program("web0"));
+    desk.ok("trace --stop");
+    assert_eq!(program(&desk), usual);
+}
