@@ -129,6 +129,18 @@ fn a_higher_rate_is_felt_soon() {
     assert!(granted(&mut lease, &shared, &fast, soon, soon), "an old debt of hours does not lock the new budget");
 }
 
+/// The bound counts on it.
+#[test]
+fn a_cpu_holds_no_more_than_its_lease() {
+    let limit = budget(100_000, 5000, 2);
+    let (shared, mut lease) = (Cell::new(0), Lease::default());
+    for attempt in 0..5000 {
+        assert!(granted(&mut lease, &shared, &limit, SECOND, SECOND));
+        assert!(lease.tokens < limit.lease, "{} tokens after attempt {attempt}", lease.tokens);
+    }
+    assert_eq!(lease.draws, 5000 / limit.lease);
+}
+
 #[test]
 fn a_token_that_is_given_back_is_there_again() {
     let limit = budget(10, 10, 1);

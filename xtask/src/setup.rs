@@ -48,7 +48,7 @@ const NEEDS: [Need; 5] = [
     },
     Need {
         what: "iproute2, nftables, bpftool, nginx-light, wrk, curl, ethtool, procps",
-        why: "the privileged tests run real tools, servers and clients",
+        why: "the privileged tests run real tools, servers and clients (Debian may start nginx on port 80; they do not need that one)",
         is_there: || ["ip", "nft", "bpftool", "nginx", "wrk", "curl", "ethtool"].iter().all(|tool| finds(tool)),
         install: || apt(&["iproute2", "nftables", "bpftool", "nginx-light", "wrk", "curl", "ethtool", "procps"]),
     },

@@ -153,21 +153,21 @@ impl Bench {
         };
         let lru = program(&self.compare, &format!("lru{suffix}"))?;
         let empty = program(&self.compare, &format!("empty{suffix}"))?;
-        let [mine, lru, empty] = self.medians([mine, lru, empty], case)?;
-        let (ns, ns_lru) = (mine - empty, lru - empty);
+        let [ns, ns_lru] = self.above([mine, lru], empty, case)?;
         Ok(Row { name: case.name, ns, ns_lru, ratio: ns / ns_lru })
     }
 
-    /// Nanoseconds per packet of each program: medians over rounds in which they take turns.
-    fn medians<const N: usize>(&self, programs: [&Xdp; N], case: &Case) -> Result<[f64; N]> {
+    /// Nanoseconds per packet of each program above `base`: medians over rounds in which they take turns.
+    fn above<const N: usize>(&self, programs: [&Xdp; N], base: &Xdp, case: &Case) -> Result<[f64; N]> {
         let mut times = [const { Vec::new() }; N];
         let before = Sample::take(&self.maps)?.total();
         for round in 0..=self.rounds {
+            let base = self.run(base, &case.frame)?;
             for (times, program) in times.iter_mut().zip(programs) {
                 let time = self.run(program, &case.frame)?;
                 // The first round warms caches and tables.
                 if round > 0 {
-                    times.push(time);
+                    times.push(time - base);
                 }
             }
         }
@@ -203,13 +203,13 @@ impl Bench {
         let alone = |cpu| on_cpu(cpu, || run(program, &frame, packets));
         let mut ratios = Vec::new();
         for _ in 0..self.rounds {
-            let one = alone(0)?;
+            let each = [alone(0)?, alone(1)?];
             let (first, second) = thread::scope(|scope| {
                 let other = scope.spawn(|| alone(1));
                 (alone(0), other.join())
             });
             let second = second.map_err(|_| anyhow::anyhow!("a measuring thread panicked"))??;
-            ratios.push(one / first? + one / second);
+            ratios.push(each[0] / first? + each[1] / second);
         }
         Ok(median(ratios))
     }

@@ -4,6 +4,7 @@
 
 mod established;
 mod exact;
+mod servers;
 mod spoofed;
 
 use std::path::PathBuf;
@@ -33,7 +34,10 @@ impl Front {
     }
 
     fn try_new(policy: &Policy, mode: Mode) -> Result<Self> {
-        let lab = Lab::new()?;
+        Self::in_lab(Lab::new()?, policy, mode)
+    }
+
+    fn in_lab(lab: Lab, policy: &Policy, mode: Mode) -> Result<Self> {
         let bpffs = PrivateBpffs::new()?;
         let pins = Pins::at(bpffs.path().join("limiter"));
         let _lock = pins.lock_for_change()?;
