@@ -26,7 +26,7 @@ impl Nginx {
             ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {root}/{kind};"));
         let configuration = format!(
             "daemon off; master_process off; pid {root}/pid; error_log stderr; events {{}} \
-             http {{ access_log off; {} server {{ listen 80; listen [::]:80; root {root}; }} }}",
+             http {{ access_log off; keepalive_requests 100000000; {} server {{ listen 80; listen [::]:80; root {root}; }} }}",
             temporary.concat()
         );
         std::fs::write(directory.join("conf"), configuration).expect("a configuration");

@@ -29,27 +29,27 @@ static FRAMES: PerCpuArray<u64, COUNTERS> = PerCpuArray::new();
 const OFFSET_MASK: usize = 0x3f;
 
 /// Makes the next frame of the flood and sends it.
-#[xdp]
+#[xdp(frags)]
 pub fn flood(ctx: XdpContext) -> u32 {
     next_frame(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
 /// Passes and counts: a veth needs a program of its own to take frames from XDP_TX and redirects.
-#[xdp]
+#[xdp(frags)]
 pub fn pass(_ctx: XdpContext) -> u32 {
     count(SEEN);
     xdp_action::XDP_PASS
 }
 
 /// Drops and counts.
-#[xdp]
+#[xdp(frags)]
 pub fn drop_all(_ctx: XdpContext) -> u32 {
     count(SEEN);
     xdp_action::XDP_DROP
 }
 
 /// The baseline of every bench: what a program costs that does nothing.
-#[xdp]
+#[xdp(frags)]
 pub fn empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
