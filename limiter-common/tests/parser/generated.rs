@@ -161,7 +161,9 @@ fn ten_million_frames_beside_etherparse() {
     let seed: u64 = number("LIMITER_FUZZ_SEED", 0x1d0_f2ee);
     println!("{frames} frames, LIMITER_FUZZ_SEED={seed}");
     let agreed: u64 = std::thread::scope(|scope| {
-        let run = |thread| scope.spawn(move || judge(frames / THREADS, seed ^ ((thread + 1) * 0x9e37_79b9_7f4a_7c15)));
+        let run = |thread| {
+            scope.spawn(move || judge(frames / THREADS, seed ^ u64::wrapping_mul(thread + 1, 0x9e37_79b9_7f4a_7c15)))
+        };
         let threads: Vec<_> = (0..THREADS).map(run).collect();
         threads.into_iter().map(|thread| thread.join().expect("no disagreement")).sum()
     });
