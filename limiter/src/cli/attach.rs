@@ -39,7 +39,7 @@ pub struct Attach {
     /// Sources to remember; eight bytes each [default: 524288].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1 << 28))]
     sources: Option<u32>,
-    /// Attach in the kernel's generic path, for drivers without XDP. Ten times slower: packets cost an skb before they are judged.
+    /// Attach in the kernel's generic path, for drivers without XDP. Slower: every packet costs an skb before it is judged.
     #[arg(long)]
     generic: bool,
     /// Drop what is over the limits from the first packet on.

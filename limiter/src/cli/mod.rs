@@ -20,7 +20,7 @@ use crate::report::Format;
 /// Limit new TCP connections per source and in total, in the network driver.
 ///
 /// Attach in calm, in observe mode: everything passes and is counted. In an incident, `limiter arm` drops what is over the
-/// limits; `limiter disarm` stops that. Established connections are never touched, whatever you do.
+/// limits; `limiter disarm` stops that. Limits never touch established connections; only a ban does.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage.
 #[derive(Debug, Parser)]

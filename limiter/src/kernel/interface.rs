@@ -11,7 +11,7 @@ use serde::Serialize;
 pub enum Attachment {
     /// In the driver, before the kernel spends anything.
     Native,
-    /// In the kernel's generic path, after it made an skb: an order of magnitude slower.
+    /// In the kernel's generic path, after it made an skb for the packet: slower.
     Generic,
     /// In the NIC.
     Offloaded,

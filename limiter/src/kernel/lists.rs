@@ -44,7 +44,7 @@ impl Maps {
             self.write(list, *prefix, ListEntry { expires, effective: expires })
                 .with_context(|| format!("cannot add {prefix}: the list is full, or the kernel refused"))?;
         }
-        self.after_change(list)
+        self.after_change(list, prefixes)
     }
 
     /// Takes `prefixes` off `list` and returns those that were not on it.
@@ -59,7 +59,7 @@ impl Maps {
             }
         }
         self.drop_expired(list)?;
-        self.after_change(list)?;
+        self.after_change(list, prefixes)?;
         Ok(missing)
     }
 
@@ -115,11 +115,12 @@ impl Maps {
         Ok(())
     }
 
-    /// Recomputes until when nested prefixes count, and says in the switch which lists hold anything.
-    fn after_change(&mut self, list: List) -> Result<()> {
+    /// Recomputes until when the prefixes within `changed` count, and says in the switch which lists hold anything.
+    fn after_change(&mut self, list: List, changed: &[Prefix]) -> Result<()> {
         let entries = self.entries(list)?;
         let nets: Vec<_> = entries.iter().filter(|entry| !entry.prefix.is_host()).copied().collect();
-        for net in &nets {
+        let touched = nets.iter().filter(|net| changed.iter().any(|change| change.covers(&net.prefix)));
+        for net in touched {
             let wider = nets.iter().filter(|wide| wide.prefix.covers(&net.prefix)).map(|wide| wide.expires);
             let effective = wider.max().unwrap_or(net.expires);
             self.write(list, net.prefix, ListEntry { expires: net.expires, effective })?;

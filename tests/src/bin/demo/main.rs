@@ -36,6 +36,10 @@ enum Kind {
     Random,
 }
 
+/// What an operator types before the flood.
+const ATTACH: [&str; 10] =
+    ["attach", "attack0", "crowd0", "--service", "web=*:80", "--source-rate", "5/s", "--budget", "1000/s", "--enforce"];
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     netns::install_cleanup()?;
@@ -58,18 +62,7 @@ fn main() -> Result<()> {
 
 /// The main job: limits per source, with a live change in the middle.
 fn with(stage: &Stage, calm: &Phase) -> Result<Phase> {
-    stage.type_in(&[
-        "attach",
-        "attack0",
-        "crowd0",
-        "--service",
-        "web=*:80",
-        "--source-rate",
-        "5/s",
-        "--budget",
-        "1000/s",
-        "--enforce",
-    ])?;
+    stage.type_in(&ATTACH)?;
     eprintln!("flooding with limiter, {} s ...", stage.seconds);
     let phase = stage.play(calm, |stage| stage.type_in(&["set", "--source-rate", "2/s"]))?;
     stage.type_in(&["detach", "--all"])?;
@@ -78,18 +71,7 @@ fn with(stage: &Stage, calm: &Phase) -> Result<Phase> {
 
 /// Random sources spend any budget that counts SYNs; what is on the allow list does not need one.
 fn random(stage: &Stage, calm: &Phase, without: Phase) -> Result<Vec<(&'static str, Phase)>> {
-    stage.type_in(&[
-        "attach",
-        "attack0",
-        "crowd0",
-        "--service",
-        "web=*:80",
-        "--source-rate",
-        "5/s",
-        "--budget",
-        "1000/s",
-        "--enforce",
-    ])?;
+    stage.type_in(&ATTACH)?;
     eprintln!("flooding with limiter, clients unknown to it, {} s ...", stage.seconds);
     let budget = stage.play(calm, |_| Ok(()))?;
     stage.type_in(&["allow", "add", "10.78.0.0/16"])?;
