@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Context;
-use crate::kernel::{Pins, interface, link};
+use crate::kernel::link;
 use crate::report;
 
 /// Arguments of `detach`.
@@ -35,7 +35,7 @@ impl Detach {
         let _lock = pins.lock_for_change()?;
         let attached = if pins.is_loaded().unwrap_or(false) { link::attached(pins)? } else { Vec::new() };
         let label = |one: &link::Attached| one.name.clone().unwrap_or_else(|| one.index.to_string());
-        let wanted = if self.all { attached.iter().map(|one| one.index).collect() } else { self.wanted(pins)? };
+        let wanted = if self.all { attached.iter().map(|one| one.index).collect() } else { self.wanted(&attached)? };
         for index in &wanted {
             link::detach(pins, *index)?;
         }
@@ -48,16 +48,12 @@ impl Detach {
     }
 
     /// Indices of what was asked for; all of them are attached, or none is detached.
-    fn wanted(&self, pins: &Pins) -> Result<Vec<u32>> {
-        let links = pins.links();
-        let interfaces = interface::all()?;
+    fn wanted(&self, attached: &[link::Attached]) -> Result<Vec<u32>> {
         let index = |name: &String| {
-            let here = interface::named(&interfaces, name).map(|interface| interface.index);
-            let index = here.or_else(|error| name.parse::<u32>().map_err(|_| error))?;
-            links
-                .contains(&index)
-                .then_some(index)
-                .with_context(|| format!("limiter is not attached to {name}; `limiter status` shows where it is"))
+            let named = attached.iter().find(|one| one.name.as_ref() == Some(name) || one.index.to_string() == *name);
+            named
+                .map(|one| one.index)
+                .with_context(|| format!("limiter is not attached to {name} here; `limiter status` shows where it is"))
         };
         let mut wanted: Vec<u32> = self.interfaces.iter().map(index).collect::<Result<_>>()?;
         wanted.sort_unstable();

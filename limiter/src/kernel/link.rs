@@ -17,7 +17,7 @@ pub struct Attached {
     pub index: u32,
     /// Its name, unless it is gone or in another network namespace.
     pub name: Option<String>,
-    /// Where the program runs, if the interface is there and the program is on it.
+    /// Where the program runs, under the same condition.
     pub attachment: Option<Attachment>,
 }
 
@@ -72,12 +72,13 @@ pub fn detach(pins: &Pins, index: u32) -> Result<()> {
 pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
     let interfaces = interface::all()?;
     let links = pins.links().into_iter().map(|index| {
+        // An interface with this index may be another one: of another network namespace, or made since. The program tells.
+        let ours = program_of(pins, index);
         let here = interfaces.iter().find(|interface| interface.index == index);
-        let alive = program_of(pins, index).is_some();
-        let program = here.and_then(|interface| interface.program);
-        let attachment =
-            program.filter(|(id, _)| alive && program_of(pins, index) == Some(*id)).map(|(_, place)| place);
-        Attached { index, name: here.map(|interface| interface.name.clone()), attachment }
+        let here =
+            here.and_then(|here| here.program.filter(|(id, _)| Some(*id) == ours).map(|(_, place)| (here, place)));
+        let name = here.map(|(interface, _)| interface.name.clone());
+        Attached { index, name, attachment: here.map(|(_, place)| place) }
     });
     Ok(links.collect())
 }
@@ -99,11 +100,19 @@ fn program_of(pins: &Pins, index: u32) -> Option<u32> {
 
 fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
     let name = &interface.name;
-    if pins.link(interface.index).exists() {
-        let gone = program_of(pins, interface.index).is_none();
-        ensure!(gone, "limiter is already attached to {name}; `limiter status` shows it, `limiter set` changes limits");
-    }
-    let Some((id, _)) = interface.program else { return Ok(()) };
+    let index = interface.index;
+    let (ours, here) = (program_of(pins, index), interface.program.map(|(id, _)| id));
+    ensure!(
+        ours.is_none() || ours != here,
+        "limiter is already attached to {name}; `limiter status` shows it, `limiter set` changes limits"
+    );
+    ensure!(
+        ours.is_none(),
+        "{} belongs to an interface with the index of {name} that is gone or in another network namespace; free it with \
+         `limiter detach {index}`, or keep the limiter of each namespace in a --pins directory of its own",
+        pins.link(index).display()
+    );
+    let Some(id) = here else { return Ok(()) };
     let other = name_of(id);
     bail!(
         "{name} already runs the XDP program {other} (id {id}); remove it with the tool that put it there, or with \

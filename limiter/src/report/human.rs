@@ -32,12 +32,11 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     for (row, interface) in snapshot.interfaces.iter().enumerate() {
         let label = if row == 0 { "interfaces" } else { "" };
         let name = interface.name.clone().unwrap_or_else(|| format!("index {}", interface.index));
-        let place = match (interface.attachment, &interface.name) {
-            (Some(Attachment::Native), _) => "native (in the driver)",
-            (Some(Attachment::Generic), _) => "GENERIC (slow path; see `limiter attach --help`)",
-            (Some(Attachment::Offloaded), _) => "in the NIC",
-            (None, Some(_)) => "NOT RUNNING: detach and attach it again",
-            (None, None) => "gone, or in another network namespace",
+        let place = match interface.attachment {
+            Some(Attachment::Native) => "native (in the driver)",
+            Some(Attachment::Generic) => "GENERIC (slow path; see `limiter attach --help`)",
+            Some(Attachment::Offloaded) => "in the NIC",
+            None => "gone, or in another network namespace",
         };
         writeln!(to, "{label:<11} {name}  {place}")?;
     }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use lab::{Namespace, Trivial};
+use lab::Trivial;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Desk, binary};
@@ -182,13 +182,30 @@ fn an_interface_that_goes() {
     assert!(desk.has_program("web0"));
 }
 
-/// A namespace where nothing is attached shows links of elsewhere as such.
+/// Elsewhere an interface with the same index is not taken for ours, neither shown nor detached nor attached.
 #[test]
 fn another_namespace() {
     let desk = Desk::new();
+    let other = Desk::new();
     desk.ok(ATTACH);
-    let other = Namespace::new().expect("a namespace");
-    let mut status = other.command(binary().to_str().expect("a path")).expect("a command");
-    let output = status.args(["status", "--quick"]).env("LIMITER_PINS", desk.pins()).output().expect("runs");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("gone, or in another network namespace"));
+    let there = |line: &str| {
+        let mut command = other.front.command(binary().to_str().expect("a path")).expect("a command");
+        command.args(line.split_whitespace()).env("LIMITER_PINS", desk.pins()).output().expect("runs")
+    };
+    let index = |desk: &Desk| {
+        let output = desk
+            .front
+            .command("ip")
+            .expect("ip")
+            .args(["-j", "link", "show", "dev", "web0"])
+            .output()
+            .expect("ip runs");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")[0]["ifindex"].clone()
+    };
+    assert_eq!(index(&desk), index(&other), "two new namespaces count alike");
+    let status = there("status --quick");
+    assert!(String::from_utf8_lossy(&status.stdout).contains("gone, or in another network namespace"));
+    desk.refused(&there("detach web0"), 1, &["not attached to web0 here"]);
+    desk.refused(&there("attach web0"), 1, &["another network namespace", "--pins"]);
+    assert!(desk.has_program("web0") && !other.has_program("web0"));
 }
