@@ -28,6 +28,16 @@ fn several_interfaces_share_one_state() {
 }
 
 #[test]
+fn the_table_has_the_size_that_was_asked_for() {
+    let desk = Desk::new();
+    desk.ok(&format!("{ATTACH} --sources 1000"));
+    assert_eq!(desk.json("status --quick")["table"]["ways"], 1000);
+    desk.ok("detach --all");
+    desk.ok(ATTACH);
+    assert_eq!(desk.json("status --quick")["table"]["ways"], 524_288);
+}
+
+#[test]
 fn limits_change_live_and_read_back_as_typed() {
     let desk = Desk::new();
     desk.ok(ATTACH);
