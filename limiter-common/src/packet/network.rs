@@ -8,6 +8,8 @@ use crate::reason::Reason;
 /// pass: it is the cheapest way round a limiter (RFC 8504 5.3 lets a host set such a limit).
 pub const EXTENSION_HEADERS: usize = 8;
 
+/// A payload that ends where the frame does: no frame is longer.
+const LONGEST: usize = u16::MAX as usize;
 const TCP: u8 = 6;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -91,9 +93,13 @@ pub fn ipv6<'a>(frame: &mut Cursor<'a>) -> Result<(Header<'a>, Payload), Reason>
     if header.byte::<0>() >> 4 != 6 {
         return Err(Reason::Malformed);
     }
-    let total = usize::from(header.half::<4>());
     let mut next = header.byte::<6>();
-    let mut payload = Payload { length: total, is_fragment: false };
+    let length = match header.half::<4>() {
+        // The kernel (`ip6_rcv_core`) then takes the frame's length, with a jumbo option (RFC 2675) or without.
+        0 if next == HOP_BY_HOP => LONGEST,
+        stated => usize::from(stated),
+    };
+    let mut payload = Payload { length, is_fragment: false };
     if next != TCP {
         next = extensions(frame, next, &mut payload)?;
     }

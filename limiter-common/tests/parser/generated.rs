@@ -101,7 +101,7 @@ fn v6(random: &mut Random, frame: &mut Vec<u8>) {
     frame[next] = if random.one_in(12) { 17 } else { 6 };
     let payload = 20 + random.below(24) as usize;
     tcp(random, frame, payload);
-    let length = frame.len() - start - 40;
+    let length = if random.one_in(16) { 0 } else { frame.len() - start - 40 };
     frame[start + 4..start + 6].copy_from_slice(&(length as u16).to_be_bytes());
 }
 
@@ -148,8 +148,8 @@ fn is_deliberate(frame: &[u8], reason: Reason) -> bool {
         Reason::NotIp => frame.chunks_exact(2).any(|pair| pair == [0x91, 0x00]),
         // A longer chain than any client sends.
         Reason::TooManyHeaders => true,
-        // etherparse takes a payload length of 0 for "to the end of the frame"; the kernel only with a jumbo option.
-        Reason::Truncated => frame.windows(8).any(|w| w[0] >> 4 == 6 && w[4] == 0 && w[5] == 0),
+        // etherparse takes a payload length of 0 for "to the end of the frame"; the kernel, and we, only before hop-by-hop options.
+        Reason::Truncated => frame.windows(8).any(|w| w[0] >> 4 == 6 && w[4] == 0 && w[5] == 0 && w[6] != 0),
         _ => false,
     }
 }

@@ -154,6 +154,20 @@ fn ipv6_versions_and_lengths() {
     is(&with(v6(&[extension(0, 2)]), 18, &[0, 15]), Truncated);
 }
 
+/// Behind hop-by-hop options the kernel takes a payload length of 0 for "as long as the frame", and answers the SYN.
+#[test]
+fn ipv6_length_zero_behind_hop_by_hop_options() {
+    let zero = |chain: &[(u8, Vec<u8>)]| with(v6(chain), 18, &[0, 0]);
+    is_syn(&zero(&[extension(0, 1)]));
+    is_syn(&zero(&[extension(0, 3), extension(60, 1)]));
+    let whole = zero(&[extension(0, 2)]);
+    for length in 0..whole.len() {
+        is(&whole[..length], Truncated);
+    }
+    is(&zero(&[extension(60, 1)]), Truncated);
+    is(&zero(&[]), Truncated);
+}
+
 #[test]
 fn ipv6_chains() {
     for kind in [0, 43, 51, 60, 135] {

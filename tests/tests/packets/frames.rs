@@ -85,6 +85,9 @@ fn extension_headers() {
     for one in [HopByHop(0), Routing(0), Destination(0), Authentication(1), Mobility(0), HopByHop(3), Destination(5)] {
         judge.says(&with(&[one]), 1, Admitted, PASS);
     }
+    let jumbo = |chain: Extension| syn(CLIENT_V6, WEB_V6).extension(chain).wrong_ip_length(0).build();
+    judge.says(&jumbo(HopByHop(0)), 1, Admitted, PASS);
+    judge.says(&jumbo(Destination(0)), 0, Truncated, PASS);
     judge.says(&with(&[HopByHop(1), Routing(2), Authentication(1), Destination(0)]), 1, Admitted, PASS);
     judge.says(&with(&[Destination(0); 8]), 1, Admitted, PASS);
     judge.says(&with(&[Destination(0); 9]), 0, TooManyHeaders, DROP);
