@@ -7,6 +7,10 @@
 //! budget, and what a budget refuses is not charged to its source.
 //!
 //! Bound: in any window t, admitted <= rate x t + burst + CPUs x lease, and without the last term when `lease` is 1.
+//!
+//! A *floor* keeps the last part of a budget for those who may go below it (holders of a ticket): one word, one bound, and
+//! nothing is wasted when they do not come. How full the word was at the last look is the *pressure* that fair shares follow.
+//!
 //! Draws read the precise clock, everything else the caller's (coarse) one: it may lag, so it only ever refuses too long,
 //! by at most its resolution (1-10 ms), which is why a burst must hold at least [`LEASE_LIFE`] of its rate.
 
@@ -21,7 +25,7 @@ pub const TRIES: usize = 8;
 
 /// A budget as the kernel side applies it. An interval of 0 means no budget.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BudgetLimit {
     /// 1/rate in nanoseconds.
     pub interval: u64,
@@ -43,6 +47,8 @@ pub struct Lease {
     pub spent_until: u64,
     /// Draws from the shared word that this CPU has made, for the record.
     pub draws: u64,
+    /// How much of the capacity was used when this CPU last looked, in nanoseconds.
+    pub used: u64,
 }
 
 /// What a CPU sees when it looks at a budget. Looking takes nothing.
@@ -68,13 +74,14 @@ pub enum Take {
 }
 
 impl Lease {
-    /// Whether there is a token to take. `now` is the coarse clock; `precise` reads the other one, and is not called for a CPU that
-    /// holds a token or knows that there is none.
+    /// Whether there is a token to take above `floor` (nanoseconds of the capacity; always the same for one lease). `now` is the
+    /// coarse clock; `precise` reads the other one, and is not called for a CPU that holds a token or knows that there is none.
     #[inline(always)]
     pub fn look<W: SharedWord>(
         &mut self,
         shared: &W,
         limit: &BudgetLimit,
+        floor: u64,
         now: u64,
         precise: impl FnOnce() -> u64,
     ) -> Look {
@@ -86,7 +93,8 @@ impl Lease {
             return Look::Spent;
         }
         let now = precise();
-        let free = limit.capacity - used(shared.load(), limit, now);
+        self.used = used(shared.load(), limit, now);
+        let free = free(limit, self.used, floor);
         if free < limit.interval {
             self.spent(limit.interval - free, now);
             return Look::Spent;
@@ -96,7 +104,7 @@ impl Lease {
 
     /// Takes the token that [`Lease::look`] saw.
     #[inline(always)]
-    pub fn take<W: SharedWord>(&mut self, seen: Look, shared: &W, limit: &BudgetLimit) -> Take {
+    pub fn take<W: SharedWord>(&mut self, seen: Look, shared: &W, limit: &BudgetLimit, floor: u64) -> Take {
         let now = match seen {
             Look::Leased => {
                 self.tokens -= 1;
@@ -106,7 +114,7 @@ impl Lease {
             Look::Spent => return Take::Gone,
         };
         self.draws += 1;
-        match draw(shared, limit, now) {
+        match draw(shared, limit, floor, now) {
             Draw::Tokens(tokens) => {
                 self.tokens = tokens - 1;
                 self.expires = now + LEASE_LIFE;
@@ -151,14 +159,21 @@ fn used(arrival: u64, limit: &BudgetLimit, now: u64) -> u64 {
     }
 }
 
+/// What is left above the floor.
 #[inline(always)]
-fn draw<W: SharedWord>(shared: &W, limit: &BudgetLimit, now: u64) -> Draw {
+fn free(limit: &BudgetLimit, used: u64, floor: u64) -> u64 {
+    let free = limit.capacity - used;
+    if free > floor { free - floor } else { 0 }
+}
+
+#[inline(always)]
+fn draw<W: SharedWord>(shared: &W, limit: &BudgetLimit, floor: u64, now: u64) -> Draw {
     let mut tries = 0;
     while tries < TRIES {
         tries += 1;
         let arrival = shared.load();
         let used = used(arrival, limit, now);
-        let free = limit.capacity - used;
+        let free = free(limit, used, floor);
         let Some(tokens) = free.checked_div(limit.interval) else {
             return Draw::Tokens(1);
         };

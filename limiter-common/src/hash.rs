@@ -9,20 +9,29 @@ use crate::address::Address;
 /// A 128-bit secret, drawn once when the tables are made.
 pub type Key = [u64; 2];
 
-/// Where a source lives in the table.
+/// Where a source lives in the tables: the 64 bits of its hash. (One number, because BPF has few registers and a small stack.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The high 32 bits choose the set.
-    pub set_bits: u32,
-    /// The low 24 bits tell sources of a set apart; never 0, which marks a way that was never used.
-    pub fingerprint: u32,
-}
+pub struct Place(pub u64);
 
 impl Place {
-    /// Index of the set in a table of `sets` sets (multiply-shift, so any number of sets will do).
+    /// Index of the set in a table of `sets` sets: the high 32 bits choose (multiply-shift, so any number of sets will do).
     #[inline(always)]
-    pub const fn set(&self, sets: u32) -> u32 {
-        ((self.set_bits as u64 * sets as u64) >> 32) as u32
+    pub const fn set(self, sets: u32) -> u32 {
+        (((self.0 >> 32) * sets as u64) >> 32) as u32
+    }
+
+    /// The low 24 bits tell sources of a set apart; never 0, which marks a way that was never used.
+    #[inline(always)]
+    pub const fn fingerprint(self) -> u32 {
+        let low = self.0 as u32 & 0xff_ffff;
+        if low == 0 { 1 } else { low }
+    }
+
+    /// The low 32 bits, for tables with room for them; never 0.
+    #[inline(always)]
+    pub const fn wide(self) -> u32 {
+        let low = self.0 as u32;
+        if low == 0 { 1 } else { low }
     }
 }
 
@@ -36,8 +45,7 @@ pub const fn place(key: &Key, service: u32, class: u32, source: Address) -> Plac
         let state = absorb(start(key), head | 1 << 63);
         finish(absorb(absorb(state, source.high), source.low))
     };
-    let fingerprint = hash as u32 & 0xff_ffff;
-    Place { set_bits: (hash >> 32) as u32, fingerprint: if fingerprint == 0 { 1 } else { fingerprint } }
+    Place(hash)
 }
 
 type State = [u64; 4];

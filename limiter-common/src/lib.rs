@@ -5,13 +5,18 @@
 #![no_std]
 
 pub mod address;
+pub mod admission;
 pub mod budget;
+pub mod challenge;
 pub mod hash;
 pub mod names;
 pub mod packet;
+pub mod pressure;
 pub mod rate;
 pub mod reason;
 pub mod record;
+pub mod reply;
 pub mod source_table;
 pub mod switch;
+pub mod ticket;
 pub mod word;

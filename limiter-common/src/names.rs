@@ -1,7 +1,7 @@
 //! Names that the object file, the pins and the command share.
 
 /// Version of the layout of maps and records. Pins of another version are refused, never guessed at.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// The XDP program.
 pub const PROGRAM: &str = "limiter";
@@ -22,8 +22,18 @@ pub const LISTENER: &str = "LISTENER";
 pub const LIST_HOST: &str = "LIST_HOST";
 /// Policy map: `record::ListEntry` by longest prefix.
 pub const LIST_PREFIX: &str = "LIST_PREFIX";
+/// Policy map: `record::Kernel`.
+pub const KERNEL: &str = "KERNEL";
 /// State map: the source table, `record::Set`.
 pub const SOURCES: &str = "SOURCES";
+/// State map: tickets, `record::Set`.
+pub const TICKETS: &str = "TICKETS";
+/// State map: `record::ChallengeLine` by service, and of the host at `HOST_BUDGET`.
+pub const CHALLENGE: &str = "CHALLENGE";
+/// State map: the reply that a CPU is writing.
+pub const REPLY: &str = "REPLY";
+/// State map: connections that have just been let in by their ACK, per CPU.
+pub const RECENT: &str = "RECENT";
 /// State map: the shared words of the budgets, `record::BudgetLine`.
 pub const BUDGET: &str = "BUDGET";
 /// State map: `budget::Lease` of each budget, per CPU.
@@ -32,8 +42,10 @@ pub const LEASE: &str = "LEASE";
 pub const COUNTER: &str = "COUNTER";
 
 /// Every map, as `(name, bytes of a key, bytes of a value)`: what an opened pin must look like.
-pub const MAPS: [(&str, u32, u32); 12] = {
-    use crate::record::{BudgetLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service, Set};
+pub const MAPS: [(&str, u32, u32); 17] = {
+    use crate::record::{
+        self, BudgetLine, ChallengeLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service, Set,
+    };
     [
         (SWITCH, 4, 8),
         (INSTANCE, 4, size_of::<Instance>() as u32),
@@ -43,7 +55,12 @@ pub const MAPS: [(&str, u32, u32); 12] = {
         (LISTENER, size_of::<ListenerKey>() as u32, 4),
         (LIST_HOST, size_of::<ListKey>() as u32, size_of::<ListEntry>() as u32),
         (LIST_PREFIX, 4 + size_of::<ListKey>() as u32, size_of::<ListEntry>() as u32),
+        (KERNEL, 4, size_of::<record::Kernel>() as u32),
         (SOURCES, 4, size_of::<Set>() as u32),
+        (TICKETS, 4, size_of::<Set>() as u32),
+        (CHALLENGE, 4, size_of::<ChallengeLine>() as u32),
+        (REPLY, 4, size_of::<crate::reply::Draft>() as u32),
+        (RECENT, 4, 8 * record::RECENT as u32),
         (BUDGET, 4, size_of::<BudgetLine>() as u32),
         (LEASE, 4, size_of::<crate::budget::Lease>() as u32),
         (COUNTER, 4, size_of::<Counters>() as u32),

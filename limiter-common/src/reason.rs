@@ -7,6 +7,8 @@ pub enum Verdict {
     Pass,
     /// It ends here.
     Drop,
+    /// It ends here, and limiter answers it.
+    Answer,
 }
 
 macro_rules! reasons {
@@ -21,6 +23,12 @@ macro_rules! reasons {
         impl Reason {
             /// All reasons, in the order of their numbers.
             pub const ALL: &[Reason] = &[$(Reason::$variant,)*];
+
+            /// The reason with a number.
+            #[inline(always)]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Reason::$variant),)* _ => None }
+            }
 
             /// What it does to a packet.
             #[inline(always)]
@@ -54,6 +62,9 @@ reasons! {
     Allowed = 9, Pass, "allowed", "source is on the allow list";
     Admitted = 10, Pass, "admitted", "attempt within every limit";
     Contended = 11, Pass, "contended", "attempt passed uncharged: too many CPUs at one record";
+    Proven = 12, Pass, "proven", "ACK that brought its cookie back: the connection is admitted";
+    Unanswered = 13, Pass, "unanswered", "attempt admitted unchallenged: nobody listens, or the kernel makes no cookie";
+    Challenged = 15, Answer, "challenged", "attempt answered with a SYN cookie, at no charge";
     SourceLimit = 16, Drop, "source_limit", "source is over its limit";
     ServiceBudget = 17, Drop, "service_budget", "budget of the service is spent";
     GlobalBudget = 18, Drop, "global_budget", "budget of the host is spent";
@@ -61,6 +72,11 @@ reasons! {
     ShortFragment = 20, Drop, "short_fragment", "first fragment too short to show its TCP flags (RFC 1858, RFC 7112)";
     OverlappingFragment = 21, Drop, "overlapping_fragment", "fragment that would overwrite TCP flags (RFC 3128)";
     TooManyHeaders = 22, Drop, "too_many_headers", "longer chain of IPv6 extension headers than any client sends";
+    Newcomer = 23, Drop, "newcomer", "source without a ticket: what is left of the budget is for those who hold one";
+    NewcomerRate = 24, Drop, "newcomer_rate", "more newcomers than the service takes";
+    FairShare = 25, Drop, "fair_share", "a budget is short, and the source is over its equal share";
+    BadCookie = 26, Drop, "bad_cookie", "ACK for a connection that does not exist, with a wrong cookie";
+    Waiting = 27, Drop, "waiting", "ACK with a good cookie, over a limit: the client's next one asks again";
 }
 
 impl Reason {
@@ -68,7 +84,35 @@ impl Reason {
     pub const fn is_attempt(self) -> bool {
         matches!(
             self,
-            Reason::Admitted | Reason::Contended | Reason::SourceLimit | Reason::ServiceBudget | Reason::GlobalBudget
+            Reason::Admitted
+                | Reason::Contended
+                | Reason::Unanswered
+                | Reason::Challenged
+                | Reason::SourceLimit
+                | Reason::ServiceBudget
+                | Reason::GlobalBudget
+                | Reason::Newcomer
+                | Reason::NewcomerRate
+                | Reason::FairShare
+        )
+    }
+
+    /// Whether it lets a connection in: as an attempt, or as the ACK of a challenged one.
+    pub const fn admits(self) -> bool {
+        matches!(self, Reason::Admitted | Reason::Contended | Reason::Unanswered | Reason::Proven)
+    }
+
+    /// Whether it is a limit's refusal, which a service may answer with a reset.
+    #[inline(always)]
+    pub const fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Reason::SourceLimit
+                | Reason::ServiceBudget
+                | Reason::GlobalBudget
+                | Reason::Newcomer
+                | Reason::NewcomerRate
+                | Reason::FairShare
         )
     }
 }

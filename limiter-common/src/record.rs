@@ -2,7 +2,9 @@
 
 use crate::address::{Address, SourceMask};
 use crate::budget::BudgetLimit;
+use crate::challenge;
 use crate::hash::Key;
+use crate::pressure::Pressure;
 use crate::rate::Limit;
 use crate::source_table::{SourceLimit, WAYS};
 
@@ -18,6 +20,22 @@ pub const LIST_PREFIXES: u32 = 65_536;
 pub const DEFAULT_SETS: u32 = 65_536;
 /// Index of the host's own budget, after those of the services.
 pub const HOST_BUDGET: u32 = SERVICES;
+/// Budgets of one kind: one of each service, and the host's.
+const BUDGETS: u32 = SERVICES + 1;
+/// First index of the rates of newcomers, by service; at [`HOST_BUDGET`] beyond it, the host's resets.
+pub const NEWCOMERS: u32 = BUDGETS;
+/// Index of the host's resets per second.
+pub const RESETS: u32 = NEWCOMERS + HOST_BUDGET;
+/// First index of what challenged attempts would draw from a budget, by service.
+pub const UNPROVEN: u32 = 2 * BUDGETS;
+/// Budgets that have a shared word.
+pub const BUDGET_LINES: u32 = 3 * BUDGETS;
+/// First index of the leases that newcomers draw from the budgets: the same shared words, down to a floor.
+pub const ABOVE_FLOOR: u32 = 3 * BUDGETS;
+/// Leases of one CPU.
+pub const LEASES: u32 = 4 * BUDGETS;
+/// Words per CPU that remember connections which have just been let in by their ACK.
+pub const RECENT: usize = 256;
 /// Longest name of a service, in bytes.
 pub const NAME: usize = 32;
 
@@ -50,10 +68,69 @@ pub struct Stated {
     pub own_source: u8,
     /// 1 if the prefix lengths are the service's own.
     pub own_prefix: u8,
+    /// Percent of a budget that is kept for sources with a ticket.
+    pub reserve: u8,
+    /// 1 if budgets are shared fairly.
+    pub fair_share: u8,
     /// Zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 2],
+    /// Newcomers of the service per second.
+    pub newcomers: Limit,
+    /// Life of a ticket in seconds; 0 if there are none.
+    pub ticket_seconds: u64,
 }
-const _: () = assert!(size_of::<Stated>() == 56);
+const _: () = assert!(size_of::<Stated>() == 88);
+
+/// How a service lets sources in, beside its limits. All zeros is: no tickets, no challenge, no fair share, refusals are silent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// [`challenge::Challenge`].
+    pub challenge: u32,
+    /// 1 if what a limit refuses is answered with a reset.
+    pub reset: u32,
+    /// Life of a ticket in units of [`crate::ticket::UNIT_SHIFT`]; 0: there are none, and nobody is a newcomer.
+    pub ticket_life: u64,
+    /// What newcomers leave of the service's budget, in nanoseconds of its capacity.
+    pub floor: u64,
+    /// What newcomers leave of the host's budget.
+    pub host_floor: u64,
+    /// Newcomers per second.
+    pub newcomers: BudgetLimit,
+    /// Fair share of the service's budget.
+    pub pressure: Pressure,
+    /// Fair share of the host's budget.
+    pub host_pressure: Pressure,
+}
+const _: () = assert!(size_of::<Admission>() == 104);
+
+/// What the challenge needs to know of the kernel's settings, and what was changed of them. Not part of a policy slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// 1 if the operator lets limiter set `net.ipv4.tcp_syncookies` to 2 while it enforces.
+    pub may_set_syncookies: u32,
+    /// `net.ipv4.tcp_syncookies` before limiter set it, plus 1; 0 if it did not.
+    pub syncookies_before: u32,
+    /// 1 if the kernel decodes options from a cookie's timestamp (`net.ipv4.tcp_timestamps` = 2).
+    pub timestamps: u32,
+    /// Window scale that the kernel computes for a socket made from a cookie, 0 to 14; 15 if scaling is off.
+    pub window_scale: u32,
+    /// 1 if the kernel takes selective acknowledgments.
+    pub sack: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<Kernel>() == 24);
+
+/// State of a challenge, alone on its cache line: see [`challenge::State`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChallengeLine {
+    /// The words.
+    pub words: [u64; challenge::WORDS],
+}
+const _: () = assert!(size_of::<ChallengeLine>() == 64);
 
 /// The part of a policy slot that is not about one service.
 #[repr(C)]
@@ -61,12 +138,14 @@ const _: () = assert!(size_of::<Stated>() == 56);
 pub struct Host {
     /// The global budget.
     pub budget: BudgetLimit,
-    /// Longest debt that any source limit of this policy leaves, in shifted ticks.
+    /// Longest debt that any source limit or fair share of this policy leaves, in shifted ticks.
     pub horizon: u64,
+    /// Resets per second.
+    pub resets: BudgetLimit,
     /// The global budget and the defaults of source limit and prefixes, as stated.
     pub stated: Stated,
 }
-const _: () = assert!(size_of::<Host>() == 88);
+const _: () = assert!(size_of::<Host>() == 144);
 
 /// One service of a policy slot. A name that starts with a zero byte: no service.
 #[repr(C)]
@@ -78,12 +157,14 @@ pub struct Service {
     pub mask: SourceMask,
     /// Budget of the service.
     pub budget: BudgetLimit,
+    /// Tickets, challenge, fair share, refusal.
+    pub admission: Admission,
     /// As stated.
     pub stated: Stated,
     /// Name, padded with zeros.
     pub name: [u8; NAME],
 }
-const _: () = assert!(size_of::<Service>() == 152);
+const _: () = assert!(size_of::<Service>() == 288);
 
 /// What is protected on one port, by slot and then family (0: IPv4, 1: IPv6).
 #[repr(C)]
@@ -193,7 +274,11 @@ pub struct Counters {
     pub observed: [u64; REASONS],
     /// Live ways that were taken from another source.
     pub steals: u64,
+    /// Tickets that were given to sources without one.
+    pub tickets: u64,
+    /// Refusals that were answered with a reset.
+    pub resets: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: u64,
 }
 const _: () = assert!(size_of::<Counters>() == 544);

@@ -55,12 +55,19 @@ impl Switch {
     pub const BAN_HOSTS: u64 = 1 << 10;
     /// See [`Lists::ban_prefixes`].
     pub const BAN_PREFIXES: u64 = 1 << 11;
+    /// Some service of a slot that may decide may challenge: ACKs may have to be looked at. Bit 12.
+    const CHALLENGE: u64 = 1 << 12;
     const BANS: u64 = Self::BAN_HOSTS | Self::BAN_PREFIXES;
     const LISTS: u64 = Self::BANS | Self::ALLOW_HOSTS | Self::ALLOW_PREFIXES;
 
     /// A switch that selects `now` for good, with the lists in use.
     pub const fn new(now: Selection, lists: Lists) -> Self {
         Self(READY | (now.bits() << SLOT) | (now.bits() << FALLBACK_SLOT)).with_lists(lists)
+    }
+
+    /// A switch that selects `now` for good, and is this one otherwise.
+    pub const fn select(self, now: Selection) -> Self {
+        Self::new(now, self.lists()).with_challenge(self.may_challenge())
     }
 
     /// The same, but going back to `fallback` at `revert` (nanoseconds, CLOCK_MONOTONIC; rounded up to the next 1.05 ms).
@@ -77,6 +84,17 @@ impl Switch {
             | (lists.ban_hosts as u64 * Self::BAN_HOSTS)
             | (lists.ban_prefixes as u64 * Self::BAN_PREFIXES);
         Self(self.0 & !Self::LISTS | bits)
+    }
+
+    /// The same, with or without services that may challenge.
+    pub const fn with_challenge(self, challenge: bool) -> Self {
+        Self(self.0 & !Self::CHALLENGE | challenge as u64 * Self::CHALLENGE)
+    }
+
+    /// Whether some service may challenge.
+    #[inline(always)]
+    pub const fn may_challenge(self) -> bool {
+        self.0 & Self::CHALLENGE != 0
     }
 
     /// The lists in use.
@@ -182,5 +200,10 @@ mod tests {
         assert_eq!((listed.at(0), listed.revert()), (plain.at(0), plain.revert()));
         assert_eq!(listed.with_lists(Lists::default()), plain);
         assert_eq!(plain.with_lists(listed.lists()), listed);
+        let challenging = listed.with_challenge(true);
+        assert!(challenging.may_challenge() && !listed.may_challenge());
+        assert_eq!(challenging.with_challenge(false), listed);
+        assert_eq!(challenging.select(ENFORCE_1), Switch::new(ENFORCE_1, listed.lists()).with_challenge(true));
+        assert_eq!((challenging.at(0), challenging.lists()), (listed.at(0), listed.lists()));
     }
 }

@@ -15,8 +15,8 @@ fn budget(count: u64, burst: u64, cpus: u64) -> BudgetLimit {
 }
 
 fn granted(lease: &mut Lease, shared: &Cell<u64>, limit: &BudgetLimit, coarse: u64, precise: u64) -> bool {
-    let seen = lease.look(shared, limit, coarse, || precise);
-    lease.take(seen, shared, limit) == Take::Taken
+    let seen = lease.look(shared, limit, 0, coarse, || precise);
+    lease.take(seen, shared, limit, 0) == Take::Taken
 }
 
 proptest! {
@@ -110,7 +110,7 @@ fn refusing_is_local() {
     let limit = budget(10, 10, 2);
     let (shared, mut lease) = (Cell::new(0), Lease::default());
     while granted(&mut lease, &shared, &limit, SECOND, SECOND) {}
-    assert_eq!(lease.look(&shared, &limit, SECOND, || panic!("the precise clock is not needed")), Look::Spent);
+    assert_eq!(lease.look(&shared, &limit, 0, SECOND, || panic!("the precise clock is not needed")), Look::Spent);
     let draws = lease.draws;
     for now in SECOND..SECOND + 1000 {
         assert!(!granted(&mut lease, &shared, &limit, now, now));
@@ -162,8 +162,8 @@ fn threads_keep_the_bound() {
         let (mut lease, mut admitted) = (Lease::default(), 0_u64);
         while start.elapsed().as_millis() < 300 {
             let now = || SECOND + start.elapsed().as_nanos() as u64;
-            let seen = lease.look(&shared, &limit, now(), now);
-            match lease.take(seen, &shared, &limit) {
+            let seen = lease.look(&shared, &limit, 0, now(), now);
+            match lease.take(seen, &shared, &limit, 0) {
                 Take::Taken => admitted += 1,
                 Take::Gone => {}
                 Take::Contended => panic!("eight races lost in a row"),

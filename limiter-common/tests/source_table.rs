@@ -30,7 +30,7 @@ impl Table {
     }
 
     fn admits(&mut self, service: u32, source: u32, now: u64, limit: &SourceLimit) -> bool {
-        let Place { fingerprint, .. } = place(&[1, 2], service, 0, Address::v4(source));
+        let fingerprint = place(&[1, 2], service, 0, Address::v4(source)).fingerprint();
         let set = place(&[1, 2], service, 0, Address::v4(source)).set(self.sets.len() as u32) as usize;
         let charge = charge(&self.sets[set], fingerprint, Ticks::at(now), limit, self.horizon);
         self.steals += u64::from(charge == Charge::Stole);

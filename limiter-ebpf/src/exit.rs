@@ -1,11 +1,15 @@
 //! verdict, count, action: the one exit. Only here are XDP's numbers known.
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::programs::XdpContext;
+use limiter_common::admission::Outcome;
+use limiter_common::budget::{Look, Take};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::REASONS;
+use limiter_common::record::{REASONS, RESETS, SERVICES};
 use limiter_common::switch::Mode;
 
-use crate::maps::COUNTER;
+use crate::maps::{BUDGET, COUNTER, HOST, LEASE, SERVICE};
+use crate::{answer, clock};
 
 /// What was decided on a packet.
 pub struct Decision {
@@ -13,10 +17,29 @@ pub struct Decision {
     pub reason: Reason,
     /// Service id + 1, or 0 for what belongs to no service.
     pub counter: u32,
+    /// The policy slot that decided. Of no matter to what belongs to no service.
+    pub slot: u32,
     /// The mode that the switch selected. Of no matter to a reason that passes.
     pub mode: Mode,
     /// A live way of the source table was taken from its owner.
     pub stole: bool,
+    /// The source got a ticket.
+    pub granted: bool,
+}
+
+impl Decision {
+    /// Of no service, and nothing is enforced.
+    #[inline(always)]
+    pub const fn of(reason: Reason) -> Self {
+        Self { reason, counter: 0, slot: 0, mode: Mode::Observe, stole: false, granted: false }
+    }
+
+    /// Takes over what happened on the way to a verdict.
+    #[inline(always)]
+    pub fn note(&mut self, outcome: &Outcome) {
+        self.stole |= outcome.stole;
+        self.granted |= outcome.granted;
+    }
 }
 
 /// A packet that passes at the first look. The path of almost every packet of a busy server.
@@ -31,20 +54,52 @@ pub fn pass(reason: Reason) -> u32 {
 
 /// Counts the decision and carries it out.
 #[inline(always)]
-pub fn finish(decision: &Decision) -> u32 {
-    let drops = matches!(decision.reason.verdict(), Verdict::Drop);
+pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
+    let stops = !matches!(decision.reason.verdict(), Verdict::Pass);
     let enforced = matches!(decision.mode, Mode::Enforce);
+    let reset = stops && enforced && resets(context, decision);
     if let Some(counters) = COUNTER.get_ptr_mut(decision.counter) {
         let index = decision.reason as usize & (REASONS - 1);
         // SAFETY: the element belongs to this CPU, and the index is below REASONS.
         unsafe {
-            if drops && !enforced {
+            if stops && !enforced {
                 (*counters).observed[index] += 1;
             } else {
                 (*counters).decided[index] += 1;
             }
             (*counters).steals += u64::from(decision.stole);
+            (*counters).tickets += u64::from(decision.granted);
+            (*counters).resets += u64::from(reset);
         }
     }
-    if drops && enforced { XDP_DROP } else { XDP_PASS }
+    if !stops || !enforced {
+        return XDP_PASS;
+    }
+    if reset || matches!(decision.reason.verdict(), Verdict::Answer) { XDP_TX } else { XDP_DROP }
+}
+
+/// Turns a refused segment into a reset, where the service wants that and the host's resets are not spent.
+#[inline(always)]
+fn resets(context: &XdpContext, decision: &Decision) -> bool {
+    if !decision.reason.is_limit() && !matches!(decision.reason, Reason::BadCookie) {
+        return false;
+    }
+    let Some(id) = decision.counter.checked_sub(1) else { return false };
+    let Some(service) = SERVICE.get(decision.slot * SERVICES + id) else { return false };
+    if service.admission.reset == 0 {
+        return false;
+    }
+    draw(decision.slot) && answer::limiter_reset(context.ctx) != 0
+}
+
+/// Takes one of the host's resets per second.
+#[inline(always)]
+fn draw(slot: u32) -> bool {
+    let (Some(host), Some(line), Some(lease)) = (HOST.get(slot), BUDGET.get(RESETS), LEASE.get_ptr_mut(RESETS)) else {
+        return false;
+    };
+    // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+    let lease = unsafe { &mut *lease };
+    let seen = lease.look(&line.arrival, &host.resets, 0, clock::coarse(), clock::precise);
+    seen != Look::Spent && lease.take(seen, &line.arrival, &host.resets, 0) == Take::Taken
 }

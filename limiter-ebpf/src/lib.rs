@@ -6,11 +6,15 @@
 #![expect(internal_features, reason = "the BPF target has no atomic types; the intrinsics are the only way")]
 #![feature(core_intrinsics)]
 
+pub mod answer;
 pub mod clock;
 pub mod exit;
+pub mod global;
 pub mod limits;
+pub mod listener;
 pub mod lists;
 pub mod maps;
+pub mod proof;
 pub mod service;
 pub mod source;
 #[cfg(feature = "trace")]

@@ -1,108 +1,157 @@
-//! source limit and budgets, in the order that makes a refusal cost nobody anything.
+//! The state of `limiter_common::admission`, in the maps.
 //!
-//! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once: the random cache line of the source
-//!    table is not even read, and a flood does not fill that table with the debts of addresses that were never let in.
-//! 2. The source limit. What it refuses costs no budget.
-//! 3. Take from both budgets what was seen; a token of the first goes back when another CPU emptied the second meanwhile.
+//! [`plainly`] is inlined into the way of a packet. What services with tickets, challenge or fair shares need on top is in functions that
+//! the verifier checks one by one (`global`), so that neither its work nor the stack adds up.
+
+use core::marker::PhantomData;
 
 use limiter_common::address::Address;
-use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
-use limiter_common::reason::Reason;
-use limiter_common::record::{HOST_BUDGET, Host, SERVICES, Service};
+use limiter_common::admission::{self, Attempt, Case, Outcome, Purse, Seen, Stage, State};
+use limiter_common::budget::{Look, Take};
+use limiter_common::challenge;
+use limiter_common::hash::{self, Place};
+use limiter_common::record::{Admission, HOST_BUDGET, Host, Instance, SERVICES, Service};
 use limiter_common::source_table::Charge;
+use limiter_common::ticket::Change;
 
-use crate::clock;
-use crate::maps::{BUDGET, HOST, LEASE, MapWord, SERVICE};
-use crate::source::{Attempt, Sources};
+use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE};
+use crate::source::Sources;
+use crate::{clock, global};
 
-/// What the limits say, and whether another source's debt was forgotten for it.
-pub struct Limited {
-    /// Admitted, contended, or which limit refused.
-    pub reason: Reason,
-    /// A live way was taken from its owner.
-    pub stole: bool,
+/// What is to be judged, as the packet tells it.
+#[derive(Clone, Copy)]
+pub struct Question {
+    /// Policy slot.
+    pub slot: u32,
+    /// Service id.
+    pub id: u32,
+    /// Client address.
+    pub client: Address,
+    /// Coarse clock, nanoseconds.
+    pub now: u64,
+    /// Attempt or ACK.
+    pub stage: Stage,
+    /// Whether an attempt may be answered with a challenge.
+    pub may_challenge: bool,
 }
 
-/// Judges one attempt to service `id`.
+/// Judges an attempt, or an ACK that proved itself. `None`: there is no policy.
 #[inline(always)]
-pub fn judge<S: Sources>(slot: u32, id: u32, client: Address, now: u64) -> Limited {
-    let mut stole = false;
-    let reason = by_policy::<S>(slot, id, client, now, &mut stole).unwrap_or(Reason::NoPolicy);
-    Limited { reason, stole }
+pub fn by_policy<S: Sources>(question: &Question) -> Option<Outcome> {
+    let Question { slot, id, client, now, stage, may_challenge } = *question;
+    let (service, host) = (service(slot, id)?, HOST.get(slot)?);
+    if has_more(&service.admission) {
+        return global::admit(question);
+    }
+    let state = Inline::<S> { sources: PhantomData };
+    Some(admission::plain(&state, &Case { slot, id, service, host, client, now, stage, may_challenge }))
 }
 
+/// Whether the service has tickets or fair shares.
 #[inline(always)]
-fn by_policy<S: Sources>(slot: u32, id: u32, client: Address, now: u64, stole: &mut bool) -> Option<Reason> {
-    let service = SERVICE.get(slot * SERVICES + id)?;
-    let host = HOST.get(slot)?;
-    let mut mine = Budget::look(id, &service.budget, now)?;
-    if mine.seen == Look::Spent {
-        return Some(Reason::ServiceBudget);
-    }
-    let mut hosts = Budget::look(HOST_BUDGET, &host.budget, now)?;
-    if hosts.seen == Look::Spent {
-        return Some(Reason::GlobalBudget);
-    }
-    let mut admitted = Reason::Admitted;
-    if service.source.interval != 0 {
-        match charge::<S>(service, host, id, client, now)? {
-            Charge::Conforms => {}
-            Charge::Stole => *stole = true,
-            Charge::Exceeds => return Some(Reason::SourceLimit),
-            Charge::Contended => admitted = Reason::Contended,
-        }
-    }
-    match mine.take() {
-        Take::Taken => {}
-        Take::Gone => return Some(Reason::ServiceBudget),
-        Take::Contended => admitted = Reason::Contended,
-    }
-    match hosts.take() {
-        Take::Taken => {}
-        Take::Gone => {
-            mine.give_back();
-            return Some(Reason::GlobalBudget);
-        }
-        Take::Contended => admitted = Reason::Contended,
-    }
-    Some(admitted)
+fn has_more(admission: &Admission) -> bool {
+    admission.ticket_life | admission.pressure.unit | admission.host_pressure.unit != 0
 }
 
+/// The record of a service.
 #[inline(always)]
-fn charge<S: Sources>(service: &Service, host: &Host, id: u32, client: Address, now: u64) -> Option<Charge> {
-    let source = service.mask.apply(client);
-    S::charge(&Attempt { service: id, source, now, limit: &service.source, horizon: host.horizon })
+pub fn service(slot: u32, id: u32) -> Option<&'static Service> {
+    SERVICE.get(slot * SERVICES + id)
 }
 
-/// One budget as this CPU sees it while it judges one attempt.
-struct Budget<'a> {
-    lease: &'a mut Lease,
-    shared: &'a MapWord,
-    limit: &'a BudgetLimit,
-    seen: Look,
+/// The record of the host.
+#[inline(always)]
+pub fn host(slot: u32) -> Option<&'static Host> {
+    HOST.get(slot)
 }
 
-impl<'a> Budget<'a> {
-    /// Looks at the budget at `index`. Where there is no limit a token is always there.
+/// The state of a challenge: of a service, or of the host at [`HOST_BUDGET`].
+#[inline(always)]
+pub fn challenge_line(id: u32) -> Option<&'static [MapWord; challenge::WORDS]> {
+    CHALLENGE.get(id)
+}
+
+/// Whether ACKs may have to be looked at. Costs no clock.
+#[inline(always)]
+pub fn may_be_checking() -> bool {
+    challenge_line(HOST_BUDGET).is_some_and(challenge::may_be_checking)
+}
+
+/// The place of a source in the tables.
+#[inline(always)]
+pub fn place(service: u32, class: u32, source: Address) -> Option<Place> {
+    let Instance { key, .. } = INSTANCE.get(0)?;
+    Some(hash::place(key, service, class, source))
+}
+
+/// Looks into a purse.
+#[inline(always)]
+pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> Option<Seen> {
+    // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and the borrow ends here.
+    let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
+    let shared = &BUDGET.get(purse.line(id))?.arrival;
+    Some(admission::look(lease, shared, purse.limit(service, host), now, clock::precise))
+}
+
+/// Takes what was seen there.
+#[inline(always)]
+pub fn take(service: &Service, host: &Host, id: u32, purse: Purse, look: Look) -> Option<Take> {
+    // SAFETY: as above.
+    let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
+    let shared = &BUDGET.get(purse.line(id))?.arrival;
+    Some(admission::take(lease, shared, purse.limit(service, host), look))
+}
+
+/// Gives back the token that was just taken there.
+#[inline(always)]
+pub fn give_back(service: &Service, host: &Host, id: u32, purse: Purse) {
+    if purse.limit(service, host).0.interval == 0 {
+        return;
+    }
+    if let Some(lease) = LEASE.get_ptr_mut(purse.lease(id)) {
+        // SAFETY: as above.
+        unsafe { (*lease).give_back() };
+    }
+}
+
+/// The state of [`admission::plain`].
+struct Inline<S> {
+    sources: PhantomData<S>,
+}
+
+impl<S: Sources> State for Inline<S> {
     #[inline(always)]
-    fn look(index: u32, limit: &'a BudgetLimit, now: u64) -> Option<Self> {
-        // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and no two calls of one run
-        // name the same budget.
-        let lease = LEASE.get_ptr_mut(index).map(|lease| unsafe { &mut *lease })?;
-        let shared = &BUDGET.get(index)?.arrival;
-        let seen = if limit.interval == 0 { Look::Leased } else { lease.look(shared, limit, now, clock::precise) };
-        Some(Self { lease, shared, limit, seen })
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+        look(case.service, case.host, case.id, purse, case.now)
     }
 
     #[inline(always)]
-    fn take(&mut self) -> Take {
-        if self.limit.interval == 0 { Take::Taken } else { self.lease.take(self.seen, self.shared, self.limit) }
+    fn take(&self, case: &Case<'_>, purse: Purse, seen: Look) -> Option<Take> {
+        take(case.service, case.host, case.id, purse, seen)
     }
 
     #[inline(always)]
-    fn give_back(&mut self) {
-        if self.limit.interval != 0 {
-            self.lease.give_back();
-        }
+    fn give_back(&self, case: &Case<'_>, purse: Purse) {
+        give_back(case.service, case.host, case.id, purse);
+    }
+
+    #[inline(always)]
+    fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {
+        place(service, class, source)
+    }
+
+    #[inline(always)]
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+        S::charge(place, attempt)
+    }
+
+    #[inline(always)]
+    fn ticket(&self, _: Change, _: &Place, _: u64, _: u64) -> Option<bool> {
+        None
+    }
+
+    #[inline(always)]
+    fn challenge(&self, _: u32, _: challenge::Ask, _: u64) -> Option<bool> {
+        None
     }
 }

@@ -9,10 +9,12 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use limiter_common::budget::Lease;
+use limiter_common::challenge;
 use limiter_common::record::{
-    Counters, DEFAULT_SETS, Host, Instance, LIST_HOSTS, LIST_PREFIXES, LISTENERS, ListEntry, ListKey, ListenerKey,
-    Port, SERVICES, Service,
+    BUDGET_LINES, Counters, DEFAULT_SETS, HOST_BUDGET, Host, Instance, Kernel, LEASES, LIST_HOSTS, LIST_PREFIXES,
+    LISTENERS, ListEntry, ListKey, ListenerKey, Port, RECENT as RECENT_WORDS, SERVICES, Service,
 };
+use limiter_common::reply::Draft;
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
 use limiter_common::word::SharedWord;
@@ -44,15 +46,30 @@ pub static LIST_HOST: HashMap<ListKey, ListEntry, { LIST_HOSTS as usize }, SPARS
 /// Policy: prefixes that are allowed or banned.
 #[btf_map]
 pub static LIST_PREFIX: LpmTrie<ListKey, ListEntry, { LIST_PREFIXES as usize }> = LpmTrie::new();
+/// Policy: the kernel's settings that a challenge depends on.
+#[btf_map]
+pub static KERNEL: Array<Kernel, 1> = Array::new();
 /// State: the source table. Memory-mapped, so that its values start on a page and a set is one cache line.
 #[btf_map]
 pub static SOURCES: Array<[MapWord; WAYS], { DEFAULT_SETS as usize }, MAPPED> = Array::new();
-/// State: the shared words of the budgets, services first, then the host's.
+/// State: tickets, in as many sets.
 #[btf_map]
-pub static BUDGET: Array<BudgetWord, { SERVICES as usize + 1 }, MAPPED> = Array::new();
+pub static TICKETS: Array<[MapWord; WAYS], { DEFAULT_SETS as usize }, MAPPED> = Array::new();
+/// State: challenges by service, and the host's line.
+#[btf_map]
+pub static CHALLENGE: Array<[MapWord; challenge::WORDS], { HOST_BUDGET as usize + 1 }, MAPPED> = Array::new();
+/// State: connections that this CPU has just let in by their ACK.
+#[btf_map]
+pub static RECENT: PerCpuArray<[u64; RECENT_WORDS], 1> = PerCpuArray::new();
+/// State: the reply that this CPU is writing: it does not fit on the stack.
+#[btf_map]
+pub static REPLY: PerCpuArray<Draft, 1> = PerCpuArray::new();
+/// State: the shared words of the budgets, by the indices of `record`.
+#[btf_map]
+pub static BUDGET: Array<BudgetWord, { BUDGET_LINES as usize }, MAPPED> = Array::new();
 /// State: what this CPU holds of each budget.
 #[btf_map]
-pub static LEASE: PerCpuArray<Lease, { SERVICES as usize + 1 }> = PerCpuArray::new();
+pub static LEASE: PerCpuArray<Lease, { LEASES as usize }> = PerCpuArray::new();
 /// State: counters of this CPU; index 0 for what belongs to no service.
 #[btf_map]
 pub static COUNTER: PerCpuArray<Counters, { SERVICES as usize + 1 }> = PerCpuArray::new();

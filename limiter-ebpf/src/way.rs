@@ -1,15 +1,18 @@
-//! The way of a packet: parse -> attempt? -> service? -> lists -> limits -> exit.
+//! The way of a packet: parse -> attempt? -> service? -> lists -> challenge and limits -> exit.
 
 use aya_ebpf::programs::XdpContext;
+use limiter_common::admission::{Stage, Verdict as Judged};
+use limiter_common::challenge;
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::List;
+use limiter_common::record::{HOST_BUDGET, List};
 use limiter_common::switch::{Mode, Switch};
 
 use crate::exit::{self, Decision};
-use crate::limits::{self, Limited};
+use crate::limits::Question;
+use crate::proof::{self, Proof};
 use crate::source::Sources;
-use crate::{clock, lists, maps, service};
+use crate::{answer, clock, global, limits, lists, maps, service};
 
 /// Decides on one frame and returns XDP's number for it.
 #[inline(always)]
@@ -21,24 +24,30 @@ pub fn run<S: Sources>(context: &XdpContext) -> u32 {
     };
     let decision = match packet::parse(frame) {
         Ok(segment) => {
-            if !segment.hides_flags && !segment.is_attempt() && !switch.has_bans() {
+            if !segment.hides_flags && !segment.is_attempt() && !looks_at_others(switch) {
                 return exit::pass(Reason::NotAttempt);
             }
-            judge::<S>(&segment, switch)
+            judge::<S>(context, &segment, switch)
         }
         Err(reason) => match reason.verdict() {
-            Verdict::Pass => return exit::pass(reason),
-            Verdict::Drop => Decision { reason, counter: 0, mode: switch.at(clock::coarse()).mode, stole: false },
+            Verdict::Drop => Decision { mode: switch.at(clock::coarse()).mode, ..Decision::of(reason) },
+            _ => return exit::pass(reason),
         },
     };
     #[cfg(feature = "trace")]
     crate::trace::sample(context, &decision);
-    exit::finish(&decision)
+    exit::finish(context, &decision)
+}
+
+/// Whether packets that are no attempts matter now: while a ban is listed, or while cookies may come back.
+#[inline(always)]
+fn looks_at_others(switch: Switch) -> bool {
+    switch.has_bans() || (switch.may_challenge() && limits::may_be_checking())
 }
 
 #[inline(always)]
-fn judge<S: Sources>(segment: &Segment<'_>, switch: Switch) -> Decision {
-    let mut decision = Decision { reason: Reason::NoPolicy, counter: 0, mode: Mode::Observe, stole: false };
+fn judge<S: Sources>(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Decision {
+    let mut decision = Decision::of(Reason::NoPolicy);
     if !switch.is_ready() {
         return decision;
     }
@@ -51,14 +60,20 @@ fn judge<S: Sources>(segment: &Segment<'_>, switch: Switch) -> Decision {
         return decision;
     };
     decision.counter = id + 1;
-    decision.reason = match by_lists(segment, switch, now) {
-        Some(reason) => reason,
-        None => {
-            let Limited { reason, stole } = limits::judge::<S>(selection.slot, id, segment.network.source(), now);
-            decision.stole = stole;
-            reason
-        }
-    };
+    decision.slot = selection.slot;
+    if let Some(reason) = by_lists(segment, switch, now) {
+        decision.reason = reason;
+        return decision;
+    }
+    let client = segment.network.source();
+    let question = Question { slot: selection.slot, id, client, now, stage: Stage::Syn, may_challenge: true };
+    if segment.is_attempt() {
+        attempt::<S>(context, &question, &mut decision);
+    } else if switch.may_challenge() {
+        other(context, segment, &question, &mut decision);
+    } else {
+        decision.reason = Reason::NotAttempt;
+    }
     decision
 }
 
@@ -71,8 +86,76 @@ fn by_lists(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
     let list = if switch.has_lists() { lists::find(switch, segment.network.source(), now) } else { None };
     match list {
         Some(List::Ban) => Some(Reason::Banned),
-        _ if !segment.is_attempt() => Some(Reason::NotAttempt),
-        Some(List::Allow) => Some(Reason::Allowed),
+        Some(List::Allow) if segment.is_attempt() => Some(Reason::Allowed),
+        Some(List::Allow) => Some(Reason::NotAttempt),
         None => None,
+    }
+}
+
+/// An attempt: judged, or answered with a challenge. One that cannot be answered is judged as if there were no challenge.
+#[inline(always)]
+fn attempt<S: Sources>(context: &XdpContext, question: &Question, decision: &mut Decision) {
+    let Some(outcome) = limits::by_policy::<S>(question) else { return };
+    decision.note(&outcome);
+    decision.reason = match outcome.verdict {
+        Judged::Decided(reason) => reason,
+        Judged::Challenge => {
+            let enforced = matches!(decision.mode, Mode::Enforce);
+            if !enforced || challenged(context, question) {
+                Reason::Challenged
+            } else {
+                unchallenged(question, decision)
+            }
+        }
+    };
+}
+
+/// Answers with a cookie, and lets the ACKs be looked at before it is on its way.
+#[inline(always)]
+fn challenged(context: &XdpContext, question: &Question) -> bool {
+    let (Some(line), Some(host)) = (limits::challenge_line(question.id), limits::challenge_line(HOST_BUDGET)) else {
+        return false;
+    };
+    if answer::limiter_syn_ack(context.ctx) == 0 {
+        return false;
+    }
+    challenge::issue(line, question.now);
+    challenge::issue(host, question.now);
+    true
+}
+
+/// What the limits say of an attempt that nobody can answer.
+#[inline(always)]
+fn unchallenged(question: &Question, decision: &mut Decision) -> Reason {
+    let Some(outcome) = global::admit(&Question { may_challenge: false, ..*question }) else {
+        return Reason::NoPolicy;
+    };
+    decision.note(&outcome);
+    match outcome.verdict {
+        Judged::Decided(Reason::Admitted) | Judged::Challenge => Reason::Unanswered,
+        Judged::Decided(reason) => reason,
+    }
+}
+
+/// Anything else, while a ban is listed or cookies may come back.
+#[inline(always)]
+fn other(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
+    decision.reason = Reason::NotAttempt;
+    if matches!(decision.mode, Mode::Observe) {
+        return;
+    }
+    match proof::find(context, segment.flags, question.id, question.now) {
+        Proof::None | Proof::Again => {}
+        Proof::Bad => decision.reason = Reason::BadCookie,
+        Proof::Good(note) => {
+            let Some(outcome) = global::admit(&Question { stage: Stage::Proof, ..*question }) else { return };
+            decision.note(&outcome);
+            if let Judged::Decided(reason) = outcome.verdict {
+                decision.reason = reason;
+                if matches!(reason.verdict(), Verdict::Pass) {
+                    note.keep();
+                }
+            }
+        }
     }
 }

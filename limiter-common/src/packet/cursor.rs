@@ -38,6 +38,18 @@ impl<'a> Cursor<'a> {
         Some(Bytes(bytes))
     }
 
+    /// The next `N` bytes, without moving.
+    #[inline(always)]
+    pub fn ahead<const N: usize>(mut self) -> Option<Bytes<'a, N>> {
+        self.take::<N>()
+    }
+
+    /// Bytes from `start`, a cursor of the same frame, to here.
+    #[inline(always)]
+    pub const fn offset(&self, start: &Self) -> usize {
+        self.position - start.position
+    }
+
     /// Moves on without looking; the next [`Cursor::take`] checks.
     #[inline(always)]
     pub fn skip(&mut self, bytes: usize) {
@@ -50,6 +62,12 @@ impl<'a> Cursor<'a> {
 pub struct Bytes<'a, const N: usize>(&'a [u8; N]);
 
 impl<const N: usize> Bytes<'_, N> {
+    /// A copy, in the order of the wire.
+    #[inline(always)]
+    pub const fn copied(&self) -> [u8; N] {
+        *self.0
+    }
+
     /// The byte at `AT`.
     #[inline(always)]
     pub fn byte<const AT: usize>(&self) -> u8 {

@@ -6,10 +6,14 @@
 mod cursor;
 mod link;
 mod network;
+mod options;
 mod tcp;
 
-pub use cursor::Cursor;
+pub use cursor::{Bytes, Cursor};
+pub use link::length as link_length;
 pub use network::{EXTENSION_HEADERS, Header};
+pub use options::{Options, read as read_options};
+pub use tcp::Numbers;
 
 use crate::reason::Reason;
 
@@ -18,11 +22,15 @@ use crate::reason::Reason;
 pub struct Segment<'a> {
     /// The IP header: addresses are read from it when they are asked for, which for most packets is never.
     pub network: Header<'a>,
+    /// The TCP header, for who answers the segment.
+    tcp: Cursor<'a>,
     /// Destination port.
     pub port: u16,
     /// TCP flags, 0 if they are hidden. (Not an `Option<u8>`: the undefined byte of a `None` is any register to LLVM, and the
     /// verifier refuses the pointer that it finds in it.)
     pub flags: u8,
+    /// Whether this is the first fragment of several.
+    pub is_fragment: bool,
     /// Whether this is a first fragment that ends before the flags.
     pub hides_flags: bool,
 }

@@ -4,6 +4,23 @@ use super::network::{Header, Payload};
 use super::{Cursor, Segment};
 use crate::reason::Reason;
 
+/// The numbers of a TCP header. Only who answers a segment reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub port: u16,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number.
+    pub acknowledgment: u32,
+    /// Flags.
+    pub flags: u8,
+    /// Bytes of options, 0 to 40.
+    pub options: usize,
+}
+
 /// Bytes up to and including the flags.
 const TO_FLAGS: usize = 14;
 /// Shortest header (RFC 9293 3.1).
@@ -15,11 +32,36 @@ pub fn segment<'a>(mut frame: Cursor<'a>, network: Header<'a>, payload: Payload)
     if payload.length < HEADER {
         return if payload.is_fragment { short(frame, network, payload) } else { Err(Reason::Truncated) };
     }
+    let tcp = frame;
     let header = frame.take::<HEADER>().ok_or(Reason::Truncated)?;
     if header.byte::<12>() >> 4 < 5 {
         return Err(Reason::Malformed);
     }
-    Ok(Segment { network, port: header.half::<2>(), flags: header.byte::<13>(), hides_flags: false })
+    let (port, flags) = (header.half::<2>(), header.byte::<13>());
+    Ok(Segment { network, tcp, port, flags, is_fragment: payload.is_fragment, hides_flags: false })
+}
+
+impl<'a> Segment<'a> {
+    /// The numbers of its header, and a cursor at its last byte before the options. `None` for what is not whole.
+    #[inline(always)]
+    pub fn numbers(&self) -> Option<(Numbers, Cursor<'a>)> {
+        if self.is_fragment {
+            return None;
+        }
+        let header = self.tcp.ahead::<HEADER>()?;
+        let mut last = self.tcp;
+        last.skip(HEADER - 1);
+        let doff = usize::from(header.byte::<12>() >> 4);
+        let numbers = Numbers {
+            source_port: header.half::<0>(),
+            port: header.half::<2>(),
+            sequence: header.word::<4>(),
+            acknowledgment: header.word::<8>(),
+            flags: header.byte::<13>(),
+            options: if doff > 5 { (doff - 5) * 4 } else { 0 },
+        };
+        Some((numbers, last))
+    }
 }
 
 /// A first fragment that ends within the TCP header. Its padding is not read: it is the sender's to choose.
@@ -28,12 +70,13 @@ fn short<'a>(mut frame: Cursor<'a>, network: Header<'a>, payload: Payload) -> Re
     if payload.length < 4 {
         return Err(Reason::Truncated);
     }
+    let tcp = frame;
     let ports = frame.take::<4>().ok_or(Reason::Truncated)?;
     let port = ports.half::<2>();
     if payload.length < TO_FLAGS {
-        return Ok(Segment { network, port, flags: 0, hides_flags: true });
+        return Ok(Segment { network, tcp, port, flags: 0, is_fragment: true, hides_flags: true });
     }
     frame.skip(TO_FLAGS - 6);
     let flags = frame.take::<2>().ok_or(Reason::Truncated)?.byte::<1>();
-    Ok(Segment { network, port, flags, hides_flags: false })
+    Ok(Segment { network, tcp, port, flags, is_fragment: true, hides_flags: false })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use limiter_common::switch::{Mode, Selection, Switch};
+use limiter_common::switch::{Mode, Selection};
 use serde::Serialize;
 
 use super::Context;
@@ -46,7 +46,7 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
     let maps = Maps::open(&context.pins.root())?;
     let switch = maps.switch()?;
     let before = switch.at(clock::now());
-    let plain = Switch::new(Selection { mode, ..before }, switch.lists());
+    let plain = switch.select(Selection { mode, ..before });
     let armed = match time {
         Some(time) => plain.until(clock::after(time), Selection { mode: Mode::Observe, ..before }),
         None => plain,

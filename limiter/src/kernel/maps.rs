@@ -8,7 +8,9 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray};
 use limiter_common::budget::Lease;
 use limiter_common::names;
-use limiter_common::record::{BudgetLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service};
+use limiter_common::record::{
+    BudgetLine, ChallengeLine, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Port, Service,
+};
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
 
@@ -25,12 +27,26 @@ macro_rules! records {
         $(unsafe impl Pod for Raw<$record> {})*
     };
 }
-records!(Instance, Host, Service, Port, ListenerKey, ListKey, ListEntry, BudgetLine, Lease, Counters);
+records!(
+    Instance,
+    Host,
+    Service,
+    Port,
+    ListenerKey,
+    ListKey,
+    ListEntry,
+    BudgetLine,
+    Lease,
+    Counters,
+    Kernel,
+    ChallengeLine
+);
 
 /// Every map of a limiter.
 pub struct Maps {
     switch: MapData,
     sources: MapData,
+    tickets: MapData,
     sets: u32,
     /// See [`names::INSTANCE`].
     pub instance: Array<MapData, Raw<Instance>>,
@@ -46,6 +62,10 @@ pub struct Maps {
     pub list_host: HashMap<MapData, Raw<ListKey>, Raw<ListEntry>>,
     /// See [`names::LIST_PREFIX`].
     pub list_prefix: LpmTrie<MapData, Raw<ListKey>, Raw<ListEntry>>,
+    /// See [`names::KERNEL`].
+    pub kernel: Array<MapData, Raw<Kernel>>,
+    /// See [`names::CHALLENGE`].
+    pub challenge: Array<MapData, Raw<ChallengeLine>>,
     /// See [`names::BUDGET`].
     pub budget: Array<MapData, Raw<BudgetLine>>,
     /// See [`names::LEASE`].
@@ -66,6 +86,7 @@ impl Maps {
         let maps = Self {
             switch: checked(directory, names::SWITCH)?,
             sources,
+            tickets: checked(directory, names::TICKETS)?,
             sets,
             instance: open(names::INSTANCE)?.try_into()?,
             host: open(names::HOST)?.try_into()?,
@@ -74,6 +95,8 @@ impl Maps {
             listener: open(names::LISTENER)?.try_into()?,
             list_host: open(names::LIST_HOST)?.try_into()?,
             list_prefix: open(names::LIST_PREFIX)?.try_into()?,
+            kernel: open(names::KERNEL)?.try_into()?,
+            challenge: open(names::CHALLENGE)?.try_into()?,
             budget: open(names::BUDGET)?.try_into()?,
             lease: open(names::LEASE)?.try_into()?,
             counter: open(names::COUNTER)?.try_into()?,
@@ -110,6 +133,14 @@ impl Maps {
     /// When its map cannot be mapped.
     pub fn ways(&self) -> Result<Words<'_>> {
         Words::map(self.sources.fd().as_fd(), self.sets as usize * WAYS, Access::Read)
+    }
+
+    /// The ways of the table of tickets.
+    ///
+    /// # Errors
+    /// When its map cannot be mapped.
+    pub fn ticket_ways(&self) -> Result<Words<'_>> {
+        Words::map(self.tickets.fd().as_fd(), self.sets as usize * WAYS, Access::Read)
     }
 }
 

@@ -8,7 +8,7 @@ use aya::{Ebpf, EbpfLoader};
 use limiter_common::hash::Key;
 use limiter_common::names;
 use limiter_common::record::Instance;
-use limiter_common::switch::{Mode, Selection, Switch};
+use limiter_common::switch::{Mode, Selection};
 
 use super::maps::{Maps, Raw};
 use super::pins::Pins;
@@ -26,8 +26,11 @@ pub static TRACING_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT
 /// When the kernel refuses: why, and what to do. Nothing stays then.
 pub fn load(pins: &Pins, sources: u32, policy: &Policy, mode: Mode) -> Result<()> {
     let sets = sets_for(sources);
-    let mut ebpf =
-        EbpfLoader::new().map_max_entries(names::SOURCES, sets).load(OBJECT).map_err(|error| explain(error.into()))?;
+    let mut ebpf = EbpfLoader::new()
+        .map_max_entries(names::SOURCES, sets)
+        .map_max_entries(names::TICKETS, sets)
+        .load(OBJECT)
+        .map_err(|error| explain(error.into()))?;
     let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.load().map_err(|error| explain(error.into()))?;
     let staging = pins.stage()?;
@@ -52,7 +55,7 @@ pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, mode: Mode) -> Re
     maps.instance.set(0, Raw(instance), 0).context("cannot write the instance")?;
     let staged = maps.stage_policy(policy)?;
     let selection = Selection { mode, ..staged.fallback() };
-    maps.set_switch(Switch::new(selection, staged.lists()))?;
+    maps.set_switch(staged.select(selection))?;
     Ok(maps)
 }
 

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use limiter_common::record::{self, HOST_BUDGET, ListenerKey, NAME, SERVICES};
+use limiter_common::budget::BudgetLimit;
+use limiter_common::pressure::Pressure;
+use limiter_common::rate::{Limit, Rate};
+use limiter_common::record::{self, ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS, SERVICES, UNPROVEN};
 use limiter_common::switch::{Selection, Switch};
 
 use super::clock;
@@ -59,7 +62,7 @@ impl Maps {
         let encoded = encode(policy, idle as u16, clock::cpus(), &known)?;
         self.write_slot(idle, &encoded, &known)?;
         let selected = Selection { slot: idle, mode: now.mode };
-        let staged = Switch::new(selected, switch.lists());
+        let staged = Switch::new(selected, switch.lists()).with_challenge(policy.may_challenge());
         Ok(match switch.revert().filter(|revert| *revert > clock::now()) {
             Some(revert) => staged.until(revert, Selection { slot: idle, mode: switch.fallback().mode }),
             None => staged,
@@ -133,10 +136,15 @@ impl Maps {
     fn forget(&mut self, id: u32) -> Result<()> {
         debug_assert!(id < HOST_BUDGET);
         let clear = record::BudgetLine { arrival: 0, padding: [0; 7] };
-        self.budget.set(id, Raw(clear), 0)?;
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("cannot read {what}: {error}"))?;
-        let lease = vec![Raw(Default::default()); cpus].try_into()?;
-        self.lease.set(id, lease, 0)?;
+        for index in [id, NEWCOMERS + id, UNPROVEN + id] {
+            self.budget.set(index, Raw(clear), 0)?;
+        }
+        for index in [id, NEWCOMERS + id, UNPROVEN + id, ABOVE_FLOOR + id] {
+            let lease = vec![Raw(Default::default()); cpus].try_into()?;
+            self.lease.set(index, lease, 0)?;
+        }
+        self.challenge.set(id, Raw(Default::default()), 0)?;
         let counters = vec![Raw(Default::default()); cpus].try_into()?;
         self.counter.set(id + 1, counters, 0)?;
         Ok(())
@@ -146,15 +154,32 @@ impl Maps {
 const UNUSED: record::Service = record::Service {
     source: limiter_common::source_table::SourceLimit { interval: 0, window: 0 },
     mask: limiter_common::address::SourceMask::new(32, 64),
-    budget: limiter_common::budget::BudgetLimit { interval: 0, capacity: 0, lease: 1 },
+    budget: NO_BUDGET,
+    admission: record::Admission {
+        challenge: 0,
+        reset: 0,
+        ticket_life: 0,
+        floor: 0,
+        host_floor: 0,
+        newcomers: NO_BUDGET,
+        pressure: NO_PRESSURE,
+        host_pressure: NO_PRESSURE,
+    },
     stated: record::Stated {
-        source: limiter_common::rate::Limit { rate: limiter_common::rate::Rate { count: 0, period: 0 }, burst: 0 },
-        budget: limiter_common::rate::Limit { rate: limiter_common::rate::Rate { count: 0, period: 0 }, burst: 0 },
+        source: NO_LIMIT,
+        budget: NO_LIMIT,
         prefix_v4: 32,
         prefix_v6: 64,
         own_source: 0,
         own_prefix: 0,
-        reserved: [0; 4],
+        reserve: 0,
+        fair_share: 0,
+        reserved: [0; 2],
+        newcomers: NO_LIMIT,
+        ticket_seconds: 0,
     },
     name: [0; NAME],
 };
+const NO_BUDGET: BudgetLimit = BudgetLimit { interval: 0, capacity: 0, lease: 1 };
+const NO_PRESSURE: Pressure = Pressure { low: 0, unit: 0, interval: 0 };
+const NO_LIMIT: Limit = Limit { rate: Rate { count: 0, period: 0 }, burst: 0 };

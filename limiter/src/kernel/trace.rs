@@ -34,6 +34,7 @@ impl Tracing {
         let sets = aya::maps::MapInfo::from_pin(pins.object(names::SOURCES))?.max_entries();
         let mut ebpf = loader
             .map_max_entries(names::SOURCES, sets)
+            .map_max_entries(names::TICKETS, sets)
             .load(TRACING_OBJECT)
             .context("cannot load the tracing program")?;
         let logger =

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use limiter_common::address::Address;
+use limiter_common::challenge::Challenge;
 use limiter_common::record::{self, ListenerKey};
 
 use super::text::{ip, name};
-use super::{Policy, Prefixes, Service};
+use super::{Admission, Policy, Prefixes, Service};
 
 /// The policy of a slot, from its host record, its services by id, and the listeners of every slot.
 pub fn decode(
@@ -40,6 +41,14 @@ fn service(record: &record::Service, listeners: Vec<SocketAddr>) -> Option<Servi
         source: (stated.own_source != 0).then_some(stated.source),
         prefixes: (stated.own_prefix != 0).then_some(prefixes),
         budget: stated.budget,
+        admission: Admission {
+            challenge: Challenge::from_number(record.admission.challenge),
+            ticket_seconds: stated.ticket_seconds,
+            reserve: stated.reserve,
+            newcomers: stated.newcomers,
+            fair_share: stated.fair_share != 0,
+            reset: record.admission.reset != 0,
+        },
     })
 }
 
@@ -62,6 +71,8 @@ mod tests {
         let limit = |count, burst| Limit { rate: Rate::per_second(count), burst };
         let mut web = text::service("web=*:80,*:443").expect("a service");
         web.budget = limit(1000, 2000);
+        web.admission =
+            Admission { challenge: Challenge::Auto, newcomers: limit(100, 200), reset: true, ..Admission::usual() };
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
         mail.source = Some(Limit::default());
         mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });
@@ -78,7 +89,10 @@ mod tests {
         let policy = policy();
         let encoded = encode(&policy, 1, 2, &HashMap::new()).expect("encodes");
         assert_eq!(decode(1, &encoded.host, &encoded.services, &encoded.listeners), policy);
-        assert_eq!(encoded.host.horizon, encoded.services[&0].source.horizon());
+        assert_eq!(encoded.host.horizon, limiter_common::pressure::HORIZON, "a fair share leaves the longest debt");
+        let admission = &encoded.services[&0].admission;
+        assert_eq!((admission.floor, admission.ticket_life), (1_000_000_000, 839), "half of 2,000 ms; 15 minutes");
+        assert_eq!(encoded.services[&1].admission.pressure.unit, 0);
         assert_eq!(encoded.ports[&80], [1, 1]);
         assert_eq!(encoded.ports[&443], [Port::BY_ADDRESS, 1], "an address of its own sends IPv4 to the listeners");
         assert_eq!(encoded.ports[&25], [Port::NONE, 2]);

@@ -5,12 +5,20 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, bail, ensure};
 use limiter_common::address::SourceMask;
+use limiter_common::budget::BudgetLimit;
+use limiter_common::challenge::Challenge;
+use limiter_common::pressure::{self, Pressure};
 use limiter_common::rate::Limit;
+use limiter_common::rate::Rate;
 use limiter_common::record::{self, LISTENERS, ListenerKey, NAME, Port, SERVICES, Stated};
 use limiter_common::source_table::SourceLimit;
+use limiter_common::ticket::UNIT_SHIFT;
 
 use super::text::{address, advice};
-use super::{Name, Policy, Prefixes, Service};
+use super::{Admission, Name, Policy, Prefixes, Service};
+
+/// Resets that the host sends per second, at most.
+const RESETS: Limit = Limit { rate: Rate::per_second(1000), burst: 1000 };
 
 /// A policy slot, ready to be written.
 pub struct Encoded {
@@ -36,8 +44,9 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &HashMap<Name, u32>)
     let mut owners: HashMap<SocketAddr, &Name> = HashMap::new();
     for service in &policy.services {
         let id = ids[&service.name];
-        let record = self::service(policy, service, cpus)?;
-        encoded.host.horizon = encoded.host.horizon.max(record.source.horizon());
+        let record = self::service(policy, service, &encoded.host.budget, cpus)?;
+        let share = if service.admission.fair_share { pressure::HORIZON } else { 0 };
+        encoded.host.horizon = encoded.host.horizon.max(record.source.horizon()).max(share);
         encoded.services.insert(id, record);
         ensure!(!service.listeners.is_empty(), "service {}: give it at least one ADDR:PORT", service.name);
         for listener in &service.listeners {
@@ -78,7 +87,6 @@ fn assign(policy: &Policy, known: &HashMap<Name, u32>) -> Result<HashMap<Name, u
 }
 
 fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
-    let budget = policy.budget.to_budget(cpus);
     let stated = Stated {
         source: policy.source,
         budget: policy.budget,
@@ -87,29 +95,55 @@ fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
         ..Stated::default()
     };
     let horizon = source(policy.source, "default source limit")?.horizon();
-    match budget {
-        Ok(budget) => Ok(record::Host { budget, horizon, stated }),
-        Err(reason) => bail!(advice(policy.budget, "global budget", reason)),
-    }
+    let (resets, budget) = (budget(RESETS, "resets", cpus)?, budget(policy.budget, "global budget", cpus)?);
+    Ok(record::Host { budget, horizon, resets, stated })
+}
+
+fn budget(limit: Limit, what: &str, cpus: u64) -> Result<BudgetLimit> {
+    limit.to_budget(cpus).map_err(|reason| anyhow::anyhow!(advice(limit, what, reason)))
+}
+
+fn admission(service: &Service, own: &BudgetLimit, host: &BudgetLimit, cpus: u64) -> Result<record::Admission> {
+    let Admission { challenge, ticket_seconds, reserve, newcomers, fair_share, reset } = service.admission;
+    let name = &service.name;
+    ensure!(reserve <= 90, "service {name}: at most 90% of a budget can be kept for tickets, not {reserve}%");
+    ensure!(
+        ticket_seconds != 0 || (challenge == Challenge::Off && newcomers.is_none()),
+        "service {name}: a challenge and a rate of newcomers need tickets; give them a life, such as 15m"
+    );
+    // Newcomers can always draw one token of a full budget.
+    let floor = |budget: &BudgetLimit| {
+        let part = u128::from(budget.capacity) * u128::from(reserve) / 100;
+        (part as u64).min(budget.capacity - budget.interval.min(budget.capacity))
+    };
+    let pressure = |budget| if fair_share { Pressure::of(budget) } else { Pressure::default() };
+    Ok(record::Admission {
+        challenge: challenge as u32,
+        reset: reset.into(),
+        ticket_life: (ticket_seconds * 1_000_000_000).div_ceil(1 << UNIT_SHIFT),
+        floor: floor(own),
+        host_floor: floor(host),
+        newcomers: budget(newcomers, &format!("newcomers of service {name}"), cpus)?,
+        pressure: pressure(own),
+        host_pressure: pressure(host),
+    })
 }
 
 fn source(limit: Limit, what: &str) -> Result<SourceLimit> {
     limit.to_source().map_err(|reason| anyhow::anyhow!(advice(limit, what, reason)))
 }
 
-fn service(policy: &Policy, service: &Service, cpus: u64) -> Result<record::Service> {
+fn service(policy: &Policy, service: &Service, host: &BudgetLimit, cpus: u64) -> Result<record::Service> {
     let limit = service.source.unwrap_or(policy.source);
     let prefixes = service.prefixes.unwrap_or(policy.prefixes);
-    let budget = match service.budget.to_budget(cpus) {
-        Ok(budget) => budget,
-        Err(reason) => bail!(advice(service.budget, &format!("budget of service {}", service.name), reason)),
-    };
+    let budget = budget(service.budget, &format!("budget of service {}", service.name), cpus)?;
     let mut name = [0; NAME];
     name[..service.name.as_str().len()].copy_from_slice(service.name.as_str().as_bytes());
     Ok(record::Service {
         source: source(limit, &format!("source limit of service {}", service.name))?,
         mask: mask(prefixes)?,
         budget,
+        admission: admission(service, &budget, host, cpus)?,
         stated: Stated {
             source: limit,
             budget: service.budget,
@@ -117,7 +151,11 @@ fn service(policy: &Policy, service: &Service, cpus: u64) -> Result<record::Serv
             prefix_v6: prefixes.v6,
             own_source: service.source.is_some().into(),
             own_prefix: service.prefixes.is_some().into(),
-            reserved: [0; 4],
+            reserve: service.admission.reserve,
+            fair_share: service.admission.fair_share.into(),
+            reserved: [0; 2],
+            newcomers: service.admission.newcomers,
+            ticket_seconds: service.admission.ticket_seconds,
         },
         name,
     })

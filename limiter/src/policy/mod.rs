@@ -6,6 +6,7 @@ pub mod text;
 
 use std::net::SocketAddr;
 
+use limiter_common::challenge::Challenge;
 use limiter_common::rate::Limit;
 use limiter_common::record::NAME;
 use limiter_common::source_table::WAYS;
@@ -37,6 +38,39 @@ pub struct Service {
     pub prefixes: Option<Prefixes>,
     /// Budget of the service.
     pub budget: Limit,
+    /// How it lets sources in, beside its limits.
+    pub admission: Admission,
+}
+
+/// How a service lets sources in, beside its limits. The default is none of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// When attempts of sources without a ticket are answered with a cookie.
+    pub challenge: Challenge,
+    /// Life of a ticket in seconds; 0: no tickets.
+    pub ticket_seconds: u64,
+    /// Percent of the budgets that is kept for sources with a ticket, 0 to 90.
+    pub reserve: u8,
+    /// Newcomers, who have no ticket, per second.
+    pub newcomers: Limit,
+    /// Whether a short budget is shared fairly.
+    pub fair_share: bool,
+    /// Whether what a limit refuses is answered with a reset.
+    pub reset: bool,
+}
+
+impl Admission {
+    /// What a service has unless it is told otherwise: tickets of 15 minutes, half of the budgets kept for them, and fair shares.
+    pub const fn usual() -> Self {
+        Self {
+            challenge: Challenge::Off,
+            ticket_seconds: 900,
+            reserve: 50,
+            newcomers: Limit { rate: limiter_common::rate::Rate { count: 0, period: 0 }, burst: 0 },
+            fair_share: true,
+            reset: false,
+        }
+    }
 }
 
 /// How many leading bits of a client address make a source.
@@ -97,11 +131,14 @@ impl Policy {
 
     /// Whether anything could ever be refused.
     pub fn has_limits(&self) -> bool {
-        !self.budget.is_none()
-            || self
-                .services
-                .iter()
-                .any(|service| !service.budget.is_none() || !service.source.unwrap_or(self.source).is_none())
+        let limits =
+            |service: &Service| [service.budget, service.admission.newcomers, service.source.unwrap_or(self.source)];
+        !self.budget.is_none() || self.services.iter().flat_map(limits).any(|limit| !limit.is_none())
+    }
+
+    /// Whether some service may answer attempts with a challenge.
+    pub fn may_challenge(&self) -> bool {
+        self.services.iter().any(|service| service.admission.challenge != Challenge::Off)
     }
 }
 

@@ -6,9 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use limiter_common::address::Address;
+use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate, Unkeepable};
 
-use super::{Name, Service};
+use super::{Admission, Name, Service};
 
 const UNITS: [(&str, u64); 4] =
     [("s", 1_000_000_000), ("min", 60_000_000_000), ("h", 3_600_000_000_000), ("d", 86_400_000_000_000)];
@@ -63,6 +64,50 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if !time.is_zero() => Ok(time),
         _ => Err(format!("`{text}` is no duration; write `90s`, `10m`, `2h`, `1h 30m`")),
+    }
+}
+
+/// Parses `off`, `auto` or `always`.
+///
+/// # Errors
+/// A sentence that says so.
+pub fn challenge(text: &str) -> Result<Challenge, String> {
+    match text {
+        "off" => Ok(Challenge::Off),
+        "auto" => Ok(Challenge::Auto),
+        "always" => Ok(Challenge::Always),
+        _ => Err(format!("`{text}` is no way to challenge; write `off`, `auto` or `always`")),
+    }
+}
+
+/// The inverse of [`challenge`].
+pub const fn show_challenge(challenge: Challenge) -> &'static str {
+    match challenge {
+        Challenge::Off => "off",
+        Challenge::Auto => "auto",
+        Challenge::Always => "always",
+    }
+}
+
+/// Parses the life of a ticket into seconds: a duration of 2 s to 7 days, or `none`.
+///
+/// # Errors
+/// A sentence that says so.
+pub fn ticket(text: &str) -> Result<u64, String> {
+    if text == "none" {
+        return Ok(0);
+    }
+    match duration(text)?.as_secs() {
+        seconds @ 2..=604_800 => Ok(seconds),
+        _ => Err(format!("`{text}`: a ticket lives 2 s to 7 days; write `15m`, or `none` for no tickets")),
+    }
+}
+
+/// Whole seconds as they are written: `15m`, or `none` for 0.
+pub fn show_seconds(seconds: u64) -> String {
+    match seconds {
+        0 => "none".to_owned(),
+        _ => humantime::format_duration(Duration::from_secs(seconds)).to_string().replace(' ', ""),
     }
 }
 
@@ -141,7 +186,14 @@ pub fn service(text: &str) -> Result<Service, String> {
     }
     listeners.sort_unstable();
     listeners.dedup();
-    Ok(Service { name: name.parse()?, listeners, source: None, prefixes: None, budget: Limit::default() })
+    Ok(Service {
+        name: name.parse()?,
+        listeners,
+        source: None,
+        prefixes: None,
+        budget: Limit::default(),
+        admission: Admission::default(),
+    })
 }
 
 /// Listeners as they are written, `*:443` where both families are meant.

@@ -69,7 +69,7 @@ fn an_idle_connection_survives_arm_disarm_set_and_detach() {
     echo("observe");
     let switch = front.maps.switch().expect("the switch");
     let now = switch.fallback();
-    front.maps.set_switch(Switch::new(Selection { mode: Mode::Enforce, ..now }, switch.lists())).expect("armed");
+    front.maps.set_switch(switch.select(Selection { mode: Mode::Enforce, ..now })).expect("armed");
     echo("armed");
     policy.source = limit(2, 2);
     let staged = front.maps.stage_policy(&policy).expect("a policy");
@@ -78,7 +78,7 @@ fn an_idle_connection_survives_arm_disarm_set_and_detach() {
     let other = "192.0.2.0/24".parse().expect("a prefix");
     front.maps.add(List::Ban, &[other], None).expect("banned");
     echo("a ban of somebody else");
-    front.maps.set_switch(Switch::new(now, switch.lists())).expect("disarmed");
+    front.maps.set_switch(switch.select(now)).expect("disarmed");
     echo("disarmed");
     for index in front.pins.links() {
         link::detach(&front.pins, index).expect("detached");

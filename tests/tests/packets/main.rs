@@ -17,7 +17,7 @@ use limiter_common::names;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::record::{Counters, REASONS};
-use limiter_common::switch::{Mode, Selection, Switch};
+use limiter_common::switch::{Mode, Selection};
 
 const PASS: u32 = 2;
 const DROP: u32 = 1;
@@ -90,7 +90,7 @@ impl Judge {
     fn mode(&self, mode: Mode) {
         let switch = self.maps.switch().expect("the switch");
         let now = Selection { mode, ..switch.fallback() };
-        self.maps.set_switch(Switch::new(now, switch.lists())).expect("switched");
+        self.maps.set_switch(switch.select(now)).expect("switched");
     }
 }
 

@@ -11,11 +11,12 @@ use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use limiter_common::hash;
+use limiter_common::admission::Attempt;
+use limiter_common::hash::Place;
 use limiter_common::record::Instance;
 use limiter_common::source_table::{Charge, Ticks};
 use limiter_common::word::SharedWord as _;
-use limiter_ebpf::source::{Attempt, Sources, Table};
+use limiter_ebpf::source::{Sources, Table};
 use limiter_ebpf::{clock, maps, way};
 
 /// Entries of the LRU hash, as in the nftables and hashlimit examples that people copy.
@@ -40,7 +41,7 @@ struct Lru;
 
 impl Sources for Lru {
     #[inline(always)]
-    fn charge(attempt: &Attempt<'_>) -> Option<Charge> {
+    fn charge(_: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
         let key = LruKey { service: u64::from(attempt.service), source: attempt.source.to_bytes() };
         let now = Ticks::at(attempt.now).0;
         let limit = attempt.limit;
@@ -71,7 +72,7 @@ pub fn floor(_: XdpContext) -> u32 {
     // SAFETY: the helper takes nothing and only returns a number.
     let random = unsafe { bpf_get_prandom_u32() };
     let Some(&Instance { key, sets, .. }) = maps::INSTANCE.get(0) else { return XDP_ABORTED };
-    let place = hash::Place { set_bits: random ^ key[0] as u32, fingerprint: 1 };
+    let place = Place(u64::from(random ^ key[0] as u32) << 32);
     let Some(set) = maps::SOURCES.get(place.set(sets)) else { return XDP_ABORTED };
     if set[0].load() == clock::coarse() { XDP_ABORTED } else { XDP_DROP }
 }

@@ -1,0 +1,440 @@
+//! Whether an attempt is let in: budgets, tickets, challenge, source limit and fair share, in the order that makes a refusal
+//! cost nobody anything.
+//!
+//! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once where there is nothing to prove: no
+//!    random cache line is read, and a flood fills no table with the debts of addresses that were never let in.
+//! 2. The ticket. A source without one is a *newcomer*: it may draw a budget only down to the floor, and at its own rate. While the
+//!    service challenges, its attempt is not judged at all but answered: [`Verdict::Challenge`].
+//! 3. The source limit, then the fair share. What they refuse costs no budget.
+//! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the next meanwhile.
+//! 5. Give or note the ticket.
+//!
+//! A service without tickets and fair shares needs 1, 3 and 4 only: [`plain`]. The kernel side runs this over its maps
+//! ([`State`]); simulations run it over vectors.
+
+use crate::address::Address;
+use crate::budget::{BudgetLimit, Lease, Look, Take};
+use crate::challenge::{self, Challenge};
+use crate::hash::Place;
+use crate::pressure;
+use crate::reason::Reason;
+use crate::record::{ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNPROVEN};
+use crate::source_table::{Charge, SourceLimit};
+use crate::ticket::Change;
+use crate::word::SharedWord;
+
+/// What comes, as seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// An attempt.
+    Syn,
+    /// An ACK that brings a good cookie back: the source is there. The kernel will make the connection from it.
+    Proof,
+}
+
+/// What is to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// Policy slot that the records are of.
+    pub slot: u32,
+    /// Service id.
+    pub id: u32,
+    /// Its record.
+    pub service: &'a Service,
+    /// The host's record.
+    pub host: &'a Host,
+    /// Client address.
+    pub client: Address,
+    /// Coarse clock, nanoseconds.
+    pub now: u64,
+    /// Attempt or ACK.
+    pub stage: Stage,
+    /// Whether an attempt may be answered with a challenge.
+    pub may_challenge: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// This.
+    Decided(Reason),
+    /// Answer with a cookie. Nothing was charged.
+    Challenge,
+}
+
+/// A verdict and what happened on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// A live way of the source table was taken from its owner.
+    pub stole: bool,
+    /// The source got a ticket, and had none before.
+    pub granted: bool,
+}
+
+/// One attempt of one source, as a table of debts sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// Service id.
+    pub service: u32,
+    /// The client address cut to its prefix.
+    pub source: Address,
+    /// Coarse clock, nanoseconds.
+    pub now: u64,
+    /// The limit that applies.
+    pub limit: &'a SourceLimit,
+    /// Longest debt of the whole policy, in shifted ticks.
+    pub horizon: u64,
+}
+
+/// A budget, as one kind of drawer may use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Purse {
+    /// The service's budget.
+    Service = 0,
+    /// The host's budget.
+    Host = 1,
+    /// The service's budget down to the floor, for newcomers.
+    ServiceAboveFloor = 2,
+    /// The host's budget down to the floor.
+    HostAboveFloor = 3,
+    /// The service's rate of newcomers.
+    Newcomers = 4,
+    /// What challenged attempts would draw: from nothing that anybody else uses.
+    Unproven = 5,
+}
+
+impl Purse {
+    /// The purse with a number.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Service),
+            1 => Some(Self::Host),
+            2 => Some(Self::ServiceAboveFloor),
+            3 => Some(Self::HostAboveFloor),
+            4 => Some(Self::Newcomers),
+            5 => Some(Self::Unproven),
+            _ => None,
+        }
+    }
+
+    /// Index of the lease, for service `id`.
+    #[inline(always)]
+    pub const fn lease(self, id: u32) -> u32 {
+        match self {
+            Self::Service => id,
+            Self::Host => HOST_BUDGET,
+            Self::ServiceAboveFloor => ABOVE_FLOOR + id,
+            Self::HostAboveFloor => ABOVE_FLOOR + HOST_BUDGET,
+            Self::Newcomers => NEWCOMERS + id,
+            Self::Unproven => UNPROVEN + id,
+        }
+    }
+
+    /// Index of the shared word.
+    #[inline(always)]
+    pub const fn line(self, id: u32) -> u32 {
+        match self {
+            Self::ServiceAboveFloor => id,
+            Self::HostAboveFloor => HOST_BUDGET,
+            other => other.lease(id),
+        }
+    }
+
+    /// Its limit, and what of it must stay.
+    #[inline(always)]
+    pub const fn limit<'a>(self, service: &'a Service, host: &'a Host) -> (&'a BudgetLimit, u64) {
+        match self {
+            Self::Service => (&service.budget, 0),
+            Self::Host => (&host.budget, 0),
+            Self::ServiceAboveFloor => (&service.budget, service.admission.floor),
+            Self::HostAboveFloor => (&host.budget, service.admission.host_floor),
+            Self::Newcomers => (&service.admission.newcomers, 0),
+            // The tightest that there is.
+            Self::Unproven if service.admission.newcomers.interval != 0 => (&service.admission.newcomers, 0),
+            Self::Unproven if service.budget.interval != 0 => (&service.budget, 0),
+            Self::Unproven => (&host.budget, 0),
+        }
+    }
+}
+
+/// What a CPU sees in a purse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether there is a token.
+    pub look: Look,
+    /// How much of the budget is used, in nanoseconds of its capacity.
+    pub used: u64,
+}
+
+/// Looks into a purse. Where there is no limit a token is always there.
+#[inline(always)]
+pub fn look<W: SharedWord>(
+    lease: &mut Lease,
+    shared: &W,
+    (limit, floor): (&BudgetLimit, u64),
+    now: u64,
+    precise: impl FnOnce() -> u64,
+) -> Seen {
+    if limit.interval == 0 {
+        return Seen { look: Look::Leased, used: 0 };
+    }
+    let look = lease.look(shared, limit, floor, now, precise);
+    Seen { look, used: lease.used }
+}
+
+/// Takes what was seen.
+#[inline(always)]
+pub fn take<W: SharedWord>(lease: &mut Lease, shared: &W, (limit, floor): (&BudgetLimit, u64), look: Look) -> Take {
+    if limit.interval == 0 { Take::Taken } else { lease.take(look, shared, limit, floor) }
+}
+
+/// Where the state lives. `None` from any of them: it is not there, and the attempt passes.
+pub trait State {
+    /// Looks into a purse of the case's service.
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen>;
+    /// Takes what was seen there.
+    fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take>;
+    /// Gives back the token that was just taken there.
+    fn give_back(&self, case: &Case<'_>, purse: Purse);
+    /// The place of a source in the tables; `class` tells kinds of debts apart.
+    fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
+    /// Charges an attempt to the source table.
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge>;
+    /// Reads or changes the ticket at a place, and says what `change` does.
+    fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool>;
+    /// Asks or tells the challenge of the service.
+    fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool>;
+}
+
+/// Judges one case.
+#[inline(always)]
+pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
+    let mut notes = Notes { stole: false, granted: false };
+    let verdict = by_policy(state, case, &mut notes).unwrap_or(Verdict::Decided(Reason::NoPolicy));
+    Outcome { verdict, stole: notes.stole, granted: notes.granted }
+}
+
+/// Judges an attempt where there are neither tickets nor fair shares.
+#[inline(always)]
+pub fn plain<S: State>(state: &S, case: &Case<'_>) -> Outcome {
+    let mut notes = Notes { stole: false, granted: false };
+    let reason = plainly(state, case, &mut notes).unwrap_or(Reason::NoPolicy);
+    Outcome { verdict: Verdict::Decided(reason), stole: notes.stole, granted: false }
+}
+
+struct Notes {
+    stole: bool,
+    granted: bool,
+}
+
+#[inline(always)]
+fn plainly<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Reason> {
+    let purses = [Purse::Service, Purse::Host];
+    let seen = [state.look(case, purses[0])?, state.look(case, purses[1])?];
+    if let Some(reason) = spent(&seen) {
+        return Some(reason);
+    }
+    let source = case.service.mask.apply(case.client);
+    let mut admitted = Reason::Admitted;
+    if case.service.source.interval != 0 {
+        let place = state.place(case.id, 0, source)?;
+        match charge(state, case, source, &place, &case.service.source, notes)? {
+            Charge::Exceeds => return Some(Reason::SourceLimit),
+            Charge::Contended => admitted = Reason::Contended,
+            _ => {}
+        }
+    }
+    draw(state, case, purses, seen, admitted)
+}
+
+#[inline(always)]
+fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
+    let Case { id, service, now, .. } = *case;
+    let admission = &service.admission;
+    let is_proof = matches!(case.stage, Stage::Proof);
+    let may_challenge = case.may_challenge && !is_proof && admission.challenge != 0;
+    let mut purses = [Purse::Service, Purse::Host];
+    let mut seen = [state.look(case, purses[0])?, state.look(case, purses[1])?];
+    let mut short = spent(&seen);
+    if let Some(reason) = short
+        && !may_challenge
+        && !is_proof
+    {
+        return Some(Verdict::Decided(reason));
+    }
+    let source = service.mask.apply(case.client);
+    let place = state.place(id, 0, source)?;
+    let keeps_tickets = admission.ticket_life != 0;
+    let mut newcomers = None;
+    if keeps_tickets {
+        if is_proof && state.ticket(Change::Redeem, &place, now, admission.ticket_life)? {
+            return Some(Verdict::Decided(Reason::Proven));
+        }
+        if !state.ticket(Change::Nothing, &place, now, admission.ticket_life)? {
+            let always = matches!(Challenge::from_number(admission.challenge), Challenge::Always);
+            if may_challenge && (always || state.challenge(id, challenge::Ask::IsOn, now)?) {
+                unproven(state, case)?;
+                return Some(Verdict::Challenge);
+            }
+            if short.is_none() {
+                purses = [Purse::ServiceAboveFloor, Purse::HostAboveFloor];
+                seen = [state.look(case, purses[0])?, state.look(case, purses[1])?];
+                let rate = state.look(case, Purse::Newcomers)?.look;
+                if spent(&seen).is_some() {
+                    short = Some(Reason::Newcomer);
+                } else if rate == Look::Spent {
+                    short = Some(Reason::NewcomerRate);
+                }
+                newcomers = Some(rate);
+            }
+            if short.is_some() && may_challenge {
+                state.challenge(id, challenge::Ask::TurnOn, now)?;
+                return Some(Verdict::Challenge);
+            }
+        }
+    }
+    let reason = match short {
+        Some(reason) => reason,
+        None => {
+            let interval = share(service, &seen);
+            limits(state, case, source, &place, interval, purses, seen, newcomers, notes)?
+        }
+    };
+    if keeps_tickets && reason.admits() {
+        tickets(state, case, &place, notes)?;
+    }
+    Some(Verdict::Decided(match reason {
+        Reason::Admitted if is_proof => Reason::Proven,
+        reason if is_proof && reason.is_limit() => Reason::Waiting,
+        reason => reason,
+    }))
+}
+
+/// Source limit, fair share, budgets.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "they are one line of thought")]
+fn limits<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    source: Address,
+    place: &Place,
+    interval: u64,
+    purses: [Purse; 2],
+    seen: [Seen; 2],
+    newcomers: Option<Look>,
+    notes: &mut Notes,
+) -> Option<Reason> {
+    let Case { id, service, .. } = *case;
+    let mut admitted = Reason::Admitted;
+    if service.source.interval != 0 {
+        match charge(state, case, source, place, &service.source, notes)? {
+            Charge::Exceeds => return Some(Reason::SourceLimit),
+            Charge::Contended => admitted = Reason::Contended,
+            _ => {}
+        }
+    }
+    if interval != 0 {
+        let place = state.place(id, pressure::CLASS, source)?;
+        match charge(state, case, source, &place, &pressure::limit(interval), notes)? {
+            Charge::Exceeds => return Some(Reason::FairShare),
+            Charge::Contended => admitted = Reason::Contended,
+            _ => {}
+        }
+    }
+    if let Some(look) = newcomers {
+        match state.take(case, Purse::Newcomers, look)? {
+            Take::Taken => {}
+            Take::Gone => return Some(Reason::NewcomerRate),
+            Take::Contended => admitted = Reason::Contended,
+        }
+    }
+    let reason = draw(state, case, purses, seen, admitted)?;
+    if newcomers.is_some() && !reason.admits() {
+        state.give_back(case, Purse::Newcomers);
+    }
+    Some(reason)
+}
+
+#[inline(always)]
+fn charge<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    source: Address,
+    place: &Place,
+    limit: &SourceLimit,
+    notes: &mut Notes,
+) -> Option<Charge> {
+    let attempt = Attempt { service: case.id, source, now: case.now, limit, horizon: case.host.horizon };
+    let charge = state.charge(place, &attempt)?;
+    notes.stole |= matches!(charge, Charge::Stole);
+    Some(charge)
+}
+
+/// Takes from both budgets, or from none.
+#[inline(always)]
+fn draw<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    [mine, hosts]: [Purse; 2],
+    seen: [Seen; 2],
+    mut admitted: Reason,
+) -> Option<Reason> {
+    match state.take(case, mine, seen[0].look)? {
+        Take::Taken => {}
+        Take::Gone => return Some(Reason::ServiceBudget),
+        Take::Contended => admitted = Reason::Contended,
+    }
+    match state.take(case, hosts, seen[1].look)? {
+        Take::Taken => {}
+        Take::Gone => {
+            state.give_back(case, mine);
+            return Some(Reason::GlobalBudget);
+        }
+        Take::Contended => admitted = Reason::Contended,
+    }
+    Some(admitted)
+}
+
+/// Interval of one source under the pressure of the fuller budget, in ticks.
+#[inline(always)]
+fn share(service: &Service, seen: &[Seen; 2]) -> u64 {
+    let own = service.admission.pressure.interval(seen[0].used);
+    let all = service.admission.host_pressure.interval(seen[1].used);
+    if own > all { own } else { all }
+}
+
+/// A ticket for who proved itself, or was admitted where nothing has to be proven. Elsewhere, while cookies may come back, a note that
+/// this one has paid.
+#[inline(always)]
+fn tickets<S: State>(state: &S, case: &Case<'_>, place: &Place, notes: &mut Notes) -> Option<()> {
+    let Case { id, service, now, .. } = *case;
+    let life = service.admission.ticket_life;
+    if service.admission.challenge == 0 || matches!(case.stage, Stage::Proof) {
+        notes.granted = state.ticket(Change::Grant, place, now, life)?;
+    } else if state.challenge(id, challenge::Ask::IsChecking, now)? {
+        state.ticket(Change::Prepay, place, now, life)?;
+    }
+    Some(())
+}
+
+/// Draws what a challenged attempt would draw, and keeps the challenge on if that is not there.
+#[inline(always)]
+fn unproven<S: State>(state: &S, case: &Case<'_>) -> Option<()> {
+    let seen = state.look(case, Purse::Unproven)?;
+    if !matches!(state.take(case, Purse::Unproven, seen.look)?, Take::Taken) {
+        state.challenge(case.id, challenge::Ask::TurnOn, case.now)?;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn spent(seen: &[Seen; 2]) -> Option<Reason> {
+    if seen[0].look == Look::Spent {
+        return Some(Reason::ServiceBudget);
+    }
+    if seen[1].look == Look::Spent { Some(Reason::GlobalBudget) } else { None }
+}

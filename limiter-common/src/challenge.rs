@@ -1,0 +1,177 @@
+//! When sources without a ticket are challenged: per service, decided in the kernel side, seen by everybody.
+//!
+//! A *challenge* answers an attempt with a SYN cookie (RFC 4987 3.6) instead of letting it in. It turns on when attempts of sources
+//! without a ticket find a budget down to what is left to them, and stays on until they would have fitted into the budget for
+//! [`HOLD`]: while it is on they draw from a budget of their own that nothing else uses, and each time that is spent, the end moves.
+//! For [`CHECK`] after the last cookie, ACKs that meet a listening socket are looked at, because they may bring it back.
+//!
+//! The state is one cache line of words per service, and one for the host that says whether any service looks at ACKs.
+
+use crate::word::SharedWord;
+
+/// Words in a line.
+pub const WORDS: usize = 8;
+/// How long a challenge stays on after the last sign of need: 10 s.
+pub const HOLD: u64 = 10_000_000_000;
+/// How long a cookie may come back: 128 s. The kernel takes one for at most two minutes after it was made.
+pub const CHECK: u64 = 128_000_000_000;
+/// Ends are moved only when they move by this much, so that a flood does not write: 1 s.
+const STEP: u64 = 1_000_000_000;
+
+const ON_UNTIL: usize = 0;
+const CHECK_UNTIL: usize = 1;
+const TURNS: usize = 2;
+const SINCE: usize = 3;
+
+/// What asks a source to prove itself, per service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Challenge {
+    /// Never.
+    #[default]
+    Off = 0,
+    /// While a budget is short.
+    Auto = 1,
+    /// Always.
+    Always = 2,
+}
+
+impl Challenge {
+    /// The inverse of `as u32`; what is unknown is off.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Auto,
+            2 => Self::Always,
+            _ => Self::Off,
+        }
+    }
+}
+
+/// What is asked or told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Is it on?
+    IsOn,
+    /// Turn it on, or keep it on.
+    TurnOn,
+    /// Are ACKs to be looked at?
+    IsChecking,
+}
+
+/// Asks or tells a line.
+#[inline(always)]
+pub fn ask<W: SharedWord>(line: &[W; WORDS], ask: Ask, now: u64) -> bool {
+    match ask {
+        Ask::IsOn => is_on(line, now),
+        Ask::TurnOn => {
+            turn_on(line, now);
+            true
+        }
+        Ask::IsChecking => is_checking(line, now),
+    }
+}
+
+/// The state of one service, or of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// On until then, nanoseconds.
+    pub on_until: u64,
+    /// ACKs are looked at until then, nanoseconds.
+    pub check_until: u64,
+    /// How often it was turned on.
+    pub turns: u64,
+    /// When it was last turned on, nanoseconds.
+    pub since: u64,
+}
+
+impl State {
+    /// Reads a line.
+    pub const fn read(line: &[u64; WORDS]) -> Self {
+        Self { on_until: line[ON_UNTIL], check_until: line[CHECK_UNTIL], turns: line[TURNS], since: line[SINCE] }
+    }
+}
+
+/// Whether it is on.
+#[inline(always)]
+pub fn is_on<W: SharedWord>(line: &[W; WORDS], now: u64) -> bool {
+    now < line[ON_UNTIL].load()
+}
+
+/// Turns it on, or keeps it on.
+#[inline(always)]
+pub fn turn_on<W: SharedWord>(line: &[W; WORDS], now: u64) {
+    let until = line[ON_UNTIL].load();
+    if until < now + HOLD - STEP && line[ON_UNTIL].replace(until, now + HOLD) && until <= now {
+        let (turns, since) = (line[TURNS].load(), line[SINCE].load());
+        line[TURNS].replace(turns, turns + 1);
+        line[SINCE].replace(since, now);
+    }
+}
+
+/// Whether ACKs are to be looked at.
+#[inline(always)]
+pub fn is_checking<W: SharedWord>(line: &[W; WORDS], now: u64) -> bool {
+    now < line[CHECK_UNTIL].load()
+}
+
+/// Whether they may have to be: the same without a clock, and so sometimes yes too long.
+#[inline(always)]
+pub fn may_be_checking<W: SharedWord>(line: &[W; WORDS]) -> bool {
+    line[CHECK_UNTIL].load() != 0
+}
+
+/// Notes that a cookie goes out.
+#[inline(always)]
+pub fn issue<W: SharedWord>(line: &[W; WORDS], now: u64) {
+    let until = line[CHECK_UNTIL].load();
+    if until < now + CHECK - STEP {
+        line[CHECK_UNTIL].replace(until, now + CHECK);
+    }
+}
+
+/// Ends the looking once it is over, so that other packets need no clock again.
+#[inline(always)]
+pub fn settle<W: SharedWord>(line: &[W; WORDS], now: u64) {
+    let until = line[CHECK_UNTIL].load();
+    if until != 0 && until <= now {
+        line[CHECK_UNTIL].replace(until, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use core::cell::Cell;
+
+    #[test]
+    fn it_holds_and_ends() {
+        let line: [Cell<u64>; WORDS] = core::array::from_fn(|_| Cell::new(0));
+        let start = 1 << 40;
+        assert!(!is_on(&line, start));
+        turn_on(&line, start);
+        assert!(is_on(&line, start) && is_on(&line, start + HOLD - 1) && !is_on(&line, start + HOLD));
+        turn_on(&line, start + STEP / 2);
+        assert!(!is_on(&line, start + HOLD), "a small move is not written");
+        turn_on(&line, start + 5 * STEP);
+        assert!(is_on(&line, start + HOLD + 4 * STEP));
+        assert_eq!(line[TURNS].get(), 1);
+        turn_on(&line, start + 100 * STEP);
+        let state = State::read(&core::array::from_fn(|index| line[index].get()));
+        assert_eq!((state.turns, state.since), (2, start + 100 * STEP));
+    }
+
+    #[test]
+    fn acks_are_looked_at_for_a_while() {
+        let line: [Cell<u64>; WORDS] = core::array::from_fn(|_| Cell::new(0));
+        let start = 1 << 40;
+        assert!(!is_checking(&line, start) && !may_be_checking(&line));
+        issue(&line, start);
+        settle(&line, start + CHECK - 1);
+        assert!(is_checking(&line, start + CHECK - 1) && may_be_checking(&line));
+        assert!(!is_checking(&line, start + CHECK) && may_be_checking(&line));
+        settle(&line, start + CHECK);
+        assert!(!may_be_checking(&line));
+    }
+}

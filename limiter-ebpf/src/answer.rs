@@ -1,0 +1,155 @@
+//! Answers in place of the packet they answer: a SYN-ACK with the kernel's cookie, or a reset.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{bpf_check_mtu, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes};
+use aya_ebpf::programs::XdpContext;
+use limiter_common::packet::{self, Cursor};
+use limiter_common::reply::{self, Draft, Offer};
+
+use crate::maps::{KERNEL, REPLY};
+use crate::{clock, listener};
+
+const SYN: u8 = 0x02;
+const FIN_OR_RST: u8 = 0x05;
+/// Bounds that say nothing new, but that the verifier wants to see.
+const MOST_OFFSET: usize = 0x7fff;
+const MOST_OPTIONS: usize = 0x3f;
+/// What is left of an MTU for TCP's data.
+const HEADERS_V4: u32 = 40;
+const HEADERS_V6: u32 = 60;
+/// Largest MSS that is offered: what fits into the largest frame that any NIC takes.
+const MOST_MSS: u32 = 9000 - HEADERS_V4;
+/// What a client that offers none can take (RFC 9293 3.7.1).
+const LEAST_MSS_V4: u16 = 536;
+const LEAST_MSS_V6: u16 = 1220;
+
+/// Turns an attempt into the SYN-ACK that carries its cookie. Says whether it could; the frame is untouched otherwise.
+///
+/// Like [`limiter_reset`] a function that the verifier checks once (see `global`), and that reads the frame again.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_syn_ack(context: *mut xdp_md) -> u32 {
+    try_syn_ack(&XdpContext::new(context)).is_some().into()
+}
+
+#[inline(always)]
+fn try_syn_ack(context: &XdpContext) -> Option<()> {
+    let frame = Frame::of(context)?;
+    let segment = packet::parse(frame.cursor).ok()?;
+    let (asked, cursor) = segment.numbers()?;
+    if asked.flags & (SYN | FIN_OR_RST) != SYN {
+        return None;
+    }
+    let kernel = KERNEL.get(0)?;
+    limiter_options(context.ctx, cursor.offset(&frame.cursor) as u64, asked.options as u64);
+    let options = draft()?.options;
+    if options.is_signed {
+        return None;
+    }
+    let v6 = segment.network.is_v6();
+    let least = if v6 { LEAST_MSS_V6 } else { LEAST_MSS_V4 };
+    let theirs = if options.mss == 0 { least } else { options.mss };
+    let mss = own_mss(context, v6)?;
+    let cookie = listener::cookie(context, &segment.network, &asked, theirs)?;
+    let offer = Offer { cookie, mss, milliseconds: clock::precise() / 1_000_000 };
+    let Draft { words, options } = draft()?;
+    let length = reply::syn_ack(words, &segment.network, &asked, options, &offer, kernel, frame.room)?;
+    frame.replace(context, length)
+}
+
+/// Reads `length` bytes of TCP options behind the byte at `offset` into this CPU's draft. On its own, because the verifier would follow every list of
+/// options behind every chain of headers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_options(context: *mut xdp_md, offset: u64, length: u64) -> u32 {
+    let context = XdpContext::new(context);
+    // SAFETY: these are the kernel's packet pointers, valid for this run.
+    let mut frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
+    frame.skip(offset as usize & MOST_OFFSET);
+    let Some(draft) = draft() else { return 0 };
+    packet::read_options(frame, length as usize & MOST_OPTIONS, &mut draft.options);
+    1
+}
+
+/// Turns a refused segment into the reset that answers it. Says whether it could.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_reset(context: *mut xdp_md) -> u32 {
+    try_reset(&XdpContext::new(context)).is_some().into()
+}
+
+#[inline(always)]
+fn try_reset(context: &XdpContext) -> Option<()> {
+    let frame = Frame::of(context)?;
+    let segment = packet::parse(frame.cursor).ok()?;
+    let (asked, _) = segment.numbers()?;
+    let length = reply::reset(&mut draft()?.words, &segment.network, &asked, frame.room)?;
+    frame.replace(context, length)
+}
+
+/// What this CPU is writing.
+#[inline(always)]
+pub fn draft() -> Option<&'static mut Draft> {
+    // SAFETY: the element belongs to this CPU, and nothing holds an earlier borrow when it is asked for again.
+    REPLY.get_ptr_mut(0).map(|draft| unsafe { &mut *draft })
+}
+
+/// The largest segment that the device receives.
+#[inline(always)]
+fn own_mss(context: &XdpContext, v6: bool) -> Option<u16> {
+    let mut mtu = 0;
+    // SAFETY: the context is this run's; the helper writes the device's MTU whatever it returns.
+    unsafe { bpf_check_mtu(context.ctx.cast(), 0, &raw mut mtu, 0, 0) };
+    let headers = if v6 { HEADERS_V6 } else { HEADERS_V4 };
+    let mss = mtu.checked_sub(headers)?;
+    Some(if mss > MOST_MSS { MOST_MSS } else { mss } as u16)
+}
+
+/// What of the frame matters to who replaces it.
+struct Frame<'a> {
+    /// All of it.
+    cursor: Cursor<'a>,
+    /// Both MAC addresses, swapped.
+    macs: [u8; 12],
+    /// Bytes before the IP header.
+    link: u32,
+    /// Bytes from there to the end.
+    room: usize,
+    /// All bytes.
+    length: i32,
+}
+
+impl Frame<'_> {
+    #[inline(always)]
+    fn of(context: &XdpContext) -> Option<Self> {
+        // SAFETY: these are the kernel's packet pointers, valid for this run.
+        let cursor = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
+        let link = packet::link_length(cursor)?;
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = cursor.ahead::<12>()?.copied();
+        // SAFETY: the context is this run's.
+        let length = unsafe { bpf_xdp_get_buff_len(context.ctx) } as usize;
+        let macs = [s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5];
+        Some(Self { cursor, macs, link: link as u32, room: length.checked_sub(link)?, length: length as i32 })
+    }
+
+    /// Writes this CPU's reply of `length` bytes over the packet and sets the frame's length. What can fail is asked before the first
+    /// byte changes; the helpers only refuse what lies outside the frame.
+    #[inline(always)]
+    fn replace(&self, context: &XdpContext, length: usize) -> Option<()> {
+        let words = core::ptr::from_mut(&mut draft()?.words).cast::<c_void>();
+        let length = length as u32;
+        if !(40..=80).contains(&length) || length as usize > self.room {
+            return None;
+        }
+        let macs = (&raw const self.macs).cast_mut().cast::<c_void>();
+        // SAFETY: both buffers are at least as long as said; the helpers check the frame.
+        let stored = unsafe {
+            bpf_xdp_store_bytes(context.ctx, self.link, words, length) == 0
+                && bpf_xdp_store_bytes(context.ctx, 0, macs, 12) == 0
+                && bpf_xdp_adjust_tail(context.ctx, self.link as i32 + length as i32 - self.length) == 0
+        };
+        if stored { Some(()) } else { None }
+    }
+}

@@ -1,0 +1,218 @@
+//! Functions that the kernel's verifier checks once each, instead of at every call: numbers in, a number out.
+//!
+//! They are what a service with tickets, challenge or fair shares needs. Each finds its records by slot and id again, which costs a
+//! few nanoseconds and keeps the verifier's work at the sum of its parts instead of their product.
+
+use limiter_common::address::Address;
+use limiter_common::admission::{self, Attempt, Case, Outcome, Purse, Seen, Stage, State, Verdict};
+use limiter_common::budget::{Look, Take};
+use limiter_common::challenge;
+use limiter_common::hash::Place;
+use limiter_common::reason::Reason;
+use limiter_common::record::{Instance, REASONS};
+use limiter_common::source_table::{self, Charge, SourceLimit, Ticks};
+use limiter_common::ticket::{self, Change};
+
+use crate::limits::{self, Question};
+use crate::maps::{INSTANCE, LEASE, SOURCES, TICKETS};
+
+const NOTHING: u64 = u64::MAX;
+/// In [`Look`] as a number: below any time.
+const SPENT: u64 = 0;
+const LEASED: u64 = 1;
+
+/// Judges one case of a service that has more than limits.
+#[inline(always)]
+pub fn admit(question: &Question) -> Option<Outcome> {
+    let Question { slot, id, client, now, stage, may_challenge } = *question;
+    let what = pack_what(slot, id) | u64::from(matches!(stage, Stage::Proof)) << 40 | u64::from(may_challenge) << 41;
+    unpack_outcome(limiter_admit(what, client.high, client.low, now))
+}
+
+const STOLE: u64 = 1 << 8;
+const GRANTED: u64 = 1 << 9;
+const CHALLENGE: u64 = 1 << 10;
+
+#[inline(always)]
+fn unpack_outcome(packed: u64) -> Option<Outcome> {
+    if packed == NOTHING {
+        return None;
+    }
+    let (stole, granted) = (packed & STOLE != 0, packed & GRANTED != 0);
+    let verdict = match packed & CHALLENGE {
+        // The mask says nothing new, but the verifier wants to see it: the number becomes an index.
+        0 => Verdict::Decided(Reason::from_number(packed as u8 & (REASONS as u8 - 1))?),
+        _ => Verdict::Challenge,
+    };
+    Some(Outcome { verdict, stole, granted })
+}
+
+/// `what`: [`pack_what`], and above it whether it is an ACK and whether a challenge may be answered.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_admit(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let (slot, id) = unpack_what(what);
+    let stage = if what >> 40 & 1 != 0 { Stage::Proof } else { Stage::Syn };
+    let may_challenge = what >> 41 & 1 != 0;
+    let (Some(service), Some(host)) = (limits::service(slot, id), limits::host(slot)) else { return NOTHING };
+    let client = Address { high, low };
+    let outcome = admission::judge(&Called, &Case { slot, id, service, host, client, now, stage, may_challenge });
+    let said = match outcome.verdict {
+        Verdict::Decided(reason) => reason as u64,
+        Verdict::Challenge => CHALLENGE,
+    };
+    said | if outcome.stole { STOLE } else { 0 } | if outcome.granted { GRANTED } else { 0 }
+}
+
+/// The state of [`admission::judge`], each part behind a call.
+struct Called;
+
+impl State for Called {
+    #[inline(always)]
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+        let look = match limiter_look(pack_what(case.slot, case.id), purse as u64, case.now) {
+            NOTHING => return None,
+            SPENT => Look::Spent,
+            LEASED => Look::Leased,
+            now => Look::Drawable(now),
+        };
+        let lease = LEASE.get(purse.lease(case.id))?;
+        let used = if purse.limit(case.service, case.host).0.interval == 0 { 0 } else { lease.used };
+        Some(Seen { look, used })
+    }
+
+    #[inline(always)]
+    fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
+        let look = match look {
+            Look::Spent => SPENT,
+            Look::Leased => LEASED,
+            Look::Drawable(now) => now,
+        };
+        match limiter_take(pack_what(case.slot, case.id), purse as u64, look) {
+            0 => Some(Take::Taken),
+            1 => Some(Take::Gone),
+            2 => Some(Take::Contended),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn give_back(&self, case: &Case<'_>, purse: Purse) {
+        limits::give_back(case.service, case.host, case.id, purse);
+    }
+
+    #[inline(always)]
+    fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {
+        let hash = limiter_place(u64::from(service) | u64::from(class) << 32, source.high, source.low);
+        if hash == 0 { None } else { Some(Place(hash)) }
+    }
+
+    #[inline(always)]
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+        charge(place, attempt)
+    }
+
+    #[inline(always)]
+    fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {
+        match limiter_ticket(change as u64, place.0, now, life) {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
+        Some(challenge::ask(limits::challenge_line(id)?, ask, now))
+    }
+}
+
+/// Charges an attempt to the source table.
+#[inline(always)]
+pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+    let SourceLimit { interval, window } = *attempt.limit;
+    match limiter_charge(place.0, interval, window, attempt.now, attempt.horizon) {
+        0 => Some(Charge::Conforms),
+        1 => Some(Charge::Stole),
+        2 => Some(Charge::Exceeds),
+        3 => Some(Charge::Contended),
+        _ => None,
+    }
+}
+
+/// Slot and service id in one number.
+#[inline(always)]
+fn pack_what(slot: u32, id: u32) -> u64 {
+    u64::from(slot) << 32 | u64::from(id)
+}
+
+#[inline(always)]
+const fn unpack_what(what: u64) -> (u32, u32) {
+    ((what >> 32 & 1) as u32, what as u32)
+}
+
+/// Looks into a purse of a service: [`NOTHING`], [`SPENT`], [`LEASED`], or the time of the look.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_look(what: u64, purse: u64, now: u64) -> u64 {
+    let (slot, id) = unpack_what(what);
+    let look = |purse| limits::look(limits::service(slot, id)?, limits::host(slot)?, id, purse, now);
+    match Purse::from_number(purse as u32).and_then(look) {
+        None => NOTHING,
+        Some(Seen { look: Look::Spent, .. }) => SPENT,
+        Some(Seen { look: Look::Leased, .. }) => LEASED,
+        Some(Seen { look: Look::Drawable(now), .. }) => now,
+    }
+}
+
+/// Takes what was seen there: 0 taken, 1 gone, 2 contended.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_take(what: u64, purse: u64, look: u64) -> u64 {
+    let (slot, id) = unpack_what(what);
+    let look = match look {
+        SPENT => Look::Spent,
+        LEASED => Look::Leased,
+        now => Look::Drawable(now),
+    };
+    let take = |purse| limits::take(limits::service(slot, id)?, limits::host(slot)?, id, purse, look);
+    match Purse::from_number(purse as u32).and_then(take) {
+        Some(Take::Taken) => 0,
+        Some(Take::Gone) => 1,
+        Some(Take::Contended) => 2,
+        None => NOTHING,
+    }
+}
+
+/// The place of a source, as [`Place`]; 0 if there is no key. `what`: the service, and above it the class.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_place(what: u64, high: u64, low: u64) -> u64 {
+    limits::place(what as u32, (what >> 32) as u32, Address { high, low }).map_or(0, |place| place.0)
+}
+
+/// Charges the source at `hash`: 0 conforms, 1 stole, 2 exceeds, 3 contended.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64, horizon: u64) -> u64 {
+    let place = Place(hash);
+    let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| SOURCES.get(place.set(*sets)));
+    let Some(set) = set else { return NOTHING };
+    let limit = SourceLimit { interval, window };
+    match source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, horizon) {
+        Charge::Conforms => 0,
+        Charge::Stole => 1,
+        Charge::Exceeds => 2,
+        Charge::Contended => 3,
+    }
+}
+
+/// Changes the ticket at `hash`: what [`ticket::change`] says.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_ticket(change: u64, hash: u64, now: u64, life: u64) -> u64 {
+    let place = Place(hash);
+    let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| TICKETS.get(place.set(*sets)));
+    let Some(set) = set else { return NOTHING };
+    ticket::change(set, place.wide(), Change::from_number(change as u32), now, life).into()
+}

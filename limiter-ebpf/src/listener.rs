@@ -1,0 +1,136 @@
+//! The kernel's own listening socket that a segment is for, and its SYN cookies.
+
+use core::ffi::c_void;
+use core::mem::size_of;
+
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
+use aya_ebpf::helpers::generated::{
+    bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie, bpf_tcp_gen_syncookie,
+};
+use aya_ebpf::programs::XdpContext;
+use limiter_common::packet::{Header, Numbers};
+
+use crate::answer::draft;
+
+/// TCP_LISTEN in include/net/tcp_states.h.
+const LISTEN: u32 = 10;
+/// The device's own network namespace (BPF_F_CURRENT_NETNS).
+const OWN_NAMESPACE: u64 = u64::MAX;
+
+/// A TCP header as the cookie helpers want it: made on the stack, of constant length.
+#[repr(C, align(4))]
+struct Tcp<const WORDS: usize>([u32; WORDS]);
+
+/// An answer of the kernel about a cookie.
+pub enum Checked {
+    /// The segment meets something other than a listening socket.
+    NoListener,
+    /// It brings a cookie that the kernel will accept.
+    Good,
+    /// It does not.
+    Bad,
+}
+
+/// The cookie that the listening socket would answer a SYN with. The kernel also notes that it made one, and so will accept it.
+/// `None`: nobody listens, or the kernel makes no cookie (`net.ipv4.tcp_syncookies` is not 2, or the accept queue is full).
+#[inline(always)]
+pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u16) -> Option<u32> {
+    const SYN: u32 = 0x02;
+    let tcp = Tcp([
+        ports(asked),
+        asked.sequence.to_be(),
+        0,
+        (6 << 28 | SYN << 16_u32).to_be(),
+        0,
+        (0x0204_0000 | u32::from(mss)).to_be(),
+    ]);
+    let made = with_listener(context, header, asked, |socket| {
+        with_ip(header, |ip, length| {
+            let tcp = (&raw const tcp).cast_mut();
+            // SAFETY: the socket is a listening one that is held; both headers are on the stack, with their sizes.
+            unsafe { bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32) }
+        })
+    })?;
+    if made > 0 { Some(made as u32) } else { None }
+}
+
+/// Whether an ACK that meets a listening socket brings a good cookie.
+#[inline(always)]
+pub fn check(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> Checked {
+    const ACK: u32 = 0x10;
+    let tcp =
+        Tcp([ports(asked), asked.sequence.to_be(), asked.acknowledgment.to_be(), (5 << 28 | ACK << 16_u32).to_be(), 0]);
+    let checked = with_listener(context, header, asked, |socket| {
+        with_ip(header, |ip, length| {
+            let tcp = (&raw const tcp).cast_mut();
+            // SAFETY: as above.
+            unsafe { bpf_tcp_check_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<5>>() as u32) }
+        })
+    });
+    match checked {
+        None => Checked::NoListener,
+        Some(0) => Checked::Good,
+        Some(_) => Checked::Bad,
+    }
+}
+
+#[inline(always)]
+fn ports(asked: &Numbers) -> u32 {
+    (u32::from(asked.source_port) << 16 | u32::from(asked.port)).to_be()
+}
+
+/// Calls `f` with a copy of the IP header on the stack and its length.
+#[inline(always)]
+fn with_ip(header: &Header<'_>, f: impl Fn(*mut c_void, u32) -> i64) -> i64 {
+    match header {
+        Header::V4(ip) => {
+            let copy = ip.copied();
+            f((&raw const copy).cast_mut().cast(), 20)
+        }
+        Header::V6(ip) => {
+            let copy = ip.copied();
+            f((&raw const copy).cast_mut().cast(), 40)
+        }
+    }
+}
+
+/// Calls `f` with the listening socket that the segment meets, if that is what it meets.
+#[inline(always)]
+fn with_listener(
+    context: &XdpContext,
+    header: &Header<'_>,
+    asked: &Numbers,
+    f: impl FnOnce(*mut c_void) -> i64,
+) -> Option<i64> {
+    // `struct bpf_sock_tuple` as words: of a union LLVM would leave some to chance, which the verifier refuses. Where the reply will be
+    // written, to spare the stack.
+    let tuple = &mut draft()?.words;
+    let ports = ports(asked);
+    let size = match header {
+        Header::V4(ip) => {
+            tuple[..2].copy_from_slice(&[ip.word::<12>().to_be(), ip.word::<16>().to_be()]);
+            tuple[2] = ports;
+            12
+        }
+        Header::V6(ip) => {
+            let from = [ip.word::<8>(), ip.word::<12>(), ip.word::<16>(), ip.word::<20>()];
+            let to = [ip.word::<24>(), ip.word::<28>(), ip.word::<32>(), ip.word::<36>()];
+            tuple[..4].copy_from_slice(&from.map(u32::to_be));
+            tuple[4..8].copy_from_slice(&to.map(u32::to_be));
+            tuple[8] = ports;
+            36
+        }
+    };
+    let address = core::ptr::from_mut(tuple).cast::<bpf_sock_tuple>();
+    // SAFETY: the tuple is in map memory, and its size is one of the two that the kernel knows.
+    let socket: *mut bpf_sock = unsafe { bpf_skc_lookup_tcp(context.ctx.cast(), address, size, OWN_NAMESPACE, 0) };
+    if socket.is_null() {
+        return None;
+    }
+    // SAFETY: the kernel returned a socket and holds it for us. Volatile, so that the load keeps its width.
+    let state = unsafe { (&raw const (*socket).state).read_volatile() };
+    let result = if state == LISTEN { Some(f(socket.cast())) } else { None };
+    // SAFETY: it is released once.
+    unsafe { bpf_sk_release(socket.cast()) };
+    result
+}
