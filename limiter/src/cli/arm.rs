@@ -7,7 +7,7 @@ use clap::Args;
 use limiter_common::switch::{Mode, Selection};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, settle};
 use crate::kernel::{Maps, clock};
 use crate::policy::text;
 use crate::report::{self, human};
@@ -26,6 +26,7 @@ struct Done {
     before: &'static str,
     reverts_in_seconds: Option<f64>,
     has_limits: bool,
+    challenge_works: bool,
 }
 
 impl Arm {
@@ -43,7 +44,7 @@ pub fn disarm(context: &Context) -> Result<()> {
 fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
     context.pins.require()?;
     let _lock = context.pins.lock_for_change()?;
-    let maps = Maps::open(&context.pins.root())?;
+    let mut maps = Maps::open(&context.pins.root())?;
     let switch = maps.switch()?;
     let before = switch.at(clock::now());
     let plain = switch.select(Selection { mode, ..before });
@@ -52,11 +53,17 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
         None => plain,
     };
     maps.set_switch(armed)?;
+    maps.settle_cookies()?;
+    if time.is_some() && maps.cookies()?.syncookies_before.is_some() {
+        settle::spawn(&context.pins)?;
+    }
+    let policy = maps.policy(before.slot)?;
     let done = Done {
         mode: report::mode(mode),
         before: report::mode(before.mode),
         reverts_in_seconds: time.map(|time| time.as_secs_f64()),
-        has_limits: maps.policy(before.slot)?.has_limits(),
+        has_limits: policy.has_limits(),
+        challenge_works: !policy.may_challenge() || maps.cookies()?.works(),
     };
     report::print(context.format, &done, describe)
 }
@@ -71,6 +78,11 @@ fn describe(done: &Done) -> String {
     }
     if done.mode == done.before {
         text.push_str(&format!("(it was in {} already)\n", done.before));
+    }
+    if done.mode == "enforce" && !done.challenge_works {
+        text.push_str(
+            "but nobody is challenged: net.ipv4.tcp_syncookies is not 2; set it, or let limiter: `limiter set --set-syncookies yes`\n",
+        );
     }
     if done.mode == "enforce" && !done.has_limits {
         text.push_str(

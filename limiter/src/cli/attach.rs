@@ -39,6 +39,9 @@ pub struct Attach {
     /// Sources to remember; eight bytes each [default: 524288].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1 << 28))]
     sources: Option<u32>,
+    /// Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it is put back when that ends.
+    #[arg(long)]
+    set_syncookies: bool,
     /// Attach in the kernel's generic path, for drivers without XDP. Slower: every packet costs an skb before it is judged.
     #[arg(long)]
     generic: bool,
@@ -98,6 +101,9 @@ impl Attach {
         if load {
             let mode = if self.enforce { Mode::Enforce } else { Mode::Observe };
             object::load(pins, self.sources.unwrap_or(DEFAULT_SETS * WAYS as u32), policy, mode)?;
+            let mut maps = Maps::open(&pins.root())?;
+            maps.let_set_syncookies(self.set_syncookies)?;
+            maps.settle_cookies()?;
         } else {
             Maps::open(&pins.root())?;
         }
@@ -111,6 +117,7 @@ impl Attach {
             || self.budget.is_some()
             || self.budget_burst.is_some()
             || self.sources.is_some()
+            || self.set_syncookies
             || self.enforce
     }
 

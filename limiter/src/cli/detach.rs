@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Context;
-use crate::kernel::link;
+use crate::kernel::{Maps, link};
 use crate::report;
 
 /// Arguments of `detach`.
@@ -41,6 +41,10 @@ impl Detach {
         }
         let unloaded = self.all || pins.links().is_empty();
         if unloaded {
+            // Maps that cannot be opened are of another version, or gone: nothing that this one set.
+            if let Ok(mut maps) = Maps::open(&pins.root()) {
+                maps.restore_cookies()?;
+            }
             pins.remove()?;
         }
         let detached = attached.iter().filter(|one| wanted.contains(&one.index)).map(label).collect();

@@ -6,6 +6,7 @@ mod detach;
 mod limits;
 mod list;
 mod set;
+mod settle;
 mod status;
 mod trace;
 
@@ -56,6 +57,9 @@ enum Action {
     /// Sources of which every packet to a service is dropped.
     #[command(subcommand)]
     Ban(list::ListAction),
+    /// Put the kernel's settings back when an armed time is over. `arm --for` starts it.
+    #[command(hide = true)]
+    Settle,
     /// Show sampled decisions, for debugging, until Ctrl-C.
     Trace(trace::Trace),
 }
@@ -96,6 +100,7 @@ impl Command {
             Action::Set(set) => set.run(&context),
             Action::Allow(action) => action.run(&context, limiter_common::record::List::Allow),
             Action::Ban(action) => action.run(&context, limiter_common::record::List::Ban),
+            Action::Settle => settle::run(&context),
             Action::Trace(trace) => trace.run(&context),
         }
     }

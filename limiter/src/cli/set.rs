@@ -2,12 +2,13 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use limiter_common::challenge::Challenge;
 use limiter_common::rate::Rate;
 use serde::Serialize;
 
 use super::{Context, Usage, limits};
 use crate::kernel::Maps;
-use crate::policy::{Name, Policy, Prefixes, text};
+use crate::policy::{Admission, Name, Policy, Prefixes, text};
 use crate::report;
 
 /// Arguments of `set`.
@@ -34,6 +35,30 @@ pub struct Set {
     /// Bits of an IPv6 address that make a source, 1 to 128.
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(1..=128))]
     prefix_v6: Option<u8>,
+    /// Answer attempts of sources without a ticket with a SYN cookie: `off`, `auto` (while a budget is short) or `always`.
+    #[arg(long, requires = "service", value_name = "WHEN", value_parser = text::challenge)]
+    challenge: Option<Challenge>,
+    /// How long a source that proved itself (or, without a challenge, was admitted) keeps its ticket: `15m`, or `none`.
+    #[arg(long, requires = "service", value_name = "TIME", value_parser = text::ticket)]
+    tickets: Option<u64>,
+    /// Percent of the budgets that is kept for sources with a ticket, 0 to 90.
+    #[arg(long, requires = "service", value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=90))]
+    reserve: Option<u8>,
+    /// Sources without a ticket that are let in: `50/s`, or `none` for no such limit.
+    #[arg(long, requires = "service", value_name = "RATE", value_parser = text::rate)]
+    newcomers: Option<Rate>,
+    /// Those at once [default: two seconds of the rate, at least 10].
+    #[arg(long, requires = "service", value_name = "N")]
+    newcomers_burst: Option<u64>,
+    /// When a budget is short, refuse first what exceeds an equal share of it.
+    #[arg(long, requires = "service", value_name = "yes|no", value_parser = text::yes)]
+    fair_share: Option<bool>,
+    /// Answer what a limit refuses with a reset, rather than with silence (at most 1,000 resets per second).
+    #[arg(long, requires = "service", value_name = "yes|no", value_parser = text::yes)]
+    reset: Option<bool>,
+    /// Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it is put back when that ends.
+    #[arg(long, value_name = "yes|no", value_parser = text::yes)]
+    set_syncookies: Option<bool>,
     /// Let the service follow the default source limit and prefixes again.
     #[arg(long, requires = "service", conflicts_with_all = ["source_rate", "source_burst", "prefix_v4", "prefix_v6"])]
     follow_default: bool,
@@ -43,6 +68,7 @@ pub struct Set {
 struct Done {
     scope: String,
     changed: Vec<Change>,
+    challenge_works: bool,
 }
 
 #[derive(Serialize)]
@@ -60,23 +86,65 @@ impl Set {
         let _lock = context.pins.lock_for_change()?;
         let mut maps = Maps::open(&context.pins.root())?;
         let old = maps.policy(maps.selection()?.slot)?;
+        let may_before = maps.cookies()?.may_set;
         let mut new = old.clone();
         self.apply(&mut new)?;
+        if let Some(may) = self.set_syncookies {
+            maps.let_set_syncookies(may)?;
+        }
         let switch = maps.stage_policy(&new)?;
         maps.set_switch(switch)?;
         Maps::settle();
+        maps.settle_cookies()?;
         let scope = self.service.as_ref().map_or_else(|| "host".to_owned(), |name| format!("service {name}"));
-        let done = Done { scope, changed: changes(self.shown(&old)?, self.shown(&new)?) };
+        let mut changed = changes(self.shown(&old)?, self.shown(&new)?);
+        if let Some(may) = self.set_syncookies
+            && may != may_before
+        {
+            changed.push(Change { what: "may set tcp_syncookies", from: may_before.to_string(), to: may.to_string() });
+        }
+        let challenge_works = !new.may_challenge() || maps.cookies()?.works() || maps.cookies()?.may_set;
+        let done = Done { scope, changed, challenge_works };
         report::print(context.format, &done, describe)
     }
 
     fn check_usage(&self) -> Result<(), Usage> {
         let any = self.source_rate.is_some() || self.source_burst.is_some() || self.budget.is_some();
         let more = self.budget_burst.is_some() || self.prefix_v4.is_some() || self.prefix_v6.is_some();
-        if any || more || self.follow_default {
+        if any || more || self.follow_default || self.set_syncookies.is_some() || self.admits_otherwise() {
             return Ok(());
         }
         Err(Usage("nothing to set; say what, such as `limiter set --source-rate 20/s` or `limiter set --service web --budget 500/s`".to_owned()))
+    }
+
+    fn admits_otherwise(&self) -> bool {
+        self.challenge.is_some()
+            || self.tickets.is_some()
+            || self.reserve.is_some()
+            || self.newcomers.is_some()
+            || self.newcomers_burst.is_some()
+            || self.fair_share.is_some()
+            || self.reset.is_some()
+    }
+
+    fn admission(&self, old: Admission) -> Result<Admission, Usage> {
+        let mut new = Admission {
+            challenge: self.challenge.unwrap_or(old.challenge),
+            ticket_seconds: self.tickets.unwrap_or(old.ticket_seconds),
+            reserve: self.reserve.unwrap_or(old.reserve),
+            newcomers: limits::limit("newcomers", self.newcomers, self.newcomers_burst, old.newcomers)?,
+            fair_share: self.fair_share.unwrap_or(old.fair_share),
+            reset: self.reset.unwrap_or(old.reset),
+        };
+        // A challenge and a rate of newcomers need tickets: without a word about them, they are the usual ones.
+        let needs = new.challenge != Challenge::Off || !new.newcomers.is_none() || self.reserve.is_some();
+        if needs && new.ticket_seconds == 0 && self.tickets.is_none() {
+            new.ticket_seconds = Admission::usual().ticket_seconds;
+        }
+        if old.ticket_seconds == 0 && new.ticket_seconds != 0 && self.reserve.is_none() {
+            new.reserve = Admission::usual().reserve;
+        }
+        Ok(new)
     }
 
     fn apply(&self, policy: &mut Policy) -> Result<()> {
@@ -103,6 +171,7 @@ impl Set {
             (service.source, service.prefixes) = (None, None);
         }
         service.budget = limits::limit("budget", self.budget, self.budget_burst, service.budget)?;
+        service.admission = self.admission(service.admission)?;
         Ok(())
     }
 
@@ -111,34 +180,48 @@ impl Set {
     }
 
     /// What this command can change, as it stands in `policy`.
-    fn shown(&self, policy: &Policy) -> Result<[(&'static str, String); 3]> {
-        let (source, prefixes, budget) = match &self.service {
-            None => (policy.source, policy.prefixes, policy.budget),
-            Some(name) => {
-                let service =
-                    policy.services.iter().find(|service| service.name == *name).context("the service is gone")?;
-                (service.source.unwrap_or(policy.source), service.prefixes.unwrap_or(policy.prefixes), service.budget)
-            }
+    fn shown(&self, policy: &Policy) -> Result<Vec<(&'static str, String)>> {
+        let limits = |source, prefixes: Prefixes, budget| {
+            vec![
+                ("source limit", text::show_limit(source)),
+                ("budget", text::show_limit(budget)),
+                ("source prefixes", format!("/{} and /{}", prefixes.v4, prefixes.v6)),
+            ]
         };
-        Ok([
-            ("source limit", text::show_limit(source)),
-            ("budget", text::show_limit(budget)),
-            ("source prefixes", format!("/{} and /{}", prefixes.v4, prefixes.v6)),
-        ])
+        let Some(name) = &self.service else { return Ok(limits(policy.source, policy.prefixes, policy.budget)) };
+        let service = policy.services.iter().find(|service| service.name == *name).context("the service is gone")?;
+        let source = service.source.unwrap_or(policy.source);
+        let mut shown = limits(source, service.prefixes.unwrap_or(policy.prefixes), service.budget);
+        let admission = &service.admission;
+        shown.extend([
+            ("challenge", text::show_challenge(admission.challenge).to_owned()),
+            ("tickets", text::show_seconds(admission.ticket_seconds)),
+            ("reserve", format!("{}%", admission.reserve)),
+            ("newcomers", text::show_limit(admission.newcomers)),
+            ("fair share", text::show_yes(admission.fair_share).to_owned()),
+            ("reset", text::show_yes(admission.reset).to_owned()),
+        ]);
+        Ok(shown)
     }
 }
 
-fn changes(old: [(&'static str, String); 3], new: [(&'static str, String); 3]) -> Vec<Change> {
+fn changes(old: Vec<(&'static str, String)>, new: Vec<(&'static str, String)>) -> Vec<Change> {
     let pairs = old.into_iter().zip(new);
     pairs.filter(|(old, new)| old != new).map(|((what, from), (_, to))| Change { what, from, to }).collect()
 }
 
 fn describe(done: &Done) -> String {
-    if done.changed.is_empty() {
-        return format!("{}: that is how it was already\n", done.scope);
+    let mut text = match done.changed.is_empty() {
+        true => format!("{}: that is how it was already\n", done.scope),
+        false => String::new(),
+    };
+    for change in &done.changed {
+        text.push_str(&format!("{} {}: {} -> {}\n", done.scope, change.what, change.from, change.to));
     }
-    done.changed
-        .iter()
-        .map(|change| format!("{} {}: {} -> {}\n", done.scope, change.what, change.from, change.to))
-        .collect()
+    if !done.challenge_works {
+        text.push_str(
+            "but nobody is challenged: net.ipv4.tcp_syncookies is not 2; set it, or let limiter: `limiter set --set-syncookies yes`\n",
+        );
+    }
+    text
 }

@@ -1,6 +1,7 @@
 //! The host's side of the kernel: pins, maps, programs, interfaces. On the host only this module knows aya.
 
 pub mod clock;
+pub mod cookies;
 pub mod interface;
 pub mod link;
 pub mod lists;

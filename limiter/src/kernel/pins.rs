@@ -1,6 +1,6 @@
 //! The pin directory: what of limiter lives in the kernel while no command runs.
 //!
-//! `BASE/v1/` holds the maps, `program`, and `links/IFINDEX`. It is made whole under another name and then renamed, so that a
+//! `BASE/vLAYOUT/` holds the maps, `program`, and `links/IFINDEX`. It is made whole under another name and then renamed, so that a
 //! command that is killed leaves all of it or nothing. Names must not contain dots (bpffs refuses them), hence the index.
 
 use std::fs;

@@ -89,6 +89,23 @@ pub const fn show_challenge(challenge: Challenge) -> &'static str {
     }
 }
 
+/// Parses `yes` or `no`.
+///
+/// # Errors
+/// A sentence that says so.
+pub fn yes(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(format!("`{text}` is neither `yes` nor `no`")),
+    }
+}
+
+/// The inverse of [`yes`].
+pub const fn show_yes(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
 /// Parses the life of a ticket into seconds: a duration of 2 s to 7 days, or `none`.
 ///
 /// # Errors

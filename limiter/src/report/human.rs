@@ -6,8 +6,9 @@ use std::time::Duration;
 use limiter_common::reason::{Reason, Verdict};
 
 use super::sample::ByReason;
-use super::snapshot::{Service, Snapshot};
+use super::snapshot::{Admission, Service, Snapshot};
 use crate::kernel::interface::Attachment;
+use crate::policy::text;
 
 /// The text of `limiter status`.
 pub fn status(snapshot: &Snapshot) -> String {
@@ -55,6 +56,8 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         count(table.ways as u64),
         count(table.steals)
     )?;
+    writeln!(to, "tickets     {} valid", count(snapshot.tickets as u64))?;
+    write_cookies(to, snapshot)?;
     writeln!(to, "lists       {} allowed, {} banned", snapshot.allowed, snapshot.banned)?;
     if snapshot.services.is_empty() {
         writeln!(
@@ -73,6 +76,7 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
 fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std::fmt::Result {
     writeln!(to, "\nservice {}  {}", service.name, service.listeners.join(" "))?;
     writeln!(to, "  source limit {};  budget {}", service.source_limit, service.budget)?;
+    write_admission(to, &service.admission)?;
     if snapshot.measured_seconds > 0.0 {
         writeln!(
             to,
@@ -83,8 +87,66 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
     }
     writeln!(to, "  so far {:>12} attempts, {} admitted", count(service.attempts), count(service.admitted))?;
     write_reasons(to, &service.decided, Verdict::Pass, "passed")?;
+    write_reasons(to, &service.decided, Verdict::Answer, "answered")?;
     write_reasons(to, &service.decided, Verdict::Drop, "DROPPED")?;
+    write_reasons(to, &service.observed, Verdict::Answer, "would be answered")?;
     write_reasons(to, &service.observed, Verdict::Drop, "would be dropped")
+}
+
+fn write_admission(to: &mut String, admission: &Admission) -> std::fmt::Result {
+    if admission.ticket_seconds > 0 {
+        let now = match (admission.challenge, admission.challenging) {
+            ("auto", true) => ", ON now",
+            ("auto", false) => ", not needed now",
+            _ => "",
+        };
+        writeln!(
+            to,
+            "  challenge {}{now} (turned on {} times);  tickets for {}, {} given;  {}% of the budgets kept for them",
+            admission.challenge,
+            admission.challenge_turns,
+            text::show_seconds(admission.ticket_seconds),
+            count(admission.tickets_given),
+            admission.reserve_percent
+        )?;
+    }
+    if admission.newcomers != "none" {
+        writeln!(to, "  newcomers {}", admission.newcomers)?;
+    }
+    if admission.fair_share {
+        let share = match admission.share_per_second {
+            None => "no pressure".to_owned(),
+            Some(share) => format!("a source may have {share:.2}/s now"),
+        };
+        writeln!(to, "  fair share: {share}")?;
+    }
+    if admission.reset {
+        writeln!(to, "  refusals are answered with a reset, {} sent", count(admission.resets_sent))?;
+    }
+    Ok(())
+}
+
+/// The kernel's settings, if any service may challenge.
+fn write_cookies(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
+    let cookies = &snapshot.cookies;
+    if let Some(before) = cookies.syncookies_before {
+        writeln!(
+            to,
+            "cookies     limiter set net.ipv4.tcp_syncookies from {before} to 2, and puts it back when it stops"
+        )?;
+    }
+    let challenges = snapshot.services.iter().any(|service| service.admission.challenge != "off");
+    if challenges && !cookies.works() {
+        let when = if cookies.may_set { "until limiter is armed" } else { "so NOBODY IS CHALLENGED" };
+        writeln!(to, "cookies     net.ipv4.tcp_syncookies is {}, not 2, {when}", cookies.syncookies)?;
+    }
+    if challenges && !cookies.keeps_options {
+        writeln!(
+            to,
+            "            challenged connections go without window scaling and SACK: net.ipv4.tcp_timestamps is not 2"
+        )?;
+    }
+    Ok(())
 }
 
 fn write_reasons(to: &mut String, counts: &ByReason, verdict: Verdict, label: &str) -> std::fmt::Result {

@@ -43,6 +43,8 @@ fn add(mut sum: Counters, more: &Counters) -> Counters {
     let pairs = sum.decided.iter_mut().chain(&mut sum.observed).zip(more.decided.iter().chain(&more.observed));
     pairs.for_each(|(sum, more)| *sum += more);
     sum.steals += more.steals;
+    sum.tickets += more.tickets;
+    sum.resets += more.resets;
     sum
 }
 
@@ -72,6 +74,12 @@ pub fn refused(counters: &Counters) -> u64 {
 pub fn attempts(counters: &Counters) -> u64 {
     let judged = Reason::ALL.iter().filter(|reason| reason.is_attempt());
     judged.map(|reason| counters.decided[*reason as usize] + counters.observed[*reason as usize]).sum()
+}
+
+/// Connections that were let in: attempts, and ACKs of challenged ones.
+pub fn admitted(counters: &Counters) -> u64 {
+    let admitting = Reason::ALL.iter().filter(|reason| reason.admits());
+    admitting.map(|reason| counters.decided[*reason as usize]).sum()
 }
 
 fn by_reason(counts: &[u64]) -> ByReason {

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use limiter_common::reason::Reason;
-use limiter_common::record::{Counters, List};
+use limiter_common::challenge::{Challenge, State};
+use limiter_common::record::{self, Counters, List};
 use limiter_common::source_table::{self, Ticks};
 use limiter_common::switch::Mode;
+use limiter_common::ticket::Ticket;
 use serde::Serialize;
 
 use super::sample::{self, ByReason, Sample};
+use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::{Maps, Pins, clock, link};
 use crate::policy::{Policy, Prefixes, text};
@@ -43,6 +45,10 @@ pub struct Snapshot {
     pub measured_seconds: f64,
     /// The source table.
     pub table: Table,
+    /// Tickets that are valid now, of all services.
+    pub tickets: usize,
+    /// The kernel's settings that the challenge depends on.
+    pub cookies: Cookies,
     /// Entries of the allow list.
     pub allowed: usize,
     /// Entries of the ban list.
@@ -94,6 +100,37 @@ pub struct Service {
     pub decided: ByReason,
     /// By reason, what enforcing would have dropped.
     pub observed: ByReason,
+    /// How it lets sources in, beside its limits.
+    pub admission: Admission,
+}
+
+/// How a service lets sources in, and where that stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Admission {
+    /// `off`, `auto` or `always`.
+    pub challenge: &'static str,
+    /// Whether sources without a ticket are challenged now.
+    pub challenging: bool,
+    /// How often `auto` turned it on.
+    pub challenge_turns: u64,
+    /// Life of a ticket in seconds; 0: no tickets.
+    pub ticket_seconds: u64,
+    /// Tickets given so far to sources without one.
+    pub tickets_given: u64,
+    /// Percent of the budgets that is kept for sources with a ticket.
+    pub reserve_percent: u8,
+    /// Limit of newcomers.
+    pub newcomers: String,
+    /// Whether a short budget is shared fairly.
+    pub fair_share: bool,
+    /// Connections per second that one source may make under the pressure of now; `None` when there is none.
+    pub share_per_second: Option<f64>,
+    /// Whether refusals are answered with a reset.
+    pub reset: bool,
+    /// Resets sent so far.
+    pub resets_sent: u64,
+    /// Percent of the service's budget that is used now; `None` without a budget.
+    pub budget_used_percent: Option<f64>,
 }
 
 /// The source table.
@@ -123,7 +160,7 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
     let policy = maps.policy(selection.slot)?;
     let total = after.total();
     Ok(Snapshot {
-        version: 1,
+        version: 2,
         mode: mode(selection.mode),
         reverts: switch
             .revert()
@@ -139,6 +176,8 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
         observed: sample::observed(&total),
         measured_seconds: seconds,
         table: table(maps, selection.slot, total.steals)?,
+        tickets: maps.ticket_ways()?.iter().filter(|word| Ticket::read(*word, now).is_valid()).count(),
+        cookies: maps.cookies()?,
         allowed: maps.list(List::Allow)?.len(),
         banned: maps.list(List::Ban)?.len(),
     })
@@ -166,6 +205,7 @@ fn services(
 ) -> Result<Vec<Service>> {
     let records = maps.services(slot)?;
     let services = records.iter().filter_map(|(id, record)| {
+        let admission = admission(maps, *id, record, &after.counters[*id as usize + 1]).ok()?;
         let name = text::name(&record.name)?;
         let service = policy.services.iter().find(|service| service.name == name)?;
         let index = *id as usize + 1;
@@ -180,15 +220,45 @@ fn services(
             source_limit: format!("{}{own}", text::show_limit(service.source.unwrap_or(policy.source))),
             budget: text::show_limit(service.budget),
             attempts: sample::attempts(new),
-            admitted: new.decided[Reason::Admitted as usize] + new.decided[Reason::Contended as usize],
+            admitted: sample::admitted(new),
             refused: sample::refused(new),
             attempts_per_second: rate(sample::attempts),
             refused_per_second: rate(sample::refused),
             decided: sample::decided(new),
             observed: sample::observed(new),
+            admission,
         })
     });
     Ok(services.collect())
+}
+
+fn admission(maps: &Maps, id: u32, record: &record::Service, counters: &Counters) -> Result<Admission> {
+    let (now, admission, budget) = (clock::now(), &record.admission, &record.budget);
+    let state = State::read(&maps.challenge.get(&id, 0)?.0.words);
+    let challenge = Challenge::from_number(admission.challenge);
+    let used = match maps.budget.get(&id, 0)?.0.arrival.saturating_sub(now) {
+        ahead if ahead > budget.capacity => 0,
+        ahead => ahead,
+    };
+    let interval = admission.pressure.interval(used);
+    Ok(Admission {
+        challenge: text::show_challenge(challenge),
+        challenging: match challenge {
+            Challenge::Off => false,
+            Challenge::Auto => now < state.on_until,
+            Challenge::Always => true,
+        },
+        challenge_turns: state.turns,
+        ticket_seconds: record.stated.ticket_seconds,
+        tickets_given: counters.tickets,
+        reserve_percent: record.stated.reserve,
+        newcomers: text::show_limit(record.stated.newcomers),
+        fair_share: record.stated.fair_share != 0,
+        share_per_second: (interval > 0).then(|| 1e9 / (interval << source_table::TICK_SHIFT) as f64),
+        reset: admission.reset != 0,
+        resets_sent: counters.resets,
+        budget_used_percent: (budget.capacity > 0).then(|| 100.0 * used as f64 / budget.capacity as f64),
+    })
 }
 
 fn table(maps: &Maps, slot: u32, steals: u64) -> Result<Table> {

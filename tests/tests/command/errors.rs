@@ -120,7 +120,7 @@ fn pins_of_another_version() {
     desk.ok("detach --all");
     desk.ok(ATTACH);
     // A pin that is another map, and one that is missing.
-    let root = desk.pins().join("v1");
+    let root = limiter::kernel::Pins::at(desk.pins()).root();
     std::fs::remove_file(root.join("HOST")).expect("removed");
     desk.fails("status", 1, &["HOST", "cannot open"]);
     std::fs::rename(root.join("SERVICE"), root.join("HOST")).expect("renamed");

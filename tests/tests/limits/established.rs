@@ -9,7 +9,7 @@ use lab::{Crowd, Flood, Server, Sources};
 use limiter::kernel::link;
 use limiter_common::reason::Reason;
 use limiter_common::record::List;
-use limiter_common::switch::{Mode, Selection, Switch};
+use limiter_common::switch::{Mode, Selection};
 
 use super::{Front, decided, limit, policy};
 

@@ -2,6 +2,7 @@
 //!
 //! Needs root. Everything happens in namespaces of the test.
 
+mod challenge;
 mod established;
 mod exact;
 mod servers;

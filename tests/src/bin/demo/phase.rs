@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use lab::topology::FRONT_V4;
 use lab::{Crowd, Flood, Lab, PageReport, PrivateBpffs, Server, Sources, Trivial};
+use limiter::kernel::Pins;
 use serde_json::Value;
 
 /// Pages that the ordinary clients begin per second.
@@ -122,7 +123,7 @@ impl Stage {
     }
 
     fn counted(&self) -> Result<Option<Counted>> {
-        if !self.bpffs.path().join("limiter/v1").exists() {
+        if !Pins::at(self.bpffs.path().join("limiter")).root().exists() {
             return Ok(None);
         }
         let status: Value = serde_json::from_str(&self.run(&["status", "--quick", "--json"])?)?;

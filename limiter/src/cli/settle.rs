@@ -1,0 +1,47 @@
+//! `limiter settle`: waits for the kernel side to go back by itself, then puts back what was set for the challenge.
+//!
+//! BPF cannot write a sysctl. If this process is ended too, the setting stays until the next command that changes anything, and `status`
+//! says so.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::Context;
+use crate::kernel::{Maps, Pins, clock};
+
+/// Starts it in the background, in a session of its own, so that a closed terminal does not end it.
+pub fn spawn(pins: &Pins) -> Result<()> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new(program);
+    command.arg("--pins").arg(pins.base()).arg("settle");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // SAFETY: setsid is a single system call, safe between fork and exec.
+    unsafe { command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into)) };
+    command.spawn().context("cannot start `limiter settle`, which puts net.ipv4.tcp_syncookies back")?;
+    Ok(())
+}
+
+/// Waits, and settles.
+pub fn run(context: &Context) -> Result<()> {
+    while let Some(revert) = waiting_for(context)? {
+        let left = Duration::from_nanos(revert.saturating_sub(clock::now()));
+        std::thread::sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(5)));
+    }
+    let _lock = context.pins.lock_for_change()?;
+    if context.pins.is_loaded()? {
+        Maps::open(&context.pins.root())?.settle_cookies()?;
+    }
+    Ok(())
+}
+
+/// When the switch goes back, if that is still to come.
+fn waiting_for(context: &Context) -> Result<Option<u64>> {
+    if !context.pins.is_loaded()? {
+        return Ok(None);
+    }
+    let switch = Maps::open(&context.pins.root())?.switch()?;
+    Ok(switch.revert().filter(|revert| *revert > clock::now()))
+}

@@ -1,0 +1,145 @@
+//! The kernel's own settings that a challenge depends on: what they are, the one that limiter may set, and putting it back.
+//!
+//! The kernel makes cookies for the challenge only while `net.ipv4.tcp_syncookies` is 2. limiter sets that only if the operator said so
+//! (`--set-syncookies`), only while it enforces a policy that may challenge, and remembers in a pinned map what it was: first the note,
+//! then the setting, so that a command that is killed in between leaves something that the next one puts right.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use limiter_common::record::Kernel;
+use limiter_common::switch::Mode;
+use serde::Serialize;
+
+use super::maps::{Maps, Raw};
+
+const SYNCOOKIES: &str = "net/ipv4/tcp_syncookies";
+/// With this value the kernel answers every SYN with a cookie, and so will make one for us.
+const ALWAYS: u32 = 2;
+
+/// What the challenge finds, for `status`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Cookies {
+    /// `net.ipv4.tcp_syncookies` now.
+    pub syncookies: u32,
+    /// What it was before limiter set it, if limiter did.
+    pub syncookies_before: Option<u32>,
+    /// Whether limiter may set it while it enforces.
+    pub may_set: bool,
+    /// Whether challenged connections keep window scaling, SACK and timestamps (`net.ipv4.tcp_timestamps` is 2).
+    pub keeps_options: bool,
+}
+
+impl Cookies {
+    /// Whether the kernel makes cookies for a challenge.
+    pub const fn works(&self) -> bool {
+        self.syncookies == ALWAYS
+    }
+}
+
+impl Maps {
+    /// What the challenge finds.
+    ///
+    /// # Errors
+    /// When the map or the setting cannot be read.
+    pub fn cookies(&self) -> Result<Cookies> {
+        let kernel = self.kernel_record()?;
+        Ok(Cookies {
+            syncookies: read(SYNCOOKIES)?,
+            syncookies_before: kernel.syncookies_before.checked_sub(1),
+            may_set: kernel.may_set_syncookies != 0,
+            keeps_options: kernel.timestamps != 0,
+        })
+    }
+
+    /// Notes whether limiter may set `tcp_syncookies`.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn let_set_syncookies(&mut self, may: bool) -> Result<()> {
+        let kernel = Kernel { may_set_syncookies: may.into(), ..self.kernel_record()? };
+        self.write_kernel(kernel)
+    }
+
+    /// Brings the settings in line with what decides now, and tells the kernel side what they are.
+    ///
+    /// # Errors
+    /// When a setting cannot be read or written, or the map.
+    pub fn settle_cookies(&mut self) -> Result<()> {
+        let selection = self.selection()?;
+        let wanted = selection.mode == Mode::Enforce && self.policy(selection.slot)?.may_challenge();
+        let mut kernel = self.kernel_record()?;
+        let now = read(SYNCOOKIES)?;
+        if wanted && kernel.may_set_syncookies != 0 {
+            if now != ALWAYS {
+                kernel.syncookies_before = now + 1;
+                self.write_kernel(kernel)?;
+                write(SYNCOOKIES, ALWAYS)?;
+            }
+        } else if let Some(before) = kernel.syncookies_before.checked_sub(1) {
+            // Somebody else's later change is theirs.
+            if now == ALWAYS {
+                write(SYNCOOKIES, before)?;
+            }
+            kernel.syncookies_before = 0;
+        }
+        self.write_kernel(with_options(kernel)?)
+    }
+
+    /// Puts back what was set, before limiter goes.
+    ///
+    /// # Errors
+    /// When the setting cannot be written.
+    pub fn restore_cookies(&mut self) -> Result<()> {
+        self.let_set_syncookies(false)?;
+        self.settle_cookies()
+    }
+
+    fn kernel_record(&self) -> Result<Kernel> {
+        Ok(self.kernel.get(&0, 0).context("cannot read the kernel's settings")?.0)
+    }
+
+    fn write_kernel(&mut self, kernel: Kernel) -> Result<()> {
+        self.kernel.set(0, Raw(kernel), 0).context("cannot note the kernel's settings")
+    }
+}
+
+/// What the kernel will decode from the timestamp of an ACK that brings a cookie, and the scale that it will compute then
+/// (`tcp_select_initial_window` in net/ipv4/tcp_output.c, for sockets without SO_RCVBUF).
+fn with_options(kernel: Kernel) -> Result<Kernel> {
+    const NO_SCALE: u32 = 15;
+    let timestamps = read("net/ipv4/tcp_timestamps")? == 2;
+    let largest = read_all("net/ipv4/tcp_rmem")?.get(2).copied().unwrap_or(0);
+    // Not every network namespace shows this one.
+    let largest = largest.max(read("net/core/rmem_max").unwrap_or(0));
+    let scale = largest.checked_ilog2().unwrap_or(0).saturating_sub(15).min(14);
+    let scaling = read("net/ipv4/tcp_window_scaling")? != 0;
+    Ok(Kernel {
+        timestamps: timestamps.into(),
+        window_scale: if scaling { scale } else { NO_SCALE },
+        sack: u32::from(read("net/ipv4/tcp_sack")? != 0),
+        ..kernel
+    })
+}
+
+fn read(name: &str) -> Result<u32> {
+    read_all(name)?.first().copied().with_context(|| format!("{} is empty", path(name)))
+}
+
+fn read_all(name: &str) -> Result<Vec<u32>> {
+    let text = fs::read_to_string(path(name)).with_context(|| format!("cannot read {}", path(name)))?;
+    text.split_whitespace().map(|word| word.parse().with_context(|| format!("{} holds `{word}`", path(name)))).collect()
+}
+
+fn write(name: &str, value: u32) -> Result<()> {
+    fs::write(path(name), value.to_string()).with_context(|| {
+        format!(
+            "cannot write {value} to {}; run it as root, or set it yourself and leave --set-syncookies away",
+            path(name)
+        )
+    })
+}
+
+fn path(name: &str) -> String {
+    format!("/proc/sys/{name}")
+}

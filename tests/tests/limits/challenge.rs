@@ -1,0 +1,134 @@
+//! The challenge with real clients, a real kernel and real floods.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use lab::topology::{FRONT_V4, FRONT_V6};
+use lab::{Crowd, Flood, Lab, PageReport, Server, Sources};
+use limiter::policy::{Admission, Policy};
+use limiter_common::challenge::Challenge;
+use limiter_common::reason::Reason;
+use limiter_common::switch::Mode;
+
+use super::{Front, decided, limit, policy};
+
+/// A front end whose kernel makes cookies, as `attach --set-syncookies` would have it.
+fn front(policy: &Policy) -> Front {
+    let lab = Lab::new().expect("a lab");
+    lab.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
+    let mut front = Front::in_lab(lab, policy, Mode::Enforce).expect("limiter attaches in the lab");
+    let Front { lab, maps, .. } = &mut front;
+    lab.front.run(|| maps.settle_cookies()).expect("the settings can be read");
+    front
+}
+
+fn web(challenge: Challenge) -> Policy {
+    let mut policy = policy(&["web=*:80"]);
+    policy.services[0].admission = Admission { challenge, ..Admission::usual() };
+    policy
+}
+
+/// A counter of the front end's own TCP, from /proc/net/netstat.
+fn kernel(front: &Front, name: &str) -> u64 {
+    let text = front.lab.front.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/netstat")?)).expect("netstat");
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let pairs = lines.chunks_exact(2).flat_map(|pair| pair[0].iter().zip(&pair[1]));
+    let (_, value) = pairs.into_iter().find(|(found, _)| **found == name).expect("the kernel counts it");
+    value.parse().expect("a number")
+}
+
+fn pages(front: &Front, target: IpAddr, clients: Vec<IpAddr>, rate: f64, seconds: f64) -> PageReport {
+    let crowd = Crowd {
+        pages_per_second: rate,
+        seconds,
+        timeout: Duration::from_secs(8),
+        ..Crowd::new(SocketAddr::new(target, 80), clients)
+    };
+    crowd.run(&front.lab).expect("a crowd")
+}
+
+/// Every client is challenged once, proves itself once, and has a ticket from then on; each connection is charged exactly once.
+#[test]
+fn clients_prove_themselves_and_get_tickets() {
+    for v6 in [false, true] {
+        let front = front(&web(Challenge::Always));
+        let server = Server::start(&front.lab).expect("a server");
+        let (target, mut clients) =
+            if v6 { (FRONT_V6, front.lab.clients_v6()) } else { (FRONT_V4, front.lab.clients_v4()) };
+        // IPv6 sources are /64s, and all clients live in one.
+        clients.truncate(if v6 { 1 } else { 20 });
+        let sources = clients.len() as u64;
+        let report = pages(&front, target, clients, 100.0, 2.0);
+        assert_eq!(report.ok, report.tried, "every page came");
+        let counters = front.service(0);
+        assert_eq!(decided(&counters, Reason::BadCookie), 0);
+        assert_eq!(decided(&counters, Reason::Unanswered), 0);
+        assert_eq!(counters.tickets, sources, "one ticket for each source");
+        let challenged = decided(&counters, Reason::Challenged);
+        assert!((sources..=sources * 6).contains(&challenged), "{challenged} challenged of {sources} sources");
+        // A connection is a challenged attempt or an admitted one; both end in an ACK that brings a cookie.
+        let connections = challenged + decided(&counters, Reason::Admitted);
+        assert_eq!(connections, server.accepted(), "{counters:?}");
+        // The kernel makes no cookie for a SYN that meets a connection in TIME_WAIT; all others had their proof, once.
+        assert_eq!(decided(&counters, Reason::Proven), kernel(&front, "SyncookiesRecv"), "{counters:?}");
+        assert!(kernel(&front, "SyncookiesSent") <= decided(&counters, Reason::Admitted));
+        assert_eq!(kernel(&front, "SyncookiesFailed"), 0);
+    }
+}
+
+/// A flood of random sources at full speed; ordinary clients, a budget of 1,000/s.
+fn under_flood(challenge: Challenge) -> (Front, PageReport, u64, u64) {
+    let mut policy = web(challenge);
+    policy.services[0].budget = limit(1000, 2000);
+    let front = front(&policy);
+    let server = Server::start(&front.lab).expect("a server");
+    // From both CPUs: a CPU without a flood draws its own lease, and its clients would not feel the other's.
+    let floods = [0, 1].map(|cpu| {
+        let flood = Flood::new((FRONT_V4, 80).into(), Sources::Random);
+        let flood = Flood { frames: u64::MAX, seconds: 30.0, cpu: Some(cpu), ..flood };
+        flood.spawn(&front.lab).expect("a flood")
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    let mut clients = front.lab.clients_v4();
+    clients.truncate(200);
+    let report = pages(&front, FRONT_V4, clients, 100.0, 5.0);
+    let sent = floods.map(|flood| flood.stop().expect("the flood ends").sent).iter().sum();
+    let accepted = server.accepted();
+    (front, report, sent, accepted)
+}
+
+#[test]
+fn a_spoofer_cannot_spend_the_budget() {
+    for challenge in [Challenge::Always, Challenge::Auto] {
+        let (front, report, sent, accepted) = under_flood(challenge);
+        let counters = front.service(0);
+        println!(
+            "{challenge:?}: {sent} SYNs of the flood, {} challenged; {} of {} pages, connect p50 {:.1} ms, p99 {:.1} ms",
+            decided(&counters, Reason::Challenged),
+            report.ok,
+            report.tried,
+            report.connect_p50(),
+            report.connect_p99()
+        );
+        assert!(sent > 1_000_000, "a flood worth the name: {sent}");
+        assert!(report.share() >= 0.99, "{} of {} pages: {counters:?}", report.ok, report.tried);
+        // The kernel answers the SYNs that reach it with a cookie each. None of the flood did; with `auto`, those before it turned on.
+        let reached = kernel(&front, "SyncookiesSent");
+        let before_it_was_on = if challenge == Challenge::Always { 0 } else { 2000 };
+        assert!(reached <= 500 + before_it_was_on, "{reached} SYNs reached the kernel: {counters:?}");
+        assert!(reached <= decided(&counters, Reason::Admitted));
+        // What was charged: attempts of ticket holders, and proofs of newcomers. Each proof became a connection.
+        assert_eq!(kernel(&front, "SyncookiesRecv"), decided(&counters, Reason::Proven), "{counters:?}");
+        assert_eq!(report.tried, accepted, "one connection a page");
+    }
+}
+
+/// The same without a challenge, beside it: the spoofer has spent the budget, and the clients are out.
+#[test]
+fn without_a_challenge_the_spoofer_spends_it() {
+    let (front, report, sent, _) = under_flood(Challenge::Off);
+    let counters = front.service(0);
+    println!("Off: {sent} SYNs of the flood; {} of {} pages", report.ok, report.tried);
+    assert!(report.share() < 0.5, "{} of {} pages", report.ok, report.tried);
+    assert!(decided(&counters, Reason::ServiceBudget) + decided(&counters, Reason::Newcomer) > 1_000_000);
+}
