@@ -53,10 +53,7 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
         None => plain,
     };
     maps.set_switch(armed)?;
-    maps.settle_cookies()?;
-    if time.is_some() && maps.cookies()?.syncookies_before.is_some() {
-        settle::spawn(&context.pins)?;
-    }
+    settle::now_and_later(&context.pins, &mut maps)?;
     let policy = maps.policy(before.slot)?;
     let done = Done {
         mode: report::mode(mode),

@@ -6,7 +6,7 @@ use limiter_common::challenge::Challenge;
 use limiter_common::rate::Rate;
 use serde::Serialize;
 
-use super::{Context, Usage, limits};
+use super::{Context, Usage, limits, settle};
 use crate::kernel::Maps;
 use crate::policy::{Admission, Name, Policy, Prefixes, text};
 use crate::report;
@@ -95,7 +95,7 @@ impl Set {
         let switch = maps.stage_policy(&new)?;
         maps.set_switch(switch)?;
         Maps::settle();
-        maps.settle_cookies()?;
+        settle::now_and_later(&context.pins, &mut maps)?;
         let scope = self.service.as_ref().map_or_else(|| "host".to_owned(), |name| format!("service {name}"));
         let mut changed = changes(self.shown(&old)?, self.shown(&new)?);
         if let Some(may) = self.set_syncookies

@@ -12,8 +12,18 @@ use anyhow::{Context as _, Result};
 use super::Context;
 use crate::kernel::{Maps, Pins, clock};
 
+/// Brings the kernel's settings in line with what decides now; if that goes back by itself later, something must be there to follow.
+pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
+    maps.settle_cookies()?;
+    let reverts = maps.switch()?.revert().is_some_and(|revert| revert > clock::now());
+    if reverts && maps.cookies()?.syncookies_before.is_some() {
+        spawn(pins)?;
+    }
+    Ok(())
+}
+
 /// Starts it in the background, in a session of its own, so that a closed terminal does not end it.
-pub fn spawn(pins: &Pins) -> Result<()> {
+fn spawn(pins: &Pins) -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.arg("--pins").arg(pins.base()).arg("settle");

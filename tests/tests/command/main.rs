@@ -2,6 +2,7 @@
 //!
 //! The binary is LIMITER_BIN, or the one that cargo built beside these tests. Needs root.
 
+mod cookies;
 mod errors;
 mod killed;
 mod live;

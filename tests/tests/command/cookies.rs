@@ -1,0 +1,101 @@
+//! The one setting of the kernel that limiter may change: only with consent, only while it enforces a challenge, and always put back.
+
+use std::time::{Duration, Instant};
+
+use super::Desk;
+
+const ATTACH: &str = "attach web0 --service web=*:80 --budget 100/s";
+
+fn syncookies(desk: &Desk) -> String {
+    let read = || Ok(std::fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")?.trim().to_owned());
+    desk.front.run(read).expect("the setting")
+}
+
+fn attached() -> Desk {
+    let desk = Desk::new();
+    desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
+    desk.ok(ATTACH);
+    desk
+}
+
+#[test]
+fn it_is_not_set_without_consent() {
+    let desk = attached();
+    let said = desk.ok("set --service web --challenge auto");
+    assert!(said.contains("challenge: off -> auto") && said.contains("tickets: none -> 15m"), "{said}");
+    assert!(said.contains("nobody is challenged") && said.contains("--set-syncookies"), "{said}");
+    assert!(desk.ok("arm").contains("nobody is challenged"));
+    assert_eq!(syncookies(&desk), "1");
+    assert!(desk.ok("status --quick").contains("NOBODY IS CHALLENGED"));
+}
+
+#[test]
+fn it_is_set_while_a_challenge_is_enforced_and_put_back() {
+    let desk = attached();
+    desk.ok("set --set-syncookies yes");
+    desk.ok("arm");
+    assert_eq!(syncookies(&desk), "1", "nothing may challenge yet");
+    let said = desk.ok("set --service web --challenge auto");
+    assert!(!said.contains("nobody is challenged"), "{said}");
+    assert_eq!(syncookies(&desk), "2");
+    let status = desk.json("status --quick");
+    assert_eq!((&status["cookies"]["syncookies"], &status["cookies"]["syncookies_before"]), (&2.into(), &1.into()));
+    assert_eq!(status["services"][0]["admission"]["challenge"], "auto");
+    assert!(desk.ok("status --quick").contains("set net.ipv4.tcp_syncookies from 1 to 2"));
+    for (end, again) in [
+        ("disarm", "arm"),
+        ("set --service web --challenge off", "set --service web --challenge always"),
+        ("set --set-syncookies no", "set --set-syncookies yes"),
+    ] {
+        desk.ok(end);
+        assert_eq!(syncookies(&desk), "1", "after {end}");
+        desk.ok(again);
+        assert_eq!(syncookies(&desk), "2", "after {again}");
+    }
+    desk.ok("detach --all");
+    assert_eq!(syncookies(&desk), "1", "after detach");
+}
+
+/// BPF cannot write a setting: what goes back by itself in the kernel is followed by a process, or by the next command.
+#[test]
+fn it_is_put_back_after_an_armed_time() {
+    let desk = attached();
+    desk.ok("set --set-syncookies yes");
+    desk.ok("set --service web --challenge always");
+    desk.ok("arm --for 1s");
+    assert_eq!(syncookies(&desk), "2");
+    let start = Instant::now();
+    while syncookies(&desk) == "2" {
+        assert!(start.elapsed() < Duration::from_secs(10), "nobody put it back");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(start.elapsed() > Duration::from_millis(500), "not before the time");
+}
+
+/// What the operator sets meanwhile is the operator's.
+#[test]
+fn a_later_change_by_somebody_else_stays() {
+    let desk = attached();
+    desk.ok("set --set-syncookies yes");
+    desk.ok("set --service web --challenge always");
+    desk.ok("arm");
+    desk.front.sysctl("ipv4/tcp_syncookies", "0").expect("the namespace's own setting");
+    desk.ok("disarm");
+    assert_eq!(syncookies(&desk), "0");
+}
+
+#[test]
+fn impossible_admissions_are_refused() {
+    let desk = attached();
+    desk.fails("set --service web --challenge always --tickets none", 1, &["web", "tickets", "15m"]);
+    let wrong = |line: &str, words: &[&str]| {
+        let output = desk.output(line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{line}: {said}");
+    };
+    wrong("set --challenge auto", &["--service"]);
+    wrong("set --service web --challenge sometimes", &["off", "auto", "always"]);
+    wrong("set --service web --reserve 95", &["95", "90"]);
+    wrong("set --service web --tickets 8d", &["7 days"]);
+}
