@@ -69,16 +69,17 @@ fn with(stage: &Stage, calm: &Phase) -> Result<Phase> {
     Ok(phase)
 }
 
-/// Random sources spend any budget that counts SYNs; what is on the allow list does not need one.
+/// Random sources spend any budget that counts SYNs; the challenge charges only sources that are there.
 fn random(stage: &Stage, calm: &Phase, without: Phase) -> Result<Vec<(&'static str, Phase)>> {
     stage.type_in(&ATTACH)?;
-    eprintln!("flooding with limiter, clients unknown to it, {} s ...", stage.seconds);
+    eprintln!("flooding with limiter, budget only, {} s ...", stage.seconds);
     let budget = stage.play(calm, |_| Ok(()))?;
-    stage.type_in(&["allow", "add", "10.78.0.0/16"])?;
-    eprintln!("flooding with limiter, clients on the allow list, {} s ...", stage.seconds);
-    let with = stage.play(calm, |_| Ok(()))?;
+    stage.type_in(&["set", "--set-syncookies", "yes"])?;
+    stage.type_in(&["set", "--service", "web", "--challenge", "auto"])?;
+    eprintln!("flooding with limiter, sources challenged, {} s ...", stage.seconds);
+    let challenge = stage.play(calm, |_| Ok(()))?;
     stage.type_in(&["detach", "--all"])?;
-    Ok(vec![("without", without), ("budget", budget), ("with", with)])
+    Ok(vec![("without", without), ("budget", budget), ("challenge", challenge)])
 }
 
 /// The limiter command: named by LIMITER_BIN, or beside this program, where cargo puts both.

@@ -30,7 +30,9 @@ fn write(to: &mut String, calm: &Phase, phases: &[(&str, Phase)]) -> std::fmt::R
     let reasons: BTreeSet<&String> = all.flat_map(|counted| counted.refused.keys()).collect();
     for reason in reasons {
         let of = |phase: &Phase| counted(phase, |counted| counted.refused.get(reason).copied().unwrap_or(0));
-        row(&format!("  refused: {reason}"), &of)?;
+        let label =
+            if reason == "challenged" { "  answered: challenged".to_owned() } else { format!("  refused: {reason}") };
+        row(&label, &of)?;
     }
     row("pages fetched", &|phase| format!("{} of {}", phase.pages.ok, phase.pages.tried))?;
     row("time to connect, median", &|phase| milliseconds(phase.pages.connect_p50()))?;
@@ -49,7 +51,8 @@ fn counted(phase: &Phase, number: impl Fn(&Counted) -> u64) -> String {
 fn head(name: &str) -> &'static str {
     match name {
         "without" => "without limiter",
-        "budget" => "clients unknown",
+        "budget" => "budget only",
+        "challenge" => "challenge",
         _ => "with limiter",
     }
 }
@@ -72,8 +75,8 @@ fn conclusion(to: &mut String, phases: &[(&str, Phase)]) -> std::fmt::Result {
     if phases.len() == 3 {
         writeln!(
             to,
-            "Random sources spend any budget that counts SYNs, and clients that limiter does not know are refused\n\
-             with them (third column). In the last column they are on the allow list, which needs no budget."
+            "Random sources spend any budget that counts SYNs, and the clients are refused with them (budget only). The\n\
+             challenge answers each SYN with a cookie at no charge, and charges the budget when a client brings it back."
         )?;
     }
     Ok(())
