@@ -162,8 +162,7 @@ fn used(arrival: u64, limit: &BudgetLimit, now: u64) -> u64 {
 /// What is left above the floor.
 #[inline(always)]
 fn free(limit: &BudgetLimit, used: u64, floor: u64) -> u64 {
-    let free = limit.capacity - used;
-    if free > floor { free - floor } else { 0 }
+    (limit.capacity - used).saturating_sub(floor)
 }
 
 #[inline(always)]

@@ -88,7 +88,7 @@ impl Switch {
 
     /// The same, with or without services that may challenge.
     pub const fn with_challenge(self, challenge: bool) -> Self {
-        Self(self.0 & !Self::CHALLENGE | challenge as u64 * Self::CHALLENGE)
+        Self(self.0 & !Self::CHALLENGE | (challenge as u64 * Self::CHALLENGE))
     }
 
     /// Whether some service may challenge.

@@ -16,7 +16,7 @@ use crate::word::SharedWord;
 /// Nanoseconds in a unit of an expiry, as a power of two.
 pub const UNIT_SHIFT: u32 = 30;
 /// Longest life of a ticket: seven days, in units.
-pub const LONGEST_LIFE: u64 = 7 * 86_400 * 1_000_000_000 >> UNIT_SHIFT;
+pub const LONGEST_LIFE: u64 = (7 * 86_400 * 1_000_000_000) >> UNIT_SHIFT;
 /// How long a prepaid attempt counts, in units: as long as a SYN cookie may come back.
 pub const PREPAID_LIFE: u64 = 128;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 
 use limiter_common::address::Address;
-use limiter_common::hash::{Place, place};
+use limiter_common::hash::place;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::source_table::{Charge, SourceLimit, TRIES, Ticks, WAYS, charge};
 use limiter_common::word::SharedWord;

@@ -56,7 +56,9 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         count(table.ways as u64),
         count(table.steals)
     )?;
-    writeln!(to, "tickets     {} valid", count(snapshot.tickets as u64))?;
+    if snapshot.services.iter().any(|service| service.admission.ticket_seconds > 0) {
+        writeln!(to, "tickets     {} valid", count(snapshot.tickets as u64))?;
+    }
     write_cookies(to, snapshot)?;
     writeln!(to, "lists       {} allowed, {} banned", snapshot.allowed, snapshot.banned)?;
     if snapshot.services.is_empty() {
