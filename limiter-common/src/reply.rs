@@ -25,8 +25,8 @@ const V6: usize = 10;
 const PLAIN: usize = 5;
 /// With an MSS.
 const WITH_MSS: usize = 6;
-/// With MSS, SACK permitted, timestamps and window scale.
-const WITH_ALL: usize = 10;
+/// With MSS, SACK permitted and timestamps; the window scale, if there is one, takes one more.
+const WITH_TIMESTAMPS: usize = 9;
 
 const SYN: u32 = 0x02;
 const RST: u32 = 0x04;
@@ -74,9 +74,11 @@ pub fn syn_ack(
         words: PLAIN,
         options: [0; 5],
     };
-    if room >= (ip + WITH_ALL) * 4 && options.has_timestamp && kernel.timestamps != 0 {
-        tcp.words = WITH_ALL;
-        tcp.options = all_options(options, offer, kernel);
+    let scales = options.window_scale < 15 && kernel.window_scale < 15;
+    let all = if scales { WITH_TIMESTAMPS + 1 } else { WITH_TIMESTAMPS };
+    if room >= (ip + all) * 4 && options.has_timestamp && kernel.timestamps != 0 {
+        tcp.words = all;
+        tcp.options = all_options(options, offer, kernel, scales);
     } else if room >= (ip + WITH_MSS) * 4 {
         tcp.words = WITH_MSS;
         tcp.options[0] = mss(offer.mss);
@@ -118,18 +120,17 @@ const fn mss(mss: u16) -> u32 {
 
 /// Options as the kernel will decode them from the timestamp's low bits (`cookie_timestamp_decode` in net/ipv4/syncookies.c).
 #[inline(always)]
-fn all_options(asked: &Options, offer: &Offer, kernel: &Kernel) -> [u32; 5] {
+fn all_options(asked: &Options, offer: &Offer, kernel: &Kernel, scales: bool) -> [u32; 5] {
     const BITS: u64 = 0x3f;
     const SACK: u64 = 1 << 4;
     const NO_SCALE: u64 = 0xf;
-    let scales = asked.window_scale < 15 && kernel.window_scale < 15;
     let sack = asked.sack && kernel.sack != 0;
     let bits = if scales { u64::from(asked.window_scale) } else { NO_SCALE } | if sack { SACK } else { 0 };
     let mut stamp = (offer.milliseconds & !BITS) | bits;
     if stamp > offer.milliseconds {
         stamp -= BITS + 1;
     }
-    let scale = if scales { 0x0103_0300 | kernel.window_scale } else { 0x0101_0101 };
+    let scale = if scales { 0x0103_0300 | kernel.window_scale } else { 0 };
     let first = if sack { 0x0402_080a } else { 0x0101_080a };
     [mss(offer.mss), first, stamp as u32, asked.timestamp, scale]
 }

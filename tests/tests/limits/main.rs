@@ -5,6 +5,7 @@
 mod challenge;
 mod established;
 mod exact;
+mod interop;
 mod servers;
 mod spoofed;
 
