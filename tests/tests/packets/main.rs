@@ -2,6 +2,7 @@
 //!
 //! A counter that was expected to move moved by one, and no other moved. The frames are run with BPF_PROG_TEST_RUN. Needs root.
 
+mod challenge;
 mod frames;
 mod limits;
 mod lists;

@@ -1,0 +1,193 @@
+//! The challenge one frame at a time: what is answered, which ACKs are taken, and what is charged. In a namespace with a listening socket,
+//! because the cookies are the kernel's own.
+
+use std::net::TcpListener;
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use lab::frame::flags::{ACK, SYN};
+use lab::{Frame, Namespace};
+use limiter::policy::{Admission, Policy};
+use limiter_common::challenge::Challenge;
+use limiter_common::names;
+use limiter_common::reason::Reason::{self, *};
+
+use super::{CLIENT, CLIENT_V6, DROP, Judge, PASS, limit, policy, syn};
+
+const TX: u32 = 3;
+const SERVER: &str = "127.0.0.1:80";
+const SERVER_V6: &str = "[::1]:80";
+
+fn challenged() -> Policy {
+    let mut policy = policy(&["web=*:80"]);
+    policy.services[0].admission = Admission { challenge: Challenge::Always, ..Admission::usual() };
+    policy
+}
+
+/// Runs `work` in a namespace of its own, whose kernel makes cookies, with sockets that listen on port 80.
+fn with_listener(work: impl FnOnce() + Send) {
+    let namespace = Namespace::new().expect("a namespace");
+    namespace.ip(&["link", "set", "lo", "up"]).expect("up");
+    namespace.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
+    namespace
+        .run(|| {
+            let _v4 = TcpListener::bind("0.0.0.0:80")?;
+            let _v6 = TcpListener::bind("[::1]:80")?;
+            work();
+            Ok(())
+        })
+        .expect("a test");
+}
+
+impl Judge {
+    /// The action, and the frame as the program left it.
+    fn run(&self, frame: &[u8]) -> (u32, Vec<u8>) {
+        let program: &Xdp = self.ebpf.program(names::PROGRAM).expect("the program").try_into().expect("XDP");
+        let mut out = vec![0; frame.len() + 64];
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = program.test_run(options).expect("a test run");
+        let length = result.data_size_out as usize;
+        out.truncate(length);
+        (result.return_value, out)
+    }
+
+    /// Challenges a SYN and returns the cookie.
+    #[track_caller]
+    fn cookie(&self, frame: &Frame) -> u32 {
+        let (action, answer) = self.run(&frame.build());
+        assert_eq!(action, TX);
+        let at = frame.transport_offset();
+        assert_eq!(answer[at + 13], SYN | ACK);
+        u32::from_be_bytes(answer[at + 4..at + 8].try_into().expect("four bytes"))
+    }
+
+    fn count(&self, reason: Reason) -> u64 {
+        self.counters()[1].decided[reason as usize]
+    }
+}
+
+/// The ACK of a SYN with sequence number 1.
+fn ack(client: &str, server: &str, cookie: u32) -> Frame {
+    syn(client, server).flags(ACK).tcp_options(&[]).numbers(2, cookie.wrapping_add(1))
+}
+
+#[test]
+fn a_syn_is_answered_in_place() {
+    with_listener(|| {
+        for (client, server) in [(CLIENT, SERVER), (CLIENT_V6, SERVER_V6)] {
+            for tags in 0..3 {
+                let judge = Judge::new(&challenged());
+                let tagged = (0..tags).fold(syn(client, server), |frame, id| frame.vlan(0x8100, id + 7));
+                let asked = tagged.build();
+                let (action, answer) = judge.run(&asked);
+                assert_eq!(action, TX);
+                assert!(answer.len() <= asked.len());
+                assert_eq!((&answer[..6], &answer[6..12]), (&asked[6..12], &asked[..6]), "addresses are swapped");
+                assert_eq!(answer[12..tagged.network_offset()], asked[12..tagged.network_offset()], "tags stay");
+                assert_eq!(judge.count(Challenged), 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_ack_with_its_cookie_is_let_in_once() {
+    with_listener(|| {
+        for (client, server) in [(CLIENT, SERVER), (CLIENT_V6, SERVER_V6)] {
+            let judge = Judge::new(&challenged());
+            let cookie = judge.cookie(&syn(client, server));
+            judge.says(&ack(client, server, cookie).build(), 1, Proven, PASS);
+            // The data right behind it brings the same cookie; the kernel has not made the socket yet.
+            judge.says(&ack(client, server, cookie).payload(b"GET /").build(), 1, NotAttempt, PASS);
+            assert_eq!(judge.counters()[1].tickets, 1);
+            // Who holds a ticket is not challenged.
+            judge.says(&syn(client, server).build(), 1, Admitted, PASS);
+        }
+    });
+}
+
+#[test]
+fn wrong_cookies_are_dropped() {
+    with_listener(|| {
+        let judge = Judge::new(&challenged());
+        let cookie = judge.cookie(&syn(CLIENT, SERVER));
+        // The lowest two bits say which of four segment sizes it was, and any of them will do.
+        for wrong in [0, 1, cookie ^ 0x10, cookie ^ 0x10_0000, cookie ^ 0x0100_0000, u32::MAX] {
+            judge.says(&ack(CLIENT, SERVER, wrong).build(), 1, BadCookie, DROP);
+        }
+        // A cookie is good for its source, its port and its sequence number only.
+        judge.says(&ack("192.0.2.2:40000", SERVER, cookie).build(), 1, BadCookie, DROP);
+        judge.says(&ack("192.0.2.1:40001", SERVER, cookie).build(), 1, BadCookie, DROP);
+        judge.says(&ack(CLIENT, SERVER, cookie).numbers(1000, cookie.wrapping_add(1)).build(), 1, BadCookie, DROP);
+        // Nothing of that is a reset's business, and other ports are nobody's.
+        judge.says(&ack(CLIENT, SERVER, 7).flags(0x04).build(), 1, NotAttempt, PASS);
+        judge.says(&ack(CLIENT, "127.0.0.1:81", 7).build(), 0, NotAttempt, PASS);
+        judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Proven, PASS);
+    });
+}
+
+/// An ACK that is sent again and again costs its source what a connection costs: the source limit ends it.
+#[test]
+fn a_replayed_cookie_is_charged_each_time() {
+    with_listener(|| {
+        let mut policy = challenged();
+        policy.source = limit(1, 3600, 3);
+        let judge = Judge::new(&policy);
+        let cookie = judge.cookie(&syn(CLIENT, SERVER));
+        for _ in 0..3 {
+            judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Proven, PASS);
+            std::thread::sleep(std::time::Duration::from_millis(150));
+        }
+        for _ in 0..5 {
+            judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Waiting, DROP);
+        }
+    });
+}
+
+/// What cannot be challenged is judged by its limits, as if there were no challenge.
+#[test]
+fn what_cannot_be_answered_is_limited() {
+    with_listener(|| {
+        let mut policy = challenged();
+        policy.services[0].listeners.push("0.0.0.0:81".parse().expect("a place"));
+        policy.services[0].budget = limit(1, 3600, 20);
+        policy.services[0].admission.fair_share = false;
+        let judge = Judge::new(&policy);
+        let silent = "127.0.0.1:81";
+        judge.says(&syn(CLIENT, silent).build(), 1, Unanswered, PASS);
+        // A fragment, a SYN with FIN, and one that is signed (RFC 2385).
+        judge.says(&syn(CLIENT, SERVER).fragment(0, true).build(), 1, Unanswered, PASS);
+        judge.says(&syn(CLIENT, SERVER).flags(0x03).build(), 1, Unanswered, PASS);
+        let signed = [&[19, 18][..], &[0; 16]].concat();
+        judge.says(&syn(CLIENT, SERVER).tcp_options(&signed).build(), 1, Unanswered, PASS);
+        for _ in 0..6 {
+            judge.says(&syn(CLIENT, silent).build(), 1, Unanswered, PASS);
+        }
+        judge.says(&syn(CLIENT, silent).build(), 1, Newcomer, DROP);
+    });
+}
+
+#[test]
+fn refusals_are_answered_with_resets_where_wanted() {
+    with_listener(|| {
+        for (client, server) in [(CLIENT, SERVER), (CLIENT_V6, SERVER_V6)] {
+            let mut policy = policy(&["web=*:80"]);
+            policy.source = limit(1, 3600, 1);
+            policy.services[0].admission.reset = true;
+            let judge = Judge::new(&policy);
+            judge.says(&syn(client, server).build(), 1, Admitted, PASS);
+            let frame = syn(client, server);
+            let (action, answer) = judge.run(&frame.build());
+            assert_eq!((action, judge.count(SourceLimit)), (TX, 1));
+            let at = frame.transport_offset();
+            assert_eq!(answer[at + 13], 0x14, "RST and ACK");
+            assert_eq!(answer[at + 8..at + 12], 2_u32.to_be_bytes());
+            assert!(answer.len() <= frame.build().len());
+            // At most 1,000 per second and as many at once.
+            for _ in 0..3000 {
+                judge.run(&frame.build());
+            }
+            let resets = judge.counters()[1].resets;
+            assert!((1000..2500).contains(&resets), "{resets} resets");
+        }
+    });
+}
