@@ -269,3 +269,58 @@ fn when_even_the_modest_do_not_fit_the_greedy_fall_first() {
     assert!(modest > 0.7, "{modest}");
     assert!(greedy.iter().all(|rate| *rate < 1.0), "{greedy:?}");
 }
+
+/// What became of a crowd.
+struct Crowd {
+    whole_pages: usize,
+    median_wait: f64,
+}
+
+/// `users` come within 20 seconds, each with six connections at once, to a server that can take a fifth of them. A SYN that is refused
+/// is sent again after 1, 3, 7 and 15 seconds, as TCP does; a page is whole if all six get through.
+fn crowd(users: u32, tickets: bool) -> Crowd {
+    const CONNECTIONS: u32 = 6;
+    const TRIES: [u64; 5] = [0, 1, 3, 7, 15];
+    let budget = u64::from(users * CONNECTIONS) / 20 / 5;
+    let mut world = World::new(budget, 2 * budget, Challenge::Off, false);
+    if !tickets {
+        (world.service.admission.ticket_life, world.service.admission.floor) = (0, 0);
+    }
+    let mut random = Random(0xc0de);
+    let mut queue = std::collections::BTreeSet::new();
+    let mut came = vec![0; users as usize];
+    for user in 0..users {
+        came[user as usize] = START + random.next() % (20 * SECOND);
+        queue.extend((0..CONNECTIONS).map(|connection| (came[user as usize], user, connection, 0)));
+    }
+    let mut left = vec![CONNECTIONS; users as usize];
+    let mut waits = Vec::new();
+    while let Some((now, user, connection, tried)) = queue.pop_first() {
+        let index = user as usize;
+        if world.syn(user, now) == is(Reason::Admitted) {
+            left[index] -= 1;
+            if left[index] == 0 {
+                waits.push((now - came[index]) as f64 / 1e9);
+            }
+        } else if let Some(after) = TRIES.get(tried + 1) {
+            // A little apart, as timers are.
+            let again = came[index] + after * SECOND + random.next() % (SECOND / 20);
+            queue.insert((again, user, connection, tried + 1));
+        }
+    }
+    waits.sort_by(f64::total_cmp);
+    Crowd { whole_pages: waits.len(), median_wait: waits.get(waits.len() / 2).copied().unwrap_or(f64::NAN) }
+}
+
+/// A plain budget gives everybody a part of a page; tickets give some the whole of it.
+#[test]
+fn tickets_give_whole_pages() {
+    for users in [2_000, 100_000] {
+        let (plain, tickets) = (crowd(users, false), crowd(users, true));
+        println!(
+            "{users} users: plain budget {} whole pages (median wait {:.1} s), tickets {} ({:.1} s)",
+            plain.whole_pages, plain.median_wait, tickets.whole_pages, tickets.median_wait
+        );
+        assert!(tickets.whole_pages >= 3 * plain.whole_pages, "{} against {}", tickets.whole_pages, plain.whole_pages);
+    }
+}
