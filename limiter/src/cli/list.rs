@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::Context;
 use crate::kernel::lists::Entry;
 use crate::kernel::{Maps, clock};
-use crate::policy::text::{self, Prefix};
+use crate::policy::prefix::Prefix;
+use crate::policy::text;
 use crate::report::{self, human};
 
 /// What to do with a list.

@@ -10,7 +10,7 @@ use limiter_common::switch::Lists;
 
 use super::clock;
 use super::maps::{Maps, Raw};
-use crate::policy::text::Prefix;
+use crate::policy::prefix::Prefix;
 
 /// An entry of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

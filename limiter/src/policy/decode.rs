@@ -7,7 +7,8 @@ use limiter_common::address::Address;
 use limiter_common::challenge::Challenge;
 use limiter_common::record::{self, ListenerKey};
 
-use super::text::{ip, name};
+use super::prefix::ip;
+use super::text::name;
 use super::{Admission, Policy, Prefixes, Service};
 
 /// The policy of a slot, from its host record, its services by id, and the listeners of every slot.
@@ -29,6 +30,7 @@ pub fn decode(
         prefixes: Prefixes { v4: stated.prefix_v4, v6: stated.prefix_v6 },
         budget: stated.budget,
         services: services.collect(),
+        classes: Vec::new(),
     }
 }
 
@@ -81,6 +83,7 @@ mod tests {
             prefixes: Prefixes::default(),
             budget: limit(5000, 10_000),
             services: vec![web, mail],
+            classes: Vec::new(),
         }
     }
 

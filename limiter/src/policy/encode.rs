@@ -14,7 +14,8 @@ use limiter_common::record::{self, LISTENERS, ListenerKey, NAME, Port, SERVICES,
 use limiter_common::source_table::SourceLimit;
 use limiter_common::ticket::UNIT_SHIFT;
 
-use super::text::{address, advice};
+use super::prefix::address;
+use super::text::advice;
 use super::{Admission, Name, Policy, Prefixes, Service};
 
 /// Resets that the host sends per second, at most.

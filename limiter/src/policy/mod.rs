@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod encode;
+pub mod prefix;
 pub mod text;
 
 use std::net::SocketAddr;
@@ -11,6 +12,8 @@ use limiter_common::rate::Limit;
 use limiter_common::record::NAME;
 use limiter_common::source_table::WAYS;
 use serde::{Serialize, Serializer};
+
+use prefix::Prefix;
 
 /// Everything that decides, apart from the mode and the allow and ban lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,21 @@ pub struct Policy {
     pub budget: Limit,
     /// What is protected.
     pub services: Vec<Service>,
+    /// Prefixes with limits of their own. No prefix is in two classes; of nested ones the longest counts.
+    pub classes: Vec<Class>,
+}
+
+/// A named set of prefixes with a source limit of its own, to every service: a school, a carrier's NAT, a monitoring probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Name, unique among the classes of the policy.
+    pub name: Name,
+    /// What belongs to it.
+    pub members: Vec<Prefix>,
+    /// Limit of each source in place of the service's; none: sources of the class have no source limit and no fair share.
+    pub source: Limit,
+    /// Prefixes that make a source of the class, if not the service's.
+    pub prefixes: Option<Prefixes>,
 }
 
 /// A named set of local address:port pairs that is protected.
@@ -88,7 +106,7 @@ impl Default for Prefixes {
     }
 }
 
-/// A service's name: 1 to 32 letters, digits, `-` or `_`.
+/// Name of a service or a class: 1 to 32 letters, digits, `-` or `_`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(String);
 
@@ -105,7 +123,7 @@ impl std::str::FromStr for Name {
     fn from_str(text: &str) -> Result<Self, String> {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if text.is_empty() || text.len() > NAME || !text.chars().all(good) {
-            return Err(format!("a service's name is 1 to {NAME} letters, digits, '-' or '_'; `{text}` is not"));
+            return Err(format!("a name is 1 to {NAME} letters, digits, '-' or '_'; `{text}` is not"));
         }
         Ok(Self(text.to_owned()))
     }

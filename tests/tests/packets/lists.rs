@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use limiter::policy::text::Prefix;
+use limiter::policy::prefix::Prefix;
 use limiter_common::reason::Reason::*;
 use limiter_common::record::List;
 
