@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::record::DEFAULT_SETS;
 use limiter_common::source_table::WAYS;
@@ -11,8 +12,8 @@ use serde::Serialize;
 use super::{Context, Usage, limits};
 use crate::kernel::interface::Attachment;
 use crate::kernel::link::{self, Attached};
-use crate::kernel::{Maps, object};
-use crate::policy::{Policy, Service, text};
+use crate::kernel::{Maps, cookies, object};
+use crate::policy::{Admission, Policy, Service, text};
 use crate::report::{self, mode};
 
 /// Arguments of `attach`. Limits are those of the first attach; later `limiter set` changes them.
@@ -39,7 +40,8 @@ pub struct Attach {
     /// Sources to remember; eight bytes each [default: 524288].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1 << 28))]
     sources: Option<u32>,
-    /// Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it is put back when that ends.
+    /// Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it is put back when that ends. With a budget,
+    /// services are then challenged when it runs short (`auto`), and keep tickets and fair shares.
     #[arg(long)]
     set_syncookies: bool,
     /// Attach in the kernel's generic path, for drivers without XDP. Slower: every packet costs an skb before it is judged.
@@ -55,6 +57,8 @@ struct Done {
     attached: Vec<Interface>,
     mode: &'static str,
     loaded: bool,
+    /// Whether services are challenged when the budget runs short.
+    challenges: bool,
 }
 
 #[derive(Serialize)]
@@ -70,7 +74,7 @@ impl Attach {
         let mut names = self.interfaces.clone();
         names.sort_unstable();
         names.dedup();
-        let policy = self.policy()?;
+        let policy = self.policy(self.set_syncookies || cookies::works()?)?;
         let pins = &context.pins;
         let _lock = pins.lock_for_change()?;
         let loaded = !pins.is_loaded()?;
@@ -86,7 +90,12 @@ impl Attach {
         }
         let attached = attached?;
         let mode = mode(Maps::open(&pins.root())?.selection()?.mode);
-        let done = Done { attached: attached.into_iter().map(Interface::from).collect(), mode, loaded };
+        let done = Done {
+            attached: attached.into_iter().map(Interface::from).collect(),
+            mode,
+            loaded,
+            challenges: loaded && policy.may_challenge(),
+        };
         report::print(context.format, &done, |done| describe(done, &policy))
     }
 
@@ -121,14 +130,21 @@ impl Attach {
             || self.enforce
     }
 
-    fn policy(&self) -> Result<Policy, Usage> {
+    /// The first policy. A budget that a spoofer could spend is guarded by a challenge where the kernel makes cookies for one.
+    fn policy(&self, has_cookies: bool) -> Result<Policy, Usage> {
         let none = Limit::default();
-        Ok(Policy {
+        let mut policy = Policy {
             source: limits::limit("source-rate", self.source_rate, self.source_burst, none)?,
             budget: limits::limit("budget", self.budget, self.budget_burst, none)?,
             services: self.service.clone(),
             ..Policy::default()
-        })
+        };
+        if has_cookies && !policy.budget.is_none() {
+            for service in &mut policy.services {
+                service.admission = Admission { challenge: Challenge::Auto, ..Admission::usual() };
+            }
+        }
+        Ok(policy)
     }
 }
 
@@ -158,6 +174,13 @@ fn describe(done: &Done, policy: &Policy) -> String {
         );
     } else if done.loaded && !policy.has_limits() {
         text.push_str("no limit is set yet: `limiter set --source-rate 20/s --budget 1000/s`\n");
+    } else if done.challenges {
+        text.push_str("when the budget runs short, sources without a ticket are challenged\n");
+    } else if done.loaded && !policy.budget.is_none() {
+        text.push_str(
+            "nobody is challenged, so spoofed sources can spend the budget: net.ipv4.tcp_syncookies is not 2\n\
+             let limiter set it while it enforces: `limiter set --set-syncookies yes`, `limiter set --service NAME --challenge auto`\n",
+        );
     }
     text
 }

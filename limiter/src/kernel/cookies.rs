@@ -37,6 +37,14 @@ impl Cookies {
     }
 }
 
+/// Whether the kernel makes cookies for a challenge as it is set now.
+///
+/// # Errors
+/// When the setting cannot be read.
+pub fn works() -> Result<bool> {
+    Ok(read(SYNCOOKIES)? == ALWAYS)
+}
+
 impl Maps {
     /// What the challenge finds.
     ///

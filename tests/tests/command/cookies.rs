@@ -29,6 +29,28 @@ fn it_is_not_set_without_consent() {
     assert!(desk.ok("status --quick").contains("NOBODY IS CHALLENGED"));
 }
 
+/// The default where it can work, and a word about it where it cannot.
+#[test]
+fn attach_challenges_where_it_can_work() {
+    let services = |desk: &Desk| desk.json("status --quick")["services"][0]["admission"].clone();
+    for (setting, consent, works) in [("1", "", false), ("2", "", true), ("1", " --set-syncookies", true)] {
+        let desk = Desk::new();
+        desk.front.sysctl("ipv4/tcp_syncookies", setting).expect("the namespace's own setting");
+        let said = desk.ok(&format!("{ATTACH}{consent}"));
+        assert_eq!(said.contains("nobody is challenged"), !works, "{setting}{consent}: {said}");
+        let admission = services(&desk);
+        assert_eq!(admission["challenge"], if works { "auto" } else { "off" }, "{setting}{consent}: {admission}");
+        desk.ok("arm");
+        assert_eq!(syncookies(&desk), if works { "2" } else { "1" }, "{setting}{consent}");
+        desk.ok("detach --all");
+        assert_eq!(syncookies(&desk), setting);
+        let said = desk.ok(&format!("attach web0 --service web=*:80{consent}"));
+        assert!(!said.contains("challenged"), "without a budget there is nothing to guard: {said}");
+        assert_eq!(services(&desk)["challenge"], "off");
+        desk.ok("detach --all");
+    }
+}
+
 #[test]
 fn it_is_set_while_a_challenge_is_enforced_and_put_back() {
     let desk = attached();
