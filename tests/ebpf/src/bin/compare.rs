@@ -1,14 +1,16 @@
 //! The bench's own object: limiter over changing sources, the same limiter over an LRU hash, and what both stand on.
 //!
 //! Every program that ends in `_many` or `_random` writes a new source into the frame first; `empty_many` and
-//! `empty_random` do only that, so that the difference is the limiter. None of this is in the shipped object.
+//! `empty_random` do only that, so that the difference is the limiter; `_anew` writes the whole frame, because it is answered in place. None of this is in the shipped object.
 #![no_std]
 #![no_main]
 #![expect(missing_docs, reason = "the xdp macro drops the comments of functions")]
 
+use core::ffi::c_void;
+
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP};
-use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
-use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::Attempt;
@@ -35,6 +37,11 @@ struct LruKey {
 static LRU: LruHashMap<LruKey, u64, LRU_ENTRIES> = LruHashMap::new();
 #[btf_map]
 static TURN: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+/// An untagged IPv4 SYN with one option, the MSS: the bench writes it.
+#[btf_map]
+static ANEW: Array<[u8; ANEW_BYTES], 1> = Array::new();
+const ANEW_BYTES: usize = 14 + 20 + 24;
 
 /// One LRU hash entry per source, as every open XDP limiter keeps it, with limiter's own GCRA and clock.
 struct Lru;
@@ -117,6 +124,27 @@ pub fn empty_many(context: XdpContext) -> u32 {
 #[xdp]
 pub fn empty_random(context: XdpContext) -> u32 {
     with_source(&context, random).map_or(XDP_ABORTED, |()| XDP_DROP)
+}
+
+#[xdp]
+pub fn table_anew(context: XdpContext) -> u32 {
+    anew(&context).map_or(XDP_ABORTED, |()| way::run::<Table>(&context))
+}
+
+#[xdp]
+pub fn empty_anew(context: XdpContext) -> u32 {
+    anew(&context).map_or(XDP_ABORTED, |()| XDP_DROP)
+}
+
+/// Writes the frame of [`ANEW`] from a random source: an answer stands where the last one was, and is as long.
+#[inline(always)]
+fn anew(context: &XdpContext) -> Option<()> {
+    let frame = ANEW.get(0)?.as_ptr().cast_mut().cast::<c_void>();
+    // SAFETY: the buffer is as long as said; the helper checks the frame.
+    if unsafe { bpf_xdp_store_bytes(context.ctx, 0, frame, ANEW_BYTES as u32) } != 0 {
+        return None;
+    }
+    with_source(context, random)
 }
 
 /// One of [`MANY`] sources, in an order that no prefetcher guesses: an odd multiplier permutes them.

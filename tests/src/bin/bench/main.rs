@@ -1,7 +1,10 @@
 //! `cargo xtask bench`: what limiter costs per packet, above an empty program in the same run.
 //!
 //! BPF_PROG_TEST_RUN, median of several rounds in which all programs of a case take turns. Beside each case stands the same
-//! limiter over an LRU hash, and at the end the floor (one clock read and one random line of the table) and two CPUs against one.
+//! limiter over an LRU hash, and at the end the floor (one clock read and one random line of the table) and two CPUs against one. What
+//! only a service with a challenge meets is in `challenge`.
+
+mod challenge;
 
 use std::thread;
 use std::time::Duration;
@@ -63,6 +66,7 @@ struct Floor {
 #[derive(Serialize)]
 struct Report {
     cases: Vec<Row>,
+    challenge: Vec<challenge::Row>,
     floor: Floor,
     scaling_2cpu: f64,
     conditions: String,
@@ -89,6 +93,7 @@ fn main() -> Result<()> {
     }
     let report = Report {
         cases: rows,
+        challenge: challenge::rows(&arguments)?,
         floor: bench.floor()?,
         scaling_2cpu: bench.scaling()?,
         conditions: conditions(&arguments, &bench.maps)?,
@@ -153,18 +158,18 @@ impl Bench {
         };
         let lru = program(&self.compare, &format!("lru{suffix}"))?;
         let empty = program(&self.compare, &format!("empty{suffix}"))?;
-        let [ns, ns_lru] = self.above([mine, lru], empty, case)?;
+        let [ns, ns_lru] = self.above([mine, lru], empty, &case.frame, case.reason)?;
         Ok(Row { name: case.name, ns, ns_lru, ratio: ns / ns_lru })
     }
 
     /// Nanoseconds per packet of each program above `base`: medians over rounds in which they take turns.
-    fn above<const N: usize>(&self, programs: [&Xdp; N], base: &Xdp, case: &Case) -> Result<[f64; N]> {
+    fn above<const N: usize>(&self, programs: [&Xdp; N], base: &Xdp, frame: &[u8], reason: Reason) -> Result<[f64; N]> {
         let mut times = [const { Vec::new() }; N];
         let before = Sample::take(&self.maps)?.total();
         for round in 0..=self.rounds {
-            let base = self.run(base, &case.frame)?;
+            let base = self.run(base, frame)?;
             for (times, program) in times.iter_mut().zip(programs) {
-                let time = self.run(program, &case.frame)?;
+                let time = self.run(program, frame)?;
                 // The first round warms caches and tables.
                 if round > 0 {
                     times.push(time - base);
@@ -174,8 +179,8 @@ impl Bench {
         let after = Sample::take(&self.maps)?.total();
         let moved = |reason: Reason| after.decided[reason as usize] - before.decided[reason as usize];
         let all: u64 = Reason::ALL.iter().map(|reason| moved(*reason)).sum();
-        let right = moved(case.reason) as f64 / all as f64;
-        ensure!(right > 0.95, "{}: only {:.1}% of the packets were {}", case.name, right * 100.0, case.reason.name());
+        let right = moved(reason) as f64 / all as f64;
+        ensure!(right > 0.95, "only {:.1}% of the packets were {}", right * 100.0, reason.name());
         Ok(times.map(median))
     }
 
@@ -284,6 +289,10 @@ fn print(report: &Report) {
         println!("{name:<42} {ns:>8.1} {ns_lru:>17.1} {ratio:>8.2}");
     }
     println!("floor: clock and one random line           {:>8.1}", report.floor.clock_and_random_line_ns);
+    println!("ns per packet of a service with a challenge");
+    for challenge::Row { name, ns } in &report.challenge {
+        println!("{name:<42} {ns:>8.1}");
+    }
     println!("two CPUs do {:.2} times the work of one (random sources)", report.scaling_2cpu);
     println!("{}", report.conditions);
 }
