@@ -132,3 +132,56 @@ fn without_a_challenge_the_spoofer_spends_it() {
     assert!(report.share() < 0.5, "{} of {} pages", report.ok, report.tried);
     assert!(decided(&counters, Reason::ServiceBudget) + decided(&counters, Reason::Newcomer) > 1_000_000);
 }
+
+/// The generator has a CPU of its own, as it would be another machine; server, clients and what XDP does to them share the other. Each
+/// round has clients without tickets, so that more than one page in a hundred is challenged. Other work on the machine only makes it
+/// slower: the best of three rounds counts.
+#[test]
+fn connecting_takes_no_longer_than_in_the_calm() {
+    // A thread of its own, because it binds itself to a CPU.
+    std::thread::spawn(connecting_in_a_flood).join().expect("it takes no longer");
+}
+
+fn connecting_in_a_flood() {
+    const ROUNDS: usize = 3;
+    let mut policy = web(Challenge::Always);
+    policy.services[0].budget = limit(1000, 2000);
+    let front = front(&policy);
+    on_cpu_1();
+    let _server = Server::start(&front.lab).expect("a server");
+    let clients = front.lab.clients_v4();
+    let mut strangers = clients.chunks_exact(clients.len() / (ROUNDS + 1));
+    let mut fetch = || pages(&front, FRONT_V4, strangers.next().expect("clients").to_vec(), 100.0, 4.0);
+    let calm = fetch();
+    let flood = Flood::new((FRONT_V4, 80).into(), Sources::Random);
+    let flood = Flood { frames: u64::MAX, seconds: 60.0, cpu: Some(0), ..flood }.spawn(&front.lab).expect("a flood");
+    std::thread::sleep(Duration::from_millis(500));
+    let mut best = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let flooded = fetch();
+        println!(
+            "{} of {} pages; connect p50 {:.2} ms, p99 {:.2} ms; in the calm {:.2} ms, {:.2} ms",
+            flooded.ok,
+            flooded.tried,
+            flooded.connect_p50(),
+            flooded.connect_p99(),
+            calm.connect_p50(),
+            calm.connect_p99()
+        );
+        assert!(flooded.share() >= 0.99, "{} of {} pages", flooded.ok, flooded.tried);
+        best = best.min(flooded.connect_p99());
+        if best <= 3.0 * calm.connect_p99() {
+            break;
+        }
+    }
+    let sent = flood.stop().expect("the flood ends").sent;
+    assert!(sent > 1_000_000, "a flood worth the name: {sent}");
+    assert!(best <= 3.0 * calm.connect_p99(), "{best:.2} ms");
+}
+
+/// Binds this thread, and those that it starts from now on.
+fn on_cpu_1() {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(1);
+    rustix::thread::sched_setaffinity(None, &set).expect("two CPUs");
+}
