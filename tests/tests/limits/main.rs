@@ -3,11 +3,18 @@
 //! Needs root. Everything happens in namespaces of the test.
 
 mod challenge;
+mod crowd;
 mod established;
 mod exact;
 mod interop;
 mod servers;
 mod spoofed;
+
+#[path = "../../../limiter-common/tests/admission/crowd.rs"]
+mod simulation;
+#[path = "../../../limiter-common/tests/admission/world.rs"]
+#[expect(dead_code, reason = "the simulation's own tests use the rest")]
+mod world;
 
 use std::path::PathBuf;
 

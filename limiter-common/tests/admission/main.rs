@@ -1,0 +1,152 @@
+//! The whole of admission in simulated time: newcomers and ticket holders, the challenge, and fair shares.
+
+mod crowd;
+mod world;
+
+use limiter_common::admission::Verdict;
+use limiter_common::challenge::{self, Challenge};
+use limiter_common::reason::Reason;
+
+use crowd::crowd;
+use world::{Random, SECOND, START, World, is};
+
+#[test]
+fn newcomers_leave_the_reserve_to_those_with_tickets() {
+    let world = World::new(100, 100, Challenge::Off, false);
+    // The first half of the budget is anybody's; being admitted gives a ticket where nothing has to be proven.
+    for source in 0..50 {
+        assert_eq!(world.syn(source, START), is(Reason::Admitted));
+    }
+    assert_eq!(world.syn(1000, START), is(Reason::Newcomer));
+    for source in 0..50 {
+        assert_eq!(world.syn(source, START), is(Reason::Admitted), "a ticket goes to the bottom");
+    }
+    assert_eq!(world.syn(0, START), is(Reason::ServiceBudget));
+    // Tickets end.
+    let later = START + 902 * SECOND;
+    for source in 0..50 {
+        assert_eq!(world.syn(source, later), is(Reason::Admitted));
+    }
+    assert_eq!(world.syn(50, later), is(Reason::Newcomer));
+}
+
+#[test]
+fn a_challenge_charges_proofs_and_nothing_else() {
+    let world = World::new(100, 100, Challenge::Always, false);
+    for source in 0..100_000 {
+        assert_eq!(world.syn(source, START), Verdict::Challenge);
+    }
+    for source in 0..50 {
+        assert_eq!(world.proof(source, START), is(Reason::Proven));
+    }
+    assert_eq!(world.proof(50, START), is(Reason::Waiting), "no budget: the client's next segment asks again");
+    assert_eq!(world.proof(50, START + SECOND / 50), is(Reason::Proven));
+    assert_eq!(world.syn(7, START + SECOND / 50), is(Reason::Admitted), "a ticket is not challenged");
+}
+
+/// An attempt that was charged when it came is not charged again when its ACK brings the kernel's own cookie.
+#[test]
+fn a_connection_is_charged_once() {
+    let world = World::new(100, 100, Challenge::Auto, false);
+    challenge::issue(&world.memory.challenge, START);
+    for source in 0..50 {
+        assert_eq!(world.syn(source, START), is(Reason::Admitted));
+    }
+    for source in 0..50 {
+        assert_eq!(world.proof(source, START), is(Reason::Proven), "paid already, and nothing is left");
+    }
+    // A second ACK of the same source was not paid for. It has a ticket now, and so may go below the floor.
+    assert_eq!(world.proof(0, START), is(Reason::Proven));
+    for source in 1..50 {
+        assert_eq!(world.proof(source, START), is(Reason::Proven));
+    }
+    assert_eq!(world.proof(0, START), is(Reason::Waiting));
+}
+
+#[test]
+fn auto_turns_on_when_the_reserve_is_reached_and_off_when_the_flood_ends() {
+    let world = World::new(100, 100, Challenge::Auto, false);
+    let mut now = START;
+    for source in 0..50 {
+        assert_eq!(world.syn(source, now), is(Reason::Admitted));
+    }
+    assert_eq!(world.syn(50, now), Verdict::Challenge);
+    // A flood of 1,000/s for a minute: on all the time, and nothing is charged.
+    for source in 0..60_000 {
+        now += SECOND / 1000;
+        assert_eq!(world.syn(100 + source, now), Verdict::Challenge);
+    }
+    // Then 50/s, which fits: off within the hold and the time that the shadow budget takes to recover.
+    let mut admitted_after = None;
+    for source in 0..3000 {
+        now += SECOND / 50;
+        if world.syn(200_000 + source, now) == is(Reason::Admitted) && admitted_after.is_none() {
+            admitted_after = Some(source / 50);
+        }
+    }
+    let seconds = admitted_after.expect("it turned off");
+    assert!((9..=13).contains(&seconds), "off after {seconds} s");
+    assert_eq!(challenge::State::read(&std::array::from_fn(|word| world.memory.challenge[word].get())).turns, 1);
+}
+
+/// 10 greedy sources at 20/s and 1,000 modest ones at 0.5/s, for ten minutes; shares of what each asked for after two.
+fn shares(budget: u64, fair: bool) -> (f64, Vec<f64>) {
+    let world = World::new(budget, 2 * budget, Challenge::Off, fair);
+    let mut random = Random(0x5eed);
+    let (greedy, modest) = (10, 1000);
+    let rate = |source| if source < greedy { 20.0 } else { 0.5 };
+    let mut queue: std::collections::BTreeSet<(u64, u32)> =
+        (0..greedy + modest).map(|source| (START + random.gap(rate(source)), source)).collect();
+    let mut asked = vec![0.0; (greedy + modest) as usize];
+    let mut got = asked.clone();
+    while let Some((now, source)) = queue.pop_first() {
+        if now > START + 600 * SECOND {
+            break;
+        }
+        let admitted = world.syn(source, now) == is(Reason::Admitted);
+        if now > START + 120 * SECOND {
+            asked[source as usize] += 1.0;
+            got[source as usize] += f64::from(u8::from(admitted));
+        }
+        queue.insert((now + random.gap(rate(source)), source));
+    }
+    let modest = got[10..].iter().sum::<f64>() / asked[10..].iter().sum::<f64>();
+    (modest, got[..10].iter().map(|count| count / 480.0).collect())
+}
+
+/// The modest ask for 500/s together. A budget of 600 leaves 100 to the greedy, 10/s each.
+#[test]
+fn greedy_sources_share_what_modest_ones_leave() {
+    let (modest, greedy) = shares(600, true);
+    println!("fair: modest {:.2}%, greedy {greedy:.2?} per second", 100.0 * modest);
+    let (plain_modest, plain_greedy) = shares(600, false);
+    println!("not fair: modest {:.2}%, greedy {plain_greedy:.2?} per second", 100.0 * plain_modest);
+    assert!(modest >= 0.99, "{modest}");
+    let mean = greedy.iter().sum::<f64>() / 10.0;
+    assert!(greedy.iter().all(|rate| (rate / mean - 1.0).abs() <= 0.1), "{greedy:?}");
+    assert!(mean * 10.0 > 85.0, "what is left is used: {mean}");
+    assert!(plain_modest < 0.9, "without fair shares the greedy push out the modest: {plain_modest}");
+}
+
+/// A budget of 400/s is less than the modest alone ask for, and an equal share would be 400/1010 = 0.4/s. The modest are refused in
+/// proportion, and the greedy fall from 20/s to below 1/s.
+#[test]
+fn when_even_the_modest_do_not_fit_the_greedy_fall_first() {
+    let (modest, greedy) = shares(400, true);
+    println!("modest {:.2}%, greedy {greedy:.2?} per second", 100.0 * modest);
+    assert!(modest > 0.7, "{modest}");
+    assert!(greedy.iter().all(|rate| *rate < 1.0), "{greedy:?}");
+}
+
+/// A plain budget gives everybody a part of a page; tickets give some the whole of it.
+#[test]
+fn tickets_give_whole_pages() {
+    for users in [2_000, 100_000] {
+        let (plain, tickets) = (crowd(users, false), crowd(users, true));
+        println!(
+            "{users} users: plain budget {} whole pages (median wait {:.1} s), tickets {} ({:.1} s)",
+            plain.whole_pages, plain.median_wait, tickets.whole_pages, tickets.median_wait
+        );
+        assert!(tickets.whole_pages >= 3 * plain.whole_pages, "{} against {}", tickets.whole_pages, plain.whole_pages);
+    }
+}

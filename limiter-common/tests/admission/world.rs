@@ -1,0 +1,143 @@
+//! One service in simulated time: the algorithms of admission over vectors instead of maps.
+
+use std::cell::{Cell, RefCell};
+
+use limiter_common::address::{Address, SourceMask};
+use limiter_common::admission::{self, Attempt, Case, Outcome, Purse, Seen, Stage, State, Verdict};
+use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
+use limiter_common::challenge::{self, Challenge};
+use limiter_common::hash::{Place, place};
+use limiter_common::pressure::{self, Pressure};
+use limiter_common::rate::{Limit, Rate};
+use limiter_common::reason::Reason;
+use limiter_common::record::{self, BUDGET_LINES, Host, LEASES, Service, Stated};
+use limiter_common::source_table::{self, Charge, SourceLimit, Ticks, WAYS};
+use limiter_common::ticket::{self, Change};
+
+pub const SECOND: u64 = 1_000_000_000;
+const SETS: u32 = 65_536;
+
+/// The state of one service on one CPU, in vectors instead of maps.
+pub struct Memory {
+    leases: RefCell<Vec<Lease>>,
+    lines: Vec<Cell<u64>>,
+    sources: Vec<[Cell<u64>; WAYS]>,
+    tickets: Vec<[Cell<u64>; WAYS]>,
+    pub challenge: [Cell<u64>; challenge::WORDS],
+}
+
+impl Memory {
+    fn new() -> Self {
+        let sets = || (0..SETS).map(|_| Default::default()).collect();
+        Self {
+            leases: RefCell::new(vec![Lease::default(); LEASES as usize]),
+            lines: vec![Cell::new(0); BUDGET_LINES as usize],
+            sources: sets(),
+            tickets: sets(),
+            challenge: Default::default(),
+        }
+    }
+}
+
+impl State for Memory {
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+        let lease = &mut self.leases.borrow_mut()[purse.lease(case.id) as usize];
+        let line = &self.lines[purse.line(case.id) as usize];
+        Some(admission::look(lease, line, purse.limit(case.service, case.host), case.now, || case.now))
+    }
+
+    fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
+        let lease = &mut self.leases.borrow_mut()[purse.lease(case.id) as usize];
+        let line = &self.lines[purse.line(case.id) as usize];
+        Some(admission::take(lease, line, purse.limit(case.service, case.host), look))
+    }
+
+    fn give_back(&self, case: &Case<'_>, purse: Purse) {
+        self.leases.borrow_mut()[purse.lease(case.id) as usize].give_back();
+    }
+
+    fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {
+        Some(place(&[3, 4], service, class, source))
+    }
+
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+        let set = &self.sources[place.set(SETS) as usize];
+        let now = Ticks::at(attempt.now);
+        Some(source_table::charge(set, place.fingerprint(), now, attempt.limit, attempt.horizon))
+    }
+
+    fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {
+        Some(ticket::change(&self.tickets[place.set(SETS) as usize], place.wide(), change, now, life))
+    }
+
+    fn challenge(&self, _: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
+        Some(challenge::ask(&self.challenge, ask, now))
+    }
+}
+
+/// A service with a budget, tickets of 15 minutes, and half of the budget kept for them.
+pub struct World {
+    pub memory: Memory,
+    pub service: Service,
+    host: Host,
+}
+
+impl World {
+    pub fn new(budget: u64, burst: u64, challenge: Challenge, fair: bool) -> Self {
+        let budget = Limit { rate: Rate::per_second(budget), burst }.to_budget(1).expect("keepable");
+        let budget = BudgetLimit { lease: 1, ..budget };
+        let none = BudgetLimit { lease: 1, ..BudgetLimit::default() };
+        let admission = record::Admission {
+            challenge: challenge as u32,
+            ticket_life: 839,
+            floor: budget.capacity / 2,
+            pressure: if fair { Pressure::of(&budget) } else { Pressure::default() },
+            ..record::Admission::default()
+        };
+        let source = SourceLimit { interval: 0, window: 0 };
+        let (stated, name) = (Stated::default(), [0; record::NAME]);
+        Self {
+            memory: Memory::new(),
+            service: Service { source, mask: SourceMask::new(32, 64), budget, admission, stated, name },
+            host: Host { budget: none, horizon: pressure::HORIZON, resets: none, stated },
+        }
+    }
+
+    pub fn judge(&self, source: u32, now: u64, stage: Stage) -> Outcome {
+        let (service, host, client) = (&self.service, &self.host, Address::v4(source));
+        let case = Case { slot: 0, id: 0, service, host, client, now, stage, may_challenge: true };
+        admission::judge(&self.memory, &case)
+    }
+
+    pub fn syn(&self, source: u32, now: u64) -> Verdict {
+        self.judge(source, now, Stage::Syn).verdict
+    }
+
+    pub fn proof(&self, source: u32, now: u64) -> Verdict {
+        self.judge(source, now, Stage::Proof).verdict
+    }
+}
+
+pub fn is(reason: Reason) -> Verdict {
+    Verdict::Decided(reason)
+}
+
+/// xorshift64*, for gaps that nobody chose.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Time to the next of events that come at `rate` per second, as they please (Poisson).
+    pub fn gap(&mut self, rate: f64) -> u64 {
+        let uniform = ((self.next() >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
+        (-uniform.ln() / rate * SECOND as f64) as u64 + 1
+    }
+}
+
+pub const START: u64 = 1 << 50;
