@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lab::topology::{FRONT_V4, FRONT_V6};
-use lab::{Crowd, Flood, Lab, PageReport, Server, Sources};
+use lab::{Crowd, Flood, Lab, Namespace, PageReport, Server, Sources};
 use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
@@ -13,7 +13,7 @@ use limiter_common::switch::Mode;
 use super::{Front, decided, limit, policy};
 
 /// A front end whose kernel makes cookies, as `attach --set-syncookies` would have it.
-fn front(policy: &Policy) -> Front {
+pub fn front(policy: &Policy) -> Front {
     let lab = Lab::new().expect("a lab");
     lab.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
     let mut front = Front::in_lab(lab, policy, Mode::Enforce).expect("limiter attaches in the lab");
@@ -22,15 +22,20 @@ fn front(policy: &Policy) -> Front {
     front
 }
 
-fn web(challenge: Challenge) -> Policy {
+pub fn web(challenge: Challenge) -> Policy {
     let mut policy = policy(&["web=*:80"]);
     policy.services[0].admission = Admission { challenge, ..Admission::usual() };
     policy
 }
 
-/// A counter of the front end's own TCP, from /proc/net/netstat.
+/// A counter of the front end's own TCP.
 fn kernel(front: &Front, name: &str) -> u64 {
-    let text = front.lab.front.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/netstat")?)).expect("netstat");
+    netstat(&front.lab.front, name)
+}
+
+/// A counter of a namespace's TCP, from /proc/net/netstat.
+pub fn netstat(namespace: &Namespace, name: &str) -> u64 {
+    let text = namespace.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/netstat")?)).expect("netstat");
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     let pairs = lines.chunks_exact(2).flat_map(|pair| pair[0].iter().zip(&pair[1]));
     let (_, value) = pairs.into_iter().find(|(found, _)| **found == name).expect("the kernel counts it");

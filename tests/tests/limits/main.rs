@@ -3,6 +3,7 @@
 //! Needs root. Everything happens in namespaces of the test.
 
 mod challenge;
+mod clients;
 mod crowd;
 mod established;
 mod exact;

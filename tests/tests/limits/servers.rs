@@ -11,13 +11,13 @@ use limiter_common::switch::Mode;
 use super::{Front, decided, limit, policy};
 
 /// nginx in the foreground in the front end's namespace, with all of its files in a directory of its own.
-struct Nginx {
+pub struct Nginx {
     child: Child,
     directory: std::path::PathBuf,
 }
 
 impl Nginx {
-    fn start(lab: &Lab) -> Self {
+    pub fn start(lab: &Lab) -> Self {
         let directory = std::env::temp_dir().join(format!("limiter-nginx-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
         std::fs::write(directory.join("index.html"), "0123456789".repeat(100)).expect("a page");
@@ -46,7 +46,7 @@ impl Drop for Nginx {
     }
 }
 
-fn output(mut command: Command) -> String {
+pub fn output(mut command: Command) -> String {
     let output = command.output().expect("installed by `cargo xtask setup`");
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
