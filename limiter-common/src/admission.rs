@@ -13,15 +13,15 @@
 //! ([`State`]); simulations run it over vectors.
 
 use crate::address::Address;
-use crate::budget::{BudgetLimit, Lease, Look, Take};
+use crate::budget::{Look, Take};
 use crate::challenge::{self, Challenge};
 use crate::hash::Place;
 use crate::pressure;
+use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
-use crate::record::{ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNPROVEN};
+use crate::record::{Host, Service};
 use crate::source_table::{Charge, SourceLimit};
 use crate::ticket::Change;
-use crate::word::SharedWord;
 
 /// What comes, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,110 +86,6 @@ pub struct Attempt<'a> {
     pub limit: &'a SourceLimit,
     /// Longest debt of the whole policy, in shifted ticks.
     pub horizon: u64,
-}
-
-/// A budget, as one kind of drawer may use it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Purse {
-    /// The service's budget.
-    Service = 0,
-    /// The host's budget.
-    Host = 1,
-    /// The service's budget down to the floor, for newcomers.
-    ServiceAboveFloor = 2,
-    /// The host's budget down to the floor.
-    HostAboveFloor = 3,
-    /// The service's rate of newcomers.
-    Newcomers = 4,
-    /// What challenged attempts would draw: from nothing that anybody else uses.
-    Unproven = 5,
-}
-
-impl Purse {
-    /// The purse with a number.
-    #[inline(always)]
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Service),
-            1 => Some(Self::Host),
-            2 => Some(Self::ServiceAboveFloor),
-            3 => Some(Self::HostAboveFloor),
-            4 => Some(Self::Newcomers),
-            5 => Some(Self::Unproven),
-            _ => None,
-        }
-    }
-
-    /// Index of the lease, for service `id`.
-    #[inline(always)]
-    pub const fn lease(self, id: u32) -> u32 {
-        match self {
-            Self::Service => id,
-            Self::Host => HOST_BUDGET,
-            Self::ServiceAboveFloor => ABOVE_FLOOR + id,
-            Self::HostAboveFloor => ABOVE_FLOOR + HOST_BUDGET,
-            Self::Newcomers => NEWCOMERS + id,
-            Self::Unproven => UNPROVEN + id,
-        }
-    }
-
-    /// Index of the shared word.
-    #[inline(always)]
-    pub const fn line(self, id: u32) -> u32 {
-        match self {
-            Self::ServiceAboveFloor => id,
-            Self::HostAboveFloor => HOST_BUDGET,
-            other => other.lease(id),
-        }
-    }
-
-    /// Its limit, and what of it must stay.
-    #[inline(always)]
-    pub const fn limit<'a>(self, service: &'a Service, host: &'a Host) -> (&'a BudgetLimit, u64) {
-        match self {
-            Self::Service => (&service.budget, 0),
-            Self::Host => (&host.budget, 0),
-            Self::ServiceAboveFloor => (&service.budget, service.admission.floor),
-            Self::HostAboveFloor => (&host.budget, service.admission.host_floor),
-            Self::Newcomers => (&service.admission.newcomers, 0),
-            // The tightest that there is.
-            Self::Unproven if service.admission.newcomers.interval != 0 => (&service.admission.newcomers, 0),
-            Self::Unproven if service.budget.interval != 0 => (&service.budget, 0),
-            Self::Unproven => (&host.budget, 0),
-        }
-    }
-}
-
-/// What a CPU sees in a purse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Whether there is a token.
-    pub look: Look,
-    /// How much of the budget is used, in nanoseconds of its capacity.
-    pub used: u64,
-}
-
-/// Looks into a purse. Where there is no limit a token is always there.
-#[inline(always)]
-pub fn look<W: SharedWord>(
-    lease: &mut Lease,
-    shared: &W,
-    (limit, floor): (&BudgetLimit, u64),
-    now: u64,
-    precise: impl FnOnce() -> u64,
-) -> Seen {
-    if limit.interval == 0 {
-        return Seen { look: Look::Leased, used: 0 };
-    }
-    let look = lease.look(shared, limit, floor, now, precise);
-    Seen { look, used: lease.used }
-}
-
-/// Takes what was seen.
-#[inline(always)]
-pub fn take<W: SharedWord>(lease: &mut Lease, shared: &W, (limit, floor): (&BudgetLimit, u64), look: Look) -> Take {
-    if limit.interval == 0 { Take::Taken } else { lease.take(look, shared, limit, floor) }
 }
 
 /// Where the state lives. `None` from any of them: it is not there, and the attempt passes.

@@ -12,6 +12,7 @@ pub mod hash;
 pub mod names;
 pub mod packet;
 pub mod pressure;
+pub mod purse;
 pub mod rate;
 pub mod reason;
 pub mod record;

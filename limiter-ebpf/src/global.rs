@@ -4,10 +4,11 @@
 //! few nanoseconds and keeps the verifier's work at the sum of its parts instead of their product.
 
 use limiter_common::address::Address;
-use limiter_common::admission::{self, Attempt, Case, Outcome, Purse, Seen, Stage, State, Verdict};
+use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State, Verdict};
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::Place;
+use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{Instance, REASONS};
 use limiter_common::source_table::{self, Charge, SourceLimit, Ticks};

@@ -6,10 +6,11 @@
 use core::marker::PhantomData;
 
 use limiter_common::address::Address;
-use limiter_common::admission::{self, Attempt, Case, Outcome, Purse, Seen, Stage, State};
+use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State};
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Place};
+use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::record::{Admission, HOST_BUDGET, Host, Instance, SERVICES, Service};
 use limiter_common::source_table::Charge;
 use limiter_common::ticket::Change;
@@ -90,7 +91,7 @@ pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> 
     // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and the borrow ends here.
     let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.line(id))?.arrival;
-    Some(admission::look(lease, shared, purse.limit(service, host), now, clock::precise))
+    Some(purse::look(lease, shared, purse.limit(service, host), now, clock::precise))
 }
 
 /// Takes what was seen there.
@@ -99,7 +100,7 @@ pub fn take(service: &Service, host: &Host, id: u32, purse: Purse, look: Look) -
     // SAFETY: as above.
     let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.line(id))?.arrival;
-    Some(admission::take(lease, shared, purse.limit(service, host), look))
+    Some(purse::take(lease, shared, purse.limit(service, host), look))
 }
 
 /// Gives back the token that was just taken there.

@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 
 use limiter_common::address::{Address, SourceMask};
-use limiter_common::admission::{self, Attempt, Case, Outcome, Purse, Seen, Stage, State, Verdict};
+use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State, Verdict};
 use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::hash::{Place, place};
 use limiter_common::pressure::{self, Pressure};
+use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::record::{self, BUDGET_LINES, Host, LEASES, Service, Stated};
@@ -43,13 +44,13 @@ impl State for Memory {
     fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
         let lease = &mut self.leases.borrow_mut()[purse.lease(case.id) as usize];
         let line = &self.lines[purse.line(case.id) as usize];
-        Some(admission::look(lease, line, purse.limit(case.service, case.host), case.now, || case.now))
+        Some(purse::look(lease, line, purse.limit(case.service, case.host), case.now, || case.now))
     }
 
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
         let lease = &mut self.leases.borrow_mut()[purse.lease(case.id) as usize];
         let line = &self.lines[purse.line(case.id) as usize];
-        Some(admission::take(lease, line, purse.limit(case.service, case.host), look))
+        Some(purse::take(lease, line, purse.limit(case.service, case.host), look))
     }
 
     fn give_back(&self, case: &Case<'_>, purse: Purse) {

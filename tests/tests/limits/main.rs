@@ -7,6 +7,7 @@ mod clients;
 mod crowd;
 mod established;
 mod exact;
+mod fair;
 mod interop;
 mod servers;
 mod spoofed;
