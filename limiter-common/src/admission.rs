@@ -5,11 +5,11 @@
 //!    random cache line is read, and a flood fills no table with the debts of addresses that were never let in.
 //! 2. The ticket. A source without one is a *newcomer*: it may draw a budget only down to the floor, and at its own rate. While the
 //!    service challenges, its attempt is not judged at all but answered: [`Verdict::Challenge`].
-//! 3. The source limit, then the fair share. What they refuse costs no budget.
+//! 3. The source limit (of its class, if it has one), then the fair share. What they refuse costs no budget.
 //! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the next meanwhile.
 //! 5. Give or note the ticket.
 //!
-//! A service without tickets and fair shares needs 1, 3 and 4 only: [`plain`]. The kernel side runs this over its maps
+//! A service without tickets and fair shares, in a policy without classes, needs 1, 3 and 4 only: [`plain`]. The kernel side runs this over its maps
 //! ([`State`]); simulations run it over vectors.
 
 use crate::address::Address;
@@ -19,7 +19,7 @@ use crate::hash::Place;
 use crate::pressure;
 use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
-use crate::record::{Host, Service};
+use crate::record::{Class, Host, Service};
 use crate::source_table::{Charge, SourceLimit};
 use crate::ticket::Change;
 
@@ -96,7 +96,9 @@ pub trait State {
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take>;
     /// Gives back the token that was just taken there.
     fn give_back(&self, case: &Case<'_>, purse: Purse);
-    /// The place of a source in the tables; `class` tells kinds of debts apart.
+    /// The id of the client's class, 0 for none, and its record.
+    fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>);
+    /// The place of a source in the tables; a class has debts of its own.
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
     /// Charges an attempt to the source table.
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge>;
@@ -125,6 +127,32 @@ pub fn plain<S: State>(state: &S, case: &Case<'_>) -> Outcome {
 struct Notes {
     stole: bool,
     granted: bool,
+}
+
+/// Who comes, and on what terms.
+struct Terms<'a> {
+    /// The client address cut to the prefix of its class, or of the service.
+    source: Address,
+    /// Class id, 0 for none.
+    class: u32,
+    /// Limit of the source; an interval of 0: it has none.
+    limit: &'a SourceLimit,
+    /// Whether a fair share of a short budget is all that it gets.
+    shares: bool,
+}
+
+impl<'a> Terms<'a> {
+    #[inline(always)]
+    fn of<S: State>(state: &'a S, case: &Case<'a>) -> Self {
+        let (service, client) = (case.service, case.client);
+        if case.host.class_prefixes != 0
+            && let (class, Some(record)) = state.class(case)
+        {
+            let mask = if record.own_mask != 0 { &record.mask } else { &service.mask };
+            return Self { source: mask.apply(client), class, limit: &record.source, shares: record.unlimited == 0 };
+        }
+        Self { source: service.mask.apply(client), class: 0, limit: &service.source, shares: true }
+    }
 }
 
 #[inline(always)]
@@ -162,8 +190,8 @@ fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<
     {
         return Some(Verdict::Decided(reason));
     }
-    let source = service.mask.apply(case.client);
-    let place = state.place(id, 0, source)?;
+    let terms = Terms::of(state, case);
+    let place = state.place(id, terms.class, terms.source)?;
     let keeps_tickets = admission.ticket_life != 0;
     let mut newcomers = None;
     if keeps_tickets {
@@ -196,8 +224,8 @@ fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<
     let reason = match short {
         Some(reason) => reason,
         None => {
-            let interval = share(service, &seen);
-            limits(state, case, source, &place, interval, purses, seen, newcomers, notes)?
+            let interval = if terms.shares { share(service, &seen) } else { 0 };
+            limits(state, case, &terms, &place, interval, purses, seen, newcomers, notes)?
         }
     };
     if keeps_tickets && reason.admits() {
@@ -216,7 +244,7 @@ fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<
 fn limits<S: State>(
     state: &S,
     case: &Case<'_>,
-    source: Address,
+    terms: &Terms<'_>,
     place: &Place,
     interval: u64,
     purses: [Purse; 2],
@@ -224,18 +252,17 @@ fn limits<S: State>(
     newcomers: Option<Look>,
     notes: &mut Notes,
 ) -> Option<Reason> {
-    let Case { id, service, .. } = *case;
+    let source = terms.source;
     let mut admitted = Reason::Admitted;
-    if service.source.interval != 0 {
-        match charge(state, case, source, place, &service.source, notes)? {
+    if terms.limit.interval != 0 {
+        match charge(state, case, source, place, terms.limit, notes)? {
             Charge::Exceeds => return Some(Reason::SourceLimit),
             Charge::Contended => admitted = Reason::Contended,
             _ => {}
         }
     }
     if interval != 0 {
-        let place = state.place(id, pressure::CLASS, source)?;
-        match charge(state, case, source, &place, &pressure::limit(interval), notes)? {
+        match charge(state, case, source, &place.beside(), &pressure::limit(interval), notes)? {
             Charge::Exceeds => return Some(Reason::FairShare),
             Charge::Contended => admitted = Reason::Contended,
             _ => {}

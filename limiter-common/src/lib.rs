@@ -8,6 +8,7 @@ pub mod address;
 pub mod admission;
 pub mod budget;
 pub mod challenge;
+pub mod class_tree;
 pub mod hash;
 pub mod names;
 pub mod packet;

@@ -1,7 +1,7 @@
 //! Names that the object file, the pins and the command share.
 
 /// Version of the layout of maps and records. Pins of another version are refused, never guessed at.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// The XDP program.
 pub const PROGRAM: &str = "limiter";
@@ -18,6 +18,16 @@ pub const SERVICE: &str = "SERVICE";
 pub const PORT: &str = "PORT";
 /// Policy map: service id by `record::ListenerKey`.
 pub const LISTENER: &str = "LISTENER";
+/// Policy map: `record::Class`, at `slot * CLASSES + id`.
+pub const CLASS: &str = "CLASS";
+/// Policy map: `class_tree::Root`, at `slot * CLASS_ROOTS + tree`.
+pub const CLASS_ROOT: &str = "CLASS_ROOT";
+/// Policy map: lines of keys, `CLASS_LINES` of each slot.
+pub const CLASS_KEYS: &str = "CLASS_KEYS";
+/// Policy map: lines of values, of the same numbers.
+pub const CLASS_VALUES: &str = "CLASS_VALUES";
+/// Policy map: `record::ClassPrefix`, at `slot * CLASS_PREFIXES + number`. Only user space reads it.
+pub const CLASS_PREFIX: &str = "CLASS_PREFIX";
 /// Policy map: `record::ListEntry` by `record::ListKey`, single addresses.
 pub const LIST_HOST: &str = "LIST_HOST";
 /// Policy map: `record::ListEntry` by longest prefix.
@@ -42,9 +52,11 @@ pub const LEASE: &str = "LEASE";
 pub const COUNTER: &str = "COUNTER";
 
 /// Every map, as `(name, bytes of a key, bytes of a value)`: what an opened pin must look like.
-pub const MAPS: [(&str, u32, u32); 17] = {
+pub const MAPS: [(&str, u32, u32); 22] = {
+    use crate::class_tree::{FAN, Root};
     use crate::record::{
-        self, BudgetLine, ChallengeLine, Counters, Host, Instance, ListEntry, ListKey, ListenerKey, Port, Service, Set,
+        self, BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, ListEntry, ListKey, ListenerKey,
+        Port, Service, Set,
     };
     [
         (SWITCH, 4, 8),
@@ -53,6 +65,11 @@ pub const MAPS: [(&str, u32, u32); 17] = {
         (SERVICE, 4, size_of::<Service>() as u32),
         (PORT, 4, size_of::<Port>() as u32),
         (LISTENER, size_of::<ListenerKey>() as u32, 4),
+        (CLASS, 4, size_of::<Class>() as u32),
+        (CLASS_ROOT, 4, size_of::<Root>() as u32),
+        (CLASS_KEYS, 4, size_of::<[u64; FAN]>() as u32),
+        (CLASS_VALUES, 4, size_of::<[u16; FAN]>() as u32),
+        (CLASS_PREFIX, 4, size_of::<ClassPrefix>() as u32),
         (LIST_HOST, size_of::<ListKey>() as u32, size_of::<ListEntry>() as u32),
         (LIST_PREFIX, 4 + size_of::<ListKey>() as u32, size_of::<ListEntry>() as u32),
         (KERNEL, 4, size_of::<record::Kernel>() as u32),

@@ -5,8 +5,8 @@
 //! no controller and no state: the level settles where what all sources get together is what the budget takes. Sources that want
 //! less than their share never feel it; nothing is refused while the budget is not short.
 //!
-//! A share is charged by the same algorithm and in the same table as a source limit ([`crate::source_table`]), under a key of its
-//! own. Only the interval follows the pressure; the window stays [`WINDOW`], so that a change of the pressure is felt at the next
+//! A share is charged by the same algorithm and in the same table as a source limit ([`crate::source_table`]), at a place of its
+//! own ([`crate::hash::Place::beside`]). Only the interval follows the pressure; the window stays [`WINDOW`], so that a change of the pressure is felt at the next
 //! attempt and never hands out bursts. A source may use at once what its share is over the window.
 
 use crate::budget::BudgetLimit;
@@ -20,8 +20,6 @@ pub const LONGEST_INTERVAL: u64 = 120_000_000_000 >> 10;
 pub const HALVINGS: u64 = 16;
 /// Steps of the pressure within one halving.
 const STEPS: u64 = 256;
-/// The class, in the hash, under which shares are kept apart from source limits.
-pub const CLASS: u32 = 0xff_ffff;
 
 /// How a budget's level becomes a share, as the kernel side applies it. A unit of 0 means no fair share.
 #[repr(C)]

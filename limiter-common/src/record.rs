@@ -3,6 +3,7 @@
 use crate::address::{Address, SourceMask};
 use crate::budget::BudgetLimit;
 use crate::challenge;
+use crate::class_tree::{MOST_CLASSES, PAIRS};
 use crate::hash::Key;
 use crate::pressure::Pressure;
 use crate::rate::Limit;
@@ -36,8 +37,18 @@ pub const ABOVE_FLOOR: u32 = 3 * BUDGETS;
 pub const LEASES: u32 = 4 * BUDGETS;
 /// Words per CPU that remember connections which have just been let in by their ACK.
 pub const RECENT: usize = 256;
-/// Longest name of a service, in bytes.
+/// Longest name of a service, a class or a profile, in bytes.
 pub const NAME: usize = 32;
+/// Class records of a slot; number 0 is no class.
+pub const CLASSES: u32 = MOST_CLASSES as u32 + 1;
+/// Prefixes of all classes of a policy.
+pub const CLASS_PREFIXES: u32 = 65_536;
+/// IPv6 networks of 64 bits within which classes have longer prefixes, in a policy.
+pub const CLASS_PAIRS: u32 = 2048;
+/// Trees of a slot.
+pub const CLASS_ROOTS: u32 = PAIRS + 2 * CLASS_PAIRS;
+/// Lines of all trees of a slot: two boundaries a prefix, the levels above them, and a line for each tree.
+pub const CLASS_LINES: u32 = 24_576;
 
 /// What was fixed when the maps were made.
 #[repr(C)]
@@ -144,8 +155,58 @@ pub struct Host {
     pub resets: BudgetLimit,
     /// The global budget and the defaults of source limit and prefixes, as stated.
     pub stated: Stated,
+    /// Number of this policy among those that were written, from 1; 0: the slot was never written.
+    pub generation: u64,
+    /// When the policy ends, once it is confirmed: CLOCK_MONOTONIC in nanoseconds; 0: it does not.
+    pub ends: u64,
+    /// Prefixes of classes; 0: there are no classes, and none is looked up.
+    pub class_prefixes: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Name of the profile that it was made with, padded with zeros; empty without one.
+    pub profile: [u8; NAME],
 }
-const _: () = assert!(size_of::<Host>() == 144);
+const _: () = assert!(size_of::<Host>() == 200);
+
+/// One class of a policy slot, at `slot * CLASSES + id`. A name that starts with a zero byte: no class.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Limit of each of its sources to each service, in place of the service's.
+    pub source: SourceLimit,
+    /// Prefixes of its sources, if they are its own.
+    pub mask: SourceMask,
+    /// 1 if they are.
+    pub own_mask: u32,
+    /// 1 if its sources have neither a limit nor a fair share.
+    pub unlimited: u32,
+    /// The limit as stated.
+    pub stated: Limit,
+    /// Length of an IPv4 source's prefix in bits, as stated.
+    pub prefix_v4: u8,
+    /// Length of an IPv6 source's prefix in bits.
+    pub prefix_v6: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+    /// Name, padded with zeros.
+    pub name: [u8; NAME],
+}
+const _: () = assert!(size_of::<Class>() == 112);
+
+/// A prefix of a class, as stated. Only user space reads these; the kernel side searches [`crate::class_tree`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassPrefix {
+    /// Address in the order of the wire.
+    pub address: [u64; 2],
+    /// Class id.
+    pub class: u16,
+    /// Bits of the mapped form.
+    pub length: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+}
+const _: () = assert!(size_of::<ClassPrefix>() == 24);
 
 /// One service of a policy slot. A name that starts with a zero byte: no service.
 #[repr(C)]

@@ -70,6 +70,12 @@ impl Switch {
         Self::new(now, self.lists()).with_challenge(self.may_challenge())
     }
 
+    /// The same in another mode now; when and where it goes back to stays.
+    pub const fn with_mode(self, mode: Mode) -> Self {
+        let now = Selection { mode, ..Selection::from_bits(self.0 >> SLOT) };
+        Self(self.0 & !(0b11 << SLOT) | (now.bits() << SLOT))
+    }
+
     /// The same, but going back to `fallback` at `revert` (nanoseconds, CLOCK_MONOTONIC; rounded up to the next 1.05 ms).
     pub const fn until(self, revert: u64, fallback: Selection) -> Self {
         let rounded = revert.saturating_add(0xf_ffff) & REVERT;
@@ -139,6 +145,14 @@ impl Switch {
         }
     }
 
+    /// Until when the policy that decides at `now` is on trial: from then on that of the other slot decides again.
+    pub const fn trial(self, now: u64) -> Option<u64> {
+        match self.revert() {
+            Some(revert) if revert > now && self.at(now).slot != self.fallback().slot => Some(revert),
+            _ => None,
+        }
+    }
+
     /// What counts at `now` (nanoseconds, CLOCK_MONOTONIC).
     #[inline(always)]
     pub const fn at(self, now: u64) -> Selection {
@@ -190,6 +204,20 @@ mod tests {
         assert_eq!(switch.at(at - 1), ENFORCE_1);
         assert_eq!(switch.at(at), OBSERVE_0);
         assert!(switch.is_ready());
+    }
+
+    #[test]
+    fn a_policy_on_trial_goes_back_whatever_the_mode() {
+        let trial = Switch::new(ENFORCE_1, Lists::default()).until(1 << 40, OBSERVE_0);
+        assert_eq!(trial.trial(0), Some(1 << 40));
+        assert_eq!((trial.trial(1 << 40), trial.select(ENFORCE_1).trial(0)), (None, None));
+        let disarmed = trial.with_mode(Mode::Observe);
+        assert_eq!(disarmed.at(0), Selection { mode: Mode::Observe, ..ENFORCE_1 });
+        assert_eq!((disarmed.at(1 << 40), disarmed.trial(0)), (OBSERVE_0, Some(1 << 40)));
+        assert_eq!(disarmed.with_mode(Mode::Enforce), trial);
+        let armed =
+            Switch::new(ENFORCE_1, Lists::default()).until(1 << 40, Selection { mode: Mode::Observe, ..ENFORCE_1 });
+        assert_eq!(armed.trial(0), None, "only the mode goes back");
     }
 
     #[test]

@@ -1,21 +1,22 @@
 //! Functions that the kernel's verifier checks once each, instead of at every call: numbers in, a number out.
 //!
-//! They are what a service with tickets, challenge or fair shares needs. Each finds its records by slot and id again, which costs a
+//! They are what a service with tickets, challenge or fair shares needs, and a policy with classes. Each finds its records by slot and id again, which costs a
 //! few nanoseconds and keeps the verifier's work at the sum of its parts instead of their product.
 
 use limiter_common::address::Address;
 use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State, Verdict};
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
+use limiter_common::class_tree::{self, FAN, Root, Trees};
 use limiter_common::hash::Place;
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
-use limiter_common::record::{Instance, REASONS};
+use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
 use limiter_common::source_table::{self, Charge, SourceLimit, Ticks};
 use limiter_common::ticket::{self, Change};
 
 use crate::limits::{self, Question};
-use crate::maps::{INSTANCE, LEASE, SOURCES, TICKETS};
+use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES, TICKETS};
 
 const NOTHING: u64 = u64::MAX;
 /// In [`Look`] as a number: below any time.
@@ -100,6 +101,13 @@ impl State for Called {
     #[inline(always)]
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
         limits::give_back(case.service, case.host, case.id, purse);
+    }
+
+    #[inline(always)]
+    fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>) {
+        // The mask says nothing new, but the verifier wants to see it.
+        let class = limiter_class(case.slot.into(), case.client.high, case.client.low) as u32 & (CLASSES - 1);
+        (class, if class == 0 { None } else { CLASS.get(case.slot * CLASSES + class) })
     }
 
     #[inline(always)]
@@ -190,6 +198,33 @@ pub extern "C" fn limiter_take(what: u64, purse: u64, look: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn limiter_place(what: u64, high: u64, low: u64) -> u64 {
     limits::place(what as u32, (what >> 32) as u32, Address { high, low }).map_or(0, |place| place.0)
+}
+
+/// The trees of a slot.
+struct Slot(u32);
+
+impl Trees for Slot {
+    #[inline(always)]
+    fn root(&self, index: u32) -> Option<&Root> {
+        CLASS_ROOT.get(self.0 * CLASS_ROOTS + index)
+    }
+
+    #[inline(always)]
+    fn keys(&self, line: u32) -> Option<&[u64; FAN]> {
+        CLASS_KEYS.get(line)
+    }
+
+    #[inline(always)]
+    fn values(&self, line: u32) -> Option<&[u16; FAN]> {
+        CLASS_VALUES.get(line)
+    }
+}
+
+/// The class of an address in a slot, 0 for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
+    class_tree::find(&Slot(slot as u32 & 1), Address { high, low }).into()
 }
 
 /// Charges the source at `hash`: 0 conforms, 1 stole, 2 exceeds, 3 contended.

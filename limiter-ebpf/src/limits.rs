@@ -1,6 +1,6 @@
 //! The state of `limiter_common::admission`, in the maps.
 //!
-//! [`plainly`] is inlined into the way of a packet. What services with tickets, challenge or fair shares need on top is in functions that
+//! [`admission::plain`] is inlined into the way of a packet. What services with tickets, challenge or fair shares, and policies with classes need on top is in functions that
 //! the verifier checks one by one (`global`), so that neither its work nor the stack adds up.
 
 use core::marker::PhantomData;
@@ -11,7 +11,7 @@ use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Place};
 use limiter_common::purse::{self, Purse, Seen};
-use limiter_common::record::{Admission, HOST_BUDGET, Host, Instance, SERVICES, Service};
+use limiter_common::record::{Admission, Class, HOST_BUDGET, Host, Instance, SERVICES, Service};
 use limiter_common::source_table::Charge;
 use limiter_common::ticket::Change;
 
@@ -41,7 +41,7 @@ pub struct Question {
 pub fn by_policy<S: Sources>(question: &Question) -> Option<Outcome> {
     let Question { slot, id, client, now, stage, may_challenge } = *question;
     let (service, host) = (service(slot, id)?, HOST.get(slot)?);
-    if has_more(&service.admission) {
+    if has_more(&service.admission) || host.class_prefixes != 0 {
         return global::admit(question);
     }
     let state = Inline::<S> { sources: PhantomData };
@@ -134,6 +134,11 @@ impl<S: Sources> State for Inline<S> {
     #[inline(always)]
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
         give_back(case.service, case.host, case.id, purse);
+    }
+
+    #[inline(always)]
+    fn class(&self, _: &Case<'_>) -> (u32, Option<&Class>) {
+        (0, None)
     }
 
     #[inline(always)]

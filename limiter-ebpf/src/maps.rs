@@ -10,9 +10,11 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use limiter_common::budget::Lease;
 use limiter_common::challenge;
+use limiter_common::class_tree::{FAN, Root};
 use limiter_common::record::{
-    BUDGET_LINES, Counters, DEFAULT_SETS, HOST_BUDGET, Host, Instance, Kernel, LEASES, LIST_HOSTS, LIST_PREFIXES,
-    LISTENERS, ListEntry, ListKey, ListenerKey, Port, RECENT as RECENT_WORDS, SERVICES, Service,
+    BUDGET_LINES, CLASS_LINES, CLASS_PREFIXES, CLASS_ROOTS, CLASSES, Class, ClassPrefix, Counters, DEFAULT_SETS,
+    HOST_BUDGET, Host, Instance, Kernel, LEASES, LIST_HOSTS, LIST_PREFIXES, LISTENERS, ListEntry, ListKey, ListenerKey,
+    Port, RECENT as RECENT_WORDS, SERVICES, Service,
 };
 use limiter_common::reply::Draft;
 use limiter_common::source_table::WAYS;
@@ -40,6 +42,22 @@ pub static PORT: Array<Port, 65_536> = Array::new();
 /// Policy: service ids of address:port pairs.
 #[btf_map]
 pub static LISTENER: HashMap<ListenerKey, u32, { LISTENERS as usize }, SPARSE> = HashMap::new();
+/// Policy: classes, at `slot * CLASSES + id`.
+#[btf_map]
+pub static CLASS: Array<Class, { 2 * CLASSES as usize }> = Array::new();
+/// Policy: the trees that find a client's class, at `slot * CLASS_ROOTS + tree`. Memory-mapped, as are their lines: a slot with fifty
+/// thousand prefixes is written in milliseconds.
+#[btf_map]
+pub static CLASS_ROOT: Array<Root, { 2 * CLASS_ROOTS as usize }, MAPPED> = Array::new();
+/// Policy: their keys, a cache line each.
+#[btf_map]
+pub static CLASS_KEYS: Array<[u64; FAN], { 2 * CLASS_LINES as usize }, MAPPED> = Array::new();
+/// Policy: the values of the keys.
+#[btf_map]
+pub static CLASS_VALUES: Array<[u16; FAN], { 2 * CLASS_LINES as usize }, MAPPED> = Array::new();
+/// Policy: the prefixes as stated, which only user space reads.
+#[btf_map]
+pub static CLASS_PREFIX: Array<ClassPrefix, { 2 * CLASS_PREFIXES as usize }, MAPPED> = Array::new();
 /// Policy: single addresses that are allowed or banned.
 #[btf_map]
 pub static LIST_HOST: HashMap<ListKey, ListEntry, { LIST_HOSTS as usize }, SPARSE> = HashMap::new();

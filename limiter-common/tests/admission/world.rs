@@ -11,7 +11,7 @@ use limiter_common::pressure::{self, Pressure};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
-use limiter_common::record::{self, BUDGET_LINES, Host, LEASES, Service, Stated};
+use limiter_common::record::{self, BUDGET_LINES, Class, Host, LEASES, NAME, Service, Stated};
 use limiter_common::source_table::{self, Charge, SourceLimit, Ticks, WAYS};
 use limiter_common::ticket::{self, Change};
 
@@ -25,6 +25,8 @@ pub struct Memory {
     sources: Vec<[Cell<u64>; WAYS]>,
     tickets: Vec<[Cell<u64>; WAYS]>,
     pub challenge: [Cell<u64>; challenge::WORDS],
+    /// First and last IPv4 address of a class.
+    pub classes: Vec<(u32, u32, Class)>,
 }
 
 impl Memory {
@@ -36,6 +38,7 @@ impl Memory {
             sources: sets(),
             tickets: sets(),
             challenge: Default::default(),
+            classes: Vec::new(),
         }
     }
 }
@@ -55,6 +58,11 @@ impl State for Memory {
 
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
         self.leases.borrow_mut()[purse.lease(case.id) as usize].give_back();
+    }
+
+    fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>) {
+        let class = self.classes.iter().find(|(first, last, _)| (*first..=*last).contains(&(case.client.low as u32)));
+        class.map_or((0, None), |(_, _, class)| (1, Some(class)))
     }
 
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {
@@ -100,7 +108,17 @@ impl World {
         Self {
             memory: Memory::new(),
             service: Service { source, mask: SourceMask::new(32, 64), budget, admission, stated, name },
-            host: Host { budget: none, horizon: pressure::HORIZON, resets: none, stated },
+            host: Host {
+                budget: none,
+                horizon: pressure::HORIZON,
+                resets: none,
+                stated,
+                generation: 1,
+                ends: 0,
+                class_prefixes: 0,
+                reserved: 0,
+                profile: [0; NAME],
+            },
         }
     }
 

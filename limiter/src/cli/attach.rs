@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{Context, Usage, limits};
 use crate::kernel::interface::Attachment;
 use crate::kernel::link::{self, Attached};
+use crate::kernel::slots::Origin;
 use crate::kernel::{Maps, cookies, object};
 use crate::policy::{Admission, Policy, Service, text};
 use crate::report::{self, mode};
@@ -109,7 +110,7 @@ impl Attach {
         let pins = &context.pins;
         if load {
             let mode = if self.enforce { Mode::Enforce } else { Mode::Observe };
-            object::load(pins, self.sources.unwrap_or(DEFAULT_SETS * WAYS as u32), policy, mode)?;
+            object::load(pins, self.sources.unwrap_or(DEFAULT_SETS * WAYS as u32), policy, &Origin::default(), mode)?;
             let mut maps = Maps::open(&pins.root())?;
             maps.let_set_syncookies(self.set_syncookies)?;
             maps.settle_cookies()?;

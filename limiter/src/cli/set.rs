@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Context, Usage, limits, settle};
 use crate::kernel::Maps;
+use crate::kernel::slots::Origin;
 use crate::policy::{Admission, Name, Policy, Prefixes, text};
 use crate::report;
 
@@ -85,14 +86,15 @@ impl Set {
         context.pins.require()?;
         let _lock = context.pins.lock_for_change()?;
         let mut maps = Maps::open(&context.pins.root())?;
-        let old = maps.policy(maps.selection()?.slot)?;
+        let slot = maps.selection()?.slot;
+        let (old, origin) = (maps.policy(slot)?, Origin { ends: 0, ..maps.origin(slot)? });
         let may_before = maps.cookies()?.may_set;
         let mut new = old.clone();
         self.apply(&mut new)?;
         if let Some(may) = self.set_syncookies {
             maps.let_set_syncookies(may)?;
         }
-        let switch = maps.stage_policy(&new)?;
+        let switch = maps.stage_policy(&new, &origin)?;
         maps.set_switch(switch)?;
         Maps::settle();
         settle::now_and_later(&context.pins, &mut maps)?;

@@ -48,10 +48,12 @@ impl Words<'_> {
         (index < self.words).then(|| unsafe { self.base.add(index).as_ref() }.load(Ordering::Relaxed))
     }
 
-    /// Stores the first word, at once for every CPU. Needs [`Access::Write`].
-    pub fn store_first(&self, value: u64) {
-        // SAFETY: as in `get`; a map has at least one word.
-        unsafe { self.base.as_ref() }.store(value, Ordering::SeqCst);
+    /// Stores one word, at once for every CPU. Needs [`Access::Write`]. What is beyond the end is not stored.
+    pub fn store(&self, index: usize, value: u64) {
+        if index < self.words {
+            // SAFETY: as in `get`.
+            unsafe { self.base.add(index).as_ref() }.store(value, Ordering::SeqCst);
+        }
     }
 
     /// All words.

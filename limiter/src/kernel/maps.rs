@@ -9,7 +9,7 @@ use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray};
 use limiter_common::budget::Lease;
 use limiter_common::names;
 use limiter_common::record::{
-    BudgetLine, ChallengeLine, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Port, Service,
+    BudgetLine, ChallengeLine, Class, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Port, Service,
 };
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
@@ -39,7 +39,8 @@ records!(
     Lease,
     Counters,
     Kernel,
-    ChallengeLine
+    ChallengeLine,
+    Class
 );
 
 /// Every map of a limiter.
@@ -48,6 +49,12 @@ pub struct Maps {
     sources: MapData,
     tickets: MapData,
     sets: u32,
+    pub(super) class_root: MapData,
+    pub(super) class_keys: MapData,
+    pub(super) class_values: MapData,
+    pub(super) class_prefix: MapData,
+    /// See [`names::CLASS`].
+    pub class: Array<MapData, Raw<Class>>,
     /// See [`names::INSTANCE`].
     pub instance: Array<MapData, Raw<Instance>>,
     /// See [`names::HOST`].
@@ -88,6 +95,11 @@ impl Maps {
             sources,
             tickets: checked(directory, names::TICKETS)?,
             sets,
+            class_root: checked(directory, names::CLASS_ROOT)?,
+            class_keys: checked(directory, names::CLASS_KEYS)?,
+            class_values: checked(directory, names::CLASS_VALUES)?,
+            class_prefix: checked(directory, names::CLASS_PREFIX)?,
+            class: open(names::CLASS)?.try_into()?,
             instance: open(names::INSTANCE)?.try_into()?,
             host: open(names::HOST)?.try_into()?,
             service: open(names::SERVICE)?.try_into()?,
@@ -118,7 +130,7 @@ impl Maps {
     /// # Errors
     /// When its map cannot be mapped.
     pub fn set_switch(&self, switch: Switch) -> Result<()> {
-        Words::map(self.switch.fd().as_fd(), 1, Access::Write)?.store_first(switch.0);
+        Words::map(self.switch.fd().as_fd(), 1, Access::Write)?.store(0, switch.0);
         Ok(())
     }
 

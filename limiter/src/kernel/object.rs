@@ -12,6 +12,7 @@ use limiter_common::switch::{Mode, Selection};
 
 use super::maps::{Maps, Raw};
 use super::pins::Pins;
+use super::slots::Origin;
 use crate::policy::{Policy, sets_for};
 
 /// The shipped object.
@@ -24,7 +25,7 @@ pub static TRACING_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT
 ///
 /// # Errors
 /// When the kernel refuses: why, and what to do. Nothing stays then.
-pub fn load(pins: &Pins, sources: u32, policy: &Policy, mode: Mode) -> Result<()> {
+pub fn load(pins: &Pins, sources: u32, policy: &Policy, origin: &Origin, mode: Mode) -> Result<()> {
     let sets = sets_for(sources);
     let mut ebpf = EbpfLoader::new()
         .map_max_entries(names::SOURCES, sets)
@@ -36,7 +37,7 @@ pub fn load(pins: &Pins, sources: u32, policy: &Policy, mode: Mode) -> Result<()
     let staging = pins.stage()?;
     let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.pin(staging.join(names::PROGRAM)).context("cannot pin the program")?;
-    prepare(&ebpf, &staging, policy, mode)?;
+    prepare(&ebpf, &staging, policy, origin, mode)?;
     pins.publish(&staging)
 }
 
@@ -45,7 +46,7 @@ pub fn load(pins: &Pins, sources: u32, policy: &Policy, mode: Mode) -> Result<()
 ///
 /// # Errors
 /// When the policy cannot be kept, or the kernel refuses.
-pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, mode: Mode) -> Result<Maps> {
+pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, origin: &Origin, mode: Mode) -> Result<Maps> {
     for (name, ..) in names::MAPS {
         let map = ebpf.map(name).with_context(|| format!("the object holds no map {name}"))?;
         map.pin(directory.join(name)).with_context(|| format!("cannot pin map {name}"))?;
@@ -53,7 +54,7 @@ pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, mode: Mode) -> Re
     let mut maps = Maps::open(directory)?;
     let instance = Instance { key: secret()?, sets: maps.sets(), layout: names::LAYOUT };
     maps.instance.set(0, Raw(instance), 0).context("cannot write the instance")?;
-    let staged = maps.stage_policy(policy)?;
+    let staged = maps.stage_policy(policy, origin)?;
     let selection = Selection { mode, ..staged.fallback() };
     maps.set_switch(staged.select(selection))?;
     Ok(maps)

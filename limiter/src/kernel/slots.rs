@@ -1,9 +1,9 @@
 //! The two policy slots: reading the one that decides, writing the idle one, switching.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use limiter_common::budget::BudgetLimit;
 use limiter_common::pressure::Pressure;
 use limiter_common::rate::{Limit, Rate};
@@ -13,8 +13,17 @@ use limiter_common::switch::{Selection, Switch};
 use super::clock;
 use super::maps::{Maps, Raw};
 use crate::policy::decode::decode;
-use crate::policy::encode::{Encoded, encode};
+use crate::policy::encode::{Encoded, Known, encode, padded};
 use crate::policy::{Name, Policy, text};
+
+/// Where a policy comes from, and when it ends by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The profile that it was made with.
+    pub profile: Option<Name>,
+    /// When it ends once it is confirmed: CLOCK_MONOTONIC in nanoseconds; 0: it does not.
+    pub ends: u64,
+}
 
 impl Maps {
     /// What decides now, after any revert.
@@ -31,7 +40,17 @@ impl Maps {
     /// When a map cannot be read.
     pub fn policy(&self, slot: u32) -> Result<Policy> {
         let Raw(host) = self.host.get(&slot, 0).context("cannot read the policy")?;
-        Ok(decode(slot, &host, &self.services(slot)?, &self.listeners()?))
+        let (services, classes) = (self.services(slot)?, self.classes(slot)?);
+        Ok(decode(slot, &host, &services, &self.listeners()?, &classes, &self.class_prefixes(slot)?))
+    }
+
+    /// Where the policy of a slot comes from.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn origin(&self, slot: u32) -> Result<Origin> {
+        let Raw(host) = self.host.get(&slot, 0).context("cannot read the policy")?;
+        Ok(Origin { profile: text::name(&host.profile), ends: host.ends })
     }
 
     /// Services of a slot by id.
@@ -53,20 +72,102 @@ impl Maps {
     /// with the same lists and revert time. Nothing decides differently until [`Maps::set_switch`].
     ///
     /// # Errors
-    /// When the policy cannot be kept (nothing was written then), or a map cannot be written.
-    pub fn stage_policy(&mut self, policy: &Policy) -> Result<Switch> {
-        let switch = self.switch()?;
+    /// When the policy cannot be kept, or the other slot is needed for the way back (nothing was written then), or a map cannot be written.
+    pub fn stage_policy(&mut self, policy: &Policy, origin: &Origin) -> Result<Switch> {
+        let switch = self.fixed()?;
         let now = switch.at(clock::now());
+        if switch.trial(clock::now()).is_some() {
+            bail!(
+                "the policy is on trial, and the one to go back to must stay as it is: `limiter confirm` keeps the new one, `limiter rollback` goes back; then try again"
+            );
+        }
         let idle = if switch.is_ready() { 1 - now.slot } else { 0 };
-        let known = self.known_services()?;
-        let encoded = encode(policy, idle as u16, clock::cpus(), &known)?;
+        let known = self.known()?;
+        let mut encoded = encode(policy, idle as u16, clock::cpus(), &known)?;
+        let profile = origin.profile.as_ref().map_or([0; NAME], padded);
+        encoded.host = record::Host { generation: self.generation()? + 1, ends: origin.ends, profile, ..encoded.host };
         self.write_slot(idle, &encoded, &known)?;
         let selected = Selection { slot: idle, mode: now.mode };
         let staged = Switch::new(selected, switch.lists()).with_challenge(policy.may_challenge());
-        Ok(match switch.revert().filter(|revert| *revert > clock::now()) {
+        Ok(match switch.revert() {
             Some(revert) => staged.until(revert, Selection { slot: idle, mode: switch.fallback().mode }),
             None => staged,
         })
+    }
+
+    /// The switch; if its revert time is past, what it went back to is made the whole of it, and no packet lives by the slot that it left.
+    fn fixed(&self) -> Result<Switch> {
+        let (switch, now) = (self.switch()?, clock::now());
+        if switch.revert().is_none_or(|revert| revert > now) {
+            return Ok(switch);
+        }
+        let fixed =
+            switch.select(switch.fallback()).with_challenge(self.policy(switch.fallback().slot)?.may_challenge());
+        self.set_switch(fixed)?;
+        Self::settle();
+        Ok(fixed)
+    }
+
+    /// Puts the policy of a staged switch on trial: from `revert` (CLOCK_MONOTONIC, nanoseconds) on what decides now decides again.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn on_trial(&self, staged: Switch, revert: u64) -> Result<Switch> {
+        let now = self.selection()?;
+        let either = staged.may_challenge() || self.policy(now.slot)?.may_challenge();
+        Ok(staged.with_challenge(either).until(revert, now))
+    }
+
+    /// The switch that keeps what decides now, a policy or a mode that would go back by itself: for good, or until its own end.
+    ///
+    /// # Errors
+    /// When nothing would go back.
+    pub fn confirmed(&self) -> Result<Switch> {
+        let switch = self.switch()?;
+        let now = clock::now();
+        let Some(revert) = switch.revert().filter(|revert| *revert > now) else {
+            bail!(
+                "nothing is about to go back by itself, so there is nothing to confirm; `limiter status` shows what decides"
+            );
+        };
+        let selection = switch.at(now);
+        Ok(match self.origin(selection.slot)?.ends {
+            ends if ends > revert => switch.until(ends, switch.fallback()),
+            _ => switch.select(selection).with_challenge(self.policy(selection.slot)?.may_challenge()),
+        })
+    }
+
+    /// The switch that goes back at once to what a pending revert would go back to; without one, to the policy before this one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn rolled_back(&self) -> Result<Switch> {
+        let switch = self.fixed()?;
+        let now = switch.at(clock::now());
+        let back = match switch.revert() {
+            Some(_) => switch.fallback(),
+            None => Selection { slot: 1 - now.slot, ..now },
+        };
+        let (from, to) = (self.generation_of(now.slot)?, self.generation_of(back.slot)?);
+        if to == 0 {
+            bail!("there is no policy before this one");
+        }
+        if to > from {
+            bail!(
+                "the policy before this one is gone: this is the one that was gone back to; apply the file that you want"
+            );
+        }
+        Ok(switch.select(back).with_challenge(self.policy(back.slot)?.may_challenge()))
+    }
+
+    /// The number of the newest policy.
+    fn generation(&self) -> Result<u64> {
+        Ok(self.generation_of(0)?.max(self.generation_of(1)?))
+    }
+
+    fn generation_of(&self, slot: u32) -> Result<u64> {
+        let Raw(host) = self.host.get(&slot, 0).context("cannot read the policy")?;
+        Ok(host.generation)
     }
 
     /// Waits until no packet is still being decided by what the switch said before.
@@ -80,13 +181,16 @@ impl Maps {
         }
     }
 
-    /// Ids of services in either slot: they keep their counters, budgets and sources.
-    fn known_services(&self) -> Result<HashMap<Name, u32>> {
-        let mut known = HashMap::new();
+    /// Ids of services and classes in either slot.
+    fn known(&self) -> Result<Known> {
+        let mut known = Known::default();
         let active = self.selection()?.slot;
         for slot in [1 - active, active] {
             for (id, service) in self.services(slot)? {
-                known.extend(text::name(&service.name).map(|name| (name, id)));
+                known.services.extend(text::name(&service.name).map(|name| (name, id)));
+            }
+            for (id, class) in self.classes(slot)? {
+                known.classes.extend(text::name(&class.name).map(|name| (name, id)));
             }
         }
         Ok(known)
@@ -97,12 +201,13 @@ impl Maps {
         entries.collect::<Result<_, _>>().context("cannot read the listeners")
     }
 
-    fn write_slot(&mut self, slot: u32, encoded: &Encoded, known: &HashMap<Name, u32>) -> Result<()> {
+    fn write_slot(&mut self, slot: u32, encoded: &Encoded, known: &Known) -> Result<()> {
         self.write_listeners(slot, encoded)?;
+        self.write_classes(slot, encoded)?;
         for id in 0..SERVICES {
             let service = encoded.services.get(&id).copied().unwrap_or(UNUSED);
-            let is_new =
-                service.name[0] != 0 && text::name(&service.name).is_none_or(|name| !known.contains_key(&name));
+            let is_new = service.name[0] != 0
+                && text::name(&service.name).is_none_or(|name| !known.services.contains_key(&name));
             if is_new {
                 self.forget(id)?;
             }
@@ -182,4 +287,4 @@ const UNUSED: record::Service = record::Service {
 };
 const NO_BUDGET: BudgetLimit = BudgetLimit { interval: 0, capacity: 0, lease: 1 };
 const NO_PRESSURE: Pressure = Pressure { low: 0, unit: 0, interval: 0 };
-const NO_LIMIT: Limit = Limit { rate: Rate { count: 0, period: 0 }, burst: 0 };
+pub(super) const NO_LIMIT: Limit = Limit { rate: Rate { count: 0, period: 0 }, burst: 0 };

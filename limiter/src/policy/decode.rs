@@ -5,18 +5,20 @@ use std::net::SocketAddr;
 
 use limiter_common::address::Address;
 use limiter_common::challenge::Challenge;
-use limiter_common::record::{self, ListenerKey};
+use limiter_common::record::{self, ClassPrefix, ListenerKey};
 
-use super::prefix::ip;
+use super::prefix::{Prefix, ip};
 use super::text::name;
-use super::{Admission, Policy, Prefixes, Service};
+use super::{Admission, Class, Policy, Prefixes, Service};
 
-/// The policy of a slot, from its host record, its services by id, and the listeners of every slot.
+/// The policy of a slot, from its host record, its services by id, the listeners of every slot, its classes by id, and their prefixes.
 pub fn decode(
     slot: u32,
     host: &record::Host,
     services: &BTreeMap<u32, record::Service>,
     listeners: &[(ListenerKey, u32)],
+    classes: &BTreeMap<u32, record::Class>,
+    prefixes: &[ClassPrefix],
 ) -> Policy {
     let services = services.iter().filter_map(|(id, record)| {
         let mine = |(key, owner): &(ListenerKey, u32)| u32::from(key.slot) == slot && owner == id;
@@ -30,8 +32,26 @@ pub fn decode(
         prefixes: Prefixes { v4: stated.prefix_v4, v6: stated.prefix_v6 },
         budget: stated.budget,
         services: services.collect(),
-        classes: Vec::new(),
+        classes: self::classes(classes, prefixes),
     }
+}
+
+fn classes(records: &BTreeMap<u32, record::Class>, prefixes: &[ClassPrefix]) -> Vec<Class> {
+    let mut members: BTreeMap<u32, Vec<Prefix>> = BTreeMap::new();
+    for prefix in prefixes {
+        let address = Address::from_bytes(prefix.address);
+        members.entry(prefix.class.into()).or_default().push(Prefix { address, length: prefix.length });
+    }
+    let classes = records.iter().filter_map(|(id, record)| {
+        let prefixes = Prefixes { v4: record.prefix_v4, v6: record.prefix_v6 };
+        Some(Class {
+            name: name(&record.name)?,
+            members: members.remove(id).unwrap_or_default(),
+            source: record.stated,
+            prefixes: (record.own_mask != 0).then_some(prefixes),
+        })
+    });
+    classes.collect()
 }
 
 fn service(record: &record::Service, listeners: Vec<SocketAddr>) -> Option<Service> {
@@ -60,13 +80,11 @@ fn place(key: &ListenerKey) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use limiter_common::rate::{Limit, Rate};
     use limiter_common::record::Port;
 
     use super::*;
-    use crate::policy::encode::encode;
+    use crate::policy::encode::{Encoded, Known, encode};
     use crate::policy::text;
 
     fn policy() -> Policy {
@@ -78,20 +96,38 @@ mod tests {
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
         mail.source = Some(Limit::default());
         mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });
+        let prefixes = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect();
+        let schools = Class {
+            name: "schools".parse().expect("a name"),
+            members: prefixes(&["192.0.2.0/24", "2001:db8::/48", "10.0.0.0/8"]),
+            source: limit(400, 800),
+            prefixes: Some(Prefixes { v4: 24, v6: 56 }),
+        };
+        let probes = Class {
+            name: "probes".parse().expect("a name"),
+            members: prefixes(&["10.1.2.3"]),
+            source: Limit::default(),
+            prefixes: None,
+        };
         Policy {
             source: limit(20, 40),
             prefixes: Prefixes::default(),
             budget: limit(5000, 10_000),
             services: vec![web, mail],
-            classes: Vec::new(),
+            classes: vec![schools, probes],
         }
+    }
+
+    fn decoded(slot: u32, encoded: &Encoded) -> Policy {
+        let Encoded { host, services, listeners, classes, prefixes, .. } = encoded;
+        decode(slot, host, services, listeners, classes, prefixes)
     }
 
     #[test]
     fn a_policy_survives_encoding() {
         let policy = policy();
-        let encoded = encode(&policy, 1, 2, &HashMap::new()).expect("encodes");
-        assert_eq!(decode(1, &encoded.host, &encoded.services, &encoded.listeners), policy);
+        let encoded = encode(&policy, 1, 2, &Known::default()).expect("encodes");
+        assert_eq!(decoded(1, &encoded), policy);
         assert_eq!(encoded.host.horizon, limiter_common::pressure::HORIZON, "a fair share leaves the longest debt");
         let admission = &encoded.services[&0].admission;
         assert_eq!((admission.floor, admission.ticket_life), (1_000_000_000, 839), "half of 2,000 ms; 15 minutes");
@@ -104,18 +140,32 @@ mod tests {
     #[test]
     fn services_keep_their_ids() {
         let mut policy = policy();
-        let known = HashMap::from([(policy.services[1].name.clone(), 7), ("gone".parse().expect("a name"), 0)]);
+        let known = Known {
+            services: [(policy.services[1].name.clone(), 7), ("gone".parse().expect("a name"), 0)].into(),
+            classes: [(policy.classes[1].name.clone(), 1)].into(),
+        };
         let encoded = encode(&policy, 0, 2, &known).expect("encodes");
         assert_eq!(encoded.services.keys().copied().collect::<Vec<_>>(), [1, 7]);
+        assert_eq!(text::name(&encoded.classes[&2].name), Some(policy.classes[0].name.clone()));
         policy.services.push(policy.services[0].clone());
         assert!(encode(&policy, 0, 2, &known).is_err(), "the same name twice");
+    }
+
+    #[test]
+    fn a_prefix_in_two_classes_is_refused() {
+        let mut policy = policy();
+        policy.classes[1].members.push("10.0.0.0/8".parse().expect("a prefix"));
+        let error = encode(&policy, 0, 2, &Known::default()).err().expect("refused").to_string();
+        assert!(error.contains("10.0.0.0/8") && error.contains("schools") && error.contains("probes"), "{error}");
+        policy.classes[1].members.clear();
+        assert!(encode(&policy, 0, 2, &Known::default()).is_err(), "a class of nobody");
     }
 
     #[test]
     fn an_address_in_two_services_is_refused() {
         let mut policy = policy();
         policy.services.push(text::service("other=0.0.0.0:80").expect("a service"));
-        let error = encode(&policy, 0, 2, &HashMap::new()).err().expect("refused").to_string();
+        let error = encode(&policy, 0, 2, &Known::default()).err().expect("refused").to_string();
         assert!(error.contains("0.0.0.0:80") && error.contains("web") && error.contains("other"), "{error}");
     }
 }

@@ -2,21 +2,25 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::Challenge;
 use limiter_common::pressure::{self, Pressure};
 use limiter_common::rate::Limit;
 use limiter_common::rate::Rate;
-use limiter_common::record::{self, LISTENERS, ListenerKey, NAME, Port, SERVICES, Stated};
+use limiter_common::record::{
+    self, CLASS_LINES, CLASS_PREFIXES, CLASSES, ClassPrefix, LISTENERS, ListenerKey, NAME, Port, SERVICES, Stated,
+};
 use limiter_common::source_table::SourceLimit;
 use limiter_common::ticket::UNIT_SHIFT;
 
-use super::prefix::address;
+use super::classes::{self, Trees};
+use super::prefix::{Prefix, address};
 use super::text::advice;
-use super::{Admission, Name, Policy, Prefixes, Service};
+use super::{Admission, Class, Name, Policy, Prefixes, Service};
 
 /// Resets that the host sends per second, at most.
 const RESETS: Limit = Limit { rate: Rate::per_second(1000), burst: 1000 };
@@ -31,17 +35,40 @@ pub struct Encoded {
     pub listeners: Vec<(ListenerKey, u32)>,
     /// By port: what `record::Port` holds for this slot.
     pub ports: BTreeMap<u16, [u16; 2]>,
+    /// Classes by id. Ids that are not here are unused.
+    pub classes: BTreeMap<u32, record::Class>,
+    /// Their prefixes, as stated.
+    pub prefixes: Vec<ClassPrefix>,
+    /// Their prefixes, as they are searched.
+    pub trees: Trees,
 }
 
-/// Encodes `policy` for `slot` on a machine with `cpus` CPUs. A service that `known` names keeps its id, and so its counters,
-/// budget and sources; a new one gets an id that nobody has.
+/// Names that have ids already.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Services: they keep their counters, budgets and sources.
+    pub services: HashMap<Name, u32>,
+    /// Classes: their sources keep their debts.
+    pub classes: HashMap<Name, u32>,
+}
+
+/// Encodes `policy` for `slot` on a machine with `cpus` CPUs. What `known` names keeps its id; what is new gets an id that nobody has.
 ///
 /// # Errors
 /// What in the policy cannot be kept, and what to do.
-pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &HashMap<Name, u32>) -> Result<Encoded> {
-    let ids = assign(policy, known)?;
-    let mut encoded =
-        Encoded { host: host(policy, cpus)?, services: BTreeMap::new(), listeners: Vec::new(), ports: BTreeMap::new() };
+pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<Encoded> {
+    let names: Vec<_> = policy.services.iter().map(|service| &service.name).collect();
+    let ids = assign("services", &names, &known.services, 0..SERVICES)?;
+    let mut encoded = Encoded {
+        host: host(policy, cpus)?,
+        services: BTreeMap::new(),
+        listeners: Vec::new(),
+        ports: BTreeMap::new(),
+        classes: BTreeMap::new(),
+        prefixes: Vec::new(),
+        trees: Trees::default(),
+    };
+    encode_classes(policy, slot, known, &mut encoded)?;
     let mut owners: HashMap<SocketAddr, &Name> = HashMap::new();
     for service in &policy.services {
         let id = ids[&service.name];
@@ -68,23 +95,75 @@ pub fn listener_key(listener: SocketAddr, slot: u16) -> ListenerKey {
     ListenerKey { address: address(listener.ip()).to_bytes(), port: listener.port(), slot, padding: 0 }
 }
 
-fn assign(policy: &Policy, known: &HashMap<Name, u32>) -> Result<HashMap<Name, u32>> {
-    let most = SERVICES as usize;
-    ensure!(policy.services.len() <= most, "a policy holds at most {most} services");
-    let names: HashSet<_> = policy.services.iter().map(|service| &service.name).collect();
-    ensure!(names.len() == policy.services.len(), "two services have the same name; merge them or rename one");
+/// Ids within `range` for `names`, of which `known` has some.
+fn assign(what: &str, names: &[&Name], known: &HashMap<Name, u32>, range: Range<u32>) -> Result<HashMap<Name, u32>> {
+    ensure!(names.len() <= range.len(), "a policy holds at most {} {what}", range.len());
+    let unique: HashSet<_> = names.iter().collect();
+    ensure!(unique.len() == names.len(), "two {what} have the same name; merge them or rename one");
     let taken: HashSet<u32> = known.values().copied().collect();
-    // First ids that no slot uses, then ids of services that only the slot to be overwritten may still name.
+    // First ids that no slot uses, then ids of names that only the slot to be overwritten may still hold.
     let kept: HashSet<u32> = names.iter().filter_map(|name| known.get(*name)).copied().collect();
-    let mut free =
-        (0..SERVICES).filter(|id| !taken.contains(id)).chain(taken.iter().copied().filter(|id| !kept.contains(id)));
+    let mut free = range.filter(|id| !taken.contains(id)).chain(taken.iter().copied().filter(|id| !kept.contains(id)));
     let mut ids = HashMap::new();
-    for service in &policy.services {
-        let id = known.get(&service.name).copied().or_else(|| free.next());
-        let Some(id) = id else { bail!("no service id is free") };
-        ids.insert(service.name.clone(), id);
+    for name in names {
+        let id = known.get(*name).copied().or_else(|| free.next());
+        ids.insert((*name).clone(), id.with_context(|| format!("no id is free for {name}"))?);
     }
     Ok(ids)
+}
+
+fn encode_classes(policy: &Policy, slot: u16, known: &Known, encoded: &mut Encoded) -> Result<()> {
+    let names: Vec<_> = policy.classes.iter().map(|class| &class.name).collect();
+    let ids = assign("classes", &names, &known.classes, 1..CLASSES)?;
+    let mut owners: HashMap<Prefix, &Name> = HashMap::new();
+    let mut members = Vec::new();
+    for class in &policy.classes {
+        let id = ids[&class.name];
+        let record = self::class(class)?;
+        encoded.host.horizon = encoded.host.horizon.max(record.source.horizon());
+        encoded.classes.insert(id, record);
+        ensure!(!class.members.is_empty(), "class {}: give it at least one prefix", class.name);
+        for prefix in &class.members {
+            if let Some(owner) = owners.insert(*prefix, &class.name) {
+                bail!("{prefix} is in class {owner} and in class {}; take it out of one", class.name);
+            }
+            members.push((*prefix, id as u16));
+            let Prefix { address, length } = *prefix;
+            encoded.prefixes.push(ClassPrefix {
+                address: address.to_bytes(),
+                class: id as u16,
+                length,
+                reserved: [0; 5],
+            });
+        }
+    }
+    let most = CLASS_PREFIXES as usize;
+    ensure!(members.len() <= most, "the classes of a policy hold at most {most} prefixes, not {}", members.len());
+    encoded.host.class_prefixes = members.len() as u32;
+    encoded.trees = classes::build(&members, u32::from(slot) * CLASS_LINES)?;
+    Ok(())
+}
+
+fn class(class: &Class) -> Result<record::Class> {
+    let prefixes = class.prefixes.unwrap_or_default();
+    Ok(record::Class {
+        source: source(class.source, &format!("source limit of class {}", class.name))?,
+        mask: mask(prefixes)?,
+        own_mask: class.prefixes.is_some().into(),
+        unlimited: class.source.is_none().into(),
+        stated: class.source,
+        prefix_v4: prefixes.v4,
+        prefix_v6: prefixes.v6,
+        reserved: [0; 6],
+        name: padded(&class.name),
+    })
+}
+
+/// A name as records hold it.
+pub fn padded(name: &Name) -> [u8; NAME] {
+    let mut padded = [0; NAME];
+    padded[..name.as_str().len()].copy_from_slice(name.as_str().as_bytes());
+    padded
 }
 
 fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
@@ -97,7 +176,17 @@ fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
     };
     let horizon = source(policy.source, "default source limit")?.horizon();
     let (resets, budget) = (budget(RESETS, "resets", cpus)?, budget(policy.budget, "global budget", cpus)?);
-    Ok(record::Host { budget, horizon, resets, stated })
+    Ok(record::Host {
+        budget,
+        horizon,
+        resets,
+        stated,
+        generation: 0,
+        ends: 0,
+        class_prefixes: 0,
+        reserved: 0,
+        profile: [0; NAME],
+    })
 }
 
 fn budget(limit: Limit, what: &str, cpus: u64) -> Result<BudgetLimit> {
@@ -138,8 +227,6 @@ fn service(policy: &Policy, service: &Service, host: &BudgetLimit, cpus: u64) ->
     let limit = service.source.unwrap_or(policy.source);
     let prefixes = service.prefixes.unwrap_or(policy.prefixes);
     let budget = budget(service.budget, &format!("budget of service {}", service.name), cpus)?;
-    let mut name = [0; NAME];
-    name[..service.name.as_str().len()].copy_from_slice(service.name.as_str().as_bytes());
     Ok(record::Service {
         source: source(limit, &format!("source limit of service {}", service.name))?,
         mask: mask(prefixes)?,
@@ -158,7 +245,7 @@ fn service(policy: &Policy, service: &Service, host: &BudgetLimit, cpus: u64) ->
             newcomers: service.admission.newcomers,
             ticket_seconds: service.admission.ticket_seconds,
         },
-        name,
+        name: padded(&service.name),
     })
 }
 

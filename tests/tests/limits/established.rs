@@ -7,6 +7,7 @@ use std::time::Duration;
 use lab::topology::FRONT_V4;
 use lab::{Crowd, Flood, Server, Sources};
 use limiter::kernel::link;
+use limiter::kernel::slots::Origin;
 use limiter_common::reason::Reason;
 use limiter_common::record::List;
 use limiter_common::switch::{Mode, Selection};
@@ -72,7 +73,7 @@ fn an_idle_connection_survives_arm_disarm_set_and_detach() {
     front.maps.set_switch(switch.select(Selection { mode: Mode::Enforce, ..now })).expect("armed");
     echo("armed");
     policy.source = limit(2, 2);
-    let staged = front.maps.stage_policy(&policy).expect("a policy");
+    let staged = front.maps.stage_policy(&policy, &Origin::default()).expect("a policy");
     front.maps.set_switch(staged).expect("set");
     echo("set");
     let other = "192.0.2.0/24".parse().expect("a prefix");

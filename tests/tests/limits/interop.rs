@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use lab::topology::{FRONT_V4, FRONT_V6};
 use lab::{Lab, LabOptions};
+use limiter::kernel::slots::Origin;
 use limiter::policy::Admission;
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
@@ -194,7 +195,7 @@ fn a_connection_from_before_is_untouched() {
     let mut always = policy(&["web=*:80"]);
     always.services[0].admission = Admission { challenge: Challenge::Always, ..Admission::usual() };
     front.lab.front.sysctl("ipv4/tcp_syncookies", "2").expect("a setting");
-    let switch = front.maps.stage_policy(&always).expect("a policy");
+    let switch = front.maps.stage_policy(&always, &Origin::default()).expect("a policy");
     front.maps.set_switch(switch).expect("switched");
     let Front { lab, maps, .. } = &mut front;
     lab.front.run(|| maps.settle_cookies()).expect("the settings can be read");

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use lab::{Lab, PrivateBpffs};
+use limiter::kernel::slots::Origin;
 use limiter::kernel::{Maps, Pins, link, object};
 use limiter::policy::{Policy, text};
 use limiter::report::Sample;
@@ -52,7 +53,7 @@ impl Front {
         let bpffs = PrivateBpffs::new()?;
         let pins = Pins::at(bpffs.path().join("limiter"));
         let _lock = pins.lock_for_change()?;
-        object::load(&pins, DEFAULT_SETS * WAYS as u32, policy, mode)?;
+        object::load(&pins, DEFAULT_SETS * WAYS as u32, policy, &Origin::default(), mode)?;
         let names = ["attack0".to_owned(), "crowd0".to_owned()];
         lab.front.run(|| link::attach(&pins, &names, false))?;
         Ok(Self { maps: Maps::open(&pins.root())?, lab, pins, _bpffs: bpffs })

@@ -6,6 +6,7 @@ use aya::programs::xdp::XdpMode;
 use lab::programs::COMPARE;
 use lab::topology::FRONT_V4;
 use lab::{Flood, Lab, PrivateBpffs, Sources};
+use limiter::kernel::slots::Origin;
 use limiter::kernel::{Maps, object};
 use limiter::policy::Policy;
 use limiter::report::Sample;
@@ -87,7 +88,7 @@ fn print(what: &str, web: &Counters, mail: &Counters, behaved: u64, heavy: u64) 
 
 #[test]
 fn the_table_remembers_heavy_sources_and_spares_the_others() {
-    let front = Front::new(&two_services(), Mode::Enforce);
+    let front = Front::new(&two_services(), &Origin::default(), Mode::Enforce);
     let (behaved, heavy) = storm(&front.lab);
     let (web, mail) = (front.service(0), front.service(1));
     print("source table", &web, &mail, behaved, heavy);
@@ -111,7 +112,8 @@ fn an_lru_hash_forgets_heavy_sources() {
     let lab = Lab::new().expect("a lab");
     let bpffs = PrivateBpffs::new().expect("a bpffs");
     let mut ebpf = EbpfLoader::new().map_max_entries("LRU", LRU_ENTRIES).load(COMPARE).expect("the object loads");
-    let maps: Maps = object::prepare(&ebpf, bpffs.path(), &two_services(), Mode::Enforce).expect("a policy");
+    let maps: Maps =
+        object::prepare(&ebpf, bpffs.path(), &two_services(), &Origin::default(), Mode::Enforce).expect("a policy");
     let program: &mut Xdp = ebpf.program_mut("lru").expect("the program").try_into().expect("XDP");
     program.load().expect("the program loads");
     lab.front.run(|| Ok(program.attach("attack0", XdpMode::Driver)?)).expect("it attaches");

@@ -11,6 +11,7 @@ mod object;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lab::{Frame, PrivateBpffs};
+use limiter::kernel::slots::Origin;
 use limiter::kernel::{Maps, object as shipped};
 use limiter::policy::{Policy, text};
 use limiter::report::Sample;
@@ -42,7 +43,7 @@ impl Judge {
         let mut ebpf = EbpfLoader::new().load(shipped::OBJECT).expect("the object loads");
         let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).expect("the program").try_into().expect("XDP");
         program.load().expect("the verifier accepts it");
-        let maps = shipped::prepare(&ebpf, bpffs.path(), policy, Mode::Enforce).expect("a policy");
+        let maps = shipped::prepare(&ebpf, bpffs.path(), policy, &Origin::default(), Mode::Enforce).expect("a policy");
         Self { ebpf, maps, _bpffs: bpffs }
     }
 
@@ -84,7 +85,7 @@ impl Judge {
     }
 
     fn set(&mut self, policy: &Policy) {
-        let switch = self.maps.stage_policy(policy).expect("a policy");
+        let switch = self.maps.stage_policy(policy, &Origin::default()).expect("a policy");
         self.maps.set_switch(switch).expect("switched");
     }
 

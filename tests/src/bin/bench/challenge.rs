@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::Array;
 use lab::frame::flags::ACK;
 use lab::{Frame, Namespace};
+use limiter::kernel::slots::Origin;
 use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::Challenge;
 use limiter_common::names;
@@ -39,7 +40,7 @@ pub fn rows(arguments: &Arguments) -> Result<Vec<Row>> {
         let _listener = TcpListener::bind(SERVER)?;
         let connection = TcpStream::connect(SERVER)?;
         let mut bench = Bench::new(arguments)?;
-        let switch = bench.maps.stage_policy(&challenged()?)?;
+        let switch = bench.maps.stage_policy(&challenged()?, &Origin::default())?;
         bench.maps.set_switch(switch)?;
         bench.maps.settle_cookies()?;
         bench.challenge_rows(connection.local_addr()?, arguments.json)

@@ -15,6 +15,7 @@ use aya::{Ebpf, EbpfLoader};
 use clap::Parser;
 use lab::programs::COMPARE;
 use lab::{Frame, PrivateBpffs};
+use limiter::kernel::slots::Origin;
 use limiter::kernel::{Maps, object};
 use limiter::policy::{Policy, text};
 use limiter::report::Sample;
@@ -135,7 +136,8 @@ impl Bench {
         let bpffs = PrivateBpffs::new()?;
         let mut compare = EbpfLoader::new().load(COMPARE).context("cannot load the bench's object")?;
         load_all(&mut compare)?;
-        let maps = object::prepare(&compare, bpffs.path(), &policy((20, 40), (0, 0))?, Mode::Enforce)?;
+        let maps =
+            object::prepare(&compare, bpffs.path(), &policy((20, 40), (0, 0))?, &Origin::default(), Mode::Enforce)?;
         let mut loader = EbpfLoader::new();
         for (name, ..) in names::MAPS {
             loader.map_pin_path(name, bpffs.path().join(name));
@@ -148,7 +150,7 @@ impl Bench {
     }
 
     fn row(&mut self, case: &Case) -> Result<Row> {
-        let switch = self.maps.stage_policy(&policy(case.source, case.budget)?)?;
+        let switch = self.maps.stage_policy(&policy(case.source, case.budget)?, &Origin::default())?;
         self.maps.set_switch(switch)?;
         let suffix = case.sources;
         let mine = if suffix.is_empty() {
@@ -200,7 +202,7 @@ impl Bench {
 
     /// Work of two CPUs against one: attempts from random sources, each CPU its own, in pairs of rounds.
     fn scaling(&mut self) -> Result<f64> {
-        let switch = self.maps.stage_policy(&policy((20, 40), (0, 0))?)?;
+        let switch = self.maps.stage_policy(&policy((20, 40), (0, 0))?, &Origin::default())?;
         self.maps.set_switch(switch)?;
         let program = program(&self.compare, "table_random")?;
         let frame = Frame::syn("11.0.0.1:40000".parse()?, "10.77.0.1:80".parse()?).build();

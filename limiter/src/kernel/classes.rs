@@ -1,0 +1,115 @@
+//! The classes of a policy slot: records, the prefixes as stated, and the trees that are searched.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result};
+use aya::maps::MapData;
+use limiter_common::class_tree::{FAN, LEVELS, Root};
+use limiter_common::record::{self, CLASS_LINES, CLASS_PREFIXES, CLASS_ROOTS, CLASSES, ClassPrefix, NAME};
+
+use super::mapped::{Access, Words};
+use super::maps::{Maps, Raw};
+use crate::policy::encode::Encoded;
+
+/// Words of a root, a line of keys, a line of values, and a prefix.
+const ROOT: usize = size_of::<Root>() / 8;
+const VALUES: usize = FAN / 4;
+const PREFIX: usize = size_of::<ClassPrefix>() / 8;
+
+impl Maps {
+    /// Classes of a slot by id.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn classes(&self, slot: u32) -> Result<BTreeMap<u32, record::Class>> {
+        let mut classes = BTreeMap::new();
+        for id in 1..CLASSES {
+            let Raw(class) = self.class.get(&(slot * CLASSES + id), 0).context("cannot read the classes")?;
+            if class.name[0] != 0 {
+                classes.insert(id, class);
+            }
+        }
+        Ok(classes)
+    }
+
+    /// Prefixes of the classes of a slot, as they were stated.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn class_prefixes(&self, slot: u32) -> Result<Vec<ClassPrefix>> {
+        let Raw(host) = self.host.get(&slot, 0).context("cannot read the policy")?;
+        let words = mapped(&self.class_prefix, 2 * CLASS_PREFIXES as usize * PREFIX, Access::Read)?;
+        let first = (slot * CLASS_PREFIXES) as usize * PREFIX;
+        let prefixes = (0..host.class_prefixes.min(CLASS_PREFIXES) as usize).map(|number| {
+            let word = |index: usize| words.get(first + number * PREFIX + index).unwrap_or(0);
+            let [low, high, length, ..] = word(2).to_ne_bytes();
+            let class = u16::from_ne_bytes([low, high]);
+            ClassPrefix { address: [word(0), word(1)], class, length, reserved: [0; 5] }
+        });
+        Ok(prefixes.collect())
+    }
+
+    /// Writes the classes of an idle slot.
+    pub(super) fn write_classes(&mut self, slot: u32, encoded: &Encoded) -> Result<()> {
+        for id in 1..CLASSES {
+            let class = encoded.classes.get(&id).copied().unwrap_or(UNUSED);
+            self.class.set(slot * CLASSES + id, Raw(class), 0).context("cannot write a class")?;
+        }
+        let slot = slot as usize;
+        let prefixes = mapped(&self.class_prefix, 2 * CLASS_PREFIXES as usize * PREFIX, Access::Write)?;
+        store(&prefixes, slot * CLASS_PREFIXES as usize * PREFIX, encoded.prefixes.iter().flat_map(prefix_words));
+        let trees = &encoded.trees;
+        let keys = mapped(&self.class_keys, 2 * CLASS_LINES as usize * FAN, Access::Write)?;
+        store(&keys, slot * CLASS_LINES as usize * FAN, trees.keys.iter().flatten().copied());
+        let values = mapped(&self.class_values, 2 * CLASS_LINES as usize * VALUES, Access::Write)?;
+        store(&values, slot * CLASS_LINES as usize * VALUES, trees.values.iter().flat_map(value_words));
+        let roots = mapped(&self.class_root, 2 * CLASS_ROOTS as usize * ROOT, Access::Write)?;
+        store(&roots, slot * CLASS_ROOTS as usize * ROOT, trees.roots.iter().flat_map(root_words));
+        Ok(())
+    }
+}
+
+fn mapped(map: &MapData, words: usize, access: Access) -> Result<Words<'_>> {
+    Words::map(map.fd().as_fd(), words, access)
+}
+
+fn store(words: &Words<'_>, first: usize, values: impl Iterator<Item = u64>) {
+    for (index, value) in values.enumerate() {
+        words.store(first + index, value);
+    }
+}
+
+fn prefix_words(prefix: &ClassPrefix) -> [u64; PREFIX] {
+    let [low, high] = prefix.class.to_ne_bytes();
+    [prefix.address[0], prefix.address[1], u64::from_ne_bytes([low, high, prefix.length, 0, 0, 0, 0, 0])]
+}
+
+fn value_words(values: &[u16; FAN]) -> [u64; VALUES] {
+    std::array::from_fn(|word| {
+        let bytes: [u8; 8] = std::array::from_fn(|byte| values[word * 4 + byte / 2].to_ne_bytes()[byte % 2]);
+        u64::from_ne_bytes(bytes)
+    })
+}
+
+fn root_words(root: &Root) -> [u64; ROOT] {
+    let mut halves = [0; LEVELS + 2];
+    halves[..LEVELS].copy_from_slice(&root.start);
+    halves[LEVELS..].copy_from_slice(&[root.levels, root.boundaries]);
+    std::array::from_fn(|word| {
+        let bytes: [u8; 8] = std::array::from_fn(|byte| halves[word * 2 + byte / 4].to_ne_bytes()[byte % 4]);
+        u64::from_ne_bytes(bytes)
+    })
+}
+
+const UNUSED: record::Class = record::Class {
+    source: limiter_common::source_table::SourceLimit { interval: 0, window: 0 },
+    mask: limiter_common::address::SourceMask::new(32, 64),
+    own_mask: 0,
+    unlimited: 0,
+    stated: super::slots::NO_LIMIT,
+    prefix_v4: 32,
+    prefix_v6: 64,
+    reserved: [0; 6],
+    name: [0; NAME],
+};
