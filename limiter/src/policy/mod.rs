@@ -3,6 +3,8 @@
 mod classes;
 pub mod decode;
 pub mod encode;
+pub mod file;
+pub mod limits;
 pub mod prefix;
 pub mod text;
 
@@ -15,6 +17,11 @@ use limiter_common::source_table::WAYS;
 use serde::{Serialize, Serializer};
 
 use prefix::Prefix;
+
+/// Classes in a policy.
+pub const CLASSES: u32 = 255;
+/// Prefixes of all classes of a policy together.
+pub const CLASS_PREFIXES: u32 = 65_536;
 
 /// Everything that decides, apart from the mode and the allow and ban lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +66,20 @@ pub struct Service {
     pub budget: Limit,
     /// How it lets sources in, beside its limits.
     pub admission: Admission,
+}
+
+impl Service {
+    /// A service that listens nowhere and has nothing of its own.
+    pub fn bare(name: Name) -> Self {
+        Self {
+            name,
+            listeners: Vec::new(),
+            source: None,
+            prefixes: None,
+            budget: Limit::default(),
+            admission: Admission::default(),
+        }
+    }
 }
 
 /// How a service lets sources in, beside its limits. The default is none of it.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate, Unkeepable};
+use limiter_common::switch::Mode;
 
-use super::{Admission, Name, Service};
+use super::{Name, Service};
 
 const UNITS: [(&str, u64); 4] =
     [("s", 1_000_000_000), ("min", 60_000_000_000), ("h", 3_600_000_000_000), ("d", 86_400_000_000_000)];
@@ -83,6 +84,28 @@ pub const fn show_challenge(challenge: Challenge) -> &'static str {
         Challenge::Off => "off",
         Challenge::Auto => "auto",
         Challenge::Always => "always",
+    }
+}
+
+/// Parses `observe` or `enforce`.
+///
+/// # Errors
+/// A sentence that says so.
+pub fn mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "observe" => Ok(Mode::Observe),
+        "enforce" => Ok(Mode::Enforce),
+        _ => Err(format!(
+            "`{text}` is no mode; write `observe` (count, drop nothing) or `enforce` (drop what is over the limits)"
+        )),
+    }
+}
+
+/// The inverse of [`mode`].
+pub const fn show_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe",
+        Mode::Enforce => "enforce",
     }
 }
 
@@ -173,41 +196,51 @@ pub fn advice(limit: Limit, what: &str, reason: Unkeepable) -> String {
     }
 }
 
-/// Parses `NAME=ADDR:PORT,...`: `web=*:80,*:443`, `mail=192.0.2.1:25,[2001:db8::1]:25`. `*` is every address of both families.
+/// Parses `*:80`, `192.0.2.1:25` or `[2001:db8::1]:25`. `*` is every address of both families.
+///
+/// # Errors
+/// A sentence that says what a place to listen looks like.
+pub fn listener(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let wrong = |_| {
+        format!("`{text}` is no ADDR:PORT to listen on; write `*:80`, `192.0.2.1:25`, `[2001:db8::1]:25` or `[::]:25`")
+    };
+    let listeners = match text.strip_prefix("*:") {
+        Some(port) => {
+            let port = port.parse().map_err(|_| wrong(()))?;
+            let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            any.map(|any| SocketAddr::new(any, port)).to_vec()
+        }
+        None => match text.parse().map_err(|_| wrong(()))? {
+            SocketAddr::V6(place) if place.scope_id() != 0 => {
+                return Err(format!("`{text}`: limiter looks at no zones; leave `%{}` away", place.scope_id()));
+            }
+            // A mapped IPv6 address is the IPv4 address it stands for, as on the wire.
+            place => vec![SocketAddr::new(place.ip().to_canonical(), place.port())],
+        },
+    };
+    if listeners.iter().any(|listener| listener.port() == 0) {
+        return Err(format!("`{text}`: a port is 1 to 65535"));
+    }
+    Ok(listeners)
+}
+
+/// Parses `NAME=ADDR:PORT,...`: `web=*:80,*:443`, `mail=192.0.2.1:25,[2001:db8::1]:25`.
 ///
 /// # Errors
 /// A sentence that says what a service looks like.
 pub fn service(text: &str) -> Result<Service, String> {
-    let wrong = |part: &str| {
+    let (name, places) = text.split_once('=').ok_or_else(|| {
         format!(
-            "`{part}` is no service; write NAME=ADDR:PORT,... such as `web=*:80,*:443` or `mail=192.0.2.1:25,[2001:db8::1]:25`"
+            "`{text}` is no service; write NAME=ADDR:PORT,... such as `web=*:80,*:443` or `mail=192.0.2.1:25,[2001:db8::1]:25`"
         )
-    };
-    let (name, places) = text.split_once('=').ok_or_else(|| wrong(text))?;
-    let mut listeners = Vec::new();
+    })?;
+    let mut service = Service::bare(name.parse()?);
     for place in places.split(',') {
-        match place.strip_prefix("*:") {
-            Some(port) => {
-                let port = port.parse().map_err(|_| wrong(place))?;
-                listeners.push(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
-                listeners.push(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
-            }
-            None => listeners.push(place.parse().map_err(|_| wrong(place))?),
-        }
+        service.listeners.extend(listener(place)?);
     }
-    if let Some(zero) = listeners.iter().find(|listener| listener.port() == 0) {
-        return Err(format!("`{zero}`: a port is 1 to 65535"));
-    }
-    listeners.sort_unstable();
-    listeners.dedup();
-    Ok(Service {
-        name: name.parse()?,
-        listeners,
-        source: None,
-        prefixes: None,
-        budget: Limit::default(),
-        admission: Admission::default(),
-    })
+    service.listeners.sort_unstable();
+    service.listeners.dedup();
+    Ok(service)
 }
 
 /// Listeners as they are written, `*:443` where both families are meant.
@@ -264,6 +297,9 @@ mod tests {
         assert_eq!(show_listeners(&web.listeners), ["*:80", "*:443"]);
         let mail = service("mail=192.0.2.1:25,[2001:db8::1]:25,0.0.0.0:587").expect("a service");
         assert_eq!(show_listeners(&mail.listeners), ["0.0.0.0:587", "192.0.2.1:25", "[2001:db8::1]:25"]);
+        let mapped = service("mail=[::ffff:192.0.2.1]:25").expect("a service");
+        assert_eq!(show_listeners(&mapped.listeners), ["192.0.2.1:25"], "as the kernel side sees it");
+        assert!(service("mail=[fe80::1%3]:25").expect_err("a zone").contains("leave `%3` away"));
         for bad in ["", "web", "web=", "web=80", "=*:80", "web=*:0", "web=*:65536", "w b=*:80", "web=2001:db8::1:80"] {
             assert!(service(bad).is_err(), "{bad}");
         }
@@ -278,7 +314,7 @@ mod tests {
 
         #[test]
         fn nothing_panics(text in ".{0,40}") {
-            let _ = (rate(&text), duration(&text), service(&text));
+            let _ = (rate(&text), duration(&text), service(&text), listener(&text));
         }
     }
 }

@@ -1,0 +1,179 @@
+//! Reading TOML tables key by key. A key that nobody knows and a value of the wrong kind are noted with their place and advice, and
+//! reading goes on, so that one run finds everything.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys;
+use super::problem::{Place, Problems};
+use super::settings::path;
+use crate::policy::Name;
+
+/// A table and the keys that lead to it.
+pub struct Table<'t> {
+    /// Keys from the top of the file, joined by dots; empty for the top.
+    pub path: String,
+    entries: &'t DeTable<'t>,
+}
+
+/// What reading has found so far.
+#[derive(Default)]
+pub struct Reader {
+    /// What is wrong.
+    pub problems: Problems,
+    /// Where every key with a meaning stands, by path.
+    places: HashMap<String, Place>,
+}
+
+impl Reader {
+    /// Starts reading a table that may have the keys `known`.
+    pub fn table<'t>(&mut self, entries: &'t DeTable<'t>, path: String, known: &'static [&'static str]) -> Table<'t> {
+        for (key, value) in entries {
+            let (name, place) = (key.get_ref().as_ref(), at(key));
+            if known.contains(&name) {
+                let place = if value.get_ref().is_table() { place } else { at(value) };
+                self.places.insert(self::path(&path, name), place);
+            } else {
+                self.problems.add(place, keys::unknown(name, &path, known));
+            }
+        }
+        Table { path, entries }
+    }
+
+    /// The place of a path, or of the nearest table around it that stands in the file.
+    pub fn place(&self, path: &str) -> Place {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.places.get(path) {
+                return *place;
+            }
+            let Some((around, _)) = path.rsplit_once('.') else { return Place::default() };
+            path = around;
+        }
+    }
+
+    /// The tables below `key`, by name: `[service.web]`, `[service.mail]`.
+    pub fn named<'t>(&mut self, table: &Table<'t>, key: &str) -> Vec<(Name, &'t DeTable<'t>)> {
+        let Some(all) = self.subtable(table, key) else { return Vec::new() };
+        let mut found = Vec::new();
+        for (name, value) in all {
+            let text = name.get_ref().as_ref();
+            match (text.parse::<Name>(), value.get_ref().as_table()) {
+                (Ok(parsed), Some(entries)) => {
+                    self.places.insert(path(&path(&table.path, key), text), at(name));
+                    found.push((parsed, entries));
+                }
+                (Err(message), _) => self.problems.add(at(name), message),
+                (Ok(_), None) => {
+                    let path = path(&table.path, key);
+                    self.problems.add(
+                        at(name),
+                        format!("`{text}` is no table; write [{path}.NAME] above the keys of each {key}"),
+                    );
+                }
+            }
+        }
+        found
+    }
+
+    /// The table at `key`.
+    pub fn subtable<'t>(&mut self, table: &Table<'t>, key: &str) -> Option<&'t DeTable<'t>> {
+        let value = table.entries.get(key)?;
+        let entries = value.get_ref().as_table();
+        if entries.is_none() {
+            let path = path(&table.path, key);
+            let header = if keys::NAMED.contains(&key) { format!("[{path}.NAME]") } else { format!("[{path}]") };
+            let kind = kind(value);
+            self.problems.add(at(value), format!("`{key}` is a table, not {kind}; write {header} above its keys"));
+        }
+        entries
+    }
+
+    /// A text that `parse` understands.
+    pub fn text<T>(&mut self, table: &Table<'_>, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let value = table.entries.get(key)?;
+        let result = match value.get_ref().as_str() {
+            Some(text) => parse(text),
+            None => Err(format!("`{key}` takes {}, not {}", keys::example(key), kind(value))),
+        };
+        result.map_err(|message| self.problems.add(at(value), message)).ok()
+    }
+
+    /// A whole number in `range`.
+    pub fn number(&mut self, table: &Table<'_>, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = table.entries.get(key)?;
+        let number =
+            value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+        if let Some(number) = number.filter(|number| range.contains(number)) {
+            return Some(number);
+        }
+        let (least, most) = (range.start(), range.end());
+        let wants = match *most {
+            keys::MOST => format!("a whole number, {least} or more"),
+            _ => format!("a whole number, {least} to {most}"),
+        };
+        let message = match value.get_ref() {
+            DeValue::Integer(_) if number == Some(0) => {
+                format!("`{key}` is 0, a zero where a number is meant: it takes {wants}")
+            }
+            DeValue::Integer(number) => format!("`{key}` takes {wants}, not {number}"),
+            _ => format!("`{key}` takes {wants}, such as {}, not {}", keys::example(key), kind(value)),
+        };
+        self.problems.add(at(value), message);
+        None
+    }
+
+    /// `true` or `false`.
+    pub fn yes(&mut self, table: &Table<'_>, key: &str) -> Option<bool> {
+        let value = table.entries.get(key)?;
+        let yes = value.get_ref().as_bool();
+        if yes.is_none() {
+            let kind = kind(value);
+            self.problems.add(at(value), format!("`{key}` takes true or false, without quotes, not {kind}"));
+        }
+        yes
+    }
+
+    /// A list of texts, or one text, each with its place.
+    pub fn texts<'t>(&mut self, table: &Table<'t>, key: &str) -> Vec<(Place, &'t str)> {
+        let Some(value) = table.entries.get(key) else { return Vec::new() };
+        let one = std::slice::from_ref(value);
+        let all = value.get_ref().as_array().map_or(one, |array| &array[..]);
+        let mut texts = Vec::with_capacity(all.len());
+        for value in all {
+            match value.get_ref().as_str() {
+                Some(text) => texts.push((at(value), text)),
+                None => {
+                    self.problems.add(at(value), format!("`{key}` takes {}, not {}", keys::example(key), kind(value)))
+                }
+            }
+        }
+        texts
+    }
+}
+
+impl Table<'_> {
+    /// Whether the key stands in it.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+}
+
+fn at<T>(value: &Spanned<T>) -> Place {
+    Place { file: 0, offset: value.span().start }
+}
+
+fn kind(value: &Spanned<DeValue<'_>>) -> &'static str {
+    match value.get_ref() {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
