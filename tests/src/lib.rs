@@ -3,10 +3,11 @@
 //! Namespaces and veth pairs (`topology`), frames one at a time (`frame`), floods at line rate (`flood`), and web
 //! pages as a crowd would fetch them (`http`). It knows nothing of limiter itself. All of it needs root.
 //!
-//! A run that was killed leaves namespaces behind; the next one takes them away with [`netns::sweep`] and
-//! [`bpffs::sweep`], which [`Lab::new`] calls.
+//! A run that was killed leaves namespaces behind; the next one takes them away with [`netns::sweep`],
+//! [`bpffs::sweep`] and [`directory::sweep`], which [`Lab::new`] calls.
 
 pub mod bpffs;
+pub mod directory;
 pub mod flood;
 pub mod frame;
 pub mod http;
@@ -15,6 +16,7 @@ pub mod programs;
 pub mod topology;
 
 pub use bpffs::PrivateBpffs;
+pub use directory::Directory;
 pub use flood::{Flood, FloodHandle, FloodReport, Sources};
 pub use frame::Frame;
 pub use http::{Crowd, CrowdHandle, PageReport, Server, ServerOptions};

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use crate::bpffs;
+use crate::{bpffs, directory};
 
 /// What the names of all namespaces and directories of the lab begin with; the maker's pid and a number follow.
 pub const PREFIX: &str = "limiter-lab-";
@@ -199,6 +199,7 @@ fn remove_own() {
         remove(&name);
     }
     bpffs::remove_where(own).unwrap_or_default();
+    directory::remove_where(own).unwrap_or_default();
 }
 
 /// A name that no other process of the lab uses: the prefix, our pid, a number.

@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::util::nr_cpus;
 
 use crate::{
-    bpffs,
+    bpffs, directory,
     netns::{self, Namespace},
     programs::{Attached, Trivial},
 };
@@ -92,6 +92,7 @@ impl Lab {
         ensure!(options.clients <= MOST_CLIENTS, "at most {MOST_CLIENTS} clients");
         netns::sweep()?;
         bpffs::sweep()?;
+        directory::sweep()?;
         let (crowd, attacker, front) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
         for namespace in [&crowd, &attacker, &front] {
             quiet(namespace)?;

@@ -4,20 +4,23 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     os::unix::process::ExitStatusExt as _,
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Lab, Namespace, PrivateBpffs, bpffs, netns};
+use lab::{Directory, Lab, Namespace, PrivateBpffs, bpffs, directory, netns};
 
 #[test]
 fn nothing_stays_after_drop() -> Result<()> {
     let lab = Lab::new()?;
     let bpffs = PrivateBpffs::new()?;
     fs::create_dir(bpffs.path().join("a_pin_directory"))?;
-    assert_eq!(leftovers(std::process::id()), 4);
-    drop((lab, bpffs));
+    let directory = Directory::new()?;
+    fs::write(directory.path().join("a_file"), "text")?;
+    assert_eq!(leftovers(std::process::id()), 5);
+    drop((lab, bpffs, directory));
     assert_eq!(leftovers(std::process::id()), 0);
     Ok(())
 }
@@ -34,12 +37,13 @@ fn commands_run_inside() -> Result<()> {
 #[test]
 fn a_killed_run_is_swept_up() -> Result<()> {
     let mut victim = victim()?;
-    assert_eq!(leftovers(victim.child.id()), 4);
+    assert_eq!(leftovers(victim.child.id()), 5);
     victim.child.kill()?;
     victim.child.wait()?;
-    assert_eq!(leftovers(victim.child.id()), 4);
+    assert_eq!(leftovers(victim.child.id()), 5);
     netns::sweep()?;
     bpffs::sweep()?;
+    directory::sweep()?;
     assert_eq!(leftovers(victim.child.id()), 0);
     Ok(())
 }
@@ -57,18 +61,18 @@ fn an_interrupted_run_cleans_up() -> Result<()> {
     Ok(())
 }
 
-/// Namespaces and mounts that a process made.
+/// Namespaces, mounts and directories that a process made.
 fn leftovers(pid: u32) -> usize {
     let prefix = format!("{}{pid}-", netns::PREFIX);
-    let count = |directory: &str| {
+    let count = |directory: &Path| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count()
     };
     let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
-    let directories = count("/run");
+    let directories = count(Path::new("/run"));
     let mounted = mounts.lines().filter(|line| line.starts_with("bpf ") && line.contains(&prefix)).count();
     assert_eq!(mounted, directories, "a directory is a mount");
-    count("/run/netns") + directories
+    count(Path::new("/run/netns")) + directories + count(&std::env::temp_dir())
 }
 
 /// A child that is to be killed. It would end by itself if one of its pipes closed.
@@ -103,6 +107,7 @@ fn a_victim() -> Result<()> {
     netns::install_cleanup()?;
     let _lab = Lab::new()?;
     let _bpffs = PrivateBpffs::new()?;
+    let _directory = Directory::new()?;
     println!("ready");
     let start = Instant::now();
     // Ends by itself when its parent is gone.
