@@ -8,6 +8,7 @@ use limiter_common::switch::{Mode, Selection};
 use serde::Serialize;
 
 use super::{Context, settle};
+use crate::history::SWITCH;
 use crate::kernel::{Maps, clock};
 use crate::policy::text;
 use crate::report::{self, human};
@@ -47,12 +48,15 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
     let mut maps = Maps::open(&context.pins.root())?;
     let switch = maps.switch()?;
     let before = switch.at(clock::now());
+    let note = context.note(Some(&maps)).decides(SWITCH);
     let plain = switch.select(Selection { mode, ..before });
     let armed = match time {
         Some(time) => plain.until(clock::after(time), Selection { mode: Mode::Observe, ..before }),
         None => plain,
     };
     maps.set_switch(armed)?;
+    let pending = switch.revert().is_some_and(|revert| revert > clock::now());
+    note.until(armed.revert()).record(Some(&maps), changes(before.mode, mode, time, pending));
     settle::now_and_later(&context.pins, &mut maps)?;
     let policy = maps.policy(before.slot)?;
     let done = Done {
@@ -63,6 +67,18 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
         challenge_works: !policy.may_challenge() || maps.cookies()?.works(),
     };
     report::print(context.format, &done, describe)
+}
+
+/// What the history says. `pending`: it would have gone back by itself.
+fn changes(before: Mode, mode: Mode, time: Option<Duration>, pending: bool) -> Vec<String> {
+    let (before, mode) = (report::mode(before), report::mode(mode));
+    let line = match time {
+        _ if before != mode => format!("mode {before} -> {mode}"),
+        Some(time) => format!("mode {mode} for {}", human::seconds(time.as_secs_f64())),
+        None if pending => format!("mode {mode} stays"),
+        None => return Vec::new(),
+    };
+    vec![line]
 }
 
 fn describe(done: &Done) -> String {

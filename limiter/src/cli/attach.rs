@@ -84,13 +84,16 @@ impl Attach {
                            away, and change them with `limiter set` and `limiter arm`";
             return Err(Usage(message.to_owned()).into());
         }
+        let note = context.note(Maps::open(&pins.root()).ok().as_ref());
         let attached = self.load_and_attach(context, loaded, &policy, &names);
         if attached.is_err() && loaded {
             // What this command loaded goes with its failure: state is whole or absent.
             pins.remove()?;
         }
         let attached = attached?;
-        let mode = mode(Maps::open(&pins.root())?.selection()?.mode);
+        let maps = Maps::open(&pins.root())?;
+        note.record(Some(&maps), changes(&attached, loaded.then_some(&policy)));
+        let mode = mode(maps.selection()?.mode);
         let done = Done {
             attached: attached.into_iter().map(Interface::from).collect(),
             mode,
@@ -153,6 +156,30 @@ impl From<Attached> for Interface {
     fn from(attached: Attached) -> Self {
         Self { name: attached.name, index: attached.index, attachment: attached.attachment }
     }
+}
+
+/// What the history says: where it is attached, and the policy if this loaded one.
+fn changes(attached: &[Attached], loaded: Option<&Policy>) -> Vec<String> {
+    let mut lines: Vec<String> = attached
+        .iter()
+        .map(|one| match (&one.name, one.attachment) {
+            (Some(name), Some(Attachment::Generic)) => format!("attached to {name} (generic mode)"),
+            (Some(name), _) => format!("attached to {name}"),
+            (None, _) => format!("attached to index {}", one.index),
+        })
+        .collect();
+    let Some(policy) = loaded else { return lines };
+    lines.push(format!("host source limit: {}", text::show_limit(policy.source)));
+    lines.push(format!("host budget: {}", text::show_limit(policy.budget)));
+    lines.extend(policy.services.iter().map(|service| {
+        let challenge = text::show_challenge(service.admission.challenge);
+        format!(
+            "service {}: {}, challenge {challenge}",
+            service.name,
+            text::show_listeners(&service.listeners).join(" ")
+        )
+    }));
+    lines
 }
 
 fn describe(done: &Done, policy: &Policy) -> String {

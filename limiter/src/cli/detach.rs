@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Context;
-use crate::kernel::{Maps, link};
+use crate::kernel::{Maps, Pins, link};
 use crate::report;
 
 /// Arguments of `detach`.
@@ -36,19 +36,35 @@ impl Detach {
         let attached = if pins.is_loaded().unwrap_or(false) { link::attached(pins)? } else { Vec::new() };
         let label = |one: &link::Attached| one.name.clone().unwrap_or_else(|| one.index.to_string());
         let wanted = if self.all { attached.iter().map(|one| one.index).collect() } else { self.wanted(&attached)? };
-        for index in &wanted {
+        // Maps that cannot be opened are of another version, or gone: nothing that this one set.
+        let mut maps = Maps::open(&pins.root()).ok();
+        let note = context.note(maps.as_ref());
+        let had_pins = pins.base().read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        let result = self.take_away(pins, maps.as_mut(), &wanted);
+        // What was taken away is noted even when the rest could not be.
+        let (left, unloaded) = (pins.links(), matches!(result, Ok(true)));
+        let gone = attached.iter().filter(|one| wanted.contains(&one.index) && !left.contains(&one.index));
+        let done = Done { detached: gone.map(label).collect(), unloaded };
+        if !done.detached.is_empty() || unloaded && had_pins {
+            note.record(maps.as_ref().filter(|_| !unloaded), done.lines());
+        }
+        result?;
+        report::print(context.format, &done, describe)
+    }
+
+    /// Whether limiter is unloaded now.
+    fn take_away(&self, pins: &Pins, maps: Option<&mut Maps>, wanted: &[u32]) -> Result<bool> {
+        for index in wanted {
             link::detach(pins, *index)?;
         }
-        let unloaded = self.all || pins.links().is_empty();
-        if unloaded {
-            // Maps that cannot be opened are of another version, or gone: nothing that this one set.
-            if let Ok(mut maps) = Maps::open(&pins.root()) {
+        let last = self.all || pins.links().is_empty();
+        if last {
+            if let Some(maps) = maps {
                 maps.restore_cookies()?;
             }
             pins.remove()?;
         }
-        let detached = attached.iter().filter(|one| wanted.contains(&one.index)).map(label).collect();
-        report::print(context.format, &Done { detached, unloaded }, describe)
+        Ok(last)
     }
 
     /// Indices of what was asked for; all of them are attached, or none is detached.
@@ -66,10 +82,13 @@ impl Detach {
     }
 }
 
-fn describe(done: &Done) -> String {
-    let mut text: String = done.detached.iter().map(|name| format!("detached from {name}\n")).collect();
-    if done.unloaded {
-        text.push_str("limiter is unloaded; nothing of it is left\n");
+impl Done {
+    fn lines(&self) -> Vec<String> {
+        let detached = self.detached.iter().map(|name| format!("detached from {name}"));
+        detached.chain(self.unloaded.then(|| "limiter is unloaded; nothing of it is left".to_owned())).collect()
     }
-    text
+}
+
+fn describe(done: &Done) -> String {
+    done.lines().iter().map(|line| format!("{line}\n")).collect()
 }

@@ -81,10 +81,14 @@ impl Add {
             self.prefixes.iter().try_for_each(check_ban)?;
         }
         let _lock = context.pins.lock_for_change()?;
-        Maps::open(&context.pins.root())?.add(list, &self.prefixes, self.time)?;
+        let mut maps = Maps::open(&context.pins.root())?;
+        let note = context.note(Some(&maps));
+        maps.add(list, &self.prefixes, self.time)?;
         let added = self.prefixes.iter().map(Prefix::to_string).collect();
         let for_seconds = self.time.map(|time| time.as_secs_f64());
         let done = Changed { list: name(list), added, removed: Vec::new(), for_seconds };
+        let note = self.prefixes.iter().fold(note, |note, prefix| note.decides(subject(list, prefix)));
+        note.until(self.time.map(clock::after)).record(Some(&maps), done.lines());
         report::print(context.format, &done, describe)
     }
 }
@@ -92,10 +96,16 @@ impl Add {
 impl Del {
     fn run(&self, context: &Context, list: List) -> Result<()> {
         let _lock = context.pins.lock_for_change()?;
-        let missing = Maps::open(&context.pins.root())?.del(list, &self.prefixes)?;
-        let gone = self.prefixes.iter().filter(|prefix| !missing.contains(prefix));
-        let removed = gone.map(Prefix::to_string).collect();
+        let mut maps = Maps::open(&context.pins.root())?;
+        let note = context.note(Some(&maps));
+        let missing = maps.del(list, &self.prefixes)?;
+        let gone: Vec<&Prefix> = self.prefixes.iter().filter(|prefix| !missing.contains(prefix)).collect();
+        let removed = gone.iter().map(ToString::to_string).collect();
         let done = Changed { list: name(list), added: Vec::new(), removed, for_seconds: None };
+        if !gone.is_empty() {
+            let note = gone.into_iter().fold(note, |note, prefix| note.decides(subject(list, prefix)));
+            note.record(Some(&maps), done.lines());
+        }
         report::print(context.format, &done, describe)?;
         if let Some(first) = missing.first() {
             bail!("{first} is not on the {} list; `limiter {} list` shows what is", name(list), name(list));
@@ -145,13 +155,24 @@ const fn name(list: List) -> &'static str {
     }
 }
 
+/// What an entry of the history decides about `prefix`.
+fn subject(list: List, prefix: &Prefix) -> String {
+    format!("{} {prefix}", name(list))
+}
+
+impl Changed {
+    fn lines(&self) -> Vec<String> {
+        let time = match self.for_seconds {
+            Some(time) => format!("for {}", human::seconds(time)),
+            None => "until removed".to_owned(),
+        };
+        let verb = if self.list == "ban" { "banned" } else { "allowed" };
+        let added = self.added.iter().map(|prefix| format!("{verb} {prefix} {time}"));
+        let removed = self.removed.iter().map(|prefix| format!("{prefix} is no longer on the {} list", self.list));
+        added.chain(removed).collect()
+    }
+}
+
 fn describe(done: &Changed) -> String {
-    let time = match done.for_seconds {
-        Some(time) => format!("for {}", human::seconds(time)),
-        None => "until removed".to_owned(),
-    };
-    let verb = if done.list == "ban" { "banned" } else { "allowed" };
-    let added = done.added.iter().map(|prefix| format!("{verb} {prefix} {time}\n"));
-    let removed = done.removed.iter().map(|prefix| format!("{prefix} is no longer on the {} list\n", done.list));
-    added.chain(removed).collect()
+    done.lines().iter().map(|line| format!("{line}\n")).collect()
 }

@@ -3,8 +3,10 @@
 mod arm;
 mod attach;
 mod detach;
+mod history;
 mod limits;
 mod list;
+mod note;
 mod set;
 mod settle;
 mod status;
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::history::History;
 use crate::kernel::Pins;
 use crate::report::Format;
 
@@ -33,6 +36,9 @@ pub struct Command {
     /// Directory in a BPF file system where limiter is pinned.
     #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf/limiter", env = "LIMITER_PINS")]
     pins: PathBuf,
+    /// File in which every change is noted.
+    #[arg(long, global = true, value_name = "FILE", default_value = crate::history::PATH, env = "LIMITER_HISTORY")]
+    history: PathBuf,
     #[command(subcommand)]
     action: Action,
 }
@@ -57,6 +63,8 @@ enum Action {
     /// Sources of which every packet to a service is dropped.
     #[command(subcommand)]
     Ban(list::ListAction),
+    /// Show who changed what, and when.
+    History(history::Arguments),
     /// Put the kernel's settings back when an armed time is over. `arm --for` starts it.
     #[command(hide = true)]
     Settle,
@@ -81,6 +89,9 @@ impl std::error::Error for Usage {}
 struct Context {
     pins: Pins,
     format: Format,
+    history: History,
+    /// The words behind the name of the program.
+    typed: Vec<String>,
 }
 
 impl Command {
@@ -90,7 +101,8 @@ impl Command {
     /// When it cannot be done: what failed, on what, and what to do next.
     pub fn run(self) -> Result<()> {
         let format = if self.json { Format::Json } else { Format::Human };
-        let context = Context { pins: Pins::at(self.pins), format };
+        let typed = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        let context = Context { pins: Pins::at(self.pins), format, history: History::at(self.history), typed };
         match self.action {
             Action::Attach(attach) => attach.run(&context),
             Action::Detach(detach) => detach.run(&context),
@@ -100,6 +112,7 @@ impl Command {
             Action::Set(set) => set.run(&context),
             Action::Allow(action) => action.run(&context, limiter_common::record::List::Allow),
             Action::Ban(action) => action.run(&context, limiter_common::record::List::Ban),
+            Action::History(arguments) => arguments.run(&context),
             Action::Settle => settle::run(&context),
             Action::Trace(trace) => trace.run(&context),
         }

@@ -79,6 +79,12 @@ struct Change {
     to: String,
 }
 
+impl Change {
+    fn line(&self, scope: &str) -> String {
+        format!("{scope} {}: {} -> {}", self.what, self.from, self.to)
+    }
+}
+
 impl Set {
     /// Changes what was named, in one switch.
     pub fn run(&self, context: &Context) -> Result<()> {
@@ -89,6 +95,7 @@ impl Set {
         let slot = maps.selection()?.slot;
         let (old, origin) = (maps.policy(slot)?, Origin { ends: 0, ..maps.origin(slot)? });
         let may_before = maps.cookies()?.may_set;
+        let note = context.note(Some(&maps));
         let mut new = old.clone();
         self.apply(&mut new)?;
         if let Some(may) = self.set_syncookies {
@@ -97,7 +104,6 @@ impl Set {
         let switch = maps.stage_policy(&new, &origin)?;
         maps.set_switch(switch)?;
         Maps::settle();
-        settle::now_and_later(&context.pins, &mut maps)?;
         let scope = self.service.as_ref().map_or_else(|| "host".to_owned(), |name| format!("service {name}"));
         let mut changed = changes(self.shown(&old)?, self.shown(&new)?);
         if let Some(may) = self.set_syncookies
@@ -105,6 +111,8 @@ impl Set {
         {
             changed.push(Change { what: "may set tcp_syncookies", from: may_before.to_string(), to: may.to_string() });
         }
+        note.record(Some(&maps), changed.iter().map(|change| change.line(&scope)).collect());
+        settle::now_and_later(&context.pins, &mut maps)?;
         let challenge_works = !new.may_challenge() || maps.cookies()?.works() || maps.cookies()?.may_set;
         let done = Done { scope, changed, challenge_works };
         report::print(context.format, &done, describe)
@@ -218,7 +226,7 @@ fn describe(done: &Done) -> String {
         false => String::new(),
     };
     for change in &done.changed {
-        text.push_str(&format!("{} {}: {} -> {}\n", done.scope, change.what, change.from, change.to));
+        text.push_str(&format!("{}\n", change.line(&done.scope)));
     }
     if !done.challenge_works {
         text.push_str(

@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 pub use lines::Lines;
-pub use sample::Sample;
+pub use sample::{Sample, admitted, attempts, refused};
 pub use snapshot::{Snapshot, mode, take};
 
 /// How results are printed.

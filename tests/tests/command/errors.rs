@@ -98,8 +98,7 @@ fn no_bpffs_and_no_privilege() {
     let anybody = |line: &str| {
         let mut command = desk.front.command("setpriv").expect("a command");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&copy);
-        command.args(line.split_whitespace()).env("LIMITER_PINS", desk.pins());
-        command.output().expect("runs")
+        desk.furnish(command.args(line.split_whitespace())).output().expect("runs")
     };
     desk.refused(&anybody(ATTACH), 1, &["root"]);
     assert!(!desk.has_program("web0") && desk.left().is_empty());
@@ -190,7 +189,7 @@ fn another_namespace() {
     desk.ok(ATTACH);
     let there = |line: &str| {
         let mut command = other.front.command(binary().to_str().expect("a path")).expect("a command");
-        command.args(line.split_whitespace()).env("LIMITER_PINS", desk.pins()).output().expect("runs")
+        desk.furnish(command.args(line.split_whitespace())).output().expect("runs")
     };
     let index = |desk: &Desk| {
         let output = desk

@@ -110,6 +110,7 @@ fn every_command_speaks_json() {
         "ban list",
         "ban del 192.0.2.1",
         "trace --stop",
+        "history",
         "detach web0",
         "detach --all",
     ] {

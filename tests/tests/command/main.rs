@@ -4,19 +4,21 @@
 
 mod cookies;
 mod errors;
+mod history;
 mod killed;
 mod live;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use lab::{Namespace, PrivateBpffs};
+use lab::{Directory, Namespace, PrivateBpffs};
 use serde_json::Value;
 
-/// A front end with two interfaces, and a bpffs of its own.
+/// A front end with two interfaces, a bpffs and a history of its own.
 struct Desk {
     front: Namespace,
     bpffs: PrivateBpffs,
+    state: Directory,
 }
 
 impl Desk {
@@ -27,17 +29,27 @@ impl Desk {
             front.ip(&["link", "set", near, "up"]).expect("up");
             front.ip(&["link", "set", far, "up"]).expect("up");
         }
-        Self { front, bpffs: PrivateBpffs::new().expect("a bpffs") }
+        let state = Directory::new().expect("a directory");
+        Self { front, bpffs: PrivateBpffs::new().expect("a bpffs"), state }
     }
 
     fn pins(&self) -> PathBuf {
         self.bpffs.path().join("limiter")
     }
 
+    fn history(&self) -> PathBuf {
+        self.state.path().join("history.jsonl")
+    }
+
     fn command(&self, line: &str) -> Command {
         let mut command = self.front.command(binary().to_str().expect("a path")).expect("a command");
-        command.args(line.split_whitespace()).env("LIMITER_PINS", self.pins()).env_remove("SSH_CONNECTION");
+        self.furnish(command.args(line.split_whitespace()));
         command
+    }
+
+    /// The environment of every limiter that is run here: nothing of this machine is read or written.
+    fn furnish<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env("LIMITER_PINS", self.pins()).env("LIMITER_HISTORY", self.history()).env_remove("SSH_CONNECTION")
     }
 
     fn output(&self, line: &str) -> Output {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::topology::FRONT_V4;
-use lab::{Crowd, Flood, Lab, PageReport, PrivateBpffs, Server, Sources, Trivial};
+use lab::{Crowd, Directory, Flood, Lab, PageReport, PrivateBpffs, Server, Sources, Trivial};
 use limiter::kernel::Pins;
 use serde_json::Value;
 
@@ -22,6 +22,7 @@ pub struct Stage {
     lab: Lab,
     _server: Server,
     bpffs: PrivateBpffs,
+    state: Directory,
     limiter: PathBuf,
     random: bool,
     /// Length of a part in seconds.
@@ -63,7 +64,8 @@ impl Stage {
         let lab = Lab::new()?;
         let server = Server::start(&lab)?;
         let bpffs = PrivateBpffs::new()?;
-        let mut stage = Self { lab, _server: server, bpffs, limiter, random, seconds, generating: 0.0 };
+        let state = Directory::new()?;
+        let mut stage = Self { lab, _server: server, bpffs, state, limiter, random, seconds, generating: 0.0 };
         let _wall = Trivial::DropAll.attach(&stage.lab.front, "attack0")?;
         let before = busy()?;
         let sent = stage.flood(1.0)?;
@@ -116,7 +118,8 @@ impl Stage {
 
     fn run(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.lab.front.command(self.limiter.to_str().context("a path that is not UTF-8")?)?;
-        let output = command.args(arguments).env("LIMITER_PINS", self.bpffs.path().join("limiter")).output()?;
+        command.args(arguments).env("LIMITER_PINS", self.bpffs.path().join("limiter"));
+        let output = command.env("LIMITER_HISTORY", self.state.path().join("history.jsonl")).output()?;
         let error = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "limiter {}: {}", arguments.join(" "), error.trim());
         Ok(String::from_utf8(output.stdout)?)

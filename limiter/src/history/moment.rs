@@ -1,0 +1,118 @@
+//! A moment of wall time: RFC 3339 in UTC in the file, local time for people.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::kernel::clock;
+
+/// Wall time in whole milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(SystemTime);
+
+impl Moment {
+    /// Now.
+    pub fn now() -> Self {
+        SystemTime::now().into()
+    }
+
+    /// The wall time that belongs to `time`, nanoseconds of the kernel side's clock; `None` for ever, which is `u64::MAX`.
+    ///
+    /// It is as good as the wall clock: when that is set, the kernel side does not notice.
+    pub fn of(time: u64) -> Option<Self> {
+        if time == u64::MAX {
+            return None;
+        }
+        let now = clock::now();
+        let (left, gone) = (time.saturating_sub(now), now.saturating_sub(time));
+        let wall = SystemTime::now().checked_add(Duration::from_nanos(left))?;
+        Some(wall.checked_sub(Duration::from_nanos(gone))?.into())
+    }
+
+    /// `14:32:05` of this machine's time zone when `self` is within a day of `reference`, else with the date.
+    pub fn local_beside(self, reference: Self) -> String {
+        let whole = self.local();
+        match (whole.split_once(' '), reference.local().split_once(' ')) {
+            (Some((day, time)), Some((other, _))) if day == other => time.to_owned(),
+            _ => whole,
+        }
+    }
+
+    /// `2026-11-24 14:32:05` in this machine's time zone.
+    pub fn local(self) -> String {
+        let seconds = self.0.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let Ok(seconds) = libc::time_t::try_from(seconds) else { return self.utc() };
+        // SAFETY: all zeros is a value of this struct of numbers and a pointer that may be null.
+        let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+        // SAFETY: both pointers are to values that outlive the call, which keeps neither.
+        if unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) }.is_null() {
+            return self.utc();
+        }
+        format!(
+            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+            parts.tm_year + 1900,
+            parts.tm_mon + 1,
+            parts.tm_mday,
+            parts.tm_hour,
+            parts.tm_min,
+            parts.tm_sec
+        )
+    }
+
+    fn utc(self) -> String {
+        humantime::format_rfc3339_millis(self.0).to_string()
+    }
+}
+
+impl From<SystemTime> for Moment {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(UNIX_EPOCH + Duration::from_millis(since.as_millis() as u64))
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.utc())
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        humantime::parse_rfc3339(&text).map(Into::into).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_survives_the_file() {
+        let now = Moment::now();
+        let text = serde_json::to_string(&now).expect("text");
+        assert!(text.ends_with("Z\"") && text.contains('T'), "{text}");
+        assert_eq!(serde_json::from_str::<Moment>(&text).expect("a moment"), now);
+        assert!(serde_json::from_str::<Moment>("\"yesterday\"").is_err());
+    }
+
+    #[test]
+    fn the_date_is_left_away_on_the_same_day() {
+        let noon = Moment::from(UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let later = Moment::from(UNIX_EPOCH + Duration::from_secs(1_700_000_001));
+        let next_week = Moment::from(UNIX_EPOCH + Duration::from_secs(1_700_600_000));
+        assert_eq!(later.local_beside(noon).len(), "14:32:05".len());
+        assert_eq!(next_week.local_beside(noon).len(), "2026-11-24 14:32:05".len());
+    }
+
+    #[test]
+    fn the_kernel_sides_clock_as_wall_time() {
+        assert_eq!(Moment::of(u64::MAX), None);
+        let minute = Duration::from_secs(60);
+        let after = Moment::of(clock::after(minute)).expect("a moment");
+        let expected = Moment::from(SystemTime::now() + minute);
+        assert!(after.0.duration_since(expected.0).unwrap_or_default() < Duration::from_secs(1));
+        assert!(expected.0.duration_since(after.0).unwrap_or_default() < Duration::from_secs(1));
+    }
+}
