@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Context, Usage, limits, settle};
 use crate::kernel::Maps;
 use crate::kernel::slots::Origin;
+use crate::policy::diff::{self, Change};
 use crate::policy::{Admission, Name, Policy, Prefixes, text};
 use crate::report;
 
@@ -72,19 +73,6 @@ struct Done {
     challenge_works: bool,
 }
 
-#[derive(Serialize)]
-struct Change {
-    what: &'static str,
-    from: String,
-    to: String,
-}
-
-impl Change {
-    fn line(&self, scope: &str) -> String {
-        format!("{scope} {}: {} -> {}", self.what, self.from, self.to)
-    }
-}
-
 impl Set {
     /// Changes what was named, in one switch.
     pub fn run(&self, context: &Context) -> Result<()> {
@@ -105,13 +93,13 @@ impl Set {
         maps.set_switch(switch)?;
         Maps::settle();
         let scope = self.service.as_ref().map_or_else(|| "host".to_owned(), |name| format!("service {name}"));
-        let mut changed = changes(self.shown(&old)?, self.shown(&new)?);
+        let mut changed = self.changes(&old, &new);
         if let Some(may) = self.set_syncookies
             && may != may_before
         {
             changed.push(Change { what: "may set tcp_syncookies", from: may_before.to_string(), to: may.to_string() });
         }
-        note.record(Some(&maps), changed.iter().map(|change| change.line(&scope)).collect());
+        note.record(Some(&maps), changed.iter().map(|change| format!("{scope} {change}")).collect());
         settle::now_and_later(&context.pins, &mut maps)?;
         let challenge_works = !new.may_challenge() || maps.cookies()?.works() || maps.cookies()?.may_set;
         let done = Done { scope, changed, challenge_works };
@@ -189,35 +177,14 @@ impl Set {
         Prefixes { v4: self.prefix_v4.unwrap_or(old.v4), v6: self.prefix_v6.unwrap_or(old.v6) }
     }
 
-    /// What this command can change, as it stands in `policy`.
-    fn shown(&self, policy: &Policy) -> Result<Vec<(&'static str, String)>> {
-        let limits = |source, prefixes: Prefixes, budget| {
-            vec![
-                ("source limit", text::show_limit(source)),
-                ("budget", text::show_limit(budget)),
-                ("source prefixes", format!("/{} and /{}", prefixes.v4, prefixes.v6)),
-            ]
-        };
-        let Some(name) = &self.service else { return Ok(limits(policy.source, policy.prefixes, policy.budget)) };
-        let service = policy.services.iter().find(|service| service.name == *name).context("the service is gone")?;
-        let source = service.source.unwrap_or(policy.source);
-        let mut shown = limits(source, service.prefixes.unwrap_or(policy.prefixes), service.budget);
-        let admission = &service.admission;
-        shown.extend([
-            ("challenge", text::show_challenge(admission.challenge).to_owned()),
-            ("tickets", text::show_seconds(admission.ticket_seconds)),
-            ("reserve", format!("{}%", admission.reserve)),
-            ("newcomers", text::show_limit(admission.newcomers)),
-            ("fair share", text::show_yes(admission.fair_share).to_owned()),
-            ("reset", text::show_yes(admission.reset).to_owned()),
-        ]);
-        Ok(shown)
+    /// What came out differently of what this command can change.
+    fn changes(&self, old: &Policy, new: &Policy) -> Vec<Change> {
+        let Some(name) = &self.service else { return diff::host(old, new) };
+        match (old.service(name), new.service(name)) {
+            (Some(was), Some(is)) => diff::service_in_effect(old, was, new, is),
+            _ => Vec::new(),
+        }
     }
-}
-
-fn changes(old: Vec<(&'static str, String)>, new: Vec<(&'static str, String)>) -> Vec<Change> {
-    let pairs = old.into_iter().zip(new);
-    pairs.filter(|(old, new)| old != new).map(|((what, from), (_, to))| Change { what, from, to }).collect()
 }
 
 fn describe(done: &Done) -> String {
@@ -226,7 +193,7 @@ fn describe(done: &Done) -> String {
         false => String::new(),
     };
     for change in &done.changed {
-        text.push_str(&format!("{}\n", change.line(&done.scope)));
+        text.push_str(&format!("{} {change}\n", done.scope));
     }
     if !done.challenge_works {
         text.push_str(

@@ -2,6 +2,7 @@
 
 mod classes;
 pub mod decode;
+pub mod diff;
 pub mod encode;
 pub mod file;
 pub mod limits;
@@ -165,8 +166,18 @@ impl Serialize for Name {
 
 impl Policy {
     /// The service of that name.
+    pub fn service(&self, name: &Name) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == *name)
+    }
+
+    /// The same, to be changed.
     pub fn service_mut(&mut self, name: &Name) -> Option<&mut Service> {
         self.services.iter_mut().find(|service| service.name == *name)
+    }
+
+    /// The class of that name.
+    pub fn class(&self, name: &Name) -> Option<&Class> {
+        self.classes.iter().find(|class| class.name == *name)
     }
 
     /// Whether anything could ever be refused.
