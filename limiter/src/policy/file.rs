@@ -8,9 +8,12 @@ mod problem;
 mod read;
 mod settings;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -26,6 +29,9 @@ use settings::{Scope, path};
 pub const DEFAULT_FILE: &str = "/etc/limiter/policy.toml";
 /// The profile that is the policy itself, in a file that does not say otherwise.
 pub const NORMAL: &str = "normal";
+
+/// The largest file that is read: some 200 bytes for each prefix that there may be.
+const LARGEST: u64 = 16 << 20;
 
 /// What a policy file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,9 +74,14 @@ impl Document {
     /// Everything that is wrong in it: file, line, column, and what to do.
     pub fn read(file: &Path) -> Result<Self> {
         let shown = file.display();
-        let bytes = fs::read(file).with_context(|| {
+        let mut bytes = Vec::new();
+        File::open(file).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)).with_context(|| {
             format!("cannot read {shown}; `limiter policy show` prints what is enforced now as such a file")
         })?;
+        ensure!(
+            bytes.len() as u64 <= LARGEST,
+            "{shown} is larger than 16 MiB; is it a policy file? Long lists of prefixes have files of their own (prefixes_from)"
+        );
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {

@@ -3,14 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use super::LARGEST;
 use super::problem::{Place, Problems};
 use super::settings::path;
 use super::table::{Reader, Table};
 use crate::policy::prefix::Prefix;
 use crate::policy::{CLASS_PREFIXES, Name};
-
-/// The largest list that is read: some 200 bytes for each prefix that there may be.
-const LARGEST: u64 = 16 << 20;
 
 /// Prefixes and where each of them stands.
 pub type Members = Vec<(Prefix, Place)>;

@@ -1,7 +1,7 @@
 //! From the text of a policy file to the document: keys and values first, then what they mean together, then each policy that it can
 //! become is encoded for trial, so that nothing is accepted that could not be applied.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -29,10 +29,7 @@ pub fn document(text: &str, name: &str, directory: &Path) -> Result<Document, Pr
     let mut reader = Reader::default();
     reader.problems.file(name, text);
     let (root, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let offset = error.span().map_or(0, |span| span.start);
-        reader.problems.add(Place { file: 0, offset }, syntax(error.message()));
-    }
+    add_syntax(&mut reader.problems, text, &errors);
     if !errors.is_empty() {
         return Err(reader.problems);
     }
@@ -64,15 +61,36 @@ pub fn document(text: &str, name: &str, directory: &Path) -> Result<Document, Pr
     if reader.problems.is_empty() { Ok(document) } else { Err(reader.problems) }
 }
 
+/// Notes what is no TOML: the first of each line, because what follows on it is mostly a consequence.
+fn add_syntax(problems: &mut Problems, text: &str, errors: &[toml::de::Error]) {
+    let mut by_line: BTreeMap<usize, (usize, &str)> = BTreeMap::new();
+    for error in errors.iter().take(100) {
+        let offset = error.span().map_or(0, |span| span.start).min(text.len());
+        let line = text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count();
+        let first = by_line.entry(line).or_insert((offset, error.message()));
+        *first = (offset, error.message()).min(*first);
+    }
+    for (offset, message) in by_line.into_values() {
+        problems.add(Place { file: 0, offset }, syntax(message));
+    }
+}
+
+/// The parser's words for what is no TOML, and what to do.
 fn syntax(message: &str) -> String {
-    let advice = match message {
-        message if message.contains("duplicate key") => "; it stands above already: remove or rename one",
-        message if message.contains("quoted") || message.contains("expected") || message.contains("invalid") => {
-            "; write KEY = VALUE, with texts in quotes such as \"20/s\", or a [table] name"
-        }
-        _ => "",
-    };
-    format!("{message}{advice}")
+    const ADVICE: [(&str, &str); 8] = [
+        ("duplicate key", "it stands above already: remove or rename one"),
+        ("must be quoted", "write texts in quotes, such as \"20/s\""),
+        ("unclosed table", "write the name of a table as [service.web]"),
+        ("key with no value", "write KEY = VALUE"),
+        ("array", "write a list as [\"*:80\", \"*:443\"]"),
+        ("string", "a text begins and ends with a quote, on one line"),
+        ("unexpected key or value", "write each key on a line of its own"),
+        ("", "write KEY = VALUE on each line, or the name of a table as [service.web]"),
+    ];
+    // What else would have been taken here is the parser's view, such as "expected literal string" for a text without quotes.
+    let what = message.split(", expected").next().unwrap_or(message);
+    let advice = ADVICE.iter().find(|(known, _)| message.contains(known)).map_or("", |(_, advice)| advice);
+    format!("{what}; {advice}")
 }
 
 fn interfaces(reader: &mut Reader, top: &Table<'_>) -> Vec<String> {
