@@ -7,6 +7,7 @@ mod history;
 mod limits;
 mod list;
 mod note;
+mod policy;
 mod set;
 mod settle;
 mod status;
@@ -65,6 +66,9 @@ enum Action {
     Ban(list::ListAction),
     /// Show who changed what, and when.
     History(history::Arguments),
+    /// The policy file: check one, compare it with what is enforced, or write what is enforced as one.
+    #[command(subcommand)]
+    Policy(policy::PolicyAction),
     /// Put the kernel's settings back when an armed time is over. `arm --for` starts it.
     #[command(hide = true)]
     Settle,
@@ -113,6 +117,7 @@ impl Command {
             Action::Allow(action) => action.run(&context, limiter_common::record::List::Allow),
             Action::Ban(action) => action.run(&context, limiter_common::record::List::Ban),
             Action::History(arguments) => arguments.run(&context),
+            Action::Policy(action) => action.run(&context),
             Action::Settle => settle::run(&context),
             Action::Trace(trace) => trace.run(&context),
         }

@@ -10,7 +10,9 @@ use serde::Serialize;
 
 pub use lines::Lines;
 pub use sample::{Sample, admitted, attempts, refused};
-pub use snapshot::{Snapshot, mode, take};
+pub use snapshot::{Snapshot, take};
+
+pub use crate::policy::text::show_mode as mode;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

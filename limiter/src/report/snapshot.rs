@@ -6,7 +6,6 @@ use anyhow::Result;
 use limiter_common::challenge::{Challenge, State};
 use limiter_common::record::{self, Counters, List};
 use limiter_common::source_table::{self, Ticks};
-use limiter_common::switch::Mode;
 use limiter_common::ticket::Ticket;
 use serde::Serialize;
 
@@ -14,7 +13,8 @@ use super::sample::{self, ByReason, Sample};
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::{Maps, Pins, clock, link};
-use crate::policy::{Policy, Prefixes, text};
+use crate::policy::text::{self, show_mode as mode};
+use crate::policy::{Policy, Prefixes};
 
 /// The state of a loaded limiter. `version` changes when a field changes its meaning.
 #[derive(Clone, Debug, Serialize)]
@@ -181,14 +181,6 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
         allowed: maps.list(List::Allow)?.len(),
         banned: maps.list(List::Ban)?.len(),
     })
-}
-
-/// A mode in one word.
-pub const fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Observe => "observe",
-        Mode::Enforce => "enforce",
-    }
 }
 
 fn interface(attached: link::Attached) -> Interface {

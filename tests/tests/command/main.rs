@@ -7,6 +7,7 @@ mod errors;
 mod history;
 mod killed;
 mod live;
+mod policy;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -1,0 +1,253 @@
+//! `limiter policy`: what a policy file says, what is enforced as such a file, and what differs between the two.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use limiter_common::source_table::WAYS;
+use serde::Serialize;
+
+use super::Context;
+use crate::kernel::interface::Attachment;
+use crate::kernel::{Maps, Pins, link};
+use crate::policy::file::{DEFAULT_FILE, Document};
+use crate::policy::{Name, Policy, diff, sets_for, text};
+use crate::report;
+
+/// What to do with a policy file.
+#[derive(Debug, Subcommand)]
+pub enum PolicyAction {
+    /// Check a file and every profile in it. Needs no root, and changes nothing.
+    Check(Check),
+    /// Print what is enforced now, as a policy file.
+    Show,
+    /// Show what applying a file would change.
+    Diff(Diff),
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The policy file.
+    #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
+    file: PathBuf,
+}
+
+/// Arguments of `diff`.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// The policy file.
+    #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
+    file: PathBuf,
+    /// With this profile of the file.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Name>,
+}
+
+/// What a good file holds.
+#[derive(Serialize)]
+struct Good {
+    file: String,
+    /// `None`: as it is when it is applied.
+    mode: Option<&'static str>,
+    interfaces: Vec<String>,
+    services: Vec<Service>,
+    classes: Vec<Class>,
+    profiles: Vec<Profile>,
+    /// What is allowed, but may not be what was meant.
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Service {
+    name: String,
+    listeners: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Class {
+    name: String,
+    prefixes: usize,
+    source_limit: String,
+}
+
+#[derive(Serialize)]
+struct Profile {
+    name: String,
+    mode: Option<&'static str>,
+    /// What differs from the policy without a profile.
+    changes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Differs {
+    changes: Vec<String>,
+}
+
+impl PolicyAction {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<()> {
+        match self {
+            Self::Check(check) => check.run(context),
+            Self::Show => show(context),
+            Self::Diff(diff) => diff.run(context),
+        }
+    }
+}
+
+impl Check {
+    fn run(&self, context: &Context) -> Result<()> {
+        let document = Document::read(&self.file)?;
+        let good = Good {
+            file: self.file.display().to_string(),
+            mode: document.mode.map(text::show_mode),
+            services: document.policy.services.iter().map(Service::from).collect(),
+            classes: document.policy.classes.iter().map(Class::from).collect(),
+            profiles: profiles(&document)?,
+            notes: notes(&document),
+            interfaces: document.interfaces,
+        };
+        report::print(context.format, &good, describe)
+    }
+}
+
+fn profiles(document: &Document) -> Result<Vec<Profile>> {
+    let profiles = document.profiles.iter().map(|profile| {
+        let (policy, _) = document.with_profile(Some(&profile.name))?;
+        Ok(Profile {
+            name: profile.name.to_string(),
+            mode: profile.mode.map(text::show_mode),
+            changes: diff::changes(&document.policy, &policy),
+        })
+    });
+    profiles.collect()
+}
+
+fn notes(document: &Document) -> Vec<String> {
+    let policies: Vec<Policy> =
+        document.profiles.iter().map(|one| one.apply(&document.policy, &mut Vec::new())).collect();
+    let any = |holds: fn(&Policy) -> bool| holds(&document.policy) || policies.iter().any(holds);
+    let mut notes = Vec::new();
+    if document.policy.services.is_empty() {
+        notes.push("no service: everything passes; add [service.web] with `listen = [\"*:80\", \"*:443\"]`".to_owned());
+    } else if !any(Policy::has_limits) {
+        notes.push("no limit: nothing is ever refused; add a source_rate or a budget".to_owned());
+    }
+    if any(Policy::may_challenge) && !document.set_syncookies {
+        notes.push(
+            "a challenge works only while net.ipv4.tcp_syncookies is 2; `set_syncookies = true` lets limiter set it"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+impl From<&crate::policy::Service> for Service {
+    fn from(service: &crate::policy::Service) -> Self {
+        Self { name: service.name.to_string(), listeners: text::show_listeners(&service.listeners) }
+    }
+}
+
+impl From<&crate::policy::Class> for Class {
+    fn from(class: &crate::policy::Class) -> Self {
+        let source_limit = match class.source.is_none() {
+            true => "unlimited".to_owned(),
+            false => text::show_limit(class.source),
+        };
+        Self { name: class.name.to_string(), prefixes: class.members.len(), source_limit }
+    }
+}
+
+fn describe(good: &Good) -> String {
+    let mut lines = vec![format!("{} is good", good.file)];
+    lines.push(match good.mode {
+        Some(mode) => format!("mode        {mode}"),
+        None => "mode        not said: stays as it is, observe at first".to_owned(),
+    });
+    if !good.interfaces.is_empty() {
+        lines.push(format!("interfaces  {}", good.interfaces.join(", ")));
+    }
+    for service in &good.services {
+        lines.push(format!("service     {} on {}", service.name, service.listeners.join(" ")));
+    }
+    for class in &good.classes {
+        lines.push(format!("class       {}: {} prefixes, {}", class.name, class.prefixes, class.source_limit));
+    }
+    for profile in &good.profiles {
+        lines.push(format!("profile     {}", profile.name));
+        lines.extend(profile.mode.map(|mode| format!("              mode {mode}")));
+        lines.extend(profile.changes.iter().map(|change| format!("              {change}")));
+    }
+    lines.extend(good.notes.iter().map(|note| format!("note: {note}")));
+    lines.join("\n") + "\n"
+}
+
+/// What the kernel side enforces now, as a policy file would say it.
+pub fn enforced(pins: &Pins, maps: &Maps) -> Result<Document> {
+    let selection = maps.selection()?;
+    let attached = link::attached(pins)?;
+    let is_generic = |one: &link::Attached| one.attachment == Some(Attachment::Generic);
+    let mut policy = maps.policy(selection.slot)?;
+    for class in &mut policy.classes {
+        class.members.sort_unstable();
+    }
+    Ok(Document {
+        generic: !attached.is_empty() && attached.iter().all(is_generic),
+        interfaces: attached.into_iter().filter_map(|one| one.name).collect(),
+        mode: Some(selection.mode),
+        sources: Some(maps.sets() * WAYS as u32),
+        set_syncookies: maps.cookies()?.may_set,
+        policy,
+        profiles: Vec::new(),
+    })
+}
+
+fn show(context: &Context) -> Result<()> {
+    context.pins.require()?;
+    let file = enforced(&context.pins, &Maps::open(&context.pins.root())?)?.to_toml();
+    let value: toml::Table = toml::from_str(&file).context("what is enforced makes no file; please report this")?;
+    report::print(context.format, &value, |_| format!("# What limiter enforces now.\n{file}"))
+}
+
+impl Diff {
+    fn run(&self, context: &Context) -> Result<()> {
+        let document = Document::read(&self.file)?;
+        let (policy, mode) = document.with_profile(self.profile.as_ref())?;
+        context.pins.require()?;
+        let now = enforced(&context.pins, &Maps::open(&context.pins.root())?)?;
+        let mut changes = around(&now, &Document { mode, ..document });
+        changes.extend(diff::changes(&now.policy, &policy));
+        report::print(context.format, &Differs { changes }, |differs| match differs.changes.is_empty() {
+            true => "nothing would change\n".to_owned(),
+            false => differs.changes.join("\n") + "\n",
+        })
+    }
+}
+
+/// What differs beside the policy itself. What the file does not say stays as it is.
+fn around(now: &Document, file: &Document) -> Vec<String> {
+    let mut changes = Vec::new();
+    if let (Some(is), Some(wanted)) = (now.mode, file.mode)
+        && is != wanted
+    {
+        changes.push(format!("mode: {} -> {}", text::show_mode(is), text::show_mode(wanted)));
+    }
+    for name in file.interfaces.iter().filter(|name| !now.interfaces.contains(name)) {
+        changes.push(format!("interface {name}: not attached"));
+    }
+    if !file.interfaces.is_empty() {
+        for name in now.interfaces.iter().filter(|name| !file.interfaces.contains(name)) {
+            changes.push(format!("interface {name}: attached, and not in the file"));
+        }
+    }
+    if let (Some(is), Some(wanted)) = (now.sources, file.sources)
+        && sets_for(is) != sets_for(wanted)
+    {
+        changes.push(format!("table: {is} -> {wanted} sources, when limiter is loaded anew"));
+    }
+    if now.set_syncookies != file.set_syncookies {
+        let [is, wanted] = [now.set_syncookies, file.set_syncookies].map(text::show_yes);
+        changes.push(format!("may set tcp_syncookies: {is} -> {wanted}"));
+    }
+    changes
+}
