@@ -149,6 +149,27 @@ fn writers_at_the_same_time() {
     assert!(read.entries.len() < full, "the file was replaced meanwhile");
 }
 
+/// Who waited for the lock while the file was replaced writes to the new one.
+#[test]
+fn a_file_that_is_replaced_meanwhile() {
+    let scratch = Scratch::new("replaced");
+    let history = History::at(scratch.file());
+    history.append(&entry(0, 0)).expect("appended");
+    let old = fs::File::open(scratch.file()).expect("a file");
+    old.lock().expect("locked");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| history.append(&entry(0, 1)));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let new = scratch.file().with_extension("other");
+        fs::write(&new, "").expect("written");
+        fs::rename(&new, scratch.file()).expect("renamed");
+        old.unlock().expect("unlocked");
+        waiting.join().expect("no panic").expect("appended");
+    });
+    let entries = history.read(usize::MAX).expect("read").entries;
+    assert_eq!(entries.iter().map(numbers).collect::<Vec<_>>(), [(0, 1)]);
+}
+
 /// A command over ten thousand prefixes leaves an entry, not a tenth of the file.
 #[test]
 fn a_long_entry_is_shortened() {

@@ -1,7 +1,9 @@
 //! Who changed what, and when: every command that changes something is noted, and a history that cannot be written stops nobody.
 
+use std::process::Command;
 use std::time::Duration;
 
+use lab::Directory;
 use serde_json::{Value, json};
 
 use super::Desk;
@@ -100,6 +102,41 @@ fn a_history_that_cannot_be_written_stops_nobody() {
     }
     assert!(!desk.has_program("web0") && desk.left().is_empty());
     desk.ok("detach --all --history /dev/null");
+}
+
+/// A small file system on a directory, unmounted when dropped.
+struct SmallDisk(Directory);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let directory = Directory::new().expect("a directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=8k", "tmpfs"]).arg(directory.path());
+        assert!(mount.status().expect("mount runs").success());
+        Self(directory)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+/// The disk is full in the middle of a line: the half that fitted is taken back.
+#[test]
+fn a_disk_that_fills_up_keeps_whole_lines() {
+    let (desk, disk) = (Desk::new(), SmallDisk::new());
+    let file = disk.0.path().join("history.jsonl");
+    desk.ok(ATTACH);
+    let say = |line: &str| {
+        let output = desk.command(line).env("LIMITER_HISTORY", &file).output().expect("runs");
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let said = (0..100).map(|_| say("disarm")).find(|said| !said.is_empty()).expect("the disk fills up");
+    assert!(said.contains("warning") && said.contains("history.jsonl") && said.contains("no storage space"), "{said}");
+    assert!(say("history").is_empty(), "no line was cut off");
 }
 
 #[test]
