@@ -111,21 +111,28 @@ impl History {
         let start = Instant::now();
         loop {
             let file = open(&self.path).with_context(|| format!("cannot open {}", self.path.display()))?;
-            let locked = match file.try_lock() {
-                Ok(()) => true,
-                Err(TryLockError::WouldBlock) => false,
+            self.wait_for(&file, start)?;
+            // Another writer may have put a shorter file in its place meanwhile.
+            if is_at(&file, &self.path) {
+                return Ok(file);
+            }
+        }
+    }
+
+    fn wait_for(&self, file: &File, start: Instant) -> Result<()> {
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    bail!("{} has been locked by another process for {} s", self.path.display(), PATIENCE.as_secs());
+                }
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("cannot lock {}", self.path.display()));
                 }
-            };
-            // Another writer may have put a shorter file in its place since it was opened.
-            if locked && is_at(&file, &self.path) {
-                return Ok(file);
             }
-            if start.elapsed() > PATIENCE {
-                bail!("{} has been locked by another process for {} s", self.path.display(), PATIENCE.as_secs());
-            }
-            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
