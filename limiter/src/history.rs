@@ -77,8 +77,9 @@ pub struct Totals {
 impl State {
     /// What decides now; nothing when it cannot be read: a note is never worth failing for.
     pub fn of(maps: &Maps) -> Option<Self> {
-        let mode = report::mode(maps.selection().ok()?.mode);
-        Some(Self { mode: mode.to_owned(), profile: None })
+        let selection = maps.selection().ok()?;
+        let profile = maps.origin(selection.slot).ok()?.profile;
+        Some(Self { mode: report::mode(selection.mode).to_owned(), profile: profile.map(|name| name.to_string()) })
     }
 }
 
