@@ -60,6 +60,15 @@ impl Maps {
         })
     }
 
+    /// Whether the settings that a challenge writes into its answers are still those that were noted.
+    ///
+    /// # Errors
+    /// When the map or a setting cannot be read.
+    pub fn has_noted_options(&self) -> Result<bool> {
+        let kernel = self.kernel_record()?;
+        Ok(with_options(kernel)? == kernel)
+    }
+
     /// Notes whether limiter may set `tcp_syncookies`.
     ///
     /// # Errors

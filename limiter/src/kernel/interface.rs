@@ -57,7 +57,7 @@ pub fn named<'a>(interfaces: &'a [Interface], name: &str) -> Result<&'a Interfac
     })
 }
 
-fn interface(message: &LinkMessage) -> Interface {
+pub(super) fn interface(message: &LinkMessage) -> Interface {
     let mut interface = Interface { index: message.header.index, name: String::new(), program: None };
     for attribute in &message.attributes {
         match attribute {

@@ -121,13 +121,13 @@ fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
 }
 
 /// The name of the program with `id`, for messages.
-fn name_of(id: u32) -> String {
+pub(crate) fn name_of(id: u32) -> String {
     let info = aya::programs::loaded_programs().flatten().find(|info| info.id() == id);
     let name = info.as_ref().and_then(|info| info.name_as_str()).filter(|name| !name.is_empty());
     name.map_or_else(|| "of another tool".to_owned(), |name| format!("`{name}`"))
 }
 
-fn create(program: &mut Xdp, interface: &Interface, mode: XdpMode) -> Result<FdLink> {
+pub(super) fn create(program: &mut Xdp, interface: &Interface, mode: XdpMode) -> Result<FdLink> {
     let name = &interface.name;
     let id = program.attach_to_if_index(interface.index, mode).map_err(|error| explain(error, name, mode))?;
     // aya answers EINVAL with an attachment over netlink, which cannot be pinned and would end with this process.

@@ -63,7 +63,11 @@ impl Maps {
         Ok(missing)
     }
 
-    fn entries(&self, list: List) -> Result<Vec<Entry>> {
+    /// The same with expired entries, which stay until the list is changed, in no order.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn entries(&self, list: List) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for entry in self.list_host.iter() {
             let (Raw(key), Raw(entry)) = entry.context("cannot read the list of addresses")?;

@@ -3,14 +3,21 @@
 pub mod classes;
 pub mod clock;
 pub mod cookies;
+pub mod device;
+pub mod ethtool;
 pub mod interface;
 pub mod link;
+pub mod listener;
 pub mod lists;
 pub mod lock;
 pub mod mapped;
 pub mod maps;
+pub mod netdev;
+mod netlink;
 pub mod object;
+pub mod pinned;
 pub mod pins;
+pub mod probe;
 pub mod slots;
 pub mod trace;
 

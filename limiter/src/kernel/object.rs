@@ -71,7 +71,7 @@ fn secret() -> Result<Key> {
 }
 
 /// The kernel's refusals in words that help.
-fn explain(error: anyhow::Error) -> anyhow::Error {
+pub(super) fn explain(error: anyhow::Error) -> anyhow::Error {
     let denied = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())

@@ -141,7 +141,11 @@ impl Pins {
         Ok(())
     }
 
-    fn check_bpffs(&self) -> Result<()> {
+    /// Whether pins could be kept there.
+    ///
+    /// # Errors
+    /// When there is no bpffs: what to do.
+    pub(super) fn check_bpffs(&self) -> Result<()> {
         let existing = self.base.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
         let kind = rustix::fs::statfs(existing).with_context(|| format!("cannot look at {}", existing.display()))?;
         if kind.f_type as u64 == BPF_MAGIC {

@@ -1,0 +1,116 @@
+//! Interfaces in all the detail that netlink has, and which of them lead out.
+
+use anyhow::{Context as _, Result};
+use futures_util::TryStreamExt as _;
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::interface::{self, Attachment};
+
+/// An interface of this network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// Index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// What the kernel calls a virtual one: `veth`, `vlan`, `bond`.
+    pub kind: Option<String>,
+    /// Hardware address.
+    pub address: Vec<u8>,
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+    /// Whether it is the loopback.
+    pub loopback: bool,
+    /// Whether the operator set it up.
+    pub up: bool,
+    /// Whether the other end is there.
+    pub carrier: bool,
+    /// The interface that it stands on: a VLAN's carrier.
+    pub below: Option<u32>,
+    /// The interface that it is a part of: a bond or a bridge.
+    pub above: Option<u32>,
+    /// Whether a default route leads there.
+    pub leads_out: bool,
+    /// Receive queues.
+    pub queues: u32,
+    /// The XDP program on it: its id and where it runs.
+    pub program: Option<(u32, Attachment)>,
+    /// Packets that it lost because nobody took them out of its rings in time.
+    pub lost: u64,
+}
+
+/// All interfaces of this network namespace.
+///
+/// # Errors
+/// When netlink does not answer.
+pub fn all() -> Result<Vec<Device>> {
+    let (links, routes) = ask()?;
+    let out: Vec<u32> =
+        routes.iter().filter(|route| route.header.destination_prefix_length == 0).filter_map(way).collect();
+    let devices = links.iter().map(device);
+    Ok(devices.map(|device| Device { leads_out: out.contains(&device.index), ..device }).collect())
+}
+
+fn ask() -> Result<(Vec<LinkMessage>, Vec<RouteMessage>)> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        let connection = tokio::spawn(connection);
+        let links = handle.link().get().execute().try_collect().await.context("netlink refused to list interfaces")?;
+        let mut routes = Vec::new();
+        let (v4, v6) = (RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build());
+        for family in [v4, v6] {
+            // A kernel without IPv6 has no routes of it.
+            let found: Result<Vec<RouteMessage>, _> = handle.route().get(family).execute().try_collect().await;
+            routes.extend(found.unwrap_or_default());
+        }
+        connection.abort();
+        Ok((links, routes))
+    })
+}
+
+/// Where a route leads.
+fn way(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn device(message: &LinkMessage) -> Device {
+    let interface = interface::interface(message);
+    let flags = message.header.flags;
+    let mut device = Device {
+        index: interface.index,
+        name: interface.name,
+        program: interface.program,
+        loopback: flags.contains(LinkFlags::Loopback),
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
+        ..Device::default()
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::LinkInfo(infos) => device.kind = kind(infos),
+            LinkAttribute::Address(address) => device.address.clone_from(address),
+            LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
+            LinkAttribute::Link(index) => device.below = Some(*index),
+            LinkAttribute::Controller(index) => device.above = Some(*index),
+            LinkAttribute::NumRxQueues(queues) => device.queues = *queues,
+            LinkAttribute::Stats64(stats) => device.lost = stats.rx_missed_errors + stats.rx_fifo_errors,
+            _ => {}
+        }
+    }
+    device
+}
+
+fn kind(infos: &[LinkInfo]) -> Option<String> {
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    })
+}

@@ -1,0 +1,103 @@
+//! Listening TCP sockets of this network namespace and their accept queues, over sock_diag.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::nlas::Nla;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
+
+use super::netlink::{Scope, ask};
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether a socket on `[::]` leaves IPv4 to others.
+    pub only_v6: bool,
+    /// Connections that wait to be accepted.
+    pub waiting: u32,
+    /// Connections that may wait: what the server asked for, at most `net.core.somaxconn`.
+    pub room: u32,
+}
+
+impl Listener {
+    /// Whether a connection to `address` can come to this socket.
+    pub fn takes(&self, address: SocketAddr) -> bool {
+        let ip = self.address.ip();
+        let family = match (ip, address.ip()) {
+            (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => true,
+            (IpAddr::V6(ip), IpAddr::V4(_)) => ip.is_unspecified() && !self.only_v6,
+            (IpAddr::V4(_), IpAddr::V6(_)) => false,
+        };
+        let place = ip.is_unspecified() || address.ip().is_unspecified() || ip == address.ip();
+        family && place && self.address.port() == address.port()
+    }
+}
+
+/// All of them.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn all() -> Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        let question = SockDiagMessage::InetRequest(InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::LISTEN,
+            socket_id,
+        });
+        let answers = ask(NETLINK_SOCK_DIAG, question, Scope::All)?;
+        listeners.extend(answers.into_iter().filter_map(|answer| match answer {
+            SockDiagMessage::InetResponse(response) => Some(listener(&response)),
+            _ => None,
+        }));
+    }
+    Ok(listeners)
+}
+
+fn listener(response: &InetResponse) -> Listener {
+    let header = &response.header;
+    let only_v6 = response.nlas.iter().any(|attribute| matches!(attribute, Nla::SkV6Only(true)));
+    Listener {
+        address: SocketAddr::new(header.socket_id.source_address, header.socket_id.source_port),
+        only_v6,
+        waiting: header.recv_queue,
+        room: header.send_queue,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str, only_v6: bool) -> Listener {
+        Listener { address: address.parse().expect("an address"), only_v6, waiting: 0, room: 128 }
+    }
+
+    #[test]
+    fn who_takes_what() {
+        let to = |address: &str| address.parse().expect("an address");
+        assert!(at("0.0.0.0:80", false).takes(to("192.0.2.1:80")));
+        assert!(at("192.0.2.1:80", false).takes(to("0.0.0.0:80")), "a service on every address");
+        assert!(!at("192.0.2.1:80", false).takes(to("192.0.2.2:80")));
+        assert!(!at("0.0.0.0:80", false).takes(to("192.0.2.1:81")));
+        assert!(at("[::]:80", false).takes(to("192.0.2.1:80")));
+        assert!(!at("[::]:80", true).takes(to("192.0.2.1:80")));
+        assert!(!at("0.0.0.0:80", false).takes(to("[2001:db8::1]:80")));
+    }
+
+    #[test]
+    fn the_kernel_tells_of_a_real_one() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = socket.local_addr().expect("an address");
+        let found = all().expect("sock_diag answers");
+        let mine = found.iter().find(|one| one.address == address).expect("it is there");
+        assert_eq!((mine.waiting, mine.room > 0), (0, true));
+    }
+}
