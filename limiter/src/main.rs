@@ -8,6 +8,7 @@ use limiter::cli::Command;
 fn main() -> ExitCode {
     match Command::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<limiter::cli::Said>() => ExitCode::FAILURE,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let advice = if is_denied(&error) { "; run it as root" } else { "" };

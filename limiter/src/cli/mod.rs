@@ -3,6 +3,7 @@
 mod arm;
 mod attach;
 mod detach;
+mod doctor;
 mod history;
 mod limits;
 mod list;
@@ -58,6 +59,8 @@ enum Action {
     Disarm,
     /// Change limits while traffic flows.
     Set(set::Set),
+    /// Check everything that limiter depends on, and say what is wrong and what to do. Changes nothing.
+    Doctor(doctor::Doctor),
     /// Sources that always pass; they beat bans.
     #[command(subcommand)]
     Allow(list::ListAction),
@@ -88,6 +91,18 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// A failure of which everything is said already: exit code 1 and no more words.
+#[derive(Debug)]
+pub struct Said;
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str("see above")
+    }
+}
+
+impl std::error::Error for Said {}
+
 /// What every command needs to know.
 #[derive(Debug)]
 struct Context {
@@ -114,6 +129,7 @@ impl Command {
             Action::Arm(arm) => arm.run(&context),
             Action::Disarm => arm::disarm(&context),
             Action::Set(set) => set.run(&context),
+            Action::Doctor(doctor) => doctor.run(&context),
             Action::Allow(action) => action.run(&context, limiter_common::record::List::Allow),
             Action::Ban(action) => action.run(&context, limiter_common::record::List::Ban),
             Action::History(arguments) => arguments.run(&context),

@@ -1,5 +1,6 @@
 //! What limiter says of itself. One snapshot, rendered as text (`human`) or JSON; only this module prints data.
 
+pub mod findings;
 pub mod human;
 mod lines;
 mod sample;

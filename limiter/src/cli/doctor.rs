@@ -1,0 +1,34 @@
+//! `limiter doctor`.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Context, Said};
+use crate::doctor::{self, Level, Question, Tree};
+use crate::report::{self, findings};
+
+/// Arguments of `doctor`.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit codes: 0 no problem (there may be warnings), 1 some problem, 2 wrong usage.")]
+pub struct Doctor {
+    /// Interfaces to look at [default: those that limiter is attached to, else those that lead out].
+    #[arg(value_name = "IFACE")]
+    interfaces: Vec<String>,
+    /// Find out whether the drivers take the program, by attaching it to interfaces that are free for a moment; it passes everything.
+    /// Some drivers drop the link for seconds then.
+    #[arg(long = "try")]
+    attach: bool,
+}
+
+impl Doctor {
+    /// Examines and prints.
+    pub fn run(&self, context: &Context) -> Result<()> {
+        let question = Question { pins: &context.pins, interfaces: &self.interfaces, attach: self.attach };
+        let found = doctor::examine(&Tree::at("/"), &question)?;
+        report::print(context.format, &found, |found| findings::text(found))?;
+        if found.iter().any(|finding| finding.level == Level::Problem) {
+            return Err(Said.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! Gathers the facts, once each, and hands them to the checks of every area.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use limiter_common::record::List;
+use limiter_common::switch::Mode;
+
+use super::kernel::Probed;
+use super::pins::{Directory, Standing};
+use super::settings::Challenge;
+use super::sockets::Counted;
+use super::subject::{Gathered, chosen, subject};
+use super::{
+    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, pins, queues, settings, sockets, table,
+};
+use crate::kernel::device;
+use crate::kernel::link::{self, Attached};
+use crate::kernel::probe::{self, Trial};
+use crate::kernel::{Maps, Pins, clock, listener, netdev, pinned};
+use crate::policy::Policy;
+use crate::report::{self, Sample, Snapshot};
+
+/// Over which time "now" is measured.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The limiter that is meant.
+    pub pins: &'a Pins,
+    /// Interfaces by name; none: those that limiter is attached to, else those that lead out.
+    pub interfaces: &'a [String],
+    /// Whether to attach to free interfaces for a moment.
+    pub attach: bool,
+}
+
+/// What is loaded.
+struct Loaded {
+    maps: Maps,
+    policy: Policy,
+    snapshot: Snapshot,
+    enforced: bool,
+    slot: u32,
+    /// Debts that were forgotten before the second in which the snapshot was taken.
+    steals: u64,
+}
+
+/// Looks at everything. It takes a little more than a second.
+///
+/// # Errors
+/// When not even the interfaces can be listed.
+pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
+    let mut to = Findings::default();
+    let may = caller::Caller::of(tree);
+    let mut trial = may.may_use_bpf().then(Trial::load);
+    let (devices, before) = (device::all()?, Counted::now(tree));
+    let standing = pins::directory(tree, question.pins.base(), &directory(question.pins), &mut to);
+    let loaded = match standing {
+        Standing::Loaded if may.may_use_bpf() => loaded(question.pins, &mut to),
+        Standing::Loaded => {
+            to.ok("loaded");
+            to.unseen("what is loaded, where it is attached, and what it counts");
+            None
+        }
+        _ => None,
+    };
+    let attached = match standing == Standing::Loaded && may.may_use_bpf() {
+        true => behind_the_pins(question.pins, trial.as_mut(), &mut to),
+        false => Vec::new(),
+    };
+    caller::check(may, &mut to);
+    kernel::check(tree, trial.as_mut().map(probed).as_ref(), &mut to);
+    if loaded.is_none() {
+        std::thread::sleep(SECOND);
+    }
+    let gathered = Gathered {
+        attached: &attached,
+        before: &devices,
+        challenges: challenges(loaded.as_ref()),
+        named: may.may_use_bpf(),
+    };
+    interfaces(tree, question, &gathered, trial.as_mut(), &mut to)?;
+    let challenge = loaded.as_ref().and_then(|loaded| challenge(loaded).ok());
+    settings::check(tree, challenge.as_ref(), &mut to);
+    conntrack::check(tree, gathered.challenges, &mut to);
+    sockets::lost(&before, &Counted::now(tree), &mut to);
+    if let Some(loaded) = &loaded {
+        services(tree, loaded, &mut to)?;
+    }
+    Ok(to.finish())
+}
+
+fn directory(pins: &Pins) -> Directory {
+    Directory { names: pinned::names(pins), bpffs: pinned::has_bpffs(pins) }
+}
+
+fn challenges(loaded: Option<&Loaded>) -> bool {
+    loaded.is_some_and(|loaded| loaded.policy.may_challenge())
+}
+
+fn probed(trial: &mut Result<Trial>) -> Probed {
+    let loaded = match trial {
+        Ok(trial) => trial.is_compiled().map(|compiled| (trial.took, compiled)),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    Probed { missing: probe::missing_helpers(), loaded }
+}
+
+/// Opens what is loaded and measures it for a second.
+fn loaded(pins: &Pins, to: &mut Findings) -> Option<Loaded> {
+    let open = || -> Result<Loaded> {
+        let maps = Maps::open(&pins.root())?;
+        let steals = Sample::take(&maps)?.total().steals;
+        let snapshot = report::take(pins, &maps, SECOND)?;
+        let selection = maps.selection()?;
+        let policy = maps.policy(selection.slot)?;
+        Ok(Loaded { policy, snapshot, enforced: selection.mode == Mode::Enforce, slot: selection.slot, steals, maps })
+    };
+    match open() {
+        Ok(loaded) => {
+            let services = loaded.policy.services.len();
+            let plural = if services == 1 { "" } else { "s" };
+            to.ok(format!("loaded, mode {}, {services} service{plural}", loaded.snapshot.mode));
+            if services == 0 {
+                to.warning(
+                    "no service is protected, so everything passes",
+                    "name them when you attach: `limiter detach --all`, then `limiter attach IFACE --service web=*:80,*:443`",
+                );
+            }
+            Some(loaded)
+        }
+        Err(error) => {
+            to.problem(
+                format!("loaded, but cannot be used: {error:#}"),
+                "what is attached goes on as it is; `limiter detach --all` and attach again makes it whole",
+            );
+            None
+        }
+    }
+}
+
+/// Links and program. Returns where limiter is attached.
+fn behind_the_pins(pins: &Pins, trial: Option<&mut Result<Trial>>, to: &mut Findings) -> Vec<Attached> {
+    let program = pinned::program(pins).ok();
+    let ours = trial.and_then(|trial| trial.as_mut().ok()?.tag().ok());
+    pins::program(program, ours, to);
+    let attached = link::attached(pins).unwrap_or_default();
+    let here: Vec<u32> = attached.iter().filter(|one| one.name.is_some()).map(|one| one.index).collect();
+    match pinned::links(pins) {
+        Ok(links) => pins::links(&links, &here, program.map(|program| program.id), to),
+        Err(error) => to.problem(format!("{error:#}"), "`limiter detach --all` and attach again"),
+    }
+    attached
+}
+
+fn interfaces(
+    tree: &Tree,
+    question: &Question<'_>,
+    gathered: &Gathered<'_>,
+    mut trial: Option<&mut Result<Trial>>,
+    to: &mut Findings,
+) -> Result<()> {
+    let devices = device::all().context("cannot list the interfaces")?;
+    let features = netdev::features().ok();
+    let cpus = tree.cpus("sys/devices/system/cpu/online").unwrap_or(1) as u32;
+    for device in chosen(question.interfaces, gathered.attached, &devices, to) {
+        let mut subject = subject(tree, device, &devices, gathered);
+        subject.features = features.as_ref().map(|known| known.get(&device.index).copied().unwrap_or_default());
+        if question.attach && device.program.is_none() {
+            match trial.as_mut().and_then(|trial| trial.as_mut().ok()) {
+                Some(trial) => {
+                    let tried = trial.attach(device.index, &device.name);
+                    subject.trial = Some(tried.map_err(|error| format!("{error:#}")));
+                }
+                None => to.unseen(format!("whether the driver of {} takes the program", device.name)),
+            }
+        }
+        interface::check(&subject, to);
+        queues::check(tree, &subject, cpus, to);
+    }
+    Ok(())
+}
+
+fn challenge(loaded: &Loaded) -> Result<Challenge> {
+    Ok(Challenge {
+        wanted: loaded.policy.may_challenge(),
+        enforced: loaded.enforced,
+        cookies: loaded.maps.cookies()?,
+        noted: loaded.maps.has_noted_options()?,
+    })
+}
+
+/// What only a loaded policy can be asked.
+fn services(tree: &Tree, loaded: &Loaded, to: &mut Findings) -> Result<()> {
+    match listener::all() {
+        Ok(listeners) => sockets::services(&loaded.policy, &listeners, to),
+        Err(error) => to.unseen(format!("who listens: {error:#}")),
+    }
+    table::check(&source_table(loaded), to);
+    let leases = leases(loaded)?;
+    let online = tree.cpus("sys/devices/system/cpu/online").unwrap_or(1) as u32;
+    table::budgets(&loaded.policy, &leases, clock::cpus() as u32, online, to);
+    let now = clock::now();
+    let (allowed, banned) = (loaded.maps.entries(List::Allow)?, loaded.maps.entries(List::Ban)?);
+    let hosts = allowed.iter().chain(&banned).filter(|entry| entry.prefix.is_host()).count();
+    let bans = banned.iter().filter(|entry| entry.expires > now).count();
+    let (prefixes, expired) = (allowed.len() + banned.len() - hosts, banned.len() - bans);
+    lists::check(lists::Lists { hosts, prefixes, bans, expired }, to);
+    Ok(())
+}
+
+fn source_table(loaded: &Loaded) -> table::Table {
+    let (snapshot, policy) = (&loaded.snapshot, &loaded.policy);
+    let limits: BTreeMap<&str, f64> = policy
+        .services
+        .iter()
+        .map(|service| (service.name.as_str(), table::interval(service.source.unwrap_or(policy.source))))
+        .collect();
+    let load = snapshot.services.iter().map(|service| {
+        let charged = (service.attempts_per_second - service.refused_per_second).max(0.0);
+        (charged, limits.get(service.name.as_str()).copied().unwrap_or(0.0))
+    });
+    let now = &snapshot.table;
+    table::Table {
+        ways: now.ways as u64,
+        live: now.live as u64,
+        steals: (now.steals, now.steals.saturating_sub(loaded.steals)),
+        load: load.collect(),
+    }
+}
+
+/// Tokens that a CPU draws at once from each budget.
+fn leases(loaded: &Loaded) -> Result<Vec<(String, u32)>> {
+    let mut leases = Vec::new();
+    if !loaded.policy.budget.is_none() {
+        let host = loaded.maps.host.get(&loaded.slot, 0).context("cannot read the policy")?.0;
+        leases.push(("the host's budget".to_owned(), host.budget.lease as u32));
+    }
+    for record in loaded.maps.services(loaded.slot)?.values().filter(|record| !record.stated.budget.is_none()) {
+        let name = crate::policy::text::name(&record.name).map(|name| name.to_string()).unwrap_or_default();
+        leases.push((format!("the budget of {name}"), record.budget.lease as u32));
+    }
+    Ok(leases)
+}

@@ -1,0 +1,307 @@
+//! One interface: what runs on it, what its driver can do, and what stands in the way of XDP or of the challenge.
+
+use super::Findings;
+use super::subject::Subject;
+use crate::kernel::ethtool::Feature;
+use crate::kernel::interface::Attachment;
+
+/// Drivers that ran XDP themselves before the kernel could be asked (Linux 6.3).
+const KNOWN: [&str; 26] = [
+    "atlantic",
+    "bnxt_en",
+    "bonding",
+    "cpsw",
+    "dpaa2-eth",
+    "dpaa_eth",
+    "ena",
+    "enetc",
+    "fec",
+    "gve",
+    "hv_netvsc",
+    "i40e",
+    "ice",
+    "igb",
+    "igc",
+    "ixgbe",
+    "ixgbevf",
+    "mana",
+    "mlx4_en",
+    "mlx5_core",
+    "mvneta",
+    "mvpp2",
+    "nfp",
+    "sfc",
+    "veth",
+    "virtio_net",
+];
+/// Largest MTU whose frames fit a page with all that drivers keep free around them; some allow a little more.
+const ONE_BUFFER: u32 = 3498;
+/// Features of a virtio device, by number, with which its driver refuses XDP unless it can switch them off: checksums, and segments put
+/// together by the host (`virtnet_xdp_set` in drivers/net/virtio_net.c).
+const VIRTIO_OFFLOADS: [usize; 7] = [1, 7, 8, 9, 10, 54, 55];
+/// The feature that lets the driver switch them off.
+const VIRTIO_SWITCH: usize = 2;
+
+/// All of it but queues.
+pub fn check(subject: &Subject, to: &mut Findings) {
+    to.area(format!("interface {}", subject.name()));
+    state(subject, to);
+    program(subject, to);
+    if subject.attached.is_none() && subject.device.program.is_none() {
+        native(subject, to);
+    }
+    if !subject.is_native() {
+        offloads(subject, to);
+    }
+    frames(subject, to);
+    tags(subject, to);
+    answers(subject, to);
+}
+
+fn state(subject: &Subject, to: &mut Findings) {
+    let (name, device) = (subject.name(), &subject.device);
+    if !device.up {
+        to.warning("is down: nothing comes in", format!("`ip link set dev {name} up`"));
+    } else if !device.carrier {
+        to.warning("has no carrier: nothing comes in", "look at the cable, the switch, or the other end of the veth");
+    }
+}
+
+fn program(subject: &Subject, to: &mut Findings) {
+    let (name, driver) = (subject.name(), subject.driver());
+    let able = subject.features.is_some_and(|features| features.native);
+    if let Some(other) = &subject.other {
+        let id = subject.device.program.map_or(0, |(id, _)| id);
+        return to.problem(
+            format!("another XDP program is on it: {other} (id {id}); limiter cannot be there too"),
+            format!("stop the tool that put it there, or `ip link set dev {name} xdp off`"),
+        );
+    }
+    match subject.attached {
+        Some(Attachment::Native) => to.ok(format!("limiter runs in the driver ({driver})")),
+        Some(Attachment::Offloaded) => to.ok(format!("limiter runs in the NIC ({driver})")),
+        Some(Attachment::Generic) if able => to.warning(
+            format!("limiter runs in the slow generic path, and the driver ({driver}) could run it itself"),
+            format!("in calm: `limiter detach {name}`, then `limiter attach {name}` (the last one detached is unloaded with its policy)"),
+        ),
+        Some(Attachment::Generic) => to.warning(
+            format!("limiter runs in the slow generic path; the driver ({driver}) runs no XDP program itself"),
+            "it works, but each packet costs several times as much; another NIC or driver would help",
+        ),
+        None if subject.device.program.is_some() => to.unseen(format!("whether the XDP program on {name} is limiter")),
+        None => {}
+    }
+}
+
+/// Whether native XDP would work, on an interface that is free.
+fn native(subject: &Subject, to: &mut Findings) {
+    let (name, driver) = (subject.name(), subject.driver());
+    if let Some(trial) = &subject.trial {
+        return match trial {
+            Ok(()) => to.ok(format!("the driver ({driver}) takes the program: it was tried")),
+            Err(error) => to.problem(format!("tried: {error}"), "put that right, or attach with `--generic`"),
+        };
+    }
+    if let Some(below) = &subject.below {
+        return to.warning(
+            "is a VLAN, which runs no XDP program itself",
+            format!("attach to {below} below it: limiter reads VLAN tags"),
+        );
+    }
+    if virtio_refuses(subject) {
+        return to.problem(
+            "this virtio device cannot switch its receive offloads off, and its driver takes no XDP program with them",
+            format!(
+                "let the host switch them off (QEMU: guest_csum, guest_tso4, guest_tso6, guest_ecn and guest_ufo), or \
+                 `limiter attach {name} --generic`, which is slower"
+            ),
+        );
+    }
+    match subject.features {
+        Some(features) if features.native => to.ok(format!("free, and the driver ({driver}) runs XDP programs")),
+        Some(_) => to.warning(
+            format!("the driver ({driver}) runs no XDP program itself"),
+            format!("`limiter attach {name} --generic` works, but each packet costs several times as much"),
+        ),
+        None if KNOWN.contains(&driver) => to.ok(format!("free, and {driver} is known to run XDP programs")),
+        None => to.warning(
+            format!("doctor does not know whether the driver ({driver}) runs XDP programs"),
+            format!("in calm, `limiter doctor {name} --try` finds out"),
+        ),
+    }
+}
+
+fn virtio_refuses(subject: &Subject) -> bool {
+    if subject.driver() != "virtio_net" {
+        return false;
+    }
+    match &subject.virtio {
+        Some(bits) => {
+            let has = |bit: usize| bits.as_bytes().get(bit) == Some(&b'1');
+            !has(VIRTIO_SWITCH) && VIRTIO_OFFLOADS.iter().any(|bit| has(*bit))
+        }
+        None => subject.ethtool.features.get("rx-gro-hw") == Some(&Feature { on: true, changeable: false }),
+    }
+}
+
+fn offloads(subject: &Subject, to: &mut Findings) {
+    let name = subject.name();
+    if subject.ethtool.is_on("rx-lro") {
+        to.warning("LRO is on, and most drivers refuse XDP programs with it", format!("`ethtool -K {name} lro off`"));
+    }
+}
+
+fn frames(subject: &Subject, to: &mut Findings) {
+    let (name, mtu) = (subject.name(), subject.device.mtu);
+    let Some(features) = subject.features.filter(|_| !subject.is_native() && !subject.device.loopback) else { return };
+    if features.native && !features.fragments && mtu > ONE_BUFFER {
+        to.warning(
+            format!("the MTU is {mtu}, and the driver gives XDP programs single buffers only"),
+            format!("`ip link set dev {name} mtu {ONE_BUFFER}` or less before attaching, or it may refuse"),
+        );
+    }
+}
+
+/// A tag that the NIC took off is in no frame that limiter sees, nor in its answers.
+fn tags(subject: &Subject, to: &mut Findings) {
+    if subject.vlans.is_empty() || !subject.ethtool.is_on("rx-vlan-hw-parse") {
+        return;
+    }
+    let vlans = subject.vlans.join(", ");
+    let advice = format!("`ethtool -K {} rxvlan off`", subject.name());
+    if subject.challenges {
+        to.problem(
+            format!("takes VLAN tags off (rxvlan), so challenges on {vlans} are answered without a tag"),
+            advice,
+        );
+    } else {
+        to.warning(
+            format!("takes VLAN tags off (rxvlan): a challenge on {vlans} would be answered without a tag"),
+            format!("limits work; before services there are challenged: {advice}"),
+        );
+    }
+}
+
+/// veth hands over what XDP sends back only if the other end polls.
+fn answers(subject: &Subject, to: &mut Findings) {
+    if subject.challenges && subject.driver() == "veth" {
+        to.warning(
+            "is a veth: answers to challenges arrive only if its other end has GRO on, or an XDP program",
+            "at the other end, which doctor cannot see: `ethtool -K PEER gro on`",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+    use crate::kernel::device::Device;
+    use crate::kernel::ethtool::Ethtool;
+    use crate::kernel::netdev::Features;
+
+    const NATIVE: Option<Features> = Some(Features { native: true, fragments: false });
+    const NONE: Option<Features> = Some(Features { native: false, fragments: false });
+
+    fn subject(driver: &str, features: Option<Features>) -> Subject {
+        let device = Device { name: "web0".to_owned(), up: true, carrier: true, mtu: 1500, ..Device::default() };
+        let ethtool = Ethtool { driver: Some(driver.to_owned()), ..Ethtool::default() };
+        Subject { device, ethtool, features, ..Subject::default() }
+    }
+
+    fn found(subject: &Subject) -> Findings {
+        let mut findings = Findings::default();
+        check(subject, &mut findings);
+        assert!(findings.all.iter().all(|finding| finding.area == "interface web0"));
+        assert!(findings.all.iter().all(|finding| (finding.level == Level::Ok) == finding.advice.is_none()));
+        findings
+    }
+
+    fn on(mut subject: Subject, feature: &str, changeable: bool) -> Subject {
+        subject.ethtool.features.insert(feature.to_owned(), Feature { on: true, changeable });
+        subject
+    }
+
+    #[test]
+    fn free_ones() {
+        assert_eq!(found(&subject("ice", NATIVE)).one("free").level, Level::Ok);
+        assert_eq!(found(&subject("e1000e", NONE)).one("runs no XDP").level, Level::Warning);
+        assert_eq!(found(&subject("ice", None)).one("known to run").level, Level::Ok, "an old kernel");
+        assert_eq!(found(&subject("e1000e", None)).one("does not know").level, Level::Warning);
+        let vlan = Subject { below: Some("eth0".to_owned()), ..subject("802.1Q VLAN Support", NONE) };
+        assert!(found(&vlan).one("is a VLAN").advice.as_ref().is_some_and(|advice| advice.contains("attach to eth0")));
+    }
+
+    #[test]
+    fn attached_ones() {
+        let attached = |place, features| {
+            let subject = Subject { attached: Some(place), ..subject("ice", features) };
+            found(&subject).one("limiter runs").clone()
+        };
+        assert_eq!(attached(Attachment::Native, NATIVE).level, Level::Ok);
+        let could = attached(Attachment::Generic, NATIVE);
+        assert!(could.level == Level::Warning && could.what.contains("could run it itself"));
+        assert_eq!(attached(Attachment::Generic, NONE).level, Level::Warning);
+    }
+
+    #[test]
+    fn somebody_else_is_there() {
+        let mut taken = Subject { other: Some("`pass`".to_owned()), ..subject("ice", NATIVE) };
+        taken.device.program = Some((12, Attachment::Native));
+        let findings = found(&taken);
+        let other = findings.one("`pass` (id 12)");
+        assert!(
+            other.level == Level::Problem && other.advice.as_ref().is_some_and(|advice| advice.contains("xdp off"))
+        );
+    }
+
+    #[test]
+    fn down_or_unplugged() {
+        let mut down = subject("ice", NATIVE);
+        down.device.carrier = false;
+        assert_eq!(found(&down).one("no carrier").level, Level::Warning);
+        down.device.up = false;
+        assert_eq!(found(&down).one("is down").level, Level::Warning);
+    }
+
+    /// The bits of a Firecracker device, which has offloads and no way to switch them off, and of a QEMU one, which has both.
+    #[test]
+    fn virtio() {
+        let with = |bits: &str| Subject { virtio: Some(bits.to_owned()), ..subject("virtio_net", NATIVE) };
+        assert_eq!(found(&with("110001011011101100000000000001001")).one("receive offloads").level, Level::Problem);
+        assert_eq!(found(&with("111001011011101100000000000001001")).one("free").level, Level::Ok);
+        assert_eq!(found(&with("100000000000000000000000000001001")).one("free").level, Level::Ok);
+        let fixed = on(subject("virtio_net", NATIVE), "rx-gro-hw", false);
+        assert_eq!(found(&fixed).one("receive offloads").level, Level::Problem, "ethtool tells where /sys does not");
+        assert_eq!(found(&on(subject("virtio_net", NATIVE), "rx-gro-hw", true)).worst(), Level::Ok);
+    }
+
+    #[test]
+    fn lro_and_frames() {
+        assert_eq!(found(&on(subject("ice", NATIVE), "rx-lro", true)).one("LRO").level, Level::Warning);
+        let mut jumbo = subject("ena", NATIVE);
+        jumbo.device.mtu = 9000;
+        assert_eq!(found(&jumbo).one("9000").level, Level::Warning);
+        jumbo.features = Some(Features { native: true, fragments: true });
+        assert_eq!(found(&jumbo).worst(), Level::Ok);
+    }
+
+    #[test]
+    fn tags() {
+        let mut tagged = on(subject("ice", NATIVE), "rx-vlan-hw-parse", true);
+        assert_eq!(found(&tagged).worst(), Level::Ok, "no VLAN is in use");
+        tagged.vlans = vec!["web0.5".to_owned()];
+        assert_eq!(found(&tagged).one("web0.5").level, Level::Warning);
+        tagged.challenges = true;
+        assert_eq!(found(&tagged).one("web0.5").level, Level::Problem);
+    }
+
+    #[test]
+    fn veth_and_trials() {
+        let veth = Subject { challenges: true, ..subject("veth", NATIVE) };
+        assert_eq!(found(&veth).one("is a veth").level, Level::Warning);
+        let tried = |trial| Subject { trial: Some(trial), ..subject("ice", NATIVE) };
+        assert_eq!(found(&tried(Ok(()))).one("it was tried").level, Level::Ok);
+        assert_eq!(found(&tried(Err("refused".to_owned()))).one("refused").level, Level::Problem);
+    }
+}
