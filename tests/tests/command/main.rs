@@ -3,6 +3,7 @@
 //! The binary is LIMITER_BIN, or the one that cargo built beside these tests. Needs root.
 
 mod cookies;
+mod doctor;
 mod errors;
 mod history;
 mod killed;
