@@ -2,9 +2,11 @@
 //!
 //! The way of a setting: `cli` (what was typed) -> `policy` (what it means) -> `policy::encode` (records) -> `kernel` (maps).
 
+pub mod apply;
 pub mod cli;
 pub mod doctor;
 pub mod history;
 pub mod kernel;
+pub mod operator;
 pub mod policy;
 pub mod report;

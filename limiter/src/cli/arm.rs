@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use limiter_common::switch::{Mode, Selection};
 use serde::Serialize;
 
-use super::{Context, settle};
+use super::{Context, apply, settle};
 use crate::history::SWITCH;
 use crate::kernel::{Maps, clock};
 use crate::policy::text;
@@ -26,6 +26,8 @@ struct Done {
     mode: &'static str,
     before: &'static str,
     reverts_in_seconds: Option<f64>,
+    /// When the policy is on trial: until it goes back, with its mode.
+    policy_goes_back_in_seconds: Option<f64>,
     has_limits: bool,
     challenge_works: bool,
 }
@@ -44,25 +46,41 @@ pub fn disarm(context: &Context) -> Result<()> {
 
 fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
     context.pins.require()?;
-    let _lock = context.pins.lock_for_change()?;
+    let _lock = context.lock()?;
     let mut maps = Maps::open(&context.pins.root())?;
     let switch = maps.switch()?;
-    let before = switch.at(clock::now());
+    let now = clock::now();
+    let before = switch.at(now);
+    let trial = switch.trial(now);
+    if trial.is_some() && time.is_some() {
+        bail!(
+            "a policy is on trial, and there is one way back at a time: `limiter confirm` or `limiter rollback` first"
+        );
+    }
+    let policy = maps.policy(before.slot)?;
+    apply::warn_operator(Some(&maps), &policy, mode)?;
     let note = context.note(Some(&maps)).decides(SWITCH);
-    let plain = switch.select(Selection { mode, ..before });
-    let armed = match time {
-        Some(time) => plain.until(clock::after(time), Selection { mode: Mode::Observe, ..before }),
-        None => plain,
+    let armed = match (trial, time) {
+        // The way back stays. Who stops dropping means it for the policy before too.
+        (Some(revert), _) => match mode {
+            Mode::Enforce => switch.with_mode(mode),
+            Mode::Observe => switch.with_mode(mode).until(revert, Selection { mode, ..switch.fallback() }),
+        },
+        (None, Some(time)) => {
+            let fallback = Selection { mode: Mode::Observe, ..before };
+            switch.select(Selection { mode, ..before }).until(clock::after(time), fallback)
+        }
+        (None, None) => switch.select(Selection { mode, ..before }),
     };
     maps.set_switch(armed)?;
-    let pending = switch.revert().is_some_and(|revert| revert > clock::now());
+    let pending = trial.is_none() && switch.revert().is_some_and(|revert| revert > now);
     note.until(armed.revert()).record(Some(&maps), changes(before.mode, mode, time, pending));
     settle::now_and_later(&context.pins, &mut maps)?;
-    let policy = maps.policy(before.slot)?;
     let done = Done {
         mode: report::mode(mode),
         before: report::mode(before.mode),
         reverts_in_seconds: time.map(|time| time.as_secs_f64()),
+        policy_goes_back_in_seconds: trial.map(|revert| (revert - now) as f64 / 1e9),
         has_limits: policy.has_limits(),
         challenge_works: !policy.may_challenge() || maps.cookies()?.works(),
     };
@@ -88,6 +106,12 @@ fn describe(done: &Done) -> String {
     };
     if let Some(time) = done.reverts_in_seconds {
         text.push_str(&format!("goes back to observe by itself in {}\n", human::seconds(time)));
+    }
+    if let Some(time) = done.policy_goes_back_in_seconds {
+        let time = human::seconds(time);
+        text.push_str(&format!(
+            "the policy is on trial: it goes back by itself in {time}, unless `limiter confirm` keeps it\n"
+        ));
     }
     if done.mode == done.before {
         text.push_str(&format!("(it was in {} already)\n", done.before));

@@ -77,7 +77,7 @@ impl Attach {
         names.dedup();
         let policy = self.policy(self.set_syncookies || cookies::works()?)?;
         let pins = &context.pins;
-        let _lock = pins.lock_for_change()?;
+        let _lock = context.lock()?;
         let loaded = !pins.is_loaded()?;
         if !loaded && self.has_settings() {
             let message = "limiter is already loaded, so its limits stay as they are: leave --service, limits, --sources and --enforce \
@@ -88,6 +88,7 @@ impl Attach {
         let attached = self.load_and_attach(context, loaded, &policy, &names);
         if attached.is_err() && loaded {
             // What this command loaded goes with its failure: state is whole or absent.
+            cookies::put_back(pins)?;
             pins.remove()?;
         }
         let attached = attached?;
@@ -114,13 +115,12 @@ impl Attach {
         if load {
             let mode = if self.enforce { Mode::Enforce } else { Mode::Observe };
             object::load(pins, self.sources.unwrap_or(DEFAULT_SETS * WAYS as u32), policy, &Origin::default(), mode)?;
-            let mut maps = Maps::open(&pins.root())?;
-            maps.let_set_syncookies(self.set_syncookies)?;
-            maps.settle_cookies()?;
-        } else {
-            Maps::open(&pins.root())?;
+            Maps::open(&pins.root())?.let_set_syncookies(self.set_syncookies)?;
         }
-        link::attach(pins, names, self.generic)
+        let mut maps = Maps::open(&pins.root())?;
+        let attached = link::attach(pins, names, self.generic)?;
+        maps.settle_cookies()?;
+        Ok(attached)
     }
 
     fn has_settings(&self) -> bool {

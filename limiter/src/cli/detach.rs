@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Context;
-use crate::kernel::{Maps, Pins, link};
+use crate::kernel::{Maps, Pins, cookies, link};
 use crate::report;
 
 /// Arguments of `detach`.
@@ -32,15 +32,15 @@ impl Detach {
         if !self.all {
             pins.require()?;
         }
-        let _lock = pins.lock_for_change()?;
+        let _lock = context.lock()?;
         let attached = if pins.is_loaded().unwrap_or(false) { link::attached(pins)? } else { Vec::new() };
         let label = |one: &link::Attached| one.name.clone().unwrap_or_else(|| one.index.to_string());
         let wanted = if self.all { attached.iter().map(|one| one.index).collect() } else { self.wanted(&attached)? };
         // Maps that cannot be opened are of another version, or gone: nothing that this one set.
-        let mut maps = Maps::open(&pins.root()).ok();
+        let maps = Maps::open(&pins.root()).ok();
         let note = context.note(maps.as_ref());
         let had_pins = pins.base().read_dir().is_ok_and(|mut entries| entries.next().is_some());
-        let result = self.take_away(pins, maps.as_mut(), &wanted);
+        let result = self.take_away(pins, &wanted);
         // What was taken away is noted even when the rest could not be.
         let (left, unloaded) = (pins.links(), matches!(result, Ok(true)));
         let gone = attached.iter().filter(|one| wanted.contains(&one.index) && !left.contains(&one.index));
@@ -53,15 +53,13 @@ impl Detach {
     }
 
     /// Whether limiter is unloaded now.
-    fn take_away(&self, pins: &Pins, maps: Option<&mut Maps>, wanted: &[u32]) -> Result<bool> {
+    fn take_away(&self, pins: &Pins, wanted: &[u32]) -> Result<bool> {
         for index in wanted {
             link::detach(pins, *index)?;
         }
         let last = self.all || pins.links().is_empty();
         if last {
-            if let Some(maps) = maps {
-                maps.restore_cookies()?;
-            }
+            cookies::put_back(pins)?;
             pins.remove()?;
         }
         Ok(last)

@@ -80,7 +80,7 @@ impl Add {
         if list == List::Ban && !self.force {
             self.prefixes.iter().try_for_each(check_ban)?;
         }
-        let _lock = context.pins.lock_for_change()?;
+        let _lock = context.lock()?;
         let mut maps = Maps::open(&context.pins.root())?;
         let note = context.note(Some(&maps));
         maps.add(list, &self.prefixes, self.time)?;
@@ -95,7 +95,7 @@ impl Add {
 
 impl Del {
     fn run(&self, context: &Context, list: List) -> Result<()> {
-        let _lock = context.pins.lock_for_change()?;
+        let _lock = context.lock()?;
         let mut maps = Maps::open(&context.pins.root())?;
         let note = context.note(Some(&maps));
         let missing = maps.del(list, &self.prefixes)?;

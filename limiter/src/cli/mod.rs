@@ -1,5 +1,6 @@
 //! What is typed. One file per command; each turns its arguments into a call of `policy` and `kernel`.
 
+mod apply;
 mod arm;
 mod attach;
 mod detach;
@@ -9,10 +10,12 @@ mod limits;
 mod list;
 mod note;
 mod policy;
+mod profile;
 mod set;
 mod settle;
 mod status;
 mod trace;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -20,7 +23,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::history::History;
-use crate::kernel::Pins;
+use crate::kernel::lock::Lock;
+use crate::kernel::{Maps, Pins};
 use crate::report::Format;
 
 /// Limit new TCP connections per source and in total, in the network driver.
@@ -67,6 +71,17 @@ enum Action {
     /// Sources of which every packet to a service is dropped.
     #[command(subcommand)]
     Ban(list::ListAction),
+    /// Bring a policy file into force, in one switch.
+    Apply(apply::Apply),
+    /// Keep what would go back by itself: a policy on trial, or an armed time.
+    Confirm,
+    /// Go back at once: to what decided before a trial, or to the policy before this one.
+    Rollback,
+    /// The named variations of the policy file.
+    #[command(subcommand)]
+    Profile(profile::Profile),
+    /// Replace the running program by the one of this command, without a gap and with all its state.
+    Upgrade,
     /// Show who changed what, and when.
     History(history::Arguments),
     /// The policy file: check one, compare it with what is enforced, or write what is enforced as one.
@@ -113,6 +128,19 @@ struct Context {
     typed: Vec<String>,
 }
 
+impl Context {
+    /// The lock of whoever changes something. What a killed command left of the kernel's settings is put right first.
+    fn lock(&self) -> Result<Lock> {
+        let lock = self.pins.lock_for_change()?;
+        if self.pins.is_loaded().unwrap_or(false)
+            && let Ok(mut maps) = Maps::open(&self.pins.root())
+        {
+            maps.settle_cookies()?;
+        }
+        Ok(lock)
+    }
+}
+
 impl Command {
     /// Does what was typed.
     ///
@@ -132,6 +160,11 @@ impl Command {
             Action::Doctor(doctor) => doctor.run(&context),
             Action::Allow(action) => action.run(&context, limiter_common::record::List::Allow),
             Action::Ban(action) => action.run(&context, limiter_common::record::List::Ban),
+            Action::Apply(apply) => apply.run(&context),
+            Action::Confirm => apply::confirm(&context),
+            Action::Rollback => apply::rollback(&context),
+            Action::Profile(profile) => profile.run(&context),
+            Action::Upgrade => upgrade::run(&context),
             Action::History(arguments) => arguments.run(&context),
             Action::Policy(action) => action.run(&context),
             Action::Settle => settle::run(&context),

@@ -78,7 +78,7 @@ impl Set {
     pub fn run(&self, context: &Context) -> Result<()> {
         self.check_usage()?;
         context.pins.require()?;
-        let _lock = context.pins.lock_for_change()?;
+        let _lock = context.lock()?;
         let mut maps = Maps::open(&context.pins.root())?;
         let slot = maps.selection()?.slot;
         let (old, origin) = (maps.policy(slot)?, Origin { ends: 0, ..maps.origin(slot)? });

@@ -40,9 +40,13 @@ pub fn run(context: &Context) -> Result<()> {
         let left = Duration::from_nanos(revert.saturating_sub(clock::now()));
         std::thread::sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(5)));
     }
-    let _lock = context.pins.lock_for_change()?;
-    if context.pins.is_loaded()? {
-        Maps::open(&context.pins.root())?.settle_cookies()?;
+    // Whoever holds the lock may take long. Taking it settles.
+    let patience = std::time::Instant::now() + Duration::from_secs(3600);
+    while let Err(error) = context.lock() {
+        if std::time::Instant::now() > patience {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_secs(1));
     }
     Ok(())
 }

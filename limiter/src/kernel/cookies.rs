@@ -7,11 +7,14 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
+use aya::maps::{Array, Map, MapData};
+use limiter_common::names;
 use limiter_common::record::Kernel;
 use limiter_common::switch::Mode;
 use serde::Serialize;
 
 use super::maps::{Maps, Raw};
+use super::pins::Pins;
 
 const SYNCOOKIES: &str = "net/ipv4/tcp_syncookies";
 /// With this value the kernel answers every SYN with a cookie, and so will make one for us.
@@ -103,15 +106,6 @@ impl Maps {
         self.write_kernel(with_options(kernel)?)
     }
 
-    /// Puts back what was set, before limiter goes.
-    ///
-    /// # Errors
-    /// When the setting cannot be written.
-    pub fn restore_cookies(&mut self) -> Result<()> {
-        self.let_set_syncookies(false)?;
-        self.settle_cookies()
-    }
-
     fn kernel_record(&self) -> Result<Kernel> {
         Ok(self.kernel.get(&0, 0).context("cannot read the kernel's settings")?.0)
     }
@@ -119,6 +113,31 @@ impl Maps {
     fn write_kernel(&mut self, kernel: Kernel) -> Result<()> {
         self.kernel.set(0, Raw(kernel), 0).context("cannot note the kernel's settings")
     }
+}
+
+/// Puts back what limiter set, before it goes. It needs no more than the one map that notes it, of this layout or an older one: what else is
+/// broken or foreign must not keep the setting as it is.
+///
+/// # Errors
+/// When the setting cannot be written.
+pub fn put_back(pins: &Pins) -> Result<()> {
+    for path in pins.every(names::KERNEL) {
+        let Ok(data) = MapData::from_pin(&path) else { continue };
+        if data.info().is_ok_and(|info| info.value_size() as usize != size_of::<Kernel>()) {
+            continue;
+        }
+        let mut map: Array<MapData, Raw<Kernel>> = Map::from_map_data(data)?.try_into()?;
+        let Raw(kernel) = map.get(&0, 0).with_context(|| format!("cannot read {}", path.display()))?;
+        if let Some(before) = kernel.syncookies_before.checked_sub(1) {
+            // Somebody else's later change is theirs.
+            if read(SYNCOOKIES)? == ALWAYS {
+                write(SYNCOOKIES, before)?;
+            }
+            let kernel = Kernel { syncookies_before: 0, may_set_syncookies: 0, ..kernel };
+            map.set(0, Raw(kernel), 0).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// What the kernel will decode from the timestamp of an ACK that brings a cookie, and the scale that it will compute then

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpMode;
+use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, Xdp};
 use aya_obj::programs::XdpAttachType;
 use limiter_common::names;
@@ -32,8 +32,7 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
     for interface in &wanted {
         check_free(pins, interface)?;
     }
-    let mut program = Xdp::from_pin(pins.object(names::PROGRAM), XdpAttachType::Interface)
-        .context("cannot open the program's pin")?;
+    let mut program = program(pins)?;
     let mode = if generic { XdpMode::Skb } else { XdpMode::Driver };
     // A link that is not pinned goes when it is dropped: an error below leaves none attached by us.
     let mut links = Vec::new();
@@ -91,6 +90,31 @@ pub fn open(pins: &Pins, index: u32) -> Result<FdLink> {
     let path = pins.link(index);
     let pinned = PinnedLink::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(pinned.into())
+}
+
+/// The pinned program.
+///
+/// # Errors
+/// When its pin cannot be opened.
+pub fn program(pins: &Pins) -> Result<Xdp> {
+    Xdp::from_pin(pins.object(names::PROGRAM), XdpAttachType::Interface).context("cannot open the program's pin")
+}
+
+/// Puts `program` behind a link, in place of the one that is there.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn swap(program: &mut Xdp, link: FdLink) -> Result<()> {
+    let id = program.attach_to_link(XdpLink::try_from(link)?)?;
+    // Taken and dropped: this closes our descriptor. The pin keeps the link.
+    drop(program.take_link(id)?);
+    Ok(())
+}
+
+/// Whether an error says that the device of a link is gone (ENOLINK): there is nothing to put a program on.
+pub fn is_gone(error: &anyhow::Error) -> bool {
+    let io = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.into_iter().any(|io| io.raw_os_error() == Some(libc::ENOLINK))
 }
 
 /// Id of the program behind a pinned link, unless its device is gone.

@@ -20,6 +20,7 @@ pub mod pins;
 pub mod probe;
 pub mod slots;
 pub mod trace;
+pub mod upgrade;
 
 pub use maps::Maps;
 pub use pins::Pins;

@@ -41,6 +41,26 @@ pub fn load(pins: &Pins, sources: u32, policy: &Policy, origin: &Origin, mode: M
     pins.publish(&staging)
 }
 
+/// Loads an object's program over the pinned maps, attached to nothing.
+///
+/// # Errors
+/// When the kernel refuses, or a map is not what the object expects.
+pub fn load_over_pins(pins: &Pins, object: &[u8]) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for (name, ..) in names::MAPS {
+        loader.map_pin_path(name, pins.object(name));
+    }
+    let sets = aya::maps::MapInfo::from_pin(pins.object(names::SOURCES))?.max_entries();
+    let mut ebpf = loader
+        .map_max_entries(names::SOURCES, sets)
+        .map_max_entries(names::TICKETS, sets)
+        .load(object)
+        .map_err(|error| explain(error.into()))?;
+    let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
+    program.load().map_err(|error| explain(error.into()))?;
+    Ok(ebpf)
+}
+
 /// Pins the maps of a loaded object in `directory`, writes `policy` into them and turns the switch on. A bench does this to
 /// programs of its own.
 ///

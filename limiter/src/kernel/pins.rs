@@ -40,6 +40,15 @@ impl Pins {
         self.root().join(name)
     }
 
+    /// The pins of a map in every layout that is there, this one or another.
+    pub fn every(&self, name: &str) -> Vec<PathBuf> {
+        entries(&self.base)
+            .iter()
+            .map(|layout| self.base.join(layout).join(name))
+            .filter(|path| path.exists())
+            .collect()
+    }
+
     /// The pin of the link to an interface.
     pub fn link(&self, index: u32) -> PathBuf {
         self.root().join("links").join(index.to_string())

@@ -180,6 +180,13 @@ impl Policy {
         self.classes.iter().find(|class| class.name == *name)
     }
 
+    /// The class of an address: of the prefixes that hold it the longest counts.
+    pub fn class_of(&self, host: &Prefix) -> Option<&Class> {
+        let members = self.classes.iter().flat_map(|class| class.members.iter().map(move |prefix| (prefix, class)));
+        let holding = members.filter(|(prefix, _)| prefix.covers(host));
+        holding.max_by_key(|(prefix, _)| prefix.length).map(|(_, class)| class)
+    }
+
     /// Whether anything could ever be refused.
     pub fn has_limits(&self) -> bool {
         let limits =

@@ -25,8 +25,14 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     };
     writeln!(to, "mode        {}: {meaning}", snapshot.mode)?;
     if let Some(revert) = &snapshot.reverts {
-        writeln!(to, "            goes back to {} by itself in {}", revert.mode, seconds(revert.in_seconds))?;
+        let what = if revert.policy { "the policy before, in mode " } else { "" };
+        writeln!(to, "            goes back to {what}{} by itself in {}", revert.mode, seconds(revert.in_seconds))?;
+        if revert.policy {
+            writeln!(to, "            unless you keep it: `limiter confirm`; back now: `limiter rollback`")?;
+        }
     }
+    let profile = snapshot.profile.as_ref().map_or_else(String::new, |name| format!(", profile {name}"));
+    writeln!(to, "policy      number {}{profile}", snapshot.generation)?;
     if snapshot.interfaces.is_empty() {
         writeln!(to, "interfaces  none: attach one with `limiter attach IFACE`")?;
     }
@@ -47,6 +53,10 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         "sources     {} by default; a source is an IPv4 /{} or an IPv6 /{}",
         snapshot.source_limit, snapshot.prefixes.v4, snapshot.prefixes.v6
     )?;
+    for (row, class) in snapshot.classes.iter().enumerate() {
+        let label = if row == 0 { "classes" } else { "" };
+        writeln!(to, "{label:<11} {}: {} prefixes, {}", class.name, count(class.prefixes as u64), class.source_limit)?;
+    }
     let table = &snapshot.table;
     let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;
     writeln!(

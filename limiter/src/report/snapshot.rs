@@ -23,8 +23,14 @@ pub struct Snapshot {
     pub version: u32,
     /// `observe` or `enforce`.
     pub mode: &'static str,
-    /// When the mode goes back by itself, if it does.
+    /// When the mode or the policy goes back by itself, if it does.
     pub reverts: Option<Revert>,
+    /// Name of the profile that the policy was made with.
+    pub profile: Option<String>,
+    /// Number of this policy among those that were written since limiter was loaded, from 1.
+    pub generation: u64,
+    /// Prefixes with limits of their own.
+    pub classes: Vec<Class>,
     /// Where it is attached.
     pub interfaces: Vec<Interface>,
     /// The global budget.
@@ -62,6 +68,19 @@ pub struct Revert {
     pub in_seconds: f64,
     /// The mode from then on.
     pub mode: &'static str,
+    /// Whether the policy goes back too: to the one before.
+    pub policy: bool,
+}
+
+/// A class.
+#[derive(Clone, Debug, Serialize)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// Number of its prefixes.
+    pub prefixes: usize,
+    /// Limit of each of its sources to each service.
+    pub source_limit: String,
 }
 
 /// An interface with a link.
@@ -160,12 +179,16 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
     let policy = maps.policy(selection.slot)?;
     let total = after.total();
     Ok(Snapshot {
-        version: 2,
+        version: 3,
         mode: mode(selection.mode),
-        reverts: switch
-            .revert()
-            .filter(|at| *at > now)
-            .map(|at| Revert { in_seconds: (at - now) as f64 / 1e9, mode: mode(switch.fallback().mode) }),
+        reverts: switch.revert().filter(|at| *at > now).map(|at| Revert {
+            in_seconds: (at - now) as f64 / 1e9,
+            mode: mode(switch.fallback().mode),
+            policy: switch.trial(now).is_some(),
+        }),
+        profile: maps.origin(selection.slot)?.profile.map(|name| name.to_string()),
+        generation: maps.host.get(&selection.slot, 0)?.0.generation,
+        classes: policy.classes.iter().map(class).collect(),
         interfaces: link::attached(pins)?.into_iter().map(interface).collect(),
         budget: text::show_limit(policy.budget),
         source_limit: text::show_limit(policy.source),
@@ -181,6 +204,14 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
         allowed: maps.list(List::Allow)?.len(),
         banned: maps.list(List::Ban)?.len(),
     })
+}
+
+fn class(class: &crate::policy::Class) -> Class {
+    Class {
+        name: class.name.to_string(),
+        prefixes: class.members.len(),
+        source_limit: if class.source.is_none() { "unlimited".to_owned() } else { text::show_limit(class.source) },
+    }
 }
 
 fn interface(attached: link::Attached) -> Interface {

@@ -14,7 +14,7 @@ use super::problem::{Place, Problems};
 use super::settings::{ClassSettings, Finding, HostSettings, PrefixChange, Scope, ServiceSettings, path};
 use super::table::{Reader, Table};
 use super::{Document, Profile, keys};
-use crate::policy::encode::encode;
+use crate::policy::encode::{Known, encode};
 use crate::policy::limits::LimitChange;
 use crate::policy::{CLASSES, Class, Name, Policy, Service, text};
 
@@ -276,7 +276,7 @@ fn profiles(reader: &mut Reader, top: &Table<'_>) -> Vec<Profile> {
 fn encode_for_trial(reader: &mut Reader, document: &Document) {
     let mut refused: Vec<(String, String)> = Vec::new();
     let mut trial = |policy: &Policy, at: String| {
-        if let Err(error) = encode(policy, 0, 1, &HashMap::new()) {
+        if let Err(error) = encode(policy, 0, 1, &Known::default()) {
             refused.push((at, format!("{error:#}")));
         }
     };

@@ -1,0 +1,43 @@
+//! `limiter upgrade`.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::Context;
+use crate::kernel::{Maps, upgrade};
+use crate::report;
+
+#[derive(Serialize)]
+struct Done {
+    /// The kernel's tag of the program before, in hexadecimal.
+    program_before: String,
+    /// And of the one that runs now.
+    program: String,
+    interfaces: usize,
+}
+
+/// Puts this command's program behind every link.
+pub fn run(context: &Context) -> Result<()> {
+    let pins = &context.pins;
+    pins.require()?;
+    let _lock = context.lock()?;
+    let maps = Maps::open(&pins.root())?;
+    let note = context.note(Some(&maps));
+    let done = upgrade::upgrade(pins)?;
+    let (before, after) = (format!("{:016x}", done.tags.0), format!("{:016x}", done.tags.1));
+    let changed = if before == after { Vec::new() } else { vec![format!("program {before} -> {after}")] };
+    note.record(Some(&maps), changed);
+    let done = Done { program_before: before, program: after, interfaces: done.interfaces };
+    report::print(context.format, &done, describe)
+}
+
+fn describe(done: &Done) -> String {
+    let Done { program_before: before, program, interfaces } = done;
+    let count = if *interfaces == 1 { "1 interface".to_owned() } else { format!("{interfaces} interfaces") };
+    match before == program {
+        true => format!("this is the program that ran already ({program}); it is on {count}\n"),
+        false => format!(
+            "program {before} -> {program} on {count}, without a gap; policy, counters and tables are as they were\n"
+        ),
+    }
+}
