@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::Context;
 use super::apply::{self, File};
+use super::{Context, Usage};
 use crate::apply::Request;
 use crate::kernel::{Maps, clock};
 use crate::policy::file::{Document, NORMAL};
@@ -60,6 +60,14 @@ impl Profile {
 
 impl Use {
     fn run(&self, context: &Context) -> Result<()> {
+        if let (Some(confirm), Some(time)) = (self.confirm, self.time)
+            && confirm >= time
+        {
+            return Err(Usage(
+                "--confirm is to be shorter than --for: confirmed, the profile stays for that time".to_owned(),
+            )
+            .into());
+        }
         let document = Document::read(&self.file.file)?;
         let request =
             Request { document: &document, profile: Some(&self.name), confirm: self.confirm, time: self.time };

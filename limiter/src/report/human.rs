@@ -47,7 +47,7 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         };
         writeln!(to, "{label:<11} {name}  {place}")?;
     }
-    writeln!(to, "budget      {} for the whole host", snapshot.budget)?;
+    writeln!(to, "budget      {} for the whole host{}", snapshot.budget, used(snapshot.budget_used_percent))?;
     writeln!(
         to,
         "sources     {} by default; a source is an IPv4 /{} or an IPv6 /{}",
@@ -87,7 +87,8 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
 
 fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std::fmt::Result {
     writeln!(to, "\nservice {}  {}", service.name, service.listeners.join(" "))?;
-    writeln!(to, "  source limit {};  budget {}", service.source_limit, service.budget)?;
+    let used = used(service.admission.budget_used_percent);
+    writeln!(to, "  source limit {};  budget {}{used}", service.source_limit, service.budget)?;
     write_admission(to, &service.admission)?;
     if snapshot.measured_seconds > 0.0 {
         writeln!(
@@ -169,6 +170,11 @@ fn write_reasons(to: &mut String, counts: &ByReason, verdict: Verdict, label: &s
         }
     }
     Ok(())
+}
+
+/// How much of a budget is used, where there is one.
+fn used(percent: Option<f64>) -> String {
+    percent.map_or_else(String::new, |percent| format!(", {percent:.0}% used"))
 }
 
 /// A number with thousands apart: `1,234,567`.

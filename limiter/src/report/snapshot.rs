@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{Challenge, State};
-use limiter_common::record::{self, Counters, List};
+use limiter_common::record::{self, Counters, HOST_BUDGET, List};
 use limiter_common::source_table::{self, Ticks};
+use limiter_common::switch::Mode;
 use limiter_common::ticket::Ticket;
 use serde::Serialize;
 
@@ -35,6 +37,8 @@ pub struct Snapshot {
     pub interfaces: Vec<Interface>,
     /// The global budget.
     pub budget: String,
+    /// Percent of it that is used now; `None` without one.
+    pub budget_used_percent: Option<f64>,
     /// Source limit of services that have none of their own.
     pub source_limit: String,
     /// Prefixes that make a source.
@@ -128,7 +132,7 @@ pub struct Service {
 pub struct Admission {
     /// `off`, `auto` or `always`.
     pub challenge: &'static str,
-    /// Whether sources without a ticket are challenged now.
+    /// Whether sources without a ticket are challenged now: in enforce mode, with a kernel that makes cookies.
     pub challenging: bool,
     /// How often `auto` turned it on.
     pub challenge_turns: u64,
@@ -163,6 +167,14 @@ pub struct Table {
     pub steals: u64,
 }
 
+/// What a service depends on beside itself.
+struct Around {
+    /// What of the host's budget is used, in nanoseconds of its capacity.
+    host_used: u64,
+    /// Whether a challenge would be answered with a cookie.
+    answers: bool,
+}
+
 /// Reads everything, and the counters a second time after `measure` for rates (not at all if that is zero).
 ///
 /// # Errors
@@ -178,6 +190,9 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
     let selection = switch.at(now);
     let policy = maps.policy(selection.slot)?;
     let total = after.total();
+    let (host, cookies) = (maps.host.get(&selection.slot, 0)?.0, maps.cookies()?);
+    let host_used = used(maps, HOST_BUDGET, &host.budget)?;
+    let around = Around { host_used, answers: selection.mode == Mode::Enforce && cookies.works() };
     Ok(Snapshot {
         version: 3,
         mode: mode(selection.mode),
@@ -187,20 +202,21 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
             policy: switch.trial(now).is_some(),
         }),
         profile: maps.origin(selection.slot)?.profile.map(|name| name.to_string()),
-        generation: maps.host.get(&selection.slot, 0)?.0.generation,
+        generation: host.generation,
         classes: policy.classes.iter().map(class).collect(),
         interfaces: link::attached(pins)?.into_iter().map(interface).collect(),
         budget: text::show_limit(policy.budget),
+        budget_used_percent: percent(host_used, &host.budget),
         source_limit: text::show_limit(policy.source),
         prefixes: policy.prefixes,
-        services: services(maps, selection.slot, &policy, &before, &after, seconds)?,
+        services: services(maps, selection.slot, &policy, &around, &before, &after, seconds)?,
         other: sample::decided(&after.counters[0]),
         decided: sample::decided(&total),
         observed: sample::observed(&total),
         measured_seconds: seconds,
         table: table(maps, selection.slot, total.steals)?,
         tickets: maps.ticket_ways()?.iter().filter(|word| Ticket::read(*word, now).is_valid()).count(),
-        cookies: maps.cookies()?,
+        cookies,
         allowed: maps.list(List::Allow)?.len(),
         banned: maps.list(List::Ban)?.len(),
     })
@@ -222,13 +238,14 @@ fn services(
     maps: &Maps,
     slot: u32,
     policy: &Policy,
+    around: &Around,
     before: &Sample,
     after: &Sample,
     seconds: f64,
 ) -> Result<Vec<Service>> {
     let records = maps.services(slot)?;
     let services = records.iter().filter_map(|(id, record)| {
-        let admission = admission(maps, *id, record, &after.counters[*id as usize + 1]).ok()?;
+        let admission = admission(maps, *id, record, around, &after.counters[*id as usize + 1]).ok()?;
         let name = text::name(&record.name)?;
         let service = policy.services.iter().find(|service| service.name == name)?;
         let index = *id as usize + 1;
@@ -255,22 +272,27 @@ fn services(
     Ok(services.collect())
 }
 
-fn admission(maps: &Maps, id: u32, record: &record::Service, counters: &Counters) -> Result<Admission> {
+fn admission(
+    maps: &Maps,
+    id: u32,
+    record: &record::Service,
+    around: &Around,
+    counters: &Counters,
+) -> Result<Admission> {
     let (now, admission, budget) = (clock::now(), &record.admission, &record.budget);
     let state = State::read(&maps.challenge.get(&id, 0)?.0.words);
     let challenge = Challenge::from_number(admission.challenge);
-    let used = match maps.budget.get(&id, 0)?.0.arrival.saturating_sub(now) {
-        ahead if ahead > budget.capacity => 0,
-        ahead => ahead,
+    let used = used(maps, id, budget)?;
+    // The fuller budget presses.
+    let interval = admission.pressure.interval(used).max(admission.host_pressure.interval(around.host_used));
+    let on = match challenge {
+        Challenge::Off => false,
+        Challenge::Auto => now < state.on_until,
+        Challenge::Always => true,
     };
-    let interval = admission.pressure.interval(used);
     Ok(Admission {
         challenge: text::show_challenge(challenge),
-        challenging: match challenge {
-            Challenge::Off => false,
-            Challenge::Auto => now < state.on_until,
-            Challenge::Always => true,
-        },
+        challenging: on && around.answers,
         challenge_turns: state.turns,
         ticket_seconds: record.stated.ticket_seconds,
         tickets_given: counters.tickets,
@@ -280,8 +302,19 @@ fn admission(maps: &Maps, id: u32, record: &record::Service, counters: &Counters
         share_per_second: (interval > 0).then(|| 1e9 / (interval << source_table::TICK_SHIFT) as f64),
         reset: admission.reset != 0,
         resets_sent: counters.resets,
-        budget_used_percent: (budget.capacity > 0).then(|| 100.0 * used as f64 / budget.capacity as f64),
+        budget_used_percent: percent(used, budget),
     })
+}
+
+/// What of a budget is used now, in nanoseconds of its capacity.
+fn used(maps: &Maps, line: u32, budget: &BudgetLimit) -> Result<u64> {
+    let ahead = maps.budget.get(&line, 0)?.0.arrival.saturating_sub(clock::now());
+    // More than all of it is left over from another policy.
+    Ok(if ahead > budget.capacity { 0 } else { ahead })
+}
+
+fn percent(used: u64, budget: &BudgetLimit) -> Option<f64> {
+    (budget.capacity > 0).then(|| 100.0 * used as f64 / budget.capacity as f64)
 }
 
 fn table(maps: &Maps, slot: u32, steals: u64) -> Result<Table> {

@@ -2,6 +2,7 @@
 //!
 //! The binary is LIMITER_BIN, or the one that cargo built beside these tests. Needs root.
 
+mod apply;
 mod cookies;
 mod doctor;
 mod errors;

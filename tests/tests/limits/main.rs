@@ -11,6 +11,7 @@ mod fair;
 mod interop;
 mod servers;
 mod spoofed;
+mod switching;
 
 #[path = "../../../limiter-common/tests/admission/crowd.rs"]
 mod simulation;
