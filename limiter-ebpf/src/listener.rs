@@ -74,6 +74,12 @@ pub fn check(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> Chec
     }
 }
 
+/// Whether a segment meets a listening socket.
+#[inline(always)]
+pub fn is_there(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> bool {
+    with_listener(context, header, asked, |_| 0).is_some()
+}
+
 #[inline(always)]
 fn ports(asked: &Numbers) -> u32 {
     (u32::from(asked.source_port) << 16 | u32::from(asked.port)).to_be()

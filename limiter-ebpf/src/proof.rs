@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::challenge;
-use limiter_common::packet::{self, Cursor};
+use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::record::{HOST_BUDGET, RECENT as WORDS};
 
 use crate::limits::challenge_line;
@@ -41,12 +41,20 @@ pub extern "C" fn limiter_check(context: *mut xdp_md) -> u64 {
     // SAFETY: these are the kernel's packet pointers, valid for this run.
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
     let Ok(segment) = packet::parse(frame) else { return NO_LISTENER };
-    let Some((asked, _)) = segment.numbers() else { return NO_LISTENER };
+    let Some((asked, _)) = segment.numbers() else { return fragment(&context, &segment) };
     match listener::check(&context, &segment.network, &asked) {
         Checked::NoListener => NO_LISTENER,
         Checked::Bad => BAD,
         Checked::Good => GOOD | u64::from(asked.acknowledgment) << 16 | u64::from(asked.source_port),
     }
+}
+
+/// The kernel puts fragments together and would take the cookie in them, which nobody can check here. No client sends a handshake in
+/// fragments; those of connections that exist meet a socket of their own.
+#[inline(always)]
+fn fragment(context: &XdpContext, segment: &Segment<'_>) -> u64 {
+    let meets = segment.ports().is_some_and(|asked| listener::is_there(context, &segment.network, &asked));
+    if meets { BAD } else { NO_LISTENER }
 }
 
 /// Looks at a segment with these TCP flags to service `id`.

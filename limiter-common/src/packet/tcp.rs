@@ -62,6 +62,14 @@ impl<'a> Segment<'a> {
         };
         Some((numbers, last))
     }
+
+    /// The ports of a first fragment, and nothing else of its header: the rest may not be in it.
+    #[inline(always)]
+    pub fn ports(&self) -> Option<Numbers> {
+        let ports = self.tcp.ahead::<4>()?;
+        let (source_port, port) = (ports.half::<0>(), ports.half::<2>());
+        Some(Numbers { source_port, port, sequence: 0, acknowledgment: 0, flags: self.flags, options: 0 })
+    }
 }
 
 /// A first fragment that ends within the TCP header. Its padding is not read: it is the sender's to choose.

@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use lab::frame::Extension;
 use lab::frame::flags::{ACK, SYN};
 use lab::{Frame, Namespace};
 use limiter::policy::{Admission, Policy};
@@ -122,6 +123,26 @@ fn wrong_cookies_are_dropped() {
         judge.says(&ack(CLIENT, SERVER, 7).flags(0x04).build(), 1, NotAttempt, PASS);
         judge.says(&ack(CLIENT, "127.0.0.1:81", 7).build(), 0, NotAttempt, PASS);
         judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Proven, PASS);
+    });
+}
+
+/// The kernel puts fragments together and would make a connection of the cookie in them: none passes, however short the first is.
+#[test]
+fn a_cookie_in_fragments_is_dropped() {
+    with_listener(|| {
+        let judge = Judge::new(&challenged());
+        let cookie = judge.cookie(&syn(CLIENT, SERVER));
+        let whole = ack(CLIENT, SERVER, cookie).payload(b"GET / HTTP/1.0\r\n\r\n");
+        judge.says(&whole.clone().fragment(0, true).build(), 1, BadCookie, DROP);
+        for length in 14..20_u16 {
+            let short = whole.clone().fragment(0, true).wrong_ip_length(20 + length);
+            judge.says(&short.build(), 1, BadCookie, DROP);
+        }
+        let cookie = judge.cookie(&syn(CLIENT_V6, SERVER_V6));
+        let whole = ack(CLIENT_V6, SERVER_V6, cookie).payload(b"GET / HTTP/1.0\r\n\r\n");
+        judge.says(&whole.extension(Extension::Fragment(0, true)).build(), 1, BadCookie, DROP);
+        // Where nobody listens there is no cookie to be taken.
+        judge.says(&ack(CLIENT, "127.0.0.1:81", 7).fragment(0, true).build(), 0, NotAttempt, PASS);
     });
 }
 
