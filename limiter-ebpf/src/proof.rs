@@ -21,19 +21,20 @@ pub enum Proof {
     None,
     /// It brings a good cookie.
     Good(Note),
-    /// The same as a moment ago: the kernel has the first one, and has not made the socket yet.
-    Again,
+    /// Right behind an ACK that was let in a moment ago: the kernel has that one, and has not made the socket yet.
+    Behind,
     /// It meets a listening socket with a wrong cookie.
     Bad,
 }
 
 const NO_LISTENER: u64 = 0;
-const BAD: u64 = 1;
 /// Above the 48 bits of a flow.
+const BAD: u64 = 1 << 62;
 const GOOD: u64 = 1 << 63;
+const FLOW: u64 = (1 << 48) - 1;
 
-/// What the kernel says of the frame's cookie, and if it is good, the flow: cookie and source port. A function that the verifier checks
-/// once: see `global`.
+/// What the kernel says of the frame's cookie, and the flow: cookie and source port. A function that the verifier checks once: see
+/// `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_check(context: *mut xdp_md) -> u64 {
@@ -42,10 +43,11 @@ pub extern "C" fn limiter_check(context: *mut xdp_md) -> u64 {
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
     let Ok(segment) = packet::parse(frame) else { return NO_LISTENER };
     let Some((asked, _)) = segment.numbers() else { return fragment(&context, &segment) };
+    let flow = u64::from(asked.acknowledgment) << 16 | u64::from(asked.source_port);
     match listener::check(&context, &segment.network, &asked) {
         Checked::NoListener => NO_LISTENER,
-        Checked::Bad => BAD,
-        Checked::Good => GOOD | u64::from(asked.acknowledgment) << 16 | u64::from(asked.source_port),
+        Checked::Bad => BAD | flow,
+        Checked::Good => GOOD | flow,
     }
 }
 
@@ -66,37 +68,58 @@ pub fn find(context: &XdpContext, flags: u8, id: u32, now: u64) -> Proof {
     if flags & (ACK | SYN_OR_RST) != ACK || !challenge_line(id).is_some_and(|line| challenge::is_checking(line, now)) {
         return Proof::None;
     }
-    match limiter_check(context.ctx) {
-        NO_LISTENER => Proof::None,
-        BAD => Proof::Bad,
-        flow => {
-            let note = Note::new(flow, now);
-            if note.is_fresh() { Proof::Again } else { Proof::Good(note) }
+    let said = limiter_check(context.ctx);
+    if said == NO_LISTENER {
+        return Proof::None;
+    }
+    let (is_good, note) = (said & GOOD != 0, Note::new(said & FLOW, now));
+    match note.left() {
+        // Only the first byte of a connection brings a cookie. What comes later makes no socket, whoever sends it.
+        Some(_) if !is_good => Proof::Behind,
+        Some(1) => {
+            Note { uses: 0, ..note }.keep();
+            Proof::Behind
         }
+        Some(_) => Proof::Good(Note { uses: 0, ..note }),
+        None if is_good => Proof::Good(note),
+        None => Proof::Bad,
     }
 }
 
-/// Remembers for a moment, on this CPU, that a cookie was let in. A client sends its first data right behind the ACK; both bring the
-/// cookie, and both may be here before the kernel has made a socket of the first. Both are of one flow, and so on one CPU.
+/// Remembers for a moment, on this CPU, that a cookie was let in. A client sends its first data right behind the ACK, ten segments or
+/// so; the ACK and the first of them bring the cookie, and all may be here before the kernel has made a socket of the ACK. They are of one
+/// flow, and so on one CPU.
+///
+/// One more packet with the cookie passes uncharged, not any number: a client that resets its connection and sends the ACK again gets a
+/// second one.
 pub struct Note {
     index: usize,
+    /// `flow (48) | uses left (1) | time (15)`, without the uses.
     word: u64,
+    /// Packets with the cookie that will pass uncharged: 0 or 1.
+    uses: u64,
 }
+
+/// Bits of a note's time.
+const TIME: u64 = 0x7fff;
 
 impl Note {
     /// The cookie and the port say which connection it is: nobody chooses a cookie but the kernel.
     #[inline(always)]
     const fn new(flow: u64, now: u64) -> Self {
-        Self { index: (flow >> 16) as usize & (WORDS - 1), word: flow << 16 | (now >> STEP & 0xffff) }
+        Self { index: (flow >> 16) as usize & (WORDS - 1), word: flow << 16 | (now >> STEP & TIME), uses: 1 }
     }
 
+    /// Packets with the cookie that may still pass uncharged, if it was let in a moment ago.
     #[inline(always)]
-    fn is_fresh(&self) -> bool {
-        let Some(words) = RECENT.get_ptr_mut(0) else { return false };
+    fn left(&self) -> Option<u64> {
+        let words = RECENT.get_ptr_mut(0)?;
         // SAFETY: the element belongs to this CPU, and the index is below its length.
         let word = unsafe { (*words)[self.index & (WORDS - 1)] };
-        // The same step or the one before.
-        word >> 16 == self.word >> 16 && self.word.wrapping_sub(word) & 0xffff <= 1
+        // The same step or the one before; zero is a fragment's flow, and what was never written.
+        let is_mine = word >> 16 == self.word >> 16 && word >> 16 != 0;
+        let is_fresh = is_mine && self.word.wrapping_sub(word) & TIME <= 1;
+        if is_fresh { Some(word >> 15 & 1) } else { None }
     }
 
     /// Notes that it was let in.
@@ -104,7 +127,7 @@ impl Note {
     pub fn keep(&self) {
         if let Some(words) = RECENT.get_ptr_mut(0) {
             // SAFETY: as above.
-            unsafe { (*words)[self.index & (WORDS - 1)] = self.word };
+            unsafe { (*words)[self.index & (WORDS - 1)] = self.word | self.uses << 15 };
         }
     }
 }

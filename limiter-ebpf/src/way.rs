@@ -145,7 +145,7 @@ fn other(context: &XdpContext, segment: &Segment<'_>, question: &Question, decis
         return;
     }
     match proof::find(context, segment.flags, question.id, question.now) {
-        Proof::None | Proof::Again => {}
+        Proof::None | Proof::Behind => {}
         Proof::Bad => decision.reason = Reason::BadCookie,
         Proof::Good(note) => {
             let Some(outcome) = global::admit(&Question { stage: Stage::Proof, ..*question }) else { return };

@@ -146,6 +146,48 @@ fn a_cookie_in_fragments_is_dropped() {
     });
 }
 
+/// A client that resets its connection and sends the ACK again gets another one: once is free, because data comes right behind an ACK.
+#[test]
+fn a_cookie_passes_uncharged_once() {
+    with_listener(|| {
+        let mut policy = challenged();
+        policy.source = limit(1, 3600, 2);
+        let judge = Judge::new(&policy);
+        let cookie = judge.cookie(&syn(CLIENT, SERVER));
+        let frame = ack(CLIENT, SERVER, cookie).build();
+        let actions = [(); 6].map(|()| judge.action(&frame));
+        assert_eq!(actions, [PASS, PASS, PASS, DROP, DROP, DROP]);
+        assert_eq!([Proven, NotAttempt, Waiting].map(|reason| judge.count(reason)), [2, 1, 3]);
+    });
+}
+
+/// What a client sends right behind its ACK meets the listener too, and only the first segment has the number that belongs to the cookie.
+#[test]
+fn data_right_behind_the_ack_passes() {
+    with_listener(|| {
+        for (client, server) in [(CLIENT, SERVER), (CLIENT_V6, SERVER_V6)] {
+            let mut policy = challenged();
+            policy.services[0].admission.reset = true;
+            let judge = Judge::new(&policy);
+            let cookie = judge.cookie(&syn(client, server));
+            let data = |segment: u32| {
+                let frame = ack(client, server, cookie).numbers(2 + segment * 1448, cookie.wrapping_add(1));
+                frame.payload(&[0; 1448]).build()
+            };
+            assert_eq!(judge.action(&data(1)), TX, "nobody was let in: a reset");
+            let frames = std::iter::once(ack(client, server, cookie).build()).chain((0..10).map(data));
+            let actions: Vec<_> = frames.map(|frame| judge.action(&frame)).collect();
+            assert_eq!(actions, [PASS; 11]);
+            assert_eq!([Proven, NotAttempt, BadCookie].map(|reason| judge.count(reason)), [1, 10, 1]);
+            // Of another flow, or later, it is nobody's.
+            let other = ack(client, server, cookie ^ 0x100).numbers(1450, cookie.wrapping_add(1) ^ 0x100);
+            assert_eq!(judge.action(&other.build()), TX);
+            std::thread::sleep(std::time::Duration::from_millis(150));
+            assert_eq!(judge.action(&data(1)), TX);
+        }
+    });
+}
+
 /// An ACK that is sent again and again costs its source what a connection costs: the source limit ends it.
 #[test]
 fn a_replayed_cookie_is_charged_each_time() {
