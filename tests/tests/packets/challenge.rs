@@ -3,13 +3,12 @@
 
 use std::net::TcpListener;
 
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{TestRun as _, TestRunOptions};
 use lab::frame::Extension;
 use lab::frame::flags::{ACK, SYN};
 use lab::{Frame, Namespace};
 use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::Challenge;
-use limiter_common::names;
 use limiter_common::reason::Reason::{self, *};
 
 use super::{CLIENT, CLIENT_V6, DROP, Judge, PASS, limit, policy, syn};
@@ -42,10 +41,9 @@ fn with_listener(work: impl FnOnce() + Send) {
 impl Judge {
     /// The action, and the frame as the program left it.
     fn run(&self, frame: &[u8]) -> (u32, Vec<u8>) {
-        let program: &Xdp = self.ebpf.program(names::PROGRAM).expect("the program").try_into().expect("XDP");
         let mut out = vec![0; frame.len() + 64];
         let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
-        let result = program.test_run(options).expect("a test run");
+        let result = self.program().test_run(options).expect("a test run");
         let length = result.data_size_out as usize;
         out.truncate(length);
         (result.return_value, out)

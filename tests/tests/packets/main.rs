@@ -7,9 +7,10 @@ mod frames;
 mod limits;
 mod lists;
 mod object;
+mod reuse;
 
+use aya::Ebpf;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
 use lab::{Frame, PrivateBpffs};
 use limiter::kernel::slots::Origin;
 use limiter::kernel::{Maps, object as shipped};
@@ -32,25 +33,28 @@ const WEB_V6: &str = "[2001:db8:ffff::7]:80";
 
 /// The program, its maps, and what they are pinned in.
 struct Judge {
-    ebpf: Ebpf,
+    /// Only while it is dropped there is none.
+    ebpf: Option<Ebpf>,
     maps: Maps,
-    _bpffs: PrivateBpffs,
+    bpffs: PrivateBpffs,
 }
 
 impl Judge {
     fn new(policy: &Policy) -> Self {
         let bpffs = PrivateBpffs::new().expect("a bpffs");
-        let mut ebpf = EbpfLoader::new().load(shipped::OBJECT).expect("the object loads");
-        let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).expect("the program").try_into().expect("XDP");
-        program.load().expect("the verifier accepts it");
+        let ebpf = reuse::take();
         let maps = shipped::prepare(&ebpf, bpffs.path(), policy, &Origin::default(), Mode::Enforce).expect("a policy");
-        Self { ebpf, maps, _bpffs: bpffs }
+        Self { ebpf: Some(ebpf), maps, bpffs }
+    }
+
+    fn program(&self) -> &Xdp {
+        let ebpf = self.ebpf.as_ref().expect("it is loaded");
+        ebpf.program(names::PROGRAM).expect("the program").try_into().expect("XDP")
     }
 
     fn action(&self, frame: &[u8]) -> u32 {
-        let program: &Xdp = self.ebpf.program(names::PROGRAM).expect("the program").try_into().expect("XDP");
         let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() };
-        program.test_run(options).expect("a test run").return_value
+        self.program().test_run(options).expect("a test run").return_value
     }
 
     fn counters(&self) -> Vec<Counters> {
@@ -93,6 +97,12 @@ impl Judge {
         let switch = self.maps.switch().expect("the switch");
         let now = Selection { mode, ..switch.fallback() };
         self.maps.set_switch(switch.select(now)).expect("switched");
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        reuse::give_back(self.ebpf.take().expect("it is loaded"), self.bpffs.path());
     }
 }
 
