@@ -12,6 +12,7 @@ pub mod flood;
 pub mod frame;
 pub mod http;
 pub mod netns;
+mod nic;
 pub mod programs;
 pub mod topology;
 

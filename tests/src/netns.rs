@@ -240,7 +240,7 @@ fn remove(name: &str) {
     let _ = succeed(Command::new("ip").args(["netns", "delete", name]));
 }
 
-fn succeed(command: &mut Command) -> Result<()> {
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     let words = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} failed: {}", words.trim());

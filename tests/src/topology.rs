@@ -9,6 +9,8 @@
 //! Neighbours are permanent, ARP is off (which also spares the multicast reports of IPv6) and so is duplicate address
 //! detection: every address works at once, and nothing but the test's own packets travels. What the front end sends to anybody else goes to the attacker, whose
 //! kernel drops it, as a spoofed address would.
+//!
+//! With `LAB_WIRE=nic` the pairs are NICs instead: see `nic`.
 
 use std::{
     fmt::Write as _,
@@ -22,6 +24,7 @@ use aya::util::nr_cpus;
 use crate::{
     bpffs, directory,
     netns::{self, Namespace},
+    nic::{self, Nic},
     programs::{Attached, Trivial},
 };
 
@@ -63,6 +66,8 @@ impl Default for LabOptions {
 pub struct Lab {
     // First, so that they are detached before their devices go.
     _pass: [Attached; 2],
+    // Before their namespaces: what is still inside then goes with them, or wherever the kernel puts it.
+    _nics: Vec<Nic>,
     /// Where the clients are.
     pub crowd: Namespace,
     /// Where floods come from.
@@ -97,8 +102,9 @@ impl Lab {
         for namespace in [&crowd, &attacker, &front] {
             quiet(namespace)?;
         }
-        Wire { front: &front, far: &crowd, device: CROWD_DEVICE, number: 1 }.lay(options.mtu)?;
-        Wire { front: &front, far: &attacker, device: ATTACK_DEVICE, number: 2 }.lay(options.mtu)?;
+        let mut nics = Vec::new();
+        Wire { front: &front, far: &crowd, device: CROWD_DEVICE, number: 1 }.lay(options.mtu, &mut nics)?;
+        Wire { front: &front, far: &attacker, device: ATTACK_DEVICE, number: 2 }.lay(options.mtu, &mut nics)?;
         front.ip_batch(&format!(
             "address add {FRONT_V4}/32 dev lo\n\
              address add {FRONT_V6}/128 dev lo nodad\n\
@@ -109,7 +115,7 @@ impl Lab {
         ))?;
         crowd.ip_batch(&client_addresses(options.clients))?;
         let pass = [Trivial::Pass.attach(&crowd, FAR_DEVICE)?, Trivial::Pass.attach(&attacker, FAR_DEVICE)?];
-        Ok(Self { _pass: pass, crowd, attacker, front, options })
+        Ok(Self { _pass: pass, _nics: nics, crowd, attacker, front, options })
     }
 
     /// The crowd's IPv4 addresses.
@@ -129,23 +135,18 @@ impl Lab {
 }
 
 impl Wire<'_> {
-    fn lay(&self, mtu: u32) -> Result<()> {
+    /// Connects and configures both ends. NICs that it takes go into `nics`.
+    fn lay(&self, mtu: u32, nics: &mut Vec<Nic>) -> Result<()> {
         let Self { front, far, device, number } = self;
         let (front_mac, far_mac) = (text(mac(*number, false)), text(mac(*number, true)));
-        let far_name = far.name();
-        // A queue for each CPU: with one, all CPUs' frames would be received on one of them.
-        let cpus = nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
-        let queues = format!("numrxqueues {cpus} numtxqueues {cpus}");
-        front.ip_batch(&format!(
-            "link add {device} mtu {mtu} address {front_mac} {queues} type veth \
-               peer name {FAR_DEVICE} mtu {mtu} address {far_mac} {queues} netns {far_name}\n"
-        ))?;
-        front.run(|| {
-            // With GRO on, a veth has NAPI even without a program, and so takes the flood's frames.
-            ethtool(device, ETHTOOL_SGRO, 1)
-        })?;
-        // Checksums are to be made before the frame leaves: an XDP_TX on the way would send them half-made.
-        far.run(|| ethtool(FAR_DEVICE, ETHTOOL_STXCSUM, 0))?;
+        if nic::wanted()? {
+            for (namespace, device, mac) in [(front, *device, &front_mac), (far, FAR_DEVICE, &far_mac)] {
+                nics.push(Nic::take(mac, namespace, device)?);
+                namespace.ip(&["link", "set", "dev", device, "mtu", &mtu.to_string()])?;
+            }
+        } else {
+            self.make_pair(mtu, &front_mac, &far_mac)?;
+        }
         for (namespace, device, own, other, other_mac) in
             [(front, *device, 1, 2, &far_mac), (far, FAR_DEVICE, 2, 1, &front_mac)]
         {
@@ -160,6 +161,25 @@ impl Wire<'_> {
             ))?;
         }
         far.ip_batch(&format!("route add default via 10.77.{number}.1\nroute add default via fd77:{number}::1\n"))
+    }
+
+    /// Makes a veth pair.
+    fn make_pair(&self, mtu: u32, front_mac: &str, far_mac: &str) -> Result<()> {
+        let Self { front, far, device, .. } = self;
+        // A queue for each CPU: with one, all CPUs' frames would be received on one of them.
+        let cpus = nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
+        let queues = format!("numrxqueues {cpus} numtxqueues {cpus}");
+        front.ip_batch(&format!(
+            "link add {device} mtu {mtu} address {front_mac} {queues} type veth \
+               peer name {FAR_DEVICE} mtu {mtu} address {far_mac} {queues} netns {}\n",
+            far.name()
+        ))?;
+        front.run(|| {
+            // With GRO on, a veth has NAPI even without a program, and so takes the flood's frames.
+            ethtool(device, ETHTOOL_SGRO, 1)
+        })?;
+        // Checksums are to be made before the frame leaves: an XDP_TX on the way would send them half-made.
+        far.run(|| ethtool(FAR_DEVICE, ETHTOOL_STXCSUM, 0))
     }
 }
 
