@@ -5,6 +5,7 @@
 mod challenge;
 mod clients;
 mod crowd;
+mod driver;
 mod established;
 mod exact;
 mod fair;
