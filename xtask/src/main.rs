@@ -2,6 +2,7 @@
 //!
 //! Depends on nothing that needs the BPF toolchain, because it is what installs that.
 
+mod kernels;
 mod lab;
 mod setup;
 mod test;
@@ -25,6 +26,12 @@ enum Command {
     Setup,
     /// Run everything: formatting, lints, unprivileged and privileged tests. As root.
     Test,
+    /// Boot other kernels in QEMU and run the tests of programs, tables, limits and floods there. On Debian as root.
+    Kernels {
+        /// Write down what the verifiers walked as the new budget, rather than hold it against the old one.
+        #[arg(long)]
+        write_budget: bool,
+    },
     /// Measure what limiter costs per packet. As root.
     #[command(disable_help_flag = true)]
     Bench {
@@ -44,11 +51,12 @@ enum Command {
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Setup => {
-            setup::ensure()?;
+            setup::ensure_with_machines()?;
             println!("toolchain: {}: nothing to install", setup::describe());
             Ok(ExitCode::SUCCESS)
         }
         Command::Test => test::run(),
+        Command::Kernels { write_budget } => kernels::run(write_budget),
         Command::Bench { arguments } => lab::run("bench", &arguments),
         Command::Demo { arguments } => lab::run("demo", &arguments),
     }

@@ -54,12 +54,32 @@ const NEEDS: [Need; 5] = [
     },
 ];
 
-/// Makes sure that everything is there.
+/// What only emulated machines need.
+const MACHINES: Need = Need {
+    what: "qemu-system-x86, busybox-static, cpio, xz-utils, binutils",
+    why: "`cargo xtask kernels` boots other kernels with the tests",
+    is_there: || ["qemu-system-x86_64", "busybox", "cpio", "xz", "strip"].iter().all(|tool| finds(tool)),
+    install: || apt(&["qemu-system-x86", "busybox-static", "cpio", "xz-utils", "binutils"]),
+};
+
+/// Makes sure that everything is there but what only emulated machines need.
 ///
 /// # Errors
 /// When something is missing and cannot be installed from here: what to install.
 pub fn ensure() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
+    ensure_all(NEEDS.iter())
+}
+
+/// Makes sure that everything is there.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_with_machines() -> Result<()> {
+    ensure_all(NEEDS.iter().chain([&MACHINES]))
+}
+
+fn ensure_all<'a>(needs: impl Iterator<Item = &'a Need>) -> Result<()> {
+    let missing: Vec<&Need> = needs.filter(|need| !(need.is_there)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -94,7 +114,7 @@ fn advice(missing: &[&Need]) -> String {
          rustup toolchain install nightly --component rust-src\n  \
          rustup toolchain link {TOOLCHAIN} \"$(rustc +nightly --print sysroot)\"\n  \
          cargo install bpf-linker --locked   (its LLVM must not be older than nightly's)\n  \
-         and your distribution's ip, nft, bpftool, nginx, wrk, curl, ethtool"
+         and your distribution's ip, nft, bpftool, nginx, wrk, curl, ethtool, qemu-system-x86_64, busybox, cpio, xz"
     )
 }
 
@@ -111,8 +131,15 @@ fn cargo_bin() -> Option<PathBuf> {
 }
 
 fn finds(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where a program is.
+pub fn find(program: &str) -> Option<PathBuf> {
     let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path_with_cargo_bin()).chain(sbin).any(|directory| directory.join(program).is_file())
+    let path = path_with_cargo_bin();
+    let mut paths = env::split_paths(&path).chain(sbin).map(|directory| directory.join(program));
+    paths.find(|path| path.is_file())
 }
 
 fn has_toolchain() -> bool {

@@ -12,11 +12,15 @@ use crate::setup;
 /// Packages that only build for BPF.
 const BPF: [&str; 4] = ["--exclude", "limiter-ebpf", "--exclude", "lab-ebpf"];
 
+/// Tests by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
+pub struct Count {
+    /// Tests that passed.
+    pub passed: u64,
+    /// Tests that failed.
+    pub failed: u64,
+    /// Tests that were not run.
+    pub ignored: u64,
 }
 
 /// Runs all stages.
@@ -52,7 +56,8 @@ pub fn run() -> Result<ExitCode> {
 }
 
 impl Count {
-    fn plus(self, more: Self) -> Self {
+    /// The sum.
+    pub fn plus(self, more: Self) -> Self {
         Self {
             passed: self.passed + more.passed,
             failed: self.failed + more.failed,
@@ -81,7 +86,7 @@ fn watch(command: &mut Command) -> Result<Count> {
 }
 
 /// `test result: ok. 3 passed; 0 failed; 1 ignored; ...`
-fn parse(line: &str) -> Option<Count> {
+pub fn parse(line: &str) -> Option<Count> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let number = |what: &str| {
         let part = counts.split("; ").find(|part| part.ends_with(what))?;

@@ -1,0 +1,149 @@
+//! `cargo xtask kernels`: limiter on other kernels than this machine's.
+//!
+//! Debian's kernels are booted in QEMU with the lab's own tests: programs, tables, limits, floods over veth and over virtio NICs. What each
+//! verifier walked, this machine's too, is held against a budget.
+
+mod budget;
+mod guest;
+mod initramfs;
+mod package;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::lab::{cargo, require_root, target_directory};
+use crate::setup;
+use crate::test::{Count, parse};
+use budget::{Budget, Verified};
+use initramfs::Tests;
+use package::Kernel;
+
+/// The series of kernels that are booted: those of Debian 12 and 13.
+const SERIES: [&str; 2] = ["6.1", "6.12"];
+
+/// What one kernel did.
+struct Ran {
+    kernel: String,
+    emulated: bool,
+    /// Everything it said, or why it was not heard.
+    output: Result<Vec<String>>,
+    seconds: u64,
+}
+
+/// Runs the tests on every kernel. `write_budget`: writes what the verifiers walked down as the new budget.
+pub fn run(write_budget: bool) -> Result<ExitCode> {
+    require_root("testing kernels")?;
+    setup::ensure_with_machines()?;
+    let target = target_directory()?;
+    let directory = target.join("kernels");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let tests = build_tests()?;
+    let mut count = Count::default();
+    let mut machines = Vec::new();
+    for series in SERIES {
+        match package::newest(series, &directory)? {
+            Some(kernel) => machines.push(kernel),
+            None => {
+                println!(
+                    "Linux {series}: apt knows no cloud kernel of this series, so it is not tested here; Debian 12 has both"
+                );
+                count.ignored += 1;
+            }
+        }
+    }
+    let mut verified = Vec::new();
+    for ran in run_all(&tests, &machines, &directory) {
+        count = count.plus(judge(&ran, &mut verified));
+    }
+    let budget = Budget::read()?;
+    let (table, over) = budget.table(&verified);
+    print!("{table}");
+    if write_budget {
+        println!("wrote {}", budget.write(&verified)?.display());
+    } else {
+        count.passed += verified.len() as u64 - over;
+        count.failed += over;
+    }
+    println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.ignored);
+    Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds the tests and says where cargo put them.
+fn build_tests() -> Result<Tests> {
+    let mut command = cargo(&["test", "--release", "--package", "lab", "--no-run", "--message-format", "json"]);
+    let targets = ["kernels", "packets", "limits"];
+    let output = command
+        .args(targets.iter().flat_map(|target| ["--test", target]))
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "the lab's tests do not build");
+    let text = String::from_utf8(output.stdout).context("cargo's messages")?;
+    let messages: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let find = |target: &str| -> Result<PathBuf> {
+        let message = messages.iter().find(|message| message["target"]["name"] == target);
+        let path = message.and_then(|message| message["executable"].as_str());
+        Ok(path.with_context(|| format!("cargo built no test {target}"))?.into())
+    };
+    let [kernels, packets, limits] = targets.map(find);
+    Ok(Tests { kernels: kernels?, packets: packets?, limits: limits? })
+}
+
+/// This machine's kernel, then all others at once: an emulated machine keeps little more than one core busy.
+fn run_all(tests: &Tests, machines: &[Kernel], directory: &Path) -> Vec<Ran> {
+    let mut all = vec![run_here(&tests.kernels)];
+    thread::scope(|scope| {
+        let running: Vec<_> =
+            machines.iter().map(|kernel| scope.spawn(|| run_emulated(tests, kernel, directory))).collect();
+        let done = running.into_iter().map(|thread| thread.join());
+        all.extend(done.map(|ran| ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
+    });
+    all
+}
+
+fn run_here(test: &Path) -> Ran {
+    let start = Instant::now();
+    let output = Command::new(test).args(["--test-threads=1", "--show-output"]).output();
+    let output = output.with_context(|| format!("cannot run {}", test.display())).map(|output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        text.lines().map(str::to_owned).collect()
+    });
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    Ran { kernel, emulated: false, output, seconds: start.elapsed().as_secs() }
+}
+
+fn run_emulated(tests: &Tests, kernel: &Kernel, directory: &Path) -> Ran {
+    let start = Instant::now();
+    let output = initramfs::make(tests, kernel, directory).and_then(|initramfs| guest::run(&kernel.image, &initramfs));
+    Ran { kernel: kernel.release.clone(), emulated: true, output, seconds: start.elapsed().as_secs() }
+}
+
+/// Hands on what a kernel said, and counts its tests. One that was not heard to the end counts as one that failed.
+fn judge(ran: &Ran, verified: &mut Vec<Verified>) -> Count {
+    let Ran { kernel, emulated, output, seconds } = ran;
+    println!("-- Linux {kernel}{}, {seconds} s", if *emulated { " in QEMU" } else { ", this machine's" });
+    let mut count = Count::default();
+    let lines = match output {
+        Ok(lines) => lines,
+        Err(error) => {
+            println!("FAILED: {error:#}");
+            return Count { failed: 1, ..count };
+        }
+    };
+    let before = verified.len();
+    for line in lines {
+        println!("{line}");
+        count = count.plus(parse(line).unwrap_or_default());
+        verified.extend(Verified::parse(line, kernel, *emulated));
+    }
+    if verified.len() == before && count.failed == 0 {
+        println!("FAILED: it does not say what its verifier walked");
+        count.failed = 1;
+    }
+    count
+}
