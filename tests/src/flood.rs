@@ -249,7 +249,7 @@ fn live_context(length: usize, device: u32) -> Vec<u8> {
     [0, length as u32, 0, device, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-fn device_index(name: &str) -> Result<u32> {
+pub(crate) fn device_index(name: &str) -> Result<u32> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("cannot make a socket")?;
     rustix::net::netdevice::name_to_index(&socket, name).with_context(|| format!("no device {name}"))
 }

@@ -14,6 +14,7 @@ pub mod http;
 pub mod netns;
 mod nic;
 pub mod programs;
+pub mod socket;
 pub mod topology;
 
 pub use bpffs::PrivateBpffs;
