@@ -50,6 +50,13 @@ pub enum Sources {
         /// How many.
         count: u32,
     },
+    /// As `Many`, each in a network of its own that is as large as a source: an IPv4 address, or a /64.
+    Networks {
+        /// The first.
+        base: IpAddr,
+        /// How many.
+        count: u32,
+    },
     /// Any address the stack would accept, but 10/8 (IPv4), or any in 2001:db8::/32 (IPv6).
     Random,
 }

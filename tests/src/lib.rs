@@ -1,7 +1,8 @@
 //! The lab: everything the privileged tests, the benches and the demo need around limiter.
 //!
-//! Namespaces and veth pairs (`topology`), frames one at a time (`frame`), floods at line rate (`flood`), and web
-//! pages as a crowd would fetch them (`http`). It knows nothing of limiter itself. All of it needs root.
+//! Namespaces and veth pairs (`topology`), frames one at a time (`frame`), floods at line rate (`flood`), web
+//! pages as a crowd would fetch them (`http`), and what else could limit them (`peer`). It knows nothing of limiter itself but its command.
+//! All of it needs root.
 //!
 //! A run that was killed leaves namespaces behind; the next one takes them away with [`netns::sweep`],
 //! [`bpffs::sweep`] and [`directory::sweep`], which [`Lab::new`] calls.
@@ -13,8 +14,10 @@ pub mod frame;
 pub mod http;
 pub mod netns;
 mod nic;
+pub mod peer;
 pub mod programs;
 pub mod socket;
+pub mod svg;
 pub mod topology;
 
 pub use bpffs::PrivateBpffs;

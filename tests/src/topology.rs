@@ -54,11 +54,14 @@ pub struct LabOptions {
     pub mtu: u32,
     /// Number of client addresses of the crowd, of each family.
     pub clients: u32,
+    /// The attacker's device drops answers before its kernel sees them. Both ends of a wire share a CPU here, and what an
+    /// attacker does with an answer is none of the front end's cost.
+    pub answers_end_at_attacker: bool,
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { mtu: 1500, clients: 256 }
+        Self { mtu: 1500, clients: 256, answers_end_at_attacker: false }
     }
 }
 
@@ -114,7 +117,8 @@ impl Lab {
              route add default via fd77:2::2\n"
         ))?;
         crowd.ip_batch(&client_addresses(options.clients))?;
-        let pass = [Trivial::Pass.attach(&crowd, FAR_DEVICE)?, Trivial::Pass.attach(&attacker, FAR_DEVICE)?];
+        let end = if options.answers_end_at_attacker { Trivial::Empty } else { Trivial::Pass };
+        let pass = [Trivial::Pass.attach(&crowd, FAR_DEVICE)?, end.attach(&attacker, FAR_DEVICE)?];
         Ok(Self { _pass: pass, _nics: nics, crowd, attacker, front, options })
     }
 

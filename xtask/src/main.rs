@@ -32,7 +32,8 @@ enum Command {
         #[arg(long)]
         write_budget: bool,
     },
-    /// Measure what limiter costs per packet. As root.
+    /// Measure what limiter costs per packet; with --peers, beside nftables, iptables, xdp-filter and the kernel alone, under floods;
+    /// with --accuracy, how exactly they limit. As root.
     #[command(disable_help_flag = true)]
     Bench {
         /// For the bench itself; `--help` lists them.
@@ -57,7 +58,7 @@ fn main() -> Result<ExitCode> {
         }
         Command::Test => test::run(),
         Command::Kernels { write_budget } => kernels::run(write_budget),
-        Command::Bench { arguments } => lab::run("bench", &arguments),
+        Command::Bench { arguments } => lab::bench(arguments),
         Command::Demo { arguments } => lab::run("demo", &arguments),
     }
 }

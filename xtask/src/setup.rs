@@ -62,7 +62,15 @@ const MACHINES: Need = Need {
     install: || apt(&["qemu-system-x86", "busybox-static", "cpio", "xz-utils", "binutils"]),
 };
 
-/// Makes sure that everything is there but what only emulated machines need.
+/// What only a comparison with others needs: the others.
+const PEERS: Need = Need {
+    what: "iptables, xdp-tools",
+    why: "what limiter is compared with",
+    is_there: || ["iptables-legacy", "ip6tables-legacy", "xdp-filter"].iter().all(|tool| finds(tool)),
+    install: || apt(&["iptables", "xdp-tools"]),
+};
+
+/// Makes sure that everything is there but what only emulated machines and comparisons need.
 ///
 /// # Errors
 /// When something is missing and cannot be installed from here: what to install.
@@ -76,6 +84,14 @@ pub fn ensure() -> Result<()> {
 /// As [`ensure`].
 pub fn ensure_with_machines() -> Result<()> {
     ensure_all(NEEDS.iter().chain([&MACHINES]))
+}
+
+/// Makes sure that what limiter is compared with is there.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_peers() -> Result<()> {
+    ensure_all([&PEERS].into_iter())
 }
 
 fn ensure_all<'a>(needs: impl Iterator<Item = &'a Need>) -> Result<()> {

@@ -146,7 +146,7 @@ mod tests {
         };
         let encoded = encode(&policy, 0, 2, &known).expect("encodes");
         assert_eq!(encoded.services.keys().copied().collect::<Vec<_>>(), [1, 7]);
-        assert_eq!(text::name(&encoded.classes[&2].name), Some(policy.classes[0].name.clone()));
+        assert_eq!(name(&encoded.classes[&2].name), Some(policy.classes[0].name.clone()));
         policy.services.push(policy.services[0].clone());
         assert!(encode(&policy, 0, 2, &known).is_err(), "the same name twice");
     }

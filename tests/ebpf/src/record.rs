@@ -20,6 +20,8 @@ pub const COUNTERS: usize = 3;
 pub const SOURCE_ONE: u32 = 0;
 /// Sources: the base plus the frame's number modulo the count.
 pub const SOURCE_MANY: u32 = 1;
+/// Sources: as `SOURCE_MANY`, each in a /64 of its own: the base's upper half counts (IPv6 only).
+pub const SOURCE_NETWORKS: u32 = 3;
 /// Sources: drawn from the whole routable space (IPv4) or from 2001:db8::/32 (IPv6).
 pub const SOURCE_RANDOM: u32 = 2;
 
@@ -38,7 +40,7 @@ pub struct FloodRecord {
     pub base_high: u64,
     /// Lower half of the base address (all of it for IPv4).
     pub base_low: u64,
-    /// Number of sources of `SOURCE_MANY`.
+    /// Number of sources of `SOURCE_MANY` and `SOURCE_NETWORKS`.
     pub count: u32,
     /// One of the `SOURCE_` numbers.
     pub sources: u32,

@@ -11,7 +11,7 @@ use anyhow::{Result, bail, ensure};
 use super::{Flood, Sources};
 use crate::{
     frame::{Frame, VLAN},
-    programs::record::{FloodRecord, SOURCE_MANY, SOURCE_ONE, SOURCE_RANDOM, TEMPLATE_WORDS},
+    programs::record::{FloodRecord, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_ONE, SOURCE_RANDOM, TEMPLATE_WORDS},
     topology::Lab,
 };
 
@@ -23,6 +23,8 @@ pub(super) fn record(flood: &Flood, redirect: u32) -> Result<(FloodRecord, Vec<u
     let (sources, base, count) = match (flood.sources, flood.target.ip()) {
         (Sources::One(base), _) => (SOURCE_ONE, base, 1),
         (Sources::Many { base, count }, _) => (SOURCE_MANY, base, count),
+        (Sources::Networks { base, count }, IpAddr::V4(_)) => (SOURCE_MANY, base, count),
+        (Sources::Networks { base, count }, IpAddr::V6(_)) => (SOURCE_NETWORKS, base, count),
         (Sources::Random, IpAddr::V4(_)) => (SOURCE_RANDOM, IpAddr::from([0; 4]), 0),
         (Sources::Random, IpAddr::V6(_)) => (SOURCE_RANDOM, IpAddr::from([0; 16]), 0),
     };

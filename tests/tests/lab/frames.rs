@@ -33,6 +33,10 @@ fn generated_frames_are_well_formed() -> Result<()> {
                     Sources::Many { .. } => {
                         assert!(addresses.contains(&base) && addresses.len() >= 150)
                     }
+                    Sources::Networks { .. } => {
+                        let networks: HashSet<_> = addresses.iter().map(network).collect();
+                        assert!(addresses.contains(&base) && networks.len() >= 150)
+                    }
                     Sources::Random => {
                         assert!(addresses.len() > 295 && addresses.iter().all(routable))
                     }
@@ -42,6 +46,14 @@ fn generated_frames_are_well_formed() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What makes a source: the address, or its /64.
+fn network(address: &IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_bits().into(),
+        IpAddr::V6(v6) => v6.to_bits() >> 64,
+    }
 }
 
 fn routable(address: &IpAddr) -> bool {

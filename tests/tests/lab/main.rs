@@ -21,8 +21,9 @@ fn targets() -> [(SocketAddr, IpAddr); 2] {
     [(SocketAddr::new(FRONT_V4, 80), [198, 18, 0, 254].into()), (SocketAddr::new(FRONT_V6, 80), v6)]
 }
 
-fn source_modes(base: IpAddr) -> [Sources; 3] {
-    [Sources::One(base), Sources::Many { base, count: 1000 }, Sources::Random]
+fn source_modes(base: IpAddr) -> [Sources; 4] {
+    let networks = Sources::Networks { base, count: 1000 };
+    [Sources::One(base), Sources::Many { base, count: 1000 }, networks, Sources::Random]
 }
 
 /// What a receiver would check, and the source.

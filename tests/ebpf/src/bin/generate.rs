@@ -14,7 +14,7 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use record::{COUNTERS, FloodRecord, SEEN, SENT, SOURCE_MANY, SOURCE_RANDOM, STOPPED, TEMPLATE_WORDS};
+use record::{COUNTERS, FloodRecord, SEEN, SENT, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_RANDOM, STOPPED, TEMPLATE_WORDS};
 
 #[path = "../record.rs"]
 mod record;
@@ -122,7 +122,7 @@ fn source_ipv4(record: &FloodRecord, number: u64, draw: u64) -> [u16; 2] {
 /// How far from the base the source of this frame is.
 fn step(record: &FloodRecord, number: u64) -> u64 {
     match record.sources {
-        SOURCE_MANY => number % u64::from(record.count.max(1)),
+        SOURCE_MANY | SOURCE_NETWORKS => number % u64::from(record.count.max(1)),
         _ => 0,
     }
 }
@@ -141,8 +141,11 @@ fn source_ipv6(record: &FloodRecord, number: u64, draw: u64) -> [u64; 2] {
         let high = 0x2001_0db8 << 32 | scramble(draw + 1) >> 32;
         return [high, scramble(draw + 2)];
     }
-    let low = record.base_low.wrapping_add(step(record, number));
-    [record.base_high, low]
+    let step = step(record, number);
+    if record.sources == SOURCE_NETWORKS {
+        return [record.base_high.wrapping_add(step), record.base_low];
+    }
+    [record.base_high, record.base_low.wrapping_add(step)]
 }
 
 fn write_ipv4(ctx: &XdpContext, record: &FloodRecord, source: [u16; 2], port: u16, sequence: u32) -> Option<()> {

@@ -1,0 +1,95 @@
+//! `cargo xtask bench --accuracy`: what is admitted against what is allowed, over rate, burst, CPUs and number of sources: limiter, nftables
+//! and iptables side by side.
+//!
+//! Real floods at the real programs show what a second can show; a simulation of limiter's own algorithms with an injected clock goes on to
+//! an hour and checks every window. Where both can be had, both are shown.
+
+mod cell;
+mod flood;
+mod plot;
+mod simulate;
+mod table;
+
+#[path = "../../../../limiter-common/tests/accuracy/simulation.rs"]
+mod simulation;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use lab::netns;
+use lab::peer::Peer;
+
+use cell::Row;
+use flood::Stage;
+
+/// Measure how exactly limiter, nftables and iptables limit.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench --accuracy", max_term_width = 100)]
+struct Arguments {
+    /// Print JSON, one object a cell, on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Write plots to docs/bench.
+    #[arg(long)]
+    plots: bool,
+    /// How long each real flood lasts.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Only limiter, a few rates, short simulations: a minute instead of ten.
+    #[arg(long)]
+    quick: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    netns::install_cleanup()?;
+    let rows = rows(&arguments)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+        eprint!("{}", table::verdicts(&rows));
+    } else {
+        print!("{}", table::text(&rows));
+        println!("{}{}", table::verdicts(&rows), conditions(&arguments));
+    }
+    if arguments.plots {
+        plot::write(&rows, &plot_directory()?)?;
+    }
+    Ok(())
+}
+
+fn rows(arguments: &Arguments) -> Result<Vec<Row>> {
+    let peers: &[Peer] =
+        if arguments.quick { &[Peer::Limiter] } else { &[Peer::Limiter, Peer::NftablesNetdev, Peer::Hashlimit] };
+    let rates: &[u64] =
+        if arguments.quick { &[10, 1000, 100_000] } else { &[1, 10, 100, 1000, 10_000, 100_000, 1_000_000] };
+    let attempts = if arguments.quick { 200_000 } else { 3_000_000 };
+    eprintln!("simulating ...");
+    let mut rows = simulate::rows(rates, attempts);
+    let stage = Stage::set(arguments.seconds)?;
+    for peer in peers {
+        rows.extend(stage.rates(*peer, rates)?);
+    }
+    for peer in peers {
+        rows.extend(stage.crowds(*peer)?);
+    }
+    Ok(rows)
+}
+
+fn conditions(arguments: &Arguments) -> String {
+    let kernel = rustix::system::uname();
+    format!(
+        "Linux {}, {} CPUs; real floods of {} s at full speed, counted behind the peer by a rule of its own. What a flood\n\
+         was too weak to ask for is `few`; what a tool refuses to be set to is n/a. Simulated: {} attempts.\n",
+        kernel.release().to_string_lossy(),
+        std::thread::available_parallelism().map_or(1, usize::from),
+        arguments.seconds,
+        if arguments.quick { "200,000" } else { "3,000,000" },
+    )
+}
+
+/// docs/bench of the project that this was built from.
+fn plot_directory() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the lab has no project")?;
+    Ok(root.join("docs/bench"))
+}

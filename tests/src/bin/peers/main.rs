@@ -1,0 +1,119 @@
+//! `cargo xtask bench --peers`: limiter beside what a sysadmin could use instead, under the same floods, in alternating rounds.
+//!
+//! One CPU sends the flood at its full speed, and receives it too: a veth's softirq runs where the sender does. Server and clients have the
+//! other CPUs. What a SYN costs is the CPU time of the sending thread and of its CPU's ksoftirqd, less what the same flood costs against
+//! an XDP program that drops everything.
+
+mod claims;
+mod measure;
+mod plot;
+mod results;
+mod shape;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use lab::netns;
+use lab::peer::{Family, Peer};
+
+use measure::{Stage, Timing};
+use results::Results;
+use shape::Shape;
+
+/// Compare limiter with nftables, iptables, xdp-filter and the kernel alone, under floods, on this machine.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench --peers", max_term_width = 100)]
+struct Arguments {
+    /// Print JSON, one object a cell, on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Write plots to docs/bench.
+    #[arg(long)]
+    plots: bool,
+    /// Rounds, in each of which every peer meets every flood once.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+    rounds: u64,
+    /// How long clients come in each cell; the flood lasts until the last of them has its page or has given up.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// How long a client waits for its page, in seconds.
+    #[arg(long, default_value_t = 3.0)]
+    patience: f64,
+    /// Only these floods.
+    #[arg(long, value_delimiter = ',', value_parser = shape::parse)]
+    floods: Vec<Shape>,
+    /// Only these families: 4, 6.
+    #[arg(long, value_delimiter = ',', value_parser = family)]
+    families: Vec<Family>,
+    /// Only these peers.
+    #[arg(long, value_delimiter = ',', value_parser = peer)]
+    only: Vec<Peer>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    ensure!(arguments.seconds > 0.0 && arguments.patience > 0.0, "seconds and patience are above 0");
+    netns::install_cleanup()?;
+    let timing = Timing { seconds: arguments.seconds, patience: arguments.patience };
+    let stage = Stage::set(timing)?;
+    let results = run(&arguments, &stage)?;
+    let conditions = measure::conditions(&stage, arguments.rounds)?;
+    let claims = claims::check(&results);
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&results.rows())?);
+        eprint!("{claims}{conditions}");
+    } else {
+        print!("{}\n{claims}\n{conditions}", table::text(&results));
+    }
+    if arguments.plots {
+        plot::write(&results, &conditions, &plot_directory()?)?;
+    }
+    Ok(())
+}
+
+fn run(arguments: &Arguments, stage: &Stage) -> Result<Results> {
+    let floods = or_all(&arguments.floods, &Shape::FLOODS);
+    let families = or_all(&arguments.families, &Family::ALL);
+    let peers = or_all(&arguments.only, &Peer::ALL);
+    let mut results = Results::default();
+    for round in 0..arguments.rounds {
+        let last = round + 1 == arguments.rounds;
+        for family in &families {
+            for shape in std::iter::once(&Shape::Calm).chain(&floods) {
+                eprintln!("round {} of {}, {shape} over IPv{}", round + 1, arguments.rounds, family.number());
+                // Everybody is first in some round: what comes early meets a colder machine.
+                let mut turn = peers.clone();
+                turn.rotate_left(round as usize % peers.len());
+                for (peer, sample) in stage.turn(&turn, *shape, *family, last)? {
+                    results.add(*shape, *family, peer, sample);
+                }
+            }
+        }
+    }
+    Ok(results)
+}
+
+fn or_all<T: Copy>(chosen: &[T], all: &[T]) -> Vec<T> {
+    if chosen.is_empty() { all.to_vec() } else { chosen.to_vec() }
+}
+
+fn family(text: &str) -> Result<Family, String> {
+    match text {
+        "4" => Ok(Family::V4),
+        "6" => Ok(Family::V6),
+        _ => Err("4 or 6".to_owned()),
+    }
+}
+
+fn peer(text: &str) -> Result<Peer, String> {
+    let names = || Peer::ALL.map(Peer::name).join(", ");
+    Peer::ALL.into_iter().find(|peer| peer.name() == text).ok_or_else(|| format!("one of {}", names()))
+}
+
+/// docs/bench of the project that this was built from.
+fn plot_directory() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the lab has no project")?;
+    Ok(root.join("docs/bench"))
+}

@@ -1,0 +1,117 @@
+//! The plots in docs/bench, one file for each subject and family.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use lab::peer::Family;
+use lab::svg::{Bar, Plot, Series};
+
+use crate::results::{Cell, Figure, Results};
+use crate::shape::Shape;
+
+/// A subject: the file's name, the title, the unit, the axis, and the bar of a cell.
+struct Subject {
+    file: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    range: (f64, f64),
+    logarithmic: bool,
+    with_calm: bool,
+    bar: fn(&Cell) -> Option<Bar>,
+}
+
+const SUBJECTS: [Subject; 4] = [
+    Subject {
+        file: "cost",
+        title: "CPU time of a SYN, above an XDP program that drops everything",
+        unit: "ns (log)",
+        range: (10.0, 20_000.0),
+        logarithmic: true,
+        with_calm: false,
+        bar: |cell| cell.ns().map(bar),
+    },
+    Subject {
+        file: "digested",
+        title: "SYN/s that one CPU digests while it makes them too",
+        unit: "SYN/s (log)",
+        range: (1e5, 1e7),
+        logarithmic: true,
+        with_calm: false,
+        bar: |cell| cell.syn_per_second().map(bar),
+    },
+    Subject {
+        file: "pages",
+        title: "Pages that ordinary clients complete",
+        unit: "%",
+        range: (0.0, 115.0),
+        logarithmic: false,
+        with_calm: true,
+        bar: |cell| alone(cell.pages().share() * 100.0),
+    },
+    Subject {
+        file: "connect",
+        title: "99th percentile of the time that ordinary clients take to connect",
+        unit: "ms (log)",
+        range: (0.01, 20_000.0),
+        logarithmic: true,
+        with_calm: true,
+        bar: |cell| {
+            let spread = cell.connect_p99()?;
+            Some(Bar { value: cell.pages().connect_p99(), spread: (spread.least, spread.greatest) })
+        },
+    },
+];
+
+/// Writes all of them.
+pub fn write(results: &Results, conditions: &str, directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    for family in results.families() {
+        for subject in &SUBJECTS {
+            let path = directory.join(format!("{}-ipv{}.svg", subject.file, family.number()));
+            fs::write(&path, plot(results, subject, family, conditions).to_svg())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            eprintln!("wrote {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn plot(results: &Results, subject: &Subject, family: Family, conditions: &str) -> Plot {
+    let calm = subject.with_calm.then_some(Shape::Calm);
+    let shapes: Vec<Shape> = calm.into_iter().chain(results.floods()).collect();
+    let series = results.peers().into_iter().map(|peer| {
+        let bar = |shape: &Shape| results.cell(*shape, family, peer).and_then(subject.bar);
+        Series { name: peer.name().to_owned(), bars: shapes.iter().map(bar).collect() }
+    });
+    let series = series.collect();
+    let first = conditions.split(", veth").next().unwrap_or_default();
+    Plot {
+        title: format!("{} (IPv{})", subject.title, family.number()),
+        subtitle: format!("{first}; medians, with the least and the greatest of the rounds"),
+        unit: subject.unit.to_owned(),
+        groups: shapes.iter().map(group).collect(),
+        series,
+        range: subject.range,
+        logarithmic: subject.logarithmic,
+        mark: None,
+    }
+}
+
+fn group(shape: &Shape) -> String {
+    match shape {
+        Shape::Calm => "calm".to_owned(),
+        Shape::One => "flood of 1 source".to_owned(),
+        Shape::Many(count) => format!("flood of {count} sources"),
+        Shape::Random => "flood of random sources".to_owned(),
+    }
+}
+
+fn bar(figure: Figure) -> Bar {
+    Bar { value: figure.median, spread: (figure.least, figure.greatest) }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a subject may have no bar for a cell")]
+fn alone(value: f64) -> Option<Bar> {
+    Some(Bar { value, spread: (value, value) })
+}
