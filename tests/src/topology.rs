@@ -54,21 +54,18 @@ pub struct LabOptions {
     pub mtu: u32,
     /// Number of client addresses of the crowd, of each family.
     pub clients: u32,
-    /// The attacker's device drops answers before its kernel sees them. Both ends of a wire share a CPU here, and what an
-    /// attacker does with an answer is none of the front end's cost.
-    pub answers_end_at_attacker: bool,
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { mtu: 1500, clients: 256, answers_end_at_attacker: false }
+        Self { mtu: 1500, clients: 256 }
     }
 }
 
 /// The three namespaces, wired.
 pub struct Lab {
     // First, so that they are detached before their devices go.
-    _pass: [Attached; 2],
+    far_programs: Vec<Attached>,
     // Before their namespaces: what is still inside then goes with them, or wherever the kernel puts it.
     _nics: Vec<Nic>,
     /// Where the clients are.
@@ -117,9 +114,21 @@ impl Lab {
              route add default via fd77:2::2\n"
         ))?;
         crowd.ip_batch(&client_addresses(options.clients))?;
-        let end = if options.answers_end_at_attacker { Trivial::Empty } else { Trivial::Pass };
-        let pass = [Trivial::Pass.attach(&crowd, FAR_DEVICE)?, end.attach(&attacker, FAR_DEVICE)?];
-        Ok(Self { _pass: pass, _nics: nics, crowd, attacker, front, options })
+        let far_programs =
+            vec![Trivial::Pass.attach(&crowd, FAR_DEVICE)?, Trivial::Pass.attach(&attacker, FAR_DEVICE)?];
+        Ok(Self { far_programs, _nics: nics, crowd, attacker, front, options })
+    }
+
+    /// From now on the attacker's device drops answers before its kernel sees them: both ends of a wire share a CPU here, and what an
+    /// attacker does with an answer is none of the front end's cost.
+    ///
+    /// # Errors
+    /// When the program does not attach.
+    pub fn end_answers_at_attacker(&mut self) -> Result<()> {
+        // The other one first: a device takes one program.
+        drop(self.far_programs.pop());
+        self.far_programs.push(Trivial::Empty.attach(&self.attacker, FAR_DEVICE)?);
+        Ok(())
     }
 
     /// The crowd's IPv4 addresses.

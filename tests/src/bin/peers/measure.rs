@@ -81,7 +81,8 @@ impl Stage {
         let mut others = CpuSet::new();
         (0..flood_cpu).for_each(|cpu| others.set(cpu));
         sched_setaffinity(None, &others).context("cannot leave the flood's CPU")?;
-        let lab = Lab::with(LabOptions { mtu: MTU, clients: CLIENTS, answers_end_at_attacker: true })?;
+        let mut lab = Lab::with(LabOptions { mtu: MTU, clients: CLIENTS })?;
+        lab.end_answers_at_attacker()?;
         Ok(Self { lab, timing, flood_cpu, ksoftirqd: ksoftirqd(flood_cpu)? })
     }
 

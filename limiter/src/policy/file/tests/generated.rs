@@ -1,6 +1,5 @@
 //! Generated documents and mangled files: nothing panics, and what is accepted can be given back.
 
-use std::collections::HashMap;
 
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
@@ -12,7 +11,7 @@ use proptest::prelude::*;
 use super::super::{ClassSettings, Document, HostSettings, PrefixChange, Profile, ServiceSettings};
 use super::{FULL, SAMPLE, parse};
 use crate::policy::decode::decode;
-use crate::policy::encode::encode;
+use crate::policy::encode::{Encoded, Known, encode};
 use crate::policy::limits::LimitChange;
 use crate::policy::prefix::Prefix;
 use crate::policy::{Admission, Class, Name, Policy, Prefixes, Service, diff, text};
@@ -257,10 +256,11 @@ fn shuffled() -> impl Strategy<Value = String> {
     vec(prop::sample::select(lines), 0..20).prop_map(|lines| lines.join("\n"))
 }
 
-/// What `policy show` would find after applying it. Classes are not in these records.
+/// What `policy show` would find after applying it.
 fn through_records(policy: &Policy) -> Policy {
-    let encoded = encode(policy, 1, 2, &HashMap::new()).expect("what is accepted can be encoded");
-    Policy { classes: policy.classes.clone(), ..decode(1, &encoded.host, &encoded.services, &encoded.listeners) }
+    let Encoded { host, services, listeners, classes, prefixes, .. } =
+        encode(policy, 1, 2, &Known::default()).expect("what is accepted can be encoded");
+    decode(1, &host, &services, &listeners, &classes, &prefixes)
 }
 
 /// What is accepted says the same when it is written, and when it has been through the records of the kernel side.
