@@ -89,6 +89,8 @@ pub struct Flood {
 pub struct FloodReport {
     /// Frames sent.
     pub sent: u64,
+    /// When it began.
+    pub began: Instant,
     /// From the first frame to the last.
     pub elapsed: Duration,
     /// CPU time of the sending thread, which includes softirqs that received the frames on its time.
@@ -237,6 +239,7 @@ impl Flood {
         Ok(FloodReport {
             // The kernel's own count, not what we asked for.
             sent: loaded.counter(SENT)?,
+            began: start,
             elapsed: start.elapsed(),
             cpu: thread_cpu_time().saturating_sub(cpu_start),
         })

@@ -10,7 +10,7 @@ use crate::topology::Lab;
 
 /// The table's name below /proc/net.
 const NAME: &str = "lab_peer";
-/// Its hash buckets.
+/// Its hash buckets, as in the examples; never more than entries, or the kernel would raise the entries to them.
 const BUCKETS: u32 = 65_536;
 
 /// The rules, flushed when dropped.
@@ -22,13 +22,14 @@ pub struct Hashlimit<'a> {
 impl<'a> Hashlimit<'a> {
     pub fn add(lab: &'a Lab, family: Family, limits: &Limits) -> Result<Self> {
         let peer = Self { lab, family };
+        let entries = limits.entries.unwrap_or(ENTRIES);
         if let Some((rate, burst)) = limits.source {
             peer.tool(&format!(
                 "-A INPUT -p tcp --syn -m hashlimit --hashlimit-above {rate}/sec --hashlimit-burst {burst} \
                  --hashlimit-mode srcip --hashlimit-srcmask {} --hashlimit-name {NAME} \
-                 --hashlimit-htable-size {BUCKETS} --hashlimit-htable-max {} -j DROP",
+                 --hashlimit-htable-size {} --hashlimit-htable-max {entries} -j DROP",
                 if family == Family::V4 { 32 } else { 64 },
-                limits.entries.unwrap_or(ENTRIES)
+                BUCKETS.min(entries)
             ))?;
         }
         if let Some((rate, burst)) = limits.budget {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use lab::peer::{Family, Limits, Peer};
 use lab::topology::{ATTACK_DEVICE, FRONT_V4};
-use lab::{Flood, FloodReport, Lab, Sources};
+use lab::{Flood, Lab, Sources};
 use limiter_common::rate::{Limit, Rate};
 
 use crate::cell::{EACH, EIGHTHS, How, Kind, Load, PLACES, Row, bursts};
@@ -18,6 +18,8 @@ use crate::simulation::Skew;
 const TICK: f64 = 0.01;
 /// Attempts per second that the second CPU sends of a 90/10 load; the first sends what it can.
 const TENTH: u64 = 100_000;
+/// Until the last frames are through.
+const SETTLE: Duration = Duration::from_millis(20);
 /// The budget of many sources.
 const ALL_OF_THEM: (u64, u64) = (1000, 2000);
 const TABLE: &str = "lab_sink";
@@ -114,12 +116,11 @@ impl Stage {
             }
         };
         let sink = Sink::dig(&self.lab, peer)?;
-        let start = Instant::now();
-        let reports = self.flood(load)?;
-        std::thread::sleep(Duration::from_millis(30));
-        let (longest, admitted) = (start.elapsed().as_secs_f64(), sink.count()?);
-        row.attempts = reports.iter().map(|report| report.sent).sum();
-        row.seconds = reports.iter().map(|report| report.elapsed.as_secs_f64()).fold(0.0, f64::max);
+        let (attempts, began, ended) = self.flood(load)?;
+        std::thread::sleep(SETTLE);
+        let (longest, admitted) = (began.elapsed().as_secs_f64(), sink.count()?);
+        row.attempts = attempts;
+        row.seconds = ended.duration_since(began).as_secs_f64();
         row.admitted = Some(admitted);
         let times = if limited == Kind::Sources { f64::from(sources) } else { 1.0 };
         row.allowed = (rate as f64 * row.seconds + burst as f64) * times;
@@ -129,7 +130,8 @@ impl Stage {
         Ok(row)
     }
 
-    fn flood(&self, Scene { sources, load, .. }: &Scene) -> Result<Vec<FloodReport>> {
+    /// Attempts, and when the first and the last of them came.
+    fn flood(&self, Scene { sources, load, .. }: &Scene) -> Result<(u64, Instant, Instant)> {
         let target = (FRONT_V4, 80).into();
         let flood = Flood { frames: u64::MAX, seconds: self.seconds, cpu: Some(0), ..Flood::new(target, *sources) };
         let second = match load.skew {
@@ -139,7 +141,10 @@ impl Stage {
         };
         let running = std::iter::once(flood).chain(second).map(|flood| flood.spawn(&self.lab));
         let running = running.collect::<Result<Vec<_>>>()?;
-        running.into_iter().map(lab::FloodHandle::wait).collect()
+        let reports = running.into_iter().map(lab::FloodHandle::wait).collect::<Result<Vec<_>>>()?;
+        let began = reports.iter().map(|report| report.began).min().context("a load without a flood")?;
+        let ended = reports.iter().map(|report| report.began + report.elapsed).max().unwrap_or(began);
+        Ok((reports.iter().map(|report| report.sent).sum(), began, ended))
     }
 }
 
@@ -169,7 +174,7 @@ impl<'a> Sink<'a> {
         };
         let sink = Self { lab, family };
         sink.nft(&format!(
-            "table {family} {TABLE} {{ chain in {{ type filter hook {hook} priority 100; tcp flags syn counter drop; }} }}"
+            "table {family} {TABLE} {{ chain in {{ type filter hook {hook} priority 100; tcp flags syn counter drop; }}\n}}"
         ))?;
         Ok(sink)
     }
