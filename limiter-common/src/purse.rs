@@ -104,6 +104,12 @@ pub fn look<W: SharedWord>(
 
 /// Takes what was seen.
 #[inline(always)]
-pub fn take<W: SharedWord>(lease: &mut Lease, shared: &W, (limit, floor): (&BudgetLimit, u64), look: Look) -> Take {
-    if limit.interval == 0 { Take::Taken } else { lease.take(look, shared, limit, floor) }
+pub fn take<W: SharedWord>(
+    lease: &mut Lease,
+    shared: &W,
+    (limit, floor): (&BudgetLimit, u64),
+    look: Look,
+    precise: impl FnOnce() -> u64,
+) -> Take {
+    if limit.interval == 0 { Take::Taken } else { lease.take(look, shared, limit, floor, precise) }
 }

@@ -16,7 +16,7 @@ fn budget(count: u64, burst: u64, cpus: u64) -> BudgetLimit {
 
 fn granted(lease: &mut Lease, shared: &Cell<u64>, limit: &BudgetLimit, coarse: u64, precise: u64) -> bool {
     let seen = lease.look(shared, limit, 0, coarse, || precise);
-    lease.take(seen, shared, limit, 0) == Take::Taken
+    lease.take(seen, shared, limit, 0, || precise) == Take::Taken
 }
 
 proptest! {
@@ -118,6 +118,29 @@ fn refusing_is_local() {
     assert_eq!(lease.draws, draws);
 }
 
+/// What a source limit refuses while the budget has room costs one clock, not two.
+#[test]
+fn looking_at_a_budget_with_room_needs_no_precise_clock() {
+    let limit = budget(1000, 2000, 2);
+    let (shared, mut lease) = (Cell::new(0), Lease::default());
+    assert!(granted(&mut lease, &shared, &limit, SECOND, SECOND));
+    let seen = lease.look(&shared, &limit, 0, SECOND, || panic!("the precise clock is not needed"));
+    assert_eq!(seen, Look::Drawable(SECOND));
+}
+
+/// What the coarse clock still takes for spent may be free by the precise one.
+#[test]
+fn a_lagging_clock_does_not_hide_a_token() {
+    let limit = budget(1000, 10, 1);
+    let (shared, mut lease) = (Cell::new(0), Lease::default());
+    while granted(&mut lease, &shared, &limit, SECOND, SECOND) {}
+    let mut other = Lease::default();
+    assert_eq!(
+        other.look(&shared, &limit, 0, SECOND, || SECOND + limit.interval),
+        Look::Drawable(SECOND + limit.interval)
+    );
+}
+
 /// A higher rate is felt within 10 ms, however long the old one would have refused.
 #[test]
 fn a_higher_rate_is_felt_soon() {
@@ -163,7 +186,7 @@ fn threads_keep_the_bound() {
         while start.elapsed().as_millis() < 300 {
             let now = || SECOND + start.elapsed().as_nanos() as u64;
             let seen = lease.look(&shared, &limit, 0, now(), now);
-            match lease.take(seen, &shared, &limit, 0) {
+            match lease.take(seen, &shared, &limit, 0, now) {
                 Take::Taken => admitted += 1,
                 Take::Gone => {}
                 Take::Contended => panic!("eight races lost in a row"),

@@ -100,7 +100,7 @@ pub fn take(service: &Service, host: &Host, id: u32, purse: Purse, look: Look) -
     // SAFETY: as above.
     let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.line(id))?.arrival;
-    Some(purse::take(lease, shared, purse.limit(service, host), look))
+    Some(purse::take(lease, shared, purse.limit(service, host), look, clock::precise))
 }
 
 /// Gives back the token that was just taken there.

@@ -53,7 +53,7 @@ impl State for Memory {
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
         let lease = &mut self.leases.borrow_mut()[purse.lease(case.id) as usize];
         let line = &self.lines[purse.line(case.id) as usize];
-        Some(purse::take(lease, line, purse.limit(case.service, case.host), look))
+        Some(purse::take(lease, line, purse.limit(case.service, case.host), look, || case.now))
     }
 
     fn give_back(&self, case: &Case<'_>, purse: Purse) {

@@ -125,6 +125,7 @@ fn cases() -> Result<Vec<Case>> {
         case("established", syn(80)?.flags(0x10), "", usual, none, Reason::NotAttempt),
         case("not_protected", syn(81)?, "", usual, none, Reason::NotProtected),
         case("refused_hot_source", syn(80)?, "", usual, none, Reason::SourceLimit),
+        case("refused_hot_source_with_budget", syn(80)?, "", usual, (1000, 2000), Reason::SourceLimit),
         case("admitted_65536_sources", syn(80)?, "_many", (15_000, 1 << 20), none, Reason::Admitted),
         case("random_sources", syn(80)?, "_random", usual, none, Reason::Admitted),
         case("refused_spent_budget", syn(80)?, "_random", usual, (100, 100), Reason::GlobalBudget),
