@@ -104,7 +104,7 @@ impl World {
             ..record::Admission::default()
         };
         let source = SourceLimit { interval: 0, window: 0 };
-        let (stated, name) = (Stated::default(), [0; record::NAME]);
+        let (stated, name) = (Stated::default(), [0; NAME]);
         Self {
             memory: Memory::new(),
             service: Service { source, mask: SourceMask::new(32, 64), budget, admission, stated, name },

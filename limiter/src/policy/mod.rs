@@ -19,11 +19,6 @@ use serde::{Serialize, Serializer};
 
 use prefix::Prefix;
 
-/// Classes in a policy.
-pub const CLASSES: u32 = 255;
-/// Prefixes of all classes of a policy together.
-pub const CLASS_PREFIXES: u32 = 65_536;
-
 /// Everything that decides, apart from the mode and the allow and ban lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {

@@ -88,7 +88,7 @@ fn print(what: &str, web: &Counters, mail: &Counters, behaved: u64, heavy: u64) 
 
 #[test]
 fn the_table_remembers_heavy_sources_and_spares_the_others() {
-    let front = Front::new(&two_services(), &Origin::default(), Mode::Enforce);
+    let front = Front::new(&two_services(), Mode::Enforce);
     let (behaved, heavy) = storm(&front.lab);
     let (web, mail) = (front.service(0), front.service(1));
     print("source table", &web, &mail, behaved, heavy);

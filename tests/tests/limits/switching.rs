@@ -93,7 +93,7 @@ fn an_attempt_is_decided_by_one_policy_whole() {
         + only(&beta, &[Reason::Admitted])
         + only(&gamma, &[Reason::Admitted, Reason::ServiceBudget]);
     assert_eq!(counted, report.sent, "no attempt passes uncounted");
-    assert_eq!(decided(&alpha, Reason::Admitted), SOURCES.into(), "one of each source, over all switches");
+    assert_eq!(decided(&alpha, Reason::Admitted), u64::from(SOURCES), "one of each source, over all switches");
     for counters in [&alpha, &beta, &gamma] {
         assert!(counters.decided.iter().sum::<u64>() > report.sent / 100, "each of them decided");
     }

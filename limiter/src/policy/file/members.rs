@@ -8,7 +8,9 @@ use super::problem::{Place, Problems};
 use super::settings::path;
 use super::table::{Reader, Table};
 use crate::policy::prefix::Prefix;
-use crate::policy::{CLASS_PREFIXES, Name};
+use limiter_common::record::CLASS_PREFIXES;
+
+use crate::policy::Name;
 
 /// Prefixes and where each of them stands.
 pub type Members = Vec<(Prefix, Place)>;

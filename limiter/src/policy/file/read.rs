@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use limiter_common::class_tree::MOST_CLASSES;
 use limiter_common::rate::Rate;
 use limiter_common::record::{LISTENERS, SERVICES};
 use toml::de::DeTable;
@@ -16,7 +17,7 @@ use super::table::{Reader, Table};
 use super::{Document, Profile, keys};
 use crate::policy::encode::{Known, encode};
 use crate::policy::limits::LimitChange;
-use crate::policy::{CLASSES, Class, Name, Policy, Service, text};
+use crate::policy::{Class, Name, Policy, Service, text};
 
 /// Bounds of the table, as `attach --sources` has them.
 const SOURCES: std::ops::RangeInclusive<u64> = 8..=1 << 28;
@@ -240,11 +241,12 @@ fn classes(reader: &mut Reader, top: &Table<'_>, directory: &Path, policy: &mut 
         class.members.sort_unstable();
         all.push((class.name.clone(), members));
         policy.classes.push(class);
-        if policy.classes.len() == CLASSES as usize + 1 {
+        if policy.classes.len() == usize::from(MOST_CLASSES) + 1 {
             let place = reader.place(&at);
-            reader
-                .problems
-                .add(place, format!("a policy holds at most {CLASSES} classes; join some that have the same limit"));
+            reader.problems.add(
+                place,
+                format!("a policy holds at most {MOST_CLASSES} classes; join some that have the same limit"),
+            );
         }
     }
     members::check(reader, &all);

@@ -1,6 +1,5 @@
 //! Generated documents and mangled files: nothing panics, and what is accepted can be given back.
 
-
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::switch::Mode;
