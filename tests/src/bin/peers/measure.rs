@@ -122,13 +122,13 @@ impl Stage {
         let in_force = peer.set_up(&self.lab, family, &LIMITS)?;
         let crowd = self.crowd(family);
         let Some(flood) = self.flood(shape, family, 600.0) else {
-            return Ok((Sample { pages: crowd.run(&self.lab)?, ..Sample::default() }, None));
+            return Ok((Sample { pages: self.fetch(&crowd)?, ..Sample::default() }, None));
         };
         let mut pages = PageReport::default();
         let gross = self.watch(|| {
             let flooding = flood.spawn(&self.lab)?;
             thread::sleep(WARM_UP);
-            pages = crowd.run(&self.lab)?;
+            pages = self.fetch(&crowd)?;
             flooding.stop()
         })?;
         // After the flood: a program that is asked while it works would be measured being asked.
@@ -136,6 +136,13 @@ impl Stage {
         let memory = if weigh { Some(in_force.memory()?) } else { None };
         let cost = Cost { digested: gross.digested, seconds: gross.seconds, ns: f64::NAN, refused };
         Ok((Sample { pages, flood: Some(cost), memory }, Some(gross)))
+    }
+
+    /// Who never connected counts as long as it waited: else those who connect at once among many who never do look well served.
+    fn fetch(&self, crowd: &Crowd) -> Result<PageReport> {
+        let mut pages = crowd.run(&self.lab)?;
+        pages.connect_ms.resize(pages.tried as usize, self.timing.patience * 1e3);
+        Ok(pages)
     }
 
     /// What a flood cost until its last frame was through.
@@ -228,8 +235,8 @@ pub fn conditions(stage: &Stage, rounds: u64) -> Result<String> {
          has a size. CPU {} sends at its full speed and receives too (a veth's softirq runs where the sender\n\
          does); server and clients, {PAGES_PER_SECOND} pages/s from {CLIENTS} addresses, {patience} s patience, have the rest. CPU ns\n\
          are those of the sending thread and its CPU's ksoftirqd, less the same flood against an empty XDP\n\
-         program. Answers are dropped at the attacker's device. `nothing` has tcp_syncookies=1 too, so that\n\
-         the difference of the two rows is the noise.\n",
+         program. Answers are dropped at the attacker's device. Who never connects counts with its patience.\n\
+         `nothing` has tcp_syncookies=1 too, so that the difference of the two rows is the noise.\n",
         kernel.release().to_string_lossy(),
         model.trim_start_matches([':', '\t', ' ']),
         stage.flood_cpu + 1,
