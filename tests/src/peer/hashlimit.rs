@@ -46,6 +46,7 @@ impl<'a> Hashlimit<'a> {
 }
 
 impl InForce for Hashlimit<'_> {
+    /// Without what a full table drops ("hotdrop"): no rule counts that.
     fn refused(&self) -> Result<Option<u64>> {
         let text = self.tool("-n -v -x -L INPUT")?;
         let drops = text.lines().filter(|line| line.contains(" DROP "));
