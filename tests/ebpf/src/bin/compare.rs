@@ -9,17 +9,19 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP};
-use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::btf_maps::{Array, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
+use limiter_common::address::Address;
 use limiter_common::admission::Attempt;
 use limiter_common::hash::Place;
 use limiter_common::record::Instance;
 use limiter_common::source_table::{Charge, Ticks};
 use limiter_common::word::SharedWord as _;
 use limiter_ebpf::source::{Sources, Table};
-use limiter_ebpf::{clock, maps, way};
+use limiter_ebpf::{clock, global, maps, way};
 
 /// Entries of the LRU hash, as in the nftables and hashlimit examples that people copy.
 const LRU_ENTRIES: usize = 262_144;
@@ -35,6 +37,9 @@ struct LruKey {
 
 #[btf_map]
 static LRU: LruHashMap<LruKey, u64, LRU_ENTRIES> = LruHashMap::new();
+/// Classes of IPv4 prefixes, as other limiters keep them.
+#[btf_map]
+static TRIE: LpmTrie<u32, u32, 65_536> = LpmTrie::new();
 #[btf_map]
 static TURN: PerCpuArray<u32, 1> = PerCpuArray::new();
 
@@ -82,6 +87,23 @@ pub fn floor(_: XdpContext) -> u32 {
     let place = Place(u64::from(random ^ key[0] as u32) << 32);
     let Some(set) = maps::SOURCES.get(place.set(sets)) else { return XDP_ABORTED };
     if set[0].load() == clock::coarse() { XDP_ABORTED } else { XDP_DROP }
+}
+
+/// The class of a random address, as limiter finds it: among boundaries.
+#[xdp]
+pub fn class_boundaries(_: XdpContext) -> u32 {
+    let Some(switch) = maps::switch() else { return XDP_ABORTED };
+    let Address { high, low } = Address::v4(random());
+    let class = global::limiter_class(switch.fallback().slot.into(), high, low);
+    if class == u64::MAX { XDP_ABORTED } else { XDP_DROP }
+}
+
+/// The same as the kernel's own longest-prefix match finds it.
+#[xdp]
+pub fn class_trie(_: XdpContext) -> u32 {
+    let Some(switch) = maps::switch() else { return XDP_ABORTED };
+    let key = Key::new(32, (random() ^ switch.fallback().slot).to_be());
+    if TRIE.get(&key) == Some(&u32::MAX) { XDP_ABORTED } else { XDP_DROP }
 }
 
 /// What `floor` stands on: the random number alone.

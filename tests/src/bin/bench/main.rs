@@ -2,9 +2,10 @@
 //!
 //! BPF_PROG_TEST_RUN, median of several rounds in which all programs of a case take turns. Beside each case stands the same
 //! limiter over an LRU hash, and at the end the floor (one clock read and one random line of the table) and two CPUs against one. What
-//! only a service with a challenge meets is in `challenge`.
+//! only a service with a challenge meets is in `challenge`, what classes cost in `classes`.
 
 mod challenge;
+mod classes;
 
 use std::thread;
 use std::time::Duration;
@@ -68,6 +69,7 @@ struct Floor {
 struct Report {
     cases: Vec<Row>,
     challenge: Vec<challenge::Row>,
+    classes: Vec<classes::Row>,
     floor: Floor,
     scaling_2cpu: f64,
     conditions: String,
@@ -95,6 +97,7 @@ fn main() -> Result<()> {
     let report = Report {
         cases: rows,
         challenge: challenge::rows(&arguments)?,
+        classes: bench.classes(arguments.json)?,
         floor: bench.floor()?,
         scaling_2cpu: bench.scaling()?,
         conditions: conditions(&arguments, &bench.maps)?,
@@ -295,6 +298,10 @@ fn print(report: &Report) {
     println!("ns per packet of a service with a challenge");
     for challenge::Row { name, ns } in &report.challenge {
         println!("{name:<42} {ns:>8.1}");
+    }
+    println!("ns per attempt of a random source, and of finding its class alone     attempt  boundaries   trie");
+    for classes::Row { prefixes, attempt, boundaries, trie } in &report.classes {
+        println!("{:<58} {attempt:>18.1} {boundaries:>11.1} {trie:>6.1}", format!("{prefixes} prefixes in classes"));
     }
     println!("two CPUs do {:.2} times the work of one (random sources)", report.scaling_2cpu);
     println!("{}", report.conditions);
