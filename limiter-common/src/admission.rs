@@ -30,6 +30,9 @@ pub enum Stage {
     Syn,
     /// An ACK that brings a good cookie back: the source is there. The kernel will make the connection from it.
     Proof,
+    /// An attempt of a source without a ticket that was to be challenged and cannot be: nobody listens there, or it is signed, or a
+    /// fragment. A spoofer can make any number of them, so they must not spend what others need.
+    Unanswerable,
 }
 
 /// What is to be judged.
@@ -178,6 +181,9 @@ fn plainly<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Re
 #[inline(always)]
 fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
     let Case { id, service, now, .. } = *case;
+    if matches!(case.stage, Stage::Unanswerable) {
+        return unanswerable(state, case);
+    }
     let admission = &service.admission;
     let is_proof = matches!(case.stage, Stage::Proof);
     let may_challenge = case.may_challenge && !is_proof && admission.challenge != 0;
@@ -352,6 +358,16 @@ fn unproven<S: State>(state: &S, case: &Case<'_>) -> Option<()> {
         state.challenge(case.id, challenge::Ask::TurnOn, case.now)?;
     }
     Some(())
+}
+
+/// Lets a few pass, at no charge to their source, to newcomers or to a budget.
+#[inline(always)]
+fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Option<Verdict> {
+    let seen = state.look(case, Purse::Unanswerable)?;
+    Some(Verdict::Decided(match state.take(case, Purse::Unanswerable, seen.look)? {
+        Take::Gone => Reason::Unanswerable,
+        Take::Taken | Take::Contended => Reason::Unanswered,
+    }))
 }
 
 #[inline(always)]

@@ -15,6 +15,8 @@ pub const WORDS: usize = 8;
 pub const HOLD: u64 = 10_000_000_000;
 /// How long a cookie may come back: 128 s. The kernel takes one for at most two minutes after it was made.
 pub const CHECK: u64 = 128_000_000_000;
+/// How long it counts that the kernel made a cookie: 10 s.
+const LATELY: u64 = 10_000_000_000;
 /// Ends are moved only when they move by this much, so that a flood does not write: 1 s.
 const STEP: u64 = 1_000_000_000;
 
@@ -130,6 +132,12 @@ pub fn issue<W: SharedWord>(line: &[W; WORDS], now: u64) {
     }
 }
 
+/// Whether the kernel made a cookie lately, and so would make one now if it could.
+#[inline(always)]
+pub fn has_issued<W: SharedWord>(line: &[W; WORDS], now: u64) -> bool {
+    now + (CHECK - LATELY) < line[CHECK_UNTIL].load()
+}
+
 /// Ends the looking once it is over, so that other packets need no clock again.
 #[inline(always)]
 pub fn settle<W: SharedWord>(line: &[W; WORDS], now: u64) {
@@ -167,7 +175,9 @@ mod tests {
         let line: [Cell<u64>; WORDS] = core::array::from_fn(|_| Cell::new(0));
         let start = 1 << 40;
         assert!(!is_checking(&line, start) && !may_be_checking(&line));
+        assert!(!has_issued(&line, start));
         issue(&line, start);
+        assert!(has_issued(&line, start + LATELY - 1) && !has_issued(&line, start + LATELY));
         settle(&line, start + CHECK - 1);
         assert!(is_checking(&line, start + CHECK - 1) && may_be_checking(&line));
         assert!(!is_checking(&line, start + CHECK) && may_be_checking(&line));

@@ -1,7 +1,7 @@
 //! Purses: the budgets as each kind of drawer may use them. A newcomer draws from the same words as others, but only down to a floor.
 
 use crate::budget::{BudgetLimit, Lease, Look, Take};
-use crate::record::{ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNPROVEN};
+use crate::record::{ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNANSWERABLE, UNPROVEN};
 use crate::word::SharedWord;
 
 /// A budget, as one kind of drawer may use it.
@@ -20,6 +20,8 @@ pub enum Purse {
     Newcomers = 4,
     /// What challenged attempts would draw: from nothing that anybody else uses.
     Unproven = 5,
+    /// What passes of attempts that cannot be challenged: from nothing that anybody else uses.
+    Unanswerable = 6,
 }
 
 impl Purse {
@@ -33,6 +35,7 @@ impl Purse {
             3 => Some(Self::HostAboveFloor),
             4 => Some(Self::Newcomers),
             5 => Some(Self::Unproven),
+            6 => Some(Self::Unanswerable),
             _ => None,
         }
     }
@@ -47,6 +50,7 @@ impl Purse {
             Self::HostAboveFloor => ABOVE_FLOOR + HOST_BUDGET,
             Self::Newcomers => NEWCOMERS + id,
             Self::Unproven => UNPROVEN + id,
+            Self::Unanswerable => UNANSWERABLE + id,
         }
     }
 
@@ -69,12 +73,28 @@ impl Purse {
             Self::ServiceAboveFloor => (&service.budget, service.admission.floor),
             Self::HostAboveFloor => (&host.budget, service.admission.host_floor),
             Self::Newcomers => (&service.admission.newcomers, 0),
+            Self::Unanswerable => (&service.admission.unanswerable, 0),
             // The tightest that there is.
             Self::Unproven if service.admission.newcomers.interval != 0 => (&service.admission.newcomers, 0),
             Self::Unproven if service.budget.interval != 0 => (&service.budget, 0),
             Self::Unproven => (&host.budget, 0),
         }
     }
+}
+
+/// Part of the tightest budget that attempts which cannot be challenged may have beside it: few enough to be no way round it.
+const UNANSWERABLE_PART: u64 = 16;
+
+/// The limit of [`Purse::Unanswerable`].
+pub fn unanswerable(budgets: [&BudgetLimit; 3]) -> BudgetLimit {
+    let tightest = tightest(budgets);
+    let interval = tightest.interval * UNANSWERABLE_PART;
+    BudgetLimit { interval, capacity: core::cmp::max(tightest.capacity, interval), lease: 1 }
+}
+
+/// The budget with the lowest rate; none if there is none.
+fn tightest(budgets: [&BudgetLimit; 3]) -> BudgetLimit {
+    budgets.into_iter().max_by_key(|budget| budget.interval).copied().unwrap_or_default()
 }
 
 /// What a CPU sees in a purse.

@@ -63,7 +63,7 @@ reasons! {
     Admitted = 10, Pass, "admitted", "attempt within every limit";
     Contended = 11, Pass, "contended", "attempt passed uncharged: too many CPUs at one record";
     Proven = 12, Pass, "proven", "ACK that brought its cookie back: the connection is admitted";
-    Unanswered = 13, Pass, "unanswered", "attempt admitted unchallenged: nobody listens, or the kernel makes no cookie";
+    Unanswered = 13, Pass, "unanswered", "attempt passed unchallenged: nobody listens, or nobody else can answer it";
     Challenged = 15, Answer, "challenged", "attempt answered with a SYN cookie, at no charge";
     SourceLimit = 16, Drop, "source_limit", "source is over its limit";
     ServiceBudget = 17, Drop, "service_budget", "budget of the service is spent";
@@ -77,6 +77,9 @@ reasons! {
     FairShare = 25, Drop, "fair_share", "a budget is short, and the source is over its equal share";
     BadCookie = 26, Drop, "bad_cookie", "ACK for a connection that does not exist, with a wrong cookie";
     Waiting = 27, Drop, "waiting", "ACK with a good cookie, over a limit: the client's next one asks again";
+    BadFlags = 28, Drop, "bad_flags", "attempt with a FIN or RST beside its SYN; the kernel discards it";
+    QueueFull = 29, Drop, "queue_full", "attempt without a cookie: the listener's accept queue is full, and the kernel would drop it";
+    Unanswerable = 30, Drop, "unanswerable", "attempt that cannot be challenged, beyond the few that pass of those";
 }
 
 impl Reason {
@@ -94,6 +97,9 @@ impl Reason {
                 | Reason::Newcomer
                 | Reason::NewcomerRate
                 | Reason::FairShare
+                | Reason::BadFlags
+                | Reason::QueueFull
+                | Reason::Unanswerable
         )
     }
 

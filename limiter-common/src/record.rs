@@ -29,12 +29,14 @@ pub const NEWCOMERS: u32 = BUDGETS;
 pub const RESETS: u32 = NEWCOMERS + HOST_BUDGET;
 /// First index of what challenged attempts would draw from a budget, by service.
 pub const UNPROVEN: u32 = 2 * BUDGETS;
+/// First index of what attempts that cannot be challenged may pass, by service.
+pub const UNANSWERABLE: u32 = 3 * BUDGETS;
 /// Budgets that have a shared word.
-pub const BUDGET_LINES: u32 = 3 * BUDGETS;
+pub const BUDGET_LINES: u32 = 4 * BUDGETS;
 /// First index of the leases that newcomers draw from the budgets: the same shared words, down to a floor.
-pub const ABOVE_FLOOR: u32 = 3 * BUDGETS;
+pub const ABOVE_FLOOR: u32 = 4 * BUDGETS;
 /// Leases of one CPU.
-pub const LEASES: u32 = 4 * BUDGETS;
+pub const LEASES: u32 = 5 * BUDGETS;
 /// Words per CPU that remember connections which have just been let in by their ACK.
 pub const RECENT: usize = 256;
 /// Longest name of a service, a class or a profile, in bytes.
@@ -108,12 +110,14 @@ pub struct Admission {
     pub host_floor: u64,
     /// Newcomers per second.
     pub newcomers: BudgetLimit,
+    /// Attempts that cannot be challenged, per second.
+    pub unanswerable: BudgetLimit,
     /// Fair share of the service's budget.
     pub pressure: Pressure,
     /// Fair share of the host's budget.
     pub host_pressure: Pressure,
 }
-const _: () = assert!(size_of::<Admission>() == 104);
+const _: () = assert!(size_of::<Admission>() == 128);
 
 /// What the challenge needs to know of the kernel's settings, and what was changed of them. Not part of a policy slot.
 #[repr(C)]
@@ -225,7 +229,7 @@ pub struct Service {
     /// Name, padded with zeros.
     pub name: [u8; NAME],
 }
-const _: () = assert!(size_of::<Service>() == 288);
+const _: () = assert!(size_of::<Service>() == 312);
 
 /// What is protected on one port, by slot and then family (0: IPv4, 1: IPv6).
 #[repr(C)]

@@ -8,10 +8,10 @@ use aya_ebpf::programs::XdpContext;
 use limiter_common::packet::{self, Cursor};
 use limiter_common::reply::{self, Draft, Offer};
 
+use crate::listener::Met;
 use crate::maps::{KERNEL, REPLY};
 use crate::{clock, listener};
 
-const SYN: u8 = 0x02;
 const FIN_OR_RST: u8 = 0x05;
 /// Bounds that say nothing new, but that the verifier wants to see.
 const MOST_OFFSET: usize = 0x7fff;
@@ -25,23 +25,34 @@ const MOST_MSS: u32 = 9000 - HEADERS_V4;
 const LEAST_MSS_V4: u16 = 536;
 const LEAST_MSS_V6: u16 = 1220;
 
-/// Turns an attempt into the SYN-ACK that carries its cookie. Says whether it could; the frame is untouched otherwise.
+/// The SYN-ACK is made.
+pub const ANSWERED: u32 = 1;
+/// Somebody listens, and the kernel makes no cookie.
+pub const NO_COOKIE: u32 = 2;
+/// The attempt meets a connection, or what is left of one.
+pub const CONNECTED: u32 = 3;
+/// There is a FIN or RST beside the SYN.
+pub const BAD_FLAGS: u32 = 4;
+/// Nobody listens, or nobody else can answer it.
+const UNANSWERABLE: u32 = 0;
+
+/// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it cannot; the frame is untouched then.
 ///
 /// Like [`limiter_reset`] a function that the verifier checks once (see `global`), and that reads the frame again.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_syn_ack(context: *mut xdp_md) -> u32 {
-    try_syn_ack(&XdpContext::new(context)).is_some().into()
+    try_syn_ack(&XdpContext::new(context)).unwrap_or(UNANSWERABLE)
 }
 
 #[inline(always)]
-fn try_syn_ack(context: &XdpContext) -> Option<()> {
+fn try_syn_ack(context: &XdpContext) -> Option<u32> {
     let frame = Frame::of(context)?;
     let segment = packet::parse(frame.cursor).ok()?;
-    let (asked, cursor) = segment.numbers()?;
-    if asked.flags & (SYN | FIN_OR_RST) != SYN {
-        return None;
+    if segment.flags & FIN_OR_RST != 0 {
+        return Some(BAD_FLAGS);
     }
+    let (asked, cursor) = segment.numbers()?;
     let kernel = KERNEL.get(0)?;
     limiter_options(context.ctx, cursor.offset(&frame.cursor) as u64, asked.options as u64);
     let options = draft()?.options;
@@ -52,11 +63,16 @@ fn try_syn_ack(context: &XdpContext) -> Option<()> {
     let least = if v6 { LEAST_MSS_V6 } else { LEAST_MSS_V4 };
     let theirs = if options.mss == 0 { least } else { options.mss };
     let mss = own_mss(context, v6)?;
-    let cookie = listener::cookie(context, &segment.network, &asked, theirs)?;
+    let cookie = match listener::cookie(context, &segment.network, &asked, theirs) {
+        Met::Listener(cookie) if cookie > 0 => cookie as u32,
+        Met::Listener(_) => return Some(NO_COOKIE),
+        Met::Connection => return Some(CONNECTED),
+        Met::Nobody => return None,
+    };
     let offer = Offer { cookie, mss, milliseconds: clock::precise() / 1_000_000 };
     let Draft { words, options } = draft()?;
     let length = reply::syn_ack(words, &segment.network, &asked, options, &offer, kernel, frame.room)?;
-    frame.replace(context, length)
+    frame.replace(context, length).map(|()| ANSWERED)
 }
 
 /// Reads `length` bytes of TCP options behind the byte at `offset` into this CPU's draft. On its own, because the verifier would follow every list of

@@ -27,7 +27,12 @@ const LEASED: u64 = 1;
 #[inline(always)]
 pub fn admit(question: &Question) -> Option<Outcome> {
     let Question { slot, id, client, now, stage, may_challenge } = *question;
-    let what = pack_what(slot, id) | u64::from(matches!(stage, Stage::Proof)) << 40 | u64::from(may_challenge) << 41;
+    let stage = match stage {
+        Stage::Syn => 0,
+        Stage::Proof => 1,
+        Stage::Unanswerable => 2,
+    };
+    let what = pack_what(slot, id) | stage << 40 | u64::from(may_challenge) << 42;
     unpack_outcome(limiter_admit(what, client.high, client.low, now))
 }
 
@@ -49,13 +54,17 @@ fn unpack_outcome(packed: u64) -> Option<Outcome> {
     Some(Outcome { verdict, stole, granted })
 }
 
-/// `what`: [`pack_what`], and above it whether it is an ACK and whether a challenge may be answered.
+/// `what`: [`pack_what`], and above it the stage and whether a challenge may be answered.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_admit(what: u64, high: u64, low: u64, now: u64) -> u64 {
     let (slot, id) = unpack_what(what);
-    let stage = if what >> 40 & 1 != 0 { Stage::Proof } else { Stage::Syn };
-    let may_challenge = what >> 41 & 1 != 0;
+    let stage = match what >> 40 & 3 {
+        0 => Stage::Syn,
+        1 => Stage::Proof,
+        _ => Stage::Unanswerable,
+    };
+    let may_challenge = what >> 42 & 1 != 0;
     let (Some(service), Some(host)) = (limits::service(slot, id), limits::host(slot)) else { return NOTHING };
     let client = Address { high, low };
     let outcome = admission::judge(&Called, &Case { slot, id, service, host, client, now, stage, may_challenge });

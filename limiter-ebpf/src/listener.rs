@@ -31,10 +31,20 @@ pub enum Checked {
     Bad,
 }
 
-/// The cookie that the listening socket would answer a SYN with. The kernel also notes that it made one, and so will accept it.
-/// `None`: nobody listens, or the kernel makes no cookie (`net.ipv4.tcp_syncookies` is not 2, or the accept queue is full).
+/// What a segment meets.
+pub enum Met {
+    /// No socket of this namespace.
+    Nobody,
+    /// A socket that does not listen: a connection, or what is left of one.
+    Connection,
+    /// A listening one, and what it says.
+    Listener(i64),
+}
+
+/// The cookie that the listening socket would answer a SYN with, if it is above 0. The kernel also notes that it made one, and so will accept
+/// it. It makes none while `net.ipv4.tcp_syncookies` is not 2, or the accept queue is full.
 #[inline(always)]
-pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u16) -> Option<u32> {
+pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u16) -> Met {
     const SYN: u32 = 0x02;
     let tcp = Tcp([
         ports(asked),
@@ -44,14 +54,13 @@ pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u
         0,
         (0x0204_0000 | u32::from(mss)).to_be(),
     ]);
-    let made = with_listener(context, header, asked, |socket| {
+    with_listener(context, header, asked, |socket| {
         with_ip(header, |ip, length| {
             let tcp = (&raw const tcp).cast_mut();
             // SAFETY: the socket is a listening one that is held; both headers are on the stack, with their sizes.
             unsafe { bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32) }
         })
-    })?;
-    if made > 0 { Some(made as u32) } else { None }
+    })
 }
 
 /// Whether an ACK that meets a listening socket brings a good cookie.
@@ -68,16 +77,16 @@ pub fn check(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> Chec
         })
     });
     match checked {
-        None => Checked::NoListener,
-        Some(0) => Checked::Good,
-        Some(_) => Checked::Bad,
+        Met::Nobody | Met::Connection => Checked::NoListener,
+        Met::Listener(0) => Checked::Good,
+        Met::Listener(_) => Checked::Bad,
     }
 }
 
 /// Whether a segment meets a listening socket.
 #[inline(always)]
 pub fn is_there(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> bool {
-    with_listener(context, header, asked, |_| 0).is_some()
+    matches!(with_listener(context, header, asked, |_| 0), Met::Listener(_))
 }
 
 #[inline(always)]
@@ -107,10 +116,11 @@ fn with_listener(
     header: &Header<'_>,
     asked: &Numbers,
     f: impl FnOnce(*mut c_void) -> i64,
-) -> Option<i64> {
+) -> Met {
     // `struct bpf_sock_tuple` as words: of a union LLVM would leave some to chance, which the verifier refuses. Where the reply will be
     // written, to spare the stack.
-    let tuple = &mut draft()?.words;
+    let Some(draft) = draft() else { return Met::Nobody };
+    let tuple = &mut draft.words;
     let ports = ports(asked);
     let size = match header {
         Header::V4(ip) => {
@@ -131,12 +141,12 @@ fn with_listener(
     // SAFETY: the tuple is in map memory, and its size is one of the two that the kernel knows.
     let socket: *mut bpf_sock = unsafe { bpf_skc_lookup_tcp(context.ctx.cast(), address, size, OWN_NAMESPACE, 0) };
     if socket.is_null() {
-        return None;
+        return Met::Nobody;
     }
     // SAFETY: the kernel returned a socket and holds it for us. Volatile, so that the load keeps its width.
     let state = unsafe { (&raw const (*socket).state).read_volatile() };
-    let result = if state == LISTEN { Some(f(socket.cast())) } else { None };
+    let met = if state == LISTEN { Met::Listener(f(socket.cast())) } else { Met::Connection };
     // SAFETY: it is released once.
     unsafe { bpf_sk_release(socket.cast()) };
-    result
+    met
 }

@@ -92,44 +92,43 @@ fn by_lists(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
     }
 }
 
-/// An attempt: judged, or answered with a challenge. One that cannot be answered is judged as if there were no challenge.
+/// An attempt: judged, or answered with a challenge.
 #[inline(always)]
 fn attempt<S: Sources>(context: &XdpContext, question: &Question, decision: &mut Decision) {
     let Some(outcome) = limits::by_policy::<S>(question) else { return };
     decision.note(&outcome);
     decision.reason = match outcome.verdict {
         Judged::Decided(reason) => reason,
-        Judged::Challenge => {
-            let enforced = matches!(decision.mode, Mode::Enforce);
-            if !enforced || challenged(context, question) {
-                Reason::Challenged
-            } else {
-                unchallenged(question, decision)
-            }
-        }
+        Judged::Challenge if matches!(decision.mode, Mode::Enforce) => challenge(context, question, decision),
+        Judged::Challenge => Reason::Challenged,
     };
 }
 
-/// Answers with a cookie, and lets the ACKs be looked at before it is on its way.
+/// Answers with a cookie. What cannot be answered is dropped where the kernel would drop it too; what meets a connection, or a kernel that
+/// makes no cookies at all, is judged as if there were no challenge; of the rest a few pass.
 #[inline(always)]
-fn challenged(context: &XdpContext, question: &Question) -> bool {
+fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) -> Reason {
     let (Some(line), Some(host)) = (limits::challenge_line(question.id), limits::challenge_line(HOST_BUDGET)) else {
-        return false;
+        return Reason::NoPolicy;
     };
-    if answer::limiter_syn_ack(context.ctx) == 0 {
-        return false;
-    }
-    challenge::issue(line, question.now);
-    challenge::issue(host, question.now);
-    true
+    let question = match answer::limiter_syn_ack(context.ctx) {
+        answer::ANSWERED => {
+            challenge::issue(line, question.now);
+            challenge::issue(host, question.now);
+            return Reason::Challenged;
+        }
+        answer::BAD_FLAGS => return Reason::BadFlags,
+        answer::NO_COOKIE if challenge::has_issued(line, question.now) => return Reason::QueueFull,
+        answer::NO_COOKIE | answer::CONNECTED => Question { may_challenge: false, ..*question },
+        _ => Question { stage: Stage::Unanswerable, ..*question },
+    };
+    unchallenged(&question, decision)
 }
 
 /// What the limits say of an attempt that nobody can answer.
 #[inline(always)]
 fn unchallenged(question: &Question, decision: &mut Decision) -> Reason {
-    let Some(outcome) = global::admit(&Question { may_challenge: false, ..*question }) else {
-        return Reason::NoPolicy;
-    };
+    let Some(outcome) = global::admit(question) else { return Reason::NoPolicy };
     decision.note(&outcome);
     match outcome.verdict {
         Judged::Decided(Reason::Admitted) | Judged::Challenge => Reason::Unanswered,

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use limiter_common::budget::BudgetLimit;
 use limiter_common::pressure::Pressure;
 use limiter_common::rate::{Limit, Rate};
-use limiter_common::record::{self, ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS, SERVICES, UNPROVEN};
+use limiter_common::record::{
+    self, ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS, SERVICES, UNANSWERABLE, UNPROVEN,
+};
 use limiter_common::switch::{Selection, Switch};
 
 use super::clock;
@@ -242,10 +244,11 @@ impl Maps {
         debug_assert!(id < HOST_BUDGET);
         let clear = record::BudgetLine { arrival: 0, padding: [0; 7] };
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("cannot read {what}: {error}"))?;
-        for index in [id, NEWCOMERS + id, UNPROVEN + id] {
+        let lines = [id, NEWCOMERS + id, UNPROVEN + id, UNANSWERABLE + id];
+        for index in lines {
             self.budget.set(index, Raw(clear), 0)?;
         }
-        for index in [id, NEWCOMERS + id, UNPROVEN + id, ABOVE_FLOOR + id] {
+        for index in lines.into_iter().chain([ABOVE_FLOOR + id]) {
             let lease = vec![Raw(Default::default()); cpus].try_into()?;
             self.lease.set(index, lease, 0)?;
         }
@@ -267,6 +270,7 @@ const UNUSED: record::Service = record::Service {
         floor: 0,
         host_floor: 0,
         newcomers: NO_BUDGET,
+        unanswerable: NO_BUDGET,
         pressure: NO_PRESSURE,
         host_pressure: NO_PRESSURE,
     },

@@ -9,6 +9,7 @@ use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::Challenge;
 use limiter_common::pressure::{self, Pressure};
+use limiter_common::purse;
 use limiter_common::rate::Limit;
 use limiter_common::rate::Rate;
 use limiter_common::record::{
@@ -207,13 +208,15 @@ fn admission(service: &Service, own: &BudgetLimit, host: &BudgetLimit, cpus: u64
         (part as u64).min(budget.capacity - budget.interval.min(budget.capacity))
     };
     let pressure = |budget| if fair_share { Pressure::of(budget) } else { Pressure::default() };
+    let newcomers = budget(newcomers, &format!("newcomers of service {name}"), cpus)?;
     Ok(record::Admission {
         challenge: challenge as u32,
         reset: reset.into(),
         ticket_life: (ticket_seconds * 1_000_000_000).div_ceil(1 << UNIT_SHIFT),
         floor: floor(own),
         host_floor: floor(host),
-        newcomers: budget(newcomers, &format!("newcomers of service {name}"), cpus)?,
+        newcomers,
+        unanswerable: purse::unanswerable([&newcomers, own, host]),
         pressure: pressure(own),
         host_pressure: pressure(host),
     })

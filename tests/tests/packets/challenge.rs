@@ -1,9 +1,11 @@
 //! The challenge one frame at a time: what is answered, which ACKs are taken, and what is charged. In a namespace with a listening socket,
 //! because the cookies are the kernel's own.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::maps::Array;
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lab::frame::Extension;
 use lab::frame::flags::{ACK, SYN};
 use lab::{Frame, Namespace};
@@ -36,6 +38,15 @@ fn with_listener(work: impl FnOnce() + Send) {
             Ok(())
         })
         .expect("a test");
+}
+
+/// A socket that listens, and whose accept queue is full with one connection.
+fn room_for_one(place: &str) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &place.parse::<SocketAddr>().expect("a place")).expect("bound");
+    listen(&socket, 0).expect("it listens");
+    socket
 }
 
 impl Judge {
@@ -204,26 +215,72 @@ fn a_replayed_cookie_is_charged_each_time() {
     });
 }
 
-/// What cannot be challenged is judged by its limits, as if there were no challenge.
+/// What a spoofer can make that cannot be answered: to a port where nobody listens, fragments, with a FIN or RST, signed.
+fn unanswerable(client: &str) -> [(Frame, bool); 6] {
+    let signed = |kind: u8| syn(client, SERVER).tcp_options(&[&[kind, 18][..], &[0; 16]].concat());
+    [
+        (syn(client, "127.0.0.1:81"), true),
+        (syn(client, SERVER).fragment(0, true), true),
+        // RFC 2385, RFC 5925.
+        (signed(19), true),
+        (signed(29), true),
+        // The kernel discards these (tcp_rcv_state_process).
+        (syn(client, SERVER).flags(0x03), false),
+        (syn(client, SERVER).flags(0x06), false),
+    ]
+}
+
+/// A few pass, of a purse of their own: they spend neither the budget, nor what newcomers have, nor the limit of whose address they bear.
 #[test]
-fn what_cannot_be_answered_is_limited() {
+fn what_cannot_be_answered_spends_nothing() {
     with_listener(|| {
         let mut policy = challenged();
+        policy.source = limit(1, 3600, 3);
         policy.services[0].listeners.push("0.0.0.0:81".parse().expect("a place"));
-        policy.services[0].budget = limit(1, 3600, 20);
-        policy.services[0].admission.fair_share = false;
+        policy.services[0].budget = limit(1, 3600, 64);
         let judge = Judge::new(&policy);
-        let silent = "127.0.0.1:81";
-        judge.says(&syn(CLIENT, silent).build(), 1, Unanswered, PASS);
-        // A fragment, a SYN with FIN, and one that is signed (RFC 2385).
-        judge.says(&syn(CLIENT, SERVER).fragment(0, true).build(), 1, Unanswered, PASS);
-        judge.says(&syn(CLIENT, SERVER).flags(0x03).build(), 1, Unanswered, PASS);
-        let signed = [&[19, 18][..], &[0; 16]].concat();
-        judge.says(&syn(CLIENT, SERVER).tcp_options(&signed).build(), 1, Unanswered, PASS);
-        for _ in 0..6 {
-            judge.says(&syn(CLIENT, silent).build(), 1, Unanswered, PASS);
+        // 64/16 of each kind together.
+        for (frame, passes) in unanswerable(CLIENT) {
+            let (reason, action) = if passes { (Unanswered, PASS) } else { (BadFlags, DROP) };
+            judge.says(&frame.build(), 1, reason, action);
         }
-        judge.says(&syn(CLIENT, silent).build(), 1, Newcomer, DROP);
+        for round in 0..2500 {
+            let client = format!("192.0.{}.{}:40000", round / 250, round % 250 + 1);
+            for (frame, _) in unanswerable(&client) {
+                assert_eq!(judge.action(&frame.build()), DROP);
+            }
+        }
+        assert_eq!([Unanswered, Unanswerable, BadFlags].map(|reason| judge.count(reason)), [4, 10_000, 5002]);
+        let budget: Array<_, [u64; 8]> = judge.ebpf.map(names::BUDGET).expect("budgets").try_into().expect("an array");
+        assert_eq!(budget.get(&0, 0).expect("a word")[0], 0, "the budget was not drawn from");
+        // The source that they bore has its three, and a newcomer its own.
+        for client in [CLIENT, "192.0.2.2:40000"] {
+            let cookie = judge.cookie(&syn(client, SERVER));
+            judge.says(&ack(client, SERVER, cookie).build(), 1, Proven, PASS);
+            judge.says(&syn(client, SERVER).build(), 1, Admitted, PASS);
+            judge.says(&syn(client, SERVER).build(), 1, Admitted, PASS);
+            judge.says(&syn(client, SERVER).build(), 1, SourceLimit, DROP);
+        }
+    });
+}
+
+/// A listener whose accept queue is full makes no cookie. The kernel would drop the attempt; so do we, uncharged. Where no cookie was made
+/// lately, it may be that the kernel makes none at all, and attempts are judged as if there were no challenge.
+#[test]
+fn a_full_accept_queue_charges_nobody() {
+    with_listener(|| {
+        let mut policy = challenged();
+        policy.services[0].listeners.push("0.0.0.0:82".parse().expect("a place"));
+        policy.services[0].budget = limit(1, 3600, 64);
+        let judge = Judge::new(&policy);
+        let full = "127.0.0.1:82";
+        let _listener = room_for_one(full);
+        let _waiting = TcpStream::connect(full).expect("the one connection that it holds");
+        judge.says(&syn(CLIENT, full).build(), 1, Unanswered, PASS);
+        judge.cookie(&syn(CLIENT, SERVER));
+        for _ in 0..100 {
+            judge.says(&syn("192.0.2.2:40000", full).build(), 1, QueueFull, DROP);
+        }
     });
 }
 
