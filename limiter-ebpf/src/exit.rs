@@ -81,7 +81,8 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
 /// Turns a refused segment into a reset, where the service wants that and the host's resets are not spent.
 #[inline(always)]
 fn resets(context: &XdpContext, decision: &Decision) -> bool {
-    if !decision.reason.is_limit() && !matches!(decision.reason, Reason::BadCookie) {
+    // To the client of an ACK its connection is made, and if the server is to speak first it sends nothing more by itself.
+    if !decision.reason.is_limit() && !matches!(decision.reason, Reason::BadCookie | Reason::Waiting) {
         return false;
     }
     let Some(id) = decision.counter.checked_sub(1) else { return false };

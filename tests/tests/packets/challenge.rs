@@ -300,6 +300,22 @@ fn refusals_are_answered_with_resets_where_wanted() {
             assert_eq!(answer[at + 13], 0x14, "RST and ACK");
             assert_eq!(answer[at + 8..at + 12], 2_u32.to_be_bytes());
             assert!(answer.len() <= frame.build().len());
+            // The ACK of a challenged connection: a reset at the place that the client expects.
+            policy.source = limit(1, 3600, 2);
+            policy.services[0].admission =
+                Admission { challenge: Challenge::Always, reset: true, ..Admission::usual() };
+            policy.services[0].admission.fair_share = false;
+            let proofs = Judge::new(&policy);
+            let cookie = proofs.cookie(&syn(client, server));
+            let frame = ack(client, server, cookie);
+            for _ in 0..3 {
+                assert_eq!(proofs.action(&frame.build()), PASS);
+            }
+            let (action, answer) = proofs.run(&frame.build());
+            assert_eq!((action, proofs.count(Waiting)), (TX, 1));
+            assert_eq!(answer[at + 13], 0x04, "RST");
+            assert_eq!(answer[at + 4..at + 8], cookie.wrapping_add(1).to_be_bytes());
+            let frame = syn(client, server);
             // At most 1,000 per second and as many at once.
             for _ in 0..3000 {
                 judge.run(&frame.build());
