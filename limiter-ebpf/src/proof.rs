@@ -4,7 +4,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::challenge;
 use limiter_common::packet::{self, Cursor, Segment};
-use limiter_common::record::{HOST_BUDGET, RECENT as WORDS};
+use limiter_common::record::RECENT as WORDS;
 
 use crate::limits::challenge_line;
 use crate::listener::{self, Checked};
@@ -62,9 +62,6 @@ fn fragment(context: &XdpContext, segment: &Segment<'_>) -> u64 {
 /// Looks at a segment with these TCP flags to service `id`.
 #[inline(always)]
 pub fn find(context: &XdpContext, flags: u8, id: u32, now: u64) -> Proof {
-    if let Some(host) = challenge_line(HOST_BUDGET) {
-        challenge::settle(host, now);
-    }
     if flags & (ACK | SYN_OR_RST) != ACK || !challenge_line(id).is_some_and(|line| challenge::is_checking(line, now)) {
         return Proof::None;
     }

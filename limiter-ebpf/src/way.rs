@@ -140,6 +140,10 @@ fn unchallenged(question: &Question, decision: &mut Decision) -> Reason {
 #[inline(always)]
 fn other(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
     decision.reason = Reason::NotAttempt;
+    // In either mode: after a disarm nobody else ends the looking, and every packet would go on paying for it.
+    if let Some(host) = limits::challenge_line(HOST_BUDGET) {
+        challenge::settle(host, question.now);
+    }
     if matches!(decision.mode, Mode::Observe) {
         return;
     }

@@ -12,10 +12,14 @@ use lab::{Frame, Namespace};
 use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason::{self, *};
+use limiter_common::record::HOST_BUDGET;
+use limiter_common::switch::Mode;
 
 use super::{CLIENT, CLIENT_V6, DROP, Judge, PASS, limit, policy, syn};
 
 const TX: u32 = 3;
+/// Word of a challenge's line: until when ACKs are looked at.
+const CHECK_UNTIL: usize = 1;
 const SERVER: &str = "127.0.0.1:80";
 const SERVER_V6: &str = "[::1]:80";
 
@@ -280,6 +284,30 @@ fn a_full_accept_queue_charges_nobody() {
         judge.cookie(&syn(CLIENT, SERVER));
         for _ in 0..100 {
             judge.says(&syn("192.0.2.2:40000", full).build(), 1, QueueFull, DROP);
+        }
+    });
+}
+
+/// Once no cookie can come back, ACKs are not looked at any more, whatever the mode is then.
+#[test]
+fn the_looking_ends() {
+    with_listener(|| {
+        for mode in [Mode::Enforce, Mode::Observe] {
+            let mut judge = Judge::new(&challenged());
+            judge.cookie(&syn(CLIENT, SERVER));
+            let lines = judge.ebpf.map_mut(names::CHALLENGE).expect("challenges");
+            let mut lines: Array<_, [u64; 8]> = lines.try_into().expect("an array");
+            let [mine, hosts] = [0, HOST_BUDGET].map(|line| lines.get(&line, 0).expect("a line"));
+            assert!(mine[CHECK_UNTIL] != 0 && hosts[CHECK_UNTIL] != 0, "the cookie is out");
+            // As if it were two minutes later.
+            for (index, mut line) in [(0, mine), (HOST_BUDGET, hosts)] {
+                line[CHECK_UNTIL] = 1;
+                lines.set(index, line, 0).expect("set back in time");
+            }
+            judge.mode(mode);
+            judge.says(&ack(CLIENT, SERVER, 7).build(), 1, NotAttempt, PASS);
+            // From now on it passes at the first look, and so is of no service.
+            judge.says(&ack(CLIENT, SERVER, 7).build(), 0, NotAttempt, PASS);
         }
     });
 }
