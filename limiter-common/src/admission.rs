@@ -87,6 +87,8 @@ pub struct Attempt<'a> {
     pub now: u64,
     /// The limit that applies.
     pub limit: &'a SourceLimit,
+    /// Longest debt that a limit of this kind leaves, in shifted ticks: what is beyond it is left over from another policy.
+    pub own: u64,
     /// Longest debt of the whole policy, in shifted ticks.
     pub horizon: u64,
 }
@@ -169,7 +171,8 @@ fn plainly<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Re
     let mut admitted = Reason::Admitted;
     if case.service.source.interval != 0 {
         let place = state.place(case.id, 0, source)?;
-        match charge(state, case, source, &place, &case.service.source, notes)? {
+        let limit = &case.service.source;
+        match charge(state, case, source, &place, (limit, limit.horizon()), notes)? {
             Charge::Exceeds => return Some(Reason::SourceLimit),
             Charge::Contended => admitted = Reason::Contended,
             _ => {}
@@ -261,14 +264,16 @@ fn limits<S: State>(
     let source = terms.source;
     let mut admitted = Reason::Admitted;
     if terms.limit.interval != 0 {
-        match charge(state, case, source, place, terms.limit, notes)? {
+        match charge(state, case, source, place, (terms.limit, terms.limit.horizon()), notes)? {
             Charge::Exceeds => return Some(Reason::SourceLimit),
             Charge::Contended => admitted = Reason::Contended,
             _ => {}
         }
     }
     if interval != 0 {
-        match charge(state, case, source, &place.beside(), &pressure::limit(interval), notes)? {
+        // The interval may have been longer a moment ago: no debt of a share is a leftover of another policy.
+        let limit = pressure::limit(interval);
+        match charge(state, case, source, &place.beside(), (&limit, pressure::HORIZON), notes)? {
             Charge::Exceeds => return Some(Reason::FairShare),
             Charge::Contended => admitted = Reason::Contended,
             _ => {}
@@ -294,10 +299,10 @@ fn charge<S: State>(
     case: &Case<'_>,
     source: Address,
     place: &Place,
-    limit: &SourceLimit,
+    (limit, own): (&SourceLimit, u64),
     notes: &mut Notes,
 ) -> Option<Charge> {
-    let attempt = Attempt { service: case.id, source, now: case.now, limit, horizon: case.host.horizon };
+    let attempt = Attempt { service: case.id, source, now: case.now, limit, own, horizon: case.host.horizon };
     let charge = state.charge(place, &attempt)?;
     notes.stole |= matches!(charge, Charge::Stole);
     Some(charge)

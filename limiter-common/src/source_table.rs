@@ -79,6 +79,9 @@ pub enum Charge {
 
 /// Charges one attempt of the source with `fingerprint` to its set.
 ///
+/// `own` is the longest debt that limits of this kind leave: what its way holds beyond that is left over. For a source limit that is its
+/// [`SourceLimit::horizon`], so that a higher limit is felt at once.
+///
 /// `horizon` is the largest [`SourceLimit::horizon`] of the whole policy: ways of other services live in the same set, and their
 /// debts must not be taken for leftovers by the shorter limit of this one.
 #[inline(always)]
@@ -87,6 +90,7 @@ pub fn charge<W: SharedWord>(
     fingerprint: u32,
     now: Ticks,
     limit: &SourceLimit,
+    own: u64,
     horizon: u64,
 ) -> Charge {
     let mut tries = 0;
@@ -97,7 +101,7 @@ pub fn charge<W: SharedWord>(
             None => least_debt(set, now, horizon),
         };
         let mine = word & FINGERPRINT == fingerprint as u64;
-        let debt = if mine { debt(word, now, limit.horizon()) } else { 0 };
+        let debt = if mine { debt(word, now, own) } else { 0 };
         if debt > limit.window {
             return Charge::Exceeds;
         }

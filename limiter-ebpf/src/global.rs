@@ -9,6 +9,7 @@ use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::class_tree::{self, FAN, Root, Trees};
 use limiter_common::hash::Place;
+use limiter_common::pressure;
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
@@ -145,10 +146,14 @@ impl State for Called {
     }
 }
 
+/// Below an interval in shifted ticks, where it has no bits: the charge is to a fair share.
+const SHARE: u64 = 1;
+
 /// Charges an attempt to the source table.
 #[inline(always)]
 pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
     let SourceLimit { interval, window } = *attempt.limit;
+    let interval = interval | if attempt.own == attempt.limit.horizon() { 0 } else { SHARE };
     match limiter_charge(place.0, interval, window, attempt.now, attempt.horizon) {
         0 => Some(Charge::Conforms),
         1 => Some(Charge::Stole),
@@ -236,15 +241,16 @@ pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
     class_tree::find(&Slot(slot as u32 & 1), Address { high, low }).into()
 }
 
-/// Charges the source at `hash`: 0 conforms, 1 stole, 2 exceeds, 3 contended.
+/// Charges the source at `hash`; [`SHARE`] is added to the interval of a fair share. 0 conforms, 1 stole, 2 exceeds, 3 contended.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64, horizon: u64) -> u64 {
     let place = Place(hash);
     let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| SOURCES.get(place.set(*sets)));
     let Some(set) = set else { return NOTHING };
-    let limit = SourceLimit { interval, window };
-    match source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, horizon) {
+    let limit = SourceLimit { interval: interval & !SHARE, window };
+    let own = if interval & SHARE != 0 { pressure::HORIZON } else { limit.horizon() };
+    match source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon) {
         Charge::Conforms => 0,
         Charge::Stole => 1,
         Charge::Exceeds => 2,

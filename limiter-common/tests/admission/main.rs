@@ -5,6 +5,7 @@ mod world;
 
 use limiter_common::admission::Verdict;
 use limiter_common::challenge::{self, Challenge};
+use limiter_common::pressure::Pressure;
 use limiter_common::reason::Reason;
 
 use crowd::crowd;
@@ -136,6 +137,23 @@ fn when_even_the_modest_do_not_fit_the_greedy_fall_first() {
     println!("modest {:.2}%, greedy {greedy:.2?} per second", 100.0 * modest);
     assert!(modest > 0.7, "{modest}");
     assert!(greedy.iter().all(|rate| *rate < 1.0), "{greedy:?}");
+}
+
+/// When the pressure falls, a share's interval gets shorter, and who owes more than any share of that interval owes it still.
+#[test]
+fn falling_pressure_forgives_nobody() {
+    let mut world = World::new(100, 1000, Challenge::Off, true);
+    // One step of pressure, however full the budget is: the interval that is set.
+    let pressure = |seconds: u64| Pressure { low: 0, unit: u64::MAX, interval: (seconds * SECOND) >> 10 };
+    world.service.admission.pressure = pressure(60);
+    // The second attempt finds the budget in use, and is charged a minute; 55 s later another.
+    let later = START + 55 * SECOND;
+    for (source, now) in [(1, START), (1, START + 1), (2, later), (1, later)] {
+        assert_eq!(world.syn(source, now), is(Reason::Admitted));
+    }
+    assert_eq!(world.syn(1, later), is(Reason::FairShare));
+    world.service.admission.pressure = pressure(40);
+    assert_eq!(world.syn(1, later), is(Reason::FairShare), "65 s of debt");
 }
 
 /// A plain budget gives everybody a part of a page; tickets give some the whole of it.
