@@ -2,8 +2,8 @@
 //!
 //! The table is of the kind of [`crate::source_table`]: a set is one cache line of eight ways, found by the same keyed
 //! hash. A way is `expiry (21 bits) | proven (1) | prepaid (10) | fingerprint (32)`. The expiry counts units of 2^30 ns (1.07 s)
-//! and wraps after 26 days, so a ticket lives at most [`LONGEST_LIFE`]; one that lapsed 13 to 26 days ago can look valid again,
-//! which lets a returning source skip one challenge.
+//! and wraps after 26 days. A ticket lives at most [`LONGEST_LIFE`], and what says more is past: one that lapsed 19 to 26 days ago can look
+//! valid again, which lets a returning source skip a challenge.
 //!
 //! *Prepaid* counts attempts that were charged when they came, while challenged handshakes may still be under way: their ACK, which
 //! looks like any other with a cookie, is then not charged again. Every connection was charged once, whoever sends what.
@@ -26,9 +26,7 @@ const MOST_PREPAID: u64 = 0x3ff;
 const PROVEN: u64 = 1 << 42;
 const EXPIRY: u32 = 43;
 const TIMES: u64 = (1 << (64 - EXPIRY)) - 1;
-/// From this distance on an expiry lies in the past: half of what the clock can tell apart.
-const PAST: u64 = 1 << (64 - EXPIRY - 1);
-const _: () = assert!(LONGEST_LIFE < PAST && PROVEN >> 21 == PAST << 1);
+const _: () = assert!(LONGEST_LIFE < TIMES / 2 && PROVEN >> 21 == TIMES + 1);
 
 /// One way, read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +44,7 @@ impl Ticket {
     #[inline(always)]
     pub const fn read(word: u64, now: u64) -> Self {
         let left = (word >> EXPIRY).wrapping_sub(now >> UNIT_SHIFT) & TIMES;
-        if left >= PAST {
+        if left > LONGEST_LIFE {
             return Self { left: 0, proven: false, prepaid: 0 };
         }
         Self { left, proven: word & PROVEN != 0, prepaid: word >> PREPAID & MOST_PREPAID }
@@ -70,7 +68,8 @@ impl Ticket {
 #[inline(always)]
 const fn worth(word: u64, now: u64) -> u64 {
     let left = (word >> EXPIRY).wrapping_sub(now >> UNIT_SHIFT) & TIMES;
-    let is_live = (left & PAST) >> PAST.trailing_zeros() ^ 1;
+    // The sign of the difference.
+    let is_live = LONGEST_LIFE.wrapping_sub(left) >> 63 ^ 1;
     (left | (word & PROVEN) >> 21) * is_live
 }
 
