@@ -1,6 +1,7 @@
 //! Purses: the budgets as each kind of drawer may use them. A newcomer draws from the same words as others, but only down to a floor.
 
 use crate::budget::{BudgetLimit, Lease, Look, Take};
+use crate::challenge::HOLD;
 use crate::record::{ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNANSWERABLE, UNPROVEN};
 use crate::word::SharedWord;
 
@@ -74,10 +75,7 @@ impl Purse {
             Self::HostAboveFloor => (&host.budget, service.admission.host_floor),
             Self::Newcomers => (&service.admission.newcomers, 0),
             Self::Unanswerable => (&service.admission.unanswerable, 0),
-            // The tightest that there is.
-            Self::Unproven if service.admission.newcomers.interval != 0 => (&service.admission.newcomers, 0),
-            Self::Unproven if service.budget.interval != 0 => (&service.budget, 0),
-            Self::Unproven => (&host.budget, 0),
+            Self::Unproven => (&service.admission.unproven, 0),
         }
     }
 }
@@ -90,6 +88,12 @@ pub fn unanswerable(budgets: [&BudgetLimit; 3]) -> BudgetLimit {
     let tightest = tightest(budgets);
     let interval = tightest.interval * UNANSWERABLE_PART;
     BudgetLimit { interval, capacity: core::cmp::max(tightest.capacity, interval), lease: 1 }
+}
+
+/// The limit of [`Purse::Unproven`]: the tightest budget, with so small a burst that twice its rate spends it before the challenge ends.
+pub fn unproven(budgets: [&BudgetLimit; 3]) -> BudgetLimit {
+    let BudgetLimit { interval, capacity, lease } = tightest(budgets);
+    BudgetLimit { interval, capacity: capacity.clamp(0, HOLD / 2).max(interval), lease }
 }
 
 /// The budget with the lowest rate; none if there is none.

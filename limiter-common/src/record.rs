@@ -110,6 +110,8 @@ pub struct Admission {
     pub host_floor: u64,
     /// Newcomers per second.
     pub newcomers: BudgetLimit,
+    /// What challenged attempts would draw from, see [`crate::purse::unproven`].
+    pub unproven: BudgetLimit,
     /// Attempts that cannot be challenged, per second.
     pub unanswerable: BudgetLimit,
     /// Fair share of the service's budget.
@@ -117,7 +119,7 @@ pub struct Admission {
     /// Fair share of the host's budget.
     pub host_pressure: Pressure,
 }
-const _: () = assert!(size_of::<Admission>() == 128);
+const _: () = assert!(size_of::<Admission>() == 152);
 
 /// What the challenge needs to know of the kernel's settings, and what was changed of them. Not part of a policy slot.
 #[repr(C)]
@@ -229,7 +231,7 @@ pub struct Service {
     /// Name, padded with zeros.
     pub name: [u8; NAME],
 }
-const _: () = assert!(size_of::<Service>() == 312);
+const _: () = assert!(size_of::<Service>() == 336);
 
 /// What is protected on one port, by slot and then family (0: IPv4, 1: IPv6).
 #[repr(C)]

@@ -4,8 +4,10 @@ mod crowd;
 mod world;
 
 use limiter_common::admission::Verdict;
+use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::pressure::Pressure;
+use limiter_common::purse;
 use limiter_common::reason::Reason;
 
 use crowd::crowd;
@@ -88,6 +90,36 @@ fn auto_turns_on_when_the_reserve_is_reached_and_off_when_the_flood_ends() {
     let seconds = admitted_after.expect("it turned off");
     assert!((9..=13).contains(&seconds), "off after {seconds} s");
     assert_eq!(challenge::State::read(&std::array::from_fn(|word| world.memory.challenge[word].get())).turns, 1);
+}
+
+/// A budget with a burst of twenty seconds, and a flood of twice its rate for two minutes: the challenge stays on, although what the flood
+/// would have drawn holds longer than a challenge does without a sign of need.
+#[test]
+fn auto_stays_on_through_a_flood_that_a_burst_could_hold() {
+    let world = World::new(100, 2000, Challenge::Auto, false);
+    let mut strangers = 0;
+    for source in 0..24_000 {
+        let now = START + u64::from(source) * SECOND / 200;
+        strangers += u32::from(world.syn(source, now) == is(Reason::Admitted));
+    }
+    // What is above the reserve, and what came in until that was spent.
+    assert!((1000..=2010).contains(&strangers), "{strangers} admitted unproven");
+    assert_eq!(challenge::State::read(&std::array::from_fn(|word| world.memory.challenge[word].get())).turns, 1);
+}
+
+/// The tightest budget is the one with the lowest rate, whoever it belongs to.
+#[test]
+fn the_tightest_budget_is_the_slowest() {
+    let [slow, fast] = [10, 1000].map(|rate| BudgetLimit { interval: SECOND / rate, capacity: 20 * SECOND, lease: 1 });
+    let none = BudgetLimit::default();
+    for budgets in [[&none, &fast, &slow], [&fast, &none, &slow], [&slow, &fast, &none]] {
+        let limit = purse::unproven(budgets);
+        assert_eq!((limit.interval, limit.capacity), (slow.interval, challenge::HOLD / 2));
+        assert_eq!(purse::unanswerable(budgets).interval, 16 * slow.interval);
+    }
+    let rare = BudgetLimit { interval: 60 * SECOND, capacity: 600 * SECOND, lease: 1 };
+    assert_eq!(purse::unproven([&none, &rare, &none]).capacity, rare.interval, "there is always one token");
+    assert_eq!(purse::unproven([&none; 3]).interval, 0);
 }
 
 /// 10 greedy sources at 20/s and 1,000 modest ones at 0.5/s, for ten minutes; shares of what each asked for after two.

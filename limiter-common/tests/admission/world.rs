@@ -100,6 +100,8 @@ impl World {
             challenge: challenge as u32,
             ticket_life: 839,
             floor: budget.capacity / 2,
+            unproven: purse::unproven([&none, &budget, &none]),
+            unanswerable: purse::unanswerable([&none, &budget, &none]),
             pressure: if fair { Pressure::of(&budget) } else { Pressure::default() },
             ..record::Admission::default()
         };

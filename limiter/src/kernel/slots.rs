@@ -270,6 +270,7 @@ const UNUSED: record::Service = record::Service {
         floor: 0,
         host_floor: 0,
         newcomers: NO_BUDGET,
+        unproven: NO_BUDGET,
         unanswerable: NO_BUDGET,
         pressure: NO_PRESSURE,
         host_pressure: NO_PRESSURE,

@@ -216,6 +216,7 @@ fn admission(service: &Service, own: &BudgetLimit, host: &BudgetLimit, cpus: u64
         floor: floor(own),
         host_floor: floor(host),
         newcomers,
+        unproven: purse::unproven([&newcomers, own, host]),
         unanswerable: purse::unanswerable([&newcomers, own, host]),
         pressure: pressure(own),
         host_pressure: pressure(host),
