@@ -2,7 +2,7 @@
 
 use crate::budget::{BudgetLimit, Lease, Look, Take};
 use crate::challenge::HOLD;
-use crate::record::{ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNANSWERABLE, UNPROVEN};
+use crate::record::{ABOVE_FLOOR, HOST_ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNANSWERABLE, UNPROVEN};
 use crate::word::SharedWord;
 
 /// A budget, as one kind of drawer may use it.
@@ -48,7 +48,7 @@ impl Purse {
             Self::Service => id,
             Self::Host => HOST_BUDGET,
             Self::ServiceAboveFloor => ABOVE_FLOOR + id,
-            Self::HostAboveFloor => ABOVE_FLOOR + HOST_BUDGET,
+            Self::HostAboveFloor => HOST_ABOVE_FLOOR + id,
             Self::Newcomers => NEWCOMERS + id,
             Self::Unproven => UNPROVEN + id,
             Self::Unanswerable => UNANSWERABLE + id,

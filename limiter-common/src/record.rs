@@ -35,8 +35,10 @@ pub const UNANSWERABLE: u32 = 3 * BUDGETS;
 pub const BUDGET_LINES: u32 = 4 * BUDGETS;
 /// First index of the leases that newcomers draw from the budgets: the same shared words, down to a floor.
 pub const ABOVE_FLOOR: u32 = 4 * BUDGETS;
+/// First index of those from the host's budget, by service, because each service has a floor of its own.
+pub const HOST_ABOVE_FLOOR: u32 = 5 * BUDGETS;
 /// Leases of one CPU.
-pub const LEASES: u32 = 5 * BUDGETS;
+pub const LEASES: u32 = 6 * BUDGETS;
 /// Words per CPU that remember connections which have just been let in by their ACK.
 pub const RECENT: usize = 256;
 /// Longest name of a service, a class or a profile, in bytes.

@@ -3,7 +3,7 @@
 mod crowd;
 mod world;
 
-use limiter_common::admission::Verdict;
+use limiter_common::admission::{Stage, Verdict};
 use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::pressure::Pressure;
@@ -186,6 +186,29 @@ fn falling_pressure_forgives_nobody() {
     assert_eq!(world.syn(1, later), is(Reason::FairShare));
     world.service.admission.pressure = pressure(40);
     assert_eq!(world.syn(1, later), is(Reason::FairShare), "65 s of debt");
+}
+
+/// Each service keeps a part of its own of the host's budget: one that finds nothing left above its floor does not speak for the others.
+#[test]
+fn services_with_different_reserves_share_the_hosts_budget() {
+    let mut world = World::new(100, 100, Challenge::Off, false);
+    world.host.budget = std::mem::take(&mut world.service.budget);
+    let service = |percent: u64| {
+        let mut service = world.service;
+        (service.admission.floor, service.admission.host_floor) = (0, world.host.budget.capacity / 100 * percent);
+        service
+    };
+    let (mail, web) = (service(50), service(10));
+    let syn = |id, service, source| world.judge_for(id, service, source, START, Stage::Syn).verdict;
+    for source in 0..50 {
+        assert_eq!(syn(1, &mail, source), is(Reason::Admitted));
+    }
+    assert_eq!(syn(1, &mail, 50), is(Reason::Newcomer));
+    for source in 51..91 {
+        assert_eq!(syn(2, &web, source), is(Reason::Admitted), "newcomer {source} of web");
+        assert_eq!(syn(1, &mail, 50), is(Reason::Newcomer));
+    }
+    assert_eq!(syn(2, &web, 91), is(Reason::Newcomer));
 }
 
 /// A plain budget gives everybody a part of a page; tickets give some the whole of it.

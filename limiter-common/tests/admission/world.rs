@@ -88,7 +88,7 @@ impl State for Memory {
 pub struct World {
     pub memory: Memory,
     pub service: Service,
-    host: Host,
+    pub host: Host,
 }
 
 impl World {
@@ -125,8 +125,13 @@ impl World {
     }
 
     pub fn judge(&self, source: u32, now: u64, stage: Stage) -> Outcome {
-        let (service, host, client) = (&self.service, &self.host, Address::v4(source));
-        let case = Case { slot: 0, id: 0, service, host, client, now, stage, may_challenge: true };
+        self.judge_for(0, &self.service, source, now, stage)
+    }
+
+    /// For another service.
+    pub fn judge_for(&self, id: u32, service: &Service, source: u32, now: u64, stage: Stage) -> Outcome {
+        let (host, client) = (&self.host, Address::v4(source));
+        let case = Case { slot: 0, id, service, host, client, now, stage, may_challenge: true };
         admission::judge(&self.memory, &case)
     }
 

@@ -8,7 +8,7 @@ use limiter_common::budget::BudgetLimit;
 use limiter_common::pressure::Pressure;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::record::{
-    self, ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS, SERVICES, UNANSWERABLE, UNPROVEN,
+    self, ABOVE_FLOOR, HOST_ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS, SERVICES, UNANSWERABLE, UNPROVEN,
 };
 use limiter_common::switch::{Selection, Switch};
 
@@ -248,7 +248,7 @@ impl Maps {
         for index in lines {
             self.budget.set(index, Raw(clear), 0)?;
         }
-        for index in lines.into_iter().chain([ABOVE_FLOOR + id]) {
+        for index in lines.into_iter().chain([ABOVE_FLOOR + id, HOST_ABOVE_FLOOR + id]) {
             let lease = vec![Raw(Default::default()); cpus].try_into()?;
             self.lease.set(index, lease, 0)?;
         }
