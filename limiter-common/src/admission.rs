@@ -205,6 +205,7 @@ fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<
     let mut newcomers = None;
     if keeps_tickets {
         if is_proof && state.ticket(Change::Redeem, &place, now, admission.ticket_life)? {
+            notes.granted = state.ticket(Change::Grant, &place, now, admission.ticket_life)?;
             return Some(Verdict::Decided(Reason::Proven));
         }
         if !state.ticket(Change::Nothing, &place, now, admission.ticket_life)? {

@@ -1,12 +1,14 @@
 //! Tickets: which sources have lately proved that they are where they say, in eight bytes a source.
 //!
 //! The table is of the kind of [`crate::source_table`]: a set is one cache line of eight ways, found by the same keyed
-//! hash. A way is `expiry (21 bits) | proven (1) | prepaid (10) | fingerprint (32)`. The expiry counts units of 2^30 ns (1.07 s)
+//! hash. A way is `expiry (21 bits) | proven (1) | marks since (3) | marks (7) | fingerprint (32)`. The expiry counts units of 2^30 ns (1.07 s)
 //! and wraps after 26 days. A ticket lives at most [`LONGEST_LIFE`], and what says more is past: one that lapsed 19 to 26 days ago can look
 //! valid again, which lets a returning source skip a challenge.
 //!
-//! *Prepaid* counts attempts that were charged when they came, while challenged handshakes may still be under way: their ACK, which
-//! looks like any other with a cookie, is then not charged again. Every connection was charged once, whoever sends what.
+//! A *mark* is an attempt that was charged when it came, while challenged handshakes may still be under way: its ACK, which looks like
+//! any other with a cookie, takes the mark and is not charged again. Every connection was charged once, whoever sends what. All marks of a
+//! ticket end two to five minutes after the first: nobody saves them up. They make no ticket last longer. (After 18 minutes in which the source
+//! did nothing they may be taken for new ones, if its ticket lasts that long.)
 //!
 //! A ticket taken from a live owner is the one that ends first, and one that was never proven before any that was.
 
@@ -17,12 +19,16 @@ use crate::word::SharedWord;
 pub const UNIT_SHIFT: u32 = 30;
 /// Longest life of a ticket: seven days, in units.
 pub const LONGEST_LIFE: u64 = (7 * 86_400 * 1_000_000_000) >> UNIT_SHIFT;
-/// How long a prepaid attempt counts, in units: as long as a SYN cookie may come back.
+/// How long a mark counts of a source without a ticket, in units: as long as a SYN cookie may come back.
 pub const PREPAID_LIFE: u64 = 128;
 
 const FINGERPRINT: u64 = 0xffff_ffff;
 const PREPAID: u32 = 32;
-const MOST_PREPAID: u64 = 0x3ff;
+const MOST_PREPAID: u64 = 0x7f;
+const SINCE: u32 = 39;
+const SINCES: u64 = 7;
+/// Nanoseconds in a step of the marks' clock, as a power of two: 137 s.
+const SINCE_SHIFT: u32 = 37;
 const PROVEN: u64 = 1 << 42;
 const EXPIRY: u32 = 43;
 const TIMES: u64 = (1 << (64 - EXPIRY)) - 1;
@@ -35,8 +41,10 @@ pub struct Ticket {
     pub left: u64,
     /// Whether its source proved itself, or was admitted where nothing is asked for.
     pub proven: bool,
-    /// Attempts charged in advance.
+    /// Marks: attempts charged in advance.
     pub prepaid: u64,
+    /// Step of the marks' clock in which the first was made.
+    since: u64,
 }
 
 impl Ticket {
@@ -45,15 +53,23 @@ impl Ticket {
     pub const fn read(word: u64, now: u64) -> Self {
         let left = (word >> EXPIRY).wrapping_sub(now >> UNIT_SHIFT) & TIMES;
         if left > LONGEST_LIFE {
-            return Self { left: 0, proven: false, prepaid: 0 };
+            return Self { left: 0, proven: false, prepaid: 0, since: 0 };
         }
-        Self { left, proven: word & PROVEN != 0, prepaid: word >> PREPAID & MOST_PREPAID }
+        let since = word >> SINCE & SINCES;
+        let is_new = step(now).wrapping_sub(since) & SINCES <= 1;
+        Self {
+            left,
+            proven: word & PROVEN != 0,
+            prepaid: if is_new { word >> PREPAID & MOST_PREPAID } else { 0 },
+            since,
+        }
     }
 
     #[inline(always)]
     const fn word(self, fingerprint: u32, now: u64) -> u64 {
         let expiry = ((now >> UNIT_SHIFT) + self.left) & TIMES;
-        expiry << EXPIRY | (self.proven as u64) << 42 | self.prepaid << PREPAID | fingerprint as u64
+        let marks = self.since << SINCE | self.prepaid << PREPAID;
+        expiry << EXPIRY | (self.proven as u64) << 42 | marks | fingerprint as u64
     }
 
     /// Whether its owner need not be challenged.
@@ -61,6 +77,12 @@ impl Ticket {
     pub const fn is_valid(self) -> bool {
         self.proven && self.left > 0
     }
+}
+
+/// The marks' clock.
+#[inline(always)]
+const fn step(now: u64) -> u64 {
+    now >> SINCE_SHIFT & SINCES
 }
 
 /// How much is lost with a way, below 2^22: nothing if it is past, less than any proven one if it was never proven. Without a branch,
@@ -81,9 +103,9 @@ pub enum Change {
     Nothing = 0,
     /// It is given, or renewed. True if the source had none.
     Grant = 1,
-    /// An attempt was charged when it came. True if that was noted.
+    /// A mark is made. True if it was.
     Prepay = 2,
-    /// One prepaid attempt is used up, and the ticket renewed: its source has just proved itself. True if there was one.
+    /// A mark is taken. True if there was one.
     Redeem = 3,
 }
 
@@ -101,22 +123,20 @@ impl Change {
 
     /// What becomes of a ticket; `None`: it stays as it is.
     #[inline(always)]
-    fn apply(self, ticket: Ticket, life: u64) -> Option<Ticket> {
+    fn apply(self, ticket: Ticket, now: u64, life: u64) -> Option<Ticket> {
         match self {
             Self::Nothing => None,
             // A young ticket is left as it is: a page's connections do not each write a shared line.
             Self::Grant if ticket.is_valid() && ticket.left + life / 8 >= life => None,
             Self::Grant => Some(Ticket { left: life, proven: true, ..ticket }),
             Self::Prepay => {
-                let left = if ticket.left > PREPAID_LIFE { ticket.left } else { PREPAID_LIFE };
+                let left = if ticket.is_valid() { ticket.left } else { PREPAID_LIFE };
+                let since = if ticket.prepaid == 0 { step(now) } else { ticket.since };
                 let prepaid = if ticket.prepaid < MOST_PREPAID { ticket.prepaid + 1 } else { ticket.prepaid };
-                Some(Ticket { left, prepaid, ..ticket })
+                Some(Ticket { left, proven: ticket.is_valid(), prepaid, since })
             }
             Self::Redeem if ticket.prepaid == 0 => None,
-            Self::Redeem => {
-                let left = if ticket.left > life { ticket.left } else { life };
-                Some(Ticket { left, proven: true, prepaid: ticket.prepaid - 1 })
-            }
+            Self::Redeem => Some(Ticket { prepaid: ticket.prepaid - 1, ..ticket }),
         }
     }
 }
@@ -130,7 +150,7 @@ pub fn change<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, change: Change, 
         let (way, word) = place(set, fingerprint, now);
         let mine = word & FINGERPRINT == fingerprint as u64;
         let before = if mine { Ticket::read(word, now) } else { Ticket::default() };
-        let Some(after) = change.apply(before, life) else {
+        let Some(after) = change.apply(before, now, life) else {
             return matches!(change, Change::Nothing) && before.is_valid();
         };
         if set[way & (WAYS - 1)].replace(word, after.word(fingerprint, now)) {

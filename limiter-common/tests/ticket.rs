@@ -61,3 +61,39 @@ fn a_full_set_loses_what_ends_first() {
     assert!((2..=9).all(|source| has(&set, source, now)));
     assert!(set.iter().all(|word| Ticket::read(word.get(), now).is_valid()));
 }
+
+/// A spoofer's attempts in the name of a source that was there once do not make its ticket last.
+#[test]
+fn attempts_prolong_no_ticket() {
+    const SHORT: u64 = 28;
+    let set = set();
+    change(&set, 1, Change::Grant, START, SHORT);
+    let end = ((START >> UNIT_SHIFT) + SHORT) << UNIT_SHIFT;
+    for now in [START, START + 10 * SECOND, end - 1, end, end + SECOND] {
+        assert_eq!(has(&set, 1, now), now < end);
+        change(&set, 1, Change::Prepay, now, SHORT);
+        assert_eq!(has(&set, 1, now), now < end);
+    }
+}
+
+#[test]
+fn marks_are_taken_one_by_one_and_end() {
+    let set = set();
+    grant(&set, 1, START);
+    let mark = |now| assert!(change(&set, 1, Change::Prepay, now, LIFE));
+    let take = |now| change(&set, 1, Change::Redeem, now, LIFE);
+    assert!(!take(START));
+    (0..3).for_each(|_| mark(START));
+    assert_eq!([take(START), take(START), take(START), take(START)], [true, true, true, false]);
+    // They count as long as a cookie may come back, and end although others are made.
+    mark(START);
+    assert!(take(START + 120 * SECOND));
+    for second in 0..280 {
+        mark(START + second * SECOND);
+    }
+    assert!(has(&set, 1, START + 280 * SECOND));
+    let left = (0..1000).filter(|_| take(START + 280 * SECOND)).count();
+    assert!(left < 140, "{left} marks");
+    mark(START + 280 * SECOND);
+    assert!(!take(START + 700 * SECOND), "seven minutes later");
+}
