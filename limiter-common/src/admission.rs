@@ -206,7 +206,7 @@ fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<
     if keeps_tickets {
         if is_proof && state.ticket(Change::Redeem, &place, now, admission.ticket_life)? {
             notes.granted = state.ticket(Change::Grant, &place, now, admission.ticket_life)?;
-            return Some(Verdict::Decided(Reason::Proven));
+            return Some(Verdict::Decided(Reason::Redeemed));
         }
         if !state.ticket(Change::Nothing, &place, now, admission.ticket_life)? {
             let always = matches!(Challenge::from_number(admission.challenge), Challenge::Always);

@@ -64,6 +64,7 @@ reasons! {
     Contended = 11, Pass, "contended", "attempt passed uncharged: too many CPUs at one record";
     Proven = 12, Pass, "proven", "ACK that brought its cookie back: the connection is admitted";
     Unanswered = 13, Pass, "unanswered", "attempt passed unchallenged: nobody listens, or nobody else can answer it";
+    Redeemed = 14, Pass, "redeemed", "ACK with a good cookie of an attempt that was admitted and charged when it came";
     Challenged = 15, Answer, "challenged", "attempt answered with a SYN cookie, at no charge";
     SourceLimit = 16, Drop, "source_limit", "source is over its limit";
     ServiceBudget = 17, Drop, "service_budget", "budget of the service is spent";
@@ -103,7 +104,8 @@ impl Reason {
         )
     }
 
-    /// Whether it lets a connection in: as an attempt, or as the ACK of a challenged one.
+    /// Whether it lets a connection in: as an attempt, or as the ACK of a challenged one. Each connection once: the ACK of an admitted
+    /// attempt is redeemed.
     pub const fn admits(self) -> bool {
         matches!(self, Reason::Admitted | Reason::Contended | Reason::Unanswered | Reason::Proven)
     }

@@ -56,7 +56,9 @@ fn a_connection_is_charged_once() {
         assert_eq!(world.syn(source, START), is(Reason::Admitted));
     }
     for source in 0..50 {
-        assert_eq!(world.proof(source, START), is(Reason::Proven), "paid already, and nothing is left");
+        let outcome = world.judge(source, START, Stage::Proof);
+        assert_eq!(outcome.verdict, is(Reason::Redeemed), "paid already, and nothing is left");
+        assert!(outcome.granted, "the ticket is counted");
     }
     // A second ACK of the same source was not paid for. It has a ticket now, and so may go below the floor.
     assert_eq!(world.proof(0, START), is(Reason::Proven));

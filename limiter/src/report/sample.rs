@@ -76,7 +76,7 @@ pub fn attempts(counters: &Counters) -> u64 {
     judged.map(|reason| counters.decided[*reason as usize] + counters.observed[*reason as usize]).sum()
 }
 
-/// Connections that were let in: attempts, and ACKs of challenged ones.
+/// Connections that were let in, each counted once: attempts, and ACKs of challenged ones.
 pub fn admitted(counters: &Counters) -> u64 {
     let admitting = Reason::ALL.iter().filter(|reason| reason.admits());
     admitting.map(|reason| counters.decided[*reason as usize]).sum()

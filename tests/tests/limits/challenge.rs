@@ -8,6 +8,7 @@ use lab::{Crowd, Flood, Lab, Namespace, PageReport, Server, Sources};
 use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
+use limiter_common::record::Counters;
 use limiter_common::switch::Mode;
 
 use super::{Front, decided, limit, policy};
@@ -40,6 +41,11 @@ pub fn netstat(namespace: &Namespace, name: &str) -> u64 {
     let pairs = lines.chunks_exact(2).flat_map(|pair| pair[0].iter().zip(&pair[1]));
     let (_, value) = pairs.into_iter().find(|(found, _)| **found == name).expect("the kernel counts it");
     value.parse().expect("a number")
+}
+
+/// Attempts and proofs that were charged.
+fn charged(counters: &Counters) -> u64 {
+    decided(counters, Reason::Admitted) + decided(counters, Reason::Proven)
 }
 
 fn pages(front: &Front, target: IpAddr, clients: Vec<IpAddr>, rate: f64, seconds: f64) -> PageReport {
@@ -75,8 +81,10 @@ fn clients_prove_themselves_and_get_tickets() {
         let connections = challenged + decided(&counters, Reason::Admitted);
         assert_eq!(connections, server.accepted(), "{counters:?}");
         // The kernel makes no cookie for a SYN that meets a connection in TIME_WAIT; all others had their proof, once.
-        assert_eq!(decided(&counters, Reason::Proven), kernel(&front, "SyncookiesRecv"), "{counters:?}");
+        let proofs = decided(&counters, Reason::Proven) + decided(&counters, Reason::Redeemed);
+        assert_eq!(proofs, kernel(&front, "SyncookiesRecv"), "{counters:?}");
         assert!(kernel(&front, "SyncookiesSent") <= decided(&counters, Reason::Admitted));
+        assert_eq!(charged(&counters), server.accepted(), "{counters:?}");
         assert_eq!(kernel(&front, "SyncookiesFailed"), 0);
     }
 }
@@ -122,9 +130,14 @@ fn a_spoofer_cannot_spend_the_budget() {
         let before_it_was_on = if challenge == Challenge::Always { 0 } else { 2000 };
         assert!(reached <= 500 + before_it_was_on, "{reached} SYNs reached the kernel: {counters:?}");
         assert!(reached <= decided(&counters, Reason::Admitted));
-        // What was charged: attempts of ticket holders, and proofs of newcomers. Each proof became a connection.
-        assert_eq!(kernel(&front, "SyncookiesRecv"), decided(&counters, Reason::Proven), "{counters:?}");
+        // Each proof became a connection. What was charged: attempts of ticket holders, and proofs of newcomers; with `auto` also SYNs of the
+        // flood that came before it turned on.
+        let proofs = decided(&counters, Reason::Proven) + decided(&counters, Reason::Redeemed);
+        assert_eq!(kernel(&front, "SyncookiesRecv"), proofs, "{counters:?}");
         assert_eq!(report.tried, accepted, "one connection a page");
+        assert_eq!(decided(&counters, Reason::Unanswered), 0, "{counters:?}");
+        let spoofed = charged(&counters) - accepted;
+        assert!(spoofed <= before_it_was_on, "{spoofed} charged without a connection: {counters:?}");
     }
 }
 

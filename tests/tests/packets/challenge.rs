@@ -3,6 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use aya::maps::Array;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
@@ -113,8 +114,10 @@ fn an_ack_with_its_cookie_is_let_in_once() {
             // The data right behind it brings the same cookie; the kernel has not made the socket yet.
             judge.says(&ack(client, server, cookie).payload(b"GET /").build(), 1, NotAttempt, PASS);
             assert_eq!(judge.counters()[1].tickets, 1);
-            // Who holds a ticket is not challenged.
+            // Who holds a ticket is not challenged, and charged when it comes: the ACK of the kernel's own cookie is counted apart.
             judge.says(&syn(client, server).build(), 1, Admitted, PASS);
+            std::thread::sleep(Duration::from_millis(150));
+            judge.says(&ack(client, server, cookie).build(), 1, Redeemed, PASS);
         }
     });
 }
