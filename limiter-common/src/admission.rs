@@ -87,10 +87,19 @@ pub struct Attempt<'a> {
     pub now: u64,
     /// The limit that applies.
     pub limit: &'a SourceLimit,
-    /// Longest debt that a limit of this kind leaves, in shifted ticks: what is beyond it is left over from another policy.
-    pub own: u64,
+    /// Whether that is a fair share.
+    pub is_share: bool,
     /// Longest debt of the whole policy, in shifted ticks.
     pub horizon: u64,
+}
+
+impl Attempt<'_> {
+    /// Longest debt that a limit of this kind leaves, in shifted ticks: what is beyond it is left over from another policy. The interval of a
+    /// share may have been longer a moment ago, so that is the longest of any.
+    #[inline(always)]
+    pub fn own(&self) -> u64 {
+        if self.is_share { pressure::HORIZON } else { self.limit.horizon() }
+    }
 }
 
 /// Where the state lives. `None` from any of them: it is not there, and the attempt passes.
@@ -172,7 +181,7 @@ fn plainly<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Re
     if case.service.source.interval != 0 {
         let place = state.place(case.id, 0, source)?;
         let limit = &case.service.source;
-        match charge(state, case, source, &place, (limit, limit.horizon()), notes)? {
+        match charge(state, case, source, &place, (limit, false), notes)? {
             Charge::Exceeds => return Some(Reason::SourceLimit),
             Charge::Contended => admitted = Reason::Contended,
             _ => {}
@@ -220,7 +229,7 @@ fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<
                 let rate = state.look(case, Purse::Newcomers)?.look;
                 if spent(&seen).is_some() {
                     short = Some(Reason::Newcomer);
-                } else if rate == Look::Spent {
+                } else if rate == Look::SPENT {
                     short = Some(Reason::NewcomerRate);
                 }
                 newcomers = Some(rate);
@@ -265,16 +274,15 @@ fn limits<S: State>(
     let source = terms.source;
     let mut admitted = Reason::Admitted;
     if terms.limit.interval != 0 {
-        match charge(state, case, source, place, (terms.limit, terms.limit.horizon()), notes)? {
+        match charge(state, case, source, place, (terms.limit, false), notes)? {
             Charge::Exceeds => return Some(Reason::SourceLimit),
             Charge::Contended => admitted = Reason::Contended,
             _ => {}
         }
     }
     if interval != 0 {
-        // The interval may have been longer a moment ago: no debt of a share is a leftover of another policy.
         let limit = pressure::limit(interval);
-        match charge(state, case, source, &place.beside(), (&limit, pressure::HORIZON), notes)? {
+        match charge(state, case, source, &place.beside(), (&limit, true), notes)? {
             Charge::Exceeds => return Some(Reason::FairShare),
             Charge::Contended => admitted = Reason::Contended,
             _ => {}
@@ -300,10 +308,10 @@ fn charge<S: State>(
     case: &Case<'_>,
     source: Address,
     place: &Place,
-    (limit, own): (&SourceLimit, u64),
+    (limit, is_share): (&SourceLimit, bool),
     notes: &mut Notes,
 ) -> Option<Charge> {
-    let attempt = Attempt { service: case.id, source, now: case.now, limit, own, horizon: case.host.horizon };
+    let attempt = Attempt { service: case.id, source, now: case.now, limit, is_share, horizon: case.host.horizon };
     let charge = state.charge(place, &attempt)?;
     notes.stole |= matches!(charge, Charge::Stole);
     Some(charge)
@@ -378,8 +386,8 @@ fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Option<Verdict> {
 
 #[inline(always)]
 fn spent(seen: &[Seen; 2]) -> Option<Reason> {
-    if seen[0].look == Look::Spent {
+    if seen[0].look == Look::SPENT {
         return Some(Reason::ServiceBudget);
     }
-    if seen[1].look == Look::Spent { Some(Reason::GlobalBudget) } else { None }
+    if seen[1].look == Look::SPENT { Some(Reason::GlobalBudget) } else { None }
 }

@@ -53,15 +53,16 @@ pub struct Lease {
     pub used: u64,
 }
 
-/// What a CPU sees when it looks at a budget. Looking takes nothing.
+/// What a CPU sees when it looks at a budget. Looking takes nothing. One number, because BPF has few registers and a small stack: one of the
+/// two below, or the time in nanoseconds at which the shared word held a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// The lease holds a token.
-    Leased,
-    /// The shared word held one at this time, in nanoseconds.
-    Drawable(u64),
+pub struct Look(pub u64);
+
+impl Look {
     /// There is none.
-    Spent,
+    pub const SPENT: Self = Self(0);
+    /// The lease holds a token.
+    pub const LEASED: Self = Self(1);
 }
 
 /// What came of taking a token that was seen.
@@ -88,24 +89,24 @@ impl Lease {
         precise: impl FnOnce() -> u64,
     ) -> Look {
         if self.tokens > 0 && now < self.expires {
-            return Look::Leased;
+            return Look::LEASED;
         }
         self.tokens = 0;
         if now < self.spent_until {
-            return Look::Spent;
+            return Look::SPENT;
         }
         self.used = used(shared.load(), limit, now);
         if free(limit, self.used, floor) >= limit.interval {
-            return Look::Drawable(now);
+            return Look(now);
         }
         let now = precise();
         self.used = used(shared.load(), limit, now);
         let free = free(limit, self.used, floor);
         if free < limit.interval {
             self.spent(limit.interval - free, now);
-            return Look::Spent;
+            return Look::SPENT;
         }
-        Look::Drawable(now)
+        Look(now)
     }
 
     /// Takes the token that [`Lease::look`] saw. `precise` reads the precise clock: by an older one the word would
@@ -120,12 +121,12 @@ impl Lease {
         precise: impl FnOnce() -> u64,
     ) -> Take {
         match seen {
-            Look::Leased => {
+            Look::LEASED => {
                 self.tokens -= 1;
                 return Take::Taken;
             }
-            Look::Drawable(_) => {}
-            Look::Spent => return Take::Gone,
+            Look::SPENT => return Take::Gone,
+            Look(_) => {}
         }
         let now = precise();
         self.draws += 1;

@@ -120,7 +120,7 @@ pub fn look<W: SharedWord>(
     precise: impl FnOnce() -> u64,
 ) -> Seen {
     if limit.interval == 0 {
-        return Seen { look: Look::Leased, used: 0 };
+        return Seen { look: Look::LEASED, used: 0 };
     }
     let look = lease.look(shared, limit, floor, now, precise);
     Seen { look, used: lease.used }

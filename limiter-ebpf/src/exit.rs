@@ -102,5 +102,5 @@ fn draw(slot: u32) -> bool {
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
     let lease = unsafe { &mut *lease };
     let seen = lease.look(&line.arrival, &host.resets, 0, clock::coarse(), clock::precise);
-    seen != Look::Spent && lease.take(seen, &line.arrival, &host.resets, 0, clock::precise) == Take::Taken
+    seen != Look::SPENT && lease.take(seen, &line.arrival, &host.resets, 0, clock::precise) == Take::Taken
 }

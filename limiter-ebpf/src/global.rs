@@ -20,9 +20,6 @@ use crate::limits::{self, Question};
 use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES, TICKETS};
 
 const NOTHING: u64 = u64::MAX;
-/// In [`Look`] as a number: below any time.
-const SPENT: u64 = 0;
-const LEASED: u64 = 1;
 
 /// Judges one case of a service that has more than limits.
 #[inline(always)]
@@ -84,9 +81,7 @@ impl State for Called {
     fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
         let look = match limiter_look(pack_what(case.slot, case.id), purse as u64, case.now) {
             NOTHING => return None,
-            SPENT => Look::Spent,
-            LEASED => Look::Leased,
-            now => Look::Drawable(now),
+            look => Look(look),
         };
         let lease = LEASE.get(purse.lease(case.id))?;
         let used = if purse.limit(case.service, case.host).0.interval == 0 { 0 } else { lease.used };
@@ -95,12 +90,7 @@ impl State for Called {
 
     #[inline(always)]
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
-        let look = match look {
-            Look::Spent => SPENT,
-            Look::Leased => LEASED,
-            Look::Drawable(now) => now,
-        };
-        match limiter_take(pack_what(case.slot, case.id), purse as u64, look) {
+        match limiter_take(pack_what(case.slot, case.id), purse as u64, look.0) {
             0 => Some(Take::Taken),
             1 => Some(Take::Gone),
             2 => Some(Take::Contended),
@@ -153,7 +143,7 @@ const SHARE: u64 = 1;
 #[inline(always)]
 pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
     let SourceLimit { interval, window } = *attempt.limit;
-    let interval = interval | if attempt.own == attempt.limit.horizon() { 0 } else { SHARE };
+    let interval = interval | if attempt.is_share { SHARE } else { 0 };
     match limiter_charge(place.0, interval, window, attempt.now, attempt.horizon) {
         0 => Some(Charge::Conforms),
         1 => Some(Charge::Stole),
@@ -174,18 +164,13 @@ const fn unpack_what(what: u64) -> (u32, u32) {
     ((what >> 32 & 1) as u32, what as u32)
 }
 
-/// Looks into a purse of a service: [`NOTHING`], [`SPENT`], [`LEASED`], or the time of the look.
+/// Looks into a purse of a service: [`NOTHING`], or a [`Look`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_look(what: u64, purse: u64, now: u64) -> u64 {
     let (slot, id) = unpack_what(what);
     let look = |purse| limits::look(limits::service(slot, id)?, limits::host(slot)?, id, purse, now);
-    match Purse::from_number(purse as u32).and_then(look) {
-        None => NOTHING,
-        Some(Seen { look: Look::Spent, .. }) => SPENT,
-        Some(Seen { look: Look::Leased, .. }) => LEASED,
-        Some(Seen { look: Look::Drawable(now), .. }) => now,
-    }
+    Purse::from_number(purse as u32).and_then(look).map_or(NOTHING, |seen| seen.look.0)
 }
 
 /// Takes what was seen there: 0 taken, 1 gone, 2 contended.
@@ -193,12 +178,7 @@ pub extern "C" fn limiter_look(what: u64, purse: u64, now: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn limiter_take(what: u64, purse: u64, look: u64) -> u64 {
     let (slot, id) = unpack_what(what);
-    let look = match look {
-        SPENT => Look::Spent,
-        LEASED => Look::Leased,
-        now => Look::Drawable(now),
-    };
-    let take = |purse| limits::take(limits::service(slot, id)?, limits::host(slot)?, id, purse, look);
+    let take = |purse| limits::take(limits::service(slot, id)?, limits::host(slot)?, id, purse, Look(look));
     match Purse::from_number(purse as u32).and_then(take) {
         Some(Take::Taken) => 0,
         Some(Take::Gone) => 1,

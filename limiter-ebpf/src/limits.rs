@@ -15,9 +15,9 @@ use limiter_common::record::{Admission, Class, HOST_BUDGET, Host, Instance, SERV
 use limiter_common::source_table::Charge;
 use limiter_common::ticket::Change;
 
+use crate::clock;
 use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE};
 use crate::source::Sources;
-use crate::{clock, global};
 
 /// What is to be judged, as the packet tells it.
 #[derive(Clone, Copy)]
@@ -36,16 +36,20 @@ pub struct Question {
     pub may_challenge: bool,
 }
 
-/// Judges an attempt, or an ACK that proved itself. `None`: there is no policy.
+/// Judges an attempt to a service that has only limits. `None`: there is no policy.
 #[inline(always)]
-pub fn by_policy<S: Sources>(question: &Question) -> Option<Outcome> {
+pub fn plain<S: Sources>(question: &Question) -> Option<Outcome> {
     let Question { slot, id, client, now, stage, may_challenge } = *question;
     let (service, host) = (service(slot, id)?, HOST.get(slot)?);
-    if has_more(&service.admission) || host.class_prefixes != 0 {
-        return global::admit(question);
-    }
     let state = Inline::<S> { sources: PhantomData };
     Some(admission::plain(&state, &Case { slot, id, service, host, client, now, stage, may_challenge }))
+}
+
+/// Whether more than limits are asked: the service has tickets or fair shares, or the policy classes.
+#[inline(always)]
+pub fn are_more(slot: u32, id: u32) -> bool {
+    let (Some(service), Some(host)) = (service(slot, id), HOST.get(slot)) else { return false };
+    has_more(&service.admission) || host.class_prefixes != 0
 }
 
 /// Whether the service has tickets or fair shares.

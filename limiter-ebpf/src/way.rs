@@ -1,7 +1,7 @@
 //! The way of a packet: parse -> attempt? -> service? -> lists -> challenge and limits -> exit.
 
 use aya_ebpf::programs::XdpContext;
-use limiter_common::admission::{Stage, Verdict as Judged};
+use limiter_common::admission::{Outcome, Stage, Verdict as Judged};
 use limiter_common::challenge;
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::reason::{Reason, Verdict};
@@ -95,11 +95,25 @@ fn by_lists(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
 /// An attempt: judged, or answered with a challenge.
 #[inline(always)]
 fn attempt<S: Sources>(context: &XdpContext, question: &Question, decision: &mut Decision) {
-    let Some(outcome) = limits::by_policy::<S>(question) else { return };
-    decision.note(&outcome);
+    if !limits::are_more(question.slot, question.id) {
+        if let Some(outcome) = limits::plain::<S>(question) {
+            settle(&outcome, decision);
+        }
+        return;
+    }
+    let Some(outcome) = global::admit(question) else { return };
+    match outcome.verdict {
+        Judged::Challenge if matches!(decision.mode, Mode::Enforce) => challenge(context, question, decision),
+        _ => settle(&outcome, decision),
+    }
+}
+
+/// Takes over an outcome.
+#[inline(always)]
+fn settle(outcome: &Outcome, decision: &mut Decision) {
+    decision.note(outcome);
     decision.reason = match outcome.verdict {
         Judged::Decided(reason) => reason,
-        Judged::Challenge if matches!(decision.mode, Mode::Enforce) => challenge(context, question, decision),
         Judged::Challenge => Reason::Challenged,
     };
 }
@@ -107,32 +121,35 @@ fn attempt<S: Sources>(context: &XdpContext, question: &Question, decision: &mut
 /// Answers with a cookie. What cannot be answered is dropped where the kernel would drop it too; what meets a connection, or a kernel that
 /// makes no cookies at all, is judged as if there were no challenge; of the rest a few pass.
 #[inline(always)]
-fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) -> Reason {
+fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) {
+    let said = answer::limiter_syn_ack(context.ctx);
     let (Some(line), Some(host)) = (limits::challenge_line(question.id), limits::challenge_line(HOST_BUDGET)) else {
-        return Reason::NoPolicy;
+        return;
     };
-    let question = match answer::limiter_syn_ack(context.ctx) {
+    let stage = match said {
         answer::ANSWERED => {
+            // The answer leaves when this run has ended, so its ACK will be looked at.
             challenge::issue(line, question.now);
             challenge::issue(host, question.now);
-            return Reason::Challenged;
+            decision.reason = Reason::Challenged;
+            return;
         }
-        answer::BAD_FLAGS => return Reason::BadFlags,
-        answer::NO_COOKIE if challenge::has_issued(line, question.now) => return Reason::QueueFull,
-        answer::NO_COOKIE | answer::CONNECTED => Question { may_challenge: false, ..*question },
-        _ => Question { stage: Stage::Unanswerable, ..*question },
+        answer::BAD_FLAGS => {
+            decision.reason = Reason::BadFlags;
+            return;
+        }
+        answer::NO_COOKIE if challenge::has_issued(line, question.now) => {
+            decision.reason = Reason::QueueFull;
+            return;
+        }
+        answer::NO_COOKIE | answer::CONNECTED => Stage::Syn,
+        _ => Stage::Unanswerable,
     };
-    unchallenged(&question, decision)
-}
-
-/// What the limits say of an attempt that nobody can answer.
-#[inline(always)]
-fn unchallenged(question: &Question, decision: &mut Decision) -> Reason {
-    let Some(outcome) = global::admit(question) else { return Reason::NoPolicy };
-    decision.note(&outcome);
-    match outcome.verdict {
-        Judged::Decided(Reason::Admitted) | Judged::Challenge => Reason::Unanswered,
-        Judged::Decided(reason) => reason,
+    if let Some(outcome) = global::admit(&Question { stage, may_challenge: false, ..*question }) {
+        settle(&outcome, decision);
+        if matches!(decision.reason, Reason::Admitted) {
+            decision.reason = Reason::Unanswered;
+        }
     }
 }
 

@@ -72,7 +72,7 @@ impl State for Memory {
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
         let set = &self.sources[place.set(SETS) as usize];
         let now = Ticks::at(attempt.now);
-        Some(source_table::charge(set, place.fingerprint(), now, attempt.limit, attempt.own, attempt.horizon))
+        Some(source_table::charge(set, place.fingerprint(), now, attempt.limit, attempt.own(), attempt.horizon))
     }
 
     fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {

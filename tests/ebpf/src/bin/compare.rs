@@ -63,7 +63,7 @@ impl Sources for Lru {
         };
         // SAFETY: a pointer that a map lookup returned is valid for this run.
         let ahead = unsafe { arrival.read_volatile() }.wrapping_sub(now);
-        let debt = if ahead > attempt.own { 0 } else { ahead };
+        let debt = if ahead > attempt.own() { 0 } else { ahead };
         if debt > limit.window {
             return Some(Charge::Exceeds);
         }
