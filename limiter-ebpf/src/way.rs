@@ -161,7 +161,10 @@ fn other(context: &XdpContext, segment: &Segment<'_>, question: &Question, decis
     if let Some(host) = limits::challenge_line(HOST_BUDGET) {
         challenge::settle(host, question.now);
     }
-    if matches!(decision.mode, Mode::Observe) {
+    // Where the challenge was just switched off, attempts are charged when they come, and what comes back is not looked at.
+    let challenges =
+        limits::service(question.slot, question.id).is_some_and(|service| service.admission.challenge != 0);
+    if matches!(decision.mode, Mode::Observe) || !challenges {
         return;
     }
     match proof::find(context, segment.flags, question.id, question.now) {

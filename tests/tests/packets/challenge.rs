@@ -204,6 +204,29 @@ fn data_right_behind_the_ack_passes() {
     });
 }
 
+/// The service that is not challenged any more charges attempts when they come, and does not charge their ACKs too while another service still
+/// challenges.
+#[test]
+fn a_challenge_that_was_switched_off_charges_no_acks() {
+    with_listener(|| {
+        let mut policy = policy(&["web=*:80", "other=*:81"]);
+        policy.source = limit(1, 3600, 2);
+        for service in &mut policy.services {
+            service.admission = Admission { challenge: Challenge::Always, ..Admission::usual() };
+        }
+        let mut judge = Judge::new(&policy);
+        let cookie = judge.cookie(&syn(CLIENT, SERVER));
+        policy.services[0].admission.challenge = Challenge::Off;
+        judge.set(&policy);
+        judge.says(&syn(CLIENT, SERVER).build(), 1, Admitted, PASS);
+        for _ in 0..5 {
+            judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, NotAttempt, PASS);
+        }
+        judge.says(&syn(CLIENT, SERVER).build(), 1, Admitted, PASS);
+        judge.says(&syn(CLIENT, SERVER).build(), 1, SourceLimit, DROP);
+    });
+}
+
 /// An ACK that is sent again and again costs its source what a connection costs: the source limit ends it.
 #[test]
 fn a_replayed_cookie_is_charged_each_time() {
