@@ -5,7 +5,8 @@
 //!    random cache line is read, and a flood fills no table with the debts of addresses that were never let in.
 //! 2. The ticket. A source without one is a *newcomer*: it may draw a budget only down to the floor, and at its own rate. While the
 //!    service challenges, its attempt is not judged at all but answered: [`Verdict::Challenge`].
-//! 3. The source limit (of its class, if it has one), then the fair share. What they refuse costs no budget.
+//! 3. The source limit (of its class, if it has one), then the fair share. What they refuse costs no budget, and what the share refuses is not
+//!    charged to the source limit.
 //! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the next meanwhile.
 //! 5. Give or note the ticket.
 //!
@@ -116,6 +117,8 @@ pub trait State {
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
     /// Charges an attempt to the source table.
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge>;
+    /// Takes back the charge that was just made there.
+    fn refund(&self, place: &Place, attempt: &Attempt<'_>);
     /// Reads or changes the ticket at a place, and says what `change` does.
     fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool>;
     /// Asks or tells the challenge of the service.
@@ -283,20 +286,26 @@ fn limits<S: State>(
     if interval != 0 {
         let limit = pressure::limit(interval);
         match charge(state, case, source, &place.beside(), (&limit, true), notes)? {
-            Charge::Exceeds => return Some(Reason::FairShare),
+            Charge::Exceeds => {
+                if terms.limit.interval != 0 {
+                    state.refund(place, &attempt(case, source, terms.limit, false));
+                }
+                return Some(Reason::FairShare);
+            }
             Charge::Contended => admitted = Reason::Contended,
             _ => {}
         }
     }
+    let mut is_taken = false;
     if let Some(look) = newcomers {
         match state.take(case, Purse::Newcomers, look)? {
-            Take::Taken => {}
+            Take::Taken => is_taken = true,
             Take::Gone => return Some(Reason::NewcomerRate),
             Take::Contended => admitted = Reason::Contended,
         }
     }
     let reason = draw(state, case, purses, seen, admitted)?;
-    if newcomers.is_some() && !reason.admits() {
+    if is_taken && !reason.admits() {
         state.give_back(case, Purse::Newcomers);
     }
     Some(reason)
@@ -311,10 +320,14 @@ fn charge<S: State>(
     (limit, is_share): (&SourceLimit, bool),
     notes: &mut Notes,
 ) -> Option<Charge> {
-    let attempt = Attempt { service: case.id, source, now: case.now, limit, is_share, horizon: case.host.horizon };
-    let charge = state.charge(place, &attempt)?;
+    let charge = state.charge(place, &attempt(case, source, limit, is_share))?;
     notes.stole |= matches!(charge, Charge::Stole);
     Some(charge)
+}
+
+#[inline(always)]
+fn attempt<'a>(case: &Case<'_>, source: Address, limit: &'a SourceLimit, is_share: bool) -> Attempt<'a> {
+    Attempt { service: case.id, source, now: case.now, limit, is_share, horizon: case.host.horizon }
 }
 
 /// Takes from both budgets, or from none.
@@ -326,15 +339,18 @@ fn draw<S: State>(
     seen: [Seen; 2],
     mut admitted: Reason,
 ) -> Option<Reason> {
+    let mut is_taken = false;
     match state.take(case, mine, seen[0].look)? {
-        Take::Taken => {}
+        Take::Taken => is_taken = true,
         Take::Gone => return Some(Reason::ServiceBudget),
         Take::Contended => admitted = Reason::Contended,
     }
     match state.take(case, hosts, seen[1].look)? {
         Take::Taken => {}
         Take::Gone => {
-            state.give_back(case, mine);
+            if is_taken {
+                state.give_back(case, mine);
+            }
             return Some(Reason::GlobalBudget);
         }
         Take::Contended => admitted = Reason::Contended,

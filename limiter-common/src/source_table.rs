@@ -114,6 +114,19 @@ pub fn charge<W: SharedWord>(
     Charge::Contended
 }
 
+/// Takes back a charge of `interval` (shifted ticks) that was just made. Another's debt that was forgotten for it stays forgotten.
+#[inline(always)]
+pub fn refund<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, interval: u64) {
+    let mut tries = 0;
+    while tries < TRIES {
+        tries += 1;
+        let Some((way, word)) = find(set, fingerprint) else { return };
+        if set[way & (WAYS - 1)].replace(word, word.wrapping_sub(interval)) {
+            return;
+        }
+    }
+}
+
 /// How far the word's arrival time lies ahead of `now`, or 0 when it is past, unused, or further ahead than `horizon` and [`SKEW`].
 #[inline(always)]
 pub fn debt(word: u64, now: Ticks, horizon: u64) -> u64 {

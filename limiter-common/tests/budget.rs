@@ -125,7 +125,7 @@ fn looking_at_a_budget_with_room_needs_no_precise_clock() {
     let (shared, mut lease) = (Cell::new(0), Lease::default());
     assert!(granted(&mut lease, &shared, &limit, SECOND, SECOND));
     let seen = lease.look(&shared, &limit, 0, SECOND, || panic!("the precise clock is not needed"));
-    assert_eq!(seen, Look::Drawable(SECOND));
+    assert_eq!(seen, Look(SECOND));
 }
 
 /// What the coarse clock still takes for spent may be free by the precise one.
@@ -137,7 +137,7 @@ fn a_lagging_clock_does_not_hide_a_token() {
     let mut other = Lease::default();
     assert_eq!(
         other.look(&shared, &limit, 0, SECOND, || SECOND + limit.interval),
-        Look::Drawable(SECOND + limit.interval)
+        Look(SECOND + limit.interval)
     );
 }
 

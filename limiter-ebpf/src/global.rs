@@ -122,6 +122,11 @@ impl State for Called {
     }
 
     #[inline(always)]
+    fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
+        limiter_charge(place.0, attempt.limit.interval | REFUND, 0, 0, 0);
+    }
+
+    #[inline(always)]
     fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {
         match limiter_ticket(change as u64, place.0, now, life) {
             0 => Some(false),
@@ -138,6 +143,8 @@ impl State for Called {
 
 /// Below an interval in shifted ticks, where it has no bits: the charge is to a fair share.
 const SHARE: u64 = 1;
+/// In the same place: the charge is taken back.
+const REFUND: u64 = 2;
 
 /// Charges an attempt to the source table.
 #[inline(always)]
@@ -221,13 +228,17 @@ pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
     class_tree::find(&Slot(slot as u32 & 1), Address { high, low }).into()
 }
 
-/// Charges the source at `hash`; [`SHARE`] is added to the interval of a fair share. 0 conforms, 1 stole, 2 exceeds, 3 contended.
+/// Charges the source at `hash`, or takes that back: [`SHARE`] and [`REFUND`] are added to the interval. 0 conforms, 1 stole, 2 exceeds, 3 contended.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64, horizon: u64) -> u64 {
     let place = Place(hash);
     let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| SOURCES.get(place.set(*sets)));
     let Some(set) = set else { return NOTHING };
+    if interval & REFUND != 0 {
+        source_table::refund(set, place.fingerprint(), interval & !REFUND);
+        return 0;
+    }
     let limit = SourceLimit { interval: interval & !SHARE, window };
     let own = if interval & SHARE != 0 { pressure::HORIZON } else { limit.horizon() };
     match source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon) {

@@ -156,6 +156,9 @@ impl<S: Sources> State for Inline<S> {
     }
 
     #[inline(always)]
+    fn refund(&self, _: &Place, _: &Attempt<'_>) {}
+
+    #[inline(always)]
     fn ticket(&self, _: Change, _: &Place, _: u64, _: u64) -> Option<bool> {
         None
     }

@@ -4,11 +4,12 @@ mod crowd;
 mod world;
 
 use limiter_common::admission::{Stage, Verdict};
-use limiter_common::budget::BudgetLimit;
+use limiter_common::budget::{BudgetLimit, Lease, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::pressure::Pressure;
-use limiter_common::purse;
+use limiter_common::purse::{self, Purse};
 use limiter_common::reason::Reason;
+use limiter_common::source_table::{SourceLimit, Ticks};
 
 use crowd::crowd;
 use world::{Random, SECOND, START, World, is};
@@ -211,6 +212,49 @@ fn services_with_different_reserves_share_the_hosts_budget() {
         assert_eq!(syn(1, &mail, 50), is(Reason::Newcomer));
     }
     assert_eq!(syn(2, &web, 91), is(Reason::Newcomer));
+}
+
+/// What a share refuses has not used up the source's limit.
+#[test]
+fn a_refused_share_is_not_charged_to_the_source() {
+    let mut world = World::new(100, 1000, Challenge::Off, true);
+    let interval = Ticks::count((600 * SECOND) >> 10).0;
+    world.service.source = SourceLimit { interval, window: 4 * interval };
+    world.host.horizon = world.service.source.horizon();
+    world.service.admission.pressure = Pressure { low: 0, unit: u64::MAX, interval: (60 * SECOND) >> 10 };
+    for now in [START, START + 1] {
+        assert_eq!(world.syn(1, now), is(Reason::Admitted));
+    }
+    for _ in 0..100 {
+        assert_eq!(world.syn(1, START + 1), is(Reason::FairShare));
+    }
+    world.service.admission.pressure = Pressure::default();
+    for _ in 0..3 {
+        assert_eq!(world.syn(1, START + 1), is(Reason::Admitted));
+    }
+    assert_eq!(world.syn(1, START + 1), is(Reason::SourceLimit), "five at once");
+}
+
+/// When another CPU took the host's last token meanwhile, a token goes back where one was taken, and only there.
+#[test]
+fn nothing_is_given_back_that_was_not_taken() {
+    let mut world = World::new(100, 100, Challenge::Off, false);
+    world.host.budget = world.service.budget;
+    world.service.admission.newcomers = world.service.budget;
+    let (service, hosts) = (Purse::ServiceAboveFloor, Purse::HostAboveFloor);
+    let contended: [&[(Purse, Take)]; 3] = [
+        &[(Purse::HostAboveFloor, Take::Gone)],
+        &[(Purse::ServiceAboveFloor, Take::Contended), (Purse::HostAboveFloor, Take::Gone)],
+        &[(Purse::Newcomers, Take::Contended), (Purse::HostAboveFloor, Take::Gone)],
+    ];
+    let tokens = |purse: Purse| world.memory.leases.borrow()[purse.lease(0) as usize].tokens;
+    for (races, expected) in contended.into_iter().zip([(1, 1), (0, 1), (1, 0)]) {
+        world.memory.leases.borrow_mut().fill(Lease::default());
+        world.memory.races.set(races);
+        assert_eq!(world.syn(1, START), is(Reason::GlobalBudget));
+        assert_eq!((tokens(service), tokens(Purse::Newcomers)), expected, "{races:?}");
+        assert_eq!(tokens(hosts), 0);
+    }
 }
 
 /// A plain budget gives everybody a part of a page; tickets give some the whole of it.

@@ -20,11 +20,13 @@ const SETS: u32 = 65_536;
 
 /// The state of one service on one CPU, in vectors instead of maps.
 pub struct Memory {
-    leases: RefCell<Vec<Lease>>,
+    pub leases: RefCell<Vec<Lease>>,
     lines: Vec<Cell<u64>>,
     sources: Vec<[Cell<u64>; WAYS]>,
     tickets: Vec<[Cell<u64>; WAYS]>,
     pub challenge: [Cell<u64>; challenge::WORDS],
+    /// What becomes of taking from these purses, because another CPU was faster.
+    pub races: Cell<&'static [(Purse, Take)]>,
     /// First and last IPv4 address of a class.
     pub classes: Vec<(u32, u32, Class)>,
 }
@@ -38,6 +40,7 @@ impl Memory {
             sources: sets(),
             tickets: sets(),
             challenge: Default::default(),
+            races: Cell::new(&[]),
             classes: Vec::new(),
         }
     }
@@ -53,6 +56,9 @@ impl State for Memory {
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
         let lease = &mut self.leases.borrow_mut()[purse.lease(case.id) as usize];
         let line = &self.lines[purse.line(case.id) as usize];
+        if let Some(take) = self.races.get().iter().find_map(|(lost, take)| (*lost == purse).then_some(*take)) {
+            return Some(take);
+        }
         Some(purse::take(lease, line, purse.limit(case.service, case.host), look, || case.now))
     }
 
@@ -73,6 +79,11 @@ impl State for Memory {
         let set = &self.sources[place.set(SETS) as usize];
         let now = Ticks::at(attempt.now);
         Some(source_table::charge(set, place.fingerprint(), now, attempt.limit, attempt.own(), attempt.horizon))
+    }
+
+    fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
+        let set = &self.sources[place.set(SETS) as usize];
+        source_table::refund(set, place.fingerprint(), attempt.limit.interval);
     }
 
     fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {
