@@ -142,6 +142,10 @@ impl Set {
         if old.ticket_seconds == 0 && new.ticket_seconds != 0 && self.reserve.is_none() {
             new.reserve = Admission::usual().reserve;
         }
+        // One real host gets a ticket, and its address can be borne by anybody: what a share is for.
+        if old.challenge == Challenge::Off && new.challenge != Challenge::Off && self.fair_share.is_none() {
+            new.fair_share = true;
+        }
         Ok(new)
     }
 

@@ -141,6 +141,34 @@ fn a_spoofer_cannot_spend_the_budget() {
     }
 }
 
+/// One source with a ticket, whose address a spoofer bears at full speed: its share is small, and everybody else comes in.
+#[test]
+fn a_spoofer_cannot_spend_the_budget_with_one_ticket() {
+    let mut policy = web(Challenge::Always);
+    policy.services[0].budget = limit(1000, 2000);
+    let front = front(&policy);
+    let _server = Server::start(&front.lab).expect("a server");
+    let mut clients = front.lab.clients_v4();
+    clients.truncate(201);
+    let holder = clients.pop().expect("a client");
+    let first = pages(&front, FRONT_V4, vec![holder], 10.0, 0.1);
+    assert_eq!((first.ok, front.service(0).tickets), (1, 1));
+    let floods = [0, 1].map(|cpu| {
+        let flood = Flood::new((FRONT_V4, 80).into(), Sources::One(holder));
+        let flood = Flood { frames: u64::MAX, seconds: 30.0, cpu: Some(cpu), ..flood };
+        flood.spawn(&front.lab).expect("a flood")
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    let report = pages(&front, FRONT_V4, clients, 100.0, 5.0);
+    let sent: u64 = floods.map(|flood| flood.stop().expect("the flood ends").sent).iter().sum();
+    let counters = front.service(0);
+    let shares = decided(&counters, Reason::FairShare);
+    println!("{sent} SYNs with a ticket, {shares} over their share; {} of {} pages", report.ok, report.tried);
+    assert!(sent > 1_000_000, "a flood worth the name: {sent}");
+    assert!(report.share() >= 0.99, "{} of {} pages: {counters:?}", report.ok, report.tried);
+    assert!(shares > sent / 2, "{counters:?}");
+}
+
 /// The same without a challenge, beside it: the spoofer has spent the budget, and the clients are out.
 #[test]
 fn without_a_challenge_the_spoofer_spends_it() {
