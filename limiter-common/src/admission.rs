@@ -80,7 +80,7 @@ pub struct Outcome {
 /// One attempt of one source, as a table of debts sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt<'a> {
-    /// Service id.
+    /// Number of the service.
     pub service: u32,
     /// The client address cut to its prefix.
     pub source: Address,
@@ -113,7 +113,7 @@ pub trait State {
     fn give_back(&self, case: &Case<'_>, purse: Purse);
     /// The id of the client's class, 0 for none, and its record.
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>);
-    /// The place of a source in the tables; a class has debts of its own.
+    /// The place of a source in the tables, by the number of the service; a class has debts of its own.
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
     /// Charges an attempt to the source table.
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge>;
@@ -182,7 +182,7 @@ fn plainly<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Re
     let source = case.service.mask.apply(case.client);
     let mut admitted = Reason::Admitted;
     if case.service.source.interval != 0 {
-        let place = state.place(case.id, 0, source)?;
+        let place = state.place(case.service.number, 0, source)?;
         let limit = &case.service.source;
         match charge(state, case, source, &place, (limit, false), notes)? {
             Charge::Exceeds => return Some(Reason::SourceLimit),
@@ -212,7 +212,7 @@ fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<
         return Some(Verdict::Decided(reason));
     }
     let terms = Terms::of(state, case);
-    let place = state.place(id, terms.class, terms.source)?;
+    let place = state.place(service.number, terms.class, terms.source)?;
     let keeps_tickets = admission.ticket_life != 0;
     let mut newcomers = None;
     if keeps_tickets {
@@ -327,7 +327,7 @@ fn charge<S: State>(
 
 #[inline(always)]
 fn attempt<'a>(case: &Case<'_>, source: Address, limit: &'a SourceLimit, is_share: bool) -> Attempt<'a> {
-    Attempt { service: case.id, source, now: case.now, limit, is_share, horizon: case.host.horizon }
+    Attempt { service: case.service.number, source, now: case.now, limit, is_share, horizon: case.host.horizon }
 }
 
 /// Takes from both budgets, or from none.

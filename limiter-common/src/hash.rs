@@ -44,10 +44,10 @@ impl Place {
     }
 }
 
-/// The place of `source` (already cut to its prefix) for one `service` (7 bits) and `class` (24 bits).
+/// The place of `source` (already cut to its prefix) for one `service` (by its number, 22 bits) and `class` (9 bits).
 #[inline(always)]
 pub const fn place(key: &Key, service: u32, class: u32, source: Address) -> Place {
-    let head = ((service as u64 & 0x7f) << 56) | ((class as u64 & 0xff_ffff) << 32);
+    let head = ((service as u64 & 0x3f_ffff) << 41) | ((class as u64 & 0x1ff) << 32);
     let hash = if source.is_v4() {
         finish(absorb(start(key), head | source.low & 0xffff_ffff))
     } else {

@@ -228,12 +228,25 @@ pub struct Service {
     pub budget: BudgetLimit,
     /// Tickets, challenge, fair share, refusal.
     pub admission: Admission,
+    /// Which service this is to the source table and the tickets: see [`Service::number_of`].
+    pub number: u32,
+    /// Zero.
+    pub reserved: u32,
     /// As stated.
     pub stated: Stated,
     /// Name, padded with zeros.
     pub name: [u8; NAME],
 }
-const _: () = assert!(size_of::<Service>() == 336);
+const _: () = assert!(size_of::<Service>() == 344);
+
+impl Service {
+    /// A number that no service with this id had for the last 65,536 policies: a new service must not find the tickets and debts of the
+    /// one whose id it gets. `generation`: that of the policy that brought it.
+    pub const fn number_of(id: u32, generation: u64) -> u32 {
+        (generation as u32 & 0xffff) << 6 | id
+    }
+}
+const _: () = assert!(SERVICES <= 1 << 6);
 
 /// What is protected on one port, by slot and then family (0: IPv4, 1: IPv6).
 #[repr(C)]

@@ -120,7 +120,16 @@ impl World {
         let (stated, name) = (Stated::default(), [0; NAME]);
         Self {
             memory: Memory::new(),
-            service: Service { source, mask: SourceMask::new(32, 64), budget, admission, stated, name },
+            service: Service {
+                source,
+                mask: SourceMask::new(32, 64),
+                budget,
+                admission,
+                number: 0,
+                reserved: 0,
+                stated,
+                name,
+            },
             host: Host {
                 budget: none,
                 horizon: pressure::HORIZON,

@@ -88,6 +88,11 @@ impl Maps {
         let mut encoded = encode(policy, idle as u16, clock::cpus(), &known)?;
         let profile = origin.profile.as_ref().map_or([0; NAME], padded);
         encoded.host = record::Host { generation: self.generation()? + 1, ends: origin.ends, profile, ..encoded.host };
+        for (id, service) in &mut encoded.services {
+            if is_new(service, &known) {
+                service.number = record::Service::number_of(*id, encoded.host.generation);
+            }
+        }
         self.write_slot(idle, &encoded, &known)?;
         let selected = Selection { slot: idle, mode: now.mode };
         let staged = Switch::new(selected, switch.lists()).with_challenge(policy.may_challenge());
@@ -190,6 +195,7 @@ impl Maps {
         for slot in [1 - active, active] {
             for (id, service) in self.services(slot)? {
                 known.services.extend(text::name(&service.name).map(|name| (name, id)));
+                known.numbers.insert(id, service.number);
             }
             for (id, class) in self.classes(slot)? {
                 known.classes.extend(text::name(&class.name).map(|name| (name, id)));
@@ -208,9 +214,7 @@ impl Maps {
         self.write_classes(slot, encoded)?;
         for id in 0..SERVICES {
             let service = encoded.services.get(&id).copied().unwrap_or(UNUSED);
-            let is_new = service.name[0] != 0
-                && text::name(&service.name).is_none_or(|name| !known.services.contains_key(&name));
-            if is_new {
+            if is_new(&service, known) {
                 self.forget(id)?;
             }
             self.service.set(slot * SERVICES + id, Raw(service), 0).context("cannot write a service")?;
@@ -259,6 +263,11 @@ impl Maps {
     }
 }
 
+/// Whether a record is of a service that no slot had.
+fn is_new(service: &record::Service, known: &Known) -> bool {
+    service.name[0] != 0 && text::name(&service.name).is_none_or(|name| !known.services.contains_key(&name))
+}
+
 const UNUSED: record::Service = record::Service {
     source: limiter_common::source_table::SourceLimit { interval: 0, window: 0 },
     mask: limiter_common::address::SourceMask::new(32, 64),
@@ -275,6 +284,8 @@ const UNUSED: record::Service = record::Service {
         pressure: NO_PRESSURE,
         host_pressure: NO_PRESSURE,
     },
+    number: 0,
+    reserved: 0,
     stated: record::Stated {
         source: NO_LIMIT,
         budget: NO_LIMIT,

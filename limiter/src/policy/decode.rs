@@ -142,10 +142,12 @@ mod tests {
         let mut policy = policy();
         let known = Known {
             services: [(policy.services[1].name.clone(), 7), ("gone".parse().expect("a name"), 0)].into(),
+            numbers: [(7, 0x1007)].into(),
             classes: [(policy.classes[1].name.clone(), 1)].into(),
         };
         let encoded = encode(&policy, 0, 2, &known).expect("encodes");
         assert_eq!(encoded.services.keys().copied().collect::<Vec<_>>(), [1, 7]);
+        assert_eq!((encoded.services[&1].number, encoded.services[&7].number), (1, 0x1007));
         assert_eq!(name(&encoded.classes[&2].name), Some(policy.classes[0].name.clone()));
         policy.services.push(policy.services[0].clone());
         assert!(encode(&policy, 0, 2, &known).is_err(), "the same name twice");

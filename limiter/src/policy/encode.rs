@@ -49,6 +49,8 @@ pub struct Encoded {
 pub struct Known {
     /// Services: they keep their counters, budgets and sources.
     pub services: HashMap<Name, u32>,
+    /// Numbers of services by id: their sources keep tickets and debts.
+    pub numbers: HashMap<u32, u32>,
     /// Classes: their sources keep their debts.
     pub classes: HashMap<Name, u32>,
 }
@@ -73,7 +75,8 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
     let mut owners: HashMap<SocketAddr, &Name> = HashMap::new();
     for service in &policy.services {
         let id = ids[&service.name];
-        let record = self::service(policy, service, &encoded.host.budget, cpus)?;
+        let mut record = self::service(policy, service, &encoded.host.budget, cpus)?;
+        record.number = known.numbers.get(&id).copied().unwrap_or(id);
         let share = if service.admission.fair_share { pressure::HORIZON } else { 0 };
         encoded.host.horizon = encoded.host.horizon.max(record.source.horizon()).max(share);
         encoded.services.insert(id, record);
@@ -236,6 +239,8 @@ fn service(policy: &Policy, service: &Service, host: &BudgetLimit, cpus: u64) ->
         mask: mask(prefixes)?,
         budget,
         admission: admission(service, &budget, host, cpus)?,
+        number: 0,
+        reserved: 0,
         stated: Stated {
             source: limit,
             budget: service.budget,

@@ -106,6 +106,35 @@ fn a_service_has_limits_of_its_own() {
     judge.says(&syn(CLIENT, WEB).build(), 0, NotProtected, PASS);
 }
 
+/// A service that gets the id of one that is gone has neither its debts nor its tickets.
+#[test]
+fn a_new_service_begins_with_nothing() {
+    let with = |name: &str| {
+        let mut policy = policy(&[&format!("{name}=*:80")]);
+        policy.source = limit(1, 600, 1);
+        policy.services[0].budget = limit(1, 3600, 100);
+        policy.services[0].admission.ticket_seconds = 900;
+        policy.services[0].admission.reserve = 90;
+        policy
+    };
+    let mut judge = Judge::new(&with("old"));
+    for client in 0..10 {
+        judge.says(&syn(&format!("192.0.2.{client}:1"), WEB).build(), 1, Admitted, PASS);
+    }
+    judge.says(&syn("192.0.2.0:1", WEB).build(), 1, SourceLimit, DROP);
+    judge.says(&syn("192.0.2.10:1", WEB).build(), 1, Newcomer, DROP);
+    // A slot that is written without it, then one with another of the same id.
+    judge.set(&policy(&[]));
+    judge.set(&policy(&[]));
+    judge.set(&with("new"));
+    for client in 0..10 {
+        judge.says(&syn(&format!("192.0.2.{client}:1"), WEB).build(), 1, Admitted, PASS);
+    }
+    // Again: it keeps what it has, whatever else is set.
+    judge.set(&with("new"));
+    judge.says(&syn("192.0.2.0:1", WEB).build(), 1, SourceLimit, DROP);
+}
+
 /// The kernel side goes back by itself: nobody writes anything here after the switch.
 #[test]
 fn the_switch_reverts_by_itself() {
