@@ -6,7 +6,8 @@
 //! Looking and taking are two steps, so that the source limit can be asked between them: what it refuses costs no
 //! budget, and what a budget refuses is not charged to its source.
 //!
-//! Bound: in any window t, admitted <= rate x t + burst + CPUs x lease, and without the last term when `lease` is 1.
+//! Bound: in any window t, admitted <= rate x t + burst + CPUs x lease, and without the last term when `lease` is 1. Where a floor is kept
+//! (see below) a CPU holds two leases of one word, and it is 2 x CPUs x lease; of the host's budget, one for each service with a floor.
 //!
 //! A *floor* keeps the last part of a budget for those who may go below it (holders of a ticket): one word, one bound, and
 //! nothing is wasted when they do not come. How full the word was at the last look is the *pressure* that fair shares follow.

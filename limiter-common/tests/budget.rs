@@ -72,6 +72,37 @@ proptest! {
     }
 }
 
+/// With a floor each CPU holds two leases of one word, one down to the floor and one to the bottom: the bound counts both.
+#[test]
+fn the_bound_holds_with_newcomers_and_holders_on_every_cpu() {
+    const CPUS: usize = 4;
+    let limit = budget(100_000, 5000, CPUS as u64);
+    assert!(limit.lease > 1);
+    let shared = Cell::new(0);
+    let mut leases = [[Lease::default(); 2]; CPUS];
+    let (mut arrival, mut most) = (0_u64, 0);
+    for second in 1..20 {
+        let mut at = |now: u64, rounds: usize| {
+            for _ in 0..rounds {
+                for lease in leases.iter_mut().flat_map(|leases| leases.iter_mut().zip([limit.capacity / 2, 0])) {
+                    let (lease, floor) = lease;
+                    let seen = lease.look(&shared, &limit, floor, now, || now);
+                    if lease.take(seen, &shared, &limit, floor) == Take::Taken {
+                        arrival = arrival.max(now) + limit.interval;
+                        most = most.max(arrival - now);
+                    }
+                }
+            }
+        };
+        // Everybody draws a lease; the word recovers while they hold it; then all is wanted at once.
+        at(second * SECOND, 1);
+        at(second * SECOND + LEASE_LIFE * 9 / 10, 2000);
+    }
+    let lease = limit.lease * limit.interval;
+    assert!(most <= limit.capacity + 2 * CPUS as u64 * lease, "{most}");
+    assert!(most > limit.capacity + CPUS as u64 * lease, "with one lease for each CPU it would be less: {most}");
+}
+
 /// A budget that is wanted all the time by all CPUs is used.
 #[test]
 fn a_wanted_budget_is_used() {

@@ -8,6 +8,7 @@ use limiter_common::budget::{BudgetLimit, Lease, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::pressure::Pressure;
 use limiter_common::purse::{self, Purse};
+use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::source_table::{SourceLimit, Ticks};
 
@@ -255,6 +256,38 @@ fn nothing_is_given_back_that_was_not_taken() {
         assert_eq!((tokens(service), tokens(Purse::Newcomers)), expected, "{races:?}");
         assert_eq!(tokens(hosts), 0);
     }
+}
+
+/// A rate of newcomers holds whatever the budget would give, and does not concern who has a ticket.
+#[test]
+fn newcomers_have_a_rate() {
+    let mut world = World::new(1000, 2000, Challenge::Off, false);
+    world.service.admission.newcomers =
+        BudgetLimit { lease: 1, ..Limit { rate: Rate::per_second(50), burst: 100 }.to_budget(1).expect("keepable") };
+    let (mut admitted, mut refused) = (0, 0);
+    for source in 0..20_000 {
+        match world.syn(source, START + u64::from(source) * SECOND / 1000) {
+            Verdict::Decided(Reason::Admitted) => admitted += 1,
+            Verdict::Decided(Reason::NewcomerRate) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((1099..=1101).contains(&admitted) && admitted + refused == 20_000, "{admitted} newcomers in 20 s");
+    let now = START + 20 * SECOND;
+    (0..100).for_each(|source| assert_eq!(world.syn(source, now), is(Reason::Admitted), "a ticket"));
+}
+
+/// A reserve wastes nothing: when nobody has a ticket, newcomers get the whole rate of the budget.
+#[test]
+fn a_reserve_that_nobody_wants_is_not_wasted() {
+    let world = World::new(100, 200, Challenge::Off, false);
+    let seconds = 600;
+    let admitted = (0..seconds * 1000)
+        .filter(|index| world.syn(*index as u32, START + index * SECOND / 1000) == is(Reason::Admitted))
+        .count() as u64;
+    // Half of the burst, and the rate.
+    let expected = 100 + 100 * seconds;
+    assert!(admitted.abs_diff(expected) <= expected / 100, "{admitted} for {expected}");
 }
 
 /// A plain budget gives everybody a part of a page; tickets give some the whole of it.

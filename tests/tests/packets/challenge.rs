@@ -11,7 +11,8 @@ use lab::frame::Extension;
 use lab::frame::flags::{ACK, SYN};
 use lab::{Frame, Namespace};
 use limiter::policy::{Admission, Policy};
-use limiter_common::challenge::Challenge;
+use limiter_common::challenge::{self, Challenge};
+use limiter_common::names;
 use limiter_common::reason::Reason::{self, *};
 use limiter_common::record::HOST_BUDGET;
 use limiter_common::switch::Mode;
@@ -19,7 +20,8 @@ use limiter_common::switch::Mode;
 use super::{CLIENT, CLIENT_V6, DROP, Judge, PASS, limit, policy, syn};
 
 const TX: u32 = 3;
-/// Word of a challenge's line: until when ACKs are looked at.
+/// Words of a challenge's line: until when it is on, and until when ACKs are looked at.
+const ON_UNTIL: usize = 0;
 const CHECK_UNTIL: usize = 1;
 const SERVER: &str = "127.0.0.1:80";
 const SERVER_V6: &str = "[::1]:80";
@@ -51,6 +53,16 @@ fn room_for_one(place: &str) -> OwnedFd {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
     bind(&socket, &place.parse::<SocketAddr>().expect("a place")).expect("bound");
     listen(&socket, 0).expect("it listens");
+    socket
+}
+
+/// A socket that listens on a port which others have too.
+fn shared(place: &str) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    sockopt::set_socket_reuseport(&socket, true).expect("shared");
+    bind(&socket, &place.parse::<SocketAddr>().expect("a place")).expect("bound");
+    listen(&socket, 64).expect("it listens");
     socket
 }
 
@@ -198,7 +210,7 @@ fn data_right_behind_the_ack_passes() {
             // Of another flow, or later, it is nobody's.
             let other = ack(client, server, cookie ^ 0x100).numbers(1450, cookie.wrapping_add(1) ^ 0x100);
             assert_eq!(judge.action(&other.build()), TX);
-            std::thread::sleep(std::time::Duration::from_millis(150));
+            std::thread::sleep(Duration::from_millis(150));
             assert_eq!(judge.action(&data(1)), TX);
         }
     });
@@ -237,11 +249,99 @@ fn a_replayed_cookie_is_charged_each_time() {
         let cookie = judge.cookie(&syn(CLIENT, SERVER));
         for _ in 0..3 {
             judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Proven, PASS);
-            std::thread::sleep(std::time::Duration::from_millis(150));
+            std::thread::sleep(Duration::from_millis(150));
         }
         for _ in 0..5 {
             judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Waiting, DROP);
         }
+    });
+}
+
+/// Sockets that serve both families, and several sockets on one port: the cookie is that of whichever is found, and any takes it.
+#[test]
+fn other_kinds_of_listeners_make_cookies_too() {
+    let namespace = Namespace::new().expect("a namespace");
+    namespace.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
+    let work = || {
+        let _both = TcpListener::bind("[::]:80")?;
+        let _shared = [(); 4].map(|()| shared("0.0.0.0:82"));
+        let mut policy = challenged();
+        policy.services[0].listeners.push("0.0.0.0:82".parse().expect("a place"));
+        for (index, server) in [SERVER, "127.0.0.1:82"].into_iter().enumerate() {
+            for client in 0..20 {
+                let judge = Judge::new(&policy);
+                let client = format!("192.0.2.{}:{}", client + 1, 40_000 + index);
+                let cookie = judge.cookie(&syn(&client, server));
+                judge.says(&ack(&client, server, cookie).build(), 1, Proven, PASS);
+            }
+        }
+        let judge = Judge::new(&policy);
+        let cookie = judge.cookie(&syn(CLIENT_V6, SERVER_V6));
+        judge.says(&ack(CLIENT_V6, SERVER_V6, cookie).build(), 1, Proven, PASS);
+        Ok(())
+    };
+    namespace.run(work).expect("a test");
+}
+
+/// A listener of another namespace, as a container's is, is not found: its attempts cannot be challenged, and a few pass.
+#[test]
+fn a_listener_in_another_namespace_is_not_found() {
+    let container = Namespace::new().expect("a namespace");
+    let _listener = container.run(|| Ok(TcpListener::bind("0.0.0.0:83")?)).expect("a listener");
+    with_listener(|| {
+        let mut policy = challenged();
+        policy.services[0].listeners.push("0.0.0.0:83".parse().expect("a place"));
+        policy.services[0].budget = limit(1, 3600, 32);
+        let judge = Judge::new(&policy);
+        let silent = "127.0.0.1:83";
+        for _ in 0..2 {
+            judge.says(&syn(CLIENT, silent).build(), 1, Unanswered, PASS);
+        }
+        judge.says(&syn(CLIENT, silent).build(), 1, Unanswerable, DROP);
+        judge.cookie(&syn(CLIENT, SERVER));
+        judge.says(&ack(CLIENT, silent, 7).build(), 1, NotAttempt, PASS);
+    });
+}
+
+/// The challenge of `auto` turns on when newcomers find the budget down to the reserve, and off when that was not so for a while.
+#[test]
+fn auto_turns_on_and_off() {
+    with_listener(|| {
+        let mut policy = challenged();
+        policy.services[0].admission.challenge = Challenge::Auto;
+        policy.services[0].admission.fair_share = false;
+        policy.services[0].budget = limit(1, 3600, 20);
+        let mut judge = Judge::new(&policy);
+        for client in 1..=10 {
+            judge.says(&syn(&format!("192.0.2.{client}:1"), SERVER).build(), 1, Admitted, PASS);
+        }
+        for client in 11..=13 {
+            judge.cookie(&syn(&format!("192.0.2.{client}:1"), SERVER));
+        }
+        // As if the time were over: still short of budget, so that it turns on again at once.
+        let line = |judge: &mut Judge, change: Option<u64>| {
+            let lines = judge.ebpf.map_mut(names::CHALLENGE).expect("challenges");
+            let mut lines: Array<_, [u64; 8]> = lines.try_into().expect("an array");
+            let mut line = lines.get(&0, 0).expect("a line");
+            if let Some(until) = change {
+                line[ON_UNTIL] = until;
+                lines.set(0, line, 0).expect("set back in time");
+            }
+            challenge::State::read(&line)
+        };
+        line(&mut judge, Some(1));
+        judge.cookie(&syn("192.0.2.14:1", SERVER));
+        assert_eq!(line(&mut judge, None).turns, 2);
+        // And once there is budget again, it stays off.
+        line(&mut judge, Some(1));
+        let budgets = judge.ebpf.map_mut(names::BUDGET).expect("budgets");
+        let mut budgets: Array<_, [u64; 8]> = budgets.try_into().expect("an array");
+        budgets.set(0, [0; 8], 0).expect("as if it were hours later");
+        std::thread::sleep(Duration::from_millis(20));
+        for client in 20..=29 {
+            judge.says(&syn(&format!("192.0.2.{client}:1"), SERVER).build(), 1, Admitted, PASS);
+        }
+        assert_eq!(line(&mut judge, None).turns, 2);
     });
 }
 
