@@ -4,6 +4,7 @@ mod apply;
 mod arm;
 mod attach;
 mod detach;
+mod docs;
 mod doctor;
 mod history;
 mod limits;
@@ -87,6 +88,9 @@ enum Action {
     /// The policy file: check one, compare it with what is enforced, or write what is enforced as one.
     #[command(subcommand)]
     Policy(policy::PolicyAction),
+    /// Make man pages and shell completions.
+    #[command(subcommand)]
+    Docs(docs::Docs),
     /// Put the kernel's settings back when an armed time is over. `arm --for` starts it.
     #[command(hide = true)]
     Settle,
@@ -167,6 +171,7 @@ impl Command {
             Action::Upgrade => upgrade::run(&context),
             Action::History(arguments) => arguments.run(&context),
             Action::Policy(action) => action.run(&context),
+            Action::Docs(docs) => docs.run(&context),
             Action::Settle => settle::run(&context),
             Action::Trace(trace) => trace.run(&context),
         }

@@ -24,6 +24,15 @@ pub enum Format {
     Json,
 }
 
+/// Prints bytes as they are.
+///
+/// # Errors
+/// When standard output is gone.
+pub fn print_raw(bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    Ok(std::io::stdout().lock().write_all(bytes)?)
+}
+
 /// Prints `value` as JSON, or what `text` makes of it.
 ///
 /// # Errors
