@@ -7,6 +7,7 @@ use aya::programs::{ProgramError, Xdp};
 use aya_obj::programs::XdpAttachType;
 use limiter_common::names;
 
+use super::capability;
 use super::interface::{self, Attachment, Interface};
 use super::pins::Pins;
 
@@ -175,7 +176,7 @@ fn explain(error: ProgramError, name: &str, mode: XdpMode) -> anyhow::Error {
             format!("{name} already runs another XDP program; remove it and attach again")
         }
         Some(libc::EPERM | libc::EACCES) => {
-            format!("not allowed to attach to {name}: run it as root, or with CAP_NET_ADMIN")
+            format!("the kernel did not let us attach to {name}: {}", capability::advice())
         }
         Some(libc::ENOSPC | libc::ENOMEM) => {
             format!("{name} has too few queues or memory for XDP in its driver; `--generic` may work")

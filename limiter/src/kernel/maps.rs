@@ -14,6 +14,7 @@ use limiter_common::record::{
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
 
+use super::capability;
 use super::mapped::{Access, Words};
 
 /// A record of `limiter_common` as aya moves it.
@@ -158,13 +159,18 @@ impl Maps {
 
 fn checked(directory: &Path, name: &str) -> Result<MapData> {
     let path = directory.join(name);
-    let data = MapData::from_pin(&path).with_context(|| match rustix::process::geteuid().is_root() {
-        true => format!("cannot open {}; if it is gone, `limiter detach --all` and attach again", path.display()),
-        false => format!("cannot open {}: run it as root", path.display()),
-    })?;
+    let data = MapData::from_pin(&path).map_err(|error| explain(error.into(), &path))?;
     let info = data.info()?;
     check(&path, name, &info)?;
     Ok(data)
+}
+
+fn explain(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    let path = path.display();
+    if capability::is_refusal(&error) && capability::missing().is_some() {
+        return error.context(format!("cannot open {path}: {}", capability::advice()));
+    }
+    error.context(format!("cannot open {path}; if it is gone, `limiter detach --all` and attach again"))
 }
 
 fn check(path: &Path, name: &str, info: &MapInfo) -> Result<()> {

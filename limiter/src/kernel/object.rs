@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use limiter_common::hash::Key;
@@ -10,6 +10,7 @@ use limiter_common::names;
 use limiter_common::record::Instance;
 use limiter_common::switch::{Mode, Selection};
 
+use super::capability;
 use super::maps::{Maps, Raw};
 use super::pins::Pins;
 use super::slots::Origin;
@@ -92,10 +93,11 @@ fn secret() -> Result<Key> {
 
 /// The kernel's refusals in words that help.
 pub(super) fn explain(error: anyhow::Error) -> anyhow::Error {
-    let denied = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|io| matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES)));
+    let denied = capability::is_refusal(&error);
+    if denied && capability::missing().is_some() {
+        // What the verifier says to a program with fewer rights is long, and about something else.
+        return anyhow!("the kernel did not let us load BPF: {}", capability::advice());
+    }
     let refused = error.chain().find_map(|cause| match cause.downcast_ref() {
         Some(ProgramError::LoadError { verifier_log, .. }) => Some(verifier_log.to_string()),
         _ => None,
@@ -104,7 +106,7 @@ pub(super) fn explain(error: anyhow::Error) -> anyhow::Error {
         Some(log) if !log.trim().is_empty() => error.context(
             "the kernel's verifier refused the program; please report this with the kernel's version (uname -r) and the lines above",
         ),
-        _ if denied => error.context("the kernel did not let us load BPF: run it as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
+        _ if denied => error.context(format!("the kernel did not let us load BPF: {}", capability::advice())),
         _ => error.context("cannot load the BPF object"),
     }
 }

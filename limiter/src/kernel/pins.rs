@@ -102,7 +102,7 @@ impl Pins {
         self.check_bpffs()?;
         fs::create_dir_all(&self.base).with_context(|| {
             format!(
-                "cannot make {}; attaching needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+                "cannot make {}; run it as root, or name a directory that you may make with --pins",
                 self.base.display()
             )
         })?;

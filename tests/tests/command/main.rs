@@ -3,6 +3,7 @@
 //! The binary is LIMITER_BIN, or the one that cargo built beside these tests. Needs root.
 
 mod apply;
+mod capabilities;
 mod cookies;
 mod doctor;
 mod errors;

@@ -1,0 +1,115 @@
+//! What the systemd unit leaves to limiter is enough, and what it leaves away is missed with a clear word.
+
+use std::process::{Command, Output};
+
+use super::{Desk, binary};
+
+const UNIT: &str = include_str!("../../../packaging/limiter.service");
+const ATTACH: &str = "attach web0 --service web=*:80 --source-rate 20/s --budget 100/s --set-syncookies";
+
+/// The value of a key of the unit.
+fn unit(key: &str) -> Vec<&'static str> {
+    let line = UNIT.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    line.unwrap_or_else(|| panic!("the unit has no {key}")).split_whitespace().collect()
+}
+
+/// The unit's capabilities as setpriv writes them, without one of them.
+fn bounding(without: &str) -> String {
+    let all = unit("CapabilityBoundingSet").into_iter().filter(|name| *name != without);
+    let names = all.map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()));
+    format!("-all{}", names.collect::<String>())
+}
+
+/// The file system as the unit shows it: read-only but for the paths that it names.
+const SANDBOX: &str = r#"
+    state=$1; shift
+    mount --bind "$state" "$state"
+    for path in /sys /proc/sys; do mount --bind $path $path; done
+    setting=/proc/sys/net/ipv4/tcp_syncookies
+    mount --bind $setting $setting
+    for path in / /sys /proc/sys; do mount -o remount,bind,ro $path; done
+    exec "$@"
+"#;
+
+impl Desk {
+    /// A command with no more than these capabilities, in the unit's file system.
+    fn confined(&self, bounding: &str, line: &str) -> Output {
+        let mut command = self.front.command("unshare").expect("a command");
+        command.args(["--mount", "sh", "-ec", SANDBOX, "sh"]).arg(self.state.path());
+        command.args(["setpriv", "--inh-caps=-all", "--no-new-privs", &format!("--bounding-set={bounding}")]);
+        self.furnish(command.arg(binary()).args(line.split_whitespace())).output().expect("runs")
+    }
+}
+
+#[test]
+fn the_units_capabilities_are_enough() {
+    let desk = Desk::new();
+    desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
+    assert_eq!(unit("ReadWritePaths"), ["/sys/fs/bpf", "-/proc/sys/net/ipv4/tcp_syncookies"], "as the sandbox has it");
+    let all = bounding("");
+    assert_eq!(all.matches(",+").count(), 3, "{all}");
+    let read = || std::fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies").map_err(Into::into);
+    for line in [
+        ATTACH,
+        "status --quick",
+        "set --budget 200/s",
+        "set --service web --challenge always",
+        "arm --for 1h",
+        "ban add 192.0.2.0/24",
+        "ban del 192.0.2.0/24",
+        "upgrade",
+        "history",
+        "disarm",
+        "attach web1",
+        "detach web1",
+        "arm",
+    ] {
+        let output = desk.confined(&all, line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "limiter {line}: {said}");
+        let challenges = line.starts_with("arm");
+        assert!(!challenges || desk.front.run(read).expect("the setting").trim() == "2", "limiter {line}");
+    }
+    let output = desk.confined(&all, "detach --all");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(desk.front.run(read).expect("the setting").trim(), "1");
+    assert!(!desk.has_program("web0") && desk.left().is_empty());
+}
+
+#[test]
+fn each_capability_that_is_missing_is_named() {
+    let desk = Desk::new();
+    for name in unit("CapabilityBoundingSet") {
+        desk.refused(
+            &desk.confined(&bounding(name), ATTACH),
+            1,
+            &["did not let us load", &format!("no {name};"), "root"],
+        );
+        assert!(!desk.has_program("web0") && desk.left().is_empty());
+    }
+    desk.ok(ATTACH);
+    for name in unit("CapabilityBoundingSet") {
+        desk.refused(&desk.confined(&bounding(name), "upgrade"), 1, &[&format!("no {name};"), "root"]);
+        // What is loaded can be looked at, changed and ended.
+        for line in ["status --quick", "set --budget 5/s", "arm", "disarm"] {
+            assert!(desk.confined(&bounding(name), line).status.success(), "limiter {line} without {name}");
+        }
+    }
+    assert!(desk.confined("-all", "detach --all").status.success());
+}
+
+/// What the sandbox of these tests takes away is really gone; else they would show nothing.
+#[test]
+fn the_sandbox_is_closed() {
+    let desk = Desk::new();
+    let confined = |script: &str| {
+        let mut command = desk.front.command("unshare").expect("a command");
+        command.args(["--mount", "sh", "-ec", SANDBOX, "sh"]).arg(desk.state.path());
+        command.args(["sh", "-c", script]).output().expect("runs").status.success()
+    };
+    assert!(!confined("echo 1 > /proc/sys/net/ipv4/ip_forward") && !confined("touch /etc/limiter-was-here"));
+    assert!(confined("echo 1 > /proc/sys/net/ipv4/tcp_syncookies"));
+    assert!(
+        Command::new("findmnt").args(["-no", "OPTIONS", "/proc/sys"]).output().is_ok_and(|out| out.stdout.is_empty())
+    );
+}
