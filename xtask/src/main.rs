@@ -1,7 +1,8 @@
-//! `cargo xtask`: set-up, tests, benches, the demo. One module per command.
+//! `cargo xtask`: set-up, tests, benches, the demo, packages. One module per command.
 //!
 //! Depends on nothing that needs the BPF toolchain, because it is what installs that.
 
+mod dist;
 mod kernels;
 mod lab;
 mod setup;
@@ -47,6 +48,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build a Debian package and a tar archive.
+    Dist(dist::Dist),
 }
 
 fn main() -> Result<ExitCode> {
@@ -60,5 +63,6 @@ fn main() -> Result<ExitCode> {
         Command::Kernels { write_budget } => kernels::run(write_budget),
         Command::Bench { arguments } => lab::bench(arguments),
         Command::Demo { arguments } => lab::run("demo", &arguments),
+        Command::Dist(dist) => dist.run().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -1,0 +1,123 @@
+//! The files of the packages, where they go on a machine.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Build, run};
+
+/// What is copied: from the repository, to the machine.
+const FILES: [(&str, &str); 6] = [
+    ("packaging/limiter.service", "usr/lib/systemd/system/limiter.service"),
+    ("packaging/tmpfiles.conf", "usr/lib/tmpfiles.d/limiter.conf"),
+    ("packaging/policy.toml", "etc/limiter/policy.toml"),
+    ("packaging/deb/copyright", "usr/share/doc/limiter/copyright"),
+    ("README.md", "usr/share/doc/limiter/README.md"),
+    ("CHANGELOG.md", "usr/share/doc/limiter/CHANGELOG.md"),
+];
+/// Whole directories of the repository, if they are there.
+const DIRECTORIES: [(&str, &str); 1] = [("docs/runbooks", "usr/share/doc/limiter/runbooks")];
+const COMMAND: &str = "usr/sbin/limiter";
+const MAN: &str = "usr/share/man/man8";
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "usr/share/bash-completion/completions/limiter"),
+    ("zsh", "usr/share/zsh/vendor-completions/_limiter"),
+    ("fish", "usr/share/fish/vendor_completions.d/limiter.fish"),
+];
+
+/// Makes the tree in `root`, anew.
+pub fn make(build: &Build, root: &Path) -> Result<()> {
+    if root.exists() {
+        fs::remove_dir_all(root).with_context(|| format!("cannot remove {}", root.display()))?;
+    }
+    let command = root.join(COMMAND);
+    copy(&build.binary, &command, 0o755)?;
+    strip(build, &command)?;
+    for (from, to) in FILES {
+        copy(&build.source.join(from), &root.join(to), 0o644)?;
+    }
+    for (from, to) in DIRECTORIES {
+        for file in files(&build.source.join(from))? {
+            let name = file.file_name().context("a file without a name")?;
+            copy(&file, &root.join(to).join(name), 0o644)?;
+        }
+    }
+    pages(build, &root.join(MAN))?;
+    for (shell, to) in COMPLETIONS {
+        let output = Command::new(&build.native).args(["docs", "completions", shell]).output()?;
+        ensure!(
+            output.status.success(),
+            "limiter docs completions {shell}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        write(&root.join(to), &output.stdout, 0o644)?;
+    }
+    set_directory_modes(root)
+}
+
+/// Every file below a directory, in order; none if it is not there.
+pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(directory) else { return Ok(found) };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() { found.extend(files(&path)?) } else { found.push(path) }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Writes a file with this mode, and the directories that it needs.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let directory = path.parent().context("a path without a directory")?;
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(mode)).with_context(|| format!("cannot set {}", path.display()))
+}
+
+/// Copies a file, to have this mode.
+pub fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    write(to, &bytes, mode)
+}
+
+/// The man pages, packed as Debian wants them.
+fn pages(build: &Build, directory: &Path) -> Result<()> {
+    let mut docs = Command::new(&build.native);
+    docs.args(["docs", "man"]).arg(directory).env("SOURCE_DATE_EPOCH", &build.time);
+    let output = docs.output().with_context(|| format!("cannot run {}", build.native.display()))?;
+    ensure!(output.status.success(), "limiter docs man: {}", String::from_utf8_lossy(&output.stderr));
+    for page in files(directory)? {
+        fs::set_permissions(&page, Permissions::from_mode(0o644))?;
+        run(Command::new("gzip").args(["-9n", "--force"]).arg(&page))?;
+    }
+    Ok(())
+}
+
+/// Line tables are four fifths of the command. Without a strip for the target it stays whole.
+fn strip(build: &Build, command: &Path) -> Result<()> {
+    let tool = match &build.target {
+        Some(target) => format!("{}-strip", target.replace("-unknown", "")),
+        None => "strip".to_owned(),
+    };
+    match Command::new(&tool).arg("--strip-debug").arg(command).status() {
+        Err(_) => eprintln!("{tool} is not installed: the command keeps its line tables, and the packages are larger"),
+        Ok(status) => ensure!(status.success(), "{tool} failed on {}", command.display()),
+    }
+    Ok(())
+}
+
+/// Whatever the umask was.
+fn set_directory_modes(directory: &Path) -> Result<()> {
+    fs::set_permissions(directory, Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            set_directory_modes(&path)?;
+        }
+    }
+    Ok(())
+}
