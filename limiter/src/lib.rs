@@ -10,3 +10,4 @@ pub mod kernel;
 pub mod operator;
 pub mod policy;
 pub mod report;
+pub mod run;

@@ -12,6 +12,7 @@ mod list;
 mod note;
 mod policy;
 mod profile;
+mod run;
 mod set;
 mod settle;
 mod status;
@@ -81,6 +82,20 @@ enum Action {
     /// The named variations of the policy file.
     #[command(subcommand)]
     Profile(profile::Profile),
+    /// The daemon: keep the policy file in force and its interfaces attached, until SIGTERM. Limits stay when it ends.
+    ///
+    /// When limiter is not loaded, the file is loaded and its interfaces are attached, those that are missing as soon as they come. When
+    /// limiter is loaded already, policy and mode stay as they are, whatever the file says; interfaces of the file that are not attached are
+    /// attached.
+    ///
+    /// An interface that goes and comes back is attached again at once. One that somebody detaches stays detached.
+    ///
+    /// SIGHUP reads the file again and applies it, with the profile that is in force. A bad file changes nothing, nor does one that says
+    /// what is in force, nor any file while a policy is on trial. The mode changes only when what the file says of the mode has changed;
+    /// what was armed stays armed.
+    ///
+    /// Limiting needs no daemon: everything that decides is in the kernel. Killed, it leaves all in force, and the next one takes over.
+    Run(run::Run),
     /// Replace the running program by the one of this command, without a gap and with all its state.
     Upgrade,
     /// Show who changed what, and when.
@@ -168,6 +183,7 @@ impl Command {
             Action::Confirm => apply::confirm(&context),
             Action::Rollback => apply::rollback(&context),
             Action::Profile(profile) => profile.run(&context),
+            Action::Run(run) => run.run(&context),
             Action::Upgrade => upgrade::run(&context),
             Action::History(arguments) => arguments.run(&context),
             Action::Policy(action) => action.run(&context),

@@ -8,6 +8,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
+use limiter_common::challenge::Challenge;
 use limiter_common::names;
 use limiter_common::record::Kernel;
 use limiter_common::switch::Mode;
@@ -70,6 +71,37 @@ impl Maps {
     pub fn has_noted_options(&self) -> Result<bool> {
         let kernel = self.kernel_record()?;
         Ok(with_options(kernel)? == kernel)
+    }
+
+    /// Whether [`Maps::settle_cookies`] would change nothing.
+    ///
+    /// # Errors
+    /// When a map or a setting cannot be read.
+    pub fn is_settled(&self) -> Result<bool> {
+        let kernel = self.kernel_record()?;
+        let selection = self.selection()?;
+        let challenges = self
+            .services(selection.slot)?
+            .into_values()
+            .any(|service| Challenge::from_number(service.admission.challenge) != Challenge::Off);
+        let wanted = selection.mode == Mode::Enforce && challenges && kernel.may_set_syncookies != 0;
+        let is_set = if wanted { read(SYNCOOKIES)? == ALWAYS } else { kernel.syncookies_before == 0 };
+        Ok(is_set && with_options(kernel)? == kernel)
+    }
+
+    /// What is noted of the settings that a challenge writes into its answers, in words.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn noted_options(&self) -> Result<String> {
+        let kernel = self.kernel_record()?;
+        let yes = |number: u32| if number != 0 { "yes" } else { "no" };
+        let scale = match kernel.window_scale {
+            scale @ 0..=14 => scale.to_string(),
+            _ => "off".to_owned(),
+        };
+        let (timestamps, sack) = (yes(kernel.timestamps), yes(kernel.sack));
+        Ok(format!("options in timestamps {timestamps}, window scale {scale}, selective acknowledgments {sack}"))
     }
 
     /// Notes whether limiter may set `tcp_syncookies`.

@@ -1,4 +1,4 @@
-//! One mutating command at a time: an advisory lock on the pin directory.
+//! One mutating command at a time, and one daemon: two advisory locks on the pin directory, which the kernel releases with their holder.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::{FlockOperation, flock};
 
 /// How long a command waits for another one.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Holds the lock while it lives; the kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
@@ -18,20 +19,20 @@ pub struct Lock {
     _directory: OwnedFd,
 }
 
-/// Locks `directory`, waiting up to ten seconds for whoever holds it.
+/// Locks `directory`, waiting up to `patience` for whoever holds it.
 ///
 /// # Errors
 /// When it is still held then: by which process, and what to do.
-pub fn lock(directory: &Path) -> Result<Lock> {
+pub fn lock(directory: &Path, patience: Duration) -> Result<Lock> {
     let file = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
     let start = Instant::now();
     while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if error != rustix::io::Errno::WOULDBLOCK {
             return Err(error).with_context(|| format!("cannot lock {}", directory.display()));
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > patience {
             let holder = holder(&file).unwrap_or_else(|| "another process".to_owned());
-            let waited = PATIENCE.as_secs();
+            let waited = patience.as_secs();
             bail!(
                 "{holder} is changing limiter and has not finished in {waited} s; wait for it or end it, then try again"
             );
@@ -51,4 +52,56 @@ fn holder(directory: &File) -> Option<String> {
     let pid = locks.lines().find(ours)?.split_whitespace().nth(4)?.to_owned();
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Some(format!("process {pid} ({})", name.trim()))
+}
+
+/// The place of the one daemon of a pin directory. The kernel frees it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Place {
+    _directory: File,
+}
+
+/// Takes the place of the one daemon of `directory`. `_lock`: two that look for it at once must not both find it free.
+///
+/// flock is taken by commands, and a record lock for writing needs a file that can be written. So the daemon holds one for reading, and
+/// whoever wants the place asks whether one for writing would be granted.
+///
+/// # Errors
+/// When another daemon has it: which process, and what to do.
+pub fn place(directory: &Path, _lock: &Lock) -> Result<Place> {
+    let file = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
+    let mut asked = record(libc::F_WRLCK);
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked))
+        .with_context(|| format!("cannot look for a lock on {}", directory.display()))?;
+    if asked.l_type != libc::F_UNLCK as i16 {
+        let holder = daemon(&file).unwrap_or_else(|| "another process".to_owned());
+        bail!(
+            "{holder} is already the daemon of {}: stop it first, or give this one a --pins directory of its own",
+            directory.display()
+        );
+    }
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&record(libc::F_RDLCK)))
+        .with_context(|| format!("cannot lock {}", directory.display()))?;
+    Ok(Place { _directory: file })
+}
+
+/// A lock on the first byte, which a directory need not have.
+fn record(kind: libc::c_int) -> libc::flock {
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 1, l_pid: 0 }
+}
+
+/// The process with a record lock on `directory`. The lock does not tell whose it is; only the holder's descriptors do.
+fn daemon(directory: &File) -> Option<String> {
+    let inode = format!(":{} ", directory.metadata().ok()?.ino());
+    let holds = |descriptor: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(descriptor.path()).unwrap_or_default();
+        text.lines().any(|line| line.starts_with("lock:") && line.contains("OFDLCK") && line.contains(&inode))
+    };
+    for process in std::fs::read_dir("/proc").ok()?.flatten() {
+        let Ok(descriptors) = std::fs::read_dir(process.path().join("fdinfo")) else { continue };
+        if descriptors.flatten().any(holds) {
+            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some(format!("process {} ({})", process.file_name().display(), name.trim()));
+        }
+    }
+    None
 }

@@ -15,6 +15,7 @@ pub mod mapped;
 pub mod maps;
 pub mod netdev;
 mod netlink;
+pub mod news;
 pub mod object;
 pub mod pinned;
 pub mod pins;

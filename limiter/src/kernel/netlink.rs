@@ -49,7 +49,7 @@ where
 }
 
 /// Reads the messages of one datagram; whether the last one ends the answer.
-fn read<T: NetlinkDeserializable + Debug>(mut datagram: &[u8], answers: &mut Vec<T>) -> Result<bool> {
+pub(super) fn read<T: NetlinkDeserializable + Debug>(mut datagram: &[u8], answers: &mut Vec<T>) -> Result<bool> {
     while !datagram.is_empty() {
         let message = NetlinkMessage::<T>::deserialize(datagram).context("cannot read an answer of netlink")?;
         let length = (message.header.length as usize).next_multiple_of(4).min(datagram.len());

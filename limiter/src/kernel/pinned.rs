@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use limiter_common::names;
 
+use super::interface::{self, Interface};
 use super::link;
 use super::pins::Pins;
 
@@ -66,6 +67,29 @@ pub fn links(pins: &Pins) -> Result<Vec<Link>> {
         Ok(Link { index, program: info.program_id(), gone })
     });
     links.collect()
+}
+
+/// Gives the pin of a device that came back from another network namespace under another index the name of that; how many there were.
+/// The caller holds the lock.
+///
+/// # Errors
+/// When a pin or netlink cannot be read, or a pin not be renamed.
+pub fn renumber(pins: &Pins) -> Result<usize> {
+    let interfaces = interface::all()?;
+    let mut renamed = 0;
+    for index in pins.links() {
+        let info = link::open(pins, index)?;
+        let info = info.info().with_context(|| format!("cannot look at the link of interface {index}"))?;
+        let Some(device) = device_of(info.id()).filter(|device| *device != 0 && *device != index) else { continue };
+        // That index may be another interface's: the device can be in another namespace. The program tells.
+        let ours = |one: &Interface| one.index == device && one.program.is_some_and(|(id, _)| id == info.program_id());
+        let (from, to) = (pins.link(index), pins.link(device));
+        if interfaces.iter().any(ours) && !to.exists() {
+            fs::rename(&from, &to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))?;
+            renamed += 1;
+        }
+    }
+    Ok(renamed)
 }
 
 /// The index of the device of a link that this process has open.

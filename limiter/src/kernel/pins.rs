@@ -5,11 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use limiter_common::names::LAYOUT;
 
-use super::lock::{self, Lock};
+use super::lock::{self, Lock, PATIENCE, Place};
 
 const BPF_MAGIC: u64 = 0xcafe_4a11;
 
@@ -99,6 +100,14 @@ impl Pins {
     /// # Errors
     /// When there is no bpffs, no privilege, or another command holds the lock: what to do.
     pub fn lock_for_change(&self) -> Result<Lock> {
+        self.lock_within(PATIENCE)
+    }
+
+    /// The same, but waiting no longer than `patience` for another command.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn lock_within(&self, patience: Duration) -> Result<Lock> {
         self.check_bpffs()?;
         fs::create_dir_all(&self.base).with_context(|| {
             format!(
@@ -106,13 +115,21 @@ impl Pins {
                 self.base.display()
             )
         })?;
-        let lock = lock::lock(&self.base)?;
+        let lock = lock::lock(&self.base, patience)?;
         for name in entries(&self.base) {
             if name.starts_with("staging-") || name.starts_with("trash-") {
                 remove_tree(&self.base.join(name))?;
             }
         }
         Ok(lock)
+    }
+
+    /// Takes the place of the one daemon of this directory.
+    ///
+    /// # Errors
+    /// When another one has it.
+    pub fn daemon(&self, lock: &Lock) -> Result<Place> {
+        lock::place(&self.base, lock)
     }
 
     /// A directory to pin into before [`Pins::publish`].

@@ -11,6 +11,7 @@ mod history;
 mod killed;
 mod live;
 mod policy;
+mod run;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -1,0 +1,41 @@
+//! `limiter run`: the daemon, in the foreground.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Context;
+use super::apply::File;
+use crate::policy::Name;
+use crate::report::Format;
+use crate::run::log::{self, Form};
+use crate::run::{self, Options};
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    file: File,
+    /// The profile of the file to load. Once limiter is loaded, the profile in force stays.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Name>,
+    /// How the log looks, which goes to standard error. With --json it is JSON.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    log: Form,
+    /// Unload limiter when the daemon ends by SIGTERM or SIGINT: nothing is limited any more, and state is forgotten.
+    #[arg(long)]
+    detach_on_exit: bool,
+}
+
+impl Run {
+    /// Runs until SIGTERM or SIGINT.
+    pub fn run(self, context: &Context) -> Result<()> {
+        log::start(if context.format == Format::Json { Form::Json } else { self.log });
+        let options = Options {
+            file: self.file.file,
+            profile: self.profile,
+            detach_on_exit: self.detach_on_exit,
+            command: context.typed.clone(),
+        };
+        run::run(&context.pins, context.history.clone(), options)
+    }
+}

@@ -1,0 +1,117 @@
+//! Attaching again what went away with its device, as soon as it is back.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use tracing::{error, info, warn};
+
+use super::Daemon;
+use super::interfaces::{Change, Seen, Wanted};
+use crate::kernel::{Maps, Pins, interface, link, pinned};
+
+impl Seen {
+    /// What is there now.
+    ///
+    /// # Errors
+    /// When interfaces or pins cannot be read.
+    pub fn take(pins: &Pins) -> Result<Self> {
+        // Pins first: a device that goes between the two is not there, and its pin is.
+        let pinned = pins.links();
+        let attached = link::attached(pins)?;
+        let here = interface::all()?.into_iter().map(|one| (one.name, one.index)).collect();
+        Ok(Self { here, attached, pinned })
+    }
+}
+
+impl Daemon {
+    /// Looks at the interfaces, and attaches what is missing and there.
+    pub(super) fn look_at_interfaces(&mut self) -> Result<()> {
+        let seen = self.look()?;
+        if self.interfaces.wanted(&seen, Instant::now()).is_empty() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        if !self.pins.is_loaded()? {
+            return Ok(());
+        }
+        if pinned::renumber(&self.pins)? > 0 {
+            info!("an interface came back under another index, and is limited as before");
+        }
+        // Whoever held the lock may have attached it meanwhile.
+        let seen = self.look()?;
+        for wanted in self.interfaces.wanted(&seen, Instant::now()) {
+            self.attach(&wanted)?;
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<Seen> {
+        let seen = Seen::take(&self.pins)?;
+        for change in self.interfaces.look(&seen, Instant::now()) {
+            tell(&change);
+        }
+        Ok(seen)
+    }
+
+    /// Says again what is still missing.
+    pub(super) fn tell_missing(&mut self) {
+        for change in self.interfaces.overdue(Instant::now()) {
+            tell(&change);
+        }
+    }
+
+    fn attach(&mut self, wanted: &Wanted) -> Result<()> {
+        let Wanted { name, index, generic, .. } = wanted;
+        self.clear_way(wanted)?;
+        match link::attach(&self.pins, std::slice::from_ref(name), *generic) {
+            Ok(_) => {
+                let missing = format!("{:.3}", wanted.missing.as_secs_f64());
+                info!(interface = %name, index, missing_seconds = %missing, "attached");
+                self.interfaces.attached(name, *index);
+                let maps = Maps::open(&self.pins.root())?;
+                let place = if *generic { " (generic mode)" } else { "" };
+                let before = crate::history::State::of(&maps);
+                self.record.happened(before, Some(&maps), vec![format!("attached to {name}{place}")]);
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                if self.interfaces.refused(name, why.clone(), Instant::now()) {
+                    error!(interface = %name, error = %why, "cannot attach: what comes in there is not limited; it is tried again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the pins of dead links that a new one replaces: of the same interface, or in the place of its pin. One that no missing
+    /// interface accounts for was made before this daemon began, for the interface that comes back now or one that nobody knows.
+    fn clear_way(&self, wanted: &Wanted) -> Result<()> {
+        let claimed = self.interfaces.claimed();
+        for dead in pinned::links(&self.pins)?.iter().filter(|link| link.gone) {
+            let is_same = wanted.before == Some(dead.index) || wanted.index == dead.index;
+            if is_same || wanted.before.is_none() && !claimed.contains(&dead.index) {
+                link::detach(&self.pins, dead.index)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tell(change: &Change) {
+    match change {
+        Change::Adopted(name) => info!(interface = %name, "limiter is attached to it: watched"),
+        Change::Gone(name) => warn!(
+            interface = %name,
+            "gone: deleted, renamed or moved to another network namespace; it is attached again when it is back"
+        ),
+        Change::Detached(name) => warn!(
+            interface = %name,
+            "detached by somebody: what comes in there is not limited; reload (SIGHUP) attaches what the policy file names"
+        ),
+        Change::Missing(name, time, why) => warn!(
+            interface = %name,
+            missing_seconds = time.as_secs(),
+            "missing: {why}; it is attached when it comes"
+        ),
+    }
+}

@@ -1,0 +1,273 @@
+//! `limiter run`: the daemon. It keeps a policy file in force and interfaces attached, and tells systemd and the log what happens.
+//!
+//! Limiting does not need it: everything that decides is in the kernel, and stays when the daemon ends or is killed. What it adds is that
+//! somebody is there when a device comes back, when something went back by itself, and when somebody changes a setting of the kernel.
+//!
+//! ```text
+//! events (news of interfaces, signals, time) -> interfaces, file, reverts -> apply, link, cookies (under the lock) -> log, history, systemd
+//! ```
+
+mod attach;
+mod events;
+mod file;
+mod interfaces;
+pub mod log;
+mod notify;
+mod record;
+mod reverts;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use limiter_common::switch::Mode;
+use tracing::{error, info, warn};
+
+use crate::history::{History, State};
+use crate::kernel::lock::{Lock, Place};
+use crate::kernel::news::Heard;
+use crate::kernel::{Maps, Pins, clock, cookies};
+use crate::policy::file::Document;
+use crate::policy::{Name, diff, text};
+use events::{Event, Events};
+use interfaces::Interfaces;
+use notify::Manager;
+use record::Record;
+use reverts::{Follower, WentBack};
+
+/// How long the daemon waits for a command that holds the lock, before it does something else and tries again.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it reads the kernel's settings that a challenge depends on.
+const SETTINGS: Duration = Duration::from_secs(60);
+
+/// What the daemon is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The policy file.
+    pub file: PathBuf,
+    /// The profile of it to load.
+    pub profile: Option<Name>,
+    /// Unload limiter when the daemon ends.
+    pub detach_on_exit: bool,
+    /// The words that it was started with, for the history.
+    pub command: Vec<String>,
+}
+
+/// The daemon.
+struct Daemon {
+    pins: Pins,
+    options: Options,
+    record: Record,
+    manager: Manager,
+    interfaces: Interfaces,
+    follower: Follower,
+    /// What the file said when it was good last.
+    document: Option<Document>,
+    loaded: bool,
+    /// When the settings are to be read again.
+    settings: Instant,
+    /// The last failure, which is not told twice.
+    failure: Option<String>,
+    _place: Place,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot begin: another daemon is there, the file is bad and limiter not loaded, the kernel refuses. When it cannot hear of
+/// interfaces any more. What is in force stays in every case.
+pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
+    let mut events = Events::open()?;
+    let lock = pins.lock_for_change()?;
+    let mut daemon = Daemon {
+        _place: pins.daemon(&lock)?,
+        pins: pins.clone(),
+        record: Record::new(history, options.command.clone()),
+        options,
+        manager: Manager::of_environment(),
+        interfaces: Interfaces::default(),
+        follower: Follower::default(),
+        document: None,
+        loaded: true,
+        settings: Instant::now() + SETTINGS,
+        failure: None,
+    };
+    daemon.start()?;
+    drop(lock);
+    if let Some(document) = daemon.document.take() {
+        daemon.follow(document);
+    }
+    daemon.work(Event::Interfaces);
+    daemon.manager.ready();
+    let signal = daemon.follow_events(&mut events);
+    daemon.manager.stopping();
+    daemon.end(signal?)
+}
+
+impl Daemon {
+    /// Works until a signal ends it: which.
+    fn follow_events(&mut self, events: &mut Events) -> Result<&'static str> {
+        loop {
+            let end = Instant::now() + self.nap();
+            let event = events.next(end, |heard| match heard {
+                Heard::Interface(index, name) => self.interfaces.concerns(*index, name.as_deref()),
+                Heard::Lost => true,
+            })?;
+            if let Event::Stop(signal) = event {
+                return Ok(signal);
+            }
+            self.work(event);
+        }
+    }
+
+    /// How long nothing needs to be looked at: no longer than until the switch goes back.
+    fn nap(&self) -> Duration {
+        let nap = self.manager.nap();
+        let switch = Maps::open(&self.pins.root()).and_then(|maps| maps.switch());
+        let left = switch.ok().and_then(|switch| reverts::left(switch, clock::now()));
+        // The kernel side reads a clock that is up to a tick behind.
+        left.map_or(nap, |left| nap.min(left + Duration::from_millis(10)))
+    }
+
+    fn work(&mut self, event: Event) {
+        if event == Event::Reload {
+            self.reload();
+        }
+        match self.look_around(event) {
+            Ok(()) => self.failure = None,
+            Err(error) => {
+                let failure = format!("{error:#}");
+                if self.failure.as_ref() != Some(&failure) {
+                    error!(error = %failure, "cannot do what is to be done; it is tried again");
+                    self.failure = Some(failure);
+                }
+            }
+        }
+        self.tell_missing();
+        if event == Event::Reload {
+            // Only now: whoever waits for it finds the interfaces of the file attached.
+            self.manager.ready();
+        }
+        self.manager.alive();
+    }
+
+    fn reload(&mut self) {
+        self.manager.reloading();
+        if let Err(error) = self.apply_file() {
+            error!(error = format!("{error:#}"), "the policy file is not applied: what is in force stays");
+        }
+        // Whoever changed the file may have changed the settings that go with it.
+        self.settings = Instant::now();
+    }
+
+    fn look_around(&mut self, event: Event) -> Result<()> {
+        let loaded = self.pins.is_loaded()?;
+        if loaded != self.loaded {
+            self.loaded = loaded;
+            match loaded {
+                true => info!("limiter was loaded by somebody else"),
+                false => {
+                    self.interfaces.unloaded();
+                    warn!(
+                        "limiter was unloaded by somebody else: nothing is limited; reload (SIGHUP) loads the policy file"
+                    );
+                }
+            }
+        }
+        if !loaded {
+            self.manager.status("limiter is not loaded: nothing is limited".to_owned());
+            return Ok(());
+        }
+        let changed = self.pins.links() != self.interfaces.pinned();
+        if event != Event::Time || changed || self.interfaces.is_due(Instant::now()) {
+            self.look_at_interfaces()?;
+        }
+        let maps = Maps::open(&self.pins.root())?;
+        if let Some(went_back) = self.follower.look(maps.switch()?, clock::now()) {
+            self.went_back(went_back)?;
+        }
+        if Instant::now() >= self.settings {
+            self.settle(&maps)?;
+            self.settings = Instant::now() + SETTINGS;
+        }
+        self.tell_status(&maps)
+    }
+
+    /// Follows what the kernel side did by itself.
+    fn went_back(&mut self, went_back: WentBack) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut maps = Maps::open(&self.pins.root())?;
+        maps.settle_cookies()?;
+        let WentBack { at, from, to } = went_back;
+        let [old, new] = [from.mode, to.mode].map(text::show_mode);
+        let mut changed = Vec::new();
+        if from.slot != to.slot {
+            changed.push("the policy before decides again".to_owned());
+            changed.extend(diff::changes(&maps.policy(from.slot)?, &maps.policy(to.slot)?));
+        }
+        if from.mode != to.mode || changed.is_empty() {
+            changed.push(format!("mode {old} -> {new}"));
+        }
+        info!(mode = new, changes = changed.join("; "), "went back by itself");
+        let profile = maps.origin(from.slot)?.profile.map(|name| name.to_string());
+        self.record.went_back(at, State { mode: old.to_owned(), profile }, &maps, changed);
+        self.follower.told(went_back);
+        Ok(())
+    }
+
+    /// Notices what somebody changed of the kernel's settings that a challenge depends on.
+    fn settle(&self, maps: &Maps) -> Result<()> {
+        if maps.is_settled()? {
+            return Ok(());
+        }
+        let (before, options) = (maps.cookies()?, maps.noted_options()?);
+        let _lock = self.lock()?;
+        let mut maps = Maps::open(&self.pins.root())?;
+        maps.settle_cookies()?;
+        let (after, now) = (maps.cookies()?, maps.noted_options()?);
+        if before.syncookies != after.syncookies {
+            let (was, is) = (before.syncookies, after.syncookies);
+            warn!(was, is, "net.ipv4.tcp_syncookies was changed by somebody, and is set again as the policy needs it");
+        }
+        if options != now {
+            warn!(was = %options, is = %now, "somebody changed settings of TCP: answers to challenges follow them from now on");
+        }
+        Ok(())
+    }
+
+    fn tell_status(&mut self, maps: &Maps) -> Result<()> {
+        let selection = maps.selection()?;
+        let mode = match selection.mode {
+            Mode::Enforce => "enforce: excess attempts are dropped",
+            Mode::Observe => "observe: nothing is dropped",
+        };
+        let profile = maps.origin(selection.slot)?.profile.map_or_else(String::new, |name| format!(", profile {name}"));
+        let (attached, missing) = self.interfaces.standings();
+        let list = |names: &[&str]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let lacks = if missing.is_empty() { String::new() } else { format!("; MISSING: {}", missing.join(", ")) };
+        let status = format!("{mode}{profile}; attached to {}{lacks}", list(&attached));
+        self.manager.status(status);
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        self.pins.lock_within(PATIENCE)
+    }
+
+    /// Ends. Enforcement stays, unless it was to be different.
+    fn end(&self, signal: &str) -> Result<()> {
+        if !self.options.detach_on_exit {
+            info!(signal, "the daemon ends; what is in force stays");
+            return Ok(());
+        }
+        let _lock = self.pins.lock_for_change()?;
+        if self.pins.is_loaded()? {
+            let before = Maps::open(&self.pins.root()).ok().as_ref().and_then(State::of);
+            cookies::put_back(&self.pins)?;
+            self.pins.remove()?;
+            self.record.happened(before, None, vec!["limiter is unloaded; nothing of it is left".to_owned()]);
+        }
+        info!(signal, "the daemon ends, and limiter is detached and unloaded");
+        Ok(())
+    }
+}
