@@ -87,7 +87,7 @@ fn the_bound_holds_with_newcomers_and_holders_on_every_cpu() {
                 for lease in leases.iter_mut().flat_map(|leases| leases.iter_mut().zip([limit.capacity / 2, 0])) {
                     let (lease, floor) = lease;
                     let seen = lease.look(&shared, &limit, floor, now, || now);
-                    if lease.take(seen, &shared, &limit, floor) == Take::Taken {
+                    if lease.take(seen, &shared, &limit, floor, || now) == Take::Taken {
                         arrival = arrival.max(now) + limit.interval;
                         most = most.max(arrival - now);
                     }
@@ -166,10 +166,7 @@ fn a_lagging_clock_does_not_hide_a_token() {
     let (shared, mut lease) = (Cell::new(0), Lease::default());
     while granted(&mut lease, &shared, &limit, SECOND, SECOND) {}
     let mut other = Lease::default();
-    assert_eq!(
-        other.look(&shared, &limit, 0, SECOND, || SECOND + limit.interval),
-        Look(SECOND + limit.interval)
-    );
+    assert_eq!(other.look(&shared, &limit, 0, SECOND, || SECOND + limit.interval), Look(SECOND + limit.interval));
 }
 
 /// A higher rate is felt within 10 ms, however long the old one would have refused.

@@ -431,7 +431,10 @@ fn unloaded_by_hand_it_waits_to_be_told() {
 fn what_goes_back_by_itself_is_followed() {
     let (desk, _client) = wired();
     desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
-    let challenge = format!("set_syncookies = true\n{}challenge = \"always\"\ntickets = \"15m\"\n", LIMITED.replace("enforce", "observe"));
+    let challenge = format!(
+        "set_syncookies = true\n{}challenge = \"always\"\ntickets = \"15m\"\n",
+        LIMITED.replace("enforce", "observe")
+    );
     write(&desk, &challenge);
     let daemon = Daemon::ready(&desk, "run");
     desk.ok("arm --for 1s");

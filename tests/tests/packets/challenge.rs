@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use aya::maps::Array;
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{TestRun as _, TestRunOptions};
 use lab::frame::Extension;
 use lab::frame::flags::{ACK, SYN};
 use lab::{Frame, Namespace};
@@ -320,7 +320,7 @@ fn auto_turns_on_and_off() {
         }
         // As if the time were over: still short of budget, so that it turns on again at once.
         let line = |judge: &mut Judge, change: Option<u64>| {
-            let lines = judge.ebpf.map_mut(names::CHALLENGE).expect("challenges");
+            let lines = judge.ebpf_mut().map_mut(names::CHALLENGE).expect("challenges");
             let mut lines: Array<_, [u64; 8]> = lines.try_into().expect("an array");
             let mut line = lines.get(&0, 0).expect("a line");
             if let Some(until) = change {
@@ -334,7 +334,7 @@ fn auto_turns_on_and_off() {
         assert_eq!(line(&mut judge, None).turns, 2);
         // And once there is budget again, it stays off.
         line(&mut judge, Some(1));
-        let budgets = judge.ebpf.map_mut(names::BUDGET).expect("budgets");
+        let budgets = judge.ebpf_mut().map_mut(names::BUDGET).expect("budgets");
         let mut budgets: Array<_, [u64; 8]> = budgets.try_into().expect("an array");
         budgets.set(0, [0; 8], 0).expect("as if it were hours later");
         std::thread::sleep(Duration::from_millis(20));
@@ -381,7 +381,8 @@ fn what_cannot_be_answered_spends_nothing() {
             }
         }
         assert_eq!([Unanswered, Unanswerable, BadFlags].map(|reason| judge.count(reason)), [4, 10_000, 5002]);
-        let budget: Array<_, [u64; 8]> = judge.ebpf.map(names::BUDGET).expect("budgets").try_into().expect("an array");
+        let budget: Array<_, [u64; 8]> =
+            judge.ebpf().map(names::BUDGET).expect("budgets").try_into().expect("an array");
         assert_eq!(budget.get(&0, 0).expect("a word")[0], 0, "the budget was not drawn from");
         // The source that they bore has its three, and a newcomer its own.
         for client in [CLIENT, "192.0.2.2:40000"] {
@@ -421,7 +422,7 @@ fn the_looking_ends() {
         for mode in [Mode::Enforce, Mode::Observe] {
             let mut judge = Judge::new(&challenged());
             judge.cookie(&syn(CLIENT, SERVER));
-            let lines = judge.ebpf.map_mut(names::CHALLENGE).expect("challenges");
+            let lines = judge.ebpf_mut().map_mut(names::CHALLENGE).expect("challenges");
             let mut lines: Array<_, [u64; 8]> = lines.try_into().expect("an array");
             let [mine, hosts] = [0, HOST_BUDGET].map(|line| lines.get(&line, 0).expect("a line"));
             assert!(mine[CHECK_UNTIL] != 0 && hosts[CHECK_UNTIL] != 0, "the cookie is out");

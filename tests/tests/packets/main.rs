@@ -47,9 +47,16 @@ impl Judge {
         Self { ebpf: Some(ebpf), maps, bpffs }
     }
 
+    fn ebpf(&self) -> &Ebpf {
+        self.ebpf.as_ref().expect("it is loaded")
+    }
+
+    fn ebpf_mut(&mut self) -> &mut Ebpf {
+        self.ebpf.as_mut().expect("it is loaded")
+    }
+
     fn program(&self) -> &Xdp {
-        let ebpf = self.ebpf.as_ref().expect("it is loaded");
-        ebpf.program(names::PROGRAM).expect("the program").try_into().expect("XDP")
+        self.ebpf().program(names::PROGRAM).expect("the program").try_into().expect("XDP")
     }
 
     fn action(&self, frame: &[u8]) -> u32 {
