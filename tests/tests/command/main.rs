@@ -11,6 +11,7 @@ mod history;
 mod killed;
 mod live;
 mod policy;
+mod runbooks;
 mod run;
 
 use std::path::PathBuf;
