@@ -24,6 +24,7 @@ use aya::{
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::{
+    frame,
     netns::Namespace,
     programs::{Loaded, record::SENT},
     topology::{FAR_DEVICE, Lab},
@@ -80,6 +81,16 @@ pub struct Flood {
     pub vlan: Option<u16>,
     /// Source ports (from 1024) and sequence numbers count up instead of being random.
     pub counting: bool,
+    /// This source port and sequence number instead.
+    pub fixed: Option<(u16, u32)>,
+    /// TCP's flags.
+    pub flags: u8,
+    /// TCP's acknowledgment number.
+    pub acknowledgment: u32,
+    /// TCP's options instead of an MSS; they are padded with zeros.
+    pub options: Option<Vec<u8>>,
+    /// Each is the first of several IPv4 fragments, of which no other comes.
+    pub fragments: bool,
     /// The frames leave by bpf_redirect instead of XDP_TX.
     pub redirect: bool,
 }
@@ -146,6 +157,11 @@ impl Flood {
             cpu: None,
             vlan: None,
             counting: false,
+            fixed: None,
+            flags: frame::flags::SYN,
+            acknowledgment: 0,
+            options: None,
+            fragments: false,
             redirect: false,
         }
     }

@@ -25,6 +25,14 @@ pub const SOURCE_NETWORKS: u32 = 3;
 /// Sources: drawn from the whole routable space (IPv4) or from 2001:db8::/32 (IPv6).
 pub const SOURCE_RANDOM: u32 = 2;
 
+/// Source port and sequence number are random. The program takes any number that it does not know for this one.
+#[cfg(not(target_arch = "bpf"))]
+pub const PORTS_RANDOM: u32 = 0;
+/// They count up.
+pub const PORTS_COUNTING: u32 = 1;
+/// They are always the same.
+pub const PORTS_FIXED: u32 = 2;
+
 /// One flood.
 ///
 /// The sums are unfolded ones' complement sums of native-order 16-bit words, with everything that changes from frame
@@ -50,8 +58,12 @@ pub struct FloodRecord {
     pub network_offset: u32,
     /// Device to redirect to, or 0 for XDP_TX.
     pub redirect: u32,
-    /// 0: source port and sequence number are random; 1: they count.
-    pub count_ports: u32,
+    /// One of the `PORTS_` numbers.
+    pub ports: u32,
+    /// Source port of `PORTS_FIXED`.
+    pub port: u32,
+    /// Sequence number of `PORTS_FIXED`.
+    pub sequence: u32,
     /// Sum of the IPv4 header (unused for IPv6).
     pub network_sum: u32,
     /// Sum of the pseudo-header and the TCP header.
@@ -64,4 +76,4 @@ pub struct FloodRecord {
     pub template: [u64; TEMPLATE_WORDS],
 }
 
-const _: () = assert!(size_of::<FloodRecord>() == 4 * 8 + 10 * 4 + 8 * TEMPLATE_WORDS);
+const _: () = assert!(size_of::<FloodRecord>() == 4 * 8 + 12 * 4 + 8 * TEMPLATE_WORDS);

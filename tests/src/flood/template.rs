@@ -11,7 +11,9 @@ use anyhow::{Result, bail, ensure};
 use super::{Flood, Sources};
 use crate::{
     frame::{Frame, VLAN},
-    programs::record::{FloodRecord, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_ONE, SOURCE_RANDOM, TEMPLATE_WORDS},
+    programs::record::{
+        FloodRecord, PORTS_COUNTING, PORTS_FIXED, PORTS_RANDOM, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_ONE, SOURCE_RANDOM, TEMPLATE_WORDS,
+    },
     topology::Lab,
 };
 
@@ -36,7 +38,11 @@ pub(super) fn record(flood: &Flood, redirect: u32) -> Result<(FloodRecord, Vec<u
 
     let zero: IpAddr = if base.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let (from, to) = Lab::attack_macs();
-    let mut frame = Frame::syn(SocketAddr::new(zero, 0), flood.target).macs(from, to).numbers(0, 0);
+    let mut frame = Frame::syn(SocketAddr::new(zero, 0), flood.target).macs(from, to).flags(flood.flags);
+    frame = frame.numbers(0, flood.acknowledgment).fragment(0, flood.fragments);
+    if let Some(options) = &flood.options {
+        frame = frame.tcp_options(options);
+    }
     if let Some(id) = flood.vlan {
         frame = frame.vlan(VLAN, id);
     }
@@ -73,7 +79,13 @@ pub(super) fn record(flood: &Flood, redirect: u32) -> Result<(FloodRecord, Vec<u
         family: if base.is_ipv4() { 4 } else { 6 },
         network_offset: network as u32,
         redirect,
-        count_ports: u32::from(flood.counting),
+        ports: match (flood.fixed, flood.counting) {
+            (Some(_), _) => PORTS_FIXED,
+            (None, true) => PORTS_COUNTING,
+            (None, false) => PORTS_RANDOM,
+        },
+        port: flood.fixed.map_or(0, |(port, _)| port.into()),
+        sequence: flood.fixed.map_or(0, |(_, sequence)| sequence),
         network_sum,
         transport_sum,
         words: (bytes.len() / 8) as u32,

@@ -14,7 +14,9 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use record::{COUNTERS, FloodRecord, SEEN, SENT, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_RANDOM, STOPPED, TEMPLATE_WORDS};
+use record::{
+    COUNTERS, FloodRecord, PORTS_COUNTING, PORTS_FIXED, SEEN, SENT, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_RANDOM, STOPPED, TEMPLATE_WORDS,
+};
 
 #[path = "../record.rs"]
 mod record;
@@ -75,11 +77,13 @@ fn next_frame(ctx: &XdpContext) -> Option<u32> {
     // SAFETY: the helper takes nothing and only reads the CPU's number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let draw = record.seed.wrapping_add(u64::from(cpu) << 48).wrapping_add(number.wrapping_mul(3));
-    let (port, sequence) = if record.count_ports != 0 {
-        ((1024 + number % 64_512) as u16, number as u32)
-    } else {
-        let random = scramble(draw);
-        (random as u16 | 0x400, (random >> 32) as u32)
+    let (port, sequence) = match record.ports {
+        PORTS_COUNTING => ((1024 + number % 64_512) as u16, number as u32),
+        PORTS_FIXED => (record.port as u16, record.sequence),
+        _ => {
+            let random = scramble(draw);
+            (random as u16 | 0x400, (random >> 32) as u32)
+        }
     };
     if record.family == 4 {
         write_ipv4(ctx, record, source_ipv4(record, number, draw), port, sequence)?;
