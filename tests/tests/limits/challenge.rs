@@ -30,7 +30,7 @@ pub fn web(challenge: Challenge) -> Policy {
 }
 
 /// A counter of the front end's own TCP.
-fn kernel(front: &Front, name: &str) -> u64 {
+pub fn kernel(front: &Front, name: &str) -> u64 {
     netstat(&front.lab.front, name)
 }
 
@@ -48,7 +48,7 @@ fn charged(counters: &Counters) -> u64 {
     decided(counters, Reason::Admitted) + decided(counters, Reason::Proven)
 }
 
-fn pages(front: &Front, target: IpAddr, clients: Vec<IpAddr>, rate: f64, seconds: f64) -> PageReport {
+pub fn pages(front: &Front, target: IpAddr, clients: Vec<IpAddr>, rate: f64, seconds: f64) -> PageReport {
     let crowd = Crowd {
         pages_per_second: rate,
         seconds,

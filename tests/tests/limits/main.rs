@@ -12,7 +12,9 @@ mod fair;
 mod interop;
 mod servers;
 mod spoofed;
+mod storms;
 mod switching;
+mod waiting;
 
 #[path = "../../../limiter-common/tests/admission/crowd.rs"]
 mod simulation;

@@ -1,0 +1,183 @@
+//! Floods that are not what the challenge is for: attempts that cannot be answered, and ACKs.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use lab::frame::flags::{ACK, FIN, SYN};
+use lab::topology::FRONT_V4;
+use lab::{Flood, FloodHandle, PageReport, Server, Sources};
+use limiter_common::challenge::Challenge;
+use limiter_common::reason::Reason;
+
+use super::challenge::{front, kernel, pages, web};
+use super::{Front, decided, limit};
+
+const CLIENTS: usize = 200;
+
+/// A challenged service on ports 80 and 81 with a budget of 1,000/s, and a client that has its ticket.
+fn challenged() -> Front {
+    let mut policy = web(Challenge::Always);
+    policy.services[0].budget = limit(1000, 2000);
+    policy.services[0].listeners.push("0.0.0.0:81".parse().expect("a place"));
+    front(&policy)
+}
+
+/// The flood from both CPUs.
+fn spawn(front: &Front, flood: &Flood) -> [FloodHandle; 2] {
+    [0, 1].map(|cpu| {
+        let flood = Flood { frames: u64::MAX, seconds: 60.0, cpu: Some(cpu), ..flood.clone() };
+        flood.spawn(&front.lab).expect("a flood")
+    })
+}
+
+/// Strangers fetch pages during the flood; what they got, and how large it was.
+fn strangers_during(front: &Front, flood: &Flood, seconds: f64) -> (PageReport, u64) {
+    let floods = spawn(front, flood);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut clients = front.lab.clients_v4();
+    clients.truncate(CLIENTS);
+    let report = pages(front, FRONT_V4, clients, CLIENTS as f64 / seconds, seconds);
+    (report, floods.map(|flood| flood.stop().expect("the flood ends").sent).iter().sum())
+}
+
+/// A spoofer picks what nobody can answer: to a port where nobody listens, in fragments, signed, with a FIN. Newcomers come in all the same.
+#[test]
+fn attempts_that_cannot_be_answered_keep_nobody_out() {
+    let random = Flood::new((FRONT_V4, 80).into(), Sources::Random);
+    let signed = [&[19, 18][..], &[0; 16]].concat();
+    for (name, flood, reason) in [
+        ("silent port", Flood { target: (FRONT_V4, 81).into(), ..random.clone() }, Reason::Unanswerable),
+        ("fragments", Flood { fragments: true, ..random.clone() }, Reason::Unanswerable),
+        ("signed", Flood { options: Some(signed), ..random.clone() }, Reason::Unanswerable),
+        ("with FIN", Flood { flags: SYN | FIN, ..random.clone() }, Reason::BadFlags),
+    ] {
+        let front = challenged();
+        let _server = Server::start(&front.lab).expect("a server");
+        let (report, sent) = strangers_during(&front, &flood, 4.0);
+        let counters = front.service(0);
+        let passed = decided(&counters, Reason::Unanswered);
+        println!("{name}: {sent} SYNs, {passed} passed; {} of {} pages", report.ok, report.tried);
+        assert!(sent > 500_000, "{name}: a flood worth the name: {sent}");
+        assert!(report.share() >= 0.99, "{name}: {} of {} pages: {counters:?}", report.ok, report.tried);
+        assert!(decided(&counters, reason) > sent - 1000, "{name}: {counters:?}");
+        // A sixteenth of 1,000/s and of a burst of 2,000, for the six seconds or so that this took.
+        assert!(passed < 125 + 63 * 10, "{name}: {passed} passed");
+    }
+}
+
+/// Segments that the front end's TCP received.
+fn segments(front: &Front) -> u64 {
+    let text = front.lab.front.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/snmp")?)).expect("snmp");
+    let lines: Vec<Vec<&str>> =
+        text.lines().filter(|line| line.starts_with("Tcp:")).map(|line| line.split_whitespace().collect()).collect();
+    let at = lines[0].iter().position(|name| *name == "InSegs").expect("the kernel counts them");
+    lines[1][at].parse().expect("a number")
+}
+
+/// What the front end answers the attacker: everything that comes in on its device.
+fn sniffer(front: &Front) -> OwnedFd {
+    let open = || {
+        // SAFETY: the call takes three numbers; the descriptor is nobody else's.
+        let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, i32::from(0x0003_u16.to_be())) };
+        assert!(socket >= 0, "a packet socket");
+        // SAFETY: as above.
+        Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+    };
+    front.lab.attacker.run(open).expect("a socket")
+}
+
+/// The cookie that a SYN from `source` with these numbers is answered with.
+fn recorded_cookie(front: &Front, source: Ipv4Addr, port: u16, sequence: u32) -> u32 {
+    let sniffer = sniffer(front);
+    let syn = Flood::new((FRONT_V4, 80).into(), Sources::One(source.into()));
+    Flood { frames: 1, fixed: Some((port, sequence)), ..syn }.run(&front.lab).expect("a SYN");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        let mut frame = [0_u8; 2048];
+        // SAFETY: the buffer is as long as said.
+        let length =
+            unsafe { libc::recv(sniffer.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), libc::MSG_DONTWAIT) };
+        let tcp = &frame[14 + 20..];
+        let is_it = length >= 54 && tcp[2..4] == port.to_be_bytes() && tcp[13] == SYN | ACK;
+        if is_it {
+            return u32::from_be_bytes(tcp[4..8].try_into().expect("four bytes"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("no answer");
+}
+
+/// ACKs at full speed, with random cookies and with one that was recorded, under the addresses of others: refused before the kernel.
+#[test]
+fn ack_floods_do_not_reach_the_kernel() {
+    let attacker = Ipv4Addr::new(11, 0, 0, 1);
+    let (port, sequence) = (40_000, 77);
+    let front = challenged();
+    let server = Server::start(&front.lab).expect("a server");
+    let cookie = recorded_cookie(&front, attacker, port, sequence);
+    let random = Flood {
+        flags: ACK,
+        options: Some(Vec::new()),
+        acknowledgment: 0x1234_5678,
+        ..Flood::new((FRONT_V4, 80).into(), Sources::Random)
+    };
+    let others = Sources::Many { base: IpAddr::from([11, 0, 0, 2]), count: 1 << 20 };
+    let recorded = Flood {
+        sources: others,
+        fixed: Some((port, sequence + 1)),
+        acknowledgment: cookie.wrapping_add(1),
+        ..random.clone()
+    };
+    for (name, flood) in [("random cookies", random), ("a recorded cookie", recorded)] {
+        let (before, fetched) = (segments(&front), server.accepted());
+        let bad = decided(&front.service(0), Reason::BadCookie);
+        let (report, sent) = strangers_during(&front, &flood, 4.0);
+        let counters = front.service(0);
+        let (received, refused) = (segments(&front) - before, decided(&counters, Reason::BadCookie) - bad);
+        println!(
+            "{name}: {sent} ACKs, {refused} refused, {received} segments received; {} of {} pages",
+            report.ok, report.tried
+        );
+        assert!(sent > 500_000, "{name}: a flood worth the name: {sent}");
+        assert!(report.share() >= 0.99, "{name}: {} of {} pages: {counters:?}", report.ok, report.tried);
+        // A random cookie is one of those that are good with a probability of 2^-24 or so.
+        assert!(sent - refused <= 5 + sent / 1_000_000, "{name}: {refused} of {sent} refused");
+        assert!(received <= 20 * report.tried, "{name}: {received} segments for {} pages", report.tried);
+        assert_eq!(server.accepted() - fetched, report.tried, "{name}: one connection a page");
+        assert_eq!(kernel(&front, "SyncookiesFailed"), 0);
+        let proofs = decided(&counters, Reason::Proven) + decided(&counters, Reason::Redeemed);
+        assert_eq!(kernel(&front, "SyncookiesRecv"), proofs, "{name}: {counters:?}");
+    }
+}
+
+/// The one whose cookie it is may send it as often as it likes: it has one connection of it at a time, and is charged for each packet that comes
+/// before the kernel has made that, in one batch with the first.
+#[test]
+fn a_replayed_cookie_makes_no_more_connections_than_are_charged() {
+    /// What a device hands to a CPU at once, with some to spare.
+    const BATCH: u64 = 100;
+    let attacker = Ipv4Addr::new(11, 0, 0, 1);
+    let (port, sequence) = (40_000, 77);
+    let front = challenged();
+    let server = Server::start(&front.lab).expect("a server");
+    let cookie = recorded_cookie(&front, attacker, port, sequence);
+    let replay = Flood {
+        flags: ACK,
+        options: Some(Vec::new()),
+        acknowledgment: cookie.wrapping_add(1),
+        fixed: Some((port, sequence + 1)),
+        ..Flood::new((FRONT_V4, 80).into(), Sources::One(attacker.into()))
+    };
+    let (report, sent) = strangers_during(&front, &replay, 4.0);
+    let counters = front.service(0);
+    println!("{sent} replayed ACKs; {} of {} pages", report.ok, report.tried);
+    assert!(report.share() >= 0.99, "{} of {} pages: {counters:?}", report.ok, report.tried);
+    let charged = decided(&counters, Reason::Proven) + decided(&counters, Reason::Admitted);
+    assert!(
+        server.accepted() <= charged && charged <= report.tried + 2,
+        "{} accepted: {counters:?}",
+        server.accepted()
+    );
+    assert_eq!(kernel(&front, "SyncookiesFailed"), 0);
+}
