@@ -84,10 +84,22 @@ fn the_main_page_tells_what_clap_does_not_know() {
     for section in ["EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES"] {
         assert!(page.contains(&format!(".SH {section}\n")), "{section}");
     }
-    for text in [limiter::history::PATH, "/sys/fs/bpf/limiter", "LIMITER_PINS", "LIMITER_HISTORY", "limiter arm --for"]
-    {
+    for text in [limiter::history::PATH, "/sys/fs/bpf/limiter", "/etc/limiter/policy.toml", "limiter arm --for"] {
         assert!(page.contains(text), "{text}");
     }
+    let mut variables = BTreeSet::new();
+    environment(&limiter::cli::Command::command(), &mut variables);
+    assert!(variables.contains("LIMITER_PINS"), "{variables:?}");
+    for name in variables {
+        assert!(page.contains(&format!("fB{name}fR")), "{name} is not told");
+    }
+}
+
+/// The variables that set an option of this command or of one below it.
+fn environment(command: &clap::Command, names: &mut BTreeSet<String>) {
+    let variables = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
+    names.extend(variables.map(ToOwned::to_owned));
+    command.get_subcommands().for_each(|below| environment(below, names));
 }
 
 #[test]
