@@ -52,6 +52,7 @@ pub fn run() -> Result<ExitCode> {
         "privileged tests",
         &mut cargo(&["test", "--release", "--no-fail-fast", "--package", "lab", "--", "--test-threads=1"]),
     )?;
+    stage("kernels", Command::new(std::env::current_exe().context("cannot find this program")?).arg("kernels"))?;
     println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.ignored);
     Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -15,7 +15,11 @@ use super::{Front, decided, limit, policy};
 
 /// A front end whose kernel makes cookies, as `attach --set-syncookies` would have it.
 pub fn front(policy: &Policy) -> Front {
-    let lab = Lab::new().expect("a lab");
+    front_in(Lab::new().expect("a lab"), policy)
+}
+
+/// The same in a lab that is there.
+pub fn front_in(lab: Lab, policy: &Policy) -> Front {
     lab.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
     let mut front = Front::in_lab(lab, policy, Mode::Enforce).expect("limiter attaches in the lab");
     let Front { lab, maps, .. } = &mut front;

@@ -6,11 +6,10 @@ busybox mount -t sysfs sys /sys
 busybox mount -t devtmpfs dev /dev
 busybox mount -t bpf bpf /sys/fs/bpf
 busybox mount -t tmpfs run /run
+echo "== begin"
 for module in $(busybox cat /modules/order); do
     busybox insmod "/modules/$module" || echo "insmod $module failed"
 done
-echo "== begin"
-
 # A test program that crashed says no result.
 run() {
     start=$(busybox cut -d. -f1 /proc/uptime)
@@ -21,13 +20,13 @@ run() {
     case $status in 0 | 101) ;; *) echo "test result: FAILED. 0 passed; 1 failed; 0 ignored; it crashed" ;; esac
 }
 
-run kernels --show-output
+run kernels --show-output --skip health
 # bpftool is this machine's, not the kernel's.
 run packets --skip bpftool
-run limits --exact --show-output driver::a_flood_is_judged_in_the_driver
-# From here on the lab's wires are NICs: their driver runs the program, and sends its answers.
+run limits --show-output driver:: --skip packet_socket
+# From here on the lab's wires are NICs. What it needs of them `guest.rs` says; live frames are beyond 6.1's driver.
 export LAB_WIRE=nic
-run limits --exact --show-output driver::every_frame_that_is_sent_is_judged challenge::clients_prove_themselves_and_get_tickets
+run limits --show-output driver:: --skip a_flood
 run kernels --exact --include-ignored health::the_kernel_has_not_warned
 [ $status = 0 ] || busybox dmesg | busybox tail -n 80
 echo "== end"

@@ -23,32 +23,41 @@ pub struct Kernel {
 /// # Errors
 /// When it can be neither fetched nor found below `directory`.
 pub fn newest(series: &str, directory: &Path) -> Result<Option<Kernel>> {
-    let mut known = known(series)?;
-    if known.is_none() {
+    let known = known(series).or_else(|| {
         update();
-        known = self::known(series)?;
-    }
+        known(series)
+    });
     let fetched = fetched(series, directory)?;
     let Some(release) = known else { return fetched.map(|release| open(directory, release)).transpose() };
-    if fetched.as_ref() != Some(&release)
-        && let Err(error) = fetch(&release, directory)
-    {
-        let older = fetched.with_context(|| format!("no kernel {series}: {error:#}"))?;
-        eprintln!("Linux {release} cannot be fetched ({error:#}): using {older}");
-        return open(directory, older).map(Some);
+    if fetched.as_ref() == Some(&release) {
+        return open(directory, release).map(Some);
     }
-    open(directory, release).map(Some)
+    match (fetch(&release, directory), fetched) {
+        (Ok(()), older) => {
+            if let Some(older) = older {
+                remove(&directory.join(package(&older)))?;
+            }
+            open(directory, release).map(Some)
+        }
+        (Err(error), Some(older)) => {
+            eprintln!("Linux {release} cannot be fetched ({error:#}): using {older}");
+            open(directory, older).map(Some)
+        }
+        (Err(error), None) => Err(error).with_context(|| format!("cannot fetch Linux {release}")),
+    }
 }
 
 /// The newest release that apt knows.
-fn known(series: &str) -> Result<Option<String>> {
+fn known(series: &str) -> Option<String> {
     if std::env::consts::ARCH != "x86_64" {
-        return Ok(None);
+        return None;
     }
     let pattern = format!("^linux-image-{}\\..*-cloud-amd64$", series.replace('.', "\\."));
-    let output = Command::new("apt-cache").args(["search", "--names-only", &pattern]).output();
-    let output = output.context("cannot run apt-cache")?;
-    Ok(newest_of(series, &String::from_utf8_lossy(&output.stdout)))
+    // Where there is no apt, there is none of its kernels.
+    let Ok(output) = Command::new("apt-cache").args(["search", "--names-only", &pattern]).output() else {
+        return None;
+    };
+    newest_of(series, &String::from_utf8_lossy(&output.stdout))
 }
 
 /// The newest release among lines that begin with a package's name.
@@ -77,13 +86,13 @@ fn package(release: &str) -> String {
     format!("linux-image-{release}")
 }
 
-/// Fetches and unpacks a release. It gets its name when it is whole; older ones of its kind are left to whoever cleans the target directory.
+/// Fetches and unpacks a release. It gets its name when it is whole.
 fn fetch(release: &str, directory: &Path) -> Result<()> {
     let package = package(release);
     eprintln!("fetching {package} ...");
     let part = directory.join("part");
     if part.exists() {
-        fs::remove_dir_all(&part).with_context(|| format!("cannot remove {}", part.display()))?;
+        remove(&part)?;
     }
     fs::create_dir(&part).with_context(|| format!("cannot make {}", part.display()))?;
     let download = || succeed(Command::new("apt-get").args(["download", "-qq", &package]).current_dir(&part));
@@ -109,6 +118,10 @@ fn open(directory: &Path, release: String) -> Result<Kernel> {
     let modules = modules.with_context(|| format!("{} holds no modules", root.display()))?;
     ensure!(image.is_file(), "{} holds no image to boot: remove it, and it is fetched again", root.display());
     Ok(Kernel { release, image, modules })
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))
 }
 
 /// Off line this fails, and so will what comes next, with a better message.
