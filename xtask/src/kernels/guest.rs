@@ -1,6 +1,7 @@
 //! The emulated machine: QEMU without KVM, four virtio NICs in two wires, and a serial line on which it says what it did.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -8,9 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// Several times what it takes on two busy cores.
-const TIMEOUT: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(420);
 /// Lines that are shown of a machine that did not come to its end.
 const LAST: usize = 40;
 /// What its init says first and last.
@@ -72,6 +74,10 @@ fn command(image: &Path, initramfs: &Path) -> Command {
         }
     }
     command.stdin(Stdio::null());
+    // A run that is killed leaves no machine behind.
+    let die_with_us = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(die_with_us) };
     command
 }
 
