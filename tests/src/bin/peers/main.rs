@@ -36,10 +36,10 @@ struct Arguments {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
     /// How long clients come in each cell; the flood lasts until the last of them has its page or has given up.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// How long a client waits for its page, in seconds.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 2.5)]
     patience: f64,
     /// Only these floods.
     #[arg(long, value_delimiter = ',', value_parser = shape::parse)]
