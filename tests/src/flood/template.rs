@@ -12,7 +12,8 @@ use super::{Flood, Sources};
 use crate::{
     frame::{Frame, VLAN},
     programs::record::{
-        FloodRecord, PORTS_COUNTING, PORTS_FIXED, PORTS_RANDOM, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_ONE, SOURCE_RANDOM, TEMPLATE_WORDS,
+        FloodRecord, PORTS_COUNTING, PORTS_FIXED, PORTS_RANDOM, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_ONE,
+        SOURCE_RANDOM, TEMPLATE_WORDS,
     },
     topology::Lab,
 };

@@ -11,8 +11,8 @@ mod history;
 mod killed;
 mod live;
 mod policy;
-mod runbooks;
 mod run;
+mod runbooks;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
