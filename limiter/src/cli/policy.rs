@@ -29,7 +29,7 @@ pub enum PolicyAction {
 #[derive(Args, Debug)]
 pub struct Check {
     /// The policy file.
-    #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
+    #[arg(value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
     file: PathBuf,
 }
 
@@ -37,7 +37,7 @@ pub struct Check {
 #[derive(Args, Debug)]
 pub struct Diff {
     /// The policy file.
-    #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
+    #[arg(value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
     file: PathBuf,
     /// With this profile of the file.
     #[arg(long, value_name = "NAME")]

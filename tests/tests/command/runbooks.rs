@@ -33,14 +33,20 @@ mode = "enforce"
 source_rate = "5/s"
 "#;
 
-/// Runs the commands of a runbook after those of `before`; what each of them said.
-fn run(name: &str, before: &[&str]) -> String {
+/// Where a runbook speaks of a machine on which limiter is not loaded.
+const NOT_ATTACHED: &str = "\n## Not attached\n";
+
+fn text(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbooks").join(name);
+    std::fs::read_to_string(&path).expect("a runbook")
+}
+
+/// Runs the commands in `text` after those of `before`; what each of them said.
+fn run(text: &str, before: &[&str]) -> String {
     let desk = Desk::new();
     let directory = desk.state.path();
     std::fs::write(directory.join("policy.toml"), POLICY).expect("a file");
     std::fs::write(directory.join("schools.txt"), "198.18.0.0/15\n").expect("a file");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbooks").join(name);
-    let text = std::fs::read_to_string(&path).expect("a runbook");
     let typed = text.lines().filter_map(|line| line.strip_prefix("    # "));
     let mut said = String::new();
     let mut count = 0;
@@ -54,22 +60,26 @@ fn run(name: &str, before: &[&str]) -> String {
         let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         // The machine of a test is not what doctor would have it be; that it answers is what counts here.
         let may_find = line == "limiter doctor" && output.status.code() == Some(1);
-        assert!(output.status.success() || may_find, "{name}: `{line}`: {out}{error}");
+        assert!(output.status.success() || may_find, "`{line}`: {out}{error}");
         said.push_str(&format!("# {line}\n{out}{error}"));
     }
-    assert!(count > before.len() + 5, "{name} holds {count} commands");
+    assert!(count >= before.len() + 4, "{count} commands");
     said
 }
 
 #[test]
 fn it_is_on_fire() {
-    let said = run("on-fire.md", &["limiter apply"]);
+    let text = text("on-fire.md");
+    let (attached, not_attached) = text.split_once(NOT_ATTACHED).expect("two parts");
+    let said = run(attached, &["limiter apply"]);
     assert!(said.contains("mode enforce") && said.contains("goes back by itself in 1h"), "{said}");
+    let said = run(not_attached, &[]);
+    assert!(said.contains("attached to web0") && said.contains("it stays as it is"), "{said}");
 }
 
 #[test]
 fn a_school_is_cut_off() {
-    let said = run("a-school-is-cut-off.md", &["limiter apply", "limiter ban add 192.0.2.10"]);
+    let said = run(&text("a-school-is-cut-off.md"), &["limiter apply", "limiter ban add 192.0.2.10"]);
     assert!(said.contains("class schools") && said.contains("192.0.2.0/24"), "{said}");
 }
 
@@ -81,6 +91,6 @@ fn back_to_normal() {
         "limiter ban add 203.0.113.0/24 --for 30m",
         "limiter profile use siege",
     ];
-    let said = run("back-to-normal.md", &before);
+    let said = run(&text("back-to-normal.md"), &before);
     assert!(said.contains("5/s, burst 10 -> 20/s, burst 40") && said.contains("mode observe"), "{said}");
 }
