@@ -25,8 +25,11 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     };
     writeln!(to, "mode        {}: {meaning}", snapshot.mode)?;
     if let Some(revert) = &snapshot.reverts {
-        let what = if revert.policy { "the policy before, in mode " } else { "" };
-        writeln!(to, "            goes back to {what}{} by itself in {}", revert.mode, seconds(revert.in_seconds))?;
+        let what = match revert.policy {
+            true => format!("the policy before, in mode {},", revert.mode),
+            false => revert.mode.to_owned(),
+        };
+        writeln!(to, "            goes back to {what} by itself in {}", seconds(revert.in_seconds))?;
         if revert.policy {
             writeln!(to, "            unless you keep it: `limiter confirm`; back now: `limiter rollback`")?;
         }
