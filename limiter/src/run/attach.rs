@@ -15,11 +15,15 @@ impl Seen {
     /// # Errors
     /// When interfaces or pins cannot be read.
     pub fn take(pins: &Pins) -> Result<Self> {
-        // Pins first: a device that goes between the two is not there, and its pin is.
-        let pinned = pins.links();
-        let attached = link::attached(pins)?;
-        let here = interface::all()?.into_iter().map(|one| (one.name, one.index)).collect();
-        Ok(Self { here, attached, pinned })
+        loop {
+            let pinned = pins.links();
+            let attached = link::attached(pins)?;
+            let here = interface::all()?.into_iter().map(|one| (one.name, one.index)).collect();
+            // A link that somebody detaches meanwhile must not look like one whose device went.
+            if pinned == pins.links() {
+                return Ok(Self { here, attached, pinned });
+            }
+        }
     }
 }
 
@@ -66,12 +70,12 @@ impl Daemon {
         match link::attach(&self.pins, std::slice::from_ref(name), *generic) {
             Ok(_) => {
                 let missing = format!("{:.3}", wanted.missing.as_secs_f64());
-                info!(interface = %name, index, missing_seconds = %missing, "attached");
                 self.interfaces.attached(name, *index);
                 let maps = Maps::open(&self.pins.root())?;
                 let place = if *generic { " (generic mode)" } else { "" };
                 let before = crate::history::State::of(&maps);
                 self.record.happened(before, Some(&maps), vec![format!("attached to {name}{place}")]);
+                info!(interface = %name, index, missing_seconds = %missing, "attached");
             }
             Err(error) => {
                 let why = format!("{error:#}");

@@ -113,11 +113,12 @@ impl Daemon {
             changed.push(format!("mode {} -> {mode}", text::show_mode(applied.modes.0)));
         }
         let (file, profile) = (self.options.file.display(), profile.map_or("", Name::as_str));
-        info!(%file, profile, mode, changes = changed.join("; "), "the policy file is in force");
+        let changes = changed.join("; ");
+        self.record.switched(before, &maps, changed);
+        info!(%file, profile, mode, %changes, "the policy file is in force");
         for note in &applied.notes {
             warn!("{note}");
         }
-        self.record.switched(before, &maps, changed);
         Ok(())
     }
 

@@ -100,11 +100,11 @@ impl Missing {
 }
 
 impl Interfaces {
-    /// Watches what the file names, whatever somebody detached before. What it names no longer is watched only while it is attached.
+    /// Watches what the file names, whatever somebody detached before. What it names no longer is watched only if it is attached.
     pub fn follow(&mut self, document: &Document, now: Instant) {
         self.watched.retain(|name, watched| {
-            watched.of_file = document.interfaces.contains(name);
-            watched.of_file || matches!(watched.standing, Standing::Attached(_))
+            let was_of_file = std::mem::replace(&mut watched.of_file, document.interfaces.contains(name));
+            watched.of_file || !was_of_file || matches!(watched.standing, Standing::Attached(_))
         });
         for name in &document.interfaces {
             let standing = Standing::Missing(Missing::new(None, now));

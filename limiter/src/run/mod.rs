@@ -179,6 +179,8 @@ impl Daemon {
             return Ok(());
         }
         let changed = self.pins.links() != self.interfaces.pinned();
+        // What failed before is tried again, such as waiting for a command that held the lock.
+        let changed = changed || self.failure.is_some();
         if event != Event::Time || changed || self.interfaces.is_due(Instant::now()) {
             self.look_at_interfaces()?;
         }
@@ -208,9 +210,10 @@ impl Daemon {
         if from.mode != to.mode || changed.is_empty() {
             changed.push(format!("mode {old} -> {new}"));
         }
-        info!(mode = new, changes = changed.join("; "), "went back by itself");
         let profile = maps.origin(from.slot)?.profile.map(|name| name.to_string());
+        let changes = changed.join("; ");
         self.record.went_back(at, State { mode: old.to_owned(), profile }, &maps, changed);
+        info!(mode = new, %changes, "went back by itself");
         self.follower.told(went_back);
         Ok(())
     }

@@ -38,7 +38,8 @@ impl Record {
 
     /// Notes what went back by itself at `revert` (nanoseconds of the kernel side's clock), unless that is noted.
     pub fn went_back(&self, revert: u64, before: State, maps: &Maps, mut changed: Vec<String>) {
-        const SLACK: u64 = 1_000_000_000;
+        // The same time in two processes is the same wall time but for milliseconds.
+        const SLACK: u64 = 5_000_000;
         let since = Moment::of(revert.saturating_sub(SLACK));
         let is_noted = |entry: &Entry| {
             Some(entry.time) >= since && entry.changed.first().is_some_and(|line| line.starts_with(WENT_BACK))

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lab::Namespace;
@@ -26,6 +27,7 @@ const LIMITED: &str = "interfaces = [\"web0\"]\nmode = \"enforce\"\nsources = 40
 struct Daemon {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
     manager: UnixDatagram,
 }
 
@@ -46,12 +48,12 @@ impl Daemon {
         let mut child = command.spawn().expect("runs");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (output, kept) = (child.stderr.take().expect("a pipe"), Arc::clone(&lines));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 kept.lock().expect("no panic").push(line);
             }
         });
-        Self { child, lines, manager }
+        Self { child, lines, reader: Some(reader), manager }
     }
 
     fn ready(desk: &Desk, line: &str) -> Self {
@@ -114,11 +116,25 @@ impl Daemon {
         self.told("READY=1");
     }
 
+    /// Waits until it ends by itself; its exit code.
+    #[track_caller]
+    fn code(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end: {:#?}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Ends it as systemd would; what it said.
     fn end(mut self) -> Vec<String> {
         self.signal(Signal::TERM);
         self.told("STOPPING=1");
-        assert!(self.child.wait().expect("it ends").success());
+        assert_eq!(self.code(), Some(0));
+        self.reader.take().expect("once").join().expect("no panic");
         self.said()
     }
 
@@ -201,7 +217,7 @@ fn a_start_that_cannot_be_fails_and_leaves_nothing() {
     let desk = Desk::new();
     write(&desk, "sorces = 8\n");
     let mut daemon = Daemon::start(&desk, "run");
-    assert_eq!(daemon.child.wait().expect("it ends").code(), Some(1));
+    assert_eq!(daemon.code(), Some(1));
     daemon.says(&["policy.toml:1:1", "did you mean `sources`?"]);
     assert!(desk.left().is_empty());
 }
@@ -382,6 +398,25 @@ fn killed_it_leaves_all_in_force_and_the_next_one_takes_over() {
     daemon.end();
 }
 
+/// A command that takes long, such as `limiter trace`, delays the daemon and does not stop it.
+#[test]
+fn a_lock_that_is_held_for_long_is_waited_for() {
+    let (desk, client) = wired();
+    let daemon = Daemon::ready(&desk, "run");
+    let lock = fs::File::open(desk.pins()).expect("a directory");
+    lock.lock().expect("locked");
+    desk.front.ip(&["link", "del", "web0"]).expect("deleted");
+    lay(&desk, &client);
+    daemon.says(&["ERROR", "is changing limiter", "tried again"]);
+    assert!(!desk.has_program("web0"));
+    std::thread::sleep(Duration::from_secs(3));
+    drop(lock);
+    daemon.says(&["INFO", "attached", "missing_seconds", "interface=web0"]);
+    daemon.says_times(2, &["INFO", "attached", "interface=web0"]);
+    assert_eq!(daemon.said().iter().filter(|line| line.contains("ERROR")).count(), 1, "{:#?}", daemon.said());
+    daemon.end();
+}
+
 #[test]
 fn a_second_one_is_refused() {
     let (desk, _client) = wired();
@@ -390,7 +425,7 @@ fn a_second_one_is_refused() {
     let (pins, text) = (desk.pins(), format!("process {pid} (limiter)"));
     let refuse = || {
         let mut second = Daemon::start(&desk, "run");
-        assert_eq!(second.child.wait().expect("it ends").code(), Some(1));
+        assert_eq!(second.code(), Some(1));
         second.says(&[&text, "is already the daemon of", pins.to_str().expect("a path"), "--pins"]);
     };
     refuse();
