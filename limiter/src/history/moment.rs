@@ -66,7 +66,8 @@ impl Moment {
 
 impl From<SystemTime> for Moment {
     fn from(time: SystemTime) -> Self {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // RFC 3339 has years of four digits.
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(Duration::from_secs(253_402_300_799));
         Self(UNIX_EPOCH + Duration::from_millis(since.as_millis() as u64))
     }
 }
@@ -95,6 +96,17 @@ mod tests {
         assert!(text.ends_with("Z\"") && text.contains('T'), "{text}");
         assert_eq!(serde_json::from_str::<Moment>(&text).expect("a moment"), now);
         assert!(serde_json::from_str::<Moment>("\"yesterday\"").is_err());
+    }
+
+    #[test]
+    fn the_ends_of_time_are_moments_too() {
+        for time in [UNIX_EPOCH - Duration::from_secs(9), UNIX_EPOCH + Duration::from_secs(1 << 40)] {
+            let moment = Moment::from(time);
+            let text = serde_json::to_string(&moment).expect("text");
+            assert_eq!(serde_json::from_str::<Moment>(&text).expect("a moment"), moment);
+            assert!(!moment.local().is_empty());
+        }
+        assert!(Moment::of(u64::MAX - 1).is_some());
     }
 
     #[test]

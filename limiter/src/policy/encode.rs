@@ -205,6 +205,7 @@ fn admission(service: &Service, own: &BudgetLimit, host: &BudgetLimit, cpus: u64
         ticket_seconds != 0 || (challenge == Challenge::Off && newcomers.is_none()),
         "service {name}: a challenge and a rate of newcomers need tickets; give them a life, such as 15m"
     );
+    ensure!(ticket_seconds <= 7 * 86_400, "service {name}: a ticket lives at most 7 days, not {ticket_seconds} s");
     // Newcomers can always draw one token of a full budget.
     let floor = |budget: &BudgetLimit| {
         let part = u128::from(budget.capacity) * u128::from(reserve) / 100;

@@ -5,6 +5,8 @@ pub mod decode;
 pub mod diff;
 pub mod encode;
 pub mod file;
+#[cfg(test)]
+mod garbage;
 pub mod limits;
 pub mod prefix;
 pub mod text;

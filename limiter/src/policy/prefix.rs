@@ -59,7 +59,8 @@ pub fn ip(address: Address) -> IpAddr {
 
 fn cut(address: Address, length: u8) -> Address {
     let bits = (u128::from(address.high) << 64) | u128::from(address.low);
-    let mask = if length == 0 { 0 } else { u128::MAX << (128 - u32::from(length)) };
+    // A length from a record may be anything.
+    let mask = if length == 0 { 0 } else { u128::MAX << 128_u32.saturating_sub(length.into()) };
     Address::v6(((bits & mask) >> 64) as u64, (bits & mask) as u64)
 }
 

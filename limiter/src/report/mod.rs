@@ -4,6 +4,7 @@ pub mod findings;
 pub mod human;
 mod lines;
 mod sample;
+mod share;
 mod snapshot;
 
 use anyhow::Result;

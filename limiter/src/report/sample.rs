@@ -39,12 +39,13 @@ impl Sample {
     }
 }
 
+/// Counters wrap, as those of the kernel side do.
 fn add(mut sum: Counters, more: &Counters) -> Counters {
     let pairs = sum.decided.iter_mut().chain(&mut sum.observed).zip(more.decided.iter().chain(&more.observed));
-    pairs.for_each(|(sum, more)| *sum += more);
-    sum.steals += more.steals;
-    sum.tickets += more.tickets;
-    sum.resets += more.resets;
+    pairs.for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
+    sum.steals = sum.steals.wrapping_add(more.steals);
+    sum.tickets = sum.tickets.wrapping_add(more.tickets);
+    sum.resets = sum.resets.wrapping_add(more.resets);
     sum
 }
 
@@ -63,26 +64,53 @@ pub fn observed(counters: &Counters) -> ByReason {
 
 /// Packets with a dropping reason, whether the mode let them drop or not.
 pub fn refused(counters: &Counters) -> u64 {
-    Reason::ALL
-        .iter()
-        .filter(|reason| reason.verdict() == Verdict::Drop)
-        .map(|reason| counters.decided[*reason as usize] + counters.observed[*reason as usize])
-        .sum()
+    total(counters, |reason| reason.verdict() == Verdict::Drop)
 }
 
 /// Attempts to protected services that a limit judged.
 pub fn attempts(counters: &Counters) -> u64 {
-    let judged = Reason::ALL.iter().filter(|reason| reason.is_attempt());
-    judged.map(|reason| counters.decided[*reason as usize] + counters.observed[*reason as usize]).sum()
+    total(counters, Reason::is_attempt)
 }
 
 /// Connections that were let in, each counted once: attempts, and ACKs of challenged ones.
 pub fn admitted(counters: &Counters) -> u64 {
     let admitting = Reason::ALL.iter().filter(|reason| reason.admits());
-    admitting.map(|reason| counters.decided[*reason as usize]).sum()
+    admitting.map(|reason| counters.decided[*reason as usize]).fold(0, u64::wrapping_add)
+}
+
+fn total(counters: &Counters, counts: impl Fn(Reason) -> bool) -> u64 {
+    let reasons = Reason::ALL.iter().filter(|reason| counts(**reason)).map(|reason| *reason as usize);
+    reasons.flat_map(|index| [counters.decided[index], counters.observed[index]]).fold(0, u64::wrapping_add)
 }
 
 fn by_reason(counts: &[u64]) -> ByReason {
     let all = Reason::ALL.iter().map(|reason| (reason.name(), counts[*reason as usize]));
     all.filter(|(_, count)| *count > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use limiter_common::record::REASONS;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever stands in the maps.
+        #[test]
+        fn any_counters_are_summed(
+            words in proptest::collection::vec(prop_oneof![Just(0), Just(u64::MAX), any::<u64>()], 2 * REASONS + 3),
+        ) {
+            let mut counters = Counters::default();
+            counters.decided.copy_from_slice(&words[..REASONS]);
+            counters.observed.copy_from_slice(&words[REASONS..2 * REASONS]);
+            (counters.steals, counters.tickets, counters.resets) = (words[64], words[65], words[66]);
+            let twice = add(counters, &counters);
+            prop_assert_eq!(attempts(&twice), attempts(&counters).wrapping_mul(2));
+            prop_assert_eq!(refused(&twice), refused(&counters).wrapping_mul(2));
+            prop_assert_eq!(admitted(&twice), admitted(&counters).wrapping_mul(2));
+            let shown = Reason::ALL.iter().filter(|reason| counters.decided[**reason as usize] > 0).count();
+            prop_assert_eq!(decided(&counters).len(), shown);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use limiter_common::ticket::Ticket;
 use serde::Serialize;
 
 use super::sample::{self, ByReason, Sample};
+use super::share;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::{Maps, Pins, clock, link};
@@ -206,7 +207,7 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
         classes: policy.classes.iter().map(class).collect(),
         interfaces: link::attached(pins)?.into_iter().map(interface).collect(),
         budget: text::show_limit(policy.budget),
-        budget_used_percent: percent(host_used, &host.budget),
+        budget_used_percent: share::percent(host_used, &host.budget),
         source_limit: text::show_limit(policy.source),
         prefixes: policy.prefixes,
         services: services(maps, selection.slot, &policy, &around, &before, &after, seconds)?,
@@ -283,8 +284,6 @@ fn admission(
     let state = State::read(&maps.challenge.get(&id, 0)?.0.words);
     let challenge = Challenge::from_number(admission.challenge);
     let used = used(maps, id, budget)?;
-    // The fuller budget presses.
-    let interval = admission.pressure.interval(used).max(admission.host_pressure.interval(around.host_used));
     let on = match challenge {
         Challenge::Off => false,
         Challenge::Auto => now < state.on_until,
@@ -299,26 +298,21 @@ fn admission(
         reserve_percent: record.stated.reserve,
         newcomers: text::show_limit(record.stated.newcomers),
         fair_share: record.stated.fair_share != 0,
-        share_per_second: (interval > 0).then(|| 1e9 / (interval << source_table::TICK_SHIFT) as f64),
+        share_per_second: share::per_second(admission, used, around.host_used),
         reset: admission.reset != 0,
         resets_sent: counters.resets,
-        budget_used_percent: percent(used, budget),
+        budget_used_percent: share::percent(used, budget),
     })
 }
 
 /// What of a budget is used now, in nanoseconds of its capacity.
 fn used(maps: &Maps, line: u32, budget: &BudgetLimit) -> Result<u64> {
-    let ahead = maps.budget.get(&line, 0)?.0.arrival.saturating_sub(clock::now());
-    // More than all of it is left over from another policy.
-    Ok(if ahead > budget.capacity { 0 } else { ahead })
-}
-
-fn percent(used: u64, budget: &BudgetLimit) -> Option<f64> {
-    (budget.capacity > 0).then(|| 100.0 * used as f64 / budget.capacity as f64)
+    Ok(share::used(maps.budget.get(&line, 0)?.0.arrival, clock::now(), budget))
 }
 
 fn table(maps: &Maps, slot: u32, steals: u64) -> Result<Table> {
-    let horizon = maps.host.get(&slot, 0)?.0.horizon;
+    // No policy has a longer one than the table's clock can tell apart.
+    let horizon = maps.host.get(&slot, 0)?.0.horizon.min(u64::MAX / 2);
     let now = Ticks::at(clock::now());
     let ways = maps.ways()?;
     let (mut all, mut live) = (0, 0);

@@ -1,0 +1,52 @@
+//! What one source may have of a short budget now, as `status` shows it. Records are taken as they stand in the maps, whatever stands there.
+
+use limiter_common::budget::BudgetLimit;
+use limiter_common::pressure::{LONGEST_INTERVAL, Pressure};
+use limiter_common::record::Admission;
+use limiter_common::source_table;
+
+/// What of a budget is used, in nanoseconds of its capacity, when its word stands at `arrival`.
+pub fn used(arrival: u64, now: u64, budget: &BudgetLimit) -> u64 {
+    let ahead = arrival.saturating_sub(now);
+    // More than all of it is left over from another policy.
+    if ahead > budget.capacity { 0 } else { ahead }
+}
+
+/// The same in percent; `None` without a budget.
+pub fn percent(used: u64, budget: &BudgetLimit) -> Option<f64> {
+    (budget.capacity > 0).then(|| 100.0 * used as f64 / budget.capacity as f64)
+}
+
+/// Connections per second that one source may make when so much of the service's and the host's budget is used; `None`: no pressure.
+pub fn per_second(admission: &Admission, used: u64, host_used: u64) -> Option<f64> {
+    let interval = |pressure: Pressure, used| {
+        // No pressure begins with a longer one.
+        Pressure { interval: pressure.interval.min(LONGEST_INTERVAL), ..pressure }.interval(used)
+    };
+    // The fuller budget presses.
+    let interval = interval(admission.pressure, used).max(interval(admission.host_pressure, host_used));
+    (interval > 0).then(|| 1e9 / (interval << source_table::TICK_SHIFT) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn word() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), Just(1), Just(u64::MAX), any::<u64>()]
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_make_a_share(low in word(), unit in word(), interval in word(), arrival in word(), capacity in word()) {
+            let budget = BudgetLimit { interval, capacity, lease: 1 };
+            let used = used(arrival, 1 << 40, &budget);
+            prop_assert!(percent(used, &budget).is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+            let pressure = Pressure { low, unit, interval };
+            let admission = Admission { pressure, host_pressure: pressure, ..Admission::default() };
+            prop_assert!(per_second(&admission, used, arrival).is_none_or(|share| share > 0.0));
+        }
+    }
+}
