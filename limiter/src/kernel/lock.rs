@@ -10,8 +10,12 @@ use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::{FlockOperation, flock};
 
-/// How long a command waits for another one.
+/// How long a command waits for another one to finish.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits in all, where many are before it.
+const LONGEST: Duration = Duration::from_secs(120);
+/// How often it looks who is at work.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Holds the lock while it lives; the kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
@@ -19,23 +23,35 @@ pub struct Lock {
     _directory: OwnedFd,
 }
 
-/// Locks `directory`, waiting up to `patience` for whoever holds it.
+/// Locks `directory`, waiting up to `patience` for whoever holds it, and on while one after another holds it and finishes.
 ///
 /// # Errors
 /// When it is still held then: by which process, and what to do.
 pub fn lock(directory: &Path, patience: Duration) -> Result<Lock> {
     let file = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
     let start = Instant::now();
+    // Who was seen at work, and since when.
+    let mut at_work: (Option<String>, Instant) = (None, start);
+    let mut looked = start;
     while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if error != rustix::io::Errno::WOULDBLOCK {
             return Err(error).with_context(|| format!("cannot lock {}", directory.display()));
         }
-        if start.elapsed() > patience {
-            let holder = holder(&file).unwrap_or_else(|| "another process".to_owned());
-            let waited = patience.as_secs();
-            bail!(
-                "{holder} is changing limiter and has not finished in {waited} s; wait for it or end it, then try again"
-            );
+        if looked.elapsed() > LOOK.min(patience) {
+            looked = Instant::now();
+            let now = holder(&file);
+            if now != at_work.0 && at_work.0.is_some() {
+                at_work.1 = looked;
+            }
+            at_work.0 = now;
+            let (holds, waited) = (at_work.1.elapsed(), start.elapsed());
+            if holds > patience || waited > LONGEST {
+                let holder = at_work.0.unwrap_or_else(|| "another process".to_owned());
+                let waited = if holds > patience { patience } else { LONGEST }.as_secs();
+                bail!(
+                    "{holder} is changing limiter, and this has waited {waited} s; wait for it or end it, then try again"
+                );
+            }
         }
         std::thread::sleep(Duration::from_millis(20));
     }
