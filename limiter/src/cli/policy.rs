@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use limiter_common::source_table::WAYS;
 use serde::Serialize;
@@ -205,7 +205,12 @@ pub fn enforced(pins: &Pins, maps: &Maps) -> Result<Document> {
 fn show(context: &Context) -> Result<()> {
     context.pins.require()?;
     let file = enforced(&context.pins, &Maps::open(&context.pins.root())?)?.to_toml();
-    let value: toml::Table = toml::from_str(&file).context("what is enforced makes no file; please report this")?;
+    let value: toml::Table = toml::from_str(&file).map_err(|error| {
+        anyhow::anyhow!(
+            "what stands in the maps makes no policy file ({}): if somebody wrote into them, `limiter apply` a good file; else please report this",
+            error.message()
+        )
+    })?;
     report::print(context.format, &value, |_| format!("# What limiter enforces now.\n{file}"))
 }
 

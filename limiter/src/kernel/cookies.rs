@@ -5,6 +5,7 @@
 //! then the setting, so that a command that is killed in between leaves something that the next one puts right.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
@@ -20,6 +21,8 @@ use super::pins::Pins;
 const SYNCOOKIES: &str = "net/ipv4/tcp_syncookies";
 /// With this value the kernel answers every SYN with a cookie, and so will make one for us.
 const ALWAYS: u32 = 2;
+/// The kernel's own default: what is put back where the note is no value that the setting can have.
+const DEFAULT: u32 = 1;
 
 /// What the challenge finds, for `status`.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -58,7 +61,7 @@ impl Maps {
         let kernel = self.kernel_record()?;
         Ok(Cookies {
             syncookies: read(SYNCOOKIES)?,
-            syncookies_before: kernel.syncookies_before.checked_sub(1),
+            syncookies_before: before(&kernel),
             may_set: kernel.may_set_syncookies != 0,
             keeps_options: kernel.timestamps != 0,
         })
@@ -124,11 +127,11 @@ impl Maps {
         let now = read(SYNCOOKIES)?;
         if wanted && kernel.may_set_syncookies != 0 {
             if now != ALWAYS {
-                kernel.syncookies_before = now + 1;
+                kernel.syncookies_before = now.saturating_add(1);
                 self.write_kernel(kernel)?;
                 write(SYNCOOKIES, ALWAYS)?;
             }
-        } else if let Some(before) = kernel.syncookies_before.checked_sub(1) {
+        } else if let Some(before) = before(&kernel) {
             // Somebody else's later change is theirs.
             if now == ALWAYS {
                 write(SYNCOOKIES, before)?;
@@ -154,13 +157,9 @@ impl Maps {
 /// When the setting cannot be written.
 pub fn put_back(pins: &Pins) -> Result<()> {
     for path in pins.every(names::KERNEL) {
-        let Ok(data) = MapData::from_pin(&path) else { continue };
-        if data.info().is_ok_and(|info| info.value_size() as usize != size_of::<Kernel>()) {
-            continue;
-        }
-        let mut map: Array<MapData, Raw<Kernel>> = Map::from_map_data(data)?.try_into()?;
-        let Raw(kernel) = map.get(&0, 0).with_context(|| format!("cannot read {}", path.display()))?;
-        if let Some(before) = kernel.syncookies_before.checked_sub(1) {
+        let Some(mut map) = note(&path) else { continue };
+        let Ok(Raw(kernel)) = map.get(&0, 0) else { continue };
+        if let Some(before) = before(&kernel) {
             // Somebody else's later change is theirs.
             if read(SYNCOOKIES)? == ALWAYS {
                 write(SYNCOOKIES, before)?;
@@ -170,6 +169,19 @@ pub fn put_back(pins: &Pins) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The map behind a pin, if it is of the kind that notes the setting.
+fn note(pin: &Path) -> Option<Array<MapData, Raw<Kernel>>> {
+    let data = MapData::from_pin(pin).ok()?;
+    let is_note = data.info().is_ok_and(|info| info.value_size() as usize == size_of::<Kernel>());
+    if is_note { Map::from_map_data(data).ok()?.try_into().ok() } else { None }
+}
+
+/// What the setting was before limiter changed it, if it did.
+fn before(kernel: &Kernel) -> Option<u32> {
+    let noted = kernel.syncookies_before.checked_sub(1)?;
+    Some(if noted <= ALWAYS { noted } else { DEFAULT })
 }
 
 /// What the kernel will decode from the timestamp of an ACK that brings a cookie, and the scale that it will compute then

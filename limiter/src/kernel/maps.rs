@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, MapType, PerCpuArray};
 use limiter_common::budget::Lease;
 use limiter_common::names;
 use limiter_common::record::{
@@ -16,6 +16,9 @@ use limiter_common::switch::Switch;
 
 use super::capability;
 use super::mapped::{Access, Words};
+
+/// From linux/bpf.h: user space may map it.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// A record of `limiter_common` as aya moves it.
 #[repr(transparent)]
@@ -177,6 +180,14 @@ fn check(path: &Path, name: &str, info: &MapInfo) -> Result<()> {
     let expected =
         names::MAPS.iter().find(|(expected, ..)| *expected == name).context("a map that is not in the layout")?;
     let (_, key, value) = *expected;
+    let (kind, mapped) = kind(name);
+    let is_mapped = info.map_flags() & BPF_F_MMAPABLE != 0;
+    ensure!(
+        info.map_type().is_ok_and(|found| found == kind) && (is_mapped || !mapped),
+        "{} is not the kind of map that this limiter expects: it was loaded by another version, or something else was put there; \
+         use that version, or `limiter detach --all` and attach again",
+        path.display(),
+    );
     ensure!(
         info.key_size() == key && info.value_size() == value,
         "{} has keys of {} and values of {} bytes, and this limiter expects {key} and {value}: it was loaded by another version; \
@@ -186,4 +197,21 @@ fn check(path: &Path, name: &str, info: &MapInfo) -> Result<()> {
         info.value_size(),
     );
     Ok(())
+}
+
+/// What kind of map it is, and whether user space maps it into memory.
+fn kind(name: &str) -> (MapType, bool) {
+    match name {
+        names::LISTENER | names::LIST_HOST => (MapType::Hash, false),
+        names::LIST_PREFIX => (MapType::LpmTrie, false),
+        names::LEASE | names::COUNTER | names::RECENT | names::REPLY => (MapType::PerCpuArray, false),
+        names::SWITCH
+        | names::SOURCES
+        | names::TICKETS
+        | names::CLASS_ROOT
+        | names::CLASS_KEYS
+        | names::CLASS_VALUES
+        | names::CLASS_PREFIX => (MapType::Array, true),
+        _ => (MapType::Array, false),
+    }
 }

@@ -87,7 +87,12 @@ impl Maps {
         let known = self.known()?;
         let mut encoded = encode(policy, idle as u16, clock::cpus(), &known)?;
         let profile = origin.profile.as_ref().map_or([0; NAME], padded);
-        encoded.host = record::Host { generation: self.generation()? + 1, ends: origin.ends, profile, ..encoded.host };
+        encoded.host = record::Host {
+            generation: self.generation()?.saturating_add(1),
+            ends: origin.ends,
+            profile,
+            ..encoded.host
+        };
         for (id, service) in &mut encoded.services {
             if is_new(service, &known) {
                 service.number = record::Service::number_of(*id, encoded.host.generation);
