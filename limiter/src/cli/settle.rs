@@ -40,11 +40,13 @@ pub fn run(context: &Context) -> Result<()> {
         let left = Duration::from_nanos(revert.saturating_sub(clock::now()));
         std::thread::sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(5)));
     }
-    // Whoever holds the lock may take long. Taking it settles.
+    // Whoever holds the lock may take long. Taking it settles. Who unloaded limiter, by a command or with its file system, settled for it.
     let patience = std::time::Instant::now() + Duration::from_secs(3600);
-    while let Err(error) = context.lock() {
-        if std::time::Instant::now() > patience {
-            return Err(error);
+    while context.pins.is_loaded()? {
+        match context.lock() {
+            Ok(_) => break,
+            Err(error) if std::time::Instant::now() > patience => return Err(error),
+            Err(_) => {}
         }
         std::thread::sleep(Duration::from_secs(1));
     }
