@@ -16,6 +16,7 @@ pub mod netns;
 mod nic;
 pub mod peer;
 pub mod programs;
+pub mod raw;
 pub mod socket;
 pub mod svg;
 pub mod topology;

@@ -2,48 +2,19 @@
 //!
 //! To verify it is most of a test's time, and on an emulated machine nearly all of it.
 
-use std::ffi::c_void;
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use aya::maps::{MapData, MapType};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
+use lab::raw;
 use limiter::kernel::object;
 use limiter_common::names;
 
 /// Loaded, its maps cleared, and used by no test.
 static IDLE: Mutex<Vec<Ebpf>> = Mutex::new(Vec::new());
-
-// From linux/bpf.h.
-const DELETE: libc::c_int = 3;
-const NEXT_KEY: libc::c_int = 4;
-const UPDATE_BATCH: libc::c_int = 26;
-
-/// `union bpf_attr`, for operations on one element.
-#[repr(C)]
-struct Element {
-    map: u32,
-    padding: u32,
-    key: *const u8,
-    next_key: *mut u8,
-    flags: u64,
-}
-
-/// `union bpf_attr`, for operations on many elements.
-#[repr(C)]
-struct Batch {
-    before: u64,
-    after: u64,
-    keys: *const u32,
-    values: *const u8,
-    count: u32,
-    map: u32,
-    element_flags: u64,
-    flags: u64,
-}
 
 /// The shipped object, loaded, with maps in which everything is zero.
 pub fn take() -> Ebpf {
@@ -69,54 +40,12 @@ pub fn give_back(ebpf: Ebpf, pins: &Path) {
 
 fn clear(pin: &Path) -> Result<()> {
     let map = MapData::from_pin(pin)?;
-    let info = map.info()?;
-    let fd = map.fd().as_fd().as_raw_fd() as u32;
-    let (entries, value) = (info.max_entries(), info.value_size() as usize);
-    match info.map_type()? {
-        MapType::Array => zero(fd, entries, value),
-        MapType::PerCpuArray => {
-            let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
-            zero(fd, entries, value.next_multiple_of(8) * cpus)
+    match map.info()?.map_type()? {
+        MapType::Array | MapType::PerCpuArray => {
+            let bytes = raw::value_size(&map)? * map.info()?.max_entries() as usize;
+            raw::write_all(&map, &vec![0; bytes])
         }
-        MapType::Hash | MapType::LpmTrie => empty(fd, info.key_size() as usize),
+        MapType::Hash | MapType::LpmTrie => raw::empty(&map),
         other => anyhow::bail!("a map of type {other:?}"),
     }
-}
-
-/// Zeroes all elements of an array.
-fn zero(map: u32, entries: u32, value: usize) -> Result<()> {
-    let keys: Vec<u32> = (0..entries).collect();
-    let values = vec![0_u8; value * entries as usize];
-    let mut batch = Batch {
-        before: 0,
-        after: 0,
-        keys: keys.as_ptr(),
-        values: values.as_ptr(),
-        count: entries,
-        map,
-        element_flags: 0,
-        flags: 0,
-    };
-    ensure!(bpf(UPDATE_BATCH, &mut batch) == 0, "cannot be zeroed: {}", std::io::Error::last_os_error());
-    Ok(())
-}
-
-/// Removes all elements of a hash or a trie.
-fn empty(map: u32, key: usize) -> Result<()> {
-    let mut first = vec![0_u8; key];
-    loop {
-        let mut next = Element { map, padding: 0, key: std::ptr::null(), next_key: first.as_mut_ptr(), flags: 0 };
-        if bpf(NEXT_KEY, &mut next) != 0 {
-            return Ok(());
-        }
-        let mut delete = Element { map, padding: 0, key: first.as_ptr(), next_key: std::ptr::null_mut(), flags: 0 };
-        ensure!(bpf(DELETE, &mut delete) == 0, "cannot be emptied: {}", std::io::Error::last_os_error());
-    }
-}
-
-fn bpf<T>(command: libc::c_int, attributes: &mut T) -> libc::c_long {
-    let attributes: *mut c_void = std::ptr::from_mut(attributes).cast();
-    // SAFETY: the attributes, and the buffers of which they hold addresses, outlive the call; the buffers have the sizes that the map's
-    // own description gives.
-    unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) }
 }
