@@ -1,4 +1,7 @@
-//! The daemon: what it brings into force, what it leaves alone, and that limits need neither it nor the device that they began on.
+//! The daemon: how it begins and ends, what it costs and tells, and that limits do not need it. `devices` and `file` have what is between.
+
+mod devices;
+mod file;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind};
@@ -223,154 +226,6 @@ fn a_start_that_cannot_be_fails_and_leaves_nothing() {
 }
 
 #[test]
-fn a_reload_applies_what_changed_and_nothing_else() {
-    let (desk, _client) = wired();
-    let daemon = Daemon::ready(&desk, "run");
-    daemon.reload();
-    daemon.says(&["says what is in force already"]);
-    assert_eq!(generation(&desk), 1, "no new slot");
-    write(&desk, &LIMITED.replace("1/min", "7/min"));
-    daemon.reload();
-    daemon.says(&["is in force", "host source limit: 1/min, burst 10 -> 7/min, burst 10"]);
-    assert_eq!(
-        (generation(&desk), desk.json("status --quick")["source_limit"].clone()),
-        (2.into(), "7/min, burst 10".into())
-    );
-    // A bad file.
-    write(&desk, "interfaces = [\"web0\"]\nmode = \"enforced\"\n");
-    daemon.reload();
-    daemon.says(&["ERROR", "what is in force stays", "policy.toml:2:", "enforced"]);
-    assert_eq!((generation(&desk), desk.json("status --quick")["mode"].clone()), (2.into(), "enforce".into()));
-    assert_eq!(desk.json("history")[2]["changed"], json!(["host source limit: 1/min, burst 10 -> 7/min, burst 10"]));
-    daemon.end();
-}
-
-/// What an operator did counts more than a file that says what it said before.
-#[test]
-fn a_reload_leaves_alone_what_an_operator_did() {
-    let (desk, _client) = wired();
-    let profile = "[profile.siege.service.web]\nbudget = \"70/s\"\n";
-    write(&desk, &format!("{LIMITED}{profile}"));
-    let daemon = Daemon::ready(&desk, "run");
-    desk.ok("disarm");
-    write(&desk, &format!("{}{profile}", LIMITED.replace("1/min", "7/min")));
-    daemon.reload();
-    let status = desk.json("status --quick");
-    assert_eq!((&status["mode"], &status["source_limit"]), (&"observe".into(), &"7/min, burst 10".into()));
-    // What the file says anew counts.
-    write(&desk, &format!("{}{profile}", LIMITED.replace("enforce", "observe")));
-    daemon.reload();
-    desk.ok("arm");
-    write(&desk, &format!("{LIMITED}{profile}"));
-    daemon.reload();
-    assert_eq!(desk.json("status --quick")["mode"], "enforce");
-    // The profile stays.
-    let file = policy(&desk);
-    desk.ok(&format!("profile use siege {}", file.display()));
-    write(&desk, &format!("{}{profile}", LIMITED.replace("1/min", "9/min")));
-    daemon.reload();
-    let status = desk.json("status --quick");
-    assert_eq!((&status["profile"], &status["source_limit"]), (&"siege".into(), &"9/min, burst 10".into()));
-    assert_eq!(status["services"][0]["budget"], "70/s, burst 140");
-    // A trial is not overtaken.
-    desk.ok(&format!("profile use normal {} --confirm 1h", file.display()));
-    let before = generation(&desk);
-    write(&desk, &format!("{LIMITED}{profile}"));
-    daemon.reload();
-    daemon.says(&["ERROR", "on trial", "limiter confirm"]);
-    let status = desk.json("status --quick");
-    assert_eq!((&status["generation"], &status["source_limit"]), (&before, &"9/min, burst 10".into()));
-    assert_eq!(status["reverts"]["policy"], true);
-    daemon.end();
-}
-
-/// Issue 4, "must show" 6.
-#[test]
-fn a_device_that_comes_back_is_limited_within_a_second() {
-    let (desk, client) = wired();
-    let daemon = Daemon::ready(&desk, "run");
-    assert_eq!(arrive(&client, 13), 10);
-    let mut worst = Duration::ZERO;
-    for round in 1..=5 {
-        let index = interfaces(&desk)[0]["index"].clone();
-        desk.front.ip(&["link", "del", "web0"]).expect("deleted");
-        daemon.says_times(round, &["WARN", "gone", "interface=web0"]);
-        let gone = &interfaces(&desk)[0];
-        assert_eq!((&gone["name"], &gone["index"]), (&Value::Null, &index), "status shows that it is gone");
-        let start = Instant::now();
-        lay(&desk, &client);
-        while !desk.has_program("web0") {
-            assert!(start.elapsed() < Duration::from_secs(1), "not limited after a second");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        worst = worst.max(start.elapsed());
-        assert_eq!(arrive(&client, 3), 0, "the table remembers the source");
-        let line = daemon.says_times(round + 1, &["INFO", "attached", "interface=web0"]);
-        println!("round {round}: {:.1} ms after it was made; {line}", start.elapsed().as_secs_f64() * 1e3);
-        let all = interfaces(&desk);
-        assert_eq!((all.len(), &all[0]["name"], &all[0]["attachment"]), (1, &"web0".into(), &"native".into()));
-    }
-    println!("at most {:.1} ms from making the device to a program on it", worst.as_secs_f64() * 1e3);
-    assert!(worst < Duration::from_secs(1));
-    let attached = |entry: &&Value| entry["changed"] == json!(["attached to web0"]);
-    assert_eq!(desk.json("history").as_array().expect("a list").iter().filter(attached).count(), 6);
-    daemon.end();
-}
-
-#[test]
-fn a_device_that_never_comes_back_is_reported() {
-    let (desk, _client) = wired();
-    write(&desk, &LIMITED.replace("[\"web0\"]", "[\"web0\", \"web1\", \"dmz0\"]"));
-    let daemon = Daemon::start(&desk, "run");
-    daemon.told("STATUS=enforce: excess attempts are dropped; attached to web0, web1; MISSING: dmz0");
-    daemon.told("READY=1");
-    daemon.says(&["WARN", "missing", "interface=dmz0"]);
-    assert!(desk.has_program("web0") && desk.has_program("web1"), "one that is missing does not keep the others");
-    desk.front.ip(&["link", "del", "web1"]).expect("deleted");
-    let at_once = Instant::now();
-    daemon.says(&["WARN", "gone", "interface=web1"]);
-    assert!(at_once.elapsed() < Duration::from_secs(1));
-    daemon.told("STATUS=enforce: excess attempts are dropped; attached to web0; MISSING: dmz0, web1");
-    daemon.says(&["WARN", "missing", "interface=web1"]);
-    daemon.says_times(2, &["WARN", "missing", "interface=dmz0"]);
-    // One that was never there is attached when it comes.
-    desk.front.ip(&["link", "add", "dmz0", "type", "veth", "peer", "name", "far9"]).expect("a veth");
-    daemon.says(&["INFO", "attached", "interface=dmz0"]);
-    assert!(desk.has_program("dmz0"));
-    daemon.end();
-}
-
-/// A device in another namespace keeps its program, and so it does when it comes back, also under another index.
-#[test]
-fn a_device_that_is_moved_and_comes_back() {
-    let (desk, _client) = wired();
-    let elsewhere = Namespace::new().expect("a namespace");
-    let daemon = Daemon::ready(&desk, "run");
-    let index = interfaces(&desk)[0]["index"].as_u64().expect("a number");
-    desk.front.ip(&["link", "set", "web0", "netns", elsewhere.name()]).expect("moved");
-    daemon.says(&["WARN", "gone", "interface=web0"]);
-    desk.front
-        .ip(&["link", "add", "dummy7", "index", &index.to_string(), "type", "veth", "peer", "name", "dummy8"])
-        .expect("the index is taken");
-    elsewhere.ip(&["link", "set", "web0", "netns", desk.front.name()]).expect("moved back");
-    daemon.says(&["INFO", "under another index"]);
-    let all = interfaces(&desk);
-    assert_eq!((all.len(), &all[0]["name"], &all[0]["attachment"]), (1, &"web0".into(), &"native".into()));
-    assert_ne!(all[0]["index"], index);
-    // What is detached by hand stays detached, until the file is read again.
-    desk.ok("attach web1");
-    daemon.says(&["INFO", "watched", "interface=web1"]);
-    desk.ok("detach web0");
-    daemon.says(&["WARN", "detached by somebody", "interface=web0"]);
-    desk.front.ip(&["link", "set", "web0", "down"]).expect("down");
-    std::thread::sleep(Duration::from_millis(1500));
-    assert!(!desk.has_program("web0"));
-    daemon.reload();
-    assert!(desk.has_program("web0"));
-    daemon.end();
-}
-
-#[test]
 fn killed_it_leaves_all_in_force_and_the_next_one_takes_over() {
     let (desk, client) = wired();
     let daemon = Daemon::ready(&desk, "run");
@@ -398,25 +253,6 @@ fn killed_it_leaves_all_in_force_and_the_next_one_takes_over() {
     daemon.end();
 }
 
-/// A command that takes long, such as `limiter trace`, delays the daemon and does not stop it.
-#[test]
-fn a_lock_that_is_held_for_long_is_waited_for() {
-    let (desk, client) = wired();
-    let daemon = Daemon::ready(&desk, "run");
-    let lock = fs::File::open(desk.pins()).expect("a directory");
-    lock.lock().expect("locked");
-    desk.front.ip(&["link", "del", "web0"]).expect("deleted");
-    lay(&desk, &client);
-    daemon.says(&["ERROR", "is changing limiter", "tried again"]);
-    assert!(!desk.has_program("web0"));
-    std::thread::sleep(Duration::from_secs(3));
-    drop(lock);
-    daemon.says(&["INFO", "attached", "missing_seconds", "interface=web0"]);
-    daemon.says_times(2, &["INFO", "attached", "interface=web0"]);
-    assert_eq!(daemon.said().iter().filter(|line| line.contains("ERROR")).count(), 1, "{:#?}", daemon.said());
-    daemon.end();
-}
-
 #[test]
 fn a_second_one_is_refused() {
     let (desk, _client) = wired();
@@ -437,67 +273,6 @@ fn a_second_one_is_refused() {
     daemon.kill();
     let daemon = Daemon::ready(&desk, "run");
     assert!(desk.has_program("web0"));
-    daemon.end();
-}
-
-#[test]
-fn unloaded_by_hand_it_waits_to_be_told() {
-    let (desk, _client) = wired();
-    let daemon = Daemon::ready(&desk, "run --detach-on-exit");
-    desk.ok("detach --all");
-    daemon.says(&["WARN", "unloaded by somebody else", "SIGHUP"]);
-    daemon.told("STATUS=limiter is not loaded");
-    desk.front.ip(&["link", "set", "web0", "down"]).expect("down");
-    std::thread::sleep(Duration::from_millis(1200));
-    assert!(!desk.has_program("web0"));
-    daemon.reload();
-    assert!(desk.has_program("web0"));
-    assert_eq!(desk.json("status --quick")["mode"], "enforce");
-    daemon.end();
-    assert!(desk.left().is_empty() && !desk.has_program("web0"), "--detach-on-exit");
-    let last = desk.json("history --last 1");
-    assert_eq!(
-        (&last[0]["changed"][0], &last[0]["after"]),
-        (&"limiter is unloaded; nothing of it is left".into(), &Value::Null)
-    );
-}
-
-#[test]
-fn what_goes_back_by_itself_is_followed() {
-    let (desk, _client) = wired();
-    desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
-    let challenge = format!(
-        "set_syncookies = true\n{}challenge = \"always\"\ntickets = \"15m\"\n",
-        LIMITED.replace("enforce", "observe")
-    );
-    write(&desk, &challenge);
-    let daemon = Daemon::ready(&desk, "run");
-    desk.ok("arm --for 1s");
-    daemon.says(&["INFO", "went back by itself", "mode enforce -> observe"]);
-    let history = desk.json("history");
-    let entries = history.as_array().expect("a list");
-    let last = entries.last().expect("an entry");
-    assert_eq!(last["changed"], json!(["went back by itself: mode enforce -> observe"]));
-    assert_eq!((&last["before"]["mode"], &last["after"]["mode"]), (&"enforce".into(), &"observe".into()));
-    assert_eq!(entries[entries.len() - 2]["back"], "done");
-    // A policy on trial, with nobody but the daemon to put the setting back.
-    write(&desk, &challenge.replace("1/min", "7/min").replace("observe", "enforce"));
-    desk.ok(&format!("apply {} --confirm 1s", policy(&desk).display()));
-    let read = || desk.front.run(|| Ok(fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")?)).expect("the setting");
-    assert_eq!(read(), "2\n");
-    daemon.says(&["INFO", "went back by itself", "the policy before decides again", "7/min, burst 10 -> 1/min"]);
-    let entries = desk.json("history").as_array().expect("a list").len();
-    assert_eq!(read(), "1\n");
-    // The next daemon does not tell it again, and finds what nobody told.
-    daemon.end();
-    let daemon = Daemon::ready(&desk, "run");
-    daemon.end();
-    assert_eq!(desk.json("history").as_array().expect("a list").len(), entries);
-    desk.ok("arm --for 100ms");
-    std::thread::sleep(Duration::from_millis(200));
-    let daemon = Daemon::ready(&desk, "run");
-    daemon.says(&["went back by itself"]);
-    assert_eq!(desk.json("history").as_array().expect("a list").len(), entries + 2);
     daemon.end();
 }
 
