@@ -173,13 +173,15 @@ fn a_spoofer_cannot_spend_the_budget_with_one_ticket() {
     assert!(shares > sent / 2, "{counters:?}");
 }
 
-/// The same without a challenge, beside it: the spoofer has spent the budget, and the clients are out.
+/// The same without a challenge, beside it: the spoofer has spent the budget. How many clients come in all the same is luck here: with two CPUs
+/// they run just when the flood does not, which is when the clock has ticked and tokens are there. On other machines they are out.
 #[test]
 fn without_a_challenge_the_spoofer_spends_it() {
-    let (front, report, sent, _) = under_flood(Challenge::Off);
+    let (front, report, sent, accepted) = under_flood(Challenge::Off);
     let counters = front.service(0);
-    println!("Off: {sent} SYNs of the flood; {} of {} pages", report.ok, report.tried);
-    assert!(report.share() < 0.5, "{} of {} pages", report.ok, report.tried);
+    let spoofed = charged(&counters) - accepted;
+    println!("Off: {sent} SYNs of the flood, {spoofed} admitted; {} of {} pages", report.ok, report.tried);
+    assert!(spoofed > 4000 && spoofed > accepted * 4, "{spoofed} of the spoofer, {accepted} of clients");
     assert!(decided(&counters, Reason::ServiceBudget) + decided(&counters, Reason::Newcomer) > 1_000_000);
 }
 
