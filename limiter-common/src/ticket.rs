@@ -79,20 +79,16 @@ impl Ticket {
     }
 }
 
-/// The marks' clock.
-#[inline(always)]
-const fn step(now: u64) -> u64 {
-    now >> SINCE_SHIFT & SINCES
-}
-
-/// How much is lost with a way, below 2^22: nothing if it is past, less than any proven one if it was never proven. Without a branch,
-/// for the verifier's sake: it would follow all of them for all eight ways.
+/// How much is lost with a way, below 2^22: nothing if it is past or was never used, less than any proven one if it was never proven.
+/// Without a branch, for the verifier's sake: it would follow all of them for all eight ways.
 #[inline(always)]
 const fn worth(word: u64, now: u64) -> u64 {
     let left = (word >> EXPIRY).wrapping_sub(now >> UNIT_SHIFT) & TIMES;
     // The sign of the difference. LLVM would make a branch of it again if it knew the number.
     let is_live = core::hint::black_box(LONGEST_LIFE).wrapping_sub(left) >> 63 ^ 1;
-    (left | (word & PROVEN) >> 21) * is_live
+    // An expiry of zero is no sign: at some times it lies ahead.
+    let is_used = ((word & FINGERPRINT) + FINGERPRINT) >> 32;
+    (left | (word & PROVEN) >> 21) * is_live * is_used
 }
 
 /// What is done with the ticket of a source.
