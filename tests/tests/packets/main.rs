@@ -2,8 +2,11 @@
 //!
 //! A counter that was expected to move moved by one, and no other moved. The frames are run with BPF_PROG_TEST_RUN. Needs root.
 
+mod beside;
 mod challenge;
 mod frames;
+mod full;
+mod garbage;
 mod limits;
 mod lists;
 mod object;

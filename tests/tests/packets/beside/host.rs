@@ -1,0 +1,272 @@
+//! The way of a packet once more, over host memory: what the shipped program must say, and what it must leave behind.
+//!
+//! The limits are `limiter_common`'s own. Services, classes and lists are found by looking at every one of them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use limiter::kernel::Maps;
+use limiter::kernel::lists::Entry;
+use limiter::policy::prefix::{Prefix, ip};
+use limiter::policy::{Policy, text};
+use limiter_common::address::Address;
+use limiter_common::admission::{self, Attempt, Case, Stage, State, Verdict as Judged};
+use limiter_common::budget::{Lease, Look, Take};
+use limiter_common::challenge;
+use limiter_common::hash::{self, Key, Place};
+use limiter_common::packet::{self, Cursor, Segment};
+use limiter_common::purse::{self, Purse, Seen};
+use limiter_common::reason::{Reason, Verdict};
+use limiter_common::record::{self, BUDGET_LINES, Class, Counters, HOST_BUDGET, LEASES, List, SERVICES, Service};
+use limiter_common::source_table::{self, Charge, Ticks, WAYS};
+use limiter_common::switch::{Mode, Switch};
+use limiter_common::ticket::{self, Change};
+
+use super::super::{DROP, PASS};
+
+/// A cache line of a table.
+pub type Line = [Cell<u64>; WAYS];
+
+/// What the kernel side keeps in its state maps.
+pub struct Memory {
+    /// Secret of the hash.
+    pub key: Key,
+    /// The source table.
+    pub sources: Vec<Line>,
+    /// Tickets.
+    pub tickets: Vec<Line>,
+    /// Challenges by service, and of the host.
+    pub challenges: Vec<Line>,
+    /// Shared words of budgets.
+    pub budgets: Vec<Cell<u64>>,
+    /// What the one CPU holds.
+    pub leases: RefCell<Vec<Lease>>,
+    /// Places that were looked at since they were last taken.
+    pub touched: RefCell<Vec<Place>>,
+}
+
+impl Memory {
+    /// All zeros.
+    pub fn new(key: Key, sets: u32) -> Self {
+        let lines = |count| (0..count).map(|_| Line::default()).collect::<Vec<_>>();
+        Self {
+            key,
+            sources: lines(sets),
+            tickets: lines(sets),
+            challenges: lines(HOST_BUDGET + 1),
+            budgets: vec![Cell::new(0); BUDGET_LINES as usize],
+            leases: RefCell::new(vec![Lease::default(); LEASES as usize]),
+            touched: RefCell::default(),
+        }
+    }
+
+    /// The set of a place.
+    pub fn set(&self, place: Place) -> usize {
+        place.set(self.sources.len() as u32) as usize
+    }
+}
+
+/// The policy of one slot, the lists, and the memory.
+pub struct Host {
+    policy: Policy,
+    switch: Switch,
+    record: record::Host,
+    services: BTreeMap<u32, Service>,
+    classes: BTreeMap<u32, Class>,
+    lists: Vec<(List, Entry)>,
+    /// The precise clock, a little after the kernel read it.
+    precise: u64,
+    /// The state.
+    pub memory: Memory,
+    /// What was counted; index 0 for what belongs to no service.
+    pub counters: Vec<Counters>,
+}
+
+/// What is said of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Index of the counters.
+    pub counter: usize,
+    /// Why.
+    pub reason: Reason,
+    /// XDP's number.
+    pub action: u32,
+}
+
+struct Decision {
+    counter: usize,
+    reason: Reason,
+    mode: Mode,
+    stole: bool,
+    granted: bool,
+}
+
+impl Host {
+    /// What stands in the maps now, with state of all zeros. `sets`: of the tables.
+    pub fn of(maps: &Maps, policy: &Policy, sets: u32) -> Self {
+        let switch = maps.switch().expect("the switch");
+        let slot = switch.fallback().slot;
+        let entries = |list| maps.entries(list).expect("a list").into_iter().map(move |entry| (list, entry));
+        let key = maps.instance.get(&0, 0).expect("the instance").0.key;
+        Self {
+            policy: policy.clone(),
+            switch,
+            record: maps.host.get(&slot, 0).expect("the policy").0,
+            services: maps.services(slot).expect("the services"),
+            classes: maps.classes(slot).expect("the classes"),
+            lists: entries(List::Allow).chain(entries(List::Ban)).collect(),
+            precise: 0,
+            memory: Memory::new(key, sets),
+            counters: vec![Counters::default(); SERVICES as usize + 1],
+        }
+    }
+
+    /// Decides on a frame at `now` (coarse clock, nanoseconds; `precise`: the other one), counts it, and changes the memory.
+    pub fn decide(&mut self, frame: &[u8], now: u64, precise: u64) -> Said {
+        self.precise = precise;
+        let decision = self.decision(frame, now);
+        let Decision { counter, reason, mode, stole, granted } = decision;
+        let (stops, enforced) = (reason.verdict() != Verdict::Pass, mode == Mode::Enforce);
+        let counters = &mut self.counters[counter];
+        let counted = if stops && !enforced { &mut counters.observed } else { &mut counters.decided };
+        counted[reason as usize] += 1;
+        counters.steals += u64::from(stole);
+        counters.tickets += u64::from(granted);
+        // Nobody listens here, so nothing is ever answered.
+        Said { counter, reason, action: if stops && enforced { DROP } else { PASS } }
+    }
+
+    fn decision(&self, frame: &[u8], now: u64) -> Decision {
+        let mut decision = Decision {
+            counter: 0,
+            reason: Reason::NoPolicy,
+            mode: self.switch.at(now).mode,
+            stole: false,
+            granted: false,
+        };
+        match packet::parse(Cursor::new(frame)) {
+            Err(reason) => decision.reason = reason,
+            Ok(segment) => self.judge(&segment, now, &mut decision),
+        }
+        decision
+    }
+
+    fn judge(&self, segment: &Segment<'_>, now: u64, decision: &mut Decision) {
+        let attempt = segment.is_attempt();
+        decision.reason = Reason::NotAttempt;
+        let cookies = self.switch.may_challenge() && self.memory.challenges[HOST_BUDGET as usize][1].get() != 0;
+        if !attempt && !segment.hides_flags && !self.switch.has_bans() && !cookies {
+            return;
+        }
+        let Some((id, service)) = self.service(segment) else {
+            if attempt || segment.hides_flags {
+                decision.reason = Reason::NotProtected;
+            }
+            return;
+        };
+        decision.counter = id as usize + 1;
+        let client = segment.network.source();
+        let listed = |list| {
+            let host = Prefix { address: client, length: 128 };
+            self.lists.iter().any(|(on, entry)| *on == list && now < entry.expires && entry.prefix.covers(&host))
+        };
+        if segment.hides_flags {
+            decision.reason = Reason::ShortFragment;
+        } else if listed(List::Allow) {
+            decision.reason = if attempt { Reason::Allowed } else { Reason::NotAttempt };
+        } else if listed(List::Ban) {
+            decision.reason = Reason::Banned;
+        } else if attempt {
+            decision.reason = self.limits(id, service, client, now, decision);
+        }
+    }
+
+    /// The limits; a challenge that nobody can answer is judged again without.
+    fn limits(&self, id: u32, service: &Service, client: Address, now: u64, decision: &mut Decision) -> Reason {
+        let mode = decision.mode;
+        let mut judge = |may_challenge| {
+            let case = Case { slot: 0, id, service, host: &self.record, client, now, stage: Stage::Syn, may_challenge };
+            let outcome = admission::judge(self, &case);
+            decision.stole |= outcome.stole;
+            decision.granted |= outcome.granted;
+            outcome.verdict
+        };
+        match judge(true) {
+            Judged::Decided(reason) => reason,
+            Judged::Challenge if mode == Mode::Observe => Reason::Challenged,
+            Judged::Challenge => match judge(false) {
+                Judged::Decided(Reason::Admitted) | Judged::Challenge => Reason::Unanswered,
+                Judged::Decided(reason) => reason,
+            },
+        }
+    }
+
+    /// The service that a segment is for: its address and port, or else every address and its port.
+    fn service(&self, segment: &Segment<'_>) -> Option<(u32, &Service)> {
+        let address = wire(segment.network.destination(), segment.network.is_v6());
+        let any: IpAddr = if segment.network.is_v6() { [0; 16].into() } else { [0; 4].into() };
+        let at = |ip: IpAddr| {
+            let place = std::net::SocketAddr::new(ip, segment.port);
+            self.policy.services.iter().find(|service| service.listeners.contains(&place))
+        };
+        let name = &at(address).or_else(|| at(any))?.name;
+        let found = self.services.iter().find(|(_, record)| text::name(&record.name).as_ref() == Some(name))?;
+        Some((*found.0, found.1))
+    }
+}
+
+/// An address as the header had it.
+fn wire(address: Address, v6: bool) -> IpAddr {
+    match ip(address) {
+        IpAddr::V4(v4) if v6 => v4.to_ipv6_mapped().into(),
+        other => other,
+    }
+}
+
+impl State for Host {
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+        let lease = &mut self.memory.leases.borrow_mut()[purse.lease(case.id) as usize];
+        let line = &self.memory.budgets[purse.line(case.id) as usize];
+        Some(purse::look(lease, line, purse.limit(case.service, case.host), case.now, || self.precise))
+    }
+
+    fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
+        let lease = &mut self.memory.leases.borrow_mut()[purse.lease(case.id) as usize];
+        let line = &self.memory.budgets[purse.line(case.id) as usize];
+        Some(purse::take(lease, line, purse.limit(case.service, case.host), look, || self.precise))
+    }
+
+    fn give_back(&self, case: &Case<'_>, purse: Purse) {
+        if purse.limit(case.service, case.host).0.interval != 0 {
+            self.memory.leases.borrow_mut()[purse.lease(case.id) as usize].give_back();
+        }
+    }
+
+    fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>) {
+        let host = Prefix { address: case.client, length: 128 };
+        let Some(class) = self.policy.class_of(&host) else { return (0, None) };
+        let found = self.classes.iter().find(|(_, record)| text::name(&record.name).as_ref() == Some(&class.name));
+        found.map_or((0, None), |(id, record)| (*id, Some(record)))
+    }
+
+    fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {
+        let place = hash::place(&self.memory.key, service, class, source);
+        self.memory.touched.borrow_mut().push(place);
+        Some(place)
+    }
+
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+        let set = &self.memory.sources[self.memory.set(*place)];
+        Some(source_table::charge(set, place.fingerprint(), Ticks::at(attempt.now), attempt.limit, attempt.horizon))
+    }
+
+    fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {
+        let set = &self.memory.tickets[self.memory.set(*place)];
+        Some(ticket::change(set, place.wide(), change, now, life))
+    }
+
+    fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
+        Some(challenge::ask(&self.memory.challenges[id as usize], ask, now))
+    }
+}

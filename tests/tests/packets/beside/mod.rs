@@ -1,0 +1,224 @@
+//! The shipped program beside the host: random policies, random states, a million random frames; the same verdict and reason for each,
+//! and the same words left behind in the tables.
+//!
+//! Both run on the same clock. The coarse one is read before and after each frame; where it ticked in between, nobody knows what the
+//! program saw: that frame (one in two thousand) is not compared, and the host takes over the kernel's state. The precise clock, which only
+//! draws from budgets read, is known to microseconds; at rates of one an hour that decides nothing, and what it leaves in a budget's word is
+//! compared within a second and then taken over. Leases of more than one token live ten milliseconds of that clock: they are `exact`'s and
+//! `accuracy`'s, not this one's.
+
+pub mod drawn;
+mod host;
+
+use std::time::{Duration, Instant};
+
+use aya::maps::MapData;
+use lab::Namespace;
+use limiter::kernel::clock;
+use limiter::kernel::mapped::{Access, Words};
+use limiter::kernel::maps::Raw;
+use limiter_common::names;
+use limiter_common::reason::Reason;
+use limiter_common::record::{BUDGET_LINES, HOST_BUDGET, Instance, LEASES, List, NEWCOMERS, UNPROVEN};
+use limiter_common::source_table::WAYS;
+use limiter_common::switch::Mode;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Judge;
+use drawn::Random;
+use host::{Host, Line, Said};
+
+/// Policies, each with tables of its own.
+const POLICIES: u64 = 20;
+/// On an emulated machine there are fewer frames: so long at most.
+const LONGEST: Duration = Duration::from_secs(60);
+/// The CPU that all runs on: leases and counters are per CPU.
+const CPU: usize = 0;
+
+/// State maps, mapped into memory.
+struct Kernel<'a> {
+    sources: Words<'a>,
+    tickets: Words<'a>,
+    challenges: Words<'a>,
+    budgets: Words<'a>,
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn a_million_frames_beside_the_host() {
+    let frames = number("LIMITER_BESIDE_FRAMES", 1_000_000);
+    let seed = number("LIMITER_BESIDE_SEED", 0x1e55_e4f1);
+    println!("{frames} frames, LIMITER_BESIDE_SEED={seed}");
+    // Nobody listens there: what would be challenged cannot be answered, and is judged again.
+    let namespace = Namespace::anonymous().expect("a namespace");
+    let compared = namespace.run(|| {
+        let mut cpus = CpuSet::new();
+        cpus.set(CPU);
+        sched_setaffinity(None, &cpus)?;
+        let start = Instant::now();
+        let mut compared = 0;
+        for round in 0..POLICIES {
+            let share = LONGEST * (round as u32 + 1) / POLICIES as u32;
+            let mut random = Random(seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1);
+            compared += beside(&mut random, frames / POLICIES, start + share);
+        }
+        println!("{compared} frames compared in {:.1} s", start.elapsed().as_secs_f64());
+        Ok(compared)
+    });
+    let compared = compared.expect("a namespace");
+    assert!(compared > frames / 50, "only {compared} of {frames} frames in {LONGEST:?}");
+}
+
+/// One policy; how many frames were compared.
+fn beside(random: &mut Random, frames: u64, end: Instant) -> u64 {
+    let policy = drawn::policy(random);
+    let mut judge = Judge::new(&policy);
+    let sets = [64, 1024, 65_536][random.below(3) as usize];
+    let Raw(instance) = judge.maps.instance.get(&0, 0).expect("the instance");
+    judge.maps.instance.set(0, Raw(Instance { sets, ..instance }), 0).expect("written");
+    lists(random, &mut judge);
+    judge.mode(if random.one_in(4) { Mode::Observe } else { Mode::Enforce });
+    let maps = [names::SOURCES, names::TICKETS, names::CHALLENGE, names::BUDGET];
+    let [sources, tickets, challenges, budgets] =
+        maps.map(|name| MapData::from_pin(judge.bpffs.path().join(name)).expect("a map"));
+    let words = |map, count| Words::map(MapData::fd(map), count, Access::Write).expect("mapped");
+    let kernel = Kernel {
+        sources: words(&sources, sets as usize * WAYS),
+        tickets: words(&tickets, sets as usize * WAYS),
+        challenges: words(&challenges, (HOST_BUDGET as usize + 1) * WAYS),
+        budgets: words(&budgets, BUDGET_LINES as usize * WAYS),
+    };
+    if random.one_in(2) {
+        // Whatever was left there: other policies, before the clock wrapped, by chance.
+        for index in 0..sets as usize * WAYS {
+            kernel.sources.store(index, random.next());
+            kernel.tickets.store(index, random.next());
+        }
+    }
+    let mut host = Host::of(&judge.maps, &policy, sets);
+    take_over(&mut host, &kernel, &judge);
+    let (mut compared, mut unknown) = (0, 0);
+    for _ in 0..frames {
+        let frame = drawn::frame(random);
+        let before = coarse();
+        let action = judge.action(&frame);
+        if coarse() != before {
+            unknown += 1;
+            take_over(&mut host, &kernel, &judge);
+            continue;
+        }
+        host.memory.touched.borrow_mut().clear();
+        let said = host.decide(&frame, before, clock::now());
+        let context = || format!("{said:?}, of {frame:02x?}\nby {policy:?}, {sets} sets");
+        let Raw(counted) = judge.maps.counter.get(&(said.counter as u32), 0).expect("counters")[CPU];
+        if action != said.action || counted != host.counters[said.counter] {
+            panic!("the kernel returned {action} and counted {}; here {}", moved(&host, &judge), context());
+        }
+        left_alike(&host, &kernel, &said).unwrap_or_else(|what| panic!("{what} after {}", context()));
+        compared += 1;
+        if Instant::now() > end {
+            break;
+        }
+    }
+    everything_alike(&host, &judge);
+    assert!(unknown < 1000 + frames / 20, "the clock ticked during {unknown} of {frames} frames");
+    compared
+}
+
+fn lists(random: &mut Random, judge: &mut Judge) {
+    for list in [List::Allow, List::Ban] {
+        for _ in 0..random.below(6).saturating_sub(1) {
+            let prefixes: Vec<_> = (0..1 + random.below(4)).map(|_| drawn::prefix(random)).collect();
+            // Some end while frames come.
+            let time = random.one_in(2).then(|| Duration::from_millis(1 + random.below(600)));
+            judge.maps.add(list, &prefixes, time).expect("added");
+        }
+    }
+}
+
+fn coarse() -> u64 {
+    let time = clock_gettime(ClockId::MonotonicCoarse);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// From now on the host has the kernel's state.
+fn take_over(host: &mut Host, kernel: &Kernel<'_>, judge: &Judge) {
+    let copy = |lines: &[Line], words: &Words<'_>| {
+        for (index, word) in lines.iter().flatten().enumerate() {
+            word.set(words.get(index).expect("a word"));
+        }
+    };
+    copy(&host.memory.sources, &kernel.sources);
+    copy(&host.memory.tickets, &kernel.tickets);
+    copy(&host.memory.challenges, &kernel.challenges);
+    for (index, word) in host.memory.budgets.iter().enumerate() {
+        word.set(kernel.budgets.get(index * WAYS).expect("a word"));
+    }
+    for index in 0..LEASES {
+        host.memory.leases.borrow_mut()[index as usize] = judge.maps.lease.get(&index, 0).expect("a lease")[CPU].0;
+    }
+    for (index, counters) in host.counters.iter_mut().enumerate() {
+        *counters = judge.maps.counter.get(&(index as u32), 0).expect("counters")[CPU].0;
+    }
+}
+
+/// What one frame can have changed is the same on both sides.
+fn left_alike(host: &Host, kernel: &Kernel<'_>, said: &Said) -> Result<(), String> {
+    let same = |what: &str, line: &Line, words: &Words<'_>, index: usize| {
+        let mine: Vec<u64> = line.iter().map(std::cell::Cell::get).collect();
+        let theirs: Vec<u64> = (0..WAYS).filter_map(|way| words.get(index * WAYS + way)).collect();
+        if mine == theirs { Ok(()) } else { Err(format!("{what}: {mine:x?} here, {theirs:x?} in the kernel")) }
+    };
+    for place in host.memory.touched.borrow().iter().flat_map(|place| [*place, place.beside()]) {
+        let set = host.memory.set(place);
+        same("a set of sources", &host.memory.sources[set], &kernel.sources, set)?;
+        same("a set of tickets", &host.memory.tickets[set], &kernel.tickets, set)?;
+    }
+    let Some(id) = said.counter.checked_sub(1) else { return Ok(()) };
+    same("a challenge", &host.memory.challenges[id], &kernel.challenges, id)?;
+    for line in [id, HOST_BUDGET as usize, NEWCOMERS as usize + id, UNPROVEN as usize + id] {
+        let (mine, theirs) = (&host.memory.budgets[line], kernel.budgets.get(line * WAYS).unwrap_or(0));
+        if mine.get().abs_diff(theirs) > 1_000_000_000 {
+            return Err(format!("budget {line}: {} here, {theirs} in the kernel", mine.get()));
+        }
+        mine.set(theirs);
+    }
+    Ok(())
+}
+
+/// What the kernel counted otherwise than the host.
+fn moved(host: &Host, judge: &Judge) -> String {
+    let mut text = String::new();
+    for (index, mine) in host.counters.iter().enumerate() {
+        let Raw(theirs) = judge.maps.counter.get(&(index as u32), 0).expect("counters")[CPU];
+        for reason in Reason::ALL {
+            let at = *reason as usize;
+            if (mine.decided[at], mine.observed[at]) != (theirs.decided[at], theirs.observed[at]) {
+                text.push_str(&format!("{} at {index}, ", reason.name()));
+            }
+        }
+        if (mine.steals, mine.tickets) != (theirs.steals, theirs.tickets) {
+            text.push_str(&format!("steals or tickets at {index}, "));
+        }
+    }
+    for index in 0..LEASES {
+        let (mine, Raw(theirs)) =
+            (host.memory.leases.borrow()[index as usize], judge.maps.lease.get(&index, 0).expect("a lease")[CPU]);
+        if mine != theirs {
+            text.push_str(&format!("lease {index}: {theirs:?} there, {mine:?} here, "));
+        }
+    }
+    text
+}
+
+/// All counters are: also those that no frame should have moved.
+fn everything_alike(host: &Host, judge: &Judge) {
+    for (index, counters) in host.counters.iter().enumerate() {
+        let theirs = judge.maps.counter.get(&(index as u32), 0).expect("counters")[CPU].0;
+        assert!(*counters == theirs, "counters {index}: {counters:?} here, {theirs:?} in the kernel");
+    }
+}
