@@ -79,8 +79,14 @@ impl Ticket {
     }
 }
 
-/// How much is lost with a way, below 2^22: nothing if it is past or was never used, less than any proven one if it was never proven.
-/// Without a branch, for the verifier's sake: it would follow all of them for all eight ways.
+/// The marks' clock.
+#[inline(always)]
+const fn step(now: u64) -> u64 {
+    now >> SINCE_SHIFT & SINCES
+}
+
+/// How much is lost with a way, below 2^22: nothing if it is past or was never used, less than any proven one if it was never proven. Without a branch,
+/// for the verifier's sake: it would follow all of them for all eight ways.
 #[inline(always)]
 const fn worth(word: u64, now: u64) -> u64 {
     let left = (word >> EXPIRY).wrapping_sub(now >> UNIT_SHIFT) & TIMES;

@@ -258,7 +258,19 @@ impl State for Host {
 
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
         let set = &self.memory.sources[self.memory.set(*place)];
-        Some(source_table::charge(set, place.fingerprint(), Ticks::at(attempt.now), attempt.limit, attempt.horizon))
+        Some(source_table::charge(
+            set,
+            place.fingerprint(),
+            Ticks::at(attempt.now),
+            attempt.limit,
+            attempt.own(),
+            attempt.horizon,
+        ))
+    }
+
+    fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
+        let set = &self.memory.sources[self.memory.set(*place)];
+        source_table::refund(set, place.fingerprint(), attempt.limit.interval);
     }
 
     fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {
