@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::Array;
 use aya::programs::{TestRun as _, TestRunOptions};
@@ -194,26 +194,37 @@ fn a_cookie_passes_uncharged_once() {
 fn data_right_behind_the_ack_passes() {
     with_listener(|| {
         for (client, server) in [(CLIENT, SERVER), (CLIENT_V6, SERVER_V6)] {
-            let mut policy = challenged();
-            policy.services[0].admission.reset = true;
-            let judge = Judge::new(&policy);
-            let cookie = judge.cookie(&syn(client, server));
-            let data = |segment: u32| {
-                let frame = ack(client, server, cookie).numbers(2 + segment * 1448, cookie.wrapping_add(1));
-                frame.payload(&[0; 1448]).build()
-            };
-            assert_eq!(judge.action(&data(1)), TX, "nobody was let in: a reset");
-            let frames = std::iter::once(ack(client, server, cookie).build()).chain((0..10).map(data));
-            let actions: Vec<_> = frames.map(|frame| judge.action(&frame)).collect();
-            assert_eq!(actions, [PASS; 11]);
-            assert_eq!([Proven, NotAttempt, BadCookie].map(|reason| judge.count(reason)), [1, 10, 1]);
-            // Of another flow, or later, it is nobody's.
-            let other = ack(client, server, cookie ^ 0x100).numbers(1450, cookie.wrapping_add(1) ^ 0x100);
-            assert_eq!(judge.action(&other.build()), TX);
-            std::thread::sleep(Duration::from_millis(150));
-            assert_eq!(judge.action(&data(1)), TX);
+            let judged = (0..20).any(|_| data_passes(client, server));
+            assert!(judged, "another process always had the CPU for longer than an ACK is remembered");
         }
     });
+}
+
+/// Whether it was fast enough to be judged.
+fn data_passes(client: &str, server: &str) -> bool {
+    let mut policy = challenged();
+    policy.services[0].admission.reset = true;
+    let judge = Judge::new(&policy);
+    let cookie = judge.cookie(&syn(client, server));
+    let data = |segment: u32| {
+        let frame = ack(client, server, cookie).numbers(2 + segment * 1448, cookie.wrapping_add(1));
+        frame.payload(&[0; 1448]).build()
+    };
+    assert_eq!(judge.action(&data(1)), TX, "nobody was let in: a reset");
+    let frames: Vec<_> = std::iter::once(ack(client, server, cookie).build()).chain((0..10).map(data)).collect();
+    let start = Instant::now();
+    let actions: Vec<_> = frames.iter().map(|frame| judge.action(frame)).collect();
+    if start.elapsed() > Duration::from_millis(60) {
+        return false;
+    }
+    assert_eq!(actions, [PASS; 11]);
+    assert_eq!([Proven, NotAttempt, BadCookie].map(|reason| judge.count(reason)), [1, 10, 1]);
+    // Of another flow, or later, it is nobody's.
+    let other = ack(client, server, cookie ^ 0x100).numbers(1450, cookie.wrapping_add(1) ^ 0x100);
+    assert_eq!(judge.action(&other.build()), TX);
+    std::thread::sleep(Duration::from_millis(150));
+    assert_eq!(judge.action(&data(1)), TX);
+    true
 }
 
 /// The service that is not challenged any more charges attempts when they come, and does not charge their ACKs too while another service still

@@ -178,24 +178,27 @@ impl Host {
         } else if listed(List::Ban) {
             decision.reason = Reason::Banned;
         } else if attempt {
-            decision.reason = self.limits(id, service, client, now, decision);
+            decision.reason = self.limits(id, service, segment, now, decision);
         }
     }
 
-    /// The limits; a challenge that nobody can answer is judged again without.
-    fn limits(&self, id: u32, service: &Service, client: Address, now: u64, decision: &mut Decision) -> Reason {
-        let mode = decision.mode;
-        let mut judge = |may_challenge| {
-            let case = Case { slot: 0, id, service, host: &self.record, client, now, stage: Stage::Syn, may_challenge };
+    /// The limits; a challenge that cannot be answered, because nobody listens here, is judged again without.
+    fn limits(&self, id: u32, service: &Service, segment: &Segment<'_>, now: u64, decision: &mut Decision) -> Reason {
+        const FIN_OR_RST: u8 = 0b101;
+        let (mode, client) = (decision.mode, segment.network.source());
+        let mut judge = |stage| {
+            let may_challenge = stage == Stage::Syn;
+            let case = Case { slot: 0, id, service, host: &self.record, client, now, stage, may_challenge };
             let outcome = admission::judge(self, &case);
             decision.stole |= outcome.stole;
             decision.granted |= outcome.granted;
             outcome.verdict
         };
-        match judge(true) {
+        match judge(Stage::Syn) {
             Judged::Decided(reason) => reason,
             Judged::Challenge if mode == Mode::Observe => Reason::Challenged,
-            Judged::Challenge => match judge(false) {
+            Judged::Challenge if segment.flags & FIN_OR_RST != 0 => Reason::BadFlags,
+            Judged::Challenge => match judge(Stage::Unanswerable) {
                 Judged::Decided(Reason::Admitted) | Judged::Challenge => Reason::Unanswered,
                 Judged::Decided(reason) => reason,
             },
