@@ -111,7 +111,7 @@ fn an_attempt_is_decided_by_one_policy_whole() {
     switched(&[by_class(), by_budget()], [&[Reason::Admitted, Reason::SourceLimit], &budget]);
 }
 
-/// The program is replaced 200 times as an upgrade replaces it, and upgraded whole a few times.
+/// The program is replaced 200 times as an upgrade replaces it, with an attempt to attach after each, and upgraded whole a few times.
 #[test]
 fn upgrades_under_a_flood_lose_no_attempt_and_no_connection() {
     let mut policy = policy(&["web=*:80"]);
