@@ -47,14 +47,22 @@ impl Maps {
     /// # Errors
     /// When they do not all fit (nothing was changed then), or a map cannot be written (those before the one it names count).
     pub fn add(&mut self, list: List, prefixes: &[Prefix], time: Option<Duration>) -> Result<()> {
-        let kept = self.drop_expired()?;
+        let mut kept = self.drop_expired()?;
         check_room(&kept, list, prefixes)?;
         let expires = time.map_or(u64::MAX, clock::after);
         let written = prefixes.iter().try_for_each(|prefix| {
             self.write(list, *prefix, ListEntry { expires, effective: expires })
                 .with_context(|| format!("cannot add {prefix}: the kernel refused"))
         });
-        self.after_change()?;
+        if written.is_err() {
+            kept = self.stored()?;
+        } else {
+            let new: HashSet<Prefix> = prefixes.iter().copied().collect();
+            kept.retain(|stored| stored.list != list || !new.contains(&stored.entry.prefix));
+            let entries = new.into_iter().map(|prefix| Entry { prefix, expires });
+            kept.extend(entries.map(|entry| Stored { list, entry, effective: expires }));
+        }
+        self.after_change(&kept)?;
         written
     }
 
@@ -69,8 +77,8 @@ impl Maps {
                 missing.push(*prefix);
             }
         }
-        self.drop_expired()?;
-        self.after_change()?;
+        let kept = self.drop_expired()?;
+        self.after_change(&kept)?;
         Ok(missing)
     }
 
@@ -137,9 +145,9 @@ impl Maps {
         Ok(kept)
     }
 
-    /// Writes anew until when prefixes count where that has changed, and says in the switch which lists hold anything.
-    fn after_change(&mut self) -> Result<()> {
-        let all = self.stored()?;
+    /// Writes anew until when prefixes count where that has changed, and says in the switch which lists hold anything. `all`: what
+    /// stands in the maps.
+    fn after_change(&mut self, all: &[Stored]) -> Result<()> {
         for list in [List::Allow, List::Ban] {
             let mine = all.iter().filter(|stored| stored.list == list && !stored.entry.prefix.is_host());
             for (Stored { entry, effective, .. }, wanted) in with_effective(mine.copied().collect()) {

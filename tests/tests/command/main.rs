@@ -5,14 +5,20 @@
 mod apply;
 mod capabilities;
 mod cookies;
+mod devices;
 mod doctor;
 mod errors;
+mod full;
+mod garbage;
 mod history;
 mod killed;
 mod live;
+mod parallel;
+mod pins;
 mod policy;
 mod run;
 mod runbooks;
+mod unmount;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

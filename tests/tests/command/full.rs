@@ -1,0 +1,79 @@
+//! Policies and lists at their largest: they are taken, twice over, and one more is refused by its number before anything changes.
+
+use std::fmt::Write as _;
+
+use limiter_common::class_tree::MOST_CLASSES;
+use limiter_common::record::{CLASS_PREFIXES, LISTENERS, SERVICES};
+
+use super::Desk;
+
+/// How many of everything.
+#[derive(Clone, Copy)]
+struct Size {
+    services: u32,
+    listeners: u32,
+    classes: u32,
+    prefixes: u32,
+}
+
+const FULL: Size =
+    Size { services: SERVICES, listeners: LISTENERS / 2, classes: MOST_CLASSES as u32, prefixes: CLASS_PREFIXES };
+
+/// A policy of that size; `variant` makes another one of it.
+fn policy(size: Size, variant: u32) -> String {
+    let mut text =
+        "interfaces = [\"web0\"]\nmode = \"enforce\"\nsources = 4096\n[defaults]\nsource_rate = \"20/s\"\n".to_owned();
+    let part = |all: u32, of: u32, number: u32| (all * number / of)..(all * (number + 1) / of);
+    for service in 0..size.services {
+        let _ = writeln!(text, "[service.s{variant}-{service}]\nlisten = [");
+        for listener in part(size.listeners, size.services, service) {
+            let _ = writeln!(text, "  \"10.{}.{}.1:{}\",", listener / 256, listener % 256, 1000 + listener % 100);
+        }
+        let _ = writeln!(text, "]");
+    }
+    for class in 0..size.classes {
+        let _ = writeln!(text, "[class.c{variant}-{class}]\nsource_rate = \"{}/s\"\nprefixes = [", class + 1);
+        for prefix in part(size.prefixes, size.classes, class) {
+            let _ = writeln!(text, "  \"{}.{}.{}.0/25\",", 20 + prefix / 65_536, prefix / 256 % 256, prefix % 256);
+        }
+        let _ = writeln!(text, "]");
+    }
+    text
+}
+
+#[test]
+fn the_largest_policy_and_one_more() {
+    let desk = Desk::new();
+    let write = |text: String| {
+        let file = desk.state.path().join("policy.toml");
+        std::fs::write(&file, text).expect("written");
+        format!("apply {}", file.display())
+    };
+    // Both slots and every id, and a third that takes the place of the first.
+    for variant in 0..3 {
+        desk.ok(&write(policy(FULL, variant)));
+        let status = desk.json("status --quick");
+        assert_eq!(status["services"].as_array().map(Vec::len), Some(SERVICES as usize));
+        assert_eq!(status["classes"].as_array().map(Vec::len), Some(MOST_CLASSES.into()));
+        let listeners = status["services"]
+            .as_array()
+            .expect("services")
+            .iter()
+            .map(|one| one["listeners"].as_array().map_or(0, Vec::len));
+        assert_eq!(listeners.sum::<usize>(), LISTENERS as usize / 2);
+        let prefixes = status["classes"].as_array().expect("classes").iter().filter_map(|one| one["prefixes"].as_u64());
+        assert_eq!(prefixes.sum::<u64>(), u64::from(CLASS_PREFIXES));
+    }
+    let before = desk.ok("policy show");
+    for (size, word) in [
+        (Size { services: FULL.services + 1, ..FULL }, "64 services"),
+        (Size { listeners: FULL.listeners + 1, ..FULL }, "4096 address:port pairs"),
+        (Size { classes: FULL.classes + 1, ..FULL }, "255 classes"),
+        (Size { prefixes: FULL.prefixes + 1, ..FULL }, "65536 prefixes"),
+    ] {
+        desk.fails(&write(policy(size, 4)), 1, &[word]);
+        assert!(desk.has_program("web0"));
+    }
+    assert_eq!(desk.ok("policy show"), before, "nothing was changed");
+    assert_eq!(desk.json("status --quick")["generation"], 3);
+}

@@ -1,0 +1,155 @@
+//! Any bytes in every map, as a bug or an attacker with root might leave them: no command panics, and a policy file or `detach --all`
+//! makes it good again.
+
+use aya::maps::{MapData, MapType};
+use lab::raw;
+use limiter::kernel::{Maps, Pins, maps::Raw};
+use limiter_common::names;
+use limiter_common::record::{CLASSES, NAME, SERVICES};
+
+use super::Desk;
+use super::pins::sound;
+
+const POLICY: &str = "interfaces = [\"web0\"]\nsources = 512\n[service.web]\nlisten = \"*:80\"\nbudget = \"9/s\"\n";
+
+/// xorshift64*
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Bytes of one of three characters: anything, mostly zeros, or all ones.
+    fn fill(&mut self, bytes: &mut [u8]) {
+        let character = self.next() % 3;
+        for byte in bytes {
+            let drawn = self.next() >> 32;
+            *byte = match character {
+                0 => drawn as u8,
+                1 if drawn % 5 > 0 => 0,
+                1 => (drawn >> 8) as u8,
+                _ => 0xff,
+            };
+        }
+    }
+}
+
+/// Fills every map of a loaded limiter. INSTANCE is left out: it is made once, and there is no command that writes it.
+fn spoil(root: &std::path::Path, random: &mut Random) {
+    for (name, key, _) in names::MAPS {
+        let map = MapData::from_pin(root.join(name)).expect("a map");
+        let size = raw::value_size(&map).expect("a size");
+        let info = map.info().expect("a description");
+        match info.map_type().expect("a type") {
+            _ if name == names::INSTANCE => {}
+            MapType::Array | MapType::PerCpuArray => {
+                let mut values = vec![0; size * info.max_entries() as usize];
+                values.chunks_exact_mut(size).for_each(|value| random.fill(value));
+                raw::write_all(&map, &values).expect("written");
+            }
+            _ => {
+                for _ in 0..200 {
+                    let (mut key, mut value) = (vec![0; key as usize], vec![0; size]);
+                    random.fill(&mut key);
+                    random.fill(&mut value);
+                    // A trie refuses keys that are longer than they can be, and a full map more of them.
+                    let _ = raw::insert(&map, &key, &value);
+                }
+            }
+        }
+    }
+    // What has no name is not shown, so some get one.
+    let mut maps = Maps::open(root).expect("the maps have their shapes");
+    let named = |number: u64| {
+        let mut name = [0; NAME];
+        name[..4].copy_from_slice(&[b'a' + (number % 26) as u8, b'-', b'x', b'0' + (number >> 8) as u8 % 10]);
+        name
+    };
+    for index in (0..2 * SERVICES).step_by(3) {
+        let Raw(mut service) = maps.service.get(&index, 0).expect("a service");
+        service.name = named(random.next());
+        maps.service.set(index, Raw(service), 0).expect("written");
+    }
+    for index in (0..2 * CLASSES).step_by(7) {
+        let Raw(mut class) = maps.class.get(&index, 0).expect("a class");
+        class.name = named(random.next());
+        maps.class.set(index, Raw(class), 0).expect("written");
+    }
+}
+
+#[test]
+fn any_bytes_in_every_map() {
+    let desk = Desk::new();
+    let file = desk.state.path().join("policy.toml");
+    std::fs::write(&file, POLICY).expect("written");
+    let apply = format!("apply {}", file.display());
+    desk.ok(&apply);
+    let root = Pins::at(desk.pins()).root();
+    let diff = format!("policy diff {}", file.display());
+    let lines = [
+        "status --quick",
+        "status --quick --json",
+        "policy show",
+        "policy show --json",
+        &diff,
+        "ban list",
+        "allow list",
+        "set --budget 5/s",
+        "arm",
+        "ban add 192.0.2.1 192.0.2.0/24 --for 1h",
+        "confirm",
+        "rollback",
+        "upgrade",
+        "disarm",
+        "set --service a-x0 --budget 7/s",
+        "allow add 2001:db8::/48",
+        "ban del 192.0.2.1",
+        "arm --for 1h",
+        "history",
+        &apply,
+    ];
+    let (mut random, mut worked) = (Random(0x6a7b_a6e5), 0);
+    for round in 0..12 {
+        spoil(&root, &mut random);
+        for line in lines {
+            worked += usize::from(sound(line, &desk.output(line)));
+        }
+        if round % 6 == 0 {
+            let output = desk.output("doctor");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(matches!(output.status.code(), Some(0 | 1)) && said.is_empty(), "{said}");
+        }
+        assert!(desk.has_program("web0"), "what enforces goes on");
+    }
+    println!("{worked} of {} commands worked", 12 * lines.len());
+    desk.ok("detach --all");
+    assert!(!desk.has_program("web0") && desk.left().is_empty());
+    desk.ok(&apply);
+    assert_eq!(desk.json("status --quick")["services"][0]["budget"], "9/s, burst 18");
+}
+
+/// A good policy file is the way back: a trial that garbage pretends is rolled back first.
+#[test]
+fn a_policy_file_makes_it_good() {
+    let desk = Desk::new();
+    let file = desk.state.path().join("policy.toml");
+    std::fs::write(&file, POLICY).expect("written");
+    desk.ok(&format!("apply {}", file.display()));
+    let root = Pins::at(desk.pins()).root();
+    let mut random = Random(0x5eed);
+    for _ in 0..6 {
+        spoil(&root, &mut random);
+        let apply = format!("apply {}", file.display());
+        if !desk.sound(&apply) {
+            desk.sound("confirm");
+            desk.ok(&apply);
+        }
+        let status = desk.json("status --quick");
+        assert_eq!(status["services"].as_array().map(Vec::len), Some(1), "{status}");
+        assert_eq!(status["services"][0]["budget"], "9/s, burst 18");
+    }
+}
