@@ -29,7 +29,7 @@ fn cell<'a>(rows: &'a [Value], peer: Peer, flood: &str, family: u64) -> &'a Valu
 }
 
 fn peers(arguments: &[&str]) -> Vec<Value> {
-    const SHORT: [&str; 6] = ["--rounds", "1", "--seconds", "0.5", "--patience", "0.5"];
+    const SHORT: [&str; 6] = ["--rounds", "1", "--seconds", "0.3", "--patience", "0.4"];
     run(env!("CARGO_BIN_EXE_peers"), &[&SHORT[..], arguments].concat())
 }
 

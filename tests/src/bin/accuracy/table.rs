@@ -36,7 +36,12 @@ fn rates(to: &mut String, rows: &[Row], kind: Kind, title: &str) -> fmt::Result 
     let mut heads = vec![String::new(); 2];
     let mut last = None;
     for (peer, how, cpus, skew) in &columns {
-        let block = if last == Some((peer, how)) { "" } else { block(peer, *how) };
+        let alone = columns.iter().filter(|column| (column.0, column.1) == (*peer, *how)).count() == 1;
+        let block = match block(peer, *how) {
+            _ if last == Some((peer, how)) => "",
+            _ if alone => "simul.",
+            block => block,
+        };
         last = Some((peer, how));
         write!(heads[0], " {block:<7}")?;
         let simulated_alone = *how == How::Simulation && *cpus == 1;

@@ -245,7 +245,7 @@ pub fn conditions(stage: &Stage, rounds: u64) -> Result<String> {
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
     let Timing { seconds, patience } = stage.timing;
     Ok(format!(
-        "Linux {}, {}, {} CPUs, veth with native XDP, MTU {MTU}; medians of {rounds} rounds, clients come for\n\
+        "Linux {}, {}, {} CPUs, veth with native XDP, MTU {MTU}; medians of {rounds} round(s), clients come for\n\
          {seconds} s a cell. Limits: 20/s burst 40 a source, 1000/s burst 2000 in all; 262,144 places where a set\n\
          has a size. CPU {} sends at its full speed and receives too (a veth's softirq runs where the sender\n\
          does); server and clients, {PAGES_PER_SECOND} pages/s from {CLIENTS} addresses, {patience} s patience, have the rest. CPU ns\n\
