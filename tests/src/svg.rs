@@ -67,6 +67,7 @@ impl Plot {
         let _ = self
             .write_axis(&mut text)
             .and_then(|()| self.write_groups(&mut text))
+            .and_then(|()| self.write_mark(&mut text))
             .and_then(|()| self.write_legend(&mut text));
         text + "</svg>\n"
     }
@@ -113,6 +114,11 @@ impl Plot {
                 number(tick)
             )?;
         }
+        Ok(())
+    }
+
+    /// After the bars, which it crosses.
+    fn write_mark(&self, to: &mut String) -> std::fmt::Result {
         if let Some((value, meaning)) = &self.mark {
             let y = self.y(*value);
             let (right, above) = (WIDTH - RIGHT, y - 4.0);
@@ -122,7 +128,7 @@ impl Plot {
             )?;
             writeln!(
                 to,
-                "<text x=\"{right}\" y=\"{above:.1}\" text-anchor=\"end\" fill=\"#d00\" font-size=\"11\">{}</text>",
+                "<text x=\"{right}\" y=\"{above:.1}\" text-anchor=\"end\" fill=\"#d00\" stroke=\"white\" stroke-width=\"3\" paint-order=\"stroke\" font-size=\"11\">{}</text>",
                 escape(meaning)
             )?;
         }
