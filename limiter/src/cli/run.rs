@@ -18,8 +18,8 @@ pub struct Run {
     /// The profile of the file to load. Once limiter is loaded, the profile in force stays.
     #[arg(long, value_name = "NAME")]
     profile: Option<Name>,
-    /// How the log looks, which goes to standard error. With --json it is JSON.
-    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    /// How the log looks, which goes to standard error: `text` or `json`. With --json it is JSON.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t, hide_possible_values = true)]
     log: Form,
     /// Unload limiter when the daemon ends by SIGTERM or SIGINT: nothing is limited any more, and state is forgotten.
     #[arg(long)]
