@@ -41,6 +41,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run everything at once for ten minutes, or as long as `--minutes` says, and then check that all is as it must be. As root.
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// For the soak itself; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Flood a web server with and without limiter, on this machine. As root.
     #[command(disable_help_flag = true)]
     Demo {
@@ -62,6 +69,7 @@ fn main() -> Result<ExitCode> {
         Command::Test => test::run(),
         Command::Kernels { write_budget } => kernels::run(write_budget),
         Command::Bench { arguments } => lab::bench(arguments),
+        Command::Soak { arguments } => lab::run("soak", &arguments),
         Command::Demo { arguments } => lab::run("demo", &arguments),
         Command::Dist(dist) => dist.run().map(|()| ExitCode::SUCCESS),
     }

@@ -12,6 +12,9 @@ use crate::setup;
 /// Packages that only build for BPF.
 const BPF: [&str; 4] = ["--exclude", "limiter-ebpf", "--exclude", "lab-ebpf"];
 
+/// Its smaller form; `cargo xtask soak` alone takes ten.
+const SOAK_MINUTES: &str = "1";
+
 /// Tests by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -48,6 +51,8 @@ pub fn run() -> Result<ExitCode> {
     let host = [&["test", "--no-fail-fast", "--workspace", "--exclude", "lab"][..], &BPF].concat();
     stage("unprivileged tests", &mut cargo(&host))?;
     stage("build the command", &mut cargo(&["build", "--release", "--package", "limiter"]))?;
+    let soak = ["run", "--release", "--quiet", "--package", "lab", "--bin", "soak", "--", "--minutes", SOAK_MINUTES];
+    stage("soak", &mut cargo(&soak))?;
     stage(
         "privileged tests",
         &mut cargo(&["test", "--release", "--no-fail-fast", "--package", "lab", "--", "--test-threads=1"]),

@@ -5,6 +5,7 @@
 mod challenge;
 mod clients;
 mod crowd;
+mod crowded;
 mod driver;
 mod established;
 mod exact;
@@ -54,10 +55,15 @@ impl Front {
     }
 
     fn in_lab(lab: Lab, policy: &Policy, mode: Mode) -> Result<Self> {
+        Self::with_sources(lab, policy, mode, DEFAULT_SETS * WAYS as u32)
+    }
+
+    /// With a table for so many sources.
+    fn with_sources(lab: Lab, policy: &Policy, mode: Mode, sources: u32) -> Result<Self> {
         let bpffs = PrivateBpffs::new()?;
         let pins = Pins::at(bpffs.path().join("limiter"));
         let _lock = pins.lock_for_change()?;
-        object::load(&pins, DEFAULT_SETS * WAYS as u32, policy, &Origin::default(), mode)?;
+        object::load(&pins, sources, policy, &Origin::default(), mode)?;
         let names = ["attack0".to_owned(), "crowd0".to_owned()];
         lab.front.run(|| link::attach(&pins, &names, false))?;
         Ok(Self { maps: Maps::open(&pins.root())?, lab, pins, _bpffs: bpffs })

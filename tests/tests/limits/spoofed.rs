@@ -34,7 +34,7 @@ fn two_services() -> Policy {
 
 /// Drops everything on `attack0` behind XDP: here only verdicts matter, and an attempt that the stack answers costs so much that
 /// the flood would be a tenth as strong.
-fn discard_behind_xdp(lab: &Lab) {
+pub fn discard_behind_xdp(lab: &Lab) {
     for rule in [
         "add table netdev lab",
         r#"add chain netdev lab in { type filter hook ingress device "attack0" priority 0; policy drop; }"#,

@@ -1,0 +1,123 @@
+//! `cargo xtask soak`: everything at once, for as long as it is told, and then what must be so is.
+//!
+//! Floods of changing shape, pages of real clients, connections that stay, policies on trial, bans, readers, upgrades. At the end
+//! the counters are exact, every page came, no connection was touched, and memory, programs, maps and pins are as many as before.
+
+mod actors;
+mod census;
+mod stage;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use lab::netns;
+
+use actors::{Did, Talk};
+use census::Census;
+use stage::Stage;
+
+/// Everything at once, and then what must be so.
+#[derive(Debug, Parser)]
+#[command(name = "soak", max_term_width = 100)]
+struct Arguments {
+    /// How long.
+    #[arg(long, default_value_t = 10.0, value_name = "MINUTES")]
+    minutes: f64,
+}
+
+fn main() -> Result<ExitCode> {
+    netns::install_cleanup()?;
+    let arguments = Arguments::parse();
+    ensure!(arguments.minutes > 0.0 && arguments.minutes <= 24.0 * 60.0, "between nothing and a day");
+    soak(Duration::from_secs_f64(60.0 * arguments.minutes))?;
+    println!("soak: everything is as it must be");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What ran at once did, by name.
+struct Report {
+    did: Vec<(&'static str, Did)>,
+    sent: u64,
+    pages: (u64, u64),
+    talks: u64,
+}
+
+fn soak(time: Duration) -> Result<()> {
+    let stage = Stage::set()?;
+    let loaded = Census::take(&stage.pin_directory())?;
+    let report = together(&stage, Instant::now() + time)?;
+    stage.quiet()?;
+    for (name, did) in &report.did {
+        println!("{name:<10} {did}");
+    }
+    println!(
+        "{:<10} {} SYNs; {} of {} pages; {} echoes over connections that stayed",
+        "traffic", report.sent, report.pages.1, report.pages.0, report.talks
+    );
+    check(&stage, &report, &loaded)?;
+    stage.run("detach --all")?;
+    ensure!(stage.pins()?.is_empty(), "pins are left: {:?}", stage.pins()?);
+    loaded.gone()?;
+    let start = Instant::now();
+    while !stage.processes().is_empty() {
+        ensure!(start.elapsed() < Duration::from_secs(15), "processes are left: {:?}", stage.processes());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Runs everybody until the end; the first failure ends them all.
+fn together(stage: &Stage, end: Instant) -> Result<Report> {
+    let stop = AtomicBool::new(false);
+    let goes_on = || !stop.load(Ordering::Relaxed) && Instant::now() < end;
+    std::thread::scope(|scope| {
+        let mut talk = Talk::start(stage)?;
+        type Actor = fn(&Stage, &dyn Fn() -> bool) -> Result<Did>;
+        let actors: [(&'static str, Actor); 5] = [
+            ("policies", actors::policies),
+            ("lists", actors::lists),
+            ("modes", actors::modes),
+            ("readers", actors::readers),
+            ("upgrades", actors::upgrades),
+        ];
+        let (stop, goes_on) = (&stop, &goes_on);
+        // Whoever fails ends the others.
+        let end_all = || stop.store(true, Ordering::Relaxed);
+        let running =
+            actors.map(|(name, actor)| (name, scope.spawn(move || actor(stage, goes_on).inspect_err(|_| end_all()))));
+        let floods = scope.spawn(move || actors::floods(stage, goes_on).inspect_err(|_| end_all()));
+        let pages = scope.spawn(move || actors::pages(stage, goes_on).inspect_err(|_| end_all()));
+        let mut talks = 0;
+        while goes_on() {
+            talk.echo().inspect_err(|_| end_all())?;
+            talks += 1;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut did = Vec::new();
+        for (name, actor) in running {
+            did.push((name, joined(actor).with_context(|| format!("{name} failed"))?));
+        }
+        let sent = joined(floods).context("the floods failed")?;
+        let pages = joined(pages).context("the pages failed")?;
+        talk.echo()?;
+        Ok(Report { did, sent, pages, talks: talks + 1 })
+    })
+}
+
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// What must be so while limiter is still loaded.
+fn check(stage: &Stage, report: &Report, loaded: &Census) -> Result<()> {
+    let (tried, ok) = report.pages;
+    ensure!(ok == tried, "{} of {tried} pages did not come", tried - ok);
+    stage.exact(report.sent + tried + stage.sent_again()? + Talk::CONNECTIONS)?;
+    ensure!(stage.accepted() == tried, "{} connections of {tried} pages", stage.accepted());
+    ensure!(stage.attached()? == 2, "both interfaces are attached, in native mode");
+    ensure!(stage.pins()?.len() == 1, "one layout, and nothing that was being made: {:?}", stage.pins()?);
+    loaded.unchanged(&stage.pin_directory())
+}
