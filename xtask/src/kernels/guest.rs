@@ -63,7 +63,10 @@ impl Drop for Machine {
 
 fn command(image: &Path, initramfs: &Path) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
-    command.args("-accel tcg -cpu max -smp 2 -m 1024 -nodefaults -no-reboot -display none -serial stdio".split(' '));
+    command.args(
+        "-accel tcg,thread=single -cpu max -smp 2 -m 1024 -nodefaults -no-reboot -display none -serial stdio"
+            .split(' '),
+    );
     command.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
     command.args(["-append", "console=ttyS0 quiet panic=-1 oops=panic"]);
     for (hub, ends) in WIRES.iter().enumerate() {
