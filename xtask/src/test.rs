@@ -30,7 +30,6 @@ pub struct Count {
 pub fn run() -> Result<ExitCode> {
     require_root("testing")?;
     setup::ensure()?;
-    setup::ensure_peers()?;
     println!("toolchain: {}", setup::describe());
     let limiter = target_directory()?.join("release/limiter");
     let mut count = Count::default();
