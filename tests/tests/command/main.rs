@@ -96,6 +96,18 @@ impl Desk {
         assert_eq!(said.trim().lines().count(), 1, "{said}");
     }
 
+    /// Whether no XDP program is on the interface, or soon none: the kernel takes a link apart when it finds the time.
+    fn is_free(&self, name: &str) -> bool {
+        let start = std::time::Instant::now();
+        while self.has_program(name) {
+            if start.elapsed().as_secs() >= 2 {
+                return false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        true
+    }
+
     /// Whether an XDP program is on the interface.
     fn has_program(&self, name: &str) -> bool {
         let output =
