@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Desk;
+use super::{Desk, killed};
 
 const ATTACH: &str = "attach web0 --service web=*:80 --budget 100/s";
 
@@ -135,4 +135,44 @@ fn impossible_admissions_are_refused() {
     wrong("set --service web --challenge sometimes", &["off", "auto", "always"]);
     wrong("set --service web --reserve 95", &["95", "90"]);
     wrong("set --service web --tickets 8d", &["7 days"]);
+}
+
+/// Killed at any point, a command leaves a setting that the next one puts right.
+#[test]
+fn a_killed_command_leaves_it_to_the_next_one() {
+    let desk = Desk::new();
+    desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
+    let enforce = format!("{ATTACH} --set-syncookies --enforce");
+    let mut set = 0;
+    for step in 0..24 {
+        // Into loading, attaching, arming and detaching, from their starts to after their ends.
+        let line = [enforce.as_str(), "arm", "detach --all"][step % 3];
+        let life = if step % 3 == 0 { 1200 } else { 60 };
+        killed::kill_after(&desk, line, Duration::from_millis(life * (step as u64 / 3) / 7));
+        set += u32::from(syncookies(&desk) == "2");
+        if desk.output("status --quick").status.success() {
+            desk.ok("ban add 192.0.2.7");
+            let enforces = desk.json("status --quick")["mode"] == "enforce";
+            assert_eq!(syncookies(&desk), if enforces { "2" } else { "1" }, "after `{line}` was killed, step {step}");
+        }
+        desk.ok("detach --all");
+        assert_eq!(syncookies(&desk), "1", "after `{line}` was killed, step {step}");
+        if step % 3 == 0 {
+            desk.ok(&format!("{ATTACH} --set-syncookies"));
+        } else if step % 3 == 1 {
+            desk.ok(&enforce);
+        }
+    }
+    assert!(set > 0, "some were killed after it was set");
+}
+
+/// What was set for a limiter that could not be attached goes with it.
+#[test]
+fn a_failed_attach_leaves_it_as_it_was() {
+    let desk = Desk::new();
+    desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
+    let line = format!("{ATTACH} --set-syncookies --enforce").replace("attach web0", "attach web0 nosuch0");
+    desk.fails(&line, 1, &["nosuch0"]);
+    assert_eq!(syncookies(&desk), "1");
+    assert!(desk.left().is_empty() && desk.is_free("web0"));
 }

@@ -10,7 +10,7 @@ const NEW: &str = "5/s, burst 50";
 const ATTACH: &str = "attach web0 web1 --service web=*:80 --source-rate 20/s --enforce";
 
 /// Starts a command and kills it after `delay`; whether it had ended by itself.
-fn kill_after(desk: &Desk, line: &str, delay: Duration) -> bool {
+pub fn kill_after(desk: &Desk, line: &str, delay: Duration) -> bool {
     let mut child = desk.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
     std::thread::sleep(delay);
     child.kill().expect("killed");
