@@ -227,7 +227,7 @@ fn connecting_in_a_flood() {
         }
     }
     let sent = flood.stop().expect("the flood ends").sent;
-    assert!(sent > 1_000_000, "a flood worth the name: {sent}");
+    assert!(sent > 300_000, "a flood worth the name, also where others use the CPU: {sent}");
     assert!(best <= 3.0 * calm.connect_p99(), "{best:.2} ms");
 }
 
