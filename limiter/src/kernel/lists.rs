@@ -238,6 +238,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_prefix_counts_as_long_as_any_that_holds_it(nets in nets()) {
             for (stored, wanted) in with_effective(nets.clone()) {

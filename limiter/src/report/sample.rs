@@ -96,6 +96,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         /// Whatever stands in the maps.
         #[test]
         fn any_counters_are_summed(

@@ -39,6 +39,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn any_words_make_a_share(low in word(), unit in word(), interval in word(), arrival in word(), capacity in word()) {
             let budget = BudgetLimit { interval, capacity, lease: 1 };
