@@ -187,7 +187,7 @@ fn without_a_challenge_the_spoofer_spends_it() {
 
 /// The generator has a CPU of its own, as it would be another machine; server, clients and what XDP does to them share the other. Each
 /// round has clients without tickets, so that more than one page in a hundred is challenged. Other work on the machine only makes it
-/// slower: the best of three rounds counts.
+/// slower: the best of six rounds counts.
 #[test]
 fn connecting_takes_no_longer_than_in_the_calm() {
     // A thread of its own, because it binds itself to a CPU.
@@ -195,7 +195,7 @@ fn connecting_takes_no_longer_than_in_the_calm() {
 }
 
 fn connecting_in_a_flood() {
-    const ROUNDS: usize = 3;
+    const ROUNDS: usize = 6;
     let mut policy = web(Challenge::Always);
     policy.services[0].budget = limit(1000, 2000);
     let front = front(&policy);
