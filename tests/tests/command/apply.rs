@@ -54,7 +54,7 @@ fn a_file_loads_attaches_and_changes() {
     let file = desk.save("policy.toml", POLICY);
     let said = desk.ok(&format!("apply {}", file.display()));
     assert!(said.contains("attached to web0") && said.contains("mode enforce"), "{said}");
-    assert!(desk.has_program("web0") && desk.is_free("web1"));
+    assert!(desk.has_program("web0") && desk.becomes_free("web1"));
     let status = desk.json("status --quick");
     assert_eq!((&status["mode"], &status["generation"]), (&"enforce".into(), &1.into()));
     assert_eq!(status["classes"][0]["source_limit"], "400/s, burst 800");

@@ -73,7 +73,7 @@ fn the_units_capabilities_are_enough() {
     let output = desk.confined(&all, "detach --all");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(desk.front.run(read).expect("the setting").trim(), "1");
-    assert!(desk.is_free("web0") && desk.left().is_empty());
+    assert!(desk.becomes_free("web0") && desk.left().is_empty());
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn each_capability_that_is_missing_is_named() {
             1,
             &["did not let us load", &format!("no {name};"), "root"],
         );
-        assert!(desk.is_free("web0") && desk.left().is_empty());
+        assert!(desk.becomes_free("web0") && desk.left().is_empty());
     }
     desk.ok(ATTACH);
     for name in unit("CapabilityBoundingSet") {

@@ -174,5 +174,5 @@ fn a_failed_attach_leaves_it_as_it_was() {
     let line = format!("{ATTACH} --set-syncookies --enforce").replace("attach web0", "attach web0 nosuch0");
     desk.fails(&line, 1, &["nosuch0"]);
     assert_eq!(syncookies(&desk), "1");
-    assert!(desk.left().is_empty() && desk.is_free("web0"));
+    assert!(desk.left().is_empty() && desk.becomes_free("web0"));
 }

@@ -29,7 +29,7 @@ fn a_driver_without_xdp() {
     for name in made.iter().filter(|(_, made)| *made).map(|(kind, _)| *kind).chain(["lo"]) {
         desk.fails(&format!("attach {name} {SERVICE}"), 1, &[name, "--generic"]);
         desk.fails(&format!("attach web0 {name} {SERVICE}"), 1, &[name, "--generic"]);
-        assert!(desk.is_free("web0") && desk.left().is_empty(), "{name}: all or none");
+        assert!(desk.becomes_free("web0") && desk.left().is_empty(), "{name}: all or none");
         desk.ok(&format!("attach {name} {SERVICE} --generic"));
         assert_eq!(desk.interfaces(), [at(name, "generic")]);
         desk.ok("arm");
@@ -66,7 +66,7 @@ fn an_interface_that_is_renamed() {
     desk.front.ip(&["link", "set", "web0", "name", "front0"]).expect("renamed");
     desk.fails("attach front0", 1, &["already attached to front0"]);
     desk.ok("detach front0");
-    assert!(desk.is_free("front0") && desk.has_program("web1"));
+    assert!(desk.becomes_free("front0") && desk.has_program("web1"));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn an_interface_that_moves_to_another_namespace() {
         .is_some_and(|all| all.iter().any(|one| one["name"] == "web0"));
     println!("back in its namespace it is {}", if mine { "ours still" } else { "another one" });
     desk.ok(&format!("detach {index}"));
-    assert!(desk.is_free("web0"), "the link took its program along");
+    assert!(desk.becomes_free("web0"), "the link took its program along");
     desk.ok("attach web0");
     assert!(desk.has_program("web0") && desk.has_program("web1"));
 }
@@ -130,5 +130,5 @@ fn an_interface_that_goes_away() {
     let output = desk.output("doctor");
     assert!(output.stderr.is_empty() && String::from_utf8_lossy(&output.stdout).contains("is gone"), "{output:?}");
     desk.ok("detach --all");
-    assert!(desk.left().is_empty() && desk.is_free("web1"));
+    assert!(desk.left().is_empty() && desk.becomes_free("web1"));
 }

@@ -75,7 +75,7 @@ fn not_loaded() {
     found.says("ok", "not loaded", &["limiter attach IFACE"]);
     found.says("ok", "takes the program", &["kernel"]);
     found.says("ok", "free, and the driver (veth) runs XDP programs", &["interface web0"]);
-    assert!(desk.left().is_empty() && desk.is_free("web0"), "it changes nothing");
+    assert!(desk.left().is_empty() && desk.becomes_free("web0"), "it changes nothing");
     let found = doctor(&desk, "web0 nosuch0");
     assert_eq!(found.code, Some(1));
     found.says("problem", "no such interface", &["interface nosuch0", "web0"]);
@@ -251,7 +251,7 @@ fn on_trial() {
     assert_eq!(found.code, Some(1));
     found.says("ok", "takes the program: it was tried", &["interface web0"]);
     found.says("problem", "tried: the driver of dull0 runs no XDP", &["interface dull0"]);
-    assert!(desk.is_free("web0") && desk.is_free("dull0") && desk.left().is_empty());
+    assert!(desk.becomes_free("web0") && desk.becomes_free("dull0") && desk.left().is_empty());
 }
 
 /// It works for everybody, and says what it could not see.

@@ -20,18 +20,18 @@ fn what_is_not_there() {
     }
     desk.fails("attach nosuch0 --service web=*:80", 1, &["nosuch0", "web0"]);
     desk.fails("attach web0 nosuch0 --service web=*:80", 1, &["nosuch0"]);
-    assert!(desk.is_free("web0") && desk.left().is_empty(), "the first of two was not attached either");
+    assert!(desk.becomes_free("web0") && desk.left().is_empty(), "the first of two was not attached either");
     desk.ok(ATTACH);
     desk.fails("attach web0", 1, &["already attached to web0"]);
     desk.fails("attach web1 web0", 1, &["already attached to web0"]);
-    assert!(desk.is_free("web1"));
+    assert!(desk.becomes_free("web1"));
     desk.fails("detach web1", 1, &["not attached to web1"]);
     desk.fails("detach web0 web1", 1, &["not attached to web1"]);
     assert!(desk.has_program("web0"), "all or none");
     desk.fails("set --service mail --budget 5/s", 1, &["mail", "web"]);
     desk.fails("ban del 192.0.2.1", 1, &["192.0.2.1", "ban list"]);
     desk.ok("detach web0");
-    assert!(desk.is_free("web0") && desk.left().is_empty());
+    assert!(desk.becomes_free("web0") && desk.left().is_empty());
     desk.ok("detach --all");
 }
 
@@ -64,7 +64,7 @@ fn impossible_limits() {
     let desk = Desk::new();
     desk.fails("attach web0 --service web=*:80 --source-rate 50000/s", 1, &["19531/s"]);
     desk.fails("attach web0 --service a=*:80 --service b=0.0.0.0:80", 1, &["0.0.0.0:80", "in service a", "service b"]);
-    assert!(desk.is_free("web0") && desk.left().is_empty());
+    assert!(desk.becomes_free("web0") && desk.left().is_empty());
     desk.ok(ATTACH);
     let before = desk.json("status --quick");
     desk.fails("set --source-rate 1/h --source-burst 100", 1, &["takes longer than 1day"]);
@@ -78,7 +78,7 @@ fn a_foreign_program_is_named_and_left_alone() {
     let desk = Desk::new();
     let other = Trivial::Pass.attach(&desk.front, "web1").expect("a foreign program");
     desk.fails("attach web0 web1 --service web=*:80", 1, &["web1", "`pass`", "ip link set dev web1 xdp off"]);
-    assert!(desk.has_program("web1") && desk.is_free("web0") && desk.left().is_empty());
+    assert!(desk.has_program("web1") && desk.becomes_free("web0") && desk.left().is_empty());
     drop(other);
     desk.ok("attach web0 web1 --service web=*:80");
 }
@@ -101,7 +101,7 @@ fn no_bpffs_and_no_privilege() {
         desk.furnish(command.args(line.split_whitespace())).output().expect("runs")
     };
     desk.refused(&anybody(ATTACH), 1, &["root"]);
-    assert!(desk.is_free("web0") && desk.left().is_empty());
+    assert!(desk.becomes_free("web0") && desk.left().is_empty());
     desk.ok(ATTACH);
     for line in ["status", "set --budget 5/s", "arm", "ban add 192.0.2.1", "detach --all"] {
         desk.refused(&anybody(line), 1, &["root"]);
@@ -126,7 +126,7 @@ fn pins_of_another_version() {
     desk.fails("set --budget 5/s", 1, &["HOST", "another version", "detach --all"]);
     assert!(desk.has_program("web0"), "what enforces goes on");
     desk.ok("detach --all");
-    assert!(desk.is_free("web0") && desk.left().is_empty());
+    assert!(desk.becomes_free("web0") && desk.left().is_empty());
     desk.ok(ATTACH);
 }
 
@@ -206,5 +206,5 @@ fn another_namespace() {
     assert!(String::from_utf8_lossy(&status.stdout).contains("gone, or in another network namespace"));
     desk.refused(&there("detach web0"), 1, &["not attached to web0 here"]);
     desk.refused(&there("attach web0"), 1, &["another network namespace", "--pins"]);
-    assert!(desk.has_program("web0") && other.is_free("web0"));
+    assert!(desk.has_program("web0") && other.becomes_free("web0"));
 }

@@ -130,7 +130,7 @@ fn any_bytes_in_every_map() {
     }
     println!("{worked} of {} commands worked", ROUNDS * lines.len());
     desk.ok("detach --all");
-    assert!(desk.is_free("web0") && desk.left().is_empty());
+    assert!(desk.becomes_free("web0") && desk.left().is_empty());
     desk.ok(&apply);
     assert_eq!(desk.json("status --quick")["services"][0]["budget"], "9/s, burst 18");
 }

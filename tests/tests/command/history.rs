@@ -100,7 +100,7 @@ fn a_history_that_cannot_be_written_stops_nobody() {
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.contains("warning") && said.contains(path.split("/history").next().expect("a path")), "{said}");
     }
-    assert!(desk.is_free("web0") && desk.left().is_empty());
+    assert!(desk.becomes_free("web0") && desk.left().is_empty());
     desk.ok("detach --all --history /dev/null");
 }
 

@@ -41,7 +41,7 @@ fn whole(desk: &Desk) -> Option<serde_json::Value> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("not loaded"), "{said}");
-    assert!(["web0", "web1"].iter().all(|name| desk.is_free(name)), "nothing runs that is not pinned");
+    assert!(["web0", "web1"].iter().all(|name| desk.becomes_free(name)), "nothing runs that is not pinned");
     None
 }
 

@@ -22,7 +22,7 @@ fn several_interfaces_share_one_state() {
     );
     assert!(desk.ok("status --quick").contains("GENERIC"));
     desk.ok("detach web0");
-    assert!(desk.is_free("web0") && desk.has_program("web1"));
+    assert!(desk.becomes_free("web0") && desk.has_program("web1"));
     assert_eq!(desk.json("status --quick")["interfaces"].as_array().map(Vec::len), Some(1));
     assert!(desk.ok("detach web1").contains("unloaded"));
 }

@@ -97,7 +97,7 @@ impl Desk {
     }
 
     /// Whether no XDP program is on the interface, or soon none: the kernel takes a link apart when it finds the time.
-    fn is_free(&self, name: &str) -> bool {
+    fn becomes_free(&self, name: &str) -> bool {
         let start = std::time::Instant::now();
         while self.has_program(name) {
             if start.elapsed().as_secs() >= 2 {

@@ -83,5 +83,5 @@ fn whole(desk: &Desk, lines: &[String]) {
     let history = desk.json("history");
     assert_eq!(history.as_array().map(Vec::len), Some(changes), "one entry a change");
     desk.ok("detach --all");
-    assert!(desk.left().is_empty() && desk.is_free("web0"), "{:?}", desk.left());
+    assert!(desk.left().is_empty() && desk.becomes_free("web0"), "{:?}", desk.left());
 }

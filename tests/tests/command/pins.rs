@@ -206,7 +206,7 @@ fn the_way_out_of_everything() {
             assert!(matches!(output.status.code(), Some(0 | 1)) && output.stderr.is_empty(), "{output:?}");
         }
         desk.ok("detach --all");
-        assert!(desk.is_free("web0") && desk.left().is_empty(), "{instead:?}: {:?}", desk.left());
+        assert!(desk.becomes_free("web0") && desk.left().is_empty(), "{instead:?}: {:?}", desk.left());
         desk.ok(&format!("{ATTACH} --sources 64"));
     }
 }

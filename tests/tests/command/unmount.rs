@@ -17,7 +17,7 @@ fn without_its_pins_limiter_is_detached() {
     let mount = desk.bpffs.path().to_str().expect("a path");
     run("umount", &[mount]);
     // The kernel frees links behind our back.
-    let gone = || ["web0", "web1"].iter().all(|name| desk.is_free(name));
+    let gone = || ["web0", "web1"].iter().all(|name| desk.becomes_free(name));
     let start = std::time::Instant::now();
     while !gone() && start.elapsed().as_secs() < 5 {
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -78,12 +78,12 @@ fn unloaded_by_hand_it_waits_to_be_told() {
     daemon.told("STATUS=limiter is not loaded");
     desk.front.ip(&["link", "set", "web0", "down"]).expect("down");
     std::thread::sleep(Duration::from_millis(1200));
-    assert!(desk.is_free("web0"));
+    assert!(desk.becomes_free("web0"));
     daemon.reload();
     assert!(desk.has_program("web0"));
     assert_eq!(desk.json("status --quick")["mode"], "enforce");
     daemon.end();
-    assert!(desk.left().is_empty() && desk.is_free("web0"), "--detach-on-exit");
+    assert!(desk.left().is_empty() && desk.becomes_free("web0"), "--detach-on-exit");
     let last = desk.json("history --last 1");
     assert_eq!(
         (&last[0]["changed"][0], &last[0]["after"]),
