@@ -7,6 +7,7 @@ pub mod cli;
 pub mod doctor;
 pub mod history;
 pub mod kernel;
+pub mod observe;
 pub mod operator;
 pub mod policy;
 pub mod report;

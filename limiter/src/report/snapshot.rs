@@ -16,6 +16,7 @@ use super::share;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::{Maps, Pins, clock, link};
+use crate::observe::{Distinct, Heavy};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{Policy, Prefixes};
 
@@ -64,6 +65,10 @@ pub struct Snapshot {
     pub allowed: usize,
     /// Entries of the ban list.
     pub banned: usize,
+    /// How many sources there are.
+    pub distinct: Distinct,
+    /// The sources that were refused most by their own limit, the most refused first: at most ten.
+    pub refused_most: Vec<Heavy>,
 }
 
 /// A revert that is due.
@@ -124,6 +129,8 @@ pub struct Service {
     pub decided: ByReason,
     /// By reason, what enforcing would have dropped.
     pub observed: ByReason,
+    /// Attempts by the debt of their source when they came: none, then sixteenths of its limit, then over it.
+    pub debts: Vec<u64>,
     /// How it lets sources in, beside its limits.
     pub admission: Admission,
 }
@@ -195,7 +202,7 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
     let host_used = used(maps, HOST_BUDGET, &host.budget)?;
     let around = Around { host_used, answers: selection.mode == Mode::Enforce && cookies.works() };
     Ok(Snapshot {
-        version: 3,
+        version: 4,
         mode: mode(selection.mode),
         reverts: switch.revert().filter(|at| *at > now).map(|at| Revert {
             in_seconds: (at - now) as f64 / 1e9,
@@ -220,6 +227,8 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
         cookies,
         allowed: maps.list(List::Allow)?.len(),
         banned: maps.list(List::Ban)?.len(),
+        distinct: Distinct::default(),
+        refused_most: Vec::new(),
     })
 }
 
@@ -267,6 +276,7 @@ fn services(
             refused_per_second: rate(sample::refused),
             decided: sample::decided(new),
             observed: sample::observed(new),
+            debts: Vec::new(),
             admission,
         })
     });
