@@ -21,7 +21,7 @@ use crate::pressure;
 use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
 use crate::record::{Class, Host, Service};
-use crate::source_table::{Charge, SourceLimit};
+use crate::source_table::{Charge, Charged, SourceLimit};
 use crate::ticket::Change;
 
 /// What comes, as seen from outside.
@@ -75,6 +75,8 @@ pub struct Outcome {
     pub stole: bool,
     /// The source got a ticket, and had none before.
     pub granted: bool,
+    /// How near the source was to its limit: [`crate::source_table::step`], 0 if that was not asked.
+    pub step: u8,
 }
 
 /// One attempt of one source, as a table of debts sees it.
@@ -116,7 +118,7 @@ pub trait State {
     /// The place of a source in the tables, by the number of the service; a class has debts of its own.
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
     /// Charges an attempt to the source table.
-    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge>;
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
     /// Takes back the charge that was just made there.
     fn refund(&self, place: &Place, attempt: &Attempt<'_>);
     /// Reads or changes the ticket at a place, and says what `change` does.
@@ -128,22 +130,23 @@ pub trait State {
 /// Judges one case.
 #[inline(always)]
 pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
-    let mut notes = Notes { stole: false, granted: false };
+    let mut notes = Notes { stole: false, granted: false, step: 0 };
     let verdict = by_policy(state, case, &mut notes).unwrap_or(Verdict::Decided(Reason::NoPolicy));
-    Outcome { verdict, stole: notes.stole, granted: notes.granted }
+    Outcome { verdict, stole: notes.stole, granted: notes.granted, step: notes.step }
 }
 
 /// Judges an attempt where there are neither tickets nor fair shares.
 #[inline(always)]
 pub fn plain<S: State>(state: &S, case: &Case<'_>) -> Outcome {
-    let mut notes = Notes { stole: false, granted: false };
+    let mut notes = Notes { stole: false, granted: false, step: 0 };
     let reason = plainly(state, case, &mut notes).unwrap_or(Reason::NoPolicy);
-    Outcome { verdict: Verdict::Decided(reason), stole: notes.stole, granted: false }
+    Outcome { verdict: Verdict::Decided(reason), stole: notes.stole, granted: false, step: notes.step }
 }
 
 struct Notes {
     stole: bool,
     granted: bool,
+    step: u8,
 }
 
 /// Who comes, and on what terms.
@@ -320,8 +323,11 @@ fn charge<S: State>(
     (limit, is_share): (&SourceLimit, bool),
     notes: &mut Notes,
 ) -> Option<Charge> {
-    let charge = state.charge(place, &attempt(case, source, limit, is_share))?;
+    let Charged { charge, step } = state.charge(place, &attempt(case, source, limit, is_share))?;
     notes.stole |= matches!(charge, Charge::Stole);
+    if !is_share {
+        notes.step = step;
+    }
     Some(charge)
 }
 

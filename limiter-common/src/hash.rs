@@ -21,12 +21,10 @@ impl Place {
     }
 
     /// The place of another debt of the same source: its fair share beside its limit. Mixing spares a second keyed hash; what goes in is
-    /// one already, so nobody outside can tell where it leads. (The constants are those of David Stafford's mix13.)
+    /// one already, so nobody outside can tell where it leads.
     #[inline(always)]
     pub const fn beside(self) -> Self {
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Self(mixed ^ (mixed >> 31))
+        Self(mix(self.0))
     }
 
     /// The low 24 bits tell sources of a set apart; never 0, which marks a way that was never used.
@@ -55,6 +53,15 @@ pub const fn place(key: &Key, service: u32, class: u32, source: Address) -> Plac
         finish(absorb(absorb(state, source.high), source.low))
     };
     Place(hash)
+}
+
+/// Spreads the bits of a number over all of it, one to one (David Stafford's mix13). Not keyed: what goes in must be a secret's already, or
+/// be mixed with one.
+#[inline(always)]
+pub const fn mix(number: u64) -> u64 {
+    let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 type State = [u64; 4];

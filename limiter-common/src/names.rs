@@ -50,9 +50,21 @@ pub const BUDGET: &str = "BUDGET";
 pub const LEASE: &str = "LEASE";
 /// State map: `record::Counters`, per CPU; index 0 for what belongs to no service, else id + 1.
 pub const COUNTER: &str = "COUNTER";
+/// State map: sketches of how many sources there are, `distinct::WORDS` of each interval.
+pub const DISTINCT: &str = "DISTINCT";
+/// State map: counters of the sources that come most, `heavy::Set`, `heavy::SETS` of each kind, per CPU.
+pub const HEAVY: &str = "HEAVY";
+/// State map: refusals and steals, a ring of `sighting::Sighting`.
+pub const EVENTS: &str = "EVENTS";
+/// State map: attempts of a sample of the sources, such a ring too.
+pub const ATTEMPTS: &str = "ATTEMPTS";
+/// State map: the words that go with the rings, `sighting::line`.
+pub const CLAIMS: &str = "CLAIMS";
+/// State map: what an observing CPU keeps for itself, `record::Observer`.
+pub const OBSERVER: &str = "OBSERVER";
 
 /// Every map, as `(name, bytes of a key, bytes of a value)`: what an opened pin must look like.
-pub const MAPS: [(&str, u32, u32); 22] = {
+pub const MAPS: [(&str, u32, u32); 28] = {
     use crate::class_tree::{FAN, Root};
     use crate::record::{
         self, BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, ListEntry, ListKey, ListenerKey,
@@ -81,5 +93,11 @@ pub const MAPS: [(&str, u32, u32); 22] = {
         (BUDGET, 4, size_of::<BudgetLine>() as u32),
         (LEASE, 4, size_of::<crate::budget::Lease>() as u32),
         (COUNTER, 4, size_of::<Counters>() as u32),
+        (DISTINCT, 4, 8 * crate::distinct::WORDS as u32),
+        (HEAVY, 4, size_of::<crate::heavy::Set>() as u32),
+        (EVENTS, 4, size_of::<crate::sighting::Sighting>() as u32),
+        (ATTEMPTS, 4, size_of::<crate::sighting::Sighting>() as u32),
+        (CLAIMS, 4, size_of::<BudgetLine>() as u32),
+        (OBSERVER, 4, size_of::<record::Observer>() as u32),
     ]
 };

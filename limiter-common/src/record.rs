@@ -7,7 +7,7 @@ use crate::class_tree::{MOST_CLASSES, PAIRS};
 use crate::hash::Key;
 use crate::pressure::Pressure;
 use crate::rate::Limit;
-use crate::source_table::{SourceLimit, WAYS};
+use crate::source_table::{STEPS, SourceLimit, WAYS};
 
 /// Services in a policy.
 pub const SERVICES: u32 = 64;
@@ -360,7 +360,19 @@ pub struct Counters {
     pub tickets: u64,
     /// Refusals that were answered with a reset.
     pub resets: u64,
+    /// Attempts by the debt of their source when they came: [`crate::source_table::step`].
+    pub debts: [u64; STEPS],
     /// Zero.
-    pub reserved: u64,
+    pub reserved: [u64; 2],
 }
-const _: () = assert!(size_of::<Counters>() == 544);
+const _: () = assert!(size_of::<Counters>() == 704);
+
+/// What a CPU that observes keeps for itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observer {
+    /// State of its random numbers.
+    pub random: u64,
+    /// Refusals and steals that were not told, because a slice of time had its events.
+    pub untold: u64,
+}

@@ -77,6 +77,41 @@ pub enum Charge {
     Contended,
 }
 
+/// A charge, and how much its source owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charged {
+    /// What the table says.
+    pub charge: Charge,
+    /// The debt that was found, as [`step`] counts it; 0 if no limit applied.
+    pub step: u8,
+}
+
+/// Steps of a debt: 0 where no limit applied, 1 for none, 2 to 17 for the sixteenths of the window, 18 for more than that.
+pub const STEPS: usize = 19;
+/// The step of a source over its limit.
+pub const OVER: u8 = STEPS as u8 - 1;
+
+/// Which step a debt is on. Without a division: halves, then halves of these.
+#[inline(always)]
+pub const fn step(debt: u64, window: u64) -> u8 {
+    if debt == 0 {
+        return 1;
+    }
+    if debt > window {
+        return OVER;
+    }
+    let (mut rest, mut half, mut worth, mut step) = (debt, window / 2, 8, 2);
+    while worth > 0 {
+        if rest > half {
+            rest -= half;
+            step += worth;
+        }
+        half /= 2;
+        worth /= 2;
+    }
+    step
+}
+
 /// Charges one attempt of the source with `fingerprint` to its set.
 ///
 /// `own` is the longest debt that limits of this kind leave: what its way holds beyond that is left over. For a source limit that is its
@@ -92,7 +127,7 @@ pub fn charge<W: SharedWord>(
     limit: &SourceLimit,
     own: u64,
     horizon: u64,
-) -> Charge {
+) -> Charged {
     let mut tries = 0;
     while tries < TRIES {
         tries += 1;
@@ -103,15 +138,16 @@ pub fn charge<W: SharedWord>(
         let mine = word & FINGERPRINT == fingerprint as u64;
         let debt = if mine { debt(word, now, own) } else { 0 };
         if debt > limit.window {
-            return Charge::Exceeds;
+            return Charged { charge: Charge::Exceeds, step: OVER };
         }
         let arrival = now.0.wrapping_add(debt).wrapping_add(limit.interval);
         if set[way & (WAYS - 1)].replace(word, (arrival & !FINGERPRINT) | fingerprint as u64) {
             let stolen = !mine && self::debt(word, now, horizon) != 0;
-            return if stolen { Charge::Stole } else { Charge::Conforms };
+            let charge = if stolen { Charge::Stole } else { Charge::Conforms };
+            return Charged { charge, step: step(debt, limit.window) };
         }
     }
-    Charge::Contended
+    Charged { charge: Charge::Contended, step: 0 }
 }
 
 /// Takes back a charge of `interval` (shifted ticks) that was just made. Another's debt that was forgotten for it stays forgotten.

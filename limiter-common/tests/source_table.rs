@@ -32,7 +32,7 @@ impl Table {
     fn admits(&mut self, service: u32, source: u32, now: u64, limit: &SourceLimit) -> bool {
         let fingerprint = place(&[1, 2], service, 0, Address::v4(source)).fingerprint();
         let set = place(&[1, 2], service, 0, Address::v4(source)).set(self.sets.len() as u32) as usize;
-        let charge = charge(&self.sets[set], fingerprint, Ticks::at(now), limit, limit.horizon(), self.horizon);
+        let charge = charge(&self.sets[set], fingerprint, Ticks::at(now), limit, limit.horizon(), self.horizon).charge;
         self.steals += u64::from(charge == Charge::Stole);
         matches!(charge, Charge::Conforms | Charge::Stole)
     }
@@ -199,7 +199,7 @@ impl SharedWord for Lost {
 fn lost_races_end_as_contended() {
     let limit = limit(20, SECOND, 40);
     let set: [Lost; WAYS] = std::array::from_fn(|_| Lost(0));
-    assert_eq!(charge(&set, 1, Ticks::at(SECOND), &limit, limit.horizon(), limit.horizon()), Charge::Contended);
+    assert_eq!(charge(&set, 1, Ticks::at(SECOND), &limit, limit.horizon(), limit.horizon()).charge, Charge::Contended);
     const { assert!(TRIES >= 2, "one lost race must not be the end") };
 }
 
@@ -210,8 +210,9 @@ fn cpus_share_one_limit() {
     for round in 0..50 {
         let set: [AtomicU64; WAYS] = Default::default();
         let hammer = || {
-            let verdicts = (0..1000)
-                .map(|_| charge(&set, 5, Ticks::at(round * SECOND + 1), &limit, limit.horizon(), limit.horizon()));
+            let verdicts = (0..1000).map(|_| {
+                charge(&set, 5, Ticks::at(round * SECOND + 1), &limit, limit.horizon(), limit.horizon()).charge
+            });
             verdicts.filter(|verdict| matches!(verdict, Charge::Conforms | Charge::Stole)).count()
         };
         let admitted: usize = std::thread::scope(|scope| {

@@ -6,6 +6,7 @@ use limiter_common::admission::Outcome;
 use limiter_common::budget::{Look, Take};
 use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::{REASONS, RESETS, SERVICES};
+use limiter_common::source_table::STEPS;
 use limiter_common::switch::Mode;
 
 use crate::maps::{BUDGET, COUNTER, HOST, LEASE, SERVICE};
@@ -25,13 +26,15 @@ pub struct Decision {
     pub stole: bool,
     /// The source got a ticket.
     pub granted: bool,
+    /// How near the source was to its limit, 0 if that was not asked.
+    pub step: u8,
 }
 
 impl Decision {
     /// Of no service, and nothing is enforced.
     #[inline(always)]
     pub const fn of(reason: Reason) -> Self {
-        Self { reason, counter: 0, slot: 0, mode: Mode::Observe, stole: false, granted: false }
+        Self { reason, counter: 0, slot: 0, mode: Mode::Observe, stole: false, granted: false, step: 0 }
     }
 
     /// Takes over what happened on the way to a verdict.
@@ -39,6 +42,7 @@ impl Decision {
     pub fn note(&mut self, outcome: &Outcome) {
         self.stole |= outcome.stole;
         self.granted |= outcome.granted;
+        self.step = outcome.step;
     }
 }
 
@@ -59,6 +63,7 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
     let enforced = matches!(decision.mode, Mode::Enforce);
     let reset = stops && enforced && resets(context, decision);
     if let Some(counters) = COUNTER.get_ptr_mut(decision.counter) {
+        let step = core::hint::black_box(u64::from(decision.step));
         let index = decision.reason as usize & (REASONS - 1);
         // SAFETY: the element belongs to this CPU, and the index is below REASONS.
         unsafe {
@@ -66,6 +71,10 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
                 (*counters).observed[index] += 1;
             } else {
                 (*counters).decided[index] += 1;
+            }
+            // The compiler knows the bound and would leave it out, but the verifier wants to see it.
+            if step != 0 && step < STEPS as u64 {
+                (*counters).debts[step as usize] += 1;
             }
             (*counters).steals += u64::from(decision.stole);
             (*counters).tickets += u64::from(decision.granted);

@@ -13,7 +13,7 @@ use limiter_common::pressure;
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
-use limiter_common::source_table::{self, Charge, SourceLimit, Ticks};
+use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 use limiter_common::ticket::{self, Change};
 
 use crate::limits::{self, Question};
@@ -37,6 +37,7 @@ pub fn admit(question: &Question) -> Option<Outcome> {
 const STOLE: u64 = 1 << 8;
 const GRANTED: u64 = 1 << 9;
 const CHALLENGE: u64 = 1 << 10;
+const STEP_SHIFT: u32 = 16;
 
 #[inline(always)]
 fn unpack_outcome(packed: u64) -> Option<Outcome> {
@@ -49,7 +50,7 @@ fn unpack_outcome(packed: u64) -> Option<Outcome> {
         0 => Verdict::Decided(Reason::from_number(packed as u8 & (REASONS as u8 - 1))?),
         _ => Verdict::Challenge,
     };
-    Some(Outcome { verdict, stole, granted })
+    Some(Outcome { verdict, stole, granted, step: (packed >> STEP_SHIFT) as u8 })
 }
 
 /// `what`: [`pack_what`], and above it the stage and whether a challenge may be answered.
@@ -70,7 +71,8 @@ pub extern "C" fn limiter_admit(what: u64, high: u64, low: u64, now: u64) -> u64
         Verdict::Decided(reason) => reason as u64,
         Verdict::Challenge => CHALLENGE,
     };
-    said | if outcome.stole { STOLE } else { 0 } | if outcome.granted { GRANTED } else { 0 }
+    let step = u64::from(outcome.step) << STEP_SHIFT;
+    said | step | if outcome.stole { STOLE } else { 0 } | if outcome.granted { GRANTED } else { 0 }
 }
 
 /// The state of [`admission::judge`], each part behind a call.
@@ -117,7 +119,7 @@ impl State for Called {
     }
 
     #[inline(always)]
-    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         charge(place, attempt)
     }
 
@@ -148,16 +150,18 @@ const REFUND: u64 = 2;
 
 /// Charges an attempt to the source table.
 #[inline(always)]
-pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
     let SourceLimit { interval, window } = *attempt.limit;
     let interval = interval | if attempt.is_share { SHARE } else { 0 };
-    match limiter_charge(place.0, interval, window, attempt.now, attempt.horizon) {
-        0 => Some(Charge::Conforms),
-        1 => Some(Charge::Stole),
-        2 => Some(Charge::Exceeds),
-        3 => Some(Charge::Contended),
-        _ => None,
-    }
+    let said = limiter_charge(place.0, interval, window, attempt.now, attempt.horizon);
+    let charge = match said & 0xff {
+        0 => Charge::Conforms,
+        1 => Charge::Stole,
+        2 => Charge::Exceeds,
+        3 => Charge::Contended,
+        _ => return None,
+    };
+    Some(Charged { charge, step: (said >> 8) as u8 })
 }
 
 /// Slot and service id in one number.
@@ -228,7 +232,8 @@ pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
     class_tree::find(&Slot(slot as u32 & 1), Address { high, low }).into()
 }
 
-/// Charges the source at `hash`, or takes that back: [`SHARE`] and [`REFUND`] are added to the interval. 0 conforms, 1 stole, 2 exceeds, 3 contended.
+/// Charges the source at `hash`, or takes that back: [`SHARE`] and [`REFUND`] are added to the interval. 0 conforms, 1 stole,
+/// 2 exceeds, 3 contended, and above these 8 bits the step.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64, horizon: u64) -> u64 {
@@ -241,12 +246,14 @@ pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64
     }
     let limit = SourceLimit { interval: interval & !SHARE, window };
     let own = if interval & SHARE != 0 { pressure::HORIZON } else { limit.horizon() };
-    match source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon) {
+    let Charged { charge, step } = source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon);
+    let said = match charge {
         Charge::Conforms => 0,
         Charge::Stole => 1,
         Charge::Exceeds => 2,
         Charge::Contended => 3,
-    }
+    };
+    said | u64::from(step) << 8
 }
 
 /// Changes the ticket at `hash`: what [`ticket::change`] says.

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod listener;
 pub mod lists;
 pub mod maps;
+pub mod observe;
 pub mod proof;
 pub mod service;
 pub mod source;

@@ -12,7 +12,7 @@ use limiter_common::challenge;
 use limiter_common::hash::{self, Place};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::record::{Admission, Class, HOST_BUDGET, Host, Instance, SERVICES, Service};
-use limiter_common::source_table::Charge;
+use limiter_common::source_table::Charged;
 use limiter_common::ticket::Change;
 
 use crate::clock;
@@ -151,7 +151,7 @@ impl<S: Sources> State for Inline<S> {
     }
 
     #[inline(always)]
-    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         S::charge(place, attempt)
     }
 

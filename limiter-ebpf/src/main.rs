@@ -5,13 +5,14 @@
 
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use limiter_ebpf::observe::Observer;
 use limiter_ebpf::source::Table;
 use limiter_ebpf::way;
 
 /// Decides on one frame. Loaded as `xdp.frags`: headers are always in the linear part, so large MTUs need nothing more.
 #[xdp(frags)]
 pub fn limiter(context: XdpContext) -> u32 {
-    way::run::<Table>(&context)
+    way::run::<Table, Observer>(&context)
 }
 
 #[cfg(not(test))]

@@ -11,15 +11,18 @@ use aya_ebpf::macros::btf_map;
 use limiter_common::budget::Lease;
 use limiter_common::challenge;
 use limiter_common::class_tree::{FAN, Root};
+use limiter_common::distinct::{self, REGISTERS, SKETCHES};
+use limiter_common::heavy::{self, Set};
 use limiter_common::record::{
     BUDGET_LINES, CLASS_LINES, CLASS_PREFIXES, CLASS_ROOTS, CLASSES, Class, ClassPrefix, Counters, DEFAULT_SETS,
     HOST_BUDGET, Host, Instance, Kernel, LEASES, LIST_HOSTS, LIST_PREFIXES, LISTENERS, ListEntry, ListKey, ListenerKey,
-    Port, RECENT as RECENT_WORDS, SERVICES, Service,
+    Observer, Port, RECENT as RECENT_WORDS, SERVICES, Service,
 };
 use limiter_common::reply::Draft;
+use limiter_common::sighting::{self, Sighting, line};
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
-use limiter_common::word::SharedWord;
+use limiter_common::word::{SharedByte, SharedNote, SharedWord};
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
@@ -91,6 +94,24 @@ pub static LEASE: PerCpuArray<Lease, { LEASES as usize }> = PerCpuArray::new();
 /// State: counters of this CPU; index 0 for what belongs to no service.
 #[btf_map]
 pub static COUNTER: PerCpuArray<Counters, { SERVICES as usize + 1 }> = PerCpuArray::new();
+/// State: how many sources there are, by interval.
+#[btf_map]
+pub static DISTINCT: Array<Sketches, { distinct::INTERVALS as usize }, MAPPED> = Array::new();
+/// State: the sources that come most, at `kind * SETS + set`.
+#[btf_map]
+pub static HEAVY: PerCpuArray<Set, { (heavy::KINDS * heavy::SETS) as usize }> = PerCpuArray::new();
+/// State: the ring of refusals and steals.
+#[btf_map]
+pub static EVENTS: Array<Sighting, { sighting::EVENTS as usize }, MAPPED> = Array::new();
+/// State: the ring of sampled attempts.
+#[btf_map]
+pub static ATTEMPTS: Array<Sighting, { sighting::ATTEMPTS as usize }, MAPPED> = Array::new();
+/// State: the words that go with the rings.
+#[btf_map]
+pub static CLAIMS: Array<BudgetWord, { line::LINES as usize }, MAPPED> = Array::new();
+/// State: what this CPU keeps while it observes.
+#[btf_map]
+pub static OBSERVER: PerCpuArray<Observer, 1> = PerCpuArray::new();
 
 /// The switch word as it is now.
 #[inline(always)]
@@ -123,6 +144,45 @@ impl SharedWord for MapWord {
         };
         replaced
     }
+}
+
+impl SharedNote for MapWord {
+    #[inline(always)]
+    fn store(&self, new: u64) {
+        // SAFETY: as in `load`.
+        unsafe { self.0.get().write_volatile(new) };
+    }
+}
+
+/// A byte in a map that several CPUs change.
+#[repr(transparent)]
+pub struct MapByte(UnsafeCell<u8>);
+
+// SAFETY: every access is a single load or store of the byte.
+unsafe impl Sync for MapByte {}
+
+impl SharedByte for MapByte {
+    #[inline(always)]
+    fn load(&self) -> u8 {
+        // SAFETY: the byte is in map memory, which outlives the run.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn store(&self, new: u8) {
+        // SAFETY: as above.
+        unsafe { self.0.get().write_volatile(new) };
+    }
+}
+
+/// The sketches of an interval.
+#[repr(C)]
+pub struct Sketches {
+    /// Number of the interval.
+    pub interval: MapWord,
+    padding: [u64; distinct::HEAD - 1],
+    /// The registers of each sketch.
+    pub registers: [[MapByte; REGISTERS]; SKETCHES],
 }
 
 /// A budget's word, alone on its cache line.

@@ -1,4 +1,4 @@
-//! The way of a packet: parse -> attempt? -> service? -> lists -> challenge and limits -> exit.
+//! The way of a packet: parse -> attempt? -> service? -> lists -> challenge and limits -> observe -> exit.
 
 use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::{Outcome, Stage, Verdict as Judged};
@@ -10,13 +10,14 @@ use limiter_common::switch::{Mode, Switch};
 
 use crate::exit::{self, Decision};
 use crate::limits::Question;
+use crate::observe::Observe;
 use crate::proof::{self, Proof};
 use crate::source::Sources;
 use crate::{answer, clock, global, limits, lists, maps, service};
 
 /// Decides on one frame and returns XDP's number for it.
 #[inline(always)]
-pub fn run<S: Sources>(context: &XdpContext) -> u32 {
+pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
     // SAFETY: these are the kernel's packet pointers, valid for this run.
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
     let Some(switch) = maps::switch() else {
@@ -27,7 +28,7 @@ pub fn run<S: Sources>(context: &XdpContext) -> u32 {
             if !segment.hides_flags && !segment.is_attempt() && !looks_at_others(switch) {
                 return exit::pass(Reason::NotAttempt);
             }
-            judge::<S>(context, &segment, switch)
+            judge::<S, O>(context, &segment, switch)
         }
         Err(reason) => match reason.verdict() {
             Verdict::Drop => Decision { mode: switch.at(clock::coarse()).mode, ..Decision::of(reason) },
@@ -46,7 +47,7 @@ fn looks_at_others(switch: Switch) -> bool {
 }
 
 #[inline(always)]
-fn judge<S: Sources>(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Decision {
+fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Decision {
     let mut decision = Decision::of(Reason::NoPolicy);
     if !switch.is_ready() {
         return decision;
@@ -69,6 +70,7 @@ fn judge<S: Sources>(context: &XdpContext, segment: &Segment<'_>, switch: Switch
     let question = Question { slot: selection.slot, id, client, now, stage: Stage::Syn, may_challenge: true };
     if segment.is_attempt() {
         attempt::<S>(context, &question, &mut decision);
+        O::attempt(&question, &decision);
     } else if switch.may_challenge() {
         other(context, segment, &question, &mut decision);
     } else {

@@ -113,7 +113,7 @@ pub fn sources(limit: &Limit, count: u32, sets: u32, demand: u64, attempts: u64)
 fn ask(table: &[[Cell<u64>; WAYS]], source: u32, coarse: u64, rule: &SourceLimit) -> Charge {
     let place = place(&[5, 6], 0, 0, Address::v4(0x0b00_0000 + source));
     let set = &table[place.set(table.len() as u32) as usize];
-    charge(set, place.fingerprint(), Ticks::at(coarse), rule, rule.horizon(), rule.horizon())
+    charge(set, place.fingerprint(), Ticks::at(coarse), rule, rule.horizon(), rule.horizon()).charge
 }
 
 /// rate x t + burst.

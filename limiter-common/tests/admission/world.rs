@@ -12,7 +12,7 @@ use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::record::{self, BUDGET_LINES, Class, Host, LEASES, NAME, Service, Stated};
-use limiter_common::source_table::{self, Charge, SourceLimit, Ticks, WAYS};
+use limiter_common::source_table::{self, Charged, SourceLimit, Ticks, WAYS};
 use limiter_common::ticket::{self, Change};
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -75,7 +75,7 @@ impl State for Memory {
         Some(place(&[3, 4], service, class, source))
     }
 
-    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         let set = &self.sources[place.set(SETS) as usize];
         let now = Ticks::at(attempt.now);
         Some(source_table::charge(set, place.fingerprint(), now, attempt.limit, attempt.own(), attempt.horizon))

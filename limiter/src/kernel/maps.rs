@@ -7,15 +7,24 @@ use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, MapType, PerCpuArray};
 use limiter_common::budget::Lease;
+use limiter_common::distinct;
+use limiter_common::heavy::Set;
 use limiter_common::names;
 use limiter_common::record::{
-    BudgetLine, ChallengeLine, Class, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Port, Service,
+    BudgetLine, ChallengeLine, Class, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Observer,
+    Port, Service,
 };
+use limiter_common::sighting::{self, Sighting, line};
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
 
 use super::capability;
 use super::mapped::{Access, Words};
+
+/// Words of an entry of a ring.
+const RECORD: usize = size_of::<Sighting>() / 8;
+/// Words from one line of [`Maps::claims`] to the next.
+pub const CLAIM: usize = size_of::<BudgetLine>() / 8;
 
 /// From linux/bpf.h: user space may map it.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -44,7 +53,9 @@ records!(
     Counters,
     Kernel,
     ChallengeLine,
-    Class
+    Class,
+    Set,
+    Observer
 );
 
 /// Every map of a limiter.
@@ -53,6 +64,10 @@ pub struct Maps {
     sources: MapData,
     tickets: MapData,
     sets: u32,
+    distinct: MapData,
+    events: MapData,
+    attempts: MapData,
+    claims: MapData,
     pub(super) class_root: MapData,
     pub(super) class_keys: MapData,
     pub(super) class_values: MapData,
@@ -83,6 +98,10 @@ pub struct Maps {
     pub lease: PerCpuArray<MapData, Raw<Lease>>,
     /// See [`names::COUNTER`].
     pub counter: PerCpuArray<MapData, Raw<Counters>>,
+    /// See [`names::HEAVY`].
+    pub heavy: PerCpuArray<MapData, Raw<Set>>,
+    /// See [`names::OBSERVER`].
+    pub observer: PerCpuArray<MapData, Raw<Observer>>,
 }
 
 impl Maps {
@@ -99,6 +118,10 @@ impl Maps {
             sources,
             tickets: checked(directory, names::TICKETS)?,
             sets,
+            distinct: checked(directory, names::DISTINCT)?,
+            events: checked(directory, names::EVENTS)?,
+            attempts: checked(directory, names::ATTEMPTS)?,
+            claims: checked(directory, names::CLAIMS)?,
             class_root: checked(directory, names::CLASS_ROOT)?,
             class_keys: checked(directory, names::CLASS_KEYS)?,
             class_values: checked(directory, names::CLASS_VALUES)?,
@@ -116,6 +139,8 @@ impl Maps {
             budget: open(names::BUDGET)?.try_into()?,
             lease: open(names::LEASE)?.try_into()?,
             counter: open(names::COUNTER)?.try_into()?,
+            heavy: open(names::HEAVY)?.try_into()?,
+            observer: open(names::OBSERVER)?.try_into()?,
         };
         Ok(maps)
     }
@@ -157,6 +182,38 @@ impl Maps {
     /// When its map cannot be mapped.
     pub fn ticket_ways(&self) -> Result<Words<'_>> {
         Words::map(self.tickets.fd().as_fd(), self.sets as usize * WAYS, Access::Read)
+    }
+
+    /// The sketches: [`distinct::WORDS`] of each interval.
+    ///
+    /// # Errors
+    /// When its map cannot be mapped.
+    pub fn sketches(&self) -> Result<Words<'_>> {
+        Words::map(self.distinct.fd().as_fd(), distinct::WORDS * distinct::INTERVALS as usize, Access::Read)
+    }
+
+    /// The ring of events.
+    ///
+    /// # Errors
+    /// When its map cannot be mapped.
+    pub fn events(&self) -> Result<Words<'_>> {
+        Words::map(self.events.fd().as_fd(), RECORD * sighting::EVENTS as usize, Access::Read)
+    }
+
+    /// The ring of attempts.
+    ///
+    /// # Errors
+    /// When its map cannot be mapped.
+    pub fn attempts(&self) -> Result<Words<'_>> {
+        Words::map(self.attempts.fd().as_fd(), RECORD * sighting::ATTEMPTS as usize, Access::Read)
+    }
+
+    /// The words that go with the rings: [`line`] times [`CLAIM`].
+    ///
+    /// # Errors
+    /// When its map cannot be mapped.
+    pub fn claims(&self) -> Result<Words<'_>> {
+        Words::map(self.claims.fd().as_fd(), CLAIM * line::LINES as usize, Access::Read)
     }
 }
 
@@ -204,14 +261,20 @@ fn kind(name: &str) -> (MapType, bool) {
     match name {
         names::LISTENER | names::LIST_HOST => (MapType::Hash, false),
         names::LIST_PREFIX => (MapType::LpmTrie, false),
-        names::LEASE | names::COUNTER | names::RECENT | names::REPLY => (MapType::PerCpuArray, false),
+        names::LEASE | names::COUNTER | names::RECENT | names::REPLY | names::HEAVY | names::OBSERVER => {
+            (MapType::PerCpuArray, false)
+        }
         names::SWITCH
         | names::SOURCES
         | names::TICKETS
         | names::CLASS_ROOT
         | names::CLASS_KEYS
         | names::CLASS_VALUES
-        | names::CLASS_PREFIX => (MapType::Array, true),
+        | names::CLASS_PREFIX
+        | names::DISTINCT
+        | names::EVENTS
+        | names::ATTEMPTS
+        | names::CLAIMS => (MapType::Array, true),
         _ => (MapType::Array, false),
     }
 }

@@ -43,6 +43,7 @@ impl Sample {
 fn add(mut sum: Counters, more: &Counters) -> Counters {
     let pairs = sum.decided.iter_mut().chain(&mut sum.observed).zip(more.decided.iter().chain(&more.observed));
     pairs.for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
+    sum.debts.iter_mut().zip(&more.debts).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
     sum.steals = sum.steals.wrapping_add(more.steals);
     sum.tickets = sum.tickets.wrapping_add(more.tickets);
     sum.resets = sum.resets.wrapping_add(more.resets);

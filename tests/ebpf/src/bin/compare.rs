@@ -18,8 +18,11 @@ use limiter_common::address::Address;
 use limiter_common::admission::Attempt;
 use limiter_common::hash::Place;
 use limiter_common::record::Instance;
-use limiter_common::source_table::{Charge, Ticks};
+use limiter_common::source_table::{Charge, Charged, OVER, Ticks, step};
 use limiter_common::word::SharedWord as _;
+use limiter_ebpf::exit::Decision;
+use limiter_ebpf::limits::Question;
+use limiter_ebpf::observe::{Observe, Observer};
 use limiter_ebpf::source::{Sources, Table};
 use limiter_ebpf::{clock, global, maps, way};
 
@@ -53,24 +56,28 @@ struct Lru;
 
 impl Sources for Lru {
     #[inline(always)]
-    fn charge(_: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+    fn charge(_: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         let key = LruKey { service: u64::from(attempt.service), source: attempt.source.to_bytes() };
         let now = Ticks::at(attempt.now).0;
         let limit = attempt.limit;
         let Some(arrival) = LRU.get_ptr_mut(key) else {
             let first = now.wrapping_add(limit.interval);
-            return LRU.insert(key, first, 0).ok().map(|()| Charge::Conforms);
+            return LRU.insert(key, first, 0).ok().map(|()| charged(Charge::Conforms, 1));
         };
         // SAFETY: a pointer that a map lookup returned is valid for this run.
         let ahead = unsafe { arrival.read_volatile() }.wrapping_sub(now);
         let debt = if ahead > attempt.own() { 0 } else { ahead };
         if debt > limit.window {
-            return Some(Charge::Exceeds);
+            return Some(charged(Charge::Exceeds, OVER));
         }
         // SAFETY: as above.
         unsafe { arrival.write_volatile(now.wrapping_add(debt).wrapping_add(limit.interval)) };
-        Some(Charge::Conforms)
+        Some(charged(Charge::Conforms, step(debt, limit.window)))
     }
+}
+
+const fn charged(charge: Charge, step: u8) -> Charged {
+    Charged { charge, step }
 }
 
 #[xdp]
@@ -113,29 +120,52 @@ pub fn floor_random(_: XdpContext) -> u32 {
     if unsafe { bpf_get_prandom_u32() } == 7 { XDP_ABORTED } else { XDP_DROP }
 }
 
+/// Notes nothing: what limiter would cost if it could not be asked who comes.
+struct Blind;
+
+impl Observe for Blind {
+    #[inline(always)]
+    fn attempt(_: &Question, _: &Decision) {}
+}
+
+#[xdp]
+pub fn blind(context: XdpContext) -> u32 {
+    way::run::<Table, Blind>(&context)
+}
+
+#[xdp]
+pub fn blind_many(context: XdpContext) -> u32 {
+    with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Table, Blind>(&context))
+}
+
+#[xdp]
+pub fn blind_random(context: XdpContext) -> u32 {
+    with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Table, Blind>(&context))
+}
+
 #[xdp]
 pub fn lru(context: XdpContext) -> u32 {
-    way::run::<Lru>(&context)
+    way::run::<Lru, Observer>(&context)
 }
 
 #[xdp]
 pub fn lru_many(context: XdpContext) -> u32 {
-    with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Lru>(&context))
+    with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Lru, Observer>(&context))
 }
 
 #[xdp]
 pub fn lru_random(context: XdpContext) -> u32 {
-    with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Lru>(&context))
+    with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Lru, Observer>(&context))
 }
 
 #[xdp]
 pub fn table_many(context: XdpContext) -> u32 {
-    with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Table>(&context))
+    with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Table, Observer>(&context))
 }
 
 #[xdp]
 pub fn table_random(context: XdpContext) -> u32 {
-    with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Table>(&context))
+    with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Table, Observer>(&context))
 }
 
 #[xdp]
@@ -150,7 +180,7 @@ pub fn empty_random(context: XdpContext) -> u32 {
 
 #[xdp]
 pub fn table_anew(context: XdpContext) -> u32 {
-    anew(&context).map_or(XDP_ABORTED, |()| way::run::<Table>(&context))
+    anew(&context).map_or(XDP_ABORTED, |()| way::run::<Table, Observer>(&context))
 }
 
 #[xdp]

@@ -19,7 +19,7 @@ use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::{self, BUDGET_LINES, Class, Counters, HOST_BUDGET, LEASES, List, SERVICES, Service};
-use limiter_common::source_table::{self, Charge, Ticks, WAYS};
+use limiter_common::source_table::{self, Charged, Ticks, WAYS};
 use limiter_common::switch::{Mode, Switch};
 use limiter_common::ticket::{self, Change};
 
@@ -259,7 +259,7 @@ impl State for Host {
         Some(place)
     }
 
-    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         let set = &self.memory.sources[self.memory.set(*place)];
         Some(source_table::charge(
             set,

@@ -1,0 +1,240 @@
+//! Which sources come most: a few hundred counters that the frequent win and the rare cannot take from them.
+//!
+//! A source without a counter may take the smallest of its set, with probability one in that counter's value, and goes on from there
+//! (randomized admission policy, Ben Basat, Einziger, Friedman, Kassner, 2017, "d-way" form). A million sources that come once each hardly move
+//! the counter of one that comes a thousand times; one that does come a thousand times gets in within its first few per cent. Each CPU has counters
+//! of its own, so nothing here is contended; user space adds them up.
+//!
+//! The heads of a set (count, age and fingerprint of eight sources) are one cache line: a source that gets no counter costs that line and no other.
+
+use crate::address::Address;
+
+/// Sources of a set.
+pub const WAYS: usize = 8;
+/// Sets of each kind.
+pub const SETS: u32 = 64;
+/// Kinds of counting.
+pub const KINDS: u32 = 3;
+/// Attempts of which one is noted, where only a sample is: of all attempts, and of those that a budget refuses.
+pub const ONE_IN: u32 = 32;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// Refused by the source limit or the fair share.
+    Refused = 0,
+    /// Refused by a budget: one in [`ONE_IN`].
+    Budget = 1,
+    /// Any attempt: one in [`ONE_IN`].
+    Attempts = 2,
+}
+
+/// A source with a counter.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The source as its service's prefix cuts it: bits 127 to 64 of [`Address`].
+    pub source_high: u64,
+    /// Bits 63 to 0.
+    pub source_low: u64,
+    /// Bits 127 to 64 of the address that was counted last.
+    pub last_high: u64,
+    /// Bits 63 to 0.
+    pub last_low: u64,
+    /// Coarse clock of the first one, nanoseconds.
+    pub first: u64,
+    /// Of the last one.
+    pub last: u64,
+    /// Number of the service.
+    pub service: u64,
+    /// What it took over when it got its counter: at most so many of its count are another's.
+    pub taken_over: u64,
+}
+
+/// A set of counters.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    /// [`Head`] of each entry.
+    pub heads: [u64; WAYS],
+    /// Whose they are.
+    pub entries: [Entry; WAYS],
+}
+const _: () = assert!(size_of::<Set>() == 576);
+
+const FINGERPRINT: u64 = (1 << 20) - 1;
+const AGE_SHIFT: u32 = 20;
+const COUNT_SHIFT: u32 = 28;
+/// An age in units of 2^34 ns, 17 seconds, modulo 256.
+const UNIT_SHIFT: u32 = 34;
+/// Who was not seen for so many units, nine minutes, loses its counter to anyone.
+pub const IDLE: u8 = 32;
+
+/// How often a source was counted (bits 63 to 28; 0: nobody has this counter), when last (27 to 20), and 20 bits of its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head(pub u64);
+
+impl Head {
+    /// How often it was counted.
+    #[inline(always)]
+    pub const fn count(self) -> u64 {
+        self.0 >> COUNT_SHIFT
+    }
+
+    #[inline(always)]
+    const fn idle(self, now: u64) -> u8 {
+        ((now >> UNIT_SHIFT) as u8).wrapping_sub((self.0 >> AGE_SHIFT) as u8)
+    }
+
+    #[inline(always)]
+    const fn new(count: u64, now: u64, fingerprint: u64) -> Self {
+        Self(count << COUNT_SHIFT | (now >> UNIT_SHIFT & 0xff) << AGE_SHIFT | fingerprint)
+    }
+}
+
+/// What is to be counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The source as its service's prefix cuts it.
+    pub source: Address,
+    /// The whole address.
+    pub address: Address,
+    /// Number of the service.
+    pub service: u64,
+    /// Coarse clock, nanoseconds.
+    pub now: u64,
+    /// Its hash: [`crate::hash::Place`] of the source and the service.
+    pub hash: u64,
+}
+
+/// Counts a source, if it has a counter or wins one. `random`: 32 random bits.
+#[inline(always)]
+pub fn count(set: &mut Set, seen: &Seen, random: u32) {
+    let fingerprint = seen.hash & FINGERPRINT;
+    // The way that goes first: a free one, one that is idle, or else the smallest.
+    let (mut worst, mut least) = (0, u64::MAX);
+    let mut way = 0;
+    while way < WAYS {
+        let head = Head(set.heads[way]);
+        if head.count() != 0 && head.0 & FINGERPRINT == fingerprint && set.entries[way].is(seen) {
+            set.heads[way] = Head::new(head.count() + 1, seen.now, fingerprint).0;
+            let entry = &mut set.entries[way];
+            entry.last = seen.now;
+            entry.last_high = seen.address.high;
+            entry.last_low = seen.address.low;
+            return;
+        }
+        let count = if head.idle(seen.now) > IDLE { 0 } else { head.count() };
+        if count < least {
+            least = count;
+            worst = way;
+        }
+        way += 1;
+    }
+    // One in `least + 1`, without a division.
+    if u64::from(random).wrapping_mul(least + 1) >> 32 != 0 {
+        return;
+    }
+    let worst = worst & (WAYS - 1);
+    set.heads[worst] = Head::new(least + 1, seen.now, fingerprint).0;
+    set.entries[worst] = Entry {
+        source_high: seen.source.high,
+        source_low: seen.source.low,
+        last_high: seen.address.high,
+        last_low: seen.address.low,
+        first: seen.now,
+        last: seen.now,
+        service: seen.service,
+        taken_over: least,
+    };
+}
+
+impl Entry {
+    #[inline(always)]
+    const fn is(&self, seen: &Seen) -> bool {
+        self.source_low == seen.source.low && self.source_high == seen.source.high && self.service == seen.service
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::hash::{Place, mix, place};
+
+    const MINUTE: u64 = 60_000_000_000;
+
+    struct Counters {
+        sets: Vec<Set>,
+        random: u64,
+    }
+
+    impl Counters {
+        fn new() -> Self {
+            Self { sets: std::vec![Set::default(); SETS as usize], random: 1 }
+        }
+
+        fn see(&mut self, address: u32, now: u64) {
+            let address = Address::v4(address);
+            let hash = place(&[3, 8], 1, 0, address).0;
+            self.random += 1;
+            let set = &mut self.sets[Place(hash).set(SETS) as usize];
+            count(set, &Seen { source: address, address, service: 1, now, hash }, (mix(self.random) >> 32) as u32);
+        }
+
+        fn top(&self) -> Vec<(u32, u64)> {
+            let all = self.sets.iter().flat_map(|set| set.heads.iter().zip(&set.entries));
+            let mut all: Vec<_> = all.map(|(head, entry)| (entry.source_low as u32, Head(*head).count())).collect();
+            all.sort_by_key(|(_, count)| core::cmp::Reverse(*count));
+            all
+        }
+    }
+
+    /// Five heavy sources, one attempt in a hundred each, among a hundred thousand that are refused as often as they come.
+    #[test]
+    fn the_heavy_are_named_with_their_counts_among_many_others() {
+        let mut counters = Counters::new();
+        for turn in 0..2_000_000_u64 {
+            let among = mix(turn) >> 32;
+            let address = if turn % 20 == 0 { (turn / 20 % 5) as u32 } else { 1000 + (among % 100_000) as u32 };
+            counters.see(address, MINUTE + turn);
+        }
+        let top = counters.top();
+        for (address, count) in &top[..5] {
+            assert!(*address < 5, "{top:?}");
+            assert!(count.abs_diff(20_000) < 400, "{address}: {count}");
+        }
+        assert!(top[5].1 < 2_000, "{:?}", top[5]);
+    }
+
+    #[test]
+    fn who_was_long_gone_makes_room() {
+        let mut counters = Counters::new();
+        for address in 0..4096 {
+            for _ in 0..50 {
+                counters.see(address, MINUTE);
+            }
+        }
+        for _ in 0..10 {
+            counters.see(9999, 15 * MINUTE);
+        }
+        let set = counters
+            .sets
+            .iter()
+            .find_map(|set| set.entries.iter().position(|entry| entry.source_low as u32 == 9999).map(|way| (set, way)));
+        let (set, way) = set.expect("it has a counter");
+        assert_eq!((Head(set.heads[way]).count(), set.entries[way].taken_over), (10, 0), "and begins with its first");
+    }
+
+    #[test]
+    fn another_service_is_another_source() {
+        let (mut set, address) = (Set::default(), Address::v4(7));
+        for service in [1, 2, 1] {
+            count(&mut set, &Seen { source: address, address, service, now: MINUTE, hash: 77 }, 0);
+        }
+        assert_eq!((Head(set.heads[0]).count(), Head(set.heads[1]).count()), (2, 1));
+    }
+}

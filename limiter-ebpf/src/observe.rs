@@ -1,0 +1,195 @@
+//! observe: what is noted of an attempt after it was decided, so that people can see who comes and who is refused. It decides nothing.
+//!
+//! Functions of their own for the verifier, as in `global`: numbers in, 0 out.
+
+use limiter_common::address::Address;
+use limiter_common::distinct::{self, INTERVALS};
+use limiter_common::hash::{Place, mix};
+use limiter_common::heavy::{self, Kind, Seen};
+use limiter_common::reason::{Reason, Verdict};
+use limiter_common::record::{Instance, REASONS};
+use limiter_common::sighting::{self, Sighting, What, line};
+use limiter_common::switch::Mode;
+use limiter_common::word::SharedWord as _;
+
+use crate::exit::Decision;
+use crate::limits::{self, Question};
+use crate::maps::{ATTEMPTS, CLAIMS, DISTINCT, EVENTS, HEAVY, INSTANCE, MapWord, OBSERVER};
+
+/// Something that watches attempts. The shipped one is [`Observer`]; a bench compares with nothing.
+pub trait Observe {
+    /// Notes an attempt and what was decided.
+    fn attempt(question: &Question, decision: &Decision);
+}
+
+/// Notes how many sources there are, which come most, and samples.
+pub struct Observer;
+
+impl Observe for Observer {
+    #[inline(always)]
+    fn attempt(question: &Question, decision: &Decision) {
+        let Question { slot, id, client, now, .. } = *question;
+        let enforced = matches!(decision.mode, Mode::Enforce);
+        let what = u64::from(id)
+            | u64::from(slot & 1) << 31
+            | What::new(0, decision.reason as u8, enforced, decision.stole, 0).0;
+        limiter_observe(what, client.high, client.low, now);
+    }
+}
+
+/// Service id in the lowest bits, the slot at bit 31, the rest as [`What`].
+#[inline(always)]
+const fn unpack(what: u64) -> (u32, u32) {
+    (what as u32 >> 31, what as u32 & (u32::MAX >> 1))
+}
+
+/// The entry for a sighting: the number of the service instead of its id and slot.
+#[inline(always)]
+fn name(what: u64) -> u64 {
+    let (slot, id) = unpack(what);
+    let number = limits::service(slot, id).map_or(0, |service| service.number);
+    what >> 32 << 32 | u64::from(number)
+}
+
+/// Notes an attempt.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_observe(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let address = Address { high, low };
+    let (Some(Instance { key, .. }), Some(observer)) = (INSTANCE.get(0), OBSERVER.get_ptr_mut(0)) else { return 0 };
+    let (source, network) = distinct::hashes(key, address);
+    let interval = distinct::interval(now);
+    let Some(sketches) = DISTINCT.get(interval as u32 & (INTERVALS - 1)) else { return 0 };
+    if sketches.interval.load() != interval {
+        limiter_begin(interval);
+    }
+    distinct::see(&sketches.registers[0], source);
+    if address.is_v4() {
+        distinct::see(&sketches.registers[1], network);
+    } else {
+        distinct::see(&sketches.registers[2], network);
+    }
+    if let Some(halvings) = word(line::HALVINGS).and_then(|word| sighting::is_sampled(word, source)) {
+        limiter_sample(what | halvings << 48, high, low, now);
+    }
+    // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+    let observer = unsafe { &mut *observer };
+    observer.random = observer.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let random = mix(observer.random ^ key[0]);
+    if random as u32 % heavy::ONE_IN == 0 {
+        limiter_count(what, high, low, now, Kind::Attempts as u64 | random >> 32 << 32);
+    }
+    let reason = Reason::from_number((what >> 32) as u8 & (REASONS as u8 - 1));
+    let Some(reason) = reason.filter(|reason| matches!(reason.verdict(), Verdict::Drop)) else {
+        if What(what).stole() {
+            limiter_tell(what, high, low, now);
+        }
+        return 0;
+    };
+    // Other bits than above: they say nothing of each other.
+    if matches!(reason, Reason::SourceLimit | Reason::FairShare) {
+        limiter_count(what, high, low, now, Kind::Refused as u64 | random >> 32 << 32);
+    } else if reason.is_limit() && (random >> 8) as u32 % heavy::ONE_IN == 0 {
+        limiter_count(what, high, low, now, Kind::Budget as u64 | random >> 32 << 32);
+    }
+    limiter_tell(what, high, low, now);
+    0
+}
+
+/// Begins an interval: one CPU clears its sketches.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_begin(interval: u64) -> u64 {
+    let Some(sketches) = DISTINCT.get_ptr_mut(interval as u32 & (INTERVALS - 1)) else { return 0 };
+    // SAFETY: a pointer that a map lookup returned is valid for this run, and MapWord is accessed as words.
+    let number: &MapWord = unsafe { &(*sketches).interval };
+    let old = number.load();
+    if old == interval || !number.replace(old, interval) {
+        return 0;
+    }
+    let words = sketches.cast::<u64>();
+    let mut word = distinct::HEAD;
+    while word < distinct::WORDS {
+        // SAFETY: below the length of the value. Volatile, so that it stays a loop and does not become a call.
+        unsafe { words.add(word).write_volatile(0) };
+        word += 1;
+    }
+    if let (Some(attempts), Some(beginning), Some(halvings)) =
+        (self::word(line::ATTEMPTS), self::word(line::BEGINNING), self::word(line::HALVINGS))
+    {
+        sighting::begin(attempts, beginning, halvings);
+    }
+    0
+}
+
+/// Keeps an attempt of a sampled source.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_sample(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let (Some(attempts), Some(beginning), Some(halvings)) =
+        (word(line::ATTEMPTS), word(line::BEGINNING), word(line::HALVINGS))
+    else {
+        return 0;
+    };
+    let Some(number) = sighting::claim_attempt(attempts, beginning, halvings) else { return 0 };
+    if let Some(entry) = ATTEMPTS.get_ptr_mut(number as u32 & (sighting::ATTEMPTS - 1)) {
+        write(entry, &Sighting { time: now, high, low, what: name(what) });
+    }
+    0
+}
+
+/// Tells of a refusal or a steal, if this slice of time has events left.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_tell(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let (Some(claims), Some(slice)) = (word(line::EVENTS), word(line::SLICE)) else { return 0 };
+    if !sighting::may_tell(slice, now) {
+        if let Some(observer) = OBSERVER.get_ptr_mut(0) {
+            // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+            unsafe { (*observer).untold += 1 };
+        }
+        return 0;
+    }
+    let Some(number) = sighting::claim(claims) else { return 0 };
+    if let Some(entry) = EVENTS.get_ptr_mut(number as u32 & (sighting::EVENTS - 1)) {
+        write(entry, &Sighting { time: now, high, low, what: name(what) });
+    }
+    0
+}
+
+/// Counts a source. `kind`: [`Kind`], and in the upper half random bits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_count(what: u64, high: u64, low: u64, now: u64, kind: u64) -> u64 {
+    let (slot, id) = unpack(what);
+    let (Some(service), Some(Instance { key, .. })) = (limits::service(slot, id), INSTANCE.get(0)) else { return 0 };
+    let address = Address { high, low };
+    let source = service.mask.apply(address);
+    let number = u64::from(service.number);
+    let hash = mix(mix(source.high ^ key[1]) ^ source.low ^ key[0] ^ number << 40);
+    let index = (kind as u32 & 3) * heavy::SETS + Place(hash).set(heavy::SETS);
+    if let Some(set) = HEAVY.get_ptr_mut(index) {
+        // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+        heavy::count(unsafe { &mut *set }, &Seen { source, address, service: number, now, hash }, (kind >> 32) as u32);
+    }
+    0
+}
+
+/// One of the words that all CPUs share.
+#[inline(always)]
+fn word(line: u32) -> Option<&'static MapWord> {
+    CLAIMS.get(line).map(|line| &line.arrival)
+}
+
+/// Writes an entry of a ring: its time last.
+#[inline(always)]
+fn write(entry: *mut Sighting, sighting: &Sighting) {
+    // SAFETY: a pointer that a map lookup returned is valid for this run. Volatile, so that the order stays.
+    unsafe {
+        (&raw mut (*entry).time).write_volatile(0);
+        (&raw mut (*entry).high).write_volatile(sighting.high);
+        (&raw mut (*entry).low).write_volatile(sighting.low);
+        (&raw mut (*entry).what).write_volatile(sighting.what);
+        (&raw mut (*entry).time).write_volatile(sighting.time);
+    }
+}
