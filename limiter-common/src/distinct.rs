@@ -7,7 +7,7 @@
 //! source does, and one register of 4,096 is a fraction of the error. In exchange memory does not grow with the CPUs.
 
 use crate::address::Address;
-use crate::hash::{Key, mix};
+use crate::hash::Key;
 use crate::word::SharedByte;
 
 /// Registers of a sketch.
@@ -32,15 +32,31 @@ pub const fn interval(now: u64) -> u64 {
     now >> INTERVAL_SHIFT
 }
 
-/// Hashes of a source and of its network, which nobody without the key can choose. A source is an IPv4 address, or a /64 of IPv6.
+/// The hash of a source, which nobody without the key can choose: of an IPv4 address, or of a /64 of IPv6.
 #[inline(always)]
-pub const fn hashes(key: &Key, address: Address) -> (u64, u64) {
+pub const fn source(key: &Key, address: Address) -> u64 {
     if address.is_v4() {
-        let number = address.low & 0xffff_ffff;
-        (mix(number ^ key[0]), mix(number >> 8 ^ key[1]))
+        spread(address.low & 0xffff_ffff ^ key[0])
     } else {
-        (mix(address.high ^ key[0].rotate_left(32)), mix(address.high >> 16 ^ key[1].rotate_left(32)))
+        spread(address.high ^ key[0].rotate_left(32))
     }
+}
+
+/// The hash of its network: a /24 of IPv4, a /48 of IPv6.
+#[inline(always)]
+pub const fn network(key: &Key, address: Address) -> u64 {
+    if address.is_v4() {
+        spread((address.low & 0xffff_ffff) >> 8 ^ key[1])
+    } else {
+        spread(address.high >> 16 ^ key[1].rotate_left(32))
+    }
+}
+
+/// Two thirds of [`crate::hash::mix`]: only the upper bits come out well, and only they are used here.
+#[inline(always)]
+const fn spread(number: u64) -> u64 {
+    let product = number.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (product ^ (product >> 32)).wrapping_mul(0x94d0_49bb_1331_11eb)
 }
 
 /// Notes a hash. Most often that is one load: a register rises a few times in an interval.
@@ -73,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_source_is_an_address_or_a_network_of_ipv6() {
-        let hashes = |address| hashes(&[5, 9], address);
+        let hashes = |address| (source(&[5, 9], address), network(&[5, 9], address));
         let (one, near) = (hashes(Address::v4(0x0a00_0001)), hashes(Address::v4(0x0a00_0002)));
         assert!(one.0 != near.0 && one.1 == near.1, "a /24");
         let (one, near) =

@@ -15,32 +15,30 @@ pub const WAYS: usize = 8;
 pub const SETS: u32 = 64;
 /// Kinds of counting.
 pub const KINDS: u32 = 3;
-/// Attempts of which one is noted, where only a sample is: of all attempts, and of those that a budget refuses.
-pub const ONE_IN: u32 = 32;
+/// Attempts of which one is counted, where only a sample is.
+pub const ONE_IN: u32 = 64;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Kind {
-    /// Refused by the source limit or the fair share.
+    /// Refused by the source limit or the fair share: every one.
     Refused = 0,
     /// Refused by a budget: one in [`ONE_IN`].
     Budget = 1,
-    /// Any attempt: one in [`ONE_IN`].
-    Attempts = 2,
+    /// Any other attempt, one that a budget refused among them: one in [`ONE_IN`].
+    Others = 2,
 }
 
 /// A source with a counter.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// The source as its service's prefix cuts it: bits 127 to 64 of [`Address`].
-    pub source_high: u64,
-    /// Bits 63 to 0.
-    pub source_low: u64,
-    /// Bits 127 to 64 of the address that was counted last.
-    pub last_high: u64,
-    /// Bits 63 to 0.
+    /// The source, an IPv4 address or a /64 of IPv6: bits 127 to 64 of its [`Address`].
+    pub high: u64,
+    /// Bits 63 to 0; 0 for a /64.
+    pub low: u64,
+    /// Bits 63 to 0 of the address that was counted last.
     pub last_low: u64,
     /// Coarse clock of the first one, nanoseconds.
     pub first: u64,
@@ -50,6 +48,8 @@ pub struct Entry {
     pub service: u64,
     /// What it took over when it got its counter: at most so many of its count are another's.
     pub taken_over: u64,
+    /// Zero.
+    pub reserved: u64,
 }
 
 /// A set of counters.
@@ -96,35 +96,59 @@ impl Head {
 /// What is to be counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// The source as its service's prefix cuts it.
-    pub source: Address,
-    /// The whole address.
+    /// Client address.
     pub address: Address,
     /// Number of the service.
     pub service: u64,
     /// Coarse clock, nanoseconds.
     pub now: u64,
-    /// Its hash: [`crate::hash::Place`] of the source and the service.
+    /// [`hash`] of the source and the service.
     pub hash: u64,
 }
+
+impl Seen {
+    #[inline(always)]
+    const fn low(&self) -> u64 {
+        if self.address.is_v4() { self.address.low } else { 0 }
+    }
+}
+
+/// The hash of a source ([`crate::distinct::source`]) and a service: its upper bits choose the set.
+#[inline(always)]
+pub const fn hash(source: u64, service: u64) -> u64 {
+    (source ^ service << 24).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The set of a hash.
+#[inline(always)]
+pub const fn set(hash: u64) -> u32 {
+    (hash >> 58) as u32
+}
+const _: () = assert!(SETS == 1 << 6);
 
 /// Counts a source, if it has a counter or wins one. `random`: 32 random bits.
 #[inline(always)]
 pub fn count(set: &mut Set, seen: &Seen, random: u32) {
-    let fingerprint = seen.hash & FINGERPRINT;
+    let fingerprint = seen.hash >> 12 & FINGERPRINT;
+    let mut way = 0;
+    while way < WAYS {
+        let head = Head(set.heads[way]);
+        if head.0 & FINGERPRINT == fingerprint && head.count() != 0 && set.entries[way].is(seen) {
+            set.heads[way] = Head::new(head.count() + 1, seen.now, fingerprint).0;
+            let entry = &mut set.entries[way];
+            entry.last = seen.now;
+            entry.last_low = seen.address.low;
+            return;
+        }
+        way += 1;
+    }
+    // Read again, rather than kept on a stack of 512 bytes.
+    let set = core::hint::black_box(set);
     // The way that goes first: a free one, one that is idle, or else the smallest.
     let (mut worst, mut least) = (0, u64::MAX);
     let mut way = 0;
     while way < WAYS {
         let head = Head(set.heads[way]);
-        if head.count() != 0 && head.0 & FINGERPRINT == fingerprint && set.entries[way].is(seen) {
-            set.heads[way] = Head::new(head.count() + 1, seen.now, fingerprint).0;
-            let entry = &mut set.entries[way];
-            entry.last = seen.now;
-            entry.last_high = seen.address.high;
-            entry.last_low = seen.address.low;
-            return;
-        }
         let count = if head.idle(seen.now) > IDLE { 0 } else { head.count() };
         if count < least {
             least = count;
@@ -139,31 +163,33 @@ pub fn count(set: &mut Set, seen: &Seen, random: u32) {
     let worst = worst & (WAYS - 1);
     set.heads[worst] = Head::new(least + 1, seen.now, fingerprint).0;
     set.entries[worst] = Entry {
-        source_high: seen.source.high,
-        source_low: seen.source.low,
-        last_high: seen.address.high,
+        high: seen.address.high,
+        low: seen.low(),
         last_low: seen.address.low,
         first: seen.now,
         last: seen.now,
         service: seen.service,
         taken_over: least,
+        reserved: 0,
     };
 }
 
 impl Entry {
     #[inline(always)]
     const fn is(&self, seen: &Seen) -> bool {
-        self.source_low == seen.source.low && self.source_high == seen.source.high && self.service == seen.service
+        self.low == seen.low() && self.high == seen.address.high && self.service == seen.service
     }
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
+    use std::vec;
     use std::vec::Vec;
 
     use super::*;
-    use crate::hash::{Place, mix, place};
+    use crate::distinct;
+    use crate::hash::mix;
 
     const MINUTE: u64 = 60_000_000_000;
 
@@ -174,20 +200,20 @@ mod tests {
 
     impl Counters {
         fn new() -> Self {
-            Self { sets: std::vec![Set::default(); SETS as usize], random: 1 }
+            Self { sets: vec![Set::default(); SETS as usize], random: 1 }
         }
 
         fn see(&mut self, address: u32, now: u64) {
             let address = Address::v4(address);
-            let hash = place(&[3, 8], 1, 0, address).0;
+            let hash = hash(distinct::source(&[3, 8], address), 1);
             self.random += 1;
-            let set = &mut self.sets[Place(hash).set(SETS) as usize];
-            count(set, &Seen { source: address, address, service: 1, now, hash }, (mix(self.random) >> 32) as u32);
+            let set = &mut self.sets[super::set(hash) as usize];
+            count(set, &Seen { address, service: 1, now, hash }, (mix(self.random) >> 32) as u32);
         }
 
         fn top(&self) -> Vec<(u32, u64)> {
             let all = self.sets.iter().flat_map(|set| set.heads.iter().zip(&set.entries));
-            let mut all: Vec<_> = all.map(|(head, entry)| (entry.source_low as u32, Head(*head).count())).collect();
+            let mut all: Vec<_> = all.map(|(head, entry)| (entry.low as u32, Head(*head).count())).collect();
             all.sort_by_key(|(_, count)| core::cmp::Reverse(*count));
             all
         }
@@ -224,7 +250,7 @@ mod tests {
         let set = counters
             .sets
             .iter()
-            .find_map(|set| set.entries.iter().position(|entry| entry.source_low as u32 == 9999).map(|way| (set, way)));
+            .find_map(|set| set.entries.iter().position(|entry| entry.low as u32 == 9999).map(|way| (set, way)));
         let (set, way) = set.expect("it has a counter");
         assert_eq!((Head(set.heads[way]).count(), set.entries[way].taken_over), (10, 0), "and begins with its first");
     }
@@ -233,7 +259,7 @@ mod tests {
     fn another_service_is_another_source() {
         let (mut set, address) = (Set::default(), Address::v4(7));
         for service in [1, 2, 1] {
-            count(&mut set, &Seen { source: address, address, service, now: MINUTE, hash: 77 }, 0);
+            count(&mut set, &Seen { address, service, now: MINUTE, hash: 77 }, 0);
         }
         assert_eq!((Head(set.heads[0]).count(), Head(set.heads[1]).count()), (2, 1));
     }

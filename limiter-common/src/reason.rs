@@ -125,6 +125,31 @@ impl Reason {
     }
 }
 
+/// Reasons as bits of a number: which of them are in a set costs one shift.
+pub mod bits {
+    use super::{Reason, Verdict};
+
+    /// Those that drop.
+    pub const DROP: u32 = {
+        let (mut bits, mut index) = (0, 0);
+        while index < Reason::ALL.len() {
+            let reason = Reason::ALL[index];
+            if matches!(reason.verdict(), Verdict::Drop) {
+                bits |= 1 << reason as u32;
+            }
+            index += 1;
+        }
+        bits
+    };
+    /// A source's own limit, or its share.
+    pub const OWN: u32 = 1 << Reason::SourceLimit as u32 | 1 << Reason::FairShare as u32;
+    /// What a budget does not have.
+    pub const BUDGET: u32 = 1 << Reason::ServiceBudget as u32
+        | 1 << Reason::GlobalBudget as u32
+        | 1 << Reason::Newcomer as u32
+        | 1 << Reason::NewcomerRate as u32;
+}
+
 const _: () = {
     let mut index = 0;
     while index < Reason::ALL.len() {

@@ -373,6 +373,4 @@ const _: () = assert!(size_of::<Counters>() == 704);
 pub struct Observer {
     /// State of its random numbers.
     pub random: u64,
-    /// Refusals and steals that were not told, because a slice of time had its events.
-    pub untold: u64,
 }

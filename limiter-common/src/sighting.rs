@@ -98,13 +98,19 @@ impl What {
     }
 }
 
+/// The slice's word after one more event, if it has any left.
+#[inline(always)]
+pub fn one_more(word: u64, now: u64) -> Option<u64> {
+    let mine = now >> SLICE_SHIFT << 8;
+    let used = if word & !0xff == mine { word & 0xff } else { 0 };
+    if used < EVENTS_PER_SLICE { Some(mine | (used + 1)) } else { None }
+}
+
 /// Takes one of the events of this slice of time.
 #[inline(always)]
 pub fn may_tell<W: SharedWord>(slice: &W, now: u64) -> bool {
-    let mine = now >> SLICE_SHIFT << 8;
     let word = slice.load();
-    let used = if word & !0xff == mine { word & 0xff } else { 0 };
-    used < EVENTS_PER_SLICE && slice.replace(word, mine | (used + 1))
+    one_more(word, now).is_some_and(|new| slice.replace(word, new))
 }
 
 /// Claims the next entry of a ring; `None` when too many CPUs want it at once.
@@ -125,8 +131,8 @@ pub fn claim<W: SharedWord>(claims: &W) -> Option<u64> {
 #[inline(always)]
 pub fn is_sampled<W: SharedWord>(halvings: &W, hash: u64) -> Option<u64> {
     let halvings = halvings.load();
-    // The low bits: the high ones choose registers.
-    if hash & ((1 << (halvings & 31)) - 1) == 0 { Some(halvings) } else { None }
+    // Bits in the middle: the highest choose a register, and the lowest of `distinct::source` are not spread well.
+    if hash >> 16 & ((1 << (halvings & 31)) - 1) == 0 { Some(halvings) } else { None }
 }
 
 /// Claims an entry of `ATTEMPTS`; every [`ATTEMPTS_PER_INTERVAL`] of an interval halve the sample.

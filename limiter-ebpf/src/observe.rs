@@ -4,10 +4,9 @@
 
 use limiter_common::address::Address;
 use limiter_common::distinct::{self, INTERVALS};
-use limiter_common::hash::{Place, mix};
 use limiter_common::heavy::{self, Kind, Seen};
-use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::{Instance, REASONS};
+use limiter_common::reason::bits;
+use limiter_common::record::Instance;
 use limiter_common::sighting::{self, Sighting, What, line};
 use limiter_common::switch::Mode;
 use limiter_common::word::SharedWord as _;
@@ -33,7 +32,11 @@ impl Observe for Observer {
         let what = u64::from(id)
             | u64::from(slot & 1) << 31
             | What::new(0, decision.reason as u8, enforced, decision.stole, 0).0;
-        limiter_observe(what, client.high, client.low, now);
+        if 1 << decision.reason as u32 & bits::OWN != 0 {
+            limiter_refused(what, client.high, client.low, now);
+        } else {
+            limiter_attempt(what, client.high, client.low, now);
+        }
     }
 }
 
@@ -43,57 +46,95 @@ const fn unpack(what: u64) -> (u32, u32) {
     (what as u32 >> 31, what as u32 & (u32::MAX >> 1))
 }
 
+/// Number of the service.
+#[inline(always)]
+fn number(what: u64) -> u64 {
+    let (slot, id) = unpack(what);
+    limits::service(slot, id).map_or(0, |service| service.number.into())
+}
+
 /// The entry for a sighting: the number of the service instead of its id and slot.
 #[inline(always)]
 fn name(what: u64) -> u64 {
-    let (slot, id) = unpack(what);
-    let number = limits::service(slot, id).map_or(0, |service| service.number);
-    what >> 32 << 32 | u64::from(number)
+    what >> 32 << 32 | number(what)
 }
 
-/// Notes an attempt.
+/// Notes an attempt that its source's own limit did not refuse.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_observe(what: u64, high: u64, low: u64, now: u64) -> u64 {
+pub extern "C" fn limiter_attempt(what: u64, high: u64, low: u64, now: u64) -> u64 {
     let address = Address { high, low };
     let (Some(Instance { key, .. }), Some(observer)) = (INSTANCE.get(0), OBSERVER.get_ptr_mut(0)) else { return 0 };
-    let (source, network) = distinct::hashes(key, address);
+    let source = distinct::source(key, address);
+    let network = distinct::network(key, address);
     let interval = distinct::interval(now);
     let Some(sketches) = DISTINCT.get(interval as u32 & (INTERVALS - 1)) else { return 0 };
     if sketches.interval.load() != interval {
         limiter_begin(interval);
     }
     distinct::see(&sketches.registers[0], source);
-    if address.is_v4() {
-        distinct::see(&sketches.registers[1], network);
-    } else {
-        distinct::see(&sketches.registers[2], network);
-    }
-    if let Some(halvings) = word(line::HALVINGS).and_then(|word| sighting::is_sampled(word, source)) {
-        limiter_sample(what | halvings << 48, high, low, now);
-    }
+    distinct::see(&sketches.registers[if address.is_v4() { 1 } else { 2 }], network);
+    sample(what, source, address, now);
+    let reason = 1 << (what >> 32 & 31);
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-    let observer = unsafe { &mut *observer };
-    observer.random = observer.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let random = mix(observer.random ^ key[0]);
-    if random as u32 % heavy::ONE_IN == 0 {
-        limiter_count(what, high, low, now, Kind::Attempts as u64 | random >> 32 << 32);
-    }
-    let reason = Reason::from_number((what >> 32) as u8 & (REASONS as u8 - 1));
-    let Some(reason) = reason.filter(|reason| matches!(reason.verdict(), Verdict::Drop)) else {
-        if What(what).stole() {
-            limiter_tell(what, high, low, now);
+    if unsafe { next(&mut (*observer).random) } % heavy::ONE_IN == 0 {
+        limiter_count(what, high, low, now, Kind::Others as u64 | source >> 2 << 2);
+        if reason & bits::BUDGET != 0 {
+            limiter_count(what, high, low, now, Kind::Budget as u64 | source >> 2 << 2);
         }
-        return 0;
-    };
-    // Other bits than above: they say nothing of each other.
-    if matches!(reason, Reason::SourceLimit | Reason::FairShare) {
-        limiter_count(what, high, low, now, Kind::Refused as u64 | random >> 32 << 32);
-    } else if reason.is_limit() && (random >> 8) as u32 % heavy::ONE_IN == 0 {
-        limiter_count(what, high, low, now, Kind::Budget as u64 | random >> 32 << 32);
     }
-    limiter_tell(what, high, low, now);
+    if reason & bits::DROP != 0 || What(what).stole() {
+        tell(what, address, now);
+    }
     0
+}
+
+/// Notes an attempt that the limit or the share of its source refused. It is in the sketches: each of them lets a source in at its rate, so it was
+/// admitted a moment ago. (With a limit of less than four a minute, it may be missing from an interval.)
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_refused(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let address = Address { high, low };
+    let (Some(Instance { key, .. }), Some(observer)) = (INSTANCE.get(0), OBSERVER.get_ptr_mut(0)) else { return 0 };
+    let source = distinct::source(key, address);
+    sample(what, source, address, now);
+    // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+    count(unsafe { &mut (*observer).random }, what, Kind::Refused as u64 | source >> 2 << 2, address, now);
+    tell(what, address, now);
+    0
+}
+
+/// Counts a source, in the kind that the lowest two bits of its hash are.
+#[inline(always)]
+fn count(random: &mut u64, what: u64, source: u64, address: Address, now: u64) {
+    let service = number(what);
+    let hash = heavy::hash(source >> 2, service);
+    let index = (source as u32 & 3) * heavy::SETS + heavy::set(hash);
+    if let Some(set) = HEAVY.get_ptr_mut(index) {
+        // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+        heavy::count(unsafe { &mut *set }, &Seen { address, service, now, hash }, next(random));
+    }
+}
+
+#[inline(always)]
+fn sample(what: u64, source: u64, address: Address, now: u64) {
+    if let Some(halvings) = word(line::HALVINGS).and_then(|word| sighting::is_sampled(word, source)) {
+        limiter_sample(what | halvings << 48, address.high, address.low, now);
+    }
+}
+
+#[inline(always)]
+fn tell(what: u64, address: Address, now: u64) {
+    if word(line::SLICE).is_some_and(|slice| sighting::one_more(slice.load(), now).is_some()) {
+        limiter_tell(what, address.high, address.low, now);
+    }
+}
+
+/// The next of a CPU's random numbers: a linear congruence, of which the upper half is good.
+#[inline(always)]
+fn next(state: &mut u64) -> u32 {
+    *state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+    (*state >> 32) as u32
 }
 
 /// Begins an interval: one CPU clears its sketches.
@@ -144,10 +185,6 @@ pub extern "C" fn limiter_sample(what: u64, high: u64, low: u64, now: u64) -> u6
 pub extern "C" fn limiter_tell(what: u64, high: u64, low: u64, now: u64) -> u64 {
     let (Some(claims), Some(slice)) = (word(line::EVENTS), word(line::SLICE)) else { return 0 };
     if !sighting::may_tell(slice, now) {
-        if let Some(observer) = OBSERVER.get_ptr_mut(0) {
-            // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-            unsafe { (*observer).untold += 1 };
-        }
         return 0;
     }
     let Some(number) = sighting::claim(claims) else { return 0 };
@@ -157,20 +194,13 @@ pub extern "C" fn limiter_tell(what: u64, high: u64, low: u64, now: u64) -> u64 
     0
 }
 
-/// Counts a source. `kind`: [`Kind`], and in the upper half random bits.
+/// Counts a source of a sample: [`count`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_count(what: u64, high: u64, low: u64, now: u64, kind: u64) -> u64 {
-    let (slot, id) = unpack(what);
-    let (Some(service), Some(Instance { key, .. })) = (limits::service(slot, id), INSTANCE.get(0)) else { return 0 };
-    let address = Address { high, low };
-    let source = service.mask.apply(address);
-    let number = u64::from(service.number);
-    let hash = mix(mix(source.high ^ key[1]) ^ source.low ^ key[0] ^ number << 40);
-    let index = (kind as u32 & 3) * heavy::SETS + Place(hash).set(heavy::SETS);
-    if let Some(set) = HEAVY.get_ptr_mut(index) {
+pub extern "C" fn limiter_count(what: u64, high: u64, low: u64, now: u64, source: u64) -> u64 {
+    if let Some(observer) = OBSERVER.get_ptr_mut(0) {
         // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-        heavy::count(unsafe { &mut *set }, &Seen { source, address, service: number, now, hash }, (kind >> 32) as u32);
+        count(unsafe { &mut (*observer).random }, what, source, Address { high, low }, now);
     }
     0
 }
