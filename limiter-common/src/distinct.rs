@@ -21,7 +21,8 @@ pub const SKETCHES: usize = 3;
 pub const INTERVAL_SHIFT: u32 = 34;
 /// Intervals that are kept: 73 minutes.
 pub const INTERVALS: u32 = 256;
-/// Words before the registers: the number of the interval, and zeros up to the cache line.
+/// Words before the registers, a cache line: the number of the interval, how often its sample of the sources is halved and how many attempts of it
+/// were kept (`sighting`), and zeros.
 pub const HEAD: usize = 8;
 /// Words of an interval.
 pub const WORDS: usize = HEAD + SKETCHES * REGISTERS / 8;

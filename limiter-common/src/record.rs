@@ -373,4 +373,32 @@ const _: () = assert!(size_of::<Counters>() == 704);
 pub struct Observer {
     /// State of its random numbers.
     pub random: u64,
+    /// The slice of time of its last refusal: [`crate::heavy::SLICE_SHIFT`].
+    pub slice: u64,
+    /// Refusals in that slice.
+    pub refused: u64,
+}
+
+impl Observer {
+    /// The next random number: a linear congruence, of which the upper half is good.
+    #[inline(always)]
+    pub fn random(&mut self) -> u32 {
+        self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.random >> 32) as u32
+    }
+
+    /// How many refusals this one stands for; 0: another one does.
+    #[inline(always)]
+    pub fn weigh_refusal(&mut self, now: u64) -> u64 {
+        let slice = now >> crate::heavy::SLICE_SHIFT;
+        if self.slice != slice {
+            self.slice = slice;
+            self.refused = 0;
+        }
+        self.refused += 1;
+        if self.refused <= crate::heavy::ONE_BY_ONE {
+            return 1;
+        }
+        if self.random() % crate::heavy::THINNED == 0 { crate::heavy::THINNED as u64 } else { 0 }
+    }
 }

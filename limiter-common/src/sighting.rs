@@ -46,12 +46,8 @@ pub mod line {
     pub const SLICE: u32 = 1;
     /// Claims of `ATTEMPTS` so far.
     pub const ATTEMPTS: u32 = 2;
-    /// Those at the beginning of this interval.
-    pub const BEGINNING: u32 = 3;
-    /// How often the sample is halved.
-    pub const HALVINGS: u32 = 4;
     /// How many there are.
-    pub const LINES: u32 = 5;
+    pub const LINES: u32 = 3;
 }
 
 /// What was seen: number of the service (bits 0 to 31), reason (32 to 39), whether it was carried out (40), whether a debt was forgotten for
@@ -129,35 +125,27 @@ pub fn claim<W: SharedWord>(claims: &W) -> Option<u64> {
 
 /// Whether a source with this hash is in the sample.
 #[inline(always)]
-pub fn is_sampled<W: SharedWord>(halvings: &W, hash: u64) -> Option<u64> {
-    let halvings = halvings.load();
+pub const fn is_sampled(halvings: u64, hash: u64) -> bool {
     // Bits in the middle: the highest choose a register, and the lowest of `distinct::source` are not spread well.
-    if hash >> 16 & ((1 << (halvings & 31)) - 1) == 0 { Some(halvings) } else { None }
+    hash >> 16 & ((1 << (halvings & 31)) - 1) == 0
 }
 
-/// Claims an entry of `ATTEMPTS`; every [`ATTEMPTS_PER_INTERVAL`] of an interval halve the sample.
+/// Notes that an interval keeps one more attempt; every [`ATTEMPTS_PER_INTERVAL`] of them halve the sample.
 #[inline(always)]
-pub fn claim_attempt<W: SharedNote>(attempts: &W, beginning: &W, halvings: &W) -> Option<u64> {
-    let number = claim(attempts)?;
-    let used = number.wrapping_sub(beginning.load());
+pub fn keep<W: SharedNote>(kept: &W, halvings: &W) -> Option<()> {
+    let number = claim(kept)?;
     // One CPU alone gets this number, so one alone writes.
-    if used % ATTEMPTS_PER_INTERVAL == ATTEMPTS_PER_INTERVAL - 1 {
+    if number % ATTEMPTS_PER_INTERVAL == ATTEMPTS_PER_INTERVAL - 1 {
         let more = halvings.load() + 1;
         halvings.store(if more < MOST_HALVINGS { more } else { MOST_HALVINGS });
     }
-    Some(number)
+    Some(())
 }
 
-/// Begins an interval: a sample that brought few attempts is doubled.
+/// Halvings of the next interval, after one that kept so many attempts: a sample that brought few is doubled.
 #[inline(always)]
-pub fn begin<W: SharedNote>(attempts: &W, beginning: &W, halvings: &W) {
-    let now = attempts.load();
-    let used = now.wrapping_sub(beginning.load());
-    beginning.store(now);
-    let halved = halvings.load();
-    if used < ATTEMPTS_PER_INTERVAL / 4 && halved > 0 {
-        halvings.store(halved - 1);
-    }
+pub const fn next_halvings(kept: u64, halvings: u64) -> u64 {
+    if kept < ATTEMPTS_PER_INTERVAL / 4 && halvings > 0 { halvings - 1 } else { halvings }
 }
 
 #[cfg(test)]
@@ -188,21 +176,21 @@ mod tests {
     /// A million attempts of an interval fill a fraction of the ring; a calm minute later the sample is whole again.
     #[test]
     fn the_sample_follows_what_comes() {
-        let (attempts, beginning, halvings) = (Cell::new(0), Cell::new(0), Cell::new(0));
-        let kept = (0..1_000_000_u64).filter(|number| {
-            let sampled = is_sampled(&halvings, crate::hash::mix(*number)).is_some();
+        let (kept, halvings) = (Cell::new(0), Cell::new(0));
+        let sampled = (0..1_000_000_u64).filter(|number| {
+            let sampled = is_sampled(halvings.get(), crate::hash::mix(*number));
             if sampled {
-                claim_attempt(&attempts, &beginning, &halvings);
+                keep(&kept, &halvings);
             }
             sampled
         });
-        let kept = kept.count();
-        assert!((5_000..8_000).contains(&kept) && (10..14).contains(&halvings.get()), "{kept} {}", halvings.get());
-        for _ in 0..halvings.get() {
-            begin(&attempts, &beginning, &halvings);
-        }
-        assert_eq!(halvings.get(), 1, "the interval of the flood itself was not one of few");
-        begin(&attempts, &beginning, &halvings);
-        assert_eq!(halvings.get(), 0);
+        let sampled = sampled.count();
+        assert!(
+            (5_000..8_000).contains(&sampled) && (10..14).contains(&halvings.get()),
+            "{sampled} {}",
+            halvings.get()
+        );
+        assert_eq!(next_halvings(kept.get(), halvings.get()), halvings.get());
+        assert_eq!((next_halvings(9, 3), next_halvings(9, 0)), (2, 0));
     }
 }

@@ -180,7 +180,11 @@ impl SharedByte for MapByte {
 pub struct Sketches {
     /// Number of the interval.
     pub interval: MapWord,
-    padding: [u64; distinct::HEAD - 1],
+    /// How often its sample of the sources is halved.
+    pub halvings: MapWord,
+    /// Attempts of the sample that were kept.
+    pub kept: MapWord,
+    padding: [u64; distinct::HEAD - 3],
     /// The registers of each sketch.
     pub registers: [[MapByte; REGISTERS]; SKETCHES],
 }

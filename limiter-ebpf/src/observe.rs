@@ -9,11 +9,11 @@ use limiter_common::reason::bits;
 use limiter_common::record::Instance;
 use limiter_common::sighting::{self, Sighting, What, line};
 use limiter_common::switch::Mode;
-use limiter_common::word::SharedWord as _;
+use limiter_common::word::{SharedNote as _, SharedWord as _};
 
 use crate::exit::Decision;
 use crate::limits::{self, Question};
-use crate::maps::{ATTEMPTS, CLAIMS, DISTINCT, EVENTS, HEAVY, INSTANCE, MapWord, OBSERVER};
+use crate::maps::{ATTEMPTS, CLAIMS, DISTINCT, EVENTS, HEAVY, INSTANCE, MapWord, OBSERVER, Sketches};
 
 /// Something that watches attempts. The shipped one is [`Observer`]; a bench compares with nothing.
 pub trait Observe {
@@ -33,7 +33,13 @@ impl Observe for Observer {
             | u64::from(slot & 1) << 31
             | What::new(0, decision.reason as u8, enforced, decision.stole, 0).0;
         if 1 << decision.reason as u32 & bits::OWN != 0 {
-            limiter_refused(what, client.high, client.low, now);
+            // Here and not behind the call: a flood from few sources pays for nothing else.
+            let Some(observer) = OBSERVER.get_ptr_mut(0) else { return };
+            // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+            let weight = unsafe { (*observer).weigh_refusal(now) };
+            if weight != 0 {
+                limiter_refused(what, client.high, client.low, now, weight);
+            }
         } else {
             limiter_attempt(what, client.high, client.low, now);
         }
@@ -67,17 +73,13 @@ pub extern "C" fn limiter_attempt(what: u64, high: u64, low: u64, now: u64) -> u
     let (Some(Instance { key, .. }), Some(observer)) = (INSTANCE.get(0), OBSERVER.get_ptr_mut(0)) else { return 0 };
     let source = distinct::source(key, address);
     let network = distinct::network(key, address);
-    let interval = distinct::interval(now);
-    let Some(sketches) = DISTINCT.get(interval as u32 & (INTERVALS - 1)) else { return 0 };
-    if sketches.interval.load() != interval {
-        limiter_begin(interval);
-    }
+    let Some(sketches) = sketches(now) else { return 0 };
     distinct::see(&sketches.registers[0], source);
     distinct::see(&sketches.registers[if address.is_v4() { 1 } else { 2 }], network);
-    sample(what, source, address, now);
+    sample(sketches, what, source, address, now);
     let reason = 1 << (what >> 32 & 31);
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-    if unsafe { next(&mut (*observer).random) } % heavy::ONE_IN == 0 {
+    if unsafe { (*observer).random() } % heavy::ONE_IN == 0 {
         limiter_count(what, high, low, now, Kind::Others as u64 | source >> 2 << 2);
         if reason & bits::BUDGET != 0 {
             limiter_count(what, high, low, now, Kind::Budget as u64 | source >> 2 << 2);
@@ -89,36 +91,52 @@ pub extern "C" fn limiter_attempt(what: u64, high: u64, low: u64, now: u64) -> u
     0
 }
 
-/// Notes an attempt that the limit or the share of its source refused. It is in the sketches: each of them lets a source in at its rate, so it was
+/// Notes an attempt that the limit or the share of its source refused, for as many of them as `weight` says. It is in the sketches: each of them lets a source in at its rate, so it was
 /// admitted a moment ago. (With a limit of less than four a minute, it may be missing from an interval.)
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_refused(what: u64, high: u64, low: u64, now: u64) -> u64 {
-    let address = Address { high, low };
-    let (Some(Instance { key, .. }), Some(observer)) = (INSTANCE.get(0), OBSERVER.get_ptr_mut(0)) else { return 0 };
-    let source = distinct::source(key, address);
-    sample(what, source, address, now);
+pub extern "C" fn limiter_refused(what: u64, high: u64, low: u64, now: u64, weight: u64) -> u64 {
+    let Some(observer) = OBSERVER.get_ptr_mut(0) else { return 0 };
+    let Some(Instance { key, .. }) = INSTANCE.get(0) else { return 0 };
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-    count(unsafe { &mut (*observer).random }, what, Kind::Refused as u64 | source >> 2 << 2, address, now);
+    let random = unsafe { (*observer).random() };
+    let address = Address { high, low };
+    let source = distinct::source(key, address);
+    if let Some(sketches) = sketches(now) {
+        sample(sketches, what, source, address, now);
+    }
+    count(random, what, Kind::Refused as u64 | source >> 2 << 2, address, now, weight);
     tell(what, address, now);
     0
 }
 
 /// Counts a source, in the kind that the lowest two bits of its hash are.
 #[inline(always)]
-fn count(random: &mut u64, what: u64, source: u64, address: Address, now: u64) {
+fn count(random: u32, what: u64, source: u64, address: Address, now: u64, weight: u64) {
     let service = number(what);
     let hash = heavy::hash(source >> 2, service);
     let index = (source as u32 & 3) * heavy::SETS + heavy::set(hash);
     if let Some(set) = HEAVY.get_ptr_mut(index) {
         // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-        heavy::count(unsafe { &mut *set }, &Seen { address, service, now, hash }, next(random));
+        heavy::count(unsafe { &mut *set }, &Seen { address, service, now, hash, weight }, random);
     }
 }
 
+/// The sketches of this interval.
 #[inline(always)]
-fn sample(what: u64, source: u64, address: Address, now: u64) {
-    if let Some(halvings) = word(line::HALVINGS).and_then(|word| sighting::is_sampled(word, source)) {
+fn sketches(now: u64) -> Option<&'static Sketches> {
+    let interval = distinct::interval(now);
+    let sketches = DISTINCT.get(interval as u32 & (INTERVALS - 1))?;
+    if sketches.interval.load() != interval {
+        limiter_begin(interval);
+    }
+    Some(sketches)
+}
+
+#[inline(always)]
+fn sample(sketches: &Sketches, what: u64, source: u64, address: Address, now: u64) {
+    let halvings = sketches.halvings.load();
+    if sighting::is_sampled(halvings, source) {
         limiter_sample(what | halvings << 48, address.high, address.low, now);
     }
 }
@@ -130,35 +148,30 @@ fn tell(what: u64, address: Address, now: u64) {
     }
 }
 
-/// The next of a CPU's random numbers: a linear congruence, of which the upper half is good.
-#[inline(always)]
-fn next(state: &mut u64) -> u32 {
-    *state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-    (*state >> 32) as u32
-}
-
 /// Begins an interval: one CPU clears its sketches.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_begin(interval: u64) -> u64 {
-    let Some(sketches) = DISTINCT.get_ptr_mut(interval as u32 & (INTERVALS - 1)) else { return 0 };
-    // SAFETY: a pointer that a map lookup returned is valid for this run, and MapWord is accessed as words.
-    let number: &MapWord = unsafe { &(*sketches).interval };
+    let index = interval as u32 & (INTERVALS - 1);
+    let (Some(sketches), Some(last)) =
+        (DISTINCT.get_ptr_mut(index), DISTINCT.get(interval.wrapping_sub(1) as u32 & (INTERVALS - 1)))
+    else {
+        return 0;
+    };
+    // SAFETY: a pointer that a map lookup returned is valid for this run, and these words are accessed as such by everybody.
+    let (number, halvings, kept) = unsafe { (&(*sketches).interval, &(*sketches).halvings, &(*sketches).kept) };
     let old = number.load();
     if old == interval || !number.replace(old, interval) {
         return 0;
     }
+    halvings.store(sighting::next_halvings(last.kept.load(), last.halvings.load()));
+    kept.store(0);
     let words = sketches.cast::<u64>();
     let mut word = distinct::HEAD;
     while word < distinct::WORDS {
         // SAFETY: below the length of the value. Volatile, so that it stays a loop and does not become a call.
         unsafe { words.add(word).write_volatile(0) };
         word += 1;
-    }
-    if let (Some(attempts), Some(beginning), Some(halvings)) =
-        (self::word(line::ATTEMPTS), self::word(line::BEGINNING), self::word(line::HALVINGS))
-    {
-        sighting::begin(attempts, beginning, halvings);
     }
     0
 }
@@ -167,12 +180,10 @@ pub extern "C" fn limiter_begin(interval: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_sample(what: u64, high: u64, low: u64, now: u64) -> u64 {
-    let (Some(attempts), Some(beginning), Some(halvings)) =
-        (word(line::ATTEMPTS), word(line::BEGINNING), word(line::HALVINGS))
-    else {
+    let (Some(sketches), Some(claims)) = (sketches(now), word(line::ATTEMPTS)) else { return 0 };
+    let (Some(()), Some(number)) = (sighting::keep(&sketches.kept, &sketches.halvings), sighting::claim(claims)) else {
         return 0;
     };
-    let Some(number) = sighting::claim_attempt(attempts, beginning, halvings) else { return 0 };
     if let Some(entry) = ATTEMPTS.get_ptr_mut(number as u32 & (sighting::ATTEMPTS - 1)) {
         write(entry, &Sighting { time: now, high, low, what: name(what) });
     }
@@ -200,7 +211,8 @@ pub extern "C" fn limiter_tell(what: u64, high: u64, low: u64, now: u64) -> u64 
 pub extern "C" fn limiter_count(what: u64, high: u64, low: u64, now: u64, source: u64) -> u64 {
     if let Some(observer) = OBSERVER.get_ptr_mut(0) {
         // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-        count(unsafe { &mut (*observer).random }, what, source, Address { high, low }, now);
+        let random = unsafe { (*observer).random() };
+        count(random, what, source, Address { high, low }, now, heavy::ONE_IN.into());
     }
     0
 }
