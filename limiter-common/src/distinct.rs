@@ -67,7 +67,7 @@ pub fn see<B: SharedByte>(registers: &[B; REGISTERS], hash: u64) {
     // A one behind the last bit ends the run.
     let tail = hash << INDEX_BITS | 1 << (INDEX_BITS - 1);
     let longest = register.load();
-    if longest == 0 || tail >> (64 - longest as u32 & 63) == 0 {
+    if longest == 0 || tail >> ((64 - longest as u32) & 63) == 0 {
         register.store(tail.leading_zeros() as u8 + 1);
     }
 }

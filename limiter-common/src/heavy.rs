@@ -215,7 +215,7 @@ mod tests {
             let address = Address::v4(address);
             let hash = hash(distinct::source(&[3, 8], address), 1);
             self.random += 1;
-            let set = &mut self.sets[super::set(hash) as usize];
+            let set = &mut self.sets[set(hash) as usize];
             count(set, &Seen { address, service: 1, now, hash, weight: 1 }, (mix(self.random) >> 32) as u32);
         }
 

@@ -399,6 +399,6 @@ impl Observer {
         if self.refused <= crate::heavy::ONE_BY_ONE {
             return 1;
         }
-        if self.random() % crate::heavy::THINNED == 0 { crate::heavy::THINNED as u64 } else { 0 }
+        if self.random().is_multiple_of(crate::heavy::THINNED) { crate::heavy::THINNED as u64 } else { 0 }
     }
 }

@@ -1,7 +1,7 @@
 //! What was seen, one by one: two rings that the kernel side writes and anybody may read, in any number, without taking anything away.
 //!
 //! A writer claims a number, marks the entry of that number as being written, and writes its time last. A reader knows from the count of claims what
-//! was overwritten before it looked. (The kernel's own ring buffer has one reader, who would take the entries from the others, and drops the newest
+//! was overwritten before it looked, and from the lap in an entry whether its number is the claimed one. (The kernel's own ring buffer has one reader, who would take the entries from the others, and drops the newest
 //! when that reader sleeps; here the newest stay.)
 //!
 //! - `EVENTS`: refusals and steals, at most [`EVENTS_PER_SLICE`] in each [`SLICE_SHIFT`].
@@ -51,7 +51,7 @@ pub mod line {
 }
 
 /// What was seen: number of the service (bits 0 to 31), reason (32 to 39), whether it was carried out (40), whether a debt was forgotten for
-/// it (41), and how often the sample was halved (48 to 55).
+/// it (41), how often the sample was halved (48 to 55), and the lap of the ring (56 to 63).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct What(pub u64);
 
@@ -66,6 +66,17 @@ impl What {
                 | (stole as u64) << 41
                 | (halvings & 0xff) << 48,
         )
+    }
+
+    /// With the lap of entry `number` in a ring of `entries`.
+    #[inline(always)]
+    pub const fn in_lap(self, number: u64, entries: u32) -> Self {
+        Self(self.0 << 8 >> 8 | (number / entries as u64) << 56)
+    }
+
+    /// The lap, modulo 256.
+    pub const fn lap(self) -> u8 {
+        (self.0 >> 56) as u8
     }
 
     /// Number of the service.
@@ -162,6 +173,8 @@ mod tests {
             (70_000, 16, true, false, 9)
         );
         assert!(What::new(0, 0, false, true, 0).stole());
+        let what = what.in_lap(3 * 4096 + 7, 4096).in_lap(258 * 4096, 4096);
+        assert_eq!((what.lap(), what.service(), what.halvings()), (2, 70_000, 9));
     }
 
     #[test]

@@ -185,7 +185,8 @@ pub extern "C" fn limiter_sample(what: u64, high: u64, low: u64, now: u64) -> u6
         return 0;
     };
     if let Some(entry) = ATTEMPTS.get_ptr_mut(number as u32 & (sighting::ATTEMPTS - 1)) {
-        write(entry, &Sighting { time: now, high, low, what: name(what) });
+        let what = What(name(what)).in_lap(number, sighting::ATTEMPTS).0;
+        write(entry, &Sighting { time: now, high, low, what });
     }
     0
 }
@@ -200,7 +201,8 @@ pub extern "C" fn limiter_tell(what: u64, high: u64, low: u64, now: u64) -> u64 
     }
     let Some(number) = sighting::claim(claims) else { return 0 };
     if let Some(entry) = EVENTS.get_ptr_mut(number as u32 & (sighting::EVENTS - 1)) {
-        write(entry, &Sighting { time: now, high, low, what: name(what) });
+        let what = What(name(what)).in_lap(number, sighting::EVENTS).0;
+        write(entry, &Sighting { time: now, high, low, what });
     }
     0
 }

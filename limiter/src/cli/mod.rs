@@ -6,6 +6,7 @@ mod attach;
 mod detach;
 mod docs;
 mod doctor;
+mod events;
 mod history;
 mod limits;
 mod list;
@@ -16,6 +17,8 @@ mod run;
 mod set;
 mod settle;
 mod status;
+mod suggest;
+mod top;
 mod trace;
 mod upgrade;
 
@@ -59,6 +62,12 @@ enum Action {
     Detach(detach::Detach),
     /// Show mode, limits, counters, and what is refused per second now.
     Status(status::Status),
+    /// Show the sources that are refused most, or come most.
+    Top(top::Top),
+    /// Show what other source limits would have refused of the attempts that were seen, and which one would do.
+    Suggest(suggest::Suggest),
+    /// Show refusals, one by one as a sample, and every change of mode, policy and interfaces.
+    Events(events::Events),
     /// Drop what is over the limits: switch to enforce mode.
     Arm(arm::Arm),
     /// Stop dropping: switch to observe mode.
@@ -160,6 +169,16 @@ impl Context {
     }
 }
 
+/// Refuses the name of a service that does not exist.
+fn known_service(maps: &Maps, name: &crate::policy::Name) -> Result<()> {
+    let policy = maps.policy(maps.selection()?.slot)?;
+    if policy.service(name).is_some() {
+        return Ok(());
+    }
+    let names: Vec<&str> = policy.services.iter().map(|service| service.name.as_str()).collect();
+    Err(anyhow::anyhow!("there is no service `{name}`; there are: {}", names.join(", ")))
+}
+
 impl Command {
     /// Does what was typed.
     ///
@@ -173,6 +192,9 @@ impl Command {
             Action::Attach(attach) => attach.run(&context),
             Action::Detach(detach) => detach.run(&context),
             Action::Status(status) => status.run(&context),
+            Action::Top(top) => top.run(&context),
+            Action::Suggest(suggest) => suggest.run(&context),
+            Action::Events(events) => events.run(&context),
             Action::Arm(arm) => arm.run(&context),
             Action::Disarm => arm::disarm(&context),
             Action::Set(set) => set.run(&context),

@@ -1,36 +1,182 @@
-//! Which sources come most.
+//! Which sources come most: the kernel side's counters, added up over its CPUs.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result};
+use limiter_common::address::{Address, SourceMask};
+use limiter_common::heavy::{self, Head, SETS};
 use serde::Serialize;
 
+use crate::kernel::maps::Raw;
+use crate::kernel::{Maps, clock};
+use crate::policy::prefix::{self, Prefix};
+use crate::policy::{Policy, text};
+
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Attempts over the source limit or the fair share: every one.
+    /// Attempts over the source limit or the fair share.
     Refused,
-    /// Attempts refused by a budget: a sample.
+    /// Attempts that a budget did not have: a sample, one in 64.
     Budget,
-    /// All attempts: a sample.
+    /// All attempts: those over the source limit, and a sample of the others, one in 64.
     Attempts,
 }
 
 /// A source that comes often.
 #[derive(Clone, Debug, Serialize)]
 pub struct Heavy {
-    /// The source as the limit counts it: an address, or a prefix.
+    /// The source: an IPv4 address or a /64 of IPv6; or the prefix that was asked for.
     pub source: String,
     /// The address of the last packet that was counted.
     pub address: String,
+    /// Sources that are counted in it: 1, or those of a prefix that have a counter.
+    pub sources: usize,
     /// The service.
     pub service: String,
     /// Name of its class, if it has one.
     pub class: Option<String>,
-    /// How often it was counted, an estimate.
+    /// How often it was counted.
     pub count: u64,
-    /// How many of these may be another source's: most often 0.
+    /// How many of these may be another's, because the counter was taken over: most often 0.
     pub uncertain: u64,
     /// Seconds since it was first counted.
     pub first_seconds_ago: f64,
     /// Seconds since it was last counted.
     pub last_seconds_ago: f64,
+}
+
+/// Lengths of the prefixes to add up: IPv4 and IPv6.
+pub type Lengths = (u8, u8);
+
+struct Sum {
+    count: u64,
+    uncertain: u64,
+    first: u64,
+    last: u64,
+    address: Address,
+    sources: usize,
+}
+
+/// The `most` sources that were counted most. `lengths`: added up by prefix. `service`: of this one only.
+///
+/// # Errors
+/// When a map cannot be read.
+pub fn read(
+    maps: &Maps,
+    kind: Kind,
+    lengths: Option<Lengths>,
+    service: Option<&str>,
+    most: usize,
+) -> Result<Vec<Heavy>> {
+    let selection = maps.selection()?;
+    let policy = maps.policy(selection.slot)?;
+    let names: HashMap<u64, String> = (maps.services(selection.slot)?.values())
+        .filter_map(|record| Some((record.number.into(), text::name(&record.name)?.to_string())))
+        .collect();
+    let now = clock::now();
+    let kinds = match kind {
+        Kind::Refused => &[heavy::Kind::Refused][..],
+        Kind::Budget => &[heavy::Kind::Budget],
+        Kind::Attempts => &[heavy::Kind::Refused, heavy::Kind::Others],
+    };
+    let mut sums = HashMap::new();
+    for kind in kinds {
+        add(maps, *kind, &mut sums)?;
+    }
+    if let Some((v4, v6)) = lengths {
+        sums = by_prefix(sums, &SourceMask::new(v4, v6));
+    }
+    let mut all: Vec<(Address, u64, Sum)> =
+        sums.into_iter().map(|((source, service), sum)| (source, service, sum)).collect();
+    all.sort_by_key(|(source, service, sum)| (Reverse(sum.count), *source, *service));
+    let lengths = lengths.unwrap_or((32, 64));
+    let is_asked = |number: &u64| service.is_none_or(|asked| names.get(number).is_some_and(|name| name == asked));
+    Ok(all
+        .into_iter()
+        .filter(|(_, number, _)| is_asked(number))
+        .take(most)
+        .map(|(source, service, sum)| Heavy {
+            source: show(source, lengths),
+            address: prefix::ip(sum.address).to_string(),
+            sources: sum.sources,
+            // A service that is gone has taken its name along.
+            service: names.get(&service).cloned().unwrap_or_else(|| format!("#{service}")),
+            class: class(&policy, sum.address),
+            count: sum.count,
+            uncertain: sum.uncertain,
+            first_seconds_ago: now.saturating_sub(sum.first) as f64 / 1e9,
+            last_seconds_ago: now.saturating_sub(sum.last) as f64 / 1e9,
+        })
+        .collect())
+}
+
+type Sums = HashMap<(Address, u64), Sum>;
+
+/// Adds the counters of all CPUs.
+fn add(maps: &Maps, kind: heavy::Kind, sums: &mut Sums) -> Result<()> {
+    for index in kind as u32 * SETS..(kind as u32 + 1) * SETS {
+        let cpus = maps.heavy.get(&index, 0).context("cannot read who comes most")?;
+        for Raw(set) in cpus.iter() {
+            for (head, entry) in set.heads.iter().zip(&set.entries) {
+                let count = Head(*head).count();
+                if count == 0 {
+                    continue;
+                }
+                let source = Address { high: entry.high, low: entry.low };
+                let address = Address { high: entry.high, low: entry.last_low };
+                let sum = Sum {
+                    count,
+                    uncertain: entry.taken_over,
+                    first: entry.first,
+                    last: entry.last,
+                    address,
+                    sources: 1,
+                };
+                merge(sums, (source, entry.service), sum);
+            }
+        }
+    }
+    sums.values_mut().for_each(|sum| sum.sources = 1);
+    Ok(())
+}
+
+fn by_prefix(sums: Sums, mask: &SourceMask) -> Sums {
+    let mut grouped = HashMap::new();
+    for ((source, service), sum) in sums {
+        merge(&mut grouped, (mask.apply(source), service), sum);
+    }
+    grouped
+}
+
+fn merge(sums: &mut Sums, key: (Address, u64), more: Sum) {
+    let Some(sum) = sums.get_mut(&key) else {
+        sums.insert(key, more);
+        return;
+    };
+    sum.count += more.count;
+    sum.uncertain += more.uncertain;
+    sum.sources += more.sources;
+    sum.first = sum.first.min(more.first);
+    if more.last > sum.last {
+        (sum.last, sum.address) = (more.last, more.address);
+    }
+}
+
+fn show(source: Address, (v4, v6): Lengths) -> String {
+    match prefix::ip(source) {
+        IpAddr::V4(ip) if v4 >= 32 => ip.to_string(),
+        IpAddr::V4(ip) => format!("{ip}/{v4}"),
+        IpAddr::V6(ip) => format!("{ip}/{}", v6.min(64)),
+    }
+}
+
+fn class(policy: &Policy, address: Address) -> Option<String> {
+    if policy.classes.is_empty() {
+        return None;
+    }
+    policy.class_of(&Prefix { address, length: 128 }).map(|class| class.name.to_string())
 }

@@ -1,7 +1,10 @@
 //! What the kernel side saw: how many sources there are, which come most, and how near they come to their limits.
 
-mod distinct;
-mod heavy;
+pub mod distinct;
+pub mod heavy;
+pub mod ring;
+pub mod suggest;
 
 pub use distinct::Distinct;
 pub use heavy::{Heavy, Kind};
+pub use ring::Ring;

@@ -198,6 +198,17 @@ pub fn seconds(seconds: f64) -> String {
     humantime::format_duration(Duration::from_secs(seconds.max(0.0).ceil() as u64)).to_string()
 }
 
+/// Seconds in the two largest units: `2h 5m`, `41s`.
+pub fn seconds_short(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match (whole / 86_400, whole / 3600 % 24, whole / 60 % 60, whole % 60) {
+        (0, 0, 0, seconds) => format!("{seconds}s"),
+        (0, 0, minutes, seconds) => format!("{minutes}m {seconds}s"),
+        (0, hours, minutes, _) => format!("{hours}h {minutes}m"),
+        (days, hours, ..) => format!("{days}d {hours}h"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

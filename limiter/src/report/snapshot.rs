@@ -16,9 +16,12 @@ use super::share;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::{Maps, Pins, clock, link};
-use crate::observe::{Distinct, Heavy};
+use crate::observe::{Distinct, Heavy, Kind, distinct, heavy};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{Policy, Prefixes};
+
+/// Sources that are shown of those that were refused most.
+const REFUSED_MOST: usize = 10;
 
 /// The state of a loaded limiter. `version` changes when a field changes its meaning.
 #[derive(Clone, Debug, Serialize)]
@@ -227,8 +230,8 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
         cookies,
         allowed: maps.list(List::Allow)?.len(),
         banned: maps.list(List::Ban)?.len(),
-        distinct: Distinct::default(),
-        refused_most: Vec::new(),
+        distinct: distinct::read(maps)?,
+        refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
     })
 }
 
@@ -276,7 +279,7 @@ fn services(
             refused_per_second: rate(sample::refused),
             decided: sample::decided(new),
             observed: sample::observed(new),
-            debts: Vec::new(),
+            debts: new.debts[1..].to_vec(),
             admission,
         })
     });

@@ -14,7 +14,7 @@ mod interfaces;
 pub mod log;
 mod notify;
 mod record;
-mod reverts;
+pub mod reverts;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,0 +1,89 @@
+//! `limiter top`.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Context, known_service};
+use crate::kernel::Maps;
+use crate::observe::{Heavy, Kind, heavy};
+use crate::policy::Name;
+use crate::report::{self, human};
+
+/// Bits of an IPv6 address that go with a prefix of IPv4: what one site is given.
+const SITE: u8 = 48;
+
+/// Arguments of `top`.
+#[derive(Args, Debug)]
+pub struct Top {
+    /// What is counted: `refused` by the source's own limit or share, refused by a `budget` (a sample), or all `attempts` (a sample).
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Kind::Refused)]
+    by: Kind,
+    /// Show this service only.
+    #[arg(long, value_name = "NAME")]
+    service: Option<Name>,
+    /// Add up the sources of IPv4 prefixes of so many bits, such as 24, and of IPv6 /48.
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(1..=32))]
+    prefix: Option<u8>,
+    /// Add up the sources of IPv6 prefixes of so many bits.
+    #[arg(long, value_name = "BITS", requires = "prefix", value_parser = clap::value_parser!(u8).range(1..=64))]
+    prefix_v6: Option<u8>,
+    /// Show so many sources.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: usize,
+}
+
+impl Top {
+    /// Reads the counters and prints them.
+    pub fn run(&self, context: &Context) -> Result<()> {
+        context.pins.require()?;
+        let maps = Maps::open(&context.pins.root())?;
+        if let Some(service) = &self.service {
+            known_service(&maps, service)?;
+        }
+        let lengths = self.prefix.map(|bits| (bits, self.prefix_v6.unwrap_or(SITE)));
+        let service = self.service.as_ref().map(Name::as_str);
+        let top = heavy::read(&maps, self.by, lengths, service, self.lines)?;
+        report::print(context.format, &top, |top| describe(top, self.by, self.prefix.is_some()))
+    }
+}
+
+fn describe(top: &[Heavy], by: Kind, are_prefixes: bool) -> String {
+    if top.is_empty() {
+        return match by {
+            Kind::Refused => "no source was refused by its own limit; who comes most: `limiter top --by attempts`\n",
+            Kind::Budget => "no attempt was refused by a budget\n",
+            Kind::Attempts => "no attempt was seen\n",
+        }
+        .to_owned();
+    }
+    let counted = match by {
+        Kind::Refused => "REFUSED",
+        Kind::Budget => "REFUSED BY BUDGET (sampled)",
+        Kind::Attempts => "ATTEMPTS (sampled)",
+    };
+    let width = top.iter().map(|heavy| heavy.source.len()).max().unwrap_or(0).max("SOURCE".len());
+    let services = top.iter().map(|heavy| heavy.service.len()).max().unwrap_or(0).max("SERVICE".len());
+    let of = if are_prefixes { "  SOURCES" } else { "" };
+    let mut text = format!(
+        "{:<width$}  {:<services$}  {:>14}  {:>14}{of}  CLASS    {counted}\n",
+        "SOURCE", "SERVICE", "FIRST", "LAST"
+    );
+    for heavy in top {
+        let ago = |seconds: f64| format!("{} ago", human::seconds_short(seconds));
+        let of = if are_prefixes { format!("  {:>7}", heavy.sources) } else { String::new() };
+        let uncertain = match heavy.uncertain {
+            0 => String::new(),
+            more => format!(" (of these up to {} may be others')", human::count(more)),
+        };
+        text.push_str(&format!(
+            "{:<width$}  {:<services$}  {:>14}  {:>14}{of}  {:<7}  {}{uncertain}\n",
+            heavy.source,
+            heavy.service,
+            ago(heavy.first_seconds_ago),
+            ago(heavy.last_seconds_ago),
+            heavy.class.as_deref().unwrap_or("-"),
+            human::count(heavy.count),
+        ));
+    }
+    text
+}
