@@ -11,6 +11,7 @@ mod established;
 mod exact;
 mod fair;
 mod interop;
+mod seen;
 mod servers;
 mod spoofed;
 mod storms;

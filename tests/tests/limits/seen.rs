@@ -1,0 +1,246 @@
+//! What limiter says of who came, against what was sent. (Issue 5.)
+
+use std::thread;
+use std::time::Duration;
+
+use lab::peer::limiter_binary;
+use lab::topology::FRONT_V4;
+use lab::{Flood, Sources};
+use limiter::observe::{Kind, distinct, heavy};
+use limiter::policy::text;
+use limiter::report;
+use limiter_common::reason::Reason;
+use limiter_common::switch::Mode;
+use serde_json::Value;
+
+use super::spoofed::discard_behind_xdp;
+use super::{Front, decided, limit, policy};
+
+/// Standard error of an estimate, in percent.
+const ERROR: f64 = 1.625;
+
+fn many(base: &str, count: u32) -> Sources {
+    Sources::Many { base: base.parse().expect("an address"), count }
+}
+
+fn flood(sources: Sources, seconds: f64, rate: Option<u64>, cpu: usize) -> Flood {
+    Flood { frames: u64::MAX, seconds, rate, cpu: Some(cpu), ..Flood::new((FRONT_V4, 80).into(), sources) }
+}
+
+fn limiter(front: &Front, line: &str) -> String {
+    let binary = limiter_binary().expect("it is built");
+    let mut command = front.lab.front.command(binary.to_str().expect("a path")).expect("a namespace");
+    command.env("LIMITER_PINS", front.root().parent().expect("the pins")).env("LIMITER_HISTORY", "/dev/null").args(line.split(' '));
+    let output = command.output().expect("limiter runs");
+    assert!(output.status.success(), "limiter {line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn json(front: &Front, line: &str) -> Value {
+    serde_json::from_str(&limiter(front, &format!("{line} --json"))).expect("JSON")
+}
+
+/// Must show 1: five heavy sources among a hundred thousand at full speed.
+#[test]
+fn top_names_the_five_heavy_sources_among_a_hundred_thousand() {
+    let mut policy = policy(&["web=*:80"]);
+    policy.source = limit(50, 100);
+    let front = Front::new(&policy, Mode::Enforce);
+    discard_behind_xdp(&front.lab);
+    let crowd = flood(many("11.0.0.1", 100_000), 30.0, None, 0).spawn(&front.lab).expect("a flood");
+    let heavy = flood(many("12.0.0.1", 5), 6.0, Some(50_000), 1).run(&front.lab).expect("attempts");
+    let crowd = crowd.stop().expect("the flood ends");
+    let refused = decided(&front.service(0), Reason::SourceLimit) as f64 / 5.0;
+    println!("{} attempts of 100,000 sources, {} of five; {refused} of each refused", crowd.sent, heavy.sent);
+    assert!(crowd.sent > 1_000_000 && heavy.sent > 200_000, "as strong as it should be");
+    let top = json(&front, "top -n 20");
+    let top = top.as_array().expect("a list");
+    let mut named: Vec<&str> = top.iter().filter_map(|heavy| heavy["source"].as_str()).collect();
+    named.sort_unstable();
+    assert_eq!(named, ["12.0.0.1", "12.0.0.2", "12.0.0.3", "12.0.0.4", "12.0.0.5"], "{top:#?}");
+    for heavy in top {
+        let off = heavy["count"].as_f64().expect("a number") / refused - 1.0;
+        println!("{}: {} ({:+.2}%)", heavy["source"], heavy["count"], off * 100.0);
+        assert!(off.abs() < 0.02 && heavy["service"] == "web" && heavy["uncertain"] == 0, "{heavy}");
+    }
+    let grouped = json(&front, "top --prefix 24");
+    assert_eq!((&grouped[0]["source"], &grouped[0]["sources"]), (&"12.0.0.0/24".into(), &5.into()));
+    assert_eq!(json(&front, "top --by attempts -n 5").as_array().map(Vec::len), Some(5));
+    let sources = distinct::read(&front.maps).expect("sketches").sources as f64;
+    assert!((sources / 100_005.0 - 1.0).abs() * 100.0 < 3.0 * ERROR, "{sources}");
+}
+
+/// Every source of a hundred thousand is over its limit, and refusals are so many that they are thinned: the heavy still come first.
+#[test]
+fn top_names_the_heavy_when_all_are_refused() {
+    let mut policy = policy(&["web=*:80"]);
+    policy.source = limit(1, 1);
+    let front = Front::new(&policy, Mode::Enforce);
+    discard_behind_xdp(&front.lab);
+    let crowd = flood(many("11.0.0.1", 100_000), 30.0, None, 0).spawn(&front.lab).expect("a flood");
+    let sent = flood(many("12.0.0.1", 5), 6.0, Some(100_000), 1).run(&front.lab).expect("attempts").sent as f64 / 5.0;
+    crowd.stop().expect("the flood ends");
+    let top = heavy::read(&front.maps, Kind::Refused, None, None, 5).expect("counters");
+    for heavy in top {
+        let off = heavy.count as f64 / sent - 1.0;
+        println!(
+            "{}: {} of {sent} ({:+.2}%), of these up to {} others'",
+            heavy.source,
+            heavy.count,
+            off * 100.0,
+            heavy.uncertain
+        );
+        assert!(heavy.source.starts_with("12.0.0.") && off.abs() < 0.06, "{heavy:?}");
+    }
+}
+
+/// Must show 2, in the kernel: how many there were, from a thousand to ten million.
+#[test]
+fn sources_are_counted() {
+    let front = Front::new(&policy(&["web=*:80"]), Mode::Observe);
+    discard_behind_xdp(&front.lab);
+    let seen = || distinct::read(&front.maps).expect("sketches");
+    let near = |what: &str, estimate: u64, truth: f64| {
+        let off = (estimate as f64 / truth - 1.0) * 100.0;
+        println!("{what}: {estimate} of {truth:.0} ({off:+.2}%)");
+        assert!(off.abs() < 3.0 * ERROR, "{what}");
+    };
+    flood(many("11.0.0.1", 1000), 0.5, None, 0).run(&front.lab).expect("a flood");
+    near("a thousand", seen().sources, 1000.0);
+    near("their /24 prefixes", seen().prefixes_24, 4.0);
+    flood(many("11.0.0.1", 100_000), 1.0, None, 0).run(&front.lab).expect("a flood");
+    near("a hundred thousand", seen().sources, 100_000.0);
+    near("their /24 prefixes", seen().prefixes_24, 391.0);
+    let base = "2001:db8::1".parse().expect("an address");
+    let networks = Sources::Networks { base, count: 131_072 };
+    let target = (lab::topology::FRONT_V6, 80).into();
+    Flood { target, ..flood(networks, 1.0, None, 0) }.run(&front.lab).expect("a flood");
+    near("and as many /64", seen().sources, 231_072.0);
+    near("their /48 prefixes", seen().prefixes_48, 2.0);
+    let started = std::time::Instant::now();
+    let sent = flood(Sources::Random, 15.0, None, 0).run(&front.lab).expect("a flood").sent as f64;
+    assert!(started.elapsed() < Duration::from_secs(20) && sent > 5e6, "{sent} random sources");
+    // Some come twice. (The ones above are hardly more than the error, and nearly all still within the window.)
+    let space = 2_f64.powi(32) * 0.86;
+    let distinct = space * (1.0 - (-sent / space).exp());
+    near("random ones", seen().sources, distinct + 231_072.0);
+}
+
+/// Must show 3: what `suggest` says is what happens when it is done.
+#[test]
+fn what_is_suggested_is_what_happens() {
+    let front = Front::new(&policy(&["web=*:80"]), Mode::Observe);
+    discard_behind_xdp(&front.lab);
+    let replay = |front: &Front| {
+        let kinds = [(many("11.0.0.1", 400), 200), (many("12.0.0.1", 20), 100), (many("13.0.0.1", 3), 120)];
+        let floods: Vec<_> = kinds
+            .iter()
+            .map(|(sources, rate)| flood(*sources, 20.0, Some(*rate), 0).spawn(&front.lab).expect("attempts"))
+            .collect();
+        for flood in floods {
+            flood.wait().expect("attempts");
+        }
+    };
+    replay(&front);
+    let answer = &json(&front, "suggest --allow 1")[0];
+    println!("{answer:#}");
+    assert!(answer["limits"].as_array().is_some_and(|limits| limits.len() > 8));
+    let suggested = &answer["suggested"];
+    assert!(suggested["rate"].is_string(), "{answer:#}");
+    for tried in [&answer["limits"][3], &answer["limits"][4], suggested] {
+        let rate = text::rate(tried["rate"].as_str().expect("a rate")).expect("a rate");
+        let burst = tried["burst"].as_u64().expect("a number");
+        let number = |name: &str| tried[name].as_f64().expect("a number");
+        let mut policy = policy(&["web=*:80"]);
+        policy.source = limiter_common::rate::Limit { rate, burst };
+        let fresh = Front::new(&policy, Mode::Enforce);
+        discard_behind_xdp(&fresh.lab);
+        replay(&fresh);
+        let counters = fresh.service(0);
+        let truth = 100.0 * decided(&counters, Reason::SourceLimit) as f64 / report::attempts(&counters) as f64;
+        let (least, most) = (number("at_least_percent"), number("at_most_percent"));
+        println!(
+            "{} burst {burst}: said {:.2}% ({least:.2} to {most:.2}), was {truth:.2}%",
+            tried["rate"],
+            number("refused_percent")
+        );
+        // The generator's own pauses are worth an attempt here and there.
+        assert!(least - 0.3 <= truth && truth <= most + 0.3, "{tried}");
+        assert!(most - least < 15.0, "and the range says something");
+    }
+}
+
+/// Must show 7: a hundred readers, each of whom looks at all of it every second, while packets are measured by the kernel itself.
+#[test]
+fn reading_disturbs_nobody() {
+    let mut policy = policy(&["web=*:80"]);
+    policy.source = limit(20, 40);
+    let front = Front::new(&policy, Mode::Enforce);
+    discard_behind_xdp(&front.lab);
+    let _statistics = aya::sys::enable_stats(aya::sys::Stats::RunTime).expect("the kernel counts");
+    let program = || {
+        let info =
+            aya::programs::ProgramInfo::from_pin(front.root().join(limiter_common::names::PROGRAM)).expect("a program");
+        (info.run_time().as_nanos() as f64, info.run_count() as f64)
+    };
+    let flooding = flood(Sources::Random, 60.0, None, 0).spawn(&front.lab).expect("a flood");
+    let cost = || {
+        let (time, count) = program();
+        thread::sleep(Duration::from_millis(800));
+        let (after, more) = program();
+        (after - time) / (more - count)
+    };
+    let mut ratios = Vec::new();
+    for _ in 0..9 {
+        let alone = cost();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let read = thread::scope(|scope| {
+            for reader in 0..100 {
+                let (front, stop) = (&front, &stop);
+                scope.spawn(move || {
+                    thread::sleep(Duration::from_millis(reader * 8));
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        report::take(&front.pins, &front.maps, Duration::ZERO).expect("a snapshot");
+                        thread::sleep(Duration::from_secs(1));
+                    }
+                });
+            }
+            let read = cost();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            read
+        });
+        ratios.push(read / alone);
+    }
+    flooding.stop().expect("the flood ends");
+    ratios.sort_by(f64::total_cmp);
+    println!("cost of a packet with a hundred readers, to that without: median {:.3}, {ratios:.3?}", ratios[4]);
+    assert!(ratios[4] < 1.05, "{ratios:?}");
+}
+
+/// The newest events are there for whoever looks, and never more than the stated rate; what is changed is among them.
+#[test]
+fn events_are_a_bounded_sample_that_any_number_may_read() {
+    let mut policy = policy(&["web=*:80"]);
+    policy.source = limit(1, 1);
+    let front = Front::new(&policy, Mode::Enforce);
+    discard_behind_xdp(&front.lab);
+    let mut rings = [limiter::observe::Ring::events(), limiter::observe::Ring::events()];
+    flood(many("11.0.0.1", 3), 2.0, None, 0).run(&front.lab).expect("a flood");
+    let looks = rings.each_mut().map(|ring| ring.look(&front.maps).expect("events"));
+    let seen = looks[0].seen.len();
+    println!("{seen} events of {} refusals in two seconds", decided(&front.service(0), Reason::SourceLimit));
+    assert!((100..300).contains(&seen), "at most 119 a second");
+    assert_eq!(looks[0].seen, looks[1].seen, "nobody takes anything away");
+    assert!(looks[0].seen.iter().all(|sighting| limiter_common::sighting::What(sighting.what).is_enforced()));
+    let lines = limiter(&front, "events -n 5");
+    assert_eq!(
+        lines.lines().filter(|line| line.contains("refused") && line.contains("web: source_limit")).count(),
+        5,
+        "{lines}"
+    );
+    // A reader that slept through a lap is told so.
+    let mut slow = limiter::observe::Ring::events();
+    slow.look(&front.maps).expect("events");
+    flood(many("11.0.0.1", 3), 1.0, None, 0).run(&front.lab).expect("a flood");
+    assert_eq!(slow.look(&front.maps).expect("events").missed, 0);
+}
