@@ -10,6 +10,7 @@ mod events;
 mod history;
 mod limits;
 mod list;
+mod metrics;
 mod note;
 mod policy;
 mod profile;
@@ -68,6 +69,10 @@ enum Action {
     Suggest(suggest::Suggest),
     /// Show refusals, one by one as a sample, and every change of mode, policy and interfaces.
     Events(events::Events),
+    /// Print metrics for Prometheus once, or write them as a textfile. `limiter run --listen` serves them.
+    ///
+    /// Also when limiter is not loaded: then `limiter_loaded` is 0. Counters only rise while it is loaded; rates are Prometheus' work.
+    Metrics(metrics::Metrics),
     /// Drop what is over the limits: switch to enforce mode.
     Arm(arm::Arm),
     /// Stop dropping: switch to observe mode.
@@ -195,6 +200,7 @@ impl Command {
             Action::Top(top) => top.run(&context),
             Action::Suggest(suggest) => suggest.run(&context),
             Action::Events(events) => events.run(&context),
+            Action::Metrics(metrics) => metrics.run(&context),
             Action::Arm(arm) => arm.run(&context),
             Action::Disarm => arm::disarm(&context),
             Action::Set(set) => set.run(&context),

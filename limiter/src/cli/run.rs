@@ -1,5 +1,7 @@
 //! `limiter run`: the daemon, in the foreground.
 
+use std::net::SocketAddr;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -21,6 +23,9 @@ pub struct Run {
     /// How the log looks, which goes to standard error: `text` or `json`. With --json it is JSON.
     #[arg(long, value_name = "FORM", value_enum, default_value_t, hide_possible_values = true)]
     log: Form,
+    /// Serve metrics for Prometheus there, at /metrics. Choose an address that only Prometheus reaches, such as 127.0.0.1:PORT.
+    #[arg(long, value_name = "ADDR:PORT", env = "LIMITER_LISTEN")]
+    listen: Option<SocketAddr>,
     /// Unload limiter when the daemon ends by SIGTERM or SIGINT: nothing is limited any more, and state is forgotten.
     #[arg(long)]
     detach_on_exit: bool,
@@ -33,6 +38,7 @@ impl Run {
         let options = Options {
             file: self.file.file,
             profile: self.profile,
+            listen: self.listen,
             detach_on_exit: self.detach_on_exit,
             command: context.typed.clone(),
         };

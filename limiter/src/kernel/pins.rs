@@ -89,10 +89,19 @@ impl Pins {
         if self.is_loaded()? {
             return Ok(());
         }
+        self.check_access()?;
+        bail!("limiter is not loaded ({} has no pins); load it with `limiter attach IFACE`", self.base.display())
+    }
+
+    /// Whether it can be seen at all if limiter is loaded.
+    ///
+    /// # Errors
+    /// When the directory is closed to us.
+    pub fn check_access(&self) -> Result<()> {
         if is_denied(&self.base) {
             bail!("cannot look into {}: run it as root", self.base.display());
         }
-        bail!("limiter is not loaded ({} has no pins); load it with `limiter attach IFACE`", self.base.display())
+        Ok(())
     }
 
     /// Makes the directory, takes its lock, and sweeps what killed commands left.

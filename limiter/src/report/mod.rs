@@ -1,17 +1,22 @@
-//! What limiter says of itself. One snapshot, rendered as text (`human`) or JSON; only this module prints data.
+//! What limiter says of itself. One snapshot, rendered as text (`human`), JSON or OpenMetrics; only this module prints data.
 
+mod exposition;
 pub mod findings;
 pub mod human;
 mod lines;
+pub mod openmetrics;
 mod sample;
+mod scrape;
 mod share;
 mod snapshot;
 
 use anyhow::Result;
 use serde::Serialize;
 
+pub use exposition::Form;
 pub use lines::Lines;
 pub use sample::{Sample, admitted, attempts, refused};
+pub use scrape::Scrape;
 pub use snapshot::{Snapshot, take};
 
 pub use crate::policy::text::show_mode as mode;

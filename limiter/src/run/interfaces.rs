@@ -3,7 +3,7 @@
 //! Watched are those of the policy file, and whatever else limiter is attached to. A link dies with its device and leaves its pin; one that
 //! somebody detached has none. So what went by itself is attached again, and what an operator took away stays away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::kernel::interface::Attachment;
@@ -248,6 +248,12 @@ impl Interfaces {
             _ => None,
         });
         claimed.collect()
+    }
+
+    /// Names of those that limiter should be attached to: those of the file, whatever somebody detached, and what it is or was attached to.
+    pub fn expected(&self) -> BTreeSet<String> {
+        let wanted = |watched: &Watched| watched.of_file || !matches!(watched.standing, Standing::Detached);
+        self.watched.iter().filter(|(_, watched)| wanted(watched)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Names of what is attached, and of what is missing.

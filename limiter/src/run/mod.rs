@@ -9,13 +9,16 @@
 
 mod attach;
 mod events;
+mod exporter;
 mod file;
 mod interfaces;
 pub mod log;
+mod negotiation;
 mod notify;
 mod record;
 pub mod reverts;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -30,6 +33,7 @@ use crate::kernel::{Maps, Pins, clock, cookies};
 use crate::policy::file::Document;
 use crate::policy::{Name, diff, text};
 use events::{Event, Events};
+use exporter::Exporter;
 use interfaces::Interfaces;
 use notify::Manager;
 use record::Record;
@@ -47,6 +51,8 @@ pub struct Options {
     pub file: PathBuf,
     /// The profile of it to load.
     pub profile: Option<Name>,
+    /// Where to serve metrics.
+    pub listen: Option<SocketAddr>,
     /// Unload limiter when the daemon ends.
     pub detach_on_exit: bool,
     /// The words that it was started with, for the history.
@@ -59,6 +65,7 @@ struct Daemon {
     options: Options,
     record: Record,
     manager: Manager,
+    exporter: Option<Exporter>,
     interfaces: Interfaces,
     follower: Follower,
     /// What the file said when it was good last.
@@ -74,17 +81,21 @@ struct Daemon {
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it cannot begin: another daemon is there, the file is bad and limiter not loaded, the kernel refuses. When it cannot hear of
+/// When it cannot begin: another daemon is there, the file is bad and limiter not loaded, the kernel refuses,
+/// metrics cannot be served. When it cannot hear of
 /// interfaces any more. What is in force stays in every case.
 pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
     let mut events = Events::open()?;
     let lock = pins.lock_for_change()?;
+    let place = pins.daemon(&lock)?;
+    let exporter = options.listen.map(|address| Exporter::open(address, pins)).transpose()?;
     let mut daemon = Daemon {
-        _place: pins.daemon(&lock)?,
+        _place: place,
         pins: pins.clone(),
         record: Record::new(history, options.command.clone()),
         options,
         manager: Manager::of_environment(),
+        exporter,
         interfaces: Interfaces::default(),
         follower: Follower::default(),
         document: None,
@@ -144,6 +155,9 @@ impl Daemon {
             }
         }
         self.tell_missing();
+        if let Some(exporter) = &self.exporter {
+            exporter.want(self.interfaces.expected());
+        }
         if event == Event::Reload {
             // Only now: whoever waits for it finds the interfaces of the file attached.
             self.manager.ready();

@@ -1,0 +1,229 @@
+//! The snapshot for Prometheus: which families there are, and which labels.
+//!
+//! Names and units follow its conventions: base units, shares from 0 to 1, counters that end in `_total`. Labels come from bounded sets:
+//! services (256 at most), interfaces that limiter is attached to, reasons, outcomes. No label ever holds a client's address.
+
+use limiter_common::reason::{Reason, Verdict};
+
+use super::exposition::{Exposition, Family, Form, Kind};
+use super::sample::ByReason;
+use super::scrape::Scrape;
+use super::snapshot::{Admission, Service, Snapshot};
+use crate::kernel::interface::Attachment;
+use crate::observe::Distinct;
+
+/// The modes that `limiter_mode` tells apart.
+const MODES: [&str; 2] = ["observe", "enforce"];
+
+/// The text of a scrape.
+pub fn text(scrape: &Scrape, form: Form) -> String {
+    let mut to = Exposition::new(form);
+    to.family(Kind::Info, "limiter_build", "", "Version of the command that was asked.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], true);
+    to.family(
+        Kind::Gauge,
+        "limiter_loaded",
+        "",
+        "Whether limiter is loaded into the kernel (1) or nothing is limited (0).",
+    )
+    .sample(&[], scrape.loaded);
+    to.family(Kind::Gauge, "limiter_snapshot_success", "", "Whether limiter's state could be read.")
+        .sample(&[], scrape.error.is_none());
+    to.family(Kind::Gauge, "limiter_snapshot_duration_seconds", "seconds", "Time that reading limiter's state took.")
+        .sample(&[], scrape.took_seconds);
+    interfaces(&mut to, scrape);
+    if let Some(snapshot) = &scrape.snapshot {
+        decisions(&mut to, scrape.at, snapshot);
+        budgets(&mut to, snapshot);
+        counters(&mut to, snapshot);
+        packets(&mut to, snapshot);
+        challenge(&mut to, snapshot);
+        debts(&mut to, &snapshot.services);
+        table(&mut to, snapshot);
+        distinct(&mut to, &snapshot.distinct);
+    }
+    to.finish()
+}
+
+fn interfaces(to: &mut Exposition, scrape: &Scrape) {
+    let all = scrape.snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.interfaces);
+    let attached = || all.iter().filter_map(|one| Some((one.name.as_deref()?, one.attachment?)));
+    let help = "Whether limiter is attached to an interface that it is or should be attached to.";
+    let mut family = to.family(Kind::Gauge, "limiter_interface_attached", "", help);
+    for name in scrape.wanted.iter().filter(|name| attached().all(|(other, _)| other != *name)) {
+        family.sample(&[("interface", name)], false);
+    }
+    for (name, _) in attached() {
+        family.sample(&[("interface", name)], true);
+    }
+    let mut family = to.family(Kind::Info, "limiter_interface", "", "Where the program of an interface runs.");
+    for (name, attachment) in attached() {
+        let place = match attachment {
+            Attachment::Native => "native",
+            Attachment::Generic => "generic",
+            Attachment::Offloaded => "offloaded",
+        };
+        family.sample(&[("interface", name), ("attachment", place)], true);
+    }
+    let help = "Interfaces that limiter was attached to and that are gone, or in another network namespace.";
+    to.family(Kind::Gauge, "limiter_interfaces_gone", "", help).sample(&[], all.len() - attached().count());
+}
+
+/// What decides, and until when. `now`: in seconds since 1970.
+fn decisions(to: &mut Exposition, now: f64, snapshot: &Snapshot) {
+    let mut family = to.family(
+        Kind::States,
+        "limiter_mode",
+        "",
+        "The mode: observe counts what exceeds the limits, enforce drops it.",
+    );
+    for mode in MODES {
+        family.sample(&[("limiter_mode", mode)], snapshot.mode == mode);
+    }
+    let profile = snapshot.profile.as_deref().unwrap_or_default();
+    to.family(Kind::Info, "limiter_policy", "", "The profile that the policy was made with; empty without one.")
+        .sample(&[("profile", profile)], true);
+    let help = "Number of the policy in force among those since limiter was loaded.";
+    to.family(Kind::Gauge, "limiter_policy_generation", "", help).sample(&[], snapshot.generation);
+    let help = "When the policy or only the mode goes back by itself, since 1970; no sample when nothing does.";
+    let mut family = to.family(Kind::Gauge, "limiter_revert_timestamp_seconds", "seconds", help);
+    if let Some(revert) = &snapshot.reverts {
+        let scope = if revert.policy { "policy" } else { "mode" };
+        // Whole seconds: the same moment in every scrape.
+        family.sample(&[("scope", scope)], (now + revert.in_seconds).round());
+    }
+    let mut family = to.family(Kind::Gauge, "limiter_list_entries", "", "Entries of the allow list and the ban list.");
+    family.sample(&[("list", "allow")], snapshot.allowed);
+    family.sample(&[("list", "ban")], snapshot.banned);
+}
+
+fn budgets(to: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Share of the host's budget that is used now; no sample without a budget.";
+    let mut family = to.family(Kind::Gauge, "limiter_host_budget_used_ratio", "ratio", help);
+    if let Some(percent) = snapshot.budget_used_percent {
+        family.sample(&[], percent / 100.0);
+    }
+    let help = "Share of a service's budget that is used now; no sample without a budget.";
+    let mut family = to.family(Kind::Gauge, "limiter_budget_used_ratio", "ratio", help);
+    for service in &snapshot.services {
+        if let Some(percent) = service.admission.budget_used_percent {
+            family.sample(&[("service", &service.name)], percent / 100.0);
+        }
+    }
+}
+
+fn counters(to: &mut Exposition, snapshot: &Snapshot) {
+    let mut each = |name, help, value: fn(&Service) -> u64| {
+        let mut family = to.family(Kind::Counter, name, "", help);
+        for service in &snapshot.services {
+            family.sample(&[("service", &service.name)], value(service));
+        }
+    };
+    each("limiter_attempts", "Attempts to open a connection that a limit judged.", |one| one.attempts);
+    each("limiter_admitted", "Connections that were let in, each once.", |one| one.admitted);
+    each("limiter_challenge_activations", "How often `auto` turned the challenge on.", |one| {
+        one.admission.challenge_turns
+    });
+    each("limiter_tickets_given", "Tickets given to sources without one.", |one| one.admission.tickets_given);
+    each("limiter_resets_sent", "Refusals that were answered with a reset.", |one| one.admission.resets_sent);
+}
+
+fn packets(to: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Packets to a service by the reason of their verdict and its outcome; in observe mode excess only would be dropped.";
+    let mut family = to.family(Kind::Counter, "limiter_packets", "", help);
+    for service in &snapshot.services {
+        let labels = &[("service", service.name.as_str())];
+        by_reason(&mut family, labels, &service.decided, false, |reason| {
+            reason.is_attempt() || reason.admits() || reason.verdict() != Verdict::Pass
+        });
+        by_reason(&mut family, labels, &service.observed, true, |reason| reason.verdict() != Verdict::Pass);
+    }
+    let help = "Packets that are about no service, by the reason of their verdict and its outcome.";
+    let mut family = to.family(Kind::Counter, "limiter_other_packets", "", help);
+    by_reason(&mut family, &[], &snapshot.other, false, |_| false);
+}
+
+/// A sample for each reason that was counted, and for those that are always told: a rate begins with a zero.
+fn by_reason(
+    family: &mut Family<'_>,
+    labels: &[(&str, &str)],
+    counts: &ByReason,
+    observed: bool,
+    always: fn(Reason) -> bool,
+) {
+    for reason in Reason::ALL {
+        let count = counts.get(reason.name()).copied();
+        if count.is_none() && !always(*reason) {
+            continue;
+        }
+        let outcome = match (reason.verdict(), observed) {
+            (Verdict::Pass, _) => "passed",
+            (Verdict::Answer, false) => "answered",
+            (Verdict::Drop, false) => "dropped",
+            (Verdict::Answer, true) => "would_be_answered",
+            (Verdict::Drop, true) => "would_be_dropped",
+        };
+        let own = [("reason", reason.name()), ("outcome", outcome)];
+        family.sample(&[labels, &own].concat(), count.unwrap_or(0));
+    }
+}
+
+fn challenge(to: &mut Exposition, snapshot: &Snapshot) {
+    let mut family = to.family(Kind::Info, "limiter_service", "", "The challenge of a service: off, auto or always.");
+    for Service { name, admission: Admission { challenge, .. }, .. } in &snapshot.services {
+        family.sample(&[("service", name), ("challenge", challenge)], true);
+    }
+    let help = "Whether sources without a ticket are challenged now.";
+    let mut family = to.family(Kind::Gauge, "limiter_challenge_active", "", help);
+    for service in &snapshot.services {
+        family.sample(&[("service", &service.name)], service.admission.challenging);
+    }
+    let help = "Whether the kernel makes cookies for a challenge: net.ipv4.tcp_syncookies is 2.";
+    to.family(Kind::Gauge, "limiter_cookies_available", "", help).sample(&[], snapshot.cookies.works());
+    to.family(Kind::Gauge, "limiter_tickets_valid", "", "Tickets that are valid now, of all services.")
+        .sample(&[], snapshot.tickets);
+}
+
+/// Attempts by the debt of their source, where that is counted: none, equal parts of its limit, over it.
+fn debts(to: &mut Exposition, services: &[Service]) {
+    let help = "Attempts by the debt of their source when they came, as a share of its limit; above 1 it was over it.";
+    let mut family = to.family(Kind::Histogram, "limiter_source_debt_ratio", "ratio", help);
+    for service in services {
+        // Those between none and over it.
+        let Some(parts) = service.debts.len().checked_sub(2).filter(|parts| *parts > 0) else { continue };
+        let bounds = service.debts.iter().enumerate();
+        let buckets = bounds.map(|(index, count)| (index as f64 / parts as f64, *count));
+        family.buckets(&[("service", &service.name)], buckets);
+    }
+}
+
+fn table(to: &mut Exposition, snapshot: &Snapshot) {
+    let table = &snapshot.table;
+    to.family(Kind::Gauge, "limiter_table_ways", "", "Sources that the table has room for.").sample(&[], table.ways);
+    to.family(Kind::Gauge, "limiter_table_ways_in_use", "", "Sources in debt now.").sample(&[], table.live);
+    let help = "Debts that were forgotten because too many sources in debt shared a set.";
+    to.family(Kind::Counter, "limiter_table_steals", "", help).sample(&[], table.steals);
+}
+
+fn distinct(to: &mut Exposition, distinct: &Distinct) {
+    let help = "Estimate of the source addresses (of IPv6: /64 prefixes) that made attempts in the window.";
+    to.family(Kind::Gauge, "limiter_distinct_sources", "", help).sample(&[], distinct.sources);
+    let help = "Estimate of the prefixes that made attempts in the window.";
+    let mut family = to.family(Kind::Gauge, "limiter_distinct_prefixes", "", help);
+    family.sample(&[("family", "ipv4"), ("length", "24")], distinct.prefixes_24);
+    family.sample(&[("family", "ipv6"), ("length", "48")], distinct.prefixes_48);
+    let help = "The time, up to now, that the estimates of distinct sources are of.";
+    to.family(Kind::Gauge, "limiter_distinct_window_seconds", "seconds", help).sample(&[], distinct.seconds);
+    let help =
+        "Share of the distinct sources that had been seen in the ten minutes before; no sample before there are any.";
+    let mut family = to.family(Kind::Gauge, "limiter_distinct_returning_ratio", "ratio", help);
+    if let Some(percent) = distinct.returning_percent {
+        family.sample(&[], percent / 100.0);
+    }
+    let help = "Standard error of the estimates of distinct sources, as a share of each.";
+    to.family(Kind::Gauge, "limiter_distinct_standard_error_ratio", "ratio", help)
+        .sample(&[], distinct.standard_error_percent / 100.0);
+}
+
+#[cfg(test)]
+mod tests;
