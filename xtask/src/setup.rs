@@ -21,7 +21,7 @@ struct Need {
     install: fn() -> Result<()>,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need {
         what: "a C compiler",
         why: "build scripts and the linker's build use it",
@@ -51,6 +51,12 @@ const NEEDS: [Need; 5] = [
         why: "the privileged tests run real tools, servers and clients (Debian may start nginx on port 80; they do not need that one)",
         is_there: || ["ip", "nft", "bpftool", "nginx", "wrk", "curl", "ethtool"].iter().all(|tool| finds(tool)),
         install: || apt(&["iproute2", "nftables", "bpftool", "nginx-light", "wrk", "curl", "ethtool", "procps"]),
+    },
+    Need {
+        what: "prometheus",
+        why: "the tests let a real one scrape limiter, on a port of theirs; its service is masked before, so that it does not start here",
+        is_there: || finds("prometheus") && finds("promtool"),
+        install: install_prometheus,
     },
 ];
 
@@ -130,7 +136,7 @@ fn advice(missing: &[&Need]) -> String {
          rustup toolchain install nightly --component rust-src\n  \
          rustup toolchain link {TOOLCHAIN} \"$(rustc +nightly --print sysroot)\"\n  \
          cargo install bpf-linker --locked   (its LLVM must not be older than nightly's)\n  \
-         and your distribution's ip, nft, bpftool, nginx, wrk, curl, ethtool, qemu-system-x86_64, busybox, cpio, xz"
+         and your distribution's ip, nft, bpftool, nginx, wrk, curl, ethtool, prometheus, promtool, qemu-system-x86_64, busybox, cpio, xz"
     )
 }
 
@@ -198,6 +204,16 @@ fn install_linker() -> Result<()> {
         apt(&["llvm-22-dev"])?;
     }
     run(&mut command)
+}
+
+/// Debian's package would start the service, and at every boot again: a masked one starts never. `systemctl unmask prometheus` frees it.
+fn install_prometheus() -> Result<()> {
+    let mask = Path::new("/etc/systemd/system/prometheus.service");
+    if !mask.exists() && !mask.is_symlink() {
+        fs::create_dir_all("/etc/systemd/system").context("cannot make /etc/systemd/system")?;
+        std::os::unix::fs::symlink("/dev/null", mask).with_context(|| format!("cannot make {}", mask.display()))?;
+    }
+    apt(&["prometheus"])
 }
 
 fn apt_update() -> Result<()> {

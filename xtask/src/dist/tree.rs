@@ -10,10 +10,12 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Build, run};
 
 /// What is copied: from the repository, to the machine.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 8] = [
     ("packaging/limiter.service", "usr/lib/systemd/system/limiter.service"),
     ("packaging/tmpfiles.conf", "usr/lib/tmpfiles.d/limiter.conf"),
     ("packaging/policy.toml", "etc/limiter/policy.toml"),
+    ("packaging/limiter.rules.yml", "usr/share/limiter/limiter.rules.yml"),
+    ("packaging/grafana.json", "usr/share/limiter/grafana.json"),
     ("packaging/deb/copyright", "usr/share/doc/limiter/copyright"),
     ("README.md", "usr/share/doc/limiter/README.md"),
     ("CHANGELOG.md", "usr/share/doc/limiter/CHANGELOG.md"),
