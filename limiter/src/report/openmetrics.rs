@@ -133,14 +133,17 @@ fn packets(to: &mut Exposition, snapshot: &Snapshot) {
     let mut family = to.family(Kind::Counter, "limiter_packets", "", help);
     for service in &snapshot.services {
         let labels = &[("service", service.name.as_str())];
-        by_reason(&mut family, labels, &service.decided, false, |reason| {
-            reason.is_attempt() || reason.admits() || reason.verdict() != Verdict::Pass
-        });
+        by_reason(&mut family, labels, &service.decided, false, is_of_services);
         by_reason(&mut family, labels, &service.observed, true, |reason| reason.verdict() != Verdict::Pass);
     }
     let help = "Packets that are about no service, by the reason of their verdict and its outcome.";
     let mut family = to.family(Kind::Counter, "limiter_other_packets", "", help);
-    by_reason(&mut family, &[], &snapshot.other, false, |_| false);
+    by_reason(&mut family, &[], &snapshot.other, false, |reason| !is_of_services(reason));
+}
+
+/// Whether packets to services may have this reason at any time.
+fn is_of_services(reason: Reason) -> bool {
+    reason.is_attempt() || reason.admits() || reason.verdict() != Verdict::Pass
 }
 
 /// A sample for each reason that was counted, and for those that are always told: a rate begins with a zero.
