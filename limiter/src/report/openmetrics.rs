@@ -1,7 +1,7 @@
 //! The snapshot for Prometheus: which families there are, and which labels.
 //!
 //! Names and units follow its conventions: base units, shares from 0 to 1, counters that end in `_total`. Labels come from bounded sets:
-//! services (256 at most), interfaces that limiter is attached to, reasons, outcomes. No label ever holds a client's address.
+//! services (64 at most), interfaces that limiter is attached to, reasons, outcomes. No label ever holds a client's address.
 
 use limiter_common::reason::{Reason, Verdict};
 

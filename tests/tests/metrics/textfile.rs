@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Instant;
 
 use lab::peer::limiter_binary;
+use limiter_common::record::SERVICES;
 use serde_json::Value;
 
 use super::{World, families, promtool};
@@ -57,6 +59,23 @@ fn a_textfile_for_everybody_to_read() {
         output.status.code() == Some(1) && said.contains("cannot write") && said.contains("none/limiter.prom"),
         "{said}"
     );
+}
+
+/// The most that labels can make of it: as many services as there can be.
+#[test]
+fn the_largest_policy_is_bounded() {
+    let world = World::new();
+    let services =
+        (1..=SERVICES).map(|number| format!("[service.s{number}]\nlisten = \"*:{number}\"\nbudget = \"1/s\"\n"));
+    fs::write(world.policy(), services.collect::<String>()).expect("written");
+    world.ok("apply");
+    let start = Instant::now();
+    let text = world.ok("metrics");
+    let took = start.elapsed();
+    assert_eq!(promtool(&["check", "metrics"], &text), "");
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    println!("{series} series, {} bytes, in {took:?}", text.len());
+    assert!(series < 80 * SERVICES as usize, "{series}");
 }
 
 /// Whoever may not look is told so, and not that nothing is loaded.
