@@ -78,6 +78,7 @@ fn everybody_within_a_second_shares_a_look() {
     assert!(get(&exporter, "*/*").contains("limiter_loaded 0"));
     // Something that looks like a limiter, and is none.
     std::fs::create_dir_all(Pins::at(directory.path().join("limiter")).root()).expect("a directory");
+    std::thread::sleep(FRESH / 4);
     assert!(get(&exporter, "*/*").contains("limiter_loaded 0"), "what was seen a moment ago");
     std::thread::sleep(FRESH + Duration::from_millis(50));
     let anew = get(&exporter, "*/*");
