@@ -42,6 +42,16 @@ impl Words<'_> {
         Ok(Self { base, words, map: PhantomData })
     }
 
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.words
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.words == 0
+    }
+
     /// The word at `index`, if there is one.
     pub fn get(&self, index: usize) -> Option<u64> {
         // SAFETY: the index is checked, the memory is mapped while self lives, and aligned; other writers use whole words.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{Challenge, State};
 use limiter_common::record::{self, Counters, HOST_BUDGET, List};
-use limiter_common::source_table::{self, Ticks};
+use limiter_common::source_table::{self, Ticks, WAYS};
 use limiter_common::switch::Mode;
 use limiter_common::ticket::Ticket;
 use serde::Serialize;
@@ -15,11 +15,14 @@ use super::sample::{self, ByReason, Sample};
 use super::share;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
+use crate::kernel::mapped::Words;
 use crate::kernel::{Maps, Pins, clock, link};
 use crate::observe::{Distinct, Heavy, Kind, distinct, heavy};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{Policy, Prefixes};
 
+/// Sets of a table that are looked at.
+const LOOKED_AT: usize = 8192;
 /// Sources that are shown of those that were refused most.
 const REFUSED_MOST: usize = 10;
 
@@ -60,7 +63,7 @@ pub struct Snapshot {
     pub measured_seconds: f64,
     /// The source table.
     pub table: Table,
-    /// Tickets that are valid now, of all services.
+    /// Tickets that are valid now, of all services; an estimate like that of the sources in debt.
     pub tickets: usize,
     /// The kernel's settings that the challenge depends on.
     pub cookies: Cookies,
@@ -172,7 +175,7 @@ pub struct Admission {
 pub struct Table {
     /// Sources that it can hold.
     pub ways: usize,
-    /// Sources in debt now: each was admitted less than its interval ago.
+    /// Sources in debt now: each was admitted less than its interval ago. In a table of more than 65,536 an estimate, from an eighth of it or less.
     pub live: usize,
     /// Debts that were forgotten because eight sources in debt shared a set.
     pub steals: u64,
@@ -226,7 +229,7 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
         observed: sample::observed(&total),
         measured_seconds: seconds,
         table: table(maps, selection.slot, total.steals)?,
-        tickets: maps.ticket_ways()?.iter().filter(|word| Ticket::read(*word, now).is_valid()).count(),
+        tickets: count(&maps.ticket_ways()?, |word| Ticket::read(word, now).is_valid()),
         cookies,
         allowed: maps.list(List::Allow)?.len(),
         banned: maps.list(List::Ban)?.len(),
@@ -327,11 +330,16 @@ fn table(maps: &Maps, slot: u32, steals: u64) -> Result<Table> {
     // No policy has a longer one than the table's clock can tell apart.
     let horizon = maps.host.get(&slot, 0)?.0.horizon.min(u64::MAX / 2);
     let now = Ticks::at(clock::now());
-    let ways = maps.ways()?;
-    let (mut all, mut live) = (0, 0);
-    for word in ways.iter() {
-        all += 1;
-        live += usize::from(source_table::debt(word, now, horizon) > 0);
-    }
-    Ok(Table { ways: all, live, steals })
+    let words = maps.ways()?;
+    let live = count(&words, |word| source_table::debt(word, now, horizon) > 0);
+    Ok(Table { ways: words.len(), live, steals })
+}
+
+/// How many words of a table are so. Of a large table every so-manieth set is looked at, and stands for the others: the hash spreads sources evenly
+/// over the sets, and reading all of it, again and again, would take the cache away from the packets.
+fn count(words: &Words<'_>, is: impl Fn(u64) -> bool) -> usize {
+    let sets = words.len() / WAYS;
+    let step = sets.div_ceil(LOOKED_AT).max(1);
+    let looked_at = (0..sets).step_by(step).flat_map(|set| set * WAYS..(set + 1) * WAYS);
+    looked_at.filter(|index| words.get(*index).is_some_and(&is)).count() * step
 }

@@ -30,7 +30,10 @@ fn flood(sources: Sources, seconds: f64, rate: Option<u64>, cpu: usize) -> Flood
 fn limiter(front: &Front, line: &str) -> String {
     let binary = limiter_binary().expect("it is built");
     let mut command = front.lab.front.command(binary.to_str().expect("a path")).expect("a namespace");
-    command.env("LIMITER_PINS", front.root().parent().expect("the pins")).env("LIMITER_HISTORY", "/dev/null").args(line.split(' '));
+    command
+        .env("LIMITER_PINS", front.root().parent().expect("the pins"))
+        .env("LIMITER_HISTORY", "/dev/null")
+        .args(line.split(' '));
     let output = command.output().expect("limiter runs");
     assert!(output.status.success(), "limiter {line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
