@@ -12,3 +12,4 @@ pub mod operator;
 pub mod policy;
 pub mod report;
 pub mod run;
+pub mod watch;

@@ -47,10 +47,12 @@ const NEEDS: [Need; 6] = [
         install: install_linker,
     },
     Need {
-        what: "iproute2, nftables, bpftool, nginx-light, wrk, curl, ethtool, procps",
+        what: "iproute2, nftables, bpftool, nginx-light, wrk, curl, ethtool, procps, tmux",
         why: "the privileged tests run real tools, servers and clients (Debian may start nginx on port 80; they do not need that one)",
-        is_there: || ["ip", "nft", "bpftool", "nginx", "wrk", "curl", "ethtool"].iter().all(|tool| finds(tool)),
-        install: || apt(&["iproute2", "nftables", "bpftool", "nginx-light", "wrk", "curl", "ethtool", "procps"]),
+        is_there: || ["ip", "nft", "bpftool", "nginx", "wrk", "curl", "ethtool", "tmux"].iter().all(|tool| finds(tool)),
+        install: || {
+            apt(&["iproute2", "nftables", "bpftool", "nginx-light", "wrk", "curl", "ethtool", "procps", "tmux"])
+        },
     },
     Need {
         what: "prometheus",

@@ -22,6 +22,7 @@ mod suggest;
 mod top;
 mod trace;
 mod upgrade;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -73,6 +74,8 @@ enum Action {
     ///
     /// Also when limiter is not loaded: then `limiter_loaded` is 0. Counters only rise while it is loaded; rates are Prometheus' work.
     Metrics(metrics::Metrics),
+    /// A live view of attempts, refusals, budgets and changes, for an incident. It only reads: no key changes a limit.
+    Watch(watch::Watch),
     /// Drop what is over the limits: switch to enforce mode.
     Arm(arm::Arm),
     /// Stop dropping: switch to observe mode.
@@ -201,6 +204,7 @@ impl Command {
             Action::Suggest(suggest) => suggest.run(&context),
             Action::Events(events) => events.run(&context),
             Action::Metrics(metrics) => metrics.run(&context),
+            Action::Watch(watch) => watch.run(&context),
             Action::Arm(arm) => arm.run(&context),
             Action::Disarm => arm::disarm(&context),
             Action::Set(set) => set.run(&context),

@@ -29,6 +29,12 @@ impl Moment {
         Some(wall.checked_sub(Duration::from_nanos(gone))?.into())
     }
 
+    /// Seconds from `earlier` to this moment; negative when it is the later one.
+    pub fn seconds_since(self, earlier: Self) -> f64 {
+        let behind = |it: Self, other: Self| it.0.duration_since(other.0).map_or(0.0, |gap| gap.as_secs_f64());
+        behind(self, earlier) - behind(earlier, self)
+    }
+
     /// `14:32:05` of this machine's time zone when `self` is within a day of `reference`, else with the date.
     pub fn local_beside(self, reference: Self) -> String {
         let whole = self.local();

@@ -19,6 +19,7 @@ mod policy;
 mod run;
 mod runbooks;
 mod unmount;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

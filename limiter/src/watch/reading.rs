@@ -1,0 +1,227 @@
+//! One moment of limiter, of a snapshot what the screen needs.
+
+use limiter_common::reason::{Reason, Verdict};
+use limiter_common::record::REASONS;
+
+use super::marks::Change;
+use crate::kernel::interface::Attachment;
+use crate::observe::{Distinct, Heavy};
+use crate::report::{ByReason, Snapshot};
+
+/// Packets by reason, whether the verdict was carried out or only counted, and what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub by: [u64; REASONS],
+    /// Connections that the server was asked for: in observe mode also those over a limit.
+    pub through: u64,
+    /// Packets that were dropped indeed.
+    pub dropped: u64,
+}
+
+impl Counts {
+    pub fn of(decided: &ByReason, observed: &ByReason) -> Self {
+        let mut counts = Self::default();
+        for reason in Reason::ALL {
+            let [done, only_counted] = [decided, observed].map(|map| map.get(reason.name()).copied().unwrap_or(0));
+            counts.by[*reason as usize] = done.wrapping_add(only_counted);
+            if reason.verdict() == Verdict::Drop {
+                counts.dropped = counts.dropped.wrapping_add(done);
+            }
+            let passed = if reason.admits() { done } else { 0 };
+            let spared = if reason.is_attempt() { only_counted } else { 0 };
+            counts.through = counts.through.wrapping_add(passed).wrapping_add(spared);
+        }
+        counts
+    }
+
+    /// What came since `before`; `None` when the counters began anew in between.
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        let mut grown = Self {
+            through: self.through.checked_sub(before.through)?,
+            dropped: self.dropped.checked_sub(before.dropped)?,
+            ..Self::default()
+        };
+        for (index, grown) in grown.by.iter_mut().enumerate() {
+            *grown = self.by[index].checked_sub(before.by[index])?;
+        }
+        Some(grown)
+    }
+
+    pub fn add(&mut self, more: &Self) {
+        self.by.iter_mut().zip(more.by).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
+        self.through = self.through.wrapping_add(more.through);
+        self.dropped = self.dropped.wrapping_add(more.dropped);
+    }
+
+    pub fn one(&self, reason: Reason) -> u64 {
+        self.by[reason as usize]
+    }
+
+    fn total(&self, counts: impl Fn(Reason) -> bool) -> u64 {
+        Reason::ALL.iter().filter(|reason| counts(**reason)).map(|reason| self.one(*reason)).sum()
+    }
+
+    pub fn attempts(&self) -> u64 {
+        self.total(Reason::is_attempt)
+    }
+
+    pub fn admitted(&self) -> u64 {
+        self.total(Reason::admits)
+    }
+
+    pub fn refused(&self) -> u64 {
+        self.total(|reason| reason.verdict() == Verdict::Drop)
+    }
+}
+
+/// A budget.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// As it was stated, or `none`.
+    pub stated: String,
+    /// Percent that is used; `None` without a budget.
+    pub used_percent: Option<f64>,
+}
+
+/// When and where it goes back by itself.
+#[derive(Clone, Debug)]
+pub struct Back {
+    pub in_seconds: f64,
+    /// The mode from then on.
+    pub mode: String,
+    /// Whether the policy goes back too.
+    pub policy: bool,
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub name: String,
+    pub listeners: String,
+    pub source_limit: String,
+    pub budget: Budget,
+    /// `off`, `auto` or `always`.
+    pub challenge: String,
+    pub challenging: bool,
+    /// Connections per second that one source may make now; `None`: no pressure.
+    pub share: Option<f64>,
+    pub counts: Counts,
+}
+
+/// One moment.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Seconds since the watch began.
+    pub at: f64,
+    /// Which loading of limiter this is: counters of two are not compared.
+    pub life: u64,
+    pub enforces: bool,
+    pub back: Option<Back>,
+    pub profile: Option<String>,
+    pub generation: u64,
+    /// `web0 native`.
+    pub interfaces: Vec<String>,
+    pub host: Budget,
+    pub services: Vec<Service>,
+    pub counts: Counts,
+    pub tickets: usize,
+    /// Percent of the source table that is in use.
+    pub table_percent: f64,
+    pub steals: u64,
+    pub allowed: usize,
+    pub banned: usize,
+    pub distinct: Distinct,
+    pub refused_most: Vec<Heavy>,
+    /// What is wrong, and what to do.
+    pub warnings: Vec<String>,
+    /// The latest changes that the history knows, oldest first.
+    pub changes: Vec<Change>,
+}
+
+impl Reading {
+    pub fn of(snapshot: Snapshot, at: f64, life: u64, changes: Vec<Change>) -> Self {
+        let warnings = warnings(&snapshot);
+        let table = &snapshot.table;
+        let interfaces = snapshot.interfaces.iter().filter_map(|one| {
+            let place = match one.attachment? {
+                Attachment::Native => "native",
+                Attachment::Generic => "GENERIC",
+                Attachment::Offloaded => "in the NIC",
+            };
+            Some(format!("{} {place}", one.name.as_deref().unwrap_or("?")))
+        });
+        Self {
+            at,
+            life,
+            enforces: snapshot.mode == "enforce",
+            back: snapshot.reverts.as_ref().map(|revert| Back {
+                in_seconds: revert.in_seconds,
+                mode: revert.mode.to_owned(),
+                policy: revert.policy,
+            }),
+            generation: snapshot.generation,
+            interfaces: interfaces.collect(),
+            host: Budget { stated: snapshot.budget.clone(), used_percent: snapshot.budget_used_percent },
+            counts: Counts::of(&snapshot.decided, &snapshot.observed),
+            tickets: snapshot.tickets,
+            table_percent: 100.0 * table.live as f64 / table.ways.max(1) as f64,
+            steals: table.steals,
+            allowed: snapshot.allowed,
+            banned: snapshot.banned,
+            services: snapshot.services.iter().map(service).collect(),
+            profile: snapshot.profile,
+            distinct: snapshot.distinct,
+            refused_most: snapshot.refused_most,
+            warnings,
+            changes,
+        }
+    }
+
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+}
+
+fn service(service: &crate::report::Service) -> Service {
+    let admission = &service.admission;
+    Service {
+        name: service.name.clone(),
+        listeners: service.listeners.join(" "),
+        source_limit: service.source_limit.clone(),
+        budget: Budget { stated: service.budget.clone(), used_percent: admission.budget_used_percent },
+        challenge: admission.challenge.to_owned(),
+        challenging: admission.challenging,
+        share: admission.share_per_second,
+        counts: Counts::of(&service.decided, &service.observed),
+    }
+}
+
+/// What would make the numbers mean something else than they seem to, the worst first.
+fn warnings(snapshot: &Snapshot) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut say = |condition: bool, words: String| {
+        if condition {
+            warnings.push(words);
+        }
+    };
+    let attached = |place: Option<Attachment>| snapshot.interfaces.iter().filter(move |one| one.attachment == place);
+    say(snapshot.interfaces.is_empty(), "attached to no interface: `limiter attach IFACE`".to_owned());
+    let gone = attached(None).count();
+    say(gone > 0, format!("{gone} interface(s) gone, or in another network namespace: `limiter status`"));
+    say(snapshot.services.is_empty(), "no service is protected, so everything passes".to_owned());
+    let challenges = snapshot.services.iter().any(|service| service.admission.challenge != "off");
+    let cookies = &snapshot.cookies;
+    say(
+        snapshot.mode == "enforce" && challenges && !cookies.works(),
+        format!("NOBODY IS CHALLENGED: net.ipv4.tcp_syncookies is {}, not 2", cookies.syncookies),
+    );
+    let generic: Vec<_> = attached(Some(Attachment::Generic)).filter_map(|one| one.name.as_deref()).collect();
+    say(!generic.is_empty(), format!("slow path (generic) on {}: see `limiter attach --help`", generic.join(", ")));
+    let table = &snapshot.table;
+    // From an eighth on a source's own limit is no longer exact, and from a half sources are held by the budget alone.
+    say(
+        table.live * 8 > table.ways,
+        "many sources in the table: source limits are not exact (attach --sources)".to_owned(),
+    );
+    warnings
+}

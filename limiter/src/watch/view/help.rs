@@ -1,0 +1,45 @@
+//! The line of keys, and what everything means.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::{Rows, Scene, text};
+
+const HELP: &str = "
+ This only reads. No key changes a limit, a mode or a list.
+
+ q Esc Ctrl-C     end
+ 1 2 3 4   + -    the last 1m, 5m, 30m, 2h; a longer or a shorter time
+ Tab, arrows      all services together, or one
+ p                hold the display, and let it go on; reading goes on meanwhile
+ ?                this page; any key leaves it
+
+ attempt          somebody tries to open a connection to a service
+ admitted         within every limit; of the challenged, who answered
+ refused          over a limit; dropped in ENFORCE, only counted in OBSERVE
+ let through      what the servers were asked for: in OBSERVE all of it
+ peak             the full height of a line; each line has its own
+ now              the average of the last 3 seconds
+ last change      its effect: the 30 seconds before it, and the last ones since
+
+ To change something, in another terminal: limiter arm, disarm, set, profile,
+ confirm, rollback; each goes into `limiter history`, and from there to here.
+";
+
+/// What everything means.
+pub fn draw(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
+    let mut rows = Rows(area);
+    for line in HELP.trim_start_matches('\n').lines() {
+        text(frame, rows.take(1), line, Style::new());
+    }
+    let unseen = scene.paint.unseen();
+    text(frame, rows.take(1), &format!(" {unseen}{unseen}{unseen} in a line      nobody watched then"), Style::new());
+}
+
+/// The last line.
+pub fn keys(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
+    let pause = if scene.held.is_some() { "p go on" } else { "p pause" };
+    let words = format!(" only reads, changes no limit  q quit  1-4 window  Tab service  {pause}  ? help");
+    text(frame, area, &words, scene.paint.quiet());
+}

@@ -1,0 +1,128 @@
+//! What is read first: mode and countdown, whether it is us or them, and what the last change did.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::{Rows, Scene, cut, text, wrapped};
+use crate::report::human;
+use crate::watch::marks::Mark;
+use crate::watch::model::Effect;
+use crate::watch::reading::{Back, Counts};
+use crate::watch::series::Rates;
+use crate::watch::verdict::{self, Alarm};
+
+/// Time, mode, policy; below it when it goes back, or where it is attached.
+pub fn header(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
+    let mut rows = Rows(area);
+    let paint = scene.paint;
+    let clock = Span::raw(format!(" {}  ", scene.model.clock));
+    let mut spans = match scene.held {
+        Some(held) => vec![Span::styled(format!(" PAUSED {} ago  ", ago(held)), paint.notice())],
+        None => vec![clock],
+    };
+    let (mode, style) = match scene.reading() {
+        _ if scene.model.trouble.is_some() => ("NO DATA of now", paint.alarm()),
+        None => ("...", paint.strong()),
+        Some(reading) if reading.enforces => ("ENFORCE: excess is DROPPED", paint.alarm()),
+        Some(_) => ("OBSERVE: nothing is dropped", paint.notice()),
+    };
+    spans.push(Span::styled(mode, style));
+    let reading = scene.reading().filter(|_| scene.model.trouble.is_none());
+    if let Some(reading) = reading {
+        let profile = reading.profile.as_ref().map_or_else(String::new, |name| format!(", profile {name}"));
+        spans.push(Span::raw(format!("   policy {}{profile}", reading.generation)));
+    }
+    frame.render_widget(Line::from(spans), rows.take(1));
+    let Some(reading) = reading else { return };
+    match &reading.back {
+        Some(back) => text(frame, rows.take(1), &countdown(back), paint.notice()),
+        None => text(frame, rows.take(1), &format!(" on {}", interfaces(&reading.interfaces)), Style::new()),
+    }
+}
+
+fn interfaces(names: &[String]) -> String {
+    if names.is_empty() { "NO interface".to_owned() } else { names.join(", ") }
+}
+
+fn countdown(back: &Back) -> String {
+    let left = human::seconds(back.in_seconds);
+    match back.policy {
+        true => format!(" ON TRIAL: back to the policy before ({}) in {left}; keep it: limiter confirm", back.mode),
+        false => format!(" goes back to {} by itself in {left}", back.mode),
+    }
+}
+
+/// What happens and what it means.
+pub fn words(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
+    let mut rows = Rows(area);
+    let words = verdict::words(scene.model, scene.service());
+    let style = match words.alarm {
+        Alarm::Good => scene.paint.good(),
+        Alarm::Notice => scene.paint.notice(),
+        Alarm::Alarm => scene.paint.alarm(),
+    };
+    let what = match scene.service() {
+        Some(name) => format!("{name}: {}", words.what),
+        None => words.what,
+    };
+    let width = area.width as usize - 1;
+    let whole: Vec<_> = wrapped(&what, width).into_iter().map(|line| (line, style)).collect();
+    let meaning = wrapped(&words.meaning, width).into_iter().map(|line| (line, Style::new()));
+    for (line, style) in whole.into_iter().chain(meaning).take(area.height as usize) {
+        text(frame, rows.take(1), &format!(" {line}"), style);
+    }
+}
+
+/// The last changes, the newest with what it did.
+pub fn changes(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
+    let mut rows = Rows(area);
+    let mut marks = scene.model.marks.newest();
+    let Some(newest) = marks.next() else {
+        text(frame, rows.take(1), " no change of policy or mode is noted", scene.paint.quiet());
+        return;
+    };
+    text(frame, rows.take(1), &format!(" last change: {}", told(newest, scene.model.now)), scene.paint.strong());
+    let large = area.width >= super::LARGE.0;
+    match scene.model.effect(scene.service()) {
+        Some(effect) => text(frame, rows.take(1), &effect_words(&effect, large), Style::new()),
+        None => text(frame, rows.take(1), "   what it did was not watched", scene.paint.quiet()),
+    }
+    for mark in marks.take(rows.0.height as usize) {
+        text(frame, rows.take(1), &format!(" before that: {}", told(mark, scene.model.now)), scene.paint.quiet());
+    }
+}
+
+fn told(mark: &Mark, now: f64) -> String {
+    let clock = if mark.clock.is_empty() { String::new() } else { format!(" ({})", mark.clock) };
+    let who = mark.who.as_ref().map_or_else(String::new, |who| format!("{}: ", cut(who, 24)));
+    format!("{} ago{clock} {who}{}", ago(now - mark.at), mark.what)
+}
+
+/// A time that is over, with no more than it takes: `41s`, `12m 5s`, `1h 4m`.
+fn ago(seconds: f64) -> String {
+    let unit = match seconds {
+        _ if seconds < 3600.0 => 1.0,
+        _ if seconds < 86_400.0 => 60.0,
+        _ => 3600.0,
+    };
+    human::seconds((seconds.max(0.0) / unit).floor() * unit)
+}
+
+fn effect_words(effect: &Effect, large: bool) -> String {
+    let Some(since) = effect.since else { return "   measuring what it does".to_owned() };
+    let pair = |name: &str, pick: fn(&Counts) -> u64| {
+        let one = |rates: &Rates| verdict::rate(rates.of(pick));
+        match &effect.before {
+            Some(before) => format!("{name} {} -> {}/s", one(before), one(&since)),
+            None => format!("{name} {}/s", one(&since)),
+        }
+    };
+    let mut parts = vec![pair("attempts", Counts::attempts), pair("let through", |counts| counts.through)];
+    if large {
+        parts.push(pair("dropped", |counts| counts.dropped));
+    }
+    let when = if effect.before.is_some() { "" } else { " since (not watched before)" };
+    format!("   {}{when}", parts.join(", "))
+}

@@ -1,0 +1,118 @@
+//! Owns a terminal: a tmux server of its own with one window, whose keys are pressed and whose screen is read.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long something may take to appear.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A terminal of 80x24, ended when dropped.
+pub struct Terminal {
+    socket: PathBuf,
+}
+
+impl Terminal {
+    /// Runs `program` in a terminal. `tmux` is the command that starts it, in its namespace and environment.
+    pub fn start(mut tmux: Command, socket: &Path, program: &[&str]) -> Self {
+        let settings = socket.with_extension("conf");
+        std::fs::write(&settings, "set -g status off\nset -g remain-on-exit on\n").expect("a file");
+        let arguments = ["new-session", "-d", "-x", "80", "-y", "24"];
+        tmux.arg("-S").arg(socket).arg("-f").arg(&settings).args(arguments).args(program);
+        tmux.env("LC_ALL", "C.UTF-8").env_remove("NO_COLOR").env_remove("TMUX");
+        let output = tmux.output().expect("tmux is installed by `cargo xtask setup`");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self { socket: socket.to_owned() }
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(&self.socket).env("LC_ALL", "C.UTF-8");
+        let output = command.args(arguments).output().expect("tmux runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// What is on the screen.
+    pub fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// The same with its attributes.
+    pub fn attributes(&self) -> String {
+        self.tmux(&["capture-pane", "-p", "-e"])
+    }
+
+    pub fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    pub fn resize(&self, width: u16, height: u16) {
+        self.tmux(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
+    }
+
+    /// The screen as soon as `words` are on it.
+    #[track_caller]
+    pub fn wait_for(&self, words: &str) -> String {
+        self.wait(&format!("`{words}`"), |screen| screen.contains(words))
+    }
+
+    #[track_caller]
+    pub fn wait(&self, what: &str, mut there: impl FnMut(&str) -> bool) -> String {
+        let start = Instant::now();
+        loop {
+            let screen = self.screen();
+            if there(&screen) {
+                return screen;
+            }
+            assert!(start.elapsed() < PATIENCE, "{what} does not come:\n{screen}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The program that was started.
+    pub fn process(&self) -> u32 {
+        self.tmux(&["display", "-p", "#{pane_pid}"]).trim().parse().expect("a number")
+    }
+
+    /// Its exit code, once it has ended.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.tmux(&["display", "-p", "#{pane_dead_status}"]).trim().parse().ok()
+    }
+
+    /// How far the clock on the screen is behind that of the machine, in seconds.
+    pub fn seconds_behind(&self) -> f64 {
+        let screen = self.screen();
+        let now = Command::new("date").arg("+%H:%M:%S").output().expect("date runs").stdout;
+        let seconds = |clock: &str| {
+            let parts: Vec<f64> = clock.trim().split(':').map(|part| part.parse().expect("a number")).collect();
+            parts[0] * 3600.0 + parts[1] * 60.0 + parts[2]
+        };
+        let shown = screen.split_whitespace().next().expect("a clock");
+        // Around midnight a clock is a day behind.
+        (seconds(&String::from_utf8(now).expect("text")) - seconds(shown)).rem_euclid(86_400.0)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
+    }
+}
+
+/// The rate of now in the row with this label.
+#[track_caller]
+pub fn per_second(screen: &str, label: &str) -> f64 {
+    let row = screen.lines().find(|line| line.trim_start().starts_with(label) && line.contains("/s  peak"));
+    let row = row.unwrap_or_else(|| panic!("no row `{label}` in\n{screen}"));
+    let before = row.split("/s  peak").next().expect("a number");
+    number(before.split(|c: char| c.is_whitespace() || "·▁▂▃▄▅▆▇█".contains(c)).next_back().expect("a number"))
+}
+
+/// A number as it is shown: `3.4`, `38,120/s`, `1.23M`.
+#[track_caller]
+pub fn number(text: &str) -> f64 {
+    let text = text.trim().trim_end_matches("/s").replace(',', "");
+    let (digits, unit) = text.strip_suffix('M').map_or((text.as_str(), 1.0), |digits| (digits, 1e6));
+    digits.parse::<f64>().unwrap_or_else(|_| panic!("`{text}` is no number")) * unit
+}
