@@ -75,6 +75,12 @@ enum Action {
     /// Also when limiter is not loaded: then `limiter_loaded` is 0. Counters only rise while it is loaded; rates are Prometheus' work.
     Metrics(metrics::Metrics),
     /// A live view of attempts, refusals, budgets and changes, for an incident. It only reads: no key changes a limit.
+    /// A live view of attempts, refusals, budgets and changes. It only reads: no key changes a limit.
+    ///
+    /// Keys: q ends; 1 to 4, + and - choose the time that is shown; Tab and the arrows choose all services or one; p holds the display;
+    /// ? explains everything.
+    ///
+    /// It goes on when limiter is loaded, unloaded or upgraded meanwhile, and takes less than a fiftieth of a core.
     Watch(watch::Watch),
     /// Drop what is over the limits: switch to enforce mode.
     Arm(arm::Arm),

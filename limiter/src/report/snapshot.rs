@@ -194,6 +194,19 @@ struct Around {
 /// # Errors
 /// When limiter's maps cannot be read.
 pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
+    take_counting(pins, maps, measure, |list| Ok(maps.list(list)?.len()))
+}
+
+/// The same, with the entries of the lists counted by `count`: long lists take long to read.
+///
+/// # Errors
+/// When limiter's maps cannot be read.
+pub fn take_counting(
+    pins: &Pins,
+    maps: &Maps,
+    measure: Duration,
+    mut count: impl FnMut(List) -> Result<usize>,
+) -> Result<Snapshot> {
     let before = Sample::take(maps)?;
     if !measure.is_zero() {
         std::thread::sleep(measure);
@@ -229,10 +242,10 @@ pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
         observed: sample::observed(&total),
         measured_seconds: seconds,
         table: table(maps, selection.slot, total.steals)?,
-        tickets: count(&maps.ticket_ways()?, |word| Ticket::read(word, now).is_valid()),
+        tickets: count_some(&maps.ticket_ways()?, |word| Ticket::read(word, now).is_valid()),
         cookies,
-        allowed: maps.list(List::Allow)?.len(),
-        banned: maps.list(List::Ban)?.len(),
+        allowed: count(List::Allow)?,
+        banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
         refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
     })
@@ -331,13 +344,13 @@ fn table(maps: &Maps, slot: u32, steals: u64) -> Result<Table> {
     let horizon = maps.host.get(&slot, 0)?.0.horizon.min(u64::MAX / 2);
     let now = Ticks::at(clock::now());
     let words = maps.ways()?;
-    let live = count(&words, |word| source_table::debt(word, now, horizon) > 0);
+    let live = count_some(&words, |word| source_table::debt(word, now, horizon) > 0);
     Ok(Table { ways: words.len(), live, steals })
 }
 
 /// How many words of a table are so. Of a large table every so-manieth set is looked at, and stands for the others: the hash spreads sources evenly
 /// over the sets, and reading all of it, again and again, would take the cache away from the packets.
-fn count(words: &Words<'_>, is: impl Fn(u64) -> bool) -> usize {
+fn count_some(words: &Words<'_>, is: impl Fn(u64) -> bool) -> usize {
     let sets = words.len() / WAYS;
     let step = sets.div_ceil(LOOKED_AT).max(1);
     let looked_at = (0..sets).step_by(step).flat_map(|set| set * WAYS..(set + 1) * WAYS);

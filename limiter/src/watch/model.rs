@@ -6,8 +6,10 @@ use super::series::{Rates, Series};
 
 /// Seconds that a rate of now is the average of: enough to be read, short enough to be now.
 const NOW: f64 = 3.0;
+/// The longest time between two readings, in seconds.
+const LONGEST_INTERVAL: f64 = 60.0;
 /// Most seconds on either side of a change that are compared.
-const COMPARED: f64 = 30.0;
+const COMPARED: f64 = 10.0;
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +62,9 @@ impl Model {
     pub fn rates(&self, service: Option<&str>) -> Option<Rates> {
         let at = self.reading.as_ref().filter(|_| self.trouble.is_none())?.at;
         // A long interval has no bucket within that time: then the last one is now.
-        self.series.between(service, at - NOW, at).or_else(|| self.series.between(service, at - 2.0 * COMPARED, at))
+        self.series
+            .between(service, at - NOW, at)
+            .or_else(|| self.series.between(service, at - 2.0 * LONGEST_INTERVAL, at))
     }
 
     /// What the last change did; nothing when it was made before the watch began.

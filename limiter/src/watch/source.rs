@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use limiter_common::record::List;
 
 use super::marks::Change;
 use super::reading::Reading;
@@ -15,6 +16,9 @@ use crate::report;
 /// Entries of the history that are looked at.
 const ENTRIES: usize = 50;
 
+/// How many times as long as counting the lists took they are not counted again: it takes a two-hundredth of a core at most.
+const RARELY: u32 = 200;
+
 /// Said while limiter is not loaded.
 pub const NOT_LOADED: &str = "NOT LOADED; waiting: nothing is limited, nothing is counted";
 
@@ -23,6 +27,26 @@ struct Opened {
     maps: Maps,
     /// Inode of the pin directory: another one is another loading, whose maps are others.
     life: u64,
+    /// Entries of the allow and the ban list.
+    lists: [usize; 2],
+    /// When they are counted again.
+    count_at: Instant,
+}
+
+impl Opened {
+    fn new(pins: &Pins, life: u64) -> Result<Self> {
+        Ok(Self { maps: Maps::open(&pins.root())?, life, lists: [0; 2], count_at: Instant::now() })
+    }
+
+    /// Counts the lists anew, unless that was just done: of a quarter of a million entries each is asked for.
+    fn count(&mut self) -> Result<()> {
+        let start = Instant::now();
+        if start >= self.count_at {
+            self.lists = [self.maps.list(List::Allow)?.len(), self.maps.list(List::Ban)?.len()];
+            self.count_at = start + start.elapsed() * RARELY;
+        }
+        Ok(())
+    }
 }
 
 /// What is read.
@@ -80,12 +104,16 @@ impl Source {
             return Ok(None);
         }
         let life = fs::metadata(self.pins.root())?.ino();
-        let opened = match self.opened.take() {
+        let mut opened = match self.opened.take() {
             Some(opened) if opened.life == life => opened,
-            _ => Opened { maps: Maps::open(&self.pins.root())?, life },
+            _ => Opened::new(&self.pins, life)?,
         };
+        opened.count()?;
+        let [allowed, banned] = opened.lists;
         let (at, now) = (self.seconds(), Moment::now());
-        let snapshot = report::take(&self.pins, &opened.maps, Duration::ZERO)?;
+        let snapshot = report::take_counting(&self.pins, &opened.maps, Duration::ZERO, |list| {
+            Ok(if list == List::Allow { allowed } else { banned })
+        })?;
         self.opened = Some(opened);
         self.read_history();
         let changes = self.entries.iter().filter_map(|entry| change(entry, at, now)).collect();

@@ -1,6 +1,7 @@
 //! The terminal: taken, drawn on until a key or a signal ends it, and given back as it was, after a panic too.
 
 use std::io::Stdout;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use crossterm::event::{Event, EventStream};
@@ -67,6 +68,16 @@ impl Shown {
     }
 }
 
+/// How many times as long as a reading took the CPU, drawing included, the next one waits at least: long policies and a slow machine make
+/// the display slower, never watching dearer.
+const RESTING: u32 = 66;
+
+/// CPU time that this thread took so far.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
 /// What there is to do next.
 enum Next {
     /// Read: it is time.
@@ -113,9 +124,13 @@ pub fn run(mut source: Source, options: &Options) -> Result<()> {
     let mut screen = Screen::take()?;
     let mut awaited = runtime.block_on(async { Awaited::new(options) })?;
     loop {
+        let mut before = None;
         // Reading asks the kernel for interfaces, with a runtime of its own: it is done outside of this one.
         match runtime.block_on(awaited.next()) {
-            Next::Read => shown.read(&mut source),
+            Next::Read => {
+                before = Some(cpu_time());
+                shown.read(&mut source);
+            }
             Next::Event(event) => {
                 let step = shown.choices.take(&event, &shown.model.services());
                 if !shown.step(step) {
@@ -125,5 +140,9 @@ pub fn run(mut source: Source, options: &Options) -> Result<()> {
             Next::End => return Ok(()),
         }
         shown.draw(&mut screen, options)?;
+        let rest = before.map_or(Duration::ZERO, |before| (cpu_time() - before) * RESTING);
+        if rest > options.interval {
+            awaited.ticks.reset_after(rest);
+        }
     }
 }

@@ -117,7 +117,8 @@ fn large(scene: &Scene<'_>, frame: &mut Frame<'_>, rows: &mut Rows) {
     let count = |of: fn(&Reading) -> usize| scene.reading().map_or(0, of) as u16;
     top::words(scene, frame, rows.take(3));
     top::changes(scene, frame, rows.take(4));
-    lines::rates(scene, frame, rows.take(14), 4);
+    let height = if rows.0.height >= 40 { 5 } else { 3 };
+    lines::rates(scene, frame, rows.take(3 * height + 2), height);
     let warnings = count(|reading| reading.warnings.len()).min(4);
     let services = (count(|reading| reading.services.len()) + 2).min(rows.0.height / 3);
     let rest = rows.0.height - warnings - 1 - services;

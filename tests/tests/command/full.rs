@@ -9,18 +9,18 @@ use super::Desk;
 
 /// How many of everything.
 #[derive(Clone, Copy)]
-struct Size {
+pub(super) struct Size {
     services: u32,
     listeners: u32,
     classes: u32,
     prefixes: u32,
 }
 
-const FULL: Size =
+pub(super) const FULL: Size =
     Size { services: SERVICES, listeners: LISTENERS / 2, classes: MOST_CLASSES as u32, prefixes: CLASS_PREFIXES };
 
 /// A policy of that size; `variant` makes another one of it.
-fn policy(size: Size, variant: u32) -> String {
+pub(super) fn policy(size: Size, variant: u32) -> String {
     let mut text =
         "interfaces = [\"web0\"]\nmode = \"enforce\"\nsources = 4096\n[defaults]\nsource_rate = \"20/s\"\n".to_owned();
     let part = |all: u32, of: u32, number: u32| (all * number / of)..(all * (number + 1) / of);

@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::{Rows, Scene, cut, text};
 use crate::report::human;
 use crate::watch::paint::Paint;
-use crate::watch::reading::{Budget, Counts};
+use crate::watch::reading::{Budget, Counts, Service};
 use crate::watch::verdict::{self, rate};
 
 /// From here on a budget is as good as spent.
@@ -26,11 +26,10 @@ fn budgets(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     let mut rows = Rows(area);
     scene.rule(frame, rows.take(1), "budgets: used, admitted/s of");
     let Some(reading) = scene.reading() else { return };
-    let mut services: Vec<_> =
-        reading.services.iter().filter(|service| service.budget.used_percent.is_some()).collect();
-    services.sort_by(|one, other| {
-        other.budget.used_percent.unwrap_or(0.0).total_cmp(&one.budget.used_percent.unwrap_or(0.0))
-    });
+    let mut services: Vec<_> = reading.services.iter().collect();
+    // Those without a budget last.
+    let fullness = |service: &Service| service.budget.used_percent.unwrap_or(-1.0);
+    services.sort_by(|one, other| fullness(other).total_cmp(&fullness(one)));
     let all = std::iter::once(("whole host", None, &reading.host))
         .chain(services.iter().map(|service| (service.name.as_str(), Some(service.name.as_str()), &service.budget)));
     let (room, count) = (rows.0.height as usize, services.len() + 1);

@@ -21,7 +21,6 @@ const HELP: &str = "
  let through      what the servers were asked for: in OBSERVE all of it
  peak             the full height of a line; each line has its own
  now              the average of the last 3 seconds
- last change      its effect: the 30 seconds before it, and the last ones since
 
  To change something, in another terminal: limiter arm, disarm, set, profile,
  confirm, rollback; each goes into `limiter history`, and from there to here.
@@ -33,7 +32,10 @@ pub fn draw(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     for line in HELP.trim_start_matches('\n').lines() {
         text(frame, rows.take(1), line, Style::new());
     }
-    let unseen = scene.paint.unseen();
+    let paint = scene.paint;
+    let change = format!(" {} a change        what it did: the 10 seconds before it -> the last 10", paint.change());
+    text(frame, rows.take(1), &change, Style::new());
+    let unseen = paint.unseen();
     text(frame, rows.take(1), &format!(" {unseen}{unseen}{unseen} in a line      nobody watched then"), Style::new());
 }
 

@@ -78,26 +78,27 @@ pub fn words(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
 /// The last changes, the newest with what it did.
 pub fn changes(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     let mut rows = Rows(area);
+    let large = area.width >= super::LARGE.0;
     let mut marks = scene.model.marks.newest();
     let Some(newest) = marks.next() else {
         text(frame, rows.take(1), " no change of policy or mode is noted", scene.paint.quiet());
         return;
     };
-    text(frame, rows.take(1), &format!(" last change: {}", told(newest, scene.model.now)), scene.paint.strong());
-    let large = area.width >= super::LARGE.0;
+    text(frame, rows.take(1), &format!(" {}", told(scene, newest, large)), scene.paint.strong());
     match scene.model.effect(scene.service()) {
         Some(effect) => text(frame, rows.take(1), &effect_words(&effect, large), Style::new()),
         None => text(frame, rows.take(1), "   what it did was not watched", scene.paint.quiet()),
     }
     for mark in marks.take(rows.0.height as usize) {
-        text(frame, rows.take(1), &format!(" before that: {}", told(mark, scene.model.now)), scene.paint.quiet());
+        text(frame, rows.take(1), &format!(" {}", told(scene, mark, large)), scene.paint.quiet());
     }
 }
 
-fn told(mark: &Mark, now: f64) -> String {
-    let clock = if mark.clock.is_empty() { String::new() } else { format!(" ({})", mark.clock) };
+/// A change; with its time of day where there is room for that.
+fn told(scene: &Scene<'_>, mark: &Mark, large: bool) -> String {
+    let clock = if mark.clock.is_empty() || !large { String::new() } else { format!(" ({})", mark.clock) };
     let who = mark.who.as_ref().map_or_else(String::new, |who| format!("{}: ", cut(who, 24)));
-    format!("{} ago{clock} {who}{}", ago(now - mark.at), mark.what)
+    format!("{} {} ago{clock} {who}{}", scene.paint.change(), ago(scene.model.now - mark.at), mark.what)
 }
 
 /// A time that is over, with no more than it takes: `41s`, `12m 5s`, `1h 4m`.

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long something may take to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A terminal of 80x24, ended when dropped.
 pub struct Terminal {
@@ -13,16 +16,19 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Runs `program` in a terminal. `tmux` is the command that starts it, in its namespace and environment.
-    pub fn start(mut tmux: Command, socket: &Path, program: &[&str]) -> Self {
+    /// Runs `program` in a terminal. `tmux` is the command that starts it, in its namespace and environment;
+    /// its socket is in `directory`.
+    pub fn start(mut tmux: Command, directory: &Path, program: &[&str]) -> Self {
+        // A server that was just ended may still have its socket.
+        let socket = directory.join(format!("tmux-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         let settings = socket.with_extension("conf");
         std::fs::write(&settings, "set -g status off\nset -g remain-on-exit on\n").expect("a file");
         let arguments = ["new-session", "-d", "-x", "80", "-y", "24"];
-        tmux.arg("-S").arg(socket).arg("-f").arg(&settings).args(arguments).args(program);
+        tmux.arg("-S").arg(&socket).arg("-f").arg(&settings).args(arguments).args(program);
         tmux.env("LC_ALL", "C.UTF-8").env_remove("NO_COLOR").env_remove("TMUX");
         let output = tmux.output().expect("tmux is installed by `cargo xtask setup`");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Self { socket: socket.to_owned() }
+        Self { socket }
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
