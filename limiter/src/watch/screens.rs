@@ -89,6 +89,16 @@ fn countdown() {
     both("countdown", &fixtures::trial(), &choices());
 }
 
+/// Nothing but a limit changed: the screen says whose doing it is.
+#[test]
+fn a_limit_that_is_too_tight() {
+    let model = fixtures::tightened();
+    assert!(super::verdict::words(&model, None).meaning.starts_with("US? It began with the last change"));
+    both("tightened", &model, &choices());
+    let armed = super::verdict::words(&fixtures::flood(), None);
+    assert!(!armed.meaning.contains("US?"), "arming begins to drop what was over the limits before: {armed:?}");
+}
+
 #[test]
 fn challenge() {
     both("challenge", &fixtures::challenge(), &choices());

@@ -2,10 +2,15 @@
 
 use limiter_common::reason::{Reason, Verdict};
 
-use super::model::Model;
+use super::model::{Effect, Model};
 use super::reading::Counts;
 use super::series::Rates;
 use crate::report::human;
+
+/// How long a change is held to be a cause, in seconds.
+const RECENT: f64 = 600.0;
+/// How many attempts become of one that is refused and sent again.
+const REPEATED: f64 = 3.0;
 
 /// How it stands, for the eye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +98,24 @@ pub fn words(model: &Model, service: Option<&str>) -> Words {
         return Words { alarm: Alarm::Good, what, meaning: format!("{meaning}{returning}") };
     }
     let alarm = if reading.enforces { Alarm::Alarm } else { Alarm::Notice };
-    Words { alarm, what: now.what(&attempts), meaning: format!("{}{returning}", now.meaning()) }
+    let meaning = match began_with_change(model, service) {
+        true => "US? It began with the last change: before it hardly anything was over a limit.",
+        false => now.meaning(),
+    };
+    Words { alarm, what: now.what(&attempts), meaning: format!("{meaning}{returning}") }
+}
+
+/// Whether the last change began it: of the attempts before it hardly any were over a limit, and since then there are no more than those
+/// and their repetitions.
+fn began_with_change(model: &Model, service: Option<&str>) -> bool {
+    let Some(Effect { before: Some(before), since: Some(since) }) = model.effect(service) else { return false };
+    let attempts = [before, since].map(|rates| rates.of(Counts::attempts));
+    let refused = [before, since].map(|rates| rates.of(Counts::refused));
+    let recent = model.marks.last().is_some_and(|mark| model.now - mark.at < RECENT);
+    recent
+        && attempts[1] < REPEATED * attempts[0]
+        && refused[0] < attempts[0] / 100.0
+        && refused[1] > attempts[1] / 20.0
 }
 
 /// `seen`: whether there is anything of before to be seen.

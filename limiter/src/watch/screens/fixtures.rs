@@ -245,6 +245,24 @@ pub fn trial() -> Model {
     })
 }
 
+/// A calm, until somebody mistyped a limit.
+pub fn tightened() -> Model {
+    let of = |at: f64| {
+        let mut reading = front();
+        if at >= 200.0 {
+            reading.generation = 8;
+            let what = "host source limit: 20/s, burst 40 -> 2/min, burst 10";
+            reading.changes.push(change(199.6, "02:14:12", "bob as root", what));
+        }
+        reading
+    };
+    watched(of, |at| {
+        let over = if at > 200.0 { 0.7 } else { 0.0 };
+        let come = 340.0 * wave(at);
+        vec![(0, Reason::Admitted, come * (1.0 - over)), (0, Reason::SourceLimit, come * over)]
+    })
+}
+
 /// Random spoofed sources, challenged.
 pub fn challenge() -> Model {
     let of = |at: f64| {

@@ -39,19 +39,16 @@ fn budgets(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
             text(frame, place, &format!(" and {} more budgets", count - row), scene.paint.quiet());
             break;
         }
-        let admitted = scene.model.rates(service).map_or(0.0, |rates| rates.of(Counts::admitted));
-        frame.render_widget(budget_line(scene.paint, label, budget, admitted, place.width - 1), place);
+        let admitted = scene.model.rates(service).map_or_else(|| "-".to_owned(), |it| rate(it.of(Counts::admitted)));
+        frame.render_widget(budget_line(scene.paint, label, budget, &admitted, place.width - 1), place);
     }
 }
 
-fn budget_line(paint: Paint, label: &str, budget: &Budget, admitted: f64, width: u16) -> Line<'static> {
+fn budget_line(paint: Paint, label: &str, budget: &Budget, admitted: &str, width: u16) -> Line<'static> {
     let names = if width > 60 { 32 } else { 10 };
     let name = Span::raw(format!(" {:<names$} ", cut(label, names)));
     let Some(percent) = budget.used_percent else {
-        return Line::from(vec![
-            name,
-            Span::styled(format!("no budget, {} admitted/s", rate(admitted)), paint.quiet()),
-        ]);
+        return Line::from(vec![name, Span::styled(format!("no budget, {admitted} admitted/s"), paint.quiet())]);
     };
     let whole = if width > 60 { budget.stated.as_str() } else { budget.stated.split(',').next().unwrap_or_default() };
     let style = if percent >= SPENT { paint.alarm() } else { paint.good() };
@@ -59,7 +56,7 @@ fn budget_line(paint: Paint, label: &str, budget: &Budget, admitted: f64, width:
     Line::from(vec![
         name,
         Span::styled(gauge(paint, percent, columns), style),
-        Span::raw(format!(" {percent:>3.0}% {} of {whole}", rate(admitted))),
+        Span::raw(format!(" {percent:>3.0}% {admitted} of {whole}")),
     ])
 }
 

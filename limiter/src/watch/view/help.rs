@@ -33,10 +33,10 @@ pub fn draw(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
         text(frame, rows.take(1), line, Style::new());
     }
     let paint = scene.paint;
-    let change = format!(" {} a change        what it did: the 10 seconds before it -> the last 10", paint.change());
+    let change = format!(" {} a change       what it did: the 10 seconds before it -> the last 10", paint.change());
     text(frame, rows.take(1), &change, Style::new());
     let unseen = paint.unseen();
-    text(frame, rows.take(1), &format!(" {unseen}{unseen}{unseen} in a line      nobody watched then"), Style::new());
+    text(frame, rows.take(1), &format!(" {unseen}{unseen}{unseen} in a line    nobody watched then"), Style::new());
 }
 
 /// The last line.
