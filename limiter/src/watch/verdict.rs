@@ -14,7 +14,7 @@ const REPEATED: f64 = 3.0;
 
 /// How it stands, for the eye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alarm {
+pub enum Level {
     Good,
     Notice,
     Alarm,
@@ -23,7 +23,7 @@ pub enum Alarm {
 /// What the screen says first.
 #[derive(Clone, Debug)]
 pub struct Words {
-    pub alarm: Alarm,
+    pub level: Level,
     /// What happens.
     pub what: String,
     /// What it means, as far as counters can tell.
@@ -82,11 +82,11 @@ pub fn words(model: &Model, service: Option<&str>) -> Words {
     };
     if reading.interfaces.is_empty() {
         let what = "NOT ATTACHED: limiter sees no traffic and refuses nobody.".to_owned();
-        return Words { alarm: Alarm::Alarm, what, meaning: "Attach it: `limiter attach IFACE`.".to_owned() };
+        return Words { level: Level::Alarm, what, meaning: "Attach it: `limiter attach IFACE`.".to_owned() };
     }
     if now.attempts <= 0.0 && now.refused <= 0.0 {
         let meaning = "Should there be traffic, look before limiter: link, route, DNS, load balancer.".to_owned();
-        return Words { alarm: Alarm::Good, what: "QUIET: nobody tries to connect.".to_owned(), meaning };
+        return Words { level: Level::Good, what: "QUIET: nobody tries to connect.".to_owned(), meaning };
     }
     let attempts = format!("{} attempts/s{from}", rate(now.attempts));
     if now.refused <= 0.0 && now.challenged <= 0.0 {
@@ -95,14 +95,14 @@ pub fn words(model: &Model, service: Option<&str>) -> Words {
             false => "limiter would refuse nobody, and in observe mode drops nothing anyway.",
         };
         let what = format!("CALM: {attempts}, all admitted.");
-        return Words { alarm: Alarm::Good, what, meaning: format!("{meaning}{returning}") };
+        return Words { level: Level::Good, what, meaning: format!("{meaning}{returning}") };
     }
-    let alarm = if reading.enforces { Alarm::Alarm } else { Alarm::Notice };
+    let level = if reading.enforces { Level::Alarm } else { Level::Notice };
     let meaning = match began_with_change(model, service) {
         true => "US? It began with the last change: before it hardly anything was over a limit.",
         false => now.meaning(),
     };
-    Words { alarm, what: now.what(&attempts), meaning: format!("{meaning}{returning}") }
+    Words { level, what: now.what(&attempts), meaning: format!("{meaning}{returning}") }
 }
 
 /// Whether the last change began it: of the attempts before it hardly any were over a limit, and since then there are no more than those
@@ -122,12 +122,12 @@ fn began_with_change(model: &Model, service: Option<&str>) -> bool {
 fn waiting(trouble: Option<&str>, seen: bool) -> Words {
     match trouble {
         None => Words {
-            alarm: Alarm::Notice,
+            level: Level::Notice,
             what: "MEASURING: the first rates come with the second reading.".to_owned(),
             meaning: String::new(),
         },
         Some(trouble) => Words {
-            alarm: Alarm::Alarm,
+            level: Level::Alarm,
             what: format!("{}.", trouble.trim_end_matches('.')),
             meaning: match seen {
                 true => "What is below is of before. It goes on by itself when limiter can be read.",

@@ -15,6 +15,9 @@ use crate::watch::verdict::{self, percent, rate};
 const NAMES: u16 = 22;
 const NUMBERS: u16 = 26;
 
+/// What of the counts a line shows.
+type Pick = fn(&Counts) -> u64;
+
 /// Where on a row its line lies.
 fn middle(row: Rect) -> Rect {
     Rect { x: row.x + NAMES, width: row.width.saturating_sub(NAMES + NUMBERS), ..row }
@@ -37,7 +40,7 @@ pub fn rates(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect, height: u16) 
     };
     scene.rule(frame, rows.take(1), &format!("per second, last {}, {of}", scene.choices.window.name()));
     let refused = if scene.enforces() { "refused" } else { "would refuse" };
-    let drawn: [(&str, fn(&Counts) -> u64, Style); 3] = [
+    let drawn: [(&str, Pick, Style); 3] = [
         ("attempts", Counts::attempts, paint.plain()),
         ("admitted", Counts::admitted, paint.good()),
         (refused, Counts::refused, paint.alarm()),

@@ -11,7 +11,7 @@ use crate::watch::marks::Mark;
 use crate::watch::model::Effect;
 use crate::watch::reading::{Back, Counts};
 use crate::watch::series::Rates;
-use crate::watch::verdict::{self, Alarm};
+use crate::watch::verdict::{self, Level};
 
 /// Time, mode, policy; below it when it goes back, or where it is attached.
 pub fn header(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
@@ -58,10 +58,10 @@ fn countdown(back: &Back) -> String {
 pub fn words(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     let mut rows = Rows(area);
     let words = verdict::words(scene.model, scene.service());
-    let style = match words.alarm {
-        Alarm::Good => scene.paint.good(),
-        Alarm::Notice => scene.paint.notice(),
-        Alarm::Alarm => scene.paint.alarm(),
+    let style = match words.level {
+        Level::Good => scene.paint.good(),
+        Level::Notice => scene.paint.notice(),
+        Level::Alarm => scene.paint.alarm(),
     };
     let what = match scene.service() {
         Some(name) => format!("{name}: {}", words.what),
