@@ -16,7 +16,6 @@ use serde::Serialize;
 pub use exposition::Form;
 pub use lines::Lines;
 pub use sample::{ByReason, Sample, admitted, attempts, refused};
-pub use sample::{ByReason, Sample, admitted, attempts, refused};
 pub use scrape::Scrape;
 pub use snapshot::{Service, Snapshot, take, take_counting};
 
