@@ -6,6 +6,7 @@ pub mod apply;
 pub mod cli;
 pub mod doctor;
 pub mod history;
+pub mod incident;
 pub mod kernel;
 pub mod observe;
 pub mod operator;

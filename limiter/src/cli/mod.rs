@@ -14,6 +14,8 @@ mod metrics;
 mod note;
 mod policy;
 mod profile;
+mod record;
+mod report;
 mod run;
 mod set;
 mod settle;
@@ -123,6 +125,10 @@ enum Action {
     Upgrade,
     /// Show who changed what, and when.
     History(history::Arguments),
+    /// Record everything that a post-mortem needs, second by second.
+    Record(record::Record),
+    /// Tell what happened, from what `limiter record` wrote: as text, or as a page with plots.
+    Report(report::Report),
     /// The policy file: check one, compare it with what is enforced, or write what is enforced as one.
     #[command(subcommand)]
     Policy(policy::PolicyAction),
@@ -224,6 +230,8 @@ impl Command {
             Action::Run(run) => run.run(&context),
             Action::Upgrade => upgrade::run(&context),
             Action::History(arguments) => arguments.run(&context),
+            Action::Record(record) => record.run(&context),
+            Action::Report(report) => report.run(&context),
             Action::Policy(action) => action.run(&context),
             Action::Docs(docs) => docs.run(&context),
             Action::Settle => settle::run(&context),

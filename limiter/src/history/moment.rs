@@ -33,6 +33,10 @@ impl Moment {
     pub fn seconds_since(self, earlier: Self) -> f64 {
         let behind = |it: Self, other: Self| it.0.duration_since(other.0).map_or(0.0, |gap| gap.as_secs_f64());
         behind(self, earlier) - behind(earlier, self)
+
+    /// Milliseconds since 1970.
+    pub fn millis(self) -> u64 {
+        self.0.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
     }
 
     /// `14:32:05` of this machine's time zone when `self` is within a day of `reference`, else with the date.

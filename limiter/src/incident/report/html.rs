@@ -1,0 +1,84 @@
+//! A report as one page: no script, no network, nothing beside it. It is well-formed XML too, so that tools can take it apart.
+
+use std::fmt::Write as _;
+
+use super::page::{Block, Table, clean};
+
+const STYLE: &str = include_str!("style.css");
+
+/// The page.
+pub fn html(title: &str, blocks: &[Block]) -> String {
+    let mut out = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        escape(title)
+    );
+    for block in blocks {
+        // Writing to a String cannot fail.
+        let _ = write_block(&mut out, block);
+    }
+    out + "</main>\n</body>\n</html>\n"
+}
+
+fn write_block(to: &mut String, block: &Block) -> std::fmt::Result {
+    match block {
+        Block::Heading(level, text) => writeln!(to, "<h{level}>{}</h{level}>", escape(text)),
+        Block::Lead(text) => writeln!(to, "<p class=\"lead\">{}</p>", escape(text)),
+        Block::Paragraph(text) => writeln!(to, "<p>{}</p>", escape(text)),
+        Block::List(items) => {
+            let items: String = items.iter().map(|item| format!("<li>{}</li>\n", escape(item))).collect();
+            writeln!(to, "<ul>\n{items}</ul>")
+        }
+        Block::Figures(figures) => {
+            writeln!(to, "<div class=\"figures\">")?;
+            for (number, what) in figures {
+                writeln!(to, "<div><b>{}</b><span>{}</span></div>", escape(number), escape(what))?;
+            }
+            writeln!(to, "</div>")
+        }
+        Block::Table(table) => write_table(to, table),
+        Block::Plot(plot) => writeln!(to, "<figure>\n{}</figure>", plot.svg()),
+        Block::Code(caption, text) => {
+            writeln!(to, "<h3>{}</h3>\n<pre>{}</pre>", escape(caption), escape(text.trim_end()))
+        }
+    }
+}
+
+fn write_table(to: &mut String, table: &Table) -> std::fmt::Result {
+    let class = |column: usize| if table.numbers.get(column) == Some(&true) { " class=\"n\"" } else { "" };
+    writeln!(to, "<div class=\"scroll\"><table>")?;
+    if !table.caption.is_empty() {
+        writeln!(to, "<caption>{}</caption>", escape(&table.caption))?;
+    }
+    writeln!(to, "<thead><tr>")?;
+    for (column, head) in table.head.iter().enumerate() {
+        writeln!(to, "<th scope=\"col\"{}>{}</th>", class(column), escape(head))?;
+    }
+    writeln!(to, "</tr></thead>\n<tbody>")?;
+    for row in &table.rows {
+        write!(to, "<tr>")?;
+        for (column, cell) in row.iter().enumerate() {
+            write!(to, "<td{}>{}</td>", class(column), escape(cell))?;
+        }
+        writeln!(to, "</tr>")?;
+    }
+    writeln!(to, "</tbody></table></div>")
+}
+
+/// Text that can stand anywhere in the page, in attributes too.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in clean(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,169 @@
+//! The plots: what is drawn from the points, and what each is to be read as.
+
+use limiter_common::reason::Reason;
+
+use super::super::points::Point;
+use super::Subject;
+use super::clock::length;
+use super::page::Block;
+use super::svg::{Layer, Plot};
+
+/// Columns of a plot; of a longer record each is an average.
+const COLUMNS: usize = 450;
+
+/// What attempts can become, in the order of the stack.
+const FATES: [(&str, usize, &[Reason]); 7] = [
+    ("let in", 2, &[Reason::Admitted, Reason::Contended, Reason::Unanswered]),
+    ("challenged", 5, &[Reason::Challenged]),
+    ("source over its limit", 1, &[Reason::SourceLimit]),
+    ("source over its fair share", 4, &[Reason::FairShare]),
+    ("budget spent", 0, &[Reason::ServiceBudget, Reason::GlobalBudget]),
+    ("newcomers beyond what is left", 3, &[Reason::Newcomer, Reason::NewcomerRate]),
+    ("other refusals", 6, &[Reason::BadFlags, Reason::QueueFull, Reason::Unanswerable]),
+];
+
+/// Makes plots of one record.
+pub struct Plots<'a> {
+    subject: &'a Subject<'a>,
+    /// Points of each column.
+    columns: Vec<&'a [Point]>,
+    /// Words about columns that are averages.
+    coarse: String,
+}
+
+impl<'a> Plots<'a> {
+    /// Of this record.
+    pub fn of(subject: &'a Subject<'a>) -> Self {
+        let points = &subject.record.series.points;
+        let size = points.len().div_ceil(COLUMNS).max(1);
+        let coarse = if size > 1 { format!(" Each step is an average of {}.", length(size as f64)) } else { String::new() };
+        Self { subject, columns: points.chunks(size).collect(), coarse }
+    }
+
+    /// Attempts, what was let in and what the server opened.
+    pub fn overview(&self) -> Block {
+        let attempts = |point: &Point| Some(point.counted.as_ref()?.attempts());
+        let layers = vec![
+            self.layer("attempts", 1, attempts),
+            self.layer("let in by limiter", 2, |point| Some(point.counted.as_ref()?.admitted())),
+            self.layer("opened by the server", 0, |point| Some(point.tcp?.opened)),
+        ];
+        self.plot(
+            "Attempts, and how many became connections, per second",
+            "Logarithmic: each line is ten times the one below. Shaded: the surge. Numbers: changes, in the table below.",
+            layers,
+        )
+        .map(|plot| Plot { logarithmic: true, ..plot })
+        .into()
+    }
+
+    /// Attempts by what became of them.
+    pub fn fates(&self) -> Block {
+        let mut layers = Vec::new();
+        for (name, colour, reasons) in FATES {
+            let sum = |rates: &[f64]| -> f64 { reasons.iter().map(|reason| rates[*reason as usize]).sum() };
+            layers.push(self.layer(name, colour, |point| Some(sum(&point.counted.as_ref()?.decided))));
+        }
+        let over = |point: &Point| {
+            let observed = &point.counted.as_ref()?.observed;
+            Some(Reason::ALL.iter().filter(|reason| reason.is_attempt()).map(|reason| observed[*reason as usize]).sum())
+        };
+        layers.push(self.layer("over a limit, but passed (observe mode)", 7, over));
+        layers.retain(|layer| layer.values.iter().flatten().any(|value| *value > 0.0));
+        self.plot("What became of the attempts, per second", "Stacked: the upper edge is all attempts.", layers)
+            .map(|plot| Plot { stacked: true, ..plot })
+            .into()
+    }
+
+    /// Budgets and the machine.
+    pub fn machine(&self) -> Block {
+        let mut layers = vec![
+            self.layer("CPU busy", 0, |point| Some(point.cpu?[0])),
+            self.layer("CPU in soft interrupts (packets)", 1, |point| Some(point.cpu?[1])),
+            self.layer("host's budget used", 4, |point| point.budgets[0]),
+            self.layer("service's budget used", 3, |point| point.budgets[1]),
+        ];
+        layers.retain(|layer| layer.values.iter().any(Option::is_some));
+        self.plot("CPU and budgets, percent", "A budget at 100% lets in only as much as flows into it.", layers)
+            .map(|plot| Plot { least: 100.0, ..plot })
+            .into()
+    }
+
+    /// What the kernel's TCP noticed.
+    pub fn kernel(&self) -> Block {
+        let mut layers = vec![
+            self.layer("accept queue full (ListenOverflows)", 1, |point| Some(point.tcp?.overflows)),
+            self.layer("dropped by listeners (ListenDrops)", 3, |point| Some(point.tcp?.drops)),
+            self.layer("cookies sent by the kernel", 5, |point| Some(point.tcp?.cookies[0])),
+            self.layer("cookies that came back", 2, |point| Some(point.tcp?.cookies[1])),
+            self.layer("segments sent again", 6, |point| Some(point.tcp?.retransmitted)),
+        ];
+        layers.retain(|layer| layer.values.iter().flatten().any(|value| *value > 0.0));
+        if layers.is_empty() {
+            return Block::Paragraph(
+                "The kernel turned nobody away, sent no cookie by itself and sent no segment again in the whole record.".to_owned(),
+            );
+        }
+        self.plot("What the kernel counted, per second", "Logarithmic. Its own counters, for all listeners of the machine.", layers)
+            .map(|plot| Plot { logarithmic: true, ..plot })
+            .into()
+    }
+
+    /// How many sources there are; nothing where it was not counted.
+    pub fn sources(&self) -> Option<Block> {
+        let layers = vec![
+            self.layer("sources", 1, |point| Some(point.distinct?.sources as f64)),
+            self.layer("/24 prefixes", 0, |point| Some(point.distinct?.prefixes_24 as f64)),
+            self.layer("tickets valid", 2, |point| point.enforces.map(|_| point.holders[0])),
+        ];
+        layers[0].values.iter().any(Option::is_some).then(|| {
+            self.plot("Distinct sources", "Logarithmic. Estimates over the last half minute or more.", layers)
+                .map(|plot| Plot { logarithmic: true, ..plot })
+                .into()
+        })
+    }
+
+    fn layer(&self, name: &str, colour: usize, value: impl Fn(&Point) -> Option<f64>) -> Layer {
+        let average = |points: &&[Point]| {
+            let known = points.iter().filter_map(|point| Some((value(point)?, point.seconds)));
+            let (sum, seconds) = known.fold((0.0, 0.0), |sum, (value, seconds)| (sum.0 + value * seconds, sum.1 + seconds));
+            (seconds > 0.0).then(|| sum / seconds)
+        };
+        Layer { name: name.to_owned(), colour, values: self.columns.iter().map(average).collect() }
+    }
+
+    fn plot(&self, title: &str, about: &str, layers: Vec<Layer>) -> Drawn {
+        let (record, story) = (self.subject.record, self.subject.story);
+        let ends = |points: &&[Point]| match (points.first(), points.last()) {
+            (Some(first), Some(last)) => [first.at - first.seconds, last.at],
+            _ => [0.0; 2],
+        };
+        let length = record.series.length();
+        Drawn(Plot {
+            title: title.to_owned(),
+            about: format!("{about}{}", self.coarse),
+            columns: self.columns.iter().map(ends).collect(),
+            layers,
+            length,
+            shade: story.span(&record.series.points),
+            marks: story.changes.iter().enumerate().map(|(number, change)| (change.at, number + 1)).collect(),
+            times: self.subject.clock.ticks(length),
+            ..Plot::default()
+        })
+    }
+}
+
+/// A plot that is not finished.
+struct Drawn(Plot);
+
+impl Drawn {
+    fn map(self, change: impl FnOnce(Plot) -> Plot) -> Self {
+        Self(change(self.0))
+    }
+}
+
+impl From<Drawn> for Block {
+    fn from(drawn: Drawn) -> Self {
+        Self::Plot(drawn.0)
+    }
+}

@@ -1,0 +1,79 @@
+//! Recordings that do not end as they should: killed, ended early, on a full disk, of a limiter that goes away.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use super::{ATTACH, Scene, sleep};
+
+#[test]
+fn a_killed_recording_is_read() {
+    let scene = Scene::new();
+    scene.ok(ATTACH);
+    let clients = scene.clients(20.0, 7.0);
+    let recording = scene.record("--for 60s");
+    sleep(3.0);
+    scene.ok("set --source-rate 9/s");
+    sleep(3.5);
+    recording.signal(libc::SIGKILL);
+    drop(recording);
+    clients.wait().expect("pages");
+    assert!(!scene.file("incident.tar.gz").exists());
+    let text = scene.ok("report incident.partial");
+    assert!(text.contains("was killed") && text.contains("set --source-rate 9/s"), "{text}");
+    let output = scene.command("record --for 5s").output().expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("incident.partial"), "nothing is written over: {said}");
+}
+
+#[test]
+fn a_signal_ends_it_well() {
+    let scene = Scene::new();
+    scene.ok(ATTACH);
+    for (number, signal) in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].into_iter().enumerate() {
+        let recording = scene.record("");
+        sleep(2.5);
+        recording.signal(signal);
+        recording.wait();
+        let file = scene.file("incident.tar.gz");
+        assert_eq!(file.metadata().expect("packed").permissions().mode() & 0o777, 0o600, "{signal}");
+        let text = scene.ok("report incident.tar.gz");
+        assert!(text.contains("Attempts to connect did not surge"), "{text}");
+        std::fs::rename(&file, scene.file(&format!("{number}.tar.gz"))).expect("renamed");
+    }
+}
+
+/// Reloading begins all counters again, and that is no surge of two to the power of 64.
+#[test]
+fn limiter_may_come_and_go() {
+    let scene = Scene::new();
+    let recording = scene.record("--for 10s --anonymize");
+    sleep(2.0);
+    scene.ok(ATTACH);
+    let clients = scene.clients(20.0, 4.0);
+    clients.wait().expect("pages");
+    scene.ok("ban add 192.0.2.77");
+    scene.ok("detach --all");
+    recording.wait();
+    let text = scene.ok("report incident.tar.gz");
+    for words in ["limiter was loaded", "limiter was unloaded", "detach --all", "192.0.2.0/24"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("192.0.2.77"), "{text}");
+}
+
+#[test]
+fn a_full_disk_keeps_what_it_holds() {
+    let scene = Scene::new();
+    scene.ok(ATTACH);
+    let disk = scene.file("disk");
+    std::fs::create_dir(&disk).expect("a directory");
+    let mount = |size: &str| Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&disk).status();
+    assert!(mount("size=48k").expect("mount runs").success());
+    let output = scene.command("record --for 60s -o disk/incident.tar.gz").output().expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let report = scene.command("report disk/incident.partial").output().expect("runs");
+    let _ = Command::new("umount").arg(&disk).status();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("what was recorded is kept") && said.contains("incident.partial"), "{said}");
+    assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
+}

@@ -1,0 +1,63 @@
+//! The same surge in numbers, from other hands: the report tells them apart.
+
+use serde_json::Value;
+
+use super::{ATTACH, Scene, heavy, sleep};
+
+fn verdict(scene: &Scene) -> Value {
+    let report: Value = serde_json::from_str(&scene.ok("report incident.tar.gz --json")).expect("JSON");
+    println!("{:#}", report["summary"]);
+    report["story"]["verdict"].clone()
+}
+
+#[test]
+fn few_sources_are_no_crowd() {
+    let scene = Scene::new();
+    scene.ok(ATTACH);
+    let clients = scene.clients(50.0, 15.0);
+    let recording = scene.record("--for 16s");
+    sleep(5.0);
+    scene.flood(heavy(), 12_000, 7.0).run(&scene.lab).expect("a flood");
+    clients.wait().expect("pages");
+    recording.wait();
+    let verdict = verdict(&scene);
+    assert_eq!(verdict["kind"], "flood_of_few", "{verdict:#}");
+}
+
+#[test]
+fn real_clients_are_no_flood() {
+    let scene = Scene::new();
+    scene.ok(ATTACH);
+    let calm = scene.clients(10.0, 5.0);
+    let recording = scene.record("--for 16s");
+    calm.wait().expect("pages");
+    let crowd = scene.clients(600.0, 6.0);
+    crowd.wait().expect("pages");
+    let calm = scene.clients(10.0, 4.0);
+    calm.wait().expect("pages");
+    recording.wait();
+    let verdict = verdict(&scene);
+    let kind = verdict["kind"].as_str().expect("a kind");
+    assert!(["crowd", "real_clients"].contains(&kind), "{verdict:#}");
+    assert!(verdict["finished"].as_f64().expect("a share") > 0.8, "{verdict:#}");
+}
+
+/// A server that accepts into a queue of eight: nobody is over a limit, and clients are turned away all the same.
+#[test]
+fn an_overload_of_the_server_is_told() {
+    let mut scene = Scene::new();
+    drop(scene.server.take());
+    scene.ok(ATTACH);
+    // Listens, and accepts nobody.
+    let _full = scene.lab.front.run(|| {
+        let socket = std::net::TcpListener::bind((lab::topology::FRONT_V4, 80))?;
+        rustix::net::listen(&socket, 8)?;
+        Ok(socket)
+    });
+    let recording = scene.record("--for 8s");
+    let crowd = scene.clients(50.0, 5.0);
+    crowd.wait().expect("pages");
+    recording.wait();
+    let text = scene.ok("report incident.tar.gz");
+    assert!(text.contains("times a client was turned away because the accept queue was full"), "{text}");
+}

@@ -1,0 +1,137 @@
+//! Incidents as they happen: clients and a flood in the lab, `limiter record` beside them, and whether the report says what was done.
+//!
+//! The binary is LIMITER_BIN, or the one that cargo built beside these tests. Needs root. With INCIDENT_OUT=DIR the first of them writes its
+//! report there, as text and as a page: that is how the sample in docs/incident was made.
+
+mod interrupted;
+mod kinds;
+mod page;
+mod whole;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::topology::FRONT_V4;
+use lab::{Crowd, CrowdHandle, Directory, Flood, Lab, PrivateBpffs, Server, Sources};
+
+/// Attached in calm, as README says, with what a budget brings along.
+const ATTACH: &str = "attach attack0 crowd0 --service web=*:80 --source-rate 20/s --budget 1000/s --set-syncookies";
+
+/// A front end with a server and its clients, and what they and limiter leave behind.
+struct Scene {
+    lab: Lab,
+    server: Option<Server>,
+    bpffs: PrivateBpffs,
+    state: Directory,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let lab = Lab::new().expect("a lab");
+        let server = Some(Server::start(&lab).expect("a server"));
+        Self { lab, server, bpffs: PrivateBpffs::new().expect("a bpffs"), state: Directory::new().expect("a directory") }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = self.lab.front.command(binary().to_str().expect("a path")).expect("a command");
+        command.args(line.split_whitespace());
+        command.current_dir(self.state.path());
+        command.env("LIMITER_PINS", self.bpffs.path().join("limiter"));
+        command.env("LIMITER_HISTORY", self.state.path().join("history.jsonl")).env_remove("SSH_CONNECTION");
+        command
+    }
+
+    /// Runs a command that must succeed; what it printed.
+    #[track_caller]
+    fn ok(&self, line: &str) -> String {
+        let output = self.command(line).output().expect("the command runs");
+        assert_eq!(output.status.code(), Some(0), "limiter {line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Starts `limiter record`.
+    fn record(&self, line: &str) -> Recording {
+        let mut command = self.command(&format!("record {line}"));
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let recording = Recording(child);
+        let start = Instant::now();
+        while !self.state.path().join("incident.partial/series.jsonl").exists() {
+            assert!(start.elapsed() < Duration::from_secs(10), "the recording does not begin");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        recording
+    }
+
+    /// Clients that fetch pages.
+    fn clients(&self, pages_per_second: f64, seconds: f64) -> CrowdHandle {
+        let crowd = Crowd { pages_per_second, seconds, ..Crowd::new((FRONT_V4, 80).into(), self.lab.clients_v4()) };
+        crowd.spawn(&self.lab).expect("a crowd")
+    }
+
+    /// A flood of `rate` SYNs a second for `seconds`.
+    fn flood(&self, sources: Sources, rate: u64, seconds: f64) -> Flood {
+        Flood { frames: u64::MAX, rate: Some(rate), seconds, ..Flood::new((FRONT_V4, 80).into(), sources) }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.state.path().join(name)
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.command("detach --all").output();
+        drop(self.server.take());
+    }
+}
+
+/// A `limiter record` that runs; killed when dropped.
+struct Recording(Child);
+
+impl Recording {
+    fn signal(&self, signal: i32) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        let signal = rustix::process::Signal::from_named_raw(signal).expect("a signal");
+        rustix::process::kill_process(pid, signal).expect("a process");
+    }
+
+    /// Waits for it to end well; what it printed.
+    fn wait(mut self) -> String {
+        let status = self.0.wait().expect("it ends");
+        let mut said = String::new();
+        let mut output = String::new();
+        use std::io::Read as _;
+        self.0.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+        self.0.stdout.take().expect("piped").read_to_string(&mut output).expect("text");
+        assert!(status.success(), "{said}");
+        output
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn sleep(seconds: f64) {
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+}
+
+/// 64 addresses that no client has.
+fn heavy() -> Sources {
+    Sources::Many { base: IpAddr::from([11, 0, 0, 1]), count: 64 }
+}
+
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("LIMITER_BIN") {
+        return path.into();
+    }
+    let mine = std::env::current_exe().expect("a path");
+    let beside = mine.parent().and_then(|deps| deps.parent()).expect("a target directory").join("limiter");
+    assert!(beside.is_file(), "{} is missing: cargo build --release --package limiter", beside.display());
+    beside
+}
