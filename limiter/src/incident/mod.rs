@@ -15,6 +15,8 @@ pub mod series;
 mod store;
 mod story;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -117,6 +117,18 @@ impl Counted {
         Reason::ALL.iter().filter(|reason| reason.admits()).map(|reason| self.decided[*reason as usize]).sum()
     }
 
+    /// What went on to the server: let in, and in observe mode what is over a limit too.
+    pub fn let_through(&self) -> f64 {
+        let observed = Reason::ALL.iter().filter(|reason| reason.is_attempt());
+        self.admitted() + observed.map(|reason| self.observed[*reason as usize]).sum::<f64>()
+    }
+
+    /// Attempts that ended at limiter: dropped, or answered with a cookie.
+    pub fn held_back(&self) -> f64 {
+        let holds = |reason: &&Reason| reason.is_attempt() && reason.verdict() != Verdict::Pass;
+        Reason::ALL.iter().filter(holds).map(|reason| self.decided[*reason as usize]).sum()
+    }
+
     /// Attempts with a dropping reason, whether they were dropped or not.
     pub fn refused(&self) -> f64 {
         self.sum(|reason| reason.is_attempt() && reason.verdict() == Verdict::Drop)

@@ -66,28 +66,46 @@ pub struct Outcome {
 /// When it cannot begin, or something cannot be written: what was recorded stays beside the archive then.
 pub fn record(options: Options) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    runtime.block_on(async {
-        // Before anything is written: whoever ends it then finds it packed. A terminal that goes away ends it too.
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [mut interrupt, mut terminate, mut hangup]: [Signal; 3] =
-            kinds.map(signal).into_iter().collect::<std::io::Result<Vec<_>>>()?.try_into().unwrap_or_else(|_| unreachable!());
-        let mut recorder = Recorder::begin(options)?;
-        let mut why = None;
-        while why.is_none() {
-            recorder.second()?;
-            why = recorder.is_over().map(str::to_owned);
-            if why.is_some() {
-                break;
-            }
-            tokio::select! {
-                () = tokio::time::sleep_until(recorder.next().into()) => {}
-                _ = interrupt.recv() => why = Some("Ctrl-C".to_owned()),
-                _ = terminate.recv() => why = Some("SIGTERM".to_owned()),
-                _ = hangup.recv() => why = Some("the terminal was closed".to_owned()),
-            }
+    // Before anything is written: whoever ends it then finds it packed.
+    let mut signals = runtime.block_on(async { Signals::new() }).context("cannot wait for signals")?;
+    let mut recorder = Recorder::begin(options)?;
+    loop {
+        // Outside of the runtime: listing interfaces brings its own.
+        recorder.second()?;
+        if let Some(why) = recorder.is_over() {
+            return recorder.end(why.to_owned());
         }
-        recorder.end(why.unwrap_or_default())
-    })
+        if let Some(why) = runtime.block_on(signals.until(recorder.next())) {
+            return recorder.end(why.to_owned());
+        }
+    }
+}
+
+/// What ends a recording from outside.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the moment: which signal came before it, in words.
+    async fn until(&mut self, moment: Instant) -> Option<&'static str> {
+        tokio::select! {
+            _ = self.interrupt.recv() => Some("Ctrl-C"),
+            _ = self.terminate.recv() => Some("SIGTERM"),
+            _ = self.hangup.recv() => Some("the terminal was closed"),
+            () = tokio::time::sleep_until(moment.into()) => None,
+        }
+    }
 }
 
 struct Recorder {

@@ -3,6 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use serde_json::Value;
+
+use super::page::Page;
 use super::{ATTACH, Scene, sleep};
 
 #[test]
@@ -18,8 +21,11 @@ fn a_killed_recording_is_read() {
     drop(recording);
     clients.wait().expect("pages");
     assert!(!scene.file("incident.tar.gz").exists());
-    let text = scene.ok("report incident.partial");
-    assert!(text.contains("was killed") && text.contains("set --source-rate 9/s"), "{text}");
+    let report: Value = serde_json::from_str(&scene.ok("report incident.partial --json")).expect("JSON");
+    assert_eq!(report["story"]["changes"][0]["typed"], "limiter set --source-rate 9/s", "{report:#}");
+    assert!(report["problems"][0].as_str().is_some_and(|problem| problem.contains("was killed")), "{report:#}");
+    scene.ok("report incident.partial -o partial.html");
+    Page::of(&std::fs::read_to_string(scene.file("partial.html")).expect("a page")).shows(&["was killed", "--source-rate 9/s"]);
     let output = scene.command("record --for 5s").output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("incident.partial"), "nothing is written over: {said}");
@@ -54,11 +60,12 @@ fn limiter_may_come_and_go() {
     scene.ok("ban add 192.0.2.77");
     scene.ok("detach --all");
     recording.wait();
-    let text = scene.ok("report incident.tar.gz");
-    for words in ["limiter was loaded", "limiter was unloaded", "detach --all", "192.0.2.0/24"] {
-        assert!(text.contains(words), "{words}: {text}");
-    }
-    assert!(!text.contains("192.0.2.77"), "{text}");
+    scene.ok("report incident.tar.gz -o report.html");
+    let page = std::fs::read_to_string(scene.file("report.html")).expect("a page");
+    Page::of(&page).shows(&["limiter was loaded", "limiter was unloaded", "limiter detach --all", "192.0.2.0/24"]);
+    assert!(!page.contains("192.0.2.77"), "{page}");
+    let peak = page.split("attempts at the peak").next().and_then(|before| before.rsplit("<b>").next()).expect("a peak");
+    assert!(peak.starts_with("20/s"), "{peak}");
 }
 
 #[test]

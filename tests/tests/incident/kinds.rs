@@ -13,7 +13,7 @@ fn verdict(scene: &Scene) -> Value {
 #[test]
 fn few_sources_are_no_crowd() {
     let scene = Scene::new();
-    scene.ok(ATTACH);
+    scene.ok("attach attack0 crowd0 --service web=*:80 --source-rate 20/s --enforce");
     let clients = scene.clients(50.0, 15.0);
     let recording = scene.record("--for 16s");
     sleep(5.0);

@@ -25,10 +25,10 @@ pub fn html(title: &str, blocks: &[Block]) -> String {
 fn write_block(to: &mut String, block: &Block) -> std::fmt::Result {
     match block {
         Block::Heading(level, text) => writeln!(to, "<h{level}>{}</h{level}>", escape(text)),
-        Block::Lead(text) => writeln!(to, "<p class=\"lead\">{}</p>", escape(text)),
-        Block::Paragraph(text) => writeln!(to, "<p>{}</p>", escape(text)),
+        Block::Lead(text) => writeln!(to, "<p class=\"lead\">{}</p>", inline(text)),
+        Block::Paragraph(text) => writeln!(to, "<p>{}</p>", inline(text)),
         Block::List(items) => {
-            let items: String = items.iter().map(|item| format!("<li>{}</li>\n", escape(item))).collect();
+            let items: String = items.iter().map(|item| format!("<li>{}</li>\n", inline(item))).collect();
             writeln!(to, "<ul>\n{items}</ul>")
         }
         Block::Figures(figures) => {
@@ -60,11 +60,24 @@ fn write_table(to: &mut String, table: &Table) -> std::fmt::Result {
     for row in &table.rows {
         write!(to, "<tr>")?;
         for (column, cell) in row.iter().enumerate() {
-            write!(to, "<td{}>{}</td>", class(column), escape(cell))?;
+            write!(to, "<td{}>{}</td>", class(column), inline(cell))?;
         }
         writeln!(to, "</tr>")?;
     }
     writeln!(to, "</tbody></table></div>")
+}
+
+/// Escaped text, with commands between backticks as such. One that is not closed stays as it is.
+fn inline(text: &str) -> String {
+    let escaped = escape(text);
+    let parts: Vec<&str> = escaped.split('`').collect();
+    let last = parts.len() - 1;
+    let part = |(number, part): (usize, &&str)| match (number % 2, number == last) {
+        (1, false) => format!("<code>{part}</code>"),
+        (1, true) => format!("`{part}"),
+        _ => (*part).to_owned(),
+    };
+    parts.iter().enumerate().map(part).collect()
 }
 
 /// Text that can stand anywhere in the page, in attributes too.

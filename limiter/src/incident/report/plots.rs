@@ -45,7 +45,7 @@ impl<'a> Plots<'a> {
         let attempts = |point: &Point| Some(point.counted.as_ref()?.attempts());
         let layers = vec![
             self.layer("attempts", 1, attempts),
-            self.layer("let in by limiter", 2, |point| Some(point.counted.as_ref()?.admitted())),
+            self.layer("let through by limiter", 2, |point| Some(point.counted.as_ref()?.let_through())),
             self.layer("opened by the server", 0, |point| Some(point.tcp?.opened)),
         ];
         self.plot(
@@ -68,7 +68,7 @@ impl<'a> Plots<'a> {
             let observed = &point.counted.as_ref()?.observed;
             Some(Reason::ALL.iter().filter(|reason| reason.is_attempt()).map(|reason| observed[*reason as usize]).sum())
         };
-        layers.push(self.layer("over a limit, but passed (observe mode)", 7, over));
+        layers.push(self.layer("only counted, and passed (observe mode)", 7, over));
         layers.retain(|layer| layer.values.iter().flatten().any(|value| *value > 0.0));
         self.plot("What became of the attempts, per second", "Stacked: the upper edge is all attempts.", layers)
             .map(|plot| Plot { stacked: true, ..plot })

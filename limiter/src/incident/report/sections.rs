@@ -28,7 +28,7 @@ pub fn first(subject: &Subject<'_>, summary: &[String]) -> Vec<Block> {
     let mut figures = vec![
         (format!("{}/s", about_number(during.peak)), "attempts at the peak".to_owned()),
         (format!("{}/s", about_number(story.calm_rate.unwrap_or(0.0))), "attempts in calm".to_owned()),
-        (count(during.counted.refused() as u64), "attempts over a limit".to_owned()),
+        (count(during.counted.held_back() as u64), "attempts that limiter kept from the server".to_owned()),
         (per_second(during), "connections opened by the server meanwhile".to_owned()),
     ];
     figures.extend(story.before.as_ref().map(|before| (per_second(before), "connections opened before".to_owned())));
@@ -50,8 +50,8 @@ pub fn course(subject: &Subject<'_>) -> Vec<Block> {
 fn steps(subject: &Subject<'_>) -> Table {
     let points = &subject.record.series.points;
     let size = points.len().div_ceil(ROWS).max(1);
-    let caption = format!("The same in numbers: averages of {} a second", length(size as f64));
-    let head = ["From", "#Attempts/s", "#Let in/s", "#Over a limit/s", "#Opened by the server/s", "#Queue full/s", "#CPU busy", "Mode"];
+    let caption = format!("The same in numbers: rates per second, averaged over {}; of the CPU the busiest second", length(size as f64));
+    let head = ["From", "#Attempts/s", "#Let through/s", "#Kept from the server/s", "#Opened by the server/s", "#Queue full/s", "#CPU busy", "Mode"];
     let mut table = Table::new(&caption, &head);
     for chunk in points.chunks(size) {
         let totals = Totals::of(&chunk.iter().collect::<Vec<&Point>>());
@@ -62,8 +62,8 @@ fn steps(subject: &Subject<'_>) -> Table {
         table.row([
             subject.clock.time(first.at - first.seconds),
             rate(totals.counted.attempts()),
-            rate(totals.counted.admitted()),
-            rate(totals.counted.refused()),
+            rate(totals.counted.let_through()),
+            rate(totals.counted.held_back()),
             kernel(totals.tcp.opened),
             kernel(totals.tcp.overflows),
             format!("{:.0}%", totals.cpu[0]),
@@ -113,12 +113,12 @@ pub fn changes(subject: &Subject<'_>) -> Vec<Block> {
         blocks.push(Block::Paragraph("Nothing was changed while this was recorded.".to_owned()));
         return blocks;
     }
-    let head = ["#No.", "Time", "By whom", "What", "#Over a limit/s before", "after", "What differs after it"];
-    let mut table = Table::new("Averages of up to ten seconds before and after, and not beyond the next change", &head);
+    let head = ["#No.", "#Time", "By whom", "What", "#Kept from the server/s before", "#after", "What differs after it"];
+    let mut table = Table::new("Averages of up to ten seconds before and after, and not beyond the next change, or the edge of a surge", &head);
     for (number, change) in changes.iter().enumerate() {
         let typed = if change.typed.is_empty() { String::new() } else { format!("`{}`: ", change.typed) };
-        let over = |rates: Option<super::super::story::Rates>| {
-            rates.map_or_else(|| "-".to_owned(), |rates| about_number(rates.dropped + rates.would_drop))
+        let held_back = |rates: Option<super::super::story::Rates>| {
+            rates.map_or_else(|| "-".to_owned(), |rates| about_number(rates.held_back))
         };
         let differs: Vec<String> = change
             .differs()
@@ -130,8 +130,8 @@ pub fn changes(subject: &Subject<'_>) -> Vec<Block> {
             subject.clock.time(change.at),
             change.who.clone(),
             format!("{typed}{}", change.what),
-            over(change.before),
-            over(change.after),
+            held_back(change.before),
+            held_back(change.after),
             match (change.before, change.after) {
                 (Some(_), Some(_)) if differs.is_empty() => "nothing, beyond chance and a quarter".to_owned(),
                 (Some(_), Some(_)) => differs.join("; "),
@@ -155,10 +155,8 @@ pub fn users(subject: &Subject<'_>) -> Vec<Block> {
     let rows: [(&str, fn(&Totals) -> String); 6] = [
         ("Seconds", |totals| format!("{:.0}", totals.seconds)),
         ("Attempts a second", |totals| about_number(totals.rate(totals.counted.attempts()))),
-        ("Let in a second", |totals| about_number(totals.rate(totals.counted.admitted()))),
-        ("Dropped a second", |totals| about_number(totals.rate(totals.counted.decided.iter().enumerate()
-            .filter(|(number, _)| Reason::ALL.get(*number).is_some_and(|reason| reason.is_attempt() && is_drop(*reason)))
-            .map(|(_, count)| count).sum()))),
+        ("Let through to the server a second", |totals| about_number(totals.rate(totals.counted.let_through()))),
+        ("Kept from the server a second (dropped or challenged)", |totals| about_number(totals.rate(totals.counted.held_back()))),
         ("Told to wait a second (a good cookie, but no budget)", |totals| about_number(totals.rate(totals.of_reason(Reason::Waiting)))),
         ("Connections opened by the server a second", |totals| about_number(totals.kernel_rate(totals.tcp.opened))),
     ];
@@ -185,10 +183,6 @@ pub fn users(subject: &Subject<'_>) -> Vec<Block> {
     blocks
 }
 
-fn is_drop(reason: Reason) -> bool {
-    reason.verdict() == limiter_common::reason::Verdict::Drop
-}
-
 /// What the server itself could not take.
 pub fn server(subject: &Subject<'_>) -> Vec<Block> {
     let all = Totals::of(&subject.record.series.points.iter().collect::<Vec<&Point>>());
@@ -209,7 +203,7 @@ pub fn server(subject: &Subject<'_>) -> Vec<Block> {
         facts.push(format!("{} times memory or room in a queue of TCP was short.", count(all.tcp.starved as u64)));
     }
     let [busy, soft] = all.cpu;
-    facts.push(format!("In the busiest second {busy:.0}% of the CPU time was used, and {soft:.0}% went into receiving packets in another or the same."));
+    facts.push(format!("At the busiest {busy:.0}% of the CPU time was used; at most {soft:.0}% went into soft interrupts, where packets are received."));
     if all.nic[2] >= 1.0 {
         facts.push(format!(
             "The interfaces counted {} packets as dropped; some drivers count there what an XDP program drops too.",

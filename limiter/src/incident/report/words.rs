@@ -182,7 +182,11 @@ pub fn what_limiter_did(during: &Totals) -> String {
         parts.push(format!("answered {} with a cookie instead of the server", count(challenged as u64)));
     }
     if !would.is_empty() {
-        parts.push(format!("let {} pass in observe mode that were over a limit ({})", sum(&would), list(&would)));
+        parts.push(format!("let {} pass in observe mode that enforcing would have dropped ({})", sum(&would), list(&would)));
+    }
+    let would_answer = during.counted.observed[Reason::Challenged as usize];
+    if would_answer >= 1.0 {
+        parts.push(format!("let {} pass in observe mode that enforcing would have challenged", count(would_answer as u64)));
     }
     parts.push(format!("let {} connections in", count(during.counted.admitted() as u64)));
     let last = parts.pop().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! What was changed, by whom, and whether the numbers after it differ from those before.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use super::super::archive::Record;
@@ -39,18 +41,16 @@ pub struct Rates {
     pub seconds: f64,
     /// Attempts.
     pub attempts: f64,
-    /// Connections that were let in.
-    pub admitted: f64,
-    /// Dropped.
-    pub dropped: f64,
-    /// Over a limit, but passed in observe mode.
-    pub would_drop: f64,
+    /// Let through to the server.
+    pub let_through: f64,
+    /// Dropped, or answered with a cookie.
+    pub held_back: f64,
     /// Connections that the server's kernel opened.
     pub opened: f64,
 }
 
-/// All changes, oldest first.
-pub fn list(record: &Record) -> Vec<Change> {
+/// All changes, oldest first. Nothing is compared over an edge of a surge.
+pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<Change> {
     let points = &record.series.points;
     let began = record.series.began as f64;
     let mut changes: Vec<Change> = record.changes.iter().map(|entry| of_entry(entry, began)).collect();
@@ -79,10 +79,18 @@ pub fn list(record: &Record) -> Vec<Change> {
     changes.sort_by(|one, other| one.at.total_cmp(&other.at));
     changes.truncate(MOST);
     let times: Vec<f64> = changes.iter().map(|change| change.at).collect();
-    for (number, change) in changes.iter_mut().enumerate() {
-        let from = number.checked_sub(1).map_or(f64::MIN, |before| times[before]);
-        let to = times.get(number + 1).copied().unwrap_or(f64::MAX);
-        (change.before, change.after) = around(points, change.at, from, to);
+    // The first and the last second of a surge are part of it only in part.
+    let edges: Vec<[f64; 2]> = surges
+        .iter()
+        .flat_map(|surge| [&points[surge.start], &points[surge.end - 1]])
+        .map(|point| [point.at - point.seconds, point.at])
+        .collect();
+    for change in &mut changes {
+        let at = change.at;
+        let earlier = times.iter().copied().filter(|time| *time < at).chain(edges.iter().map(|edge| edge[1]).filter(|end| *end <= at));
+        let later = times.iter().copied().filter(|time| *time > at).chain(edges.iter().map(|edge| edge[0]).filter(|start| *start >= at));
+        let (from, to) = (earlier.fold(f64::MIN, f64::max), later.fold(f64::MAX, f64::min));
+        (change.before, change.after) = around(points, at, from, to);
     }
     changes
 }
@@ -123,28 +131,21 @@ fn around(points: &[Point], at: f64, from: f64, to: f64) -> (Option<Rates>, Opti
 }
 
 fn rates<'a>(points: impl Iterator<Item = &'a Point>) -> Option<Rates> {
-    use limiter_common::reason::{Reason, Verdict};
     let mut sum = Rates::default();
     for point in points {
         let Some(counted) = &point.counted else { continue };
-        let refused = |rates: &[f64]| -> f64 {
-            let dropping = Reason::ALL.iter().filter(|reason| reason.is_attempt() && reason.verdict() == Verdict::Drop);
-            dropping.map(|reason| rates[*reason as usize]).sum()
-        };
         let seconds = point.seconds;
         sum.seconds += seconds;
         sum.attempts += counted.attempts() * seconds;
-        sum.admitted += counted.admitted() * seconds;
-        sum.dropped += refused(&counted.decided) * seconds;
-        sum.would_drop += refused(&counted.observed) * seconds;
+        sum.let_through += counted.let_through() * seconds;
+        sum.held_back += counted.held_back() * seconds;
         sum.opened += point.tcp.map_or(0.0, |tcp| tcp.opened) * seconds;
     }
     (sum.seconds > 0.0).then(|| Rates {
         seconds: sum.seconds,
         attempts: sum.attempts / sum.seconds,
-        admitted: sum.admitted / sum.seconds,
-        dropped: sum.dropped / sum.seconds,
-        would_drop: sum.would_drop / sum.seconds,
+        let_through: sum.let_through / sum.seconds,
+        held_back: sum.held_back / sum.seconds,
         opened: sum.opened / sum.seconds,
     })
 }
@@ -155,9 +156,8 @@ impl Change {
         let (Some(before), Some(after)) = (&self.before, &self.after) else { return Vec::new() };
         let pairs = [
             ("attempts", before.attempts, after.attempts),
-            ("let in", before.admitted, after.admitted),
-            ("dropped", before.dropped, after.dropped),
-            ("over a limit, but passed", before.would_drop, after.would_drop),
+            ("let through", before.let_through, after.let_through),
+            ("kept from the server", before.held_back, after.held_back),
             ("opened by the server", before.opened, after.opened),
         ];
         // Counts of independent events scatter by their square root.

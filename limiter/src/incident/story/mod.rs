@@ -61,7 +61,7 @@ pub fn tell(record: &Record) -> Story {
     Story {
         calm_rate: surges.calm,
         surges: surges.all.iter().map(|range| [start(range), points[range.end - 1].at]).collect(),
-        changes: changes::list(record),
+        changes: changes::list(record, &surges.all),
         verdict,
         main,
         before,
