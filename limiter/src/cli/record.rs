@@ -14,9 +14,11 @@ use crate::report::human::count;
 
 /// Arguments of `record`.
 #[derive(Args, Debug)]
-#[command(after_help = "While it runs, everything is in FILE's directory with the ending .partial, and stays there when it is killed; \
+#[command(
+    after_help = "While it runs, everything is in FILE's directory with the ending .partial, and stays there when it is killed; \
 `limiter report` reads that too. A second takes 1 to 2 KB there with one service, and a tenth of that in the archive.\n\n\
-The record holds addresses of clients, so only its owner may read it.")]
+The record holds addresses of clients, so only its owner may read it."
+)]
 pub struct Record {
     /// Stop after this time, at most a day [default: until Ctrl-C or SIGTERM, or a day].
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
@@ -47,7 +49,9 @@ impl Record {
         if !context.pins.is_loaded()? {
             eprintln!("limiter: limiter is not loaded: only the kernel's own counters are recorded until it is");
         }
-        let until = self.time.map_or_else(|| "Ctrl-C ends it".to_owned(), |time| format!("for {}", humantime::format_duration(time)));
+        let until = self
+            .time
+            .map_or_else(|| "Ctrl-C ends it".to_owned(), |time| format!("for {}", humantime::format_duration(time)));
         eprintln!("recording to {}; {until}", self.output.display());
         let outcome = record::record(options)?;
         report::print(context.format, &outcome, |outcome| {

@@ -28,7 +28,7 @@ const KEPT: usize = 64 << 20;
 const MOST_LINES: u64 = 400_000;
 
 /// What one check of doctor found, as it was recorded.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Found {
     /// What it is about.
@@ -177,7 +177,8 @@ impl Record {
                 self.problems.push(format!("the series has more than {MOST_LINES} lines: the rest is left out"));
                 break;
             }
-            let parsed = if line.iter().all(u8::is_ascii_whitespace) { continue } else { serde_json::from_slice(&line) };
+            let parsed =
+                if line.iter().all(u8::is_ascii_whitespace) { continue } else { serde_json::from_slice(&line) };
             match parsed {
                 Ok(Line::Tick(tick)) => self.series.push(*tick),
                 Ok(_) if kept + line.len() > KEPT => broken += 1,

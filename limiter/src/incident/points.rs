@@ -158,7 +158,11 @@ impl Series {
         }
         let mut point = Point::bare(&tick, at, passed);
         point.tcp = tcp(&last.tcp, &tick.tcp, passed);
-        point.cpu = share(last.cpu.total, tick.cpu.total, [(last.cpu.busy, tick.cpu.busy), (last.cpu.softirq, tick.cpu.softirq)]);
+        point.cpu = share(
+            last.cpu.total,
+            tick.cpu.total,
+            [(last.cpu.busy, tick.cpu.busy), (last.cpu.softirq, tick.cpu.softirq)],
+        );
         point.nic = nics(&last, &tick, passed);
         self.count(&mut point, last.limiter.as_ref(), tick.limiter.as_ref());
         self.points.push(point);
@@ -177,7 +181,7 @@ impl Series {
             Some(counted) => point.counted = Some(Box::new(counted)),
             None => self.mark(point.at, "limiter's counters began again: it was loaded anew".to_owned()),
         }
-        point.steals = after.steals.checked_sub(before.steals).unwrap_or(0) as f64 / point.seconds;
+        point.steals = after.steals.saturating_sub(before.steals) as f64 / point.seconds;
     }
 
     /// `None` when a counter went backwards.
@@ -195,7 +199,9 @@ impl Series {
                     *total += more;
                 }
             }
-            for (sum, more) in sum.decided.iter_mut().chain(&mut sum.observed).zip(own.decided.iter().chain(&own.observed)) {
+            for (sum, more) in
+                sum.decided.iter_mut().chain(&mut sum.observed).zip(own.decided.iter().chain(&own.observed))
+            {
                 *sum += more / seconds;
             }
         }
@@ -261,7 +267,7 @@ impl Point {
 /// The rate of one counter; 0 where it is missing or began again.
 fn rate(before: &Counts, after: &Counts, name: &str, seconds: f64) -> f64 {
     let (Some(before), Some(after)) = (before.get(name), after.get(name)) else { return 0.0 };
-    after.checked_sub(*before).unwrap_or(0) as f64 / seconds
+    after.saturating_sub(*before) as f64 / seconds
 }
 
 fn tcp(before: &Counts, after: &Counts, seconds: f64) -> Option<Tcp> {

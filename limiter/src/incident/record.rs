@@ -283,7 +283,8 @@ impl Recorder {
         let elapsed = self.start.elapsed();
         let due = self.lines + self.missed;
         self.missed += elapsed.as_secs().saturating_sub(due);
-        (self.start + SECOND * u32::try_from(self.lines + self.missed).unwrap_or(u32::MAX)).min(self.start + self.options.time)
+        (self.start + SECOND * u32::try_from(self.lines + self.missed).unwrap_or(u32::MAX))
+            .min(self.start + self.options.time)
     }
 
     fn end(mut self, why: String) -> Result<Outcome> {

@@ -37,7 +37,10 @@ impl Store {
     pub fn create(archive: &Path, anonymous: bool) -> Result<Self> {
         let directory = beside(archive)?;
         if archive.symlink_metadata().is_ok() {
-            bail!("{} is there already: nothing that was recorded is overwritten; name another with -o", archive.display());
+            bail!(
+                "{} is there already: nothing that was recorded is overwritten; name another with -o",
+                archive.display()
+            );
         }
         match DirBuilder::new().mode(0o700).create(&directory) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(

@@ -25,7 +25,8 @@ fn a_killed_recording_is_read() {
     assert_eq!(report["story"]["changes"][0]["typed"], "limiter set --source-rate 9/s", "{report:#}");
     assert!(report["problems"][0].as_str().is_some_and(|problem| problem.contains("was killed")), "{report:#}");
     scene.ok("report incident.partial -o partial.html");
-    Page::of(&std::fs::read_to_string(scene.file("partial.html")).expect("a page")).shows(&["was killed", "--source-rate 9/s"]);
+    Page::of(&std::fs::read_to_string(scene.file("partial.html")).expect("a page"))
+        .shows(&["was killed", "--source-rate 9/s"]);
     let output = scene.command("record --for 5s").output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("incident.partial"), "nothing is written over: {said}");
@@ -64,7 +65,8 @@ fn limiter_may_come_and_go() {
     let page = std::fs::read_to_string(scene.file("report.html")).expect("a page");
     Page::of(&page).shows(&["limiter was loaded", "limiter was unloaded", "limiter detach --all", "192.0.2.0/24"]);
     assert!(!page.contains("192.0.2.77"), "{page}");
-    let peak = page.split("attempts at the peak").next().and_then(|before| before.rsplit("<b>").next()).expect("a peak");
+    let peak =
+        page.split("attempts at the peak").next().and_then(|before| before.rsplit("<b>").next()).expect("a peak");
     assert!(peak.starts_with("20/s"), "{peak}");
 }
 

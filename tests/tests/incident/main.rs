@@ -31,7 +31,12 @@ impl Scene {
     fn new() -> Self {
         let lab = Lab::new().expect("a lab");
         let server = Some(Server::start(&lab).expect("a server"));
-        Self { lab, server, bpffs: PrivateBpffs::new().expect("a bpffs"), state: Directory::new().expect("a directory") }
+        Self {
+            lab,
+            server,
+            bpffs: PrivateBpffs::new().expect("a bpffs"),
+            state: Directory::new().expect("a directory"),
+        }
     }
 
     fn command(&self, line: &str) -> Command {

@@ -12,7 +12,8 @@ impl Page {
         let options = roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
         let document = roxmltree::Document::parse_with_options(text, options).expect("well-formed");
         for svg in document.descendants().filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "svg"))) {
-            let names: Vec<_> = svg.children().filter(|node| node.is_element()).map(|node| node.tag_name().name()).collect();
+            let names: Vec<_> =
+                svg.children().filter(|node| node.is_element()).map(|node| node.tag_name().name()).collect();
             assert_eq!(names.get(..2), Some(&["title", "desc"][..]), "a plot says what it shows");
         }
         let words = document.descendants().filter(|node| node.is_text()).filter_map(|node| node.text());
@@ -31,7 +32,8 @@ impl Page {
 /// Fails unless it is a page that needs nothing else.
 #[track_caller]
 pub fn is_page(text: &str) {
-    let without_names = text.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").replace("xmlns=\"http://www.w3.org/1999/xhtml\"", "");
+    let without_names =
+        text.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").replace("xmlns=\"http://www.w3.org/1999/xhtml\"", "");
     for word in ["http:", "https:", "//", "src=", "<script", "<link", "@import", "url(", "<iframe", "<img"] {
         assert!(!without_names.contains(word), "{word}");
     }

@@ -14,7 +14,7 @@ fn an_incident_is_told() {
     let scene = Scene::new();
     scene.ok(ATTACH);
     let clients = scene.clients(50.0, 32.0);
-    let recording = scene.record("--for 33s");
+    let recording = scene.record("--for 33s --json");
     sleep(8.0);
     let flood = scene.flood(Sources::Random, RATE, 16.0).spawn(&scene.lab).expect("a flood");
     sleep(6.0);
@@ -23,7 +23,11 @@ fn an_incident_is_told() {
     scene.ok("set --source-rate 5/s");
     let flood = flood.wait().expect("a flood");
     let pages = clients.wait().expect("pages");
-    assert!(recording.wait().contains("the time was over"));
+    let outcome: Value = serde_json::from_str(&recording.wait()).expect("JSON");
+    assert_eq!(outcome["why"], "the time was over");
+    println!("{outcome}");
+    let bytes = outcome["bytes_per_second"].as_u64().expect("bytes");
+    assert!((500..2500).contains(&bytes), "help and docs say 1 to 2 KB a second: {bytes}");
     assert!(!scene.file("incident.partial").exists(), "packed, and nothing beside it");
 
     let report: Value = serde_json::from_str(&scene.ok("report incident.tar.gz --json")).expect("JSON");
@@ -44,12 +48,17 @@ fn an_incident_is_told() {
     if let Some(directory) = std::env::var_os("INCIDENT_OUT") {
         let directory = std::path::PathBuf::from(directory);
         std::fs::create_dir_all(&directory).expect("a directory");
-        std::fs::write(directory.join("report.html"), std::fs::read(scene.file("report.html")).expect("a page")).expect("written");
+        std::fs::write(directory.join("report.html"), std::fs::read(scene.file("report.html")).expect("a page"))
+            .expect("written");
         std::fs::write(directory.join("report.txt"), &text).expect("written");
     }
     let changes = story["changes"].as_array().expect("changes");
     let typed: Vec<_> = changes.iter().map(|change| change["typed"].as_str().expect("words")).collect();
-    assert_eq!(typed, ["limiter arm", "limiter set --source-rate 5/s"], "what is told by somebody is not told twice: {changes:#?}");
+    assert_eq!(
+        typed,
+        ["limiter arm", "limiter set --source-rate 5/s"],
+        "what is told by somebody is not told twice: {changes:#?}"
+    );
     let arm = &changes[0];
     assert_eq!((&arm["who"], &arm["what"]), (&"root".into(), &"mode observe -> enforce".into()), "{arm}");
     let rate = |when: &str, what: &str| arm[when][what].as_f64().expect("a rate");
@@ -61,7 +70,7 @@ fn an_incident_is_told() {
     Page::of(&page).shows(&[
         "like a flood",
         "not like a crowd",
-        "of the challenged attempts",
+        "of the attempts that were challenged proved",
         "limiter set --source-rate 5/s",
         "20/s, burst 40 -> 5/s, burst 10",
         "challenged",

@@ -17,7 +17,11 @@ const POLICIES: usize = 12;
 
 /// The section.
 pub fn section(subject: &Subject<'_>) -> Vec<Block> {
-    let mut blocks = vec![Block::Heading(2, "Appendix".to_owned()), Block::Table(reasons(subject)), Block::Table(environment(subject))];
+    let mut blocks = vec![
+        Block::Heading(2, "Appendix".to_owned()),
+        Block::Table(reasons(subject)),
+        Block::Table(environment(subject)),
+    ];
     blocks.extend(doctor(subject));
     let policies = &subject.record.policies;
     for policy in policies.iter().take(POLICIES) {
@@ -41,7 +45,8 @@ fn reasons(subject: &Subject<'_>) -> Table {
     let head = ["Reason", "#Carried out", "#Only counted (observe)", "What it means"];
     let mut table = Table::new("Packets to protected services by reason, over the whole record", &head);
     for reason in Reason::ALL {
-        let counts = [&all.counted.decided, &all.counted.observed].map(|counts| counts[*reason as usize].round() as u64);
+        let counts =
+            [&all.counted.decided, &all.counted.observed].map(|counts| counts[*reason as usize].round() as u64);
         if counts != [0, 0] {
             let verdict = match reason.verdict() {
                 Verdict::Pass => "passes",
@@ -91,17 +96,31 @@ fn environment(subject: &Subject<'_>) -> Table {
 
 fn doctor(subject: &Subject<'_>) -> Vec<Block> {
     let mut blocks = Vec::new();
-    for (found, when) in subject.record.doctor.iter().zip(["start", "end"]) {
+    let [start, end] = &subject.record.doctor;
+    for (found, when) in [(start, "start"), (end, "end")] {
         let Some(found) = found else { continue };
-        let bad: Vec<&Found> = found.iter().filter(|found| found.level != "ok").collect();
-        if bad.is_empty() {
-            blocks.push(Block::Paragraph(format!("At the {when}, `limiter doctor` found {} things in order and nothing else.", found.len())));
+        if when == "end" && start.as_ref() == Some(found) {
+            blocks.push(Block::Paragraph("At the end `limiter doctor` found the same as at the start.".to_owned()));
             continue;
         }
-        let caption = format!("What `limiter doctor` found at the {when} beside {} things in order", found.len() - bad.len());
+        let bad: Vec<&Found> = found.iter().filter(|found| found.level != "ok").collect();
+        if bad.is_empty() {
+            blocks.push(Block::Paragraph(format!(
+                "At the {when}, `limiter doctor` found {} things in order and nothing else.",
+                found.len()
+            )));
+            continue;
+        }
+        let caption =
+            format!("What `limiter doctor` found at the {when} beside {} things in order", found.len() - bad.len());
         let mut table = Table::new(&caption, &["Area", "Level", "What", "Advice"]);
         for found in bad.into_iter().take(100) {
-            table.row([found.area.clone(), found.level.clone(), found.what.clone(), found.advice.clone().unwrap_or_default()]);
+            table.row([
+                found.area.clone(),
+                found.level.clone(),
+                found.what.clone(),
+                found.advice.clone().unwrap_or_default(),
+            ]);
         }
         blocks.push(Block::Table(table));
     }

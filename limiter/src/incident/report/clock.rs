@@ -35,7 +35,12 @@ impl Clock {
 
     /// `2026-11-24, 14:02:10 to 14:12:10 (UTC+01:00)`.
     pub fn span(&self, length: f64) -> String {
-        let zone = format!("UTC{}{:02}:{:02}", if self.offset < 0 { '-' } else { '+' }, self.offset.abs() / 3600, self.offset.abs() / 60 % 60);
+        let zone = format!(
+            "UTC{}{:02}:{:02}",
+            if self.offset < 0 { '-' } else { '+' },
+            self.offset.abs() / 3600,
+            self.offset.abs() / 60 % 60
+        );
         let end = if self.date(0.0) == self.date(length) { String::new() } else { format!("{} ", self.date(length)) };
         format!("{}, {} to {end}{} ({zone})", self.date(0.0), self.time(0.0), self.time(length))
     }
@@ -46,7 +51,11 @@ impl Clock {
         let step = steps.into_iter().map(f64::from).find(|step| length / step <= 9.0).unwrap_or(length / 9.0);
         let first = (self.began / step).ceil() * step - self.began;
         let ticks = (0..12).map(|number| first + step * f64::from(number)).take_while(|at| *at <= length);
-        ticks.map(|at| (at, if step < 60.0 { self.time(at) } else { self.time(at).get(..5).unwrap_or_default().to_owned() })).collect()
+        ticks
+            .map(|at| {
+                (at, if step < 60.0 { self.time(at) } else { self.time(at).get(..5).unwrap_or_default().to_owned() })
+            })
+            .collect()
     }
 
     fn text(&self, at: f64) -> String {

@@ -57,6 +57,7 @@ impl Report {
         blocks.extend(sections::server(&subject));
         blocks.extend(sources::section(&subject));
         blocks.extend(sections::open_questions(&subject));
+        blocks.extend(sections::glossary());
         blocks.extend(appendix::section(&subject));
         Self { title, summary, problems: record.problems.clone(), story, blocks }
     }

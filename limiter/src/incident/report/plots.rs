@@ -36,7 +36,8 @@ impl<'a> Plots<'a> {
     pub fn of(subject: &'a Subject<'a>) -> Self {
         let points = &subject.record.series.points;
         let size = points.len().div_ceil(COLUMNS).max(1);
-        let coarse = if size > 1 { format!(" Each step is an average of {}.", length(size as f64)) } else { String::new() };
+        let coarse =
+            if size > 1 { format!(" Each step is an average of {}.", length(size as f64)) } else { String::new() };
         Self { subject, columns: points.chunks(size).collect(), coarse }
     }
 
@@ -50,7 +51,7 @@ impl<'a> Plots<'a> {
         ];
         self.plot(
             "Attempts, and how many became connections, per second",
-            "Logarithmic: each line is ten times the one below. Shaded: the surge. Numbers: changes, in the table below.",
+            "Each line is ten times the one below; zero is at the bottom. Shaded: the surge. Numbers: what was changed.",
             layers,
         )
         .map(|plot| Plot { logarithmic: true, ..plot })
@@ -104,9 +105,13 @@ impl<'a> Plots<'a> {
                 "The kernel turned nobody away, sent no cookie by itself and sent no segment again in the whole record.".to_owned(),
             );
         }
-        self.plot("What the kernel counted, per second", "Logarithmic. Its own counters, for all listeners of the machine.", layers)
-            .map(|plot| Plot { logarithmic: true, ..plot })
-            .into()
+        self.plot(
+            "What the kernel counted, per second",
+            "Each line is ten times the one below. The kernel's own counters, for all listeners of the machine.",
+            layers,
+        )
+        .map(|plot| Plot { logarithmic: true, ..plot })
+        .into()
     }
 
     /// How many sources there are; nothing where it was not counted.
@@ -117,16 +122,21 @@ impl<'a> Plots<'a> {
             self.layer("tickets valid", 2, |point| point.enforces.map(|_| point.holders[0])),
         ];
         layers[0].values.iter().any(Option::is_some).then(|| {
-            self.plot("Distinct sources", "Logarithmic. Estimates over the last half minute or more.", layers)
-                .map(|plot| Plot { logarithmic: true, ..plot })
-                .into()
+            self.plot(
+                "Distinct sources",
+                "Each line is ten times the one below. Estimates over the last half minute or more.",
+                layers,
+            )
+            .map(|plot| Plot { logarithmic: true, ..plot })
+            .into()
         })
     }
 
     fn layer(&self, name: &str, colour: usize, value: impl Fn(&Point) -> Option<f64>) -> Layer {
         let average = |points: &&[Point]| {
             let known = points.iter().filter_map(|point| Some((value(point)?, point.seconds)));
-            let (sum, seconds) = known.fold((0.0, 0.0), |sum, (value, seconds)| (sum.0 + value * seconds, sum.1 + seconds));
+            let (sum, seconds) =
+                known.fold((0.0, 0.0), |sum, (value, seconds)| (sum.0 + value * seconds, sum.1 + seconds));
             (seconds > 0.0).then(|| sum / seconds)
         };
         Layer { name: name.to_owned(), colour, values: self.columns.iter().map(average).collect() }

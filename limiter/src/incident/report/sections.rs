@@ -11,6 +11,8 @@ use super::plots::Plots;
 use super::words::{self, about_number};
 use crate::report::human::count;
 
+/// Changes that are named below the first plot.
+const MARKS: usize = 8;
 /// Rows of the table that follows the plots.
 const ROWS: usize = 24;
 
@@ -44,20 +46,62 @@ pub fn first(subject: &Subject<'_>, summary: &[String]) -> Vec<Block> {
 /// How it went.
 pub fn course(subject: &Subject<'_>) -> Vec<Block> {
     let plots = Plots::of(subject);
-    vec![heading("How it went"), plots.overview(), plots.fates(), plots.machine(), Block::Table(steps(subject))]
+    let mut blocks = vec![heading("How it went"), plots.overview()];
+    blocks.extend(marks(subject));
+    blocks.extend([plots.fates(), plots.machine(), Block::Table(steps(subject))]);
+    blocks
+}
+
+/// What the numbers in the plots are.
+fn marks(subject: &Subject<'_>) -> Option<Block> {
+    let changes = subject.story.changes.iter().enumerate().take(MARKS).map(|(number, change)| {
+        let what = if change.typed.is_empty() { change.what.clone() } else { format!("`{}`", change.typed) };
+        format!("{} at {}: {what}", number + 1, subject.clock.time(change.at))
+    });
+    let changes: Vec<String> = changes.collect();
+    let more = if subject.story.changes.len() > MARKS { "; the others are in the table below" } else { "" };
+    (!changes.is_empty()).then(|| Block::Paragraph(format!("{}{more}.", changes.join("; "))))
+}
+
+/// The words that somebody who does not know limiter needs.
+pub fn glossary() -> Vec<Block> {
+    let items = [
+        "Attempt: the first packet of a connection (a SYN). Anybody can send one, also from an address that is not theirs.",
+        "Handshake: server and client confirm each other. Only then there is a connection; a forged address never gets that far.",
+        "Challenge: limiter answers an attempt itself, with a number (a cookie) that the client must send back. It costs the server nothing, and \
+         shows who is really there.",
+        "Source limit, budget: how many attempts a second one source, or all together, may make.",
+        "Observe, enforce: in observe mode limiter only counts what it would do; in enforce mode it does it.",
+        "Accept queue: finished connections that wait for the server program. When it is full, the server is too slow.",
+    ];
+    vec![heading("Words"), Block::List(items.map(str::to_owned).to_vec())]
 }
 
 fn steps(subject: &Subject<'_>) -> Table {
     let points = &subject.record.series.points;
     let size = points.len().div_ceil(ROWS).max(1);
-    let caption = format!("The same in numbers: rates per second, averaged over {}; of the CPU the busiest second", length(size as f64));
-    let head = ["From", "#Attempts/s", "#Let through/s", "#Kept from the server/s", "#Opened by the server/s", "#Queue full/s", "#CPU busy", "Mode"];
+    let caption = format!(
+        "The same in numbers: rates per second, averaged over {}; of the CPU the busiest second",
+        length(size as f64)
+    );
+    let head = [
+        "From",
+        "#Attempts/s",
+        "#Let through/s",
+        "#Kept from the server/s",
+        "#Opened by the server/s",
+        "#Queue full/s",
+        "#CPU busy",
+        "Mode",
+    ];
     let mut table = Table::new(&caption, &head);
     for chunk in points.chunks(size) {
         let totals = Totals::of(&chunk.iter().collect::<Vec<&Point>>());
         let known = |text: String| if totals.counted_seconds > 0.0 { text } else { "-".to_owned() };
         let rate = |value: f64| known(about_number(totals.rate(value)));
-        let kernel = |value: f64| if totals.kernel_seconds > 0.0 { about_number(totals.kernel_rate(value)) } else { "-".to_owned() };
+        let kernel = |value: f64| {
+            if totals.kernel_seconds > 0.0 { about_number(totals.kernel_rate(value)) } else { "-".to_owned() }
+        };
         let first = &chunk[0];
         table.row([
             subject.clock.time(first.at - first.seconds),
@@ -85,7 +129,10 @@ pub fn evidence(subject: &Subject<'_>) -> Vec<Block> {
     }
     let mut blocks = vec![heading("Crowd or flood?")];
     blocks.extend(words::verdict(subject).map(Block::Paragraph));
-    let mut table = Table::new("What tells, in calm and in the surge", &["Indicator", "In calm", "In the surge", "Speaks for", "Why"]);
+    let mut table = Table::new(
+        "What tells, in calm and in the surge",
+        &["Indicator", "In calm", "In the surge", "Speaks for", "Why"],
+    );
     for indicator in &verdict.indicators {
         let speaks = match indicator.speaks {
             Speaks::Flood => "a flood",
@@ -94,7 +141,13 @@ pub fn evidence(subject: &Subject<'_>) -> Vec<Block> {
             Speaks::Many => "many sources",
             Speaks::Neither => "-",
         };
-        table.row([indicator.what.to_owned(), indicator.before.clone(), indicator.during.clone(), speaks.to_owned(), indicator.why.to_owned()]);
+        table.row([
+            indicator.what.to_owned(),
+            indicator.before.clone(),
+            indicator.during.clone(),
+            speaks.to_owned(),
+            indicator.why.to_owned(),
+        ]);
     }
     blocks.push(Block::Table(table));
     blocks.push(Block::Paragraph(
@@ -113,8 +166,12 @@ pub fn changes(subject: &Subject<'_>) -> Vec<Block> {
         blocks.push(Block::Paragraph("Nothing was changed while this was recorded.".to_owned()));
         return blocks;
     }
-    let head = ["#No.", "#Time", "By whom", "What", "#Kept from the server/s before", "#after", "What differs after it"];
-    let mut table = Table::new("Averages of up to ten seconds before and after, and not beyond the next change, or the edge of a surge", &head);
+    let head =
+        ["#No.", "#Time", "By whom", "What", "#Kept from the server/s before", "#after", "What differs after it"];
+    let mut table = Table::new(
+        "Averages of up to ten seconds before and after, and not beyond the next change, or the edge of a surge",
+        &head,
+    );
     for (number, change) in changes.iter().enumerate() {
         let typed = if change.typed.is_empty() { String::new() } else { format!("`{}`: ", change.typed) };
         let held_back = |rates: Option<super::super::story::Rates>| {
@@ -147,17 +204,24 @@ pub fn changes(subject: &Subject<'_>) -> Vec<Block> {
     blocks
 }
 
+/// A name, and what it is of a span.
+type Row = (&'static str, fn(&Totals) -> String);
+
 /// What users felt.
 pub fn users(subject: &Subject<'_>) -> Vec<Block> {
     let story = subject.story;
     let mut table = Table::new("Before, in and after the surge", &["", "#Before", "#Surge", "#After"]);
     let columns = [story.before.as_ref(), Some(&story.during), story.after.as_ref()];
-    let rows: [(&str, fn(&Totals) -> String); 6] = [
+    let rows: [Row; 6] = [
         ("Seconds", |totals| format!("{:.0}", totals.seconds)),
         ("Attempts a second", |totals| about_number(totals.rate(totals.counted.attempts()))),
         ("Let through to the server a second", |totals| about_number(totals.rate(totals.counted.let_through()))),
-        ("Kept from the server a second (dropped or challenged)", |totals| about_number(totals.rate(totals.counted.held_back()))),
-        ("Told to wait a second (a good cookie, but no budget)", |totals| about_number(totals.rate(totals.of_reason(Reason::Waiting)))),
+        ("Kept from the server a second (dropped or challenged)", |totals| {
+            about_number(totals.rate(totals.counted.held_back()))
+        }),
+        ("Told to wait a second (a good cookie, but no budget)", |totals| {
+            about_number(totals.rate(totals.of_reason(Reason::Waiting)))
+        }),
         ("Connections opened by the server a second", |totals| about_number(totals.kernel_rate(totals.tcp.opened))),
     ];
     for (name, value) in rows {
@@ -168,13 +232,14 @@ pub fn users(subject: &Subject<'_>) -> Vec<Block> {
     blocks.extend(words::what_users_felt(subject).map(Block::Paragraph));
     blocks.push(Block::Table(table));
     blocks.push(Block::Paragraph(
-        "A client that is refused tries again after 1, 2, 4 seconds, so attempts count impatient people more than once. limiter never touches a \
+        "A client that is refused tries again after 1, 2, 4 seconds, so attempts count impatient people more than once. Limits never touch a \
          connection that is open: who was in, stayed in."
             .to_owned(),
     ));
     let services = &subject.record.series.services;
     if services.len() > 1 {
-        let mut table = Table::new("By service, over the whole record", &["Service", "#Attempts", "#Let in", "#Over a limit"]);
+        let mut table =
+            Table::new("By service, over the whole record", &["Service", "#Attempts", "#Let in", "#Over a limit"]);
         for (name, counts) in services {
             table.row([vec![name.clone()], counts.map(|number| count(number as u64)).to_vec()].concat());
         }
@@ -228,7 +293,10 @@ pub fn open_questions(subject: &Subject<'_>) -> Vec<Block> {
     }
     items.extend(record.notes.iter().take(20).map(|note| format!("The recorder noted: {}.", note.text)));
     if let Some(end) = record.end.as_ref().filter(|end| end.missed > 0) {
-        items.push(format!("{} seconds of which nothing is recorded: the machine did not let the recorder run.", count(end.missed)));
+        items.push(format!(
+            "{} seconds of which nothing is recorded: the machine did not let the recorder run.",
+            count(end.missed)
+        ));
     }
     items.extend([
         "Who it was. Forged addresses say nothing about their sender, and real ones only whose machine it came through.".to_owned(),

@@ -75,16 +75,32 @@ impl Plot {
         if let Some([from, to_end]) = self.shade {
             let (x, end) = (self.x(from), self.x(to_end));
             let width = (end - x).max(1.0);
-            writeln!(to, "<rect x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{HEIGHT}\" fill=\"var(--shade)\"/>")?;
+            writeln!(
+                to,
+                "<rect x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{HEIGHT}\" fill=\"var(--shade)\"/>"
+            )?;
         }
         self.write_axes(to, top)?;
-        if self.stacked { self.write_stack(to, top)? } else { self.write_lines(to, top)? }
+        if self.stacked {
+            self.write_stack(to, top)?
+        } else {
+            self.write_lines(to, top)?
+        }
         let floor = TOP + HEIGHT;
-        writeln!(to, "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{floor}\" y2=\"{floor}\" stroke=\"var(--ink)\"/>", WIDTH - RIGHT)?;
+        writeln!(
+            to,
+            "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{floor}\" y2=\"{floor}\" stroke=\"var(--ink)\"/>",
+            WIDTH - RIGHT
+        )?;
         self.write_marks(to)?;
         for (layer, (x, row)) in self.layers.iter().zip(places) {
             let y = TOP + HEIGHT + 46.0 + LEGEND.0 * row;
-            writeln!(to, "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"12\" height=\"12\" fill=\"var(--c{})\"/>", y - 11.0, layer.colour % 8)?;
+            writeln!(
+                to,
+                "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"12\" height=\"12\" fill=\"var(--c{})\"/>",
+                y - 11.0,
+                layer.colour % 8
+            )?;
             writeln!(to, "<text x=\"{:.1}\" y=\"{y:.1}\">{}</text>", x + 18.0, escape(&layer.name))?;
         }
         Ok(())
@@ -96,7 +112,8 @@ impl Plot {
             let values = self.layers.iter().filter_map(|layer| layer.values.get(at).copied().flatten());
             if self.stacked { values.sum() } else { values.fold(0.0, f64::max) }
         };
-        let most = (0..self.columns.len()).map(column).filter(|value: &f64| value.is_finite()).fold(self.least, f64::max);
+        let most =
+            (0..self.columns.len()).map(column).filter(|value: &f64| value.is_finite()).fold(self.least, f64::max);
         if self.logarithmic { 10.0_f64.powf(most.max(10.0).log10().ceil()) } else { self.ticks_to(most.max(1e-3)).1 }
     }
 
@@ -129,11 +146,22 @@ impl Plot {
         for tick in ticks {
             let (y, right) = (self.y(tick, top), WIDTH - RIGHT);
             writeln!(to, "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"var(--line)\"/>")?;
-            writeln!(to, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 7.0, y + 4.5, number(tick))?;
+            writeln!(
+                to,
+                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 7.0,
+                y + 4.5,
+                number(tick)
+            )?;
         }
-        for (at, words) in &self.times {
+        // Words of a moment at the very end would be cut off.
+        for (at, words) in self.times.iter().filter(|(at, _)| self.x(*at) < WIDTH - 30.0) {
             let (x, floor) = (self.x(*at), TOP + HEIGHT);
-            writeln!(to, "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{floor}\" y2=\"{}\" stroke=\"var(--ink)\"/>", floor + 5.0)?;
+            writeln!(
+                to,
+                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{floor}\" y2=\"{}\" stroke=\"var(--ink)\"/>",
+                floor + 5.0
+            )?;
             writeln!(to, "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>", floor + 20.0, escape(words))?;
         }
         Ok(())
@@ -144,7 +172,9 @@ impl Plot {
         for layer in &self.layers {
             let mut path = String::new();
             for (at, [from, end]) in self.columns.iter().enumerate() {
-                let Some(value) = layer.values.get(at).copied().flatten().filter(|value| *value > 0.0) else { continue };
+                let Some(value) = layer.values.get(at).copied().flatten().filter(|value| *value > 0.0) else {
+                    continue;
+                };
                 let (x, right) = (self.x(*from), self.x(*end));
                 let (low, high) = (self.y(below[at], top), self.y(below[at] + value, top));
                 below[at] += value;
@@ -240,11 +270,18 @@ mod tests {
     use super::*;
 
     fn plot() -> Plot {
-        let layer = |name: &str, colour, values: &[Option<f64>]| Layer { name: name.to_owned(), colour, values: values.to_vec() };
+        let layer = |name: &str, colour, values: &[Option<f64>]| Layer {
+            name: name.to_owned(),
+            colour,
+            values: values.to_vec(),
+        };
         Plot {
             title: "a < b".to_owned(),
             columns: vec![[0.0, 1.0], [1.0, 2.0], [2.0, 4.0]],
-            layers: vec![layer("one", 0, &[Some(1.0), None, Some(3.0)]), layer("two", 1, &[Some(1.0), Some(1.0), Some(1.0)])],
+            layers: vec![
+                layer("one", 0, &[Some(1.0), None, Some(3.0)]),
+                layer("two", 1, &[Some(1.0), Some(1.0), Some(1.0)]),
+            ],
             length: 4.0,
             marks: vec![(2.0, 1), (2.01, 2)],
             ..Plot::default()

@@ -68,7 +68,8 @@ fn write_table(to: &mut String, table: &Table) -> std::fmt::Result {
         *widest -= 1;
     }
     for row in [&table.head].into_iter().chain(&table.rows) {
-        let cells: Vec<Vec<String>> = widths.iter().enumerate().map(|(at, width)| wrapped(&cell(row, at), *width)).collect();
+        let cells: Vec<Vec<String>> =
+            widths.iter().enumerate().map(|(at, width)| wrapped(&cell(row, at), *width)).collect();
         for line in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
             let mut text = String::new();
             for ((column, width), is_number) in cells.iter().zip(&widths).zip(&table.numbers) {

@@ -2,7 +2,7 @@
 
 use limiter_common::reason::{Reason, Verdict};
 
-use super::super::story::{Kind, Speaks, Totals};
+use super::super::story::{Kind, Speaks, Totals, percent};
 use super::Subject;
 use super::clock::length;
 use crate::report::human::count;
@@ -53,7 +53,11 @@ fn headline(subject: &Subject<'_>) -> String {
     let (calm, peak) = (story.calm_rate.unwrap_or(0.0), story.during.peak);
     let times = if calm >= 0.5 { format!(", {} times as many", about_number(peak / calm)) } else { String::new() };
     let began = match story.before {
-        Some(_) => format!("attempts to connect rose from about {}/s to {}/s at the peak{times}", about_number(calm), about_number(peak)),
+        Some(_) => format!(
+            "attempts to connect rose from about {}/s to {}/s at the peak{times}",
+            about_number(calm),
+            about_number(peak)
+        ),
         None => format!(
             "attempts to connect reached {}/s; they were far above the calm already when the record began ({}/s later{times})",
             about_number(peak),
@@ -90,7 +94,9 @@ pub fn verdict(subject: &Subject<'_>) -> Option<String> {
         Kind::FloodOfFew => "This looks like a flood from few sources, not like a crowd",
         Kind::Flood => "This looks like a flood, not like a crowd",
         Kind::Crowd => "This looks like a crowd: very many real clients at once, not like a flood of forged attempts",
-        Kind::HeavyClients => "This looks like few clients that are really there and ask far too often, not like a crowd",
+        Kind::HeavyClients => {
+            "This looks like few clients that are really there and ask far too often, not like a crowd"
+        }
         Kind::RealClients => "This looks like real clients, not like a flood of forged attempts",
         Kind::Mixed => "This looks like both: attempts that are never finished, beside real clients",
         Kind::FewSources => "Few sources made most of it; whether they are real clients, the data do not tell",
@@ -131,12 +137,15 @@ fn reasons(subject: &Subject<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
     if let Some(share) = verdict.finished {
         let challenged = during.counted.decided[Reason::Challenged as usize];
-        let of = if challenged >= 100.0 { "the challenged attempts" } else { "the additional attempts that were let through" };
-        reasons.push(format!("{} of {of} finished the handshake", super::super::story::percent(share)));
+        let share = percent(share);
+        reasons.push(match challenged >= 100.0 {
+            true => format!("{share} of the attempts that were challenged proved that somebody is at their address"),
+            false => format!("{share} of the additional attempts that were let through became connections"),
+        });
     }
     if let (Some(sources), Some(each)) = (verdict.sources, verdict.per_source) {
-        let returning = sources.returning_percent.map_or_else(String::new, |percent| {
-            format!(", {} of them not seen before", super::super::story::percent(1.0 - percent.clamp(0.0, 100.0) / 100.0))
+        let returning = sources.returning_percent.map_or_else(String::new, |known| {
+            format!(", {} of them not seen before", percent(1.0 - known.clamp(0.0, 100.0) / 100.0))
         });
         reasons.push(format!(
             "they came from about {} sources ({} attempts each in {:.0} s{returning})",
@@ -148,7 +157,7 @@ fn reasons(subject: &Subject<'_>) -> Vec<String> {
         let refused = during.counted.refused();
         let own = during.of_reason(Reason::SourceLimit) + during.of_reason(Reason::FairShare);
         if refused >= 100.0 {
-            let share = super::super::story::percent(own / refused);
+            let share = percent(own / refused);
             reasons.push(format!("{share} of what was refused was over the limit of its own source"));
         }
     }
@@ -162,7 +171,8 @@ pub fn what_limiter_did(during: &Totals) -> String {
     }
     let by_reason = |rates: &[f64], verdict: Verdict| -> Vec<(Reason, f64)> {
         let all = Reason::ALL.iter().filter(|reason| reason.is_attempt() && reason.verdict() == verdict);
-        let mut all: Vec<_> = all.map(|reason| (*reason, rates[*reason as usize])).filter(|(_, count)| *count >= 1.0).collect();
+        let mut all: Vec<_> =
+            all.map(|reason| (*reason, rates[*reason as usize])).filter(|(_, count)| *count >= 1.0).collect();
         all.sort_by(|one, other| other.1.total_cmp(&one.1));
         all
     };
@@ -182,11 +192,18 @@ pub fn what_limiter_did(during: &Totals) -> String {
         parts.push(format!("answered {} with a cookie instead of the server", count(challenged as u64)));
     }
     if !would.is_empty() {
-        parts.push(format!("let {} pass in observe mode that enforcing would have dropped ({})", sum(&would), list(&would)));
+        parts.push(format!(
+            "let {} pass in observe mode that enforcing would have dropped ({})",
+            sum(&would),
+            list(&would)
+        ));
     }
     let would_answer = during.counted.observed[Reason::Challenged as usize];
     if would_answer >= 1.0 {
-        parts.push(format!("let {} pass in observe mode that enforcing would have challenged", count(would_answer as u64)));
+        parts.push(format!(
+            "let {} pass in observe mode that enforcing would have challenged",
+            count(would_answer as u64)
+        ));
     }
     parts.push(format!("let {} connections in", count(during.counted.admitted() as u64)));
     let last = parts.pop().unwrap_or_default();
@@ -215,5 +232,9 @@ pub fn what_users_felt(subject: &Subject<'_>) -> Option<String> {
         share if share < 1.3 => "as many as before, so those who came before still got in",
         _ => "more than before",
     };
-    Some(format!("The server opened {}/s connections to clients before and {}/s meanwhile: {kept}.", about_number(was), about_number(is)))
+    Some(format!(
+        "The server opened {}/s connections to clients before and {}/s meanwhile: {kept}.",
+        about_number(was),
+        about_number(is)
+    ))
 }

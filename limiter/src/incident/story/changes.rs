@@ -72,7 +72,8 @@ pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<Change> {
             add(&mut changes, at, who, words.to_owned());
         }
         if pair[0].challenging != pair[1].challenging {
-            let words = if pair[1].challenging { "newcomers are challenged" } else { "newcomers are not challenged any more" };
+            let words =
+                if pair[1].challenging { "newcomers are challenged" } else { "newcomers are not challenged any more" };
             add(&mut changes, at, "limiter itself", words.to_owned());
         }
     }
@@ -87,8 +88,16 @@ pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<Change> {
         .collect();
     for change in &mut changes {
         let at = change.at;
-        let earlier = times.iter().copied().filter(|time| *time < at).chain(edges.iter().map(|edge| edge[1]).filter(|end| *end <= at));
-        let later = times.iter().copied().filter(|time| *time > at).chain(edges.iter().map(|edge| edge[0]).filter(|start| *start >= at));
+        let earlier = times
+            .iter()
+            .copied()
+            .filter(|time| *time < at)
+            .chain(edges.iter().map(|edge| edge[1]).filter(|end| *end <= at));
+        let later = times
+            .iter()
+            .copied()
+            .filter(|time| *time > at)
+            .chain(edges.iter().map(|edge| edge[0]).filter(|start| *start >= at));
         let (from, to) = (earlier.fold(f64::MIN, f64::max), later.fold(f64::MAX, f64::min));
         (change.before, change.after) = around(points, at, from, to);
     }

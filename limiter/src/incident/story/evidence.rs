@@ -209,7 +209,9 @@ fn concentration(
     };
     let mut indicators = vec![Indicator {
         what: "Refused because the source itself was over its limit",
-        before: calm.map_or_else(unknown, |calm| format!("{} of {}", count(own(calm) as u64), count(calm.counted.refused() as u64))),
+        before: calm.map_or_else(unknown, |calm| {
+            format!("{} of {}", count(own(calm) as u64), count(calm.counted.refused() as u64))
+        }),
         during: limit_share.map_or_else(
             || format!("{} refused in all", count(refused as u64)),
             |share| format!("{} of {} refused", percent(share), count(refused as u64)),
@@ -294,7 +296,11 @@ fn kernel(calm: Option<&Totals>, during: &Totals, finished: Option<f64>) -> Vec<
             what: "Turned away by a full accept queue (ListenOverflows)",
             before: usual(|calm| calm.tcp.overflows),
             during: rate(during.tcp.overflows, during),
-            speaks: if over >= 1.0 && finished.is_none_or(|share| share > 0.2) { Speaks::Crowd } else { Speaks::Neither },
+            speaks: if over >= 1.0 && finished.is_none_or(|share| share > 0.2) {
+                Speaks::Crowd
+            } else {
+                Speaks::Neither
+            },
             why: "Only finished handshakes fill this queue, when the server accepts slower than clients come.",
         },
         Indicator {

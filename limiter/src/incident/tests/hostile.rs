@@ -11,7 +11,8 @@ use super::{Second, Told, archive};
 
 fn told() -> Told {
     let mut told = Told::new("enforce");
-    let flood = Second { decided: &[("challenged", 9000), ("proven", 10)], tcp: &[("PassiveOpens", 10)], ..Second::default() };
+    let flood =
+        Second { decided: &[("challenged", 9000), ("proven", 10)], tcp: &[("PassiveOpens", 10)], ..Second::default() };
     told.seconds(10, Second { decided: &[("admitted", 10)], ..Second::default() }).seconds(10, flood);
     told
 }
@@ -50,7 +51,9 @@ fn what_is_cut_off_is_read_as_far_as_it_goes() {
 #[test]
 fn broken_lines_are_counted() {
     let mut series = told().series();
-    series.extend(b"{\"kind\":\"tick\",\"monotonic\":\"soon\"}\nnot JSON\n\xff\xfe\n{\"kind\":\"later\"}\n{\"kind\":\"ti");
+    series.extend(
+        b"{\"kind\":\"tick\",\"monotonic\":\"soon\"}\nnot JSON\n\xff\xfe\n{\"kind\":\"later\"}\n{\"kind\":\"ti",
+    );
     let record = read_bytes(&archive(&[(names::SERIES, &series)]));
     assert_eq!(record.series.lines, 21);
     assert!(record.problems.iter().any(|problem| problem.contains("left out 5 lines")), "{:?}", record.problems);
@@ -97,9 +100,13 @@ fn bombs_do_not_go_off() {
 fn words_of_others_stay_words() {
     let mut told = told();
     let evil = "<script>alert(1)</script>\" onload='x' `code`` \u{1b}[2J\u{202e}&amp;".to_owned();
-    let heavy = Heavy { source: evil.clone(), service: evil.clone(), class: Some(evil.clone()), count: 9, ..Heavy::default() };
-    told.line(Line::Top(Top { time: None, refused: vec![heavy] })).line(Line::Note(Note { time: None, text: evil.clone() }));
-    told.change(|tick| tick.limiter.as_mut().expect("loaded").services.push(Service { name: evil.clone(), ..Service::default() }));
+    let heavy =
+        Heavy { source: evil.clone(), service: evil.clone(), class: Some(evil.clone()), count: 9, ..Heavy::default() };
+    told.line(Line::Top(Top { time: None, refused: vec![heavy] }))
+        .line(Line::Note(Note { time: None, text: evil.clone() }));
+    told.change(|tick| {
+        tick.limiter.as_mut().expect("loaded").services.push(Service { name: evil.clone(), ..Service::default() })
+    });
     told.seconds(1, Second::default());
     let page = report(&told.record());
     assert!(!page.contains("<script") && page.contains("&lt;script&gt;"), "{page}");
@@ -111,7 +118,14 @@ fn count() -> impl Strategy<Value = u64> {
 }
 
 fn number() -> impl Strategy<Value = f64> {
-    prop_oneof![Just(0.0), Just(1e308), Just(-1e308), Just(f64::MIN_POSITIVE), -10.0..1e6, any::<f64>().prop_filter("JSON", |n| n.is_finite())]
+    prop_oneof![
+        Just(0.0),
+        Just(1e308),
+        Just(-1e308),
+        Just(f64::MIN_POSITIVE),
+        -10.0..1e6,
+        any::<f64>().prop_filter("JSON", |n| n.is_finite())
+    ]
 }
 
 prop_compose! {

@@ -56,7 +56,7 @@ fn forged_addresses() {
         &told,
         &[
             "From 08:00:30 to 08:01:30 (1m), attempts to connect rose from about 100/s to 50,000/s at the peak, 500 times as many",
-            "This looks like a flood from forged addresses, not like a crowd: 0.2% of the challenged attempts finished the handshake",
+            "This looks like a flood from forged addresses, not like a crowd: 0.2% of the attempts that were challenged proved that somebody is at their address",
             "about 900,000 sources (1.7 attempts each in 30 s, 98% of them not seen before)",
             "answered 3,000,000 with a cookie",
             "100/s connections to clients before and 100/s meanwhile: as many as before",
@@ -75,7 +75,14 @@ fn a_crowd() {
     };
     let told = surge("enforce", second);
     assert_eq!(told.story().verdict.kind, Kind::Crowd);
-    tells(&told, &["This looks like a crowd", "99% of the additional attempts that were let through finished", "none against"]);
+    tells(
+        &told,
+        &[
+            "This looks like a crowd",
+            "99% of the additional attempts that were let through became connections",
+            "none against",
+        ],
+    );
 }
 
 #[test]
@@ -136,7 +143,10 @@ fn observe_mode_drops_nothing() {
     let story = told.story();
     assert_eq!(story.verdict.kind, Kind::FloodOfFew);
     assert_eq!(story.during.passed().round(), 60.0 * 30_100.0, "they went on to the kernel");
-    let text = tells(&told, &["observe mode all the time", "let 1,800,000 pass in observe mode that enforcing would have dropped"]);
+    let text = tells(
+        &told,
+        &["observe mode all the time", "let 1,800,000 pass in observe mode that enforcing would have dropped"],
+    );
     assert!(!text.contains("it dropped"), "{text}");
 }
 

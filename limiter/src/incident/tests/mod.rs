@@ -42,8 +42,11 @@ impl Told {
     pub fn new(mode: &str) -> Self {
         let service = Service { name: "web".to_owned(), ..Service::default() };
         let limiter = Limiter { mode: mode.to_owned(), generation: 1, services: vec![service], ..Limiter::default() };
-        let mut told = Self { lines: Vec::new(), tick: Tick { monotonic: 1000.0, limiter: Some(limiter), ..Tick::default() } };
-        for name in ["PassiveOpens", "ListenOverflows", "ListenDrops", "SyncookiesSent", "SyncookiesRecv", "RetransSegs"] {
+        let mut told =
+            Self { lines: Vec::new(), tick: Tick { monotonic: 1000.0, limiter: Some(limiter), ..Tick::default() } };
+        for name in
+            ["PassiveOpens", "ListenOverflows", "ListenDrops", "SyncookiesSent", "SyncookiesRecv", "RetransSegs"]
+        {
             told.tick.tcp.insert(name.to_owned(), 5000);
         }
         told.write();
@@ -54,7 +57,11 @@ impl Told {
     pub fn seconds(&mut self, number: u64, second: Second<'_>) -> &mut Self {
         for _ in 0..number {
             self.tick.monotonic += 1.0;
-            self.tick.cpu = Cpu { total: self.tick.cpu.total + 200, busy: self.tick.cpu.busy + 30, softirq: self.tick.cpu.softirq + 10 };
+            self.tick.cpu = Cpu {
+                total: self.tick.cpu.total + 200,
+                busy: self.tick.cpu.busy + 30,
+                softirq: self.tick.cpu.softirq + 10,
+            };
             add(&mut self.tick.tcp, second.tcp);
             if let Some(limiter) = &mut self.tick.limiter {
                 add(&mut limiter.services[0].decided, second.decided);

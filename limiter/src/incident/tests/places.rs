@@ -4,8 +4,13 @@ use super::super::series::{Change, Line, PolicyLine};
 use super::{Second, Told};
 use crate::history::{Entry, Who};
 
-const CALM: Second<'_> =
-    Second { decided: &[("admitted", 100)], observed: &[], tcp: &[("PassiveOpens", 100)], sources: None, returning: 0.0 };
+const CALM: Second<'_> = Second {
+    decided: &[("admitted", 100)],
+    observed: &[],
+    tcp: &[("PassiveOpens", 100)],
+    sources: None,
+    returning: 0.0,
+};
 
 /// The most attempts of any second.
 fn peak(told: &Told) -> f64 {
