@@ -33,6 +33,7 @@ impl Moment {
     pub fn seconds_since(self, earlier: Self) -> f64 {
         let behind = |it: Self, other: Self| it.0.duration_since(other.0).map_or(0.0, |gap| gap.as_secs_f64());
         behind(self, earlier) - behind(earlier, self)
+    }
 
     /// Milliseconds since 1970.
     pub fn millis(self) -> u64 {

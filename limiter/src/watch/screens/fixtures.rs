@@ -163,6 +163,7 @@ fn heavy(source: &str, class: Option<&str>, count: u64) -> Heavy {
         service: "web".to_owned(),
         class: class.map(str::to_owned),
         count,
+        sources: 1,
         uncertain: 0,
         first_seconds_ago: 180.0,
         last_seconds_ago: 0.2,
