@@ -16,7 +16,7 @@ const SITE: u8 = 48;
 #[derive(Args, Debug)]
 pub struct Top {
     /// What is counted: `refused` by the source's own limit or share, refused by a `budget` (a sample), or all `attempts` (a sample).
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Kind::Refused)]
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true, default_value_t = Kind::Refused)]
     by: Kind,
     /// Show this service only.
     #[arg(long, value_name = "NAME")]
