@@ -157,8 +157,8 @@ fn merge(sums: &mut Sums, key: (Address, u64), more: Sum) {
         sums.insert(key, more);
         return;
     };
-    sum.count += more.count;
-    sum.uncertain += more.uncertain;
+    sum.count = sum.count.saturating_add(more.count);
+    sum.uncertain = sum.uncertain.saturating_add(more.uncertain);
     sum.sources += more.sources;
     sum.first = sum.first.min(more.first);
     if more.last > sum.last {

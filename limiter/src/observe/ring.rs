@@ -60,7 +60,7 @@ impl Ring {
         while next < end {
             match read(&words, next, self.entries) {
                 Some(sighting) => look.seen.push(sighting),
-                None if claimed() > next + self.entries => look.missed += 1,
+                None if claimed().saturating_sub(next) > self.entries => look.missed += 1,
                 // It is being written: the next look finds it.
                 None => break,
             }

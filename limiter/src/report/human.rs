@@ -72,6 +72,7 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     if snapshot.services.iter().any(|service| service.admission.ticket_seconds > 0) {
         writeln!(to, "tickets     {} valid", count(snapshot.tickets as u64))?;
     }
+    write_distinct(to, snapshot)?;
     write_cookies(to, snapshot)?;
     writeln!(to, "lists       {} allowed, {} banned", snapshot.allowed, snapshot.banned)?;
     if snapshot.services.is_empty() {
@@ -102,11 +103,47 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
         )?;
     }
     writeln!(to, "  so far {:>12} attempts, {} admitted", count(service.attempts), count(service.admitted))?;
+    write_debts(to, service)?;
     write_reasons(to, &service.decided, Verdict::Pass, "passed")?;
     write_reasons(to, &service.decided, Verdict::Answer, "answered")?;
     write_reasons(to, &service.decided, Verdict::Drop, "DROPPED")?;
     write_reasons(to, &service.observed, Verdict::Answer, "would be answered")?;
     write_reasons(to, &service.observed, Verdict::Drop, "would be dropped")
+}
+
+/// How many come: what tells a crowd from a flood of spoofed addresses.
+fn write_distinct(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
+    let seen = &snapshot.distinct;
+    if seen.sources == 0 {
+        return writeln!(to, "who comes   nobody lately");
+    }
+    let known = seen
+        .returning_percent
+        .map_or_else(String::new, |percent| format!(", {percent:.0}% seen in the 10 minutes before"));
+    let (v4, v6) = (count(seen.prefixes_24), count(seen.prefixes_48));
+    writeln!(
+        to,
+        "who comes   about {} sources of {v4} /24 and {v6} /48 in the last {:.0} s{known}",
+        count(seen.sources),
+        seen.seconds
+    )?;
+    match snapshot.refused_most.first() {
+        Some(most) => {
+            writeln!(to, "            most refused: {}, {} times; more: `limiter top`", most.source, count(most.count))
+        }
+        None => Ok(()),
+    }
+}
+
+/// How near to their limit the sources were when they came.
+fn write_debts(to: &mut String, service: &Service) -> std::fmt::Result {
+    let all: u64 = service.debts.iter().sum();
+    let (Some((over, within)), true) = (service.debts.split_last(), all > 0) else { return Ok(()) };
+    // The first is no debt at all, the others are sixteenths.
+    let near: u64 = within.iter().skip(1 + 8).sum();
+    let percent = |part: u64| 100.0 * part as f64 / all as f64;
+    let (free, near, over) = (percent(within[0]), percent(near), percent(*over));
+    writeln!(to, "  of these {free:.1}% came rested, {near:.1}% past half of their limit, {over:.1}% over it")
 }
 
 fn write_admission(to: &mut String, admission: &Admission) -> std::fmt::Result {

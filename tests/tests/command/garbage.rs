@@ -113,6 +113,13 @@ fn any_bytes_in_every_map() {
         "ban del 192.0.2.1",
         "arm --for 1h",
         "history",
+        "top",
+        "top --by attempts --prefix 24 --json",
+        "suggest",
+        "suggest --json --source-rate 5/s",
+        "events -n 50",
+        "events --json",
+        "metrics",
         &apply,
     ];
     let (mut random, mut worked) = (Random(0x6a7b_a6e5), 0);
