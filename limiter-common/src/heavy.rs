@@ -134,6 +134,17 @@ pub const fn set(hash: u64) -> u32 {
 }
 const _: () = assert!(SETS == 1 << 6);
 
+/// Bits of the number of a way.
+const WAY_BITS: u32 = 3;
+const _: () = assert!(WAYS == 1 << WAY_BITS);
+
+/// All ones if `one` is less than `other`, else 0. Both are below 2^63.
+#[inline(always)]
+fn ones_if_less(one: u64, other: u64) -> u64 {
+    // Hidden from the compiler, which would make a branch of it.
+    core::hint::black_box((one.wrapping_sub(other) as i64 >> 63) as u64)
+}
+
 /// Counts a source, if it has a counter or wins one. `random`: 32 random bits.
 #[inline(always)]
 pub fn count(set: &mut Set, seen: &Seen, random: u32) {
@@ -152,23 +163,22 @@ pub fn count(set: &mut Set, seen: &Seen, random: u32) {
     }
     // Read again, rather than kept on a stack of 512 bytes.
     let set = core::hint::black_box(set);
-    // The way that goes first: a free one, one that is idle, or else the smallest.
-    let (mut worst, mut least) = (0, u64::MAX);
+    // The way that goes first: a free one, one that is idle, or else the smallest. Without branches, of which the verifier of Linux 6.1 would
+    // follow every combination.
+    let mut first = u64::MAX >> 1;
     let mut way = 0;
     while way < WAYS {
         let head = Head(set.heads[way]);
-        let count = if head.idle(seen.now) > IDLE { 0 } else { head.count() };
-        if count < least {
-            least = count;
-            worst = way;
-        }
+        let count = head.count() & !ones_if_less(IDLE.into(), head.idle(seen.now).into());
+        let this = count << WAY_BITS | way as u64;
+        first ^= (first ^ this) & ones_if_less(this, first);
         way += 1;
     }
+    let (least, worst) = (first >> WAY_BITS, first as usize & (WAYS - 1));
     // With probability weight / (least + weight), without a division.
     if u64::from(random).wrapping_mul(least + seen.weight) >> 32 >= seen.weight {
         return;
     }
-    let worst = worst & (WAYS - 1);
     set.heads[worst] = Head::new(least + seen.weight, seen.now, fingerprint).0;
     set.entries[worst] = Entry {
         high: seen.address.high,

@@ -360,12 +360,13 @@ pub struct Counters {
     pub tickets: u64,
     /// Refusals that were answered with a reset.
     pub resets: u64,
-    /// Attempts by the debt of their source when they came: [`crate::source_table::step`].
-    pub debts: [u64; STEPS],
-    /// Zero.
-    pub reserved: [u64; 2],
+    /// Attempts by the debt of their source when they came: [`crate::source_table::step`]. Beyond the steps, zero.
+    pub debts: [u64; DEBTS],
 }
-const _: () = assert!(size_of::<Counters>() == 704);
+const _: () = assert!(size_of::<Counters>() == 792 && DEBTS >= STEPS);
+
+/// A power of two, so that masking an index bounds it.
+pub const DEBTS: usize = 32;
 
 /// What a CPU that observes keeps for itself.
 #[repr(C)]

@@ -5,8 +5,7 @@ use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::Outcome;
 use limiter_common::budget::{Look, Take};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::{REASONS, RESETS, SERVICES};
-use limiter_common::source_table::STEPS;
+use limiter_common::record::{DEBTS, REASONS, RESETS, SERVICES};
 use limiter_common::switch::Mode;
 
 use crate::maps::{BUDGET, COUNTER, HOST, LEASE, SERVICE};
@@ -63,7 +62,8 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
     let enforced = matches!(decision.mode, Mode::Enforce);
     let reset = stops && enforced && resets(context, decision);
     if let Some(counters) = COUNTER.get_ptr_mut(decision.counter) {
-        let step = core::hint::black_box(u64::from(decision.step));
+        // The compiler knows the bound and would leave the mask out, but the verifier wants to see it.
+        let step = core::hint::black_box(usize::from(decision.step));
         let index = decision.reason as usize & (REASONS - 1);
         // SAFETY: the element belongs to this CPU, and the index is below REASONS.
         unsafe {
@@ -72,9 +72,8 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
             } else {
                 (*counters).decided[index] += 1;
             }
-            // The compiler knows the bound and would leave it out, but the verifier wants to see it.
-            if step != 0 && step < STEPS as u64 {
-                (*counters).debts[step as usize] += 1;
+            if step != 0 {
+                (*counters).debts[step & (DEBTS - 1)] += 1;
             }
             (*counters).steals += u64::from(decision.stole);
             (*counters).tickets += u64::from(decision.granted);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{Challenge, State};
 use limiter_common::record::{self, Counters, HOST_BUDGET, List};
-use limiter_common::source_table::{self, Ticks, WAYS};
+use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
 use limiter_common::ticket::Ticket;
 use serde::Serialize;
@@ -295,7 +295,7 @@ fn services(
             refused_per_second: rate(sample::refused),
             decided: sample::decided(new),
             observed: sample::observed(new),
-            debts: new.debts[1..].to_vec(),
+            debts: new.debts[1..STEPS].to_vec(),
             admission,
         })
     });

@@ -100,6 +100,7 @@ struct Decision {
     mode: Mode,
     stole: bool,
     granted: bool,
+    step: u8,
 }
 
 impl Host {
@@ -126,13 +127,16 @@ impl Host {
     pub fn decide(&mut self, frame: &[u8], now: u64, precise: u64) -> Said {
         self.precise = precise;
         let decision = self.decision(frame, now);
-        let Decision { counter, reason, mode, stole, granted } = decision;
+        let Decision { counter, reason, mode, stole, granted, step } = decision;
         let (stops, enforced) = (reason.verdict() != Verdict::Pass, mode == Mode::Enforce);
         let counters = &mut self.counters[counter];
         let counted = if stops && !enforced { &mut counters.observed } else { &mut counters.decided };
         counted[reason as usize] += 1;
         counters.steals += u64::from(stole);
         counters.tickets += u64::from(granted);
+        if step != 0 {
+            counters.debts[usize::from(step)] += 1;
+        }
         // Nobody listens here, so nothing is ever answered.
         Said { counter, reason, action: if stops && enforced { DROP } else { PASS } }
     }
@@ -144,6 +148,7 @@ impl Host {
             mode: self.switch.at(now).mode,
             stole: false,
             granted: false,
+            step: 0,
         };
         match packet::parse(Cursor::new(frame)) {
             Err(reason) => decision.reason = reason,
@@ -192,6 +197,7 @@ impl Host {
             let outcome = admission::judge(self, &case);
             decision.stole |= outcome.stole;
             decision.granted |= outcome.granted;
+            decision.step = outcome.step;
             outcome.verdict
         };
         match judge(Stage::Syn) {
