@@ -418,6 +418,8 @@ fn a_full_accept_queue_charges_nobody() {
         let full = "127.0.0.1:82";
         let _listener = room_for_one(full);
         let _waiting = TcpStream::connect(full).expect("the one connection that it holds");
+        // The client is connected a moment before its last ACK has put it into the queue.
+        std::thread::sleep(std::time::Duration::from_millis(200));
         judge.says(&syn(CLIENT, full).build(), 1, Unanswered, PASS);
         judge.cookie(&syn(CLIENT, SERVER));
         for _ in 0..100 {
