@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use limiter_common::address::{Address, SourceMask};
+use limiter_common::heavy::ONE_IN;
 use limiter_common::rate::Limit;
 use limiter_common::sighting::{Sighting, What};
 use limiter_common::source_table::{SourceLimit, Ticks};
@@ -26,6 +27,8 @@ pub struct Seen {
     span: u64,
     first: u64,
     last: u64,
+    /// The largest weight.
+    most: f64,
 }
 
 /// A source that is known by its count.
@@ -63,6 +66,7 @@ impl Seen {
             }
             let source = mask.apply(Address { high: sighting.high, low: sighting.low });
             let weight = f64::from(what.halvings()).exp2();
+            seen.most = seen.most.max(weight);
             seen.sources.entry(source).or_default().push((sighting.time, weight));
             seen.first = seen.first.min(sighting.time);
             seen.last = seen.last.max(sighting.time);
@@ -98,8 +102,13 @@ impl Seen {
         self.sources.values().flatten().all(|(_, weight)| *weight <= 1.0)
     }
 
-    /// Sources that the counters know and the sample should not guess at: of those counted most, the ones with more attempts than one in fifty
-    /// of all, while the sample leaves sources out.
+    /// Whether the source of these attempts is in the sample however often that was halved.
+    fn stayed(&self, attempts: &[(u64, f64)]) -> bool {
+        attempts.iter().any(|(_, weight)| *weight >= self.most)
+    }
+
+    /// Sources that the sample should not guess at: of those counted most, the ones with more attempts than one in fifty of all, while the
+    /// sample leaves sources out.
     pub fn known(&self, counted: impl IntoIterator<Item = Known>) -> Vec<Known> {
         if self.is_complete() {
             return Vec::new();
@@ -111,23 +120,22 @@ impl Seen {
     /// Judges all of it by `limit`. `None`: the limit cannot be kept, or nothing was seen.
     pub fn judge(&self, limit: Limit, known: &[Known]) -> Option<Judged> {
         let rule = limit.to_source().ok()?;
+        let is_known = |source: &Address| known.iter().any(|known| known.source == *source);
+        // One that is known has none like it, so it stands for itself alone: by its attempts, if it stayed in the sample, else by its count.
         let rows: Vec<Row> = (self.sources.iter())
-            .filter(|(source, _)| known.iter().all(|known| known.source != **source))
-            .map(|(source, attempts)| Row::judge(*source, attempts, self.first, rule))
+            .filter(|(source, attempts)| !is_known(source) || self.stayed(attempts))
+            .map(|(source, attempts)| Row::judge(*source, attempts, is_known(source), self.first, rule))
             .collect();
         let sum = |cell: fn(&Row) -> f64| rows.iter().map(cell).sum::<f64>();
         let (mut attempts, mut refused) = (sum(|row| row.attempts), sum(|row| row.refused));
         let ratio = if attempts > 0.0 { refused / attempts } else { 0.0 };
         // Of each source: how far it is from the ratio, squared, times what was left out for it.
-        let variance: f64 =
+        let mut variance: f64 =
             rows.iter().map(|row| (row.refused - ratio * row.attempts).powi(2) * (1.0 - 1.0 / row.weight)).sum();
-        let mut doubt = DEVIATIONS * variance.sqrt();
-        if refused == 0.0 && !rows.is_empty() && !self.is_complete() {
-            doubt = RULE_OF_THREE / rows.len() as f64 * attempts;
-        }
         let mut sources: Vec<Address> = rows.iter().filter(|row| row.refused > 0.0).map(|row| row.source).collect();
         let mut estimated_sources = rows.iter().filter(|row| row.refused > 0.0).map(|row| row.weight).sum::<f64>();
-        for known in known {
+        for known in known.iter().filter(|known| !self.sources.get(&known.source).is_some_and(|seen| self.stayed(seen)))
+        {
             let passes = limit.burst as f64 + self.seconds() * limit.rate.count as f64 * 1e9 / limit.rate.period as f64;
             let over = (known.attempts - passes).max(0.0);
             attempts += known.attempts;
@@ -135,9 +143,13 @@ impl Seen {
             if over > 0.0 {
                 sources.push(known.source);
                 estimated_sources += 1.0;
-                // Counted one in 64, and when they came is not known: a tenth is generous.
-                doubt += over / 10.0;
+                // It was counted one attempt in so many, at random.
+                variance += f64::from(ONE_IN) * known.attempts;
             }
+        }
+        let mut doubt = DEVIATIONS * variance.sqrt();
+        if refused == 0.0 && !rows.is_empty() && !self.is_complete() {
+            doubt = RULE_OF_THREE / rows.len() as f64 * attempts;
         }
         let percent = |part: f64| if attempts > 0.0 { part / attempts * 100.0 } else { 0.0 };
         (attempts > 0.0).then(|| Judged {
@@ -160,13 +172,14 @@ struct Row {
 
 impl Row {
     /// The algorithm of the source table (GCRA), with one source.
-    fn judge(source: Address, seen: &[(u64, f64)], start: u64, rule: SourceLimit) -> Self {
+    fn judge(source: Address, seen: &[(u64, f64)], is_alone: bool, start: u64, rule: SourceLimit) -> Self {
         let (mut arrival, mut attempts, mut refused, mut most) = (0_u64, 0.0, 0.0, 1.0_f64);
         for (time, weight) in seen {
+            let weight = if is_alone { 1.0 } else { *weight };
             let now = Ticks::at(time.saturating_sub(start)).0;
             let debt = arrival.saturating_sub(now);
             attempts += weight;
-            most = most.max(*weight);
+            most = most.max(weight);
             if debt > rule.window {
                 refused += weight;
             } else {

