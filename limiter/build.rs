@@ -13,6 +13,10 @@ fn main() -> Result<()> {
     let out = env::var("OUT_DIR").context("cargo did not set OUT_DIR")?;
     // SAFETY: as above. Without it every crate that is compiled shows up as a warning.
     unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
+    // What BPF code is made of, `core` and macros, is built once for the lab's too and for every profile: in cargo's target directory.
+    let target = Path::new(&out).ancestors().nth(4).context("OUT_DIR is not in a target directory")?;
+    // SAFETY: as above.
+    unsafe { env::set_var("CARGO_BUILD_BUILD_DIR", target.join("bpf")) };
     println!("cargo:rerun-if-changed=../limiter-common/src");
     build(&["trace"])?;
     fs::rename(Path::new(&out).join("limiter"), Path::new(&out).join("limiter-trace"))?;

@@ -26,6 +26,10 @@ fn main() -> Result<()> {
     unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
     // SAFETY: as above. Without it every crate that is compiled shows up as a warning.
     unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
+    let out = env::var("OUT_DIR").context("cargo did not set OUT_DIR")?;
+    let target = Path::new(&out).ancestors().nth(4).context("OUT_DIR is not in a target directory")?;
+    // SAFETY: as above. Shared with limiter's own build, which says why.
+    unsafe { env::set_var("CARGO_BUILD_BUILD_DIR", target.join("bpf")) };
     aya_build::build_ebpf(
         [aya_build::Package { name: "lab-ebpf", root_dir: ebpf, ..Default::default() }],
         aya_build::Toolchain::Custom(TOOLCHAIN),
