@@ -39,7 +39,12 @@ fn real(tickets: bool) -> PageReport {
 
 #[test]
 fn tickets_give_whole_pages_and_the_simulation_agrees() {
-    let (plain, tickets) = (real(false), real(true));
+    // At once, each in a lab of its own: together they are 500 pages in 20 seconds.
+    let (plain, tickets) = std::thread::scope(|scope| {
+        let plain = scope.spawn(|| real(false));
+        let tickets = real(true);
+        (plain.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tickets)
+    });
     let simulated = [crowd(USERS, false), crowd(USERS, true)];
     for (name, real, simulated) in [("plain budget", &plain, &simulated[0]), ("tickets", &tickets, &simulated[1])] {
         println!(

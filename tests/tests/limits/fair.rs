@@ -77,8 +77,11 @@ fn shares(fair: bool) -> (f64, Vec<f64>) {
 
 #[test]
 fn greedy_sources_do_not_push_out_modest_ones() {
-    let (modest, greedy) = shares(true);
-    let (plain, _) = shares(false);
+    // At once, each in a lab of its own: together they are 1,400 attempts a second.
+    let ((modest, greedy), (plain, _)) = std::thread::scope(|scope| {
+        let plain = scope.spawn(|| shares(false));
+        (shares(true), plain.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
     println!(
         "modest admitted {:.1}%, without fair shares {:.1}%; greedy {greedy:.1?}/s",
         modest * 100.0,
