@@ -168,7 +168,9 @@ mod tests {
                 .collect();
             let deviation = (errors.iter().map(|error| error * error).sum::<f64>() / errors.len() as f64).sqrt();
             println!("{count} sources: deviation {:.2}% over {keys} keys", deviation * 100.0);
-            assert!(errors.iter().all(|error| error.abs() < 4.0 * 0.01625), "{count}: {errors:?}");
+            // Three in a thousand are further off than three standard errors.
+            let far = errors.iter().filter(|error| error.abs() > 3.0 * 0.01625).count();
+            assert!(far * 100 <= errors.len(), "{count}: {errors:?}");
             assert!(deviation < 0.01625 * if keys < 10 { 3.0 } else { 1.25 }, "{count}: {deviation}");
         }
     }

@@ -71,7 +71,7 @@ fn top_names_the_five_heavy_sources_among_a_hundred_thousand() {
     assert_eq!((&grouped[0]["source"], &grouped[0]["sources"]), (&"12.0.0.0/24".into(), &5.into()));
     assert_eq!(json(&front, "top --by attempts -n 5").as_array().map(Vec::len), Some(5));
     let sources = distinct::read(&front.maps).expect("sketches").sources as f64;
-    assert!((sources / 100_005.0 - 1.0).abs() * 100.0 < 3.0 * ERROR, "{sources}");
+    assert!((sources / 100_005.0 - 1.0).abs() * 100.0 < 4.0 * ERROR, "{sources}");
 }
 
 /// Every source of a hundred thousand is over its limit, and refusals are so many that they are thinned: the heavy still come first.
@@ -107,7 +107,8 @@ fn sources_are_counted() {
     let near = |what: &str, estimate: u64, truth: f64| {
         let off = (estimate as f64 / truth - 1.0) * 100.0;
         println!("{what}: {estimate} of {truth:.0} ({off:+.2}%)");
-        assert!(off.abs() < 3.0 * ERROR, "{what}");
+        // Each run draws another key: three standard errors would be left once in fifty runs.
+        assert!(off.abs() < 4.0 * ERROR, "{what}");
     };
     flood(many("11.0.0.1", 1000), 0.5, None, 0).run(&front.lab).expect("a flood");
     near("a thousand", seen().sources, 1000.0);
@@ -179,7 +180,9 @@ fn happens(tried: &Value) {
         number("refused_percent")
     );
     // The generator's own pauses are worth an attempt here and there.
-    assert!(least - 0.3 <= truth && truth <= most + 0.3, "{tried}");
+    // The range is of two deviations, which a test that is run every day leaves now and then: here it is three.
+    let (said, more) = (number("refused_percent"), 0.3 + (most - least) / 4.0);
+    assert!(least - more <= truth && truth <= most + more, "{said}: {tried}");
     assert!(most - least < 20.0, "and the range says something");
 }
 
