@@ -94,8 +94,9 @@ fn build_tests() -> Result<Tests> {
     let text = String::from_utf8(output.stdout).context("cargo's messages")?;
     let messages: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let find = |target: &str| -> Result<PathBuf> {
-        let message = messages.iter().find(|message| message["target"]["name"] == target);
-        let path = message.and_then(|message| message["executable"].as_str());
+        // There are also messages about a target, such as warnings.
+        let mut of_target = messages.iter().filter(|message| message["target"]["name"] == target);
+        let path = of_target.find_map(|message| message["executable"].as_str());
         Ok(path.with_context(|| format!("cargo built no test {target}"))?.into())
     };
     let [kernels, packets, limits] = targets.map(find);

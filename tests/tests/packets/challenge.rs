@@ -419,7 +419,7 @@ fn a_full_accept_queue_charges_nobody() {
         let _listener = room_for_one(full);
         let _waiting = TcpStream::connect(full).expect("the one connection that it holds");
         // The client is connected a moment before its last ACK has put it into the queue.
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(200));
         judge.says(&syn(CLIENT, full).build(), 1, Unanswered, PASS);
         judge.cookie(&syn(CLIENT, SERVER));
         for _ in 0..100 {
