@@ -14,7 +14,8 @@ const BEFORE: u64 = 35;
 /// Estimates of how many sources made attempts lately.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Distinct {
-    /// The time that they are of, up to now, in seconds: 34 to 52, or since limiter saw its first attempt.
+    /// The time that they are of, up to now, in seconds: 34 to 52. In its first minute limiter may have run for up to
+    /// 17 less, since intervals begin by the clock.
     pub seconds: f64,
     /// Source addresses (of IPv6: /64 prefixes).
     pub sources: u64,

@@ -35,15 +35,6 @@ impl Ring {
         Self { line: line::ATTEMPTS as usize, entries: limiter_common::sighting::ATTEMPTS as u64, next: 0 }
     }
 
-    /// Goes to the end: what is there is not read.
-    ///
-    /// # Errors
-    /// When the map cannot be mapped.
-    pub fn skip(&mut self, maps: &Maps) -> Result<()> {
-        self.next = maps.claims()?.get(self.line * CLAIM).unwrap_or(0);
-        Ok(())
-    }
-
     /// Reads what is new. What its oldest entries overwrote before the first look is not counted as missed.
     ///
     /// # Errors

@@ -23,8 +23,7 @@ const RULE_OF_THREE: f64 = 3.0;
 pub struct Seen {
     /// By source: time and weight.
     sources: HashMap<Address, Vec<(u64, f64)>>,
-    /// From the first to the last, in nanoseconds.
-    span: u64,
+    /// Times of the first and the last attempt, in nanoseconds.
     first: u64,
     last: u64,
     /// The largest weight.
@@ -73,7 +72,6 @@ impl Seen {
         }
         // Claims of two CPUs may stand in another order than their times.
         seen.sources.values_mut().for_each(|attempts| attempts.sort_by_key(|(time, _)| *time));
-        seen.span = seen.last.saturating_sub(seen.first);
         seen
     }
 
@@ -94,7 +92,7 @@ impl Seen {
 
     /// From the first attempt to the last, in seconds.
     pub fn seconds(&self) -> f64 {
-        self.span as f64 / 1e9
+        self.last.saturating_sub(self.first) as f64 / 1e9
     }
 
     /// Whether no source was left out.

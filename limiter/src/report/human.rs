@@ -64,7 +64,7 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;
     writeln!(
         to,
-        "table       {} of {} ways in use ({percent:.1}%), {} steals",
+        "table       about {} of {} ways in use ({percent:.1}%), {} steals",
         count(table.live as u64),
         count(table.ways as u64),
         count(table.steals)
