@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::setup;
+use crate::{performance, setup};
 
 /// `cargo`, as the one that runs us, with the linker of BPF code on its path.
 pub fn cargo(arguments: &[&str]) -> Command {
@@ -24,8 +24,12 @@ pub fn require_root(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs the bench, or one of the larger ones that have a program of their own.
+/// Runs the bench, or one of the larger ones that have a program of their own, or all of them for README.
 pub fn bench(mut arguments: Vec<String>) -> Result<ExitCode> {
+    if let Some(place) = arguments.iter().position(|argument| argument == "--readme") {
+        arguments.remove(place);
+        return performance::run(&arguments);
+    }
     for (flag, program) in [("--peers", "peers"), ("--accuracy", "accuracy")] {
         if let Some(place) = arguments.iter().position(|argument| argument == flag) {
             arguments.remove(place);
@@ -41,11 +45,16 @@ pub fn bench(mut arguments: Vec<String>) -> Result<ExitCode> {
 pub fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
     require_root(name)?;
     setup::ensure()?;
+    // Becoming the program rather than waiting for it: Ctrl-C is its business alone, and it cleans up.
+    let error = Command::new(build_program(name)?).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {name}"))
+}
+
+/// Builds the command and the lab's program `name`, which this is the path of.
+pub fn build_program(name: &str) -> Result<PathBuf> {
     build(&["build", "--release", "--quiet", "--package", "limiter"])?;
     build(&["build", "--release", "--quiet", "--package", "lab", "--bin", name])?;
-    // Becoming the program rather than waiting for it: Ctrl-C is its business alone, and it cleans up.
-    let error = Command::new(target_directory()?.join("release").join(name)).args(arguments).exec();
-    Err(error).with_context(|| format!("cannot run {name}"))
+    Ok(target_directory()?.join("release").join(name))
 }
 
 fn build(arguments: &[&str]) -> Result<()> {

@@ -13,15 +13,18 @@ mod table;
 #[path = "../../../../limiter-common/tests/accuracy/simulation.rs"]
 mod simulation;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
 use lab::netns;
 use lab::peer::Peer;
 
 use cell::Row;
 use flood::Stage;
+
+/// Of the project that this was built from.
+const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bench");
 
 /// Measure how exactly limiter, nftables and iptables limit.
 #[derive(Parser)]
@@ -30,9 +33,9 @@ struct Arguments {
     /// Print JSON, one object a cell, on standard output.
     #[arg(long)]
     json: bool,
-    /// Write plots to docs/bench.
-    #[arg(long)]
-    plots: bool,
+    /// Write plots to docs/bench, or to DIR.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = PLOTS)]
+    plots: Option<PathBuf>,
     /// How long each real flood lasts.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
@@ -52,8 +55,8 @@ fn main() -> Result<()> {
         print!("{}", table::text(&rows));
         println!("{}{}", table::verdicts(&rows), conditions(&arguments));
     }
-    if arguments.plots {
-        plot::write(&rows, &plot_directory()?)?;
+    if let Some(directory) = &arguments.plots {
+        plot::write(&rows, directory)?;
     }
     Ok(())
 }
@@ -88,10 +91,4 @@ fn conditions(arguments: &Arguments) -> String {
         arguments.seconds,
         if arguments.quick { "200,000" } else { "3,000,000" },
     )
-}
-
-/// docs/bench of the project that this was built from.
-fn plot_directory() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the lab has no project")?;
-    Ok(root.join("docs/bench"))
 }

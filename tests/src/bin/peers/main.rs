@@ -11,9 +11,9 @@ mod results;
 mod shape;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::netns;
 use lab::peer::{Family, Peer};
@@ -22,6 +22,9 @@ use measure::{Stage, Timing};
 use results::Results;
 use shape::Shape;
 
+/// Of the project that this was built from.
+const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bench");
+
 /// Compare limiter with nftables, iptables, xdp-filter and the kernel alone, under floods, on this machine.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench --peers", max_term_width = 100)]
@@ -29,9 +32,9 @@ struct Arguments {
     /// Print JSON, one object a cell, on standard output.
     #[arg(long)]
     json: bool,
-    /// Write plots to docs/bench.
-    #[arg(long)]
-    plots: bool,
+    /// Write plots to docs/bench, or to DIR.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = PLOTS)]
+    plots: Option<PathBuf>,
     /// Rounds, in each of which every peer meets every flood once.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
@@ -67,8 +70,8 @@ fn main() -> Result<()> {
     } else {
         print!("{}\n{claims}\n{conditions}", table::text(&results));
     }
-    if arguments.plots {
-        plot::write(&results, &conditions, &plot_directory()?)?;
+    if let Some(directory) = &arguments.plots {
+        plot::write(&results, &conditions, directory)?;
     }
     Ok(())
 }
@@ -110,10 +113,4 @@ fn family(text: &str) -> Result<Family, String> {
 fn peer(text: &str) -> Result<Peer, String> {
     let names = || Peer::ALL.map(Peer::name).join(", ");
     Peer::ALL.into_iter().find(|peer| peer.name() == text).ok_or_else(|| format!("one of {}", names()))
-}
-
-/// docs/bench of the project that this was built from.
-fn plot_directory() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the lab has no project")?;
-    Ok(root.join("docs/bench"))
 }
