@@ -37,37 +37,32 @@ pub fn words(output: &str) -> Result<String> {
 fn table(output: &str) -> Result<String> {
     let [costs, pages, delays] =
         [sheet(output, "CPU ns per SYN")?, sheet(output, "pages, of all")?, sheet(output, "connect p99")?];
-    let mut floods: Vec<&String> = Vec::new();
-    costs.floods.iter().for_each(|flood| {
-        if !floods.contains(&flood) {
+    let mut floods: Vec<&str> = Vec::new();
+    for flood in &costs.floods {
+        if !floods.contains(&flood.as_str()) {
             floods.push(flood);
         }
-    });
+    }
     let first = *floods.first().context("no flood")?;
-    let alone = |flood: &str| flood == first;
-    let many = |flood: &str| flood != "calm" && flood != first;
+    let (alone, many) = (|flood: &str| flood == first, |flood: &str| flood != "calm" && flood != first);
     let (width, from) = (7 * floods.len(), format!("from {first}"));
-    let mut text = format!(
-        "    {:<18}{:>width$}{:>12}{:>14}{:>24}\n",
-        "", "CPU ns per SYN, sources:", "times", "pages fetched", "connect, p99"
-    );
-    write!(text, "    {:<18}", "")?;
+    let above = ["CPU ns per SYN, sources:", "times", "pages fetched", "connect, p99"];
+    let mut text =
+        format!("    {:18}{:>width$}{:>12}{:>15}{:>25}\n    {:18}", "", above[0], above[1], above[2], above[3], "");
     floods.iter().try_for_each(|flood| write!(text, "{flood:>7}"))?;
-    writeln!(text, "{:>12}{:>7}{:>7}{:>8}{:>8}{:>8}", "limiter's", from, "many", "calm", from, "many")?;
+    writeln!(text, "{:>12}{from:>8}{:>7}{:>9}{from:>8}{:>8}", "limiter's", "many", "calm", "many")?;
     for (peer, _) in &costs.rows {
-        write!(text, "    {peer:<18}")?;
+        write!(text, "    {peer:18}")?;
         for flood in &floods {
-            let worst = costs.worst(peer, |head| head == flood.as_str(), f64::max)?;
+            let worst = costs.worst(peer, |head| head == *flood, f64::max)?;
             write!(text, "{:>7}", show(worst, |ns| format!("{:.0}", ns + 0.0)))?;
         }
-        write!(text, "{:>12}", ratio(&costs, peer)?)?;
-        for pages in [pages.worst(peer, alone, f64::min)?, pages.worst(peer, many, f64::min)?] {
-            write!(text, "{:>7}", show(pages, percent))?;
-        }
-        for delay in [delays.worst(peer, |head| head == "calm", f64::max)?, delays.worst(peer, alone, f64::max)?] {
-            write!(text, "{:>8}", show(delay, milliseconds))?;
-        }
-        writeln!(text, "{:>8}", show(delays.worst(peer, many, f64::max)?, milliseconds))?;
+        let [one, several] = [pages.worst(peer, alone, f64::min)?, pages.worst(peer, many, f64::min)?];
+        write!(text, "{:>12}{:>8}{:>7}", ratio(&costs, peer)?, show(one, percent), show(several, percent))?;
+        let calm = show(delays.worst(peer, |head| head == "calm", f64::max)?, milliseconds);
+        let one = show(delays.worst(peer, alone, f64::max)?, milliseconds);
+        let several = show(delays.worst(peer, many, f64::max)?, milliseconds);
+        writeln!(text, "{calm:>9}{one:>8}{several:>8}")?;
     }
     Ok(text)
 }
@@ -77,10 +72,15 @@ fn ratio(costs: &Sheet, peer: &str) -> Result<String> {
     if peer == MEASURE {
         return Ok("1".to_owned());
     }
-    let pairs = costs.row(peer)?.iter().zip(costs.row(MEASURE)?);
-    // What is below the generator's own cost is noise, and no less than nothing.
-    let ratios: Vec<f64> =
-        pairs.filter_map(|(other, mine)| Some(other.as_ref()? / mine.as_ref()?).map(|ratio| ratio.max(0.0))).collect();
+    let mut ratios = Vec::new();
+    for (other, mine) in costs.row(peer)?.iter().zip(costs.row(MEASURE)?) {
+        if let (Some(other), Some(mine)) = (other, mine)
+            && *mine > 0.0
+        {
+            // What is below the generator's own cost is noise, and no less than nothing.
+            ratios.push(other.max(0.0) / mine);
+        }
+    }
     let (least, most) = (ratios.iter().copied().reduce(f64::min), ratios.into_iter().reduce(f64::max));
     Ok(least.zip(most).map_or_else(|| "-".to_owned(), |(least, most)| format!("{} to {}", short(least), short(most))))
 }
