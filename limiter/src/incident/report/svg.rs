@@ -114,6 +114,8 @@ impl Plot {
         };
         let most =
             (0..self.columns.len()).map(column).filter(|value: &f64| value.is_finite()).fold(self.least, f64::max);
+        // Rounded up, more would be infinite, and so would be its ticks.
+        let most = most.min(1e300);
         if self.logarithmic { 10.0_f64.powf(most.max(10.0).log10().ceil()) } else { self.ticks_to(most.max(1e-3)).1 }
     }
 
@@ -285,6 +287,15 @@ mod tests {
             length: 4.0,
             marks: vec![(2.0, 1), (2.01, 2)],
             ..Plot::default()
+        }
+    }
+
+    #[test]
+    fn the_largest_numbers_have_an_axis_too() {
+        for logarithmic in [false, true] {
+            let layers = vec![Layer { name: "most".to_owned(), colour: 0, values: vec![Some(1.7e308); 3] }];
+            let plot = Plot { layers, logarithmic, ..plot() };
+            assert!(plot.top().is_finite() && !plot.svg().contains("NaN"), "{}", plot.svg());
         }
     }
 
