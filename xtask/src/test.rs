@@ -60,8 +60,9 @@ pub fn run() -> Result<ExitCode> {
     let lints =
         [&["clippy", "--release", "--workspace", "--all-targets"][..], &BPF, &["--", "-D", "warnings"]].concat();
     stages.run("lints", &mut cargo(&lints))?;
-    // Not optimised: there arithmetic that overflows is a failure.
-    let host = [&["test", "--no-fail-fast", "--workspace", "--exclude", "lab"][..], &BPF].concat();
+    // This profile is in Cargo.toml: in it arithmetic that overflows is a failure.
+    let host =
+        [&["test", "--profile", "bench", "--no-fail-fast", "--workspace", "--exclude", "lab"][..], &BPF].concat();
     stages.run("unprivileged tests", &mut cargo(&host))?;
     stages.run("build the command", &mut cargo(&["build", "--release", "--package", "limiter"]))?;
     stages.run("build the lab", &mut cargo(&["test", "--release", "--package", "lab", "--no-run"]))?;
@@ -73,7 +74,7 @@ pub fn run() -> Result<ExitCode> {
     stages.run("tests that measure, one by one", lab(&WAITING, ONE_BY_ONE).args(ALONE))?;
     stages.run("tests that load, one by one", lab(&LOADING, ONE_BY_ONE).args(skip(&PATIENT)))?;
     // Not this program's own file: building the workspace may have put another in its place.
-    stages.run("kernels", &mut cargo(&["run", "--quiet", "--package", "xtask", "--", "kernels"]))?;
+    stages.run("kernels", &mut cargo(&["run", "--release", "--quiet", "--package", "xtask", "--", "kernels"]))?;
     let Count { passed, failed, ignored } = stages.count;
     println!("{passed} passed, {failed} failed, {ignored} skipped");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
