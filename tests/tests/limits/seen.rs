@@ -126,7 +126,8 @@ fn sources_are_counted() {
     near("and as many /64", seen().sources, 231_072.0);
     near("their /48 prefixes", seen().prefixes_48, 2.0);
     let started = std::time::Instant::now();
-    let sent = flood(Sources::Random, 15.0, None, 0).run(&front.lab).expect("a flood").sent as f64;
+    let random = Flood { frames: 10_000_000, ..flood(Sources::Random, 15.0, None, 0) };
+    let sent = random.run(&front.lab).expect("a flood").sent as f64;
     assert!(started.elapsed() < Duration::from_secs(20) && sent > 5e6, "{sent} random sources");
     // Some come twice. (The ones above are hardly more than the error, and nearly all still within the window.)
     let space = 2_f64.powi(32) * 0.86;
@@ -213,18 +214,20 @@ fn reading_disturbs_nobody() {
         let alone = cost();
         let stop = std::sync::atomic::AtomicBool::new(false);
         let read = thread::scope(|scope| {
-            for reader in 0..100 {
+            let reader = |reader: u64| {
                 let (front, stop) = (&front, &stop);
                 scope.spawn(move || {
                     thread::sleep(Duration::from_millis(reader * 8));
                     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                         report::take(&front.pins, &front.maps, Duration::ZERO).expect("a snapshot");
-                        thread::sleep(Duration::from_secs(1));
+                        thread::park_timeout(Duration::from_secs(1));
                     }
-                });
-            }
+                })
+            };
+            let readers: Vec<_> = (0..100).map(reader).collect();
             let read = cost();
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            readers.iter().for_each(|reader| reader.thread().unpark());
             read
         });
         ratios.push(read / alone);
