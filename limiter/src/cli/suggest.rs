@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Context, known_service};
 use crate::kernel::{Maps, clock};
-use crate::observe::suggest::{Judged, Known, Seen};
+use crate::observe::suggest::{Counted, Judged, Seen};
 use crate::observe::{Kind, Ring, heavy};
 use crate::policy::prefix::{self, Prefix};
 use crate::policy::{Name, Policy, text};
@@ -116,12 +116,14 @@ impl Suggest {
         sightings: &[Sighting],
     ) -> Result<Answer> {
         let seen = Seen::of(sightings, record.number, &record.mask);
-        let counted = heavy::read(maps, Kind::Attempts, None, Some(name.as_str()), 50)?;
+        let counted = heavy::read(maps, Kind::Attempts, None, Some(name.as_str()), usize::MAX)?;
         let counted = counted.iter().filter_map(|heavy| {
             let address = prefix::address(heavy.address.parse().ok()?);
             // Since when it is counted is longer than what is looked at.
             let share = (seen.seconds() / heavy.first_seconds_ago.max(1.0)).min(1.0);
-            Some(Known { source: record.mask.apply(address), attempts: heavy.count as f64 * share })
+            // What it may have from another is left out: that one counts, too.
+            let attempts = (heavy.count - heavy.uncertain) as f64 * share;
+            Some(Counted { source: record.mask.apply(address), attempts })
         });
         let known = seen.known(counted);
         let tries = match self.source_rate {

@@ -5,18 +5,24 @@
 //! off follows from how different the sources are, since sources, not attempts, were drawn (cluster sampling, ratio estimator; Cochran, "Sampling
 //! Techniques", 1977, sections 6 and 9A). A source so large that it hardly has its like is not left to the draw: the counters of `heavy` know it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use limiter_common::address::{Address, SourceMask};
+use limiter_common::hash::mix;
 use limiter_common::heavy::ONE_IN;
 use limiter_common::rate::Limit;
 use limiter_common::sighting::{Sighting, What};
 use limiter_common::source_table::{SourceLimit, Ticks};
 
-/// Deviations of the stated range: 95 of 100 such ranges hold the truth.
-const DEVIATIONS: f64 = 2.0;
+/// Deviations of the stated range, so that about 95 of 100 hold the truth: `limiter/tests/suggested.rs` counts. (2 would be the number for what is
+/// spread normally; sizes of sources are not.)
+const DEVIATIONS: f64 = 2.2;
 /// With nothing refused among n sources, fewer than 3/n of such sources would be, in 95 of 100 cases.
 const RULE_OF_THREE: f64 = 3.0;
+/// A source is large if so many of the counts that decide it are there.
+const DECIDING: u64 = 2;
+/// With so many counts in all there is no question.
+const CERTAIN: u64 = 64;
 
 /// The attempts of one service.
 #[derive(Debug, Default)]
@@ -30,13 +36,22 @@ pub struct Seen {
     most: f64,
 }
 
+/// A source that was counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// The source.
+    pub source: Address,
+    /// Its attempts in the time that was seen, as its counter says.
+    pub attempts: f64,
+}
+
 /// A source that is known by its count.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// The source.
-    pub source: Address,
-    /// Its attempts in the time that was seen.
-    pub attempts: f64,
+    source: Address,
+    attempts: f64,
+    /// Standard deviation of these.
+    deviation: f64,
 }
 
 /// What a limit would have done.
@@ -105,57 +120,107 @@ impl Seen {
         attempts.iter().any(|(_, weight)| *weight >= self.most)
     }
 
-    /// Sources that the sample should not guess at: of those counted most, the ones with more attempts than one in fifty of all, while the
-    /// sample leaves sources out.
-    pub fn known(&self, counted: impl IntoIterator<Item = Known>) -> Vec<Known> {
+    /// Sources that the sample should not guess at, because their counters know them: while the sample leaves sources out.
+    pub fn known(&self, counted: impl IntoIterator<Item = Counted>) -> Vec<Known> {
         if self.is_complete() {
             return Vec::new();
         }
-        let enough = self.estimated_attempts() / 50.0;
-        counted.into_iter().filter(|known| known.attempts > enough).collect()
+        counted.into_iter().filter_map(|counted| counted.known(self.first)).collect()
     }
 
     /// Judges all of it by `limit`. `None`: the limit cannot be kept, or nothing was seen.
     pub fn judge(&self, limit: Limit, known: &[Known]) -> Option<Judged> {
         let rule = limit.to_source().ok()?;
-        let is_known = |source: &Address| known.iter().any(|known| known.source == *source);
+        let is_known: HashSet<Address> = known.iter().map(|known| known.source).collect();
         // One that is known has none like it, so it stands for itself alone: by its attempts, if it stayed in the sample, else by its count.
         let rows: Vec<Row> = (self.sources.iter())
-            .filter(|(source, attempts)| !is_known(source) || self.stayed(attempts))
-            .map(|(source, attempts)| Row::judge(*source, attempts, is_known(source), self.first, rule))
+            .filter(|(source, attempts)| !is_known.contains(source) || self.stayed(attempts))
+            .map(|(source, attempts)| Row::judge(*source, attempts, is_known.contains(source), self.first, rule))
             .collect();
         let sum = |cell: fn(&Row) -> f64| rows.iter().map(cell).sum::<f64>();
         let (mut attempts, mut refused) = (sum(|row| row.attempts), sum(|row| row.refused));
-        let ratio = if attempts > 0.0 { refused / attempts } else { 0.0 };
-        // Of each source: how far it is from the ratio, squared, times what was left out for it.
-        let mut variance: f64 =
-            rows.iter().map(|row| (row.refused - ratio * row.attempts).powi(2) * (1.0 - 1.0 / row.weight)).sum();
         let mut sources: Vec<Address> = rows.iter().filter(|row| row.refused > 0.0).map(|row| row.source).collect();
         let mut estimated_sources = rows.iter().filter(|row| row.refused > 0.0).map(|row| row.weight).sum::<f64>();
-        for known in known.iter().filter(|known| !self.sources.get(&known.source).is_some_and(|seen| self.stayed(seen)))
-        {
-            let passes = limit.burst as f64 + self.seconds() * limit.rate.count as f64 * 1e9 / limit.rate.period as f64;
-            let over = (known.attempts - passes).max(0.0);
+        let passes = limit.burst as f64 + self.seconds() * limit.rate.count as f64 * 1e9 / limit.rate.period as f64;
+        let (mut more, mut less) = (0.0, 0.0);
+        let counts =
+            known.iter().filter(|known| !self.sources.get(&known.source).is_some_and(|seen| self.stayed(seen)));
+        for known in counts.clone() {
+            let over = |deviations| known.over(passes, deviations);
             attempts += known.attempts;
-            refused += over;
-            if over > 0.0 {
+            // A count that is off by chance is refused more when it is too high than less when it is too low.
+            refused += 2.0 * over(0.0) - (over(1.0) + over(-1.0)) / 2.0;
+            if over(0.0) > 0.0 {
                 sources.push(known.source);
                 estimated_sources += 1.0;
-                // It was counted one attempt in so many, at random.
-                variance += f64::from(ONE_IN) * known.attempts;
             }
         }
-        let mut doubt = DEVIATIONS * variance.sqrt();
+        refused = refused.max(0.0);
+        let ratio = if attempts > 0.0 { refused / attempts } else { 0.0 };
+        for known in counts {
+            let over = |deviations| known.over(passes, deviations);
+            // More attempts of it than thought are more refused, and more in all.
+            let all = ratio * DEVIATIONS * known.deviation;
+            let (up, down) = (over(DEVIATIONS) - over(0.0) - all, over(0.0) - over(-DEVIATIONS) - all);
+            more += up.max(-down).max(0.0).powi(2);
+            less += down.max(-up).max(0.0).powi(2);
+        }
+        // Of each source: how far it is from the ratio, squared, times what was left out for it.
+        let squares = rows.iter().map(|row| (row.refused - ratio * row.attempts).powi(2) * (1.0 - 1.0 / row.weight));
+        let sampled = student(&rows).powi(2) * squares.sum::<f64>();
+        let mut doubts = [less + sampled, more + sampled].map(f64::sqrt);
         if refused == 0.0 && !rows.is_empty() && !self.is_complete() {
-            doubt = RULE_OF_THREE / rows.len() as f64 * attempts;
+            doubts[1] = doubts[1].max(RULE_OF_THREE / rows.len() as f64 * attempts);
         }
         let percent = |part: f64| if attempts > 0.0 { part / attempts * 100.0 } else { 0.0 };
         (attempts > 0.0).then(|| Judged {
             refused_percent: percent(refused),
-            at_most_percent: percent(refused + doubt).min(100.0),
-            at_least_percent: percent(refused - doubt).max(0.0),
+            at_most_percent: percent(refused + doubts[1]).min(100.0),
+            at_least_percent: percent(refused - doubts[0]).max(0.0),
             sources,
             estimated_sources,
+        })
+    }
+}
+
+/// Deviations that hold 95 of 100 cases, by the number of sources that the sample amounts to: a few large ones say as much as a few.
+fn student(rows: &[Row]) -> f64 {
+    let (sum, squares) = rows
+        .iter()
+        .filter(|row| row.weight > 1.0)
+        .fold((0.0, 0.0), |(sum, squares), row| (sum + row.attempts, squares + row.attempts * row.attempts));
+    if squares == 0.0 {
+        return DEVIATIONS;
+    }
+    let sources: f64 = sum * sum / squares;
+    DEVIATIONS * (1.0 + 3.0 / sources)
+}
+
+impl Known {
+    /// Its attempts beyond so many, if its count is off by so many deviations.
+    fn over(&self, passes: f64, deviations: f64) -> f64 {
+        (self.attempts + deviations * self.deviation - passes).max(0.0)
+    }
+}
+
+impl Counted {
+    /// If it is large enough. What decides that must not be what counts it, or those that are counted too high by chance would be chosen: so half
+    /// of its counts, at random, decide, and the others count.
+    fn known(self, seed: u64) -> Option<Known> {
+        let each = f64::from(ONE_IN);
+        let counts = (self.attempts / each) as u64;
+        let is_deciding =
+            |number: &u64| mix(mix(self.source.high ^ seed) ^ self.source.low ^ number.rotate_left(32)) & 1 == 0;
+        let (deciding, counting, worth) = if counts < CERTAIN {
+            let deciding = (0..counts).filter(is_deciding).count() as u64;
+            (deciding, counts - deciding, 2.0 * each)
+        } else {
+            (counts, counts, each)
+        };
+        (deciding >= DECIDING).then(|| Known {
+            source: self.source,
+            attempts: counting as f64 * worth,
+            deviation: (counting as f64 + 1.0).sqrt() * worth,
         })
     }
 }

@@ -145,7 +145,7 @@ fn what_is_suggested_is_what_happens() {
     assert!(answer["limits"].as_array().is_some_and(|limits| limits.len() > 8));
     let suggested = &answer["suggested"];
     assert!(suggested["rate"].is_string(), "{answer:#}");
-    // At once, each in a lab of its own: together they are 1,260 attempts a second.
+    // At once, each in a lab of its own: together they are 2,520 attempts a second.
     thread::scope(|scope| {
         for tried in [&answer["limits"][3], &answer["limits"][4], suggested] {
             scope.spawn(move || happens(tried));
@@ -156,7 +156,7 @@ fn what_is_suggested_is_what_happens() {
 /// Twenty seconds of clients of three kinds.
 fn replay(front: &Front) {
     discard_behind_xdp(&front.lab);
-    let kinds = [(many("11.0.0.1", 400), 200), (many("12.0.0.1", 20), 100), (many("13.0.0.1", 3), 120)];
+    let kinds = [(many("11.0.0.1", 400), 400), (many("12.0.0.1", 20), 200), (many("13.0.0.1", 3), 240)];
     let floods: Vec<_> = kinds
         .iter()
         .map(|(sources, rate)| flood(*sources, 20.0, Some(*rate), 0).spawn(&front.lab).expect("attempts"))
@@ -183,11 +183,11 @@ fn happens(tried: &Value) {
         tried["rate"],
         number("refused_percent")
     );
-    // The generator's own pauses are worth an attempt here and there.
-    // The range is of two deviations, which a test that is run every day leaves now and then: here it is three.
-    let (said, more) = (number("refused_percent"), 0.3 + (most - least) / 4.0);
-    assert!(least - more <= truth && truth <= most + more, "{said}: {tried}");
-    assert!(most - least < 20.0, "and the range says something");
+    // The generator's own pauses are worth an attempt here and there. And the range holds in 95 of 100 cases (`limiter/tests/suggested.rs`), which a
+    // test that is run every day leaves now and then: here it is half as wide again.
+    let more = 0.3 + (most - least) / 4.0;
+    assert!(least - more <= truth && truth <= most + more, "{tried}");
+    assert!(most - least < 30.0, "and the range says something");
 }
 
 /// Must show 7: a hundred readers, each of whom looks at all of it every second, while packets are measured by the kernel itself.
