@@ -33,23 +33,24 @@ pub const fn interval(now: u64) -> u64 {
     now >> INTERVAL_SHIFT
 }
 
-/// The hash of a source, which nobody without the key can choose: of an IPv4 address, or of a /64 of IPv6.
-#[inline(always)]
-pub const fn source(key: &Key, address: Address) -> u64 {
-    if address.is_v4() {
-        spread(address.low & 0xffff_ffff ^ key[0])
-    } else {
-        spread(address.high ^ key[0].rotate_left(32))
-    }
+/// What is counted of an attempt: its source and its network.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashes {
+    /// Of an IPv4 address, or of a /64 of IPv6.
+    pub source: u64,
+    /// Of a /24 of IPv4, or of a /48 of IPv6.
+    pub network: u64,
+    /// The sketch that the network belongs to: 1 or 2; sources are in 0.
+    pub sketch: usize,
 }
 
-/// The hash of its network: a /24 of IPv4, a /48 of IPv6.
-#[inline(always)]
-pub const fn network(key: &Key, address: Address) -> u64 {
-    if address.is_v4() {
-        spread((address.low & 0xffff_ffff) >> 8 ^ key[1])
-    } else {
-        spread(address.high >> 16 ^ key[1].rotate_left(32))
+impl Hashes {
+    /// Nobody without the key can choose them. (A /64 and an IPv4 address with the same number: the former are ::/32, which is nobody's.)
+    #[inline(always)]
+    pub const fn of(key: &Key, address: Address) -> Self {
+        let (number, host_bits, sketch) =
+            if address.is_v4() { (address.low & 0xffff_ffff, 8, 1) } else { (address.high, 16, 2) };
+        Self { source: spread(number ^ key[0]), network: spread(number >> host_bits ^ key[1]), sketch }
     }
 }
 
@@ -60,16 +61,34 @@ const fn spread(number: u64) -> u64 {
     (product ^ (product >> 32)).wrapping_mul(0x94d0_49bb_1331_11eb)
 }
 
+/// What a register counts zeros of: a one behind the last bit ends the run.
+#[inline(always)]
+const fn tail(hash: u64) -> u64 {
+    hash << INDEX_BITS | 1 << (INDEX_BITS - 1)
+}
+
+/// Whether a register that holds `longest` would rise. And so, whether any would, where none holds less than that: most hashes of a flood do not
+/// have to look at theirs.
+#[inline(always)]
+pub const fn may_raise(longest: u8, hash: u64) -> bool {
+    longest == 0 || tail(hash) >> ((64 - longest as u32) & 63) == 0
+}
+
 /// Notes a hash. Most often that is one load: a register rises a few times in an interval.
 #[inline(always)]
 pub fn see<B: SharedByte>(registers: &[B; REGISTERS], hash: u64) {
     let register = &registers[(hash >> TAIL_BITS) as usize & (REGISTERS - 1)];
-    // A one behind the last bit ends the run.
-    let tail = hash << INDEX_BITS | 1 << (INDEX_BITS - 1);
-    let longest = register.load();
-    if longest == 0 || tail >> ((64 - longest as u32) & 63) == 0 {
-        register.store(tail.leading_zeros() as u8 + 1);
+    if may_raise(register.load(), hash) {
+        register.store(tail(hash).leading_zeros() as u8 + 1);
     }
+}
+
+/// Whether each of eight registers holds at least `floor`, at most 64.
+#[inline(always)]
+pub const fn are_at_least(registers: u64, floor: u8) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const TOP: u64 = EACH << 7;
+    (registers | TOP).wrapping_sub(EACH * floor as u64) & TOP == TOP
 }
 
 #[cfg(test)]
@@ -88,15 +107,42 @@ mod tests {
         assert_eq!(registers.iter().filter(|register| register.get() != 0).count(), 1);
     }
 
+    /// What is skipped because no register is lower would not have changed one.
+    #[test]
+    fn a_floor_hides_nothing() {
+        let (plain, skipping) = ([const { Cell::new(0) }; REGISTERS], [const { Cell::new(0) }; REGISTERS]);
+        let (mut floor, mut looked) = (0_u8, 0);
+        for number in 0..400_000_u64 {
+            let hash = spread(number ^ 77);
+            see(&plain, hash);
+            if may_raise(floor, hash) {
+                looked += 1;
+                see(&skipping, hash);
+            }
+            let eight = |first: usize| {
+                (0..8).fold(0, |word, number| word | u64::from(skipping[first + number].get()) << (number * 8))
+            };
+            if number % 1000 == 0 && (0..REGISTERS).step_by(8).all(|first| are_at_least(eight(first), floor + 1)) {
+                floor += 1;
+            }
+        }
+        assert_eq!(plain, skipping);
+        assert!(floor > 2 && looked < 200_000, "{floor} {looked}");
+        assert!(are_at_least(u64::MAX >> 1 & 0x4040_4040_4040_4040, 64) && !are_at_least(0x0505_0505_0504_0505, 5));
+    }
+
     #[test]
     fn a_source_is_an_address_or_a_network_of_ipv6() {
-        let hashes = |address| (source(&[5, 9], address), network(&[5, 9], address));
+        let hashes = |address| {
+            let Hashes { source, network, sketch } = Hashes::of(&[5, 9], address);
+            (source, network, sketch)
+        };
         let (one, near) = (hashes(Address::v4(0x0a00_0001)), hashes(Address::v4(0x0a00_0002)));
-        assert!(one.0 != near.0 && one.1 == near.1, "a /24");
+        assert!(one.0 != near.0 && one.1 == near.1 && one.2 == 1, "a /24");
         let (one, near) =
             (hashes(Address::v6(0x2001_0db8_0001_0001, 1)), hashes(Address::v6(0x2001_0db8_0001_0001, 2)));
         assert_eq!(one, near, "a /64");
         let next = hashes(Address::v6(0x2001_0db8_0001_0002, 1));
-        assert!(one.0 != next.0 && one.1 == next.1, "a /48");
+        assert!(one.0 != next.0 && one.1 == next.1 && one.2 == 2, "a /48");
     }
 }

@@ -20,7 +20,7 @@ pub const ONE_IN: u32 = 64;
 /// Refusals of one CPU in a slice of 2^22 ns (4 ms) that are counted one by one: 61,000 a second. Beyond, a random one of [`THINNED`] stands for all.
 pub const ONE_BY_ONE: u64 = 256;
 /// See [`ONE_BY_ONE`].
-pub const THINNED: u32 = 8;
+pub const THINNED: u32 = 16;
 /// See [`ONE_BY_ONE`].
 pub const SLICE_SHIFT: u32 = 22;
 
@@ -121,7 +121,7 @@ impl Seen {
     }
 }
 
-/// The hash of a source ([`crate::distinct::source`]) and a service: its upper bits choose the set.
+/// The hash of a source ([`crate::distinct::Hashes`]) and a service: its upper bits choose the set.
 #[inline(always)]
 pub const fn hash(source: u64, service: u64) -> u64 {
     (source ^ service << 24).wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -206,7 +206,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::distinct;
+    use crate::distinct::Hashes;
     use crate::hash::mix;
 
     const MINUTE: u64 = 60_000_000_000;
@@ -223,7 +223,7 @@ mod tests {
 
         fn see(&mut self, address: u32, now: u64) {
             let address = Address::v4(address);
-            let hash = hash(distinct::source(&[3, 8], address), 1);
+            let hash = hash(Hashes::of(&[3, 8], address).source, 1);
             self.random += 1;
             let set = &mut self.sets[set(hash) as usize];
             count(set, &Seen { address, service: 1, now, hash, weight: 1 }, (mix(self.random) >> 32) as u32);

@@ -110,7 +110,12 @@ pub struct Seen {
     pub used: u64,
 }
 
-/// Looks into a purse. Where there is no limit a token is always there.
+impl Seen {
+    /// Where there is no limit a token is always there.
+    pub const UNLIMITED: Self = Self { look: Look::LEASED, used: 0 };
+}
+
+/// Looks into a purse.
 #[inline(always)]
 pub fn look<W: SharedWord>(
     lease: &mut Lease,
@@ -120,7 +125,7 @@ pub fn look<W: SharedWord>(
     precise: impl FnOnce() -> u64,
 ) -> Seen {
     if limit.interval == 0 {
-        return Seen { look: Look::LEASED, used: 0 };
+        return Seen::UNLIMITED;
     }
     let look = lease.look(shared, limit, floor, now, precise);
     Seen { look, used: lease.used }

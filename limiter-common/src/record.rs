@@ -368,17 +368,30 @@ const _: () = assert!(size_of::<Counters>() == 792 && DEBTS >= STEPS);
 /// A power of two, so that masking an index bounds it.
 pub const DEBTS: usize = 32;
 
-/// What a CPU that observes keeps for itself.
+/// What a CPU that observes keeps for itself: a cache line, so that most attempts need no other.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observer {
     /// State of its random numbers.
     pub random: u64,
+    /// Secret of the hashes, a copy.
+    pub key: Key,
+    /// Until when what follows is true of the interval, in nanoseconds.
+    pub until: u64,
+    /// Attempts until one of them is counted, as one of [`crate::heavy::ONE_IN`].
+    pub left: u32,
+    /// What all registers of each sketch hold at least ([`crate::distinct::may_raise`]).
+    pub floors: [u8; 3],
+    /// How often the sample of the sources is halved.
+    pub halvings: u8,
     /// The slice of time of its last refusal: [`crate::heavy::SLICE_SHIFT`].
     pub slice: u64,
     /// Refusals in that slice.
     pub refused: u64,
+    /// The last slice of time of which all events were told: [`crate::sighting::SLICE_SHIFT`].
+    pub told: u64,
 }
+const _: () = assert!(size_of::<Observer>() == 64);
 
 impl Observer {
     /// The next random number: a linear congruence, of which the upper half is good.
@@ -386,6 +399,13 @@ impl Observer {
     pub fn random(&mut self) -> u32 {
         self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         (self.random >> 32) as u32
+    }
+
+    /// Attempts to the next one that is counted: at random, and on average [`crate::heavy::ONE_IN`].
+    #[inline(always)]
+    pub fn gap(&mut self) -> u32 {
+        // From 1 to 127. The highest bits are the best.
+        ((u64::from(self.random()) * (2 * u64::from(crate::heavy::ONE_IN) - 1)) >> 32) as u32 + 1
     }
 
     /// How many refusals this one stands for; 0: another one does.
@@ -400,6 +420,6 @@ impl Observer {
         if self.refused <= crate::heavy::ONE_BY_ONE {
             return 1;
         }
-        if self.random().is_multiple_of(crate::heavy::THINNED) { crate::heavy::THINNED as u64 } else { 0 }
+        if self.random() < u32::MAX / crate::heavy::THINNED + 1 { crate::heavy::THINNED as u64 } else { 0 }
     }
 }

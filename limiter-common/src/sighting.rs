@@ -137,7 +137,7 @@ pub fn claim<W: SharedWord>(claims: &W) -> Option<u64> {
 /// Whether a source with this hash is in the sample.
 #[inline(always)]
 pub const fn is_sampled(halvings: u64, hash: u64) -> bool {
-    // Bits in the middle: the highest choose a register, and the lowest of `distinct::source` are not spread well.
+    // Bits in the middle: the highest choose a register, and the lowest of [`crate::distinct::Hashes`] are not spread well.
     hash >> 16 & ((1 << (halvings & 31)) - 1) == 0
 }
 

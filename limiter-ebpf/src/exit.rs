@@ -5,10 +5,10 @@ use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::Outcome;
 use limiter_common::budget::{Look, Take};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::{DEBTS, REASONS, RESETS, SERVICES};
+use limiter_common::record::{DEBTS, REASONS, RESETS, Service};
 use limiter_common::switch::Mode;
 
-use crate::maps::{BUDGET, COUNTER, HOST, LEASE, SERVICE};
+use crate::maps::{BUDGET, COUNTER, HOST, LEASE};
 use crate::{answer, clock};
 
 /// What was decided on a packet.
@@ -21,27 +21,64 @@ pub struct Decision {
     pub slot: u32,
     /// The mode that the switch selected. Of no matter to a reason that passes.
     pub mode: Mode,
+    /// What happened on the way.
+    pub notes: Notes,
+}
+
+/// What happened on the way to a verdict, in one number: each thing of its own would be a place on a stack that is full.
+#[derive(Clone, Copy)]
+pub struct Notes(u32);
+
+impl Notes {
+    const STOLE: u32 = 1;
+    const GRANTED: u32 = 1 << 1;
+    const MAY_RESET: u32 = 1 << 2;
+    const STEP_SHIFT: u32 = 8;
+
     /// A live way of the source table was taken from its owner.
-    pub stole: bool,
+    #[inline(always)]
+    pub const fn stole(self) -> bool {
+        self.0 & Self::STOLE != 0
+    }
+
     /// The source got a ticket.
-    pub granted: bool,
+    #[inline(always)]
+    const fn granted(self) -> bool {
+        self.0 & Self::GRANTED != 0
+    }
+
+    /// The service answers with a reset what a limit refuses.
+    #[inline(always)]
+    const fn may_reset(self) -> bool {
+        self.0 & Self::MAY_RESET != 0
+    }
+
     /// How near the source was to its limit, 0 if that was not asked.
-    pub step: u8,
+    #[inline(always)]
+    const fn step(self) -> usize {
+        (self.0 >> Self::STEP_SHIFT) as usize
+    }
 }
 
 impl Decision {
     /// Of no service, and nothing is enforced.
     #[inline(always)]
     pub const fn of(reason: Reason) -> Self {
-        Self { reason, counter: 0, slot: 0, mode: Mode::Observe, stole: false, granted: false, step: 0 }
+        Self { reason, counter: 0, slot: 0, mode: Mode::Observe, notes: Notes(0) }
+    }
+
+    /// Takes over the way of refusing that the service has.
+    #[inline(always)]
+    pub fn of_service(&mut self, service: &Service) {
+        self.notes.0 |= if service.admission.reset != 0 { Notes::MAY_RESET } else { 0 };
     }
 
     /// Takes over what happened on the way to a verdict.
     #[inline(always)]
     pub fn note(&mut self, outcome: &Outcome) {
-        self.stole |= outcome.stole;
-        self.granted |= outcome.granted;
-        self.step = outcome.step;
+        self.notes.0 |= if outcome.stole { Notes::STOLE } else { 0 }
+            | if outcome.granted { Notes::GRANTED } else { 0 }
+            | u32::from(outcome.step) << Notes::STEP_SHIFT;
     }
 }
 
@@ -60,11 +97,11 @@ pub fn pass(reason: Reason) -> u32 {
 pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
     let stops = !matches!(decision.reason.verdict(), Verdict::Pass);
     let enforced = matches!(decision.mode, Mode::Enforce);
-    let reset = stops && enforced && resets(context, decision);
+    let reset = stops && enforced && decision.notes.may_reset() && resets(context, decision);
     if let Some(counters) = COUNTER.get_ptr_mut(decision.counter) {
-        // The compiler knows the bound and would leave the mask out, but the verifier wants to see it.
-        let step = core::hint::black_box(usize::from(decision.step));
-        let index = decision.reason as usize & (REASONS - 1);
+        // The compiler knows the bounds and would leave the masks out, but the verifier wants to see them.
+        let both = core::hint::black_box(decision.reason as usize | decision.notes.step() << 8);
+        let (index, step) = (both & (REASONS - 1), both >> 8);
         // SAFETY: the element belongs to this CPU, and the index is below REASONS.
         unsafe {
             if stops && !enforced {
@@ -75,8 +112,8 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
             if step != 0 {
                 (*counters).debts[step & (DEBTS - 1)] += 1;
             }
-            (*counters).steals += u64::from(decision.stole);
-            (*counters).tickets += u64::from(decision.granted);
+            (*counters).steals += u64::from(decision.notes.stole());
+            (*counters).tickets += u64::from(decision.notes.granted());
             (*counters).resets += u64::from(reset);
         }
     }
@@ -86,16 +123,11 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
     if reset || matches!(decision.reason.verdict(), Verdict::Answer) { XDP_TX } else { XDP_DROP }
 }
 
-/// Turns a refused segment into a reset, where the service wants that and the host's resets are not spent.
+/// Turns a refused segment into a reset, if the host's resets are not spent.
 #[inline(always)]
 fn resets(context: &XdpContext, decision: &Decision) -> bool {
     // To the client of an ACK its connection is made, and if the server is to speak first it sends nothing more by itself.
     if !decision.reason.is_limit() && !matches!(decision.reason, Reason::BadCookie | Reason::Waiting) {
-        return false;
-    }
-    let Some(id) = decision.counter.checked_sub(1) else { return false };
-    let Some(service) = SERVICE.get(decision.slot * SERVICES + id) else { return false };
-    if service.admission.reset == 0 {
         return false;
     }
     draw(decision.slot) && answer::limiter_reset(context.ctx) != 0

@@ -81,17 +81,22 @@ struct Called;
 impl State for Called {
     #[inline(always)]
     fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+        if !limits::has_limit(case.service, case.host, purse) {
+            return Some(Seen::UNLIMITED);
+        }
         let look = match limiter_look(pack_what(case.slot, case.id), purse as u64, case.now) {
             NOTHING => return None,
             look => Look(look),
         };
         let lease = LEASE.get(purse.lease(case.id))?;
-        let used = if purse.limit(case.service, case.host).0.interval == 0 { 0 } else { lease.used };
-        Some(Seen { look, used })
+        Some(Seen { look, used: lease.used })
     }
 
     #[inline(always)]
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
+        if !limits::has_limit(case.service, case.host, purse) {
+            return Some(Take::Taken);
+        }
         match limiter_take(pack_what(case.slot, case.id), purse as u64, look.0) {
             0 => Some(Take::Taken),
             1 => Some(Take::Gone),

@@ -36,19 +36,17 @@ pub struct Question {
     pub may_challenge: bool,
 }
 
-/// Judges an attempt to a service that has only limits. `None`: there is no policy.
+/// Judges an attempt to a service that has only limits.
 #[inline(always)]
-pub fn plain<S: Sources>(question: &Question) -> Option<Outcome> {
+pub fn plain<S: Sources>(question: &Question, service: &Service, host: &Host) -> Outcome {
     let Question { slot, id, client, now, stage, may_challenge } = *question;
-    let (service, host) = (service(slot, id)?, HOST.get(slot)?);
     let state = Inline::<S> { sources: PhantomData };
-    Some(admission::plain(&state, &Case { slot, id, service, host, client, now, stage, may_challenge }))
+    admission::plain(&state, &Case { slot, id, service, host, client, now, stage, may_challenge })
 }
 
 /// Whether more than limits are asked: the service has tickets or fair shares, or the policy classes.
 #[inline(always)]
-pub fn are_more(slot: u32, id: u32) -> bool {
-    let (Some(service), Some(host)) = (service(slot, id), HOST.get(slot)) else { return false };
+pub fn are_more(service: &Service, host: &Host) -> bool {
     has_more(&service.admission) || host.class_prefixes != 0
 }
 
@@ -89,9 +87,18 @@ pub fn place(service: u32, class: u32, source: Address) -> Option<Place> {
     Some(hash::place(key, service, class, source))
 }
 
+/// Whether there is a limit at all. If not, nothing has to be found.
+#[inline(always)]
+pub fn has_limit(service: &Service, host: &Host, purse: Purse) -> bool {
+    purse.limit(service, host).0.interval != 0
+}
+
 /// Looks into a purse.
 #[inline(always)]
 pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> Option<Seen> {
+    if !has_limit(service, host, purse) {
+        return Some(Seen::UNLIMITED);
+    }
     // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and the borrow ends here.
     let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.line(id))?.arrival;
@@ -101,6 +108,9 @@ pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> 
 /// Takes what was seen there.
 #[inline(always)]
 pub fn take(service: &Service, host: &Host, id: u32, purse: Purse, look: Look) -> Option<Take> {
+    if !has_limit(service, host, purse) {
+        return Some(Take::Taken);
+    }
     // SAFETY: as above.
     let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.line(id))?.arrival;
@@ -110,7 +120,7 @@ pub fn take(service: &Service, host: &Host, id: u32, purse: Purse, look: Look) -
 /// Gives back the token that was just taken there.
 #[inline(always)]
 pub fn give_back(service: &Service, host: &Host, id: u32, purse: Purse) {
-    if purse.limit(service, host).0.interval == 0 {
+    if !has_limit(service, host, purse) {
         return;
     }
     if let Some(lease) = LEASE.get_ptr_mut(purse.lease(id)) {

@@ -1,19 +1,22 @@
 //! observe: what is noted of an attempt after it was decided, so that people can see who comes and who is refused. It decides nothing.
 //!
-//! Functions of their own for the verifier, as in `global`: numbers in, 0 out.
+//! What happens seldom is in functions of its own, as in `global`: numbers in, 0 out.
 
 use limiter_common::address::Address;
-use limiter_common::distinct::{self, INTERVALS};
+use limiter_common::distinct::{self, Hashes, INTERVALS, REGISTERS, SKETCHES};
 use limiter_common::heavy::{self, Kind, Seen};
 use limiter_common::reason::bits;
-use limiter_common::record::Instance;
+use limiter_common::record;
 use limiter_common::sighting::{self, Sighting, What, line};
 use limiter_common::switch::Mode;
 use limiter_common::word::{SharedNote as _, SharedWord as _};
 
 use crate::exit::Decision;
 use crate::limits::{self, Question};
-use crate::maps::{ATTEMPTS, CLAIMS, DISTINCT, EVENTS, HEAVY, INSTANCE, MapWord, OBSERVER, Sketches};
+use crate::maps::{ATTEMPTS, CLAIMS, DISTINCT, EVENTS, HEAVY, INSTANCE, MapByte, MapWord, OBSERVER, Sketches};
+
+/// Floors are below this: a billion sources bring them to 15.
+const MOST_FLOOR: u8 = 32;
 
 /// Something that watches attempts. The shipped one is [`Observer`]; a bench compares with nothing.
 pub trait Observe {
@@ -31,7 +34,7 @@ impl Observe for Observer {
         let enforced = matches!(decision.mode, Mode::Enforce);
         let what = u64::from(id)
             | u64::from(slot & 1) << 31
-            | What::new(0, decision.reason as u8, enforced, decision.stole, 0).0;
+            | What::new(0, decision.reason as u8, enforced, decision.notes.stole(), 0).0;
         if 1 << decision.reason as u32 & bits::OWN != 0 {
             // Here and not behind the call: a flood from few sources pays for nothing else.
             let Some(observer) = OBSERVER.get_ptr_mut(0) else { return };
@@ -41,7 +44,7 @@ impl Observe for Observer {
                 limiter_refused(what, client.high, client.low, now, weight);
             }
         } else {
-            limiter_attempt(what, client.high, client.low, now);
+            attempt(what, client.high, client.low, now);
         }
     }
 }
@@ -65,30 +68,57 @@ fn name(what: u64) -> u64 {
     what >> 32 << 32 | number(what)
 }
 
-/// Notes an attempt that its source's own limit did not refuse.
+/// What this CPU keeps, true of this interval.
+#[inline(always)]
+fn observer(now: u64) -> Option<&'static mut record::Observer> {
+    let observer = OBSERVER.get_ptr_mut(0)?;
+    // SAFETY: the element belongs to this CPU, and nothing else in this run holds it: the call is over before the borrow begins.
+    if now >= unsafe { (*observer).until } {
+        limiter_learn(now);
+    }
+    // SAFETY: as above.
+    Some(unsafe { &mut *observer })
+}
+
+/// Notes an attempt that its source's own limit did not refuse. Not behind a call: to return from one costs 5 ns where the kernel guards its returns
+/// (`srso` on AMD). What happens once in many attempts is.
+#[inline(always)]
+fn attempt(what: u64, high: u64, low: u64, now: u64) {
+    let Some(observer) = observer(now) else { return };
+    let hashes = Hashes::of(&observer.key, Address { high, low });
+    let Hashes { source, network, sketch } = hashes;
+    let (halvings, told) = (u64::from(observer.halvings), observer.told);
+    observer.left = observer.left.wrapping_sub(1);
+    let is_counted = observer.left == 0;
+    let raises =
+        distinct::may_raise(observer.floors[0], source) | distinct::may_raise(observer.floors[sketch], network);
+    if raises && let Some(sketches) = DISTINCT.get(distinct::interval(now) as u32 & (INTERVALS - 1)) {
+        distinct::see(&sketches.registers[0], source);
+        distinct::see(&sketches.registers[sketch], network);
+    }
+    if is_counted {
+        limiter_turn(what, high, low, now, source);
+    }
+    if sighting::is_sampled(halvings, source) {
+        limiter_sample(what | halvings << 48, high, low, now);
+    }
+    if (1 << (what >> 32 & 31) & bits::DROP != 0 || What(what).stole()) && told != now >> sighting::SLICE_SHIFT {
+        limiter_tell(what, high, low, now);
+    }
+}
+
+/// The attempt that is counted for all since the last one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_attempt(what: u64, high: u64, low: u64, now: u64) -> u64 {
-    let address = Address { high, low };
-    let (Some(Instance { key, .. }), Some(observer)) = (INSTANCE.get(0), OBSERVER.get_ptr_mut(0)) else { return 0 };
-    let source = distinct::source(key, address);
-    let network = distinct::network(key, address);
-    let Some(sketches) = sketches(now) else { return 0 };
-    distinct::see(&sketches.registers[0], source);
-    distinct::see(&sketches.registers[if address.is_v4() { 1 } else { 2 }], network);
-    sample(sketches, what, source, address, now);
-    let reason = 1 << (what >> 32 & 31);
+pub extern "C" fn limiter_turn(what: u64, high: u64, low: u64, now: u64, source: u64) -> u64 {
+    let Some(observer) = OBSERVER.get_ptr_mut(0) else { return 0 };
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-    if unsafe { (*observer).random() } % heavy::ONE_IN == 0 {
-        limiter_count(what, high, low, now, Kind::Others as u64 | source >> 2 << 2);
-        if reason & bits::BUDGET != 0 {
-            limiter_count(what, high, low, now, Kind::Budget as u64 | source >> 2 << 2);
-        }
+    unsafe { (*observer).left = (*observer).gap() };
+    limiter_count(what, high, low, now, Kind::Others as u64 | source >> 2 << 2);
+    if 1 << (what >> 32 & 31) & bits::BUDGET != 0 {
+        limiter_count(what, high, low, now, Kind::Budget as u64 | source >> 2 << 2);
     }
-    if reason & bits::DROP != 0 || What(what).stole() {
-        tell(what, address, now);
-    }
-    0
+    limiter_learn(now)
 }
 
 /// Notes an attempt that the limit or the share of its source refused, for as many of them as `weight` says. It is in the sketches: each of them lets a source in at its rate, so it was
@@ -96,17 +126,17 @@ pub extern "C" fn limiter_attempt(what: u64, high: u64, low: u64, now: u64) -> u
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_refused(what: u64, high: u64, low: u64, now: u64, weight: u64) -> u64 {
-    let Some(observer) = OBSERVER.get_ptr_mut(0) else { return 0 };
-    let Some(Instance { key, .. }) = INSTANCE.get(0) else { return 0 };
-    // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-    let random = unsafe { (*observer).random() };
     let address = Address { high, low };
-    let source = distinct::source(key, address);
-    if let Some(sketches) = sketches(now) {
-        sample(sketches, what, source, address, now);
+    let Some(observer) = observer(now) else { return 0 };
+    let source = Hashes::of(&observer.key, address).source;
+    let (random, halvings, told) = (observer.random(), u64::from(observer.halvings), observer.told);
+    if sighting::is_sampled(halvings, source) {
+        limiter_sample(what | halvings << 48, high, low, now);
     }
     count(random, what, Kind::Refused as u64 | source >> 2 << 2, address, now, weight);
-    tell(what, address, now);
+    if told != now >> sighting::SLICE_SHIFT {
+        limiter_tell(what, high, low, now);
+    }
     0
 }
 
@@ -133,19 +163,50 @@ fn sketches(now: u64) -> Option<&'static Sketches> {
     Some(sketches)
 }
 
-#[inline(always)]
-fn sample(sketches: &Sketches, what: u64, source: u64, address: Address, now: u64) {
-    let halvings = sketches.halvings.load();
-    if sighting::is_sampled(halvings, source) {
-        limiter_sample(what | halvings << 48, address.high, address.low, now);
+/// Learns what this CPU has to know of the interval: the floors rise by one at a time.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_learn(now: u64) -> u64 {
+    let (Some(sketches), Some(instance), Some(observer)) = (sketches(now), INSTANCE.get(0), OBSERVER.get_ptr_mut(0))
+    else {
+        return 0;
+    };
+    // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+    let observer = unsafe { &mut *observer };
+    if now >= observer.until {
+        observer.key = instance.key;
+        observer.until = (distinct::interval(now) + 1) << distinct::INTERVAL_SHIFT;
+        observer.floors = [0; SKETCHES];
+        if observer.left == 0 {
+            // The first one of this CPU.
+            observer.left = observer.gap();
+        }
     }
+    observer.halvings = sketches.halvings.load() as u8;
+    let mut sketch = 0;
+    while sketch < SKETCHES {
+        let floor = observer.floors[sketch] + 1;
+        if floor < MOST_FLOOR && is_at_least(&sketches.registers[sketch], floor) {
+            observer.floors[sketch] = floor;
+        }
+        sketch += 1;
+    }
+    0
 }
 
+/// Whether all registers of a sketch hold that much.
 #[inline(always)]
-fn tell(what: u64, address: Address, now: u64) {
-    if word(line::SLICE).is_some_and(|slice| sighting::one_more(slice.load(), now).is_some()) {
-        limiter_tell(what, address.high, address.low, now);
+fn is_at_least(registers: &[MapByte; REGISTERS], floor: u8) -> bool {
+    let words = registers.as_ptr().cast::<u64>();
+    let mut word = 0;
+    while word < REGISTERS / 8 {
+        // SAFETY: below the length of the sketch, which begins on a word. Volatile, because other CPUs write.
+        if !distinct::are_at_least(unsafe { words.add(word).read_volatile() }, floor) {
+            return false;
+        }
+        word += 1;
     }
+    true
 }
 
 /// Begins an interval: one CPU clears its sketches.
@@ -184,6 +245,10 @@ pub extern "C" fn limiter_sample(what: u64, high: u64, low: u64, now: u64) -> u6
     let (Some(()), Some(number)) = (sighting::keep(&sketches.kept, &sketches.halvings), sighting::claim(claims)) else {
         return 0;
     };
+    if let Some(observer) = OBSERVER.get_ptr_mut(0) {
+        // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+        unsafe { (*observer).halvings = sketches.halvings.load() as u8 };
+    }
     if let Some(entry) = ATTEMPTS.get_ptr_mut(number as u32 & (sighting::ATTEMPTS - 1)) {
         let what = What(name(what)).in_lap(number, sighting::ATTEMPTS).0;
         write(entry, &Sighting { time: now, high, low, what });
@@ -197,6 +262,12 @@ pub extern "C" fn limiter_sample(what: u64, high: u64, low: u64, now: u64) -> u6
 pub extern "C" fn limiter_tell(what: u64, high: u64, low: u64, now: u64) -> u64 {
     let (Some(claims), Some(slice)) = (word(line::EVENTS), word(line::SLICE)) else { return 0 };
     if !sighting::may_tell(slice, now) {
+        if sighting::one_more(slice.load(), now).is_none()
+            && let Some(observer) = OBSERVER.get_ptr_mut(0)
+        {
+            // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
+            unsafe { (*observer).told = now >> sighting::SLICE_SHIFT };
+        }
         return 0;
     }
     let Some(number) = sighting::claim(claims) else { return 0 };

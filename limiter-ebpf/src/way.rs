@@ -97,10 +97,12 @@ fn by_lists(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
 /// An attempt: judged, or answered with a challenge.
 #[inline(always)]
 fn attempt<S: Sources>(context: &XdpContext, question: &Question, decision: &mut Decision) {
-    if !limits::are_more(question.slot, question.id) {
-        if let Some(outcome) = limits::plain::<S>(question) {
-            settle(&outcome, decision);
-        }
+    let (Some(service), Some(host)) = (limits::service(question.slot, question.id), limits::host(question.slot)) else {
+        return;
+    };
+    decision.of_service(service);
+    if !limits::are_more(service, host) {
+        settle(&limits::plain::<S>(question, service, host), decision);
         return;
     }
     let Some(outcome) = global::admit(question) else { return };
@@ -164,11 +166,11 @@ fn other(context: &XdpContext, segment: &Segment<'_>, question: &Question, decis
         challenge::settle(host, question.now);
     }
     // Where the challenge was just switched off, attempts are charged when they come, and what comes back is not looked at.
-    let challenges =
-        limits::service(question.slot, question.id).is_some_and(|service| service.admission.challenge != 0);
-    if matches!(decision.mode, Mode::Observe) || !challenges {
+    let Some(service) = limits::service(question.slot, question.id) else { return };
+    if matches!(decision.mode, Mode::Observe) || service.admission.challenge == 0 {
         return;
     }
+    decision.of_service(service);
     match proof::find(context, segment.flags, question.id, question.now) {
         Proof::None | Proof::Behind => {}
         Proof::Bad => decision.reason = Reason::BadCookie,

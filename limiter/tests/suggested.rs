@@ -55,6 +55,7 @@ fn keep(attempts: &[(u64, Address)], seed: u64) -> (Vec<Sighting>, Vec<Counted>)
     // An uptime at which an interval begins somewhere.
     let start = mix(seed ^ 3) >> 24;
     let mut observer = Observer { random: mix(seed ^ 4), ..Observer::default() };
+    let mut left = observer.gap();
     let (mut interval, kept, halvings) = (0, Cell::new(0), Cell::new(0));
     let (mut sightings, mut sets) = (Vec::new(), vec![heavy::Set::default(); SETS as usize]);
     for (time, address) in attempts {
@@ -64,12 +65,14 @@ fn keep(attempts: &[(u64, Address)], seed: u64) -> (Vec<Sighting>, Vec<Counted>)
             halvings.set(sighting::next_halvings(kept.get(), halvings.get()));
             kept.set(0);
         }
-        let source = distinct::source(&key, address);
+        let source = distinct::Hashes::of(&key, address).source;
         let what = What::new(0, 0, false, false, halvings.get()).0;
         if sighting::is_sampled(halvings.get(), source) && sighting::keep(&kept, &halvings).is_some() {
             sightings.push(Sighting { time: now, high: address.high, low: address.low, what });
         }
-        if observer.random().is_multiple_of(ONE_IN) {
+        left -= 1;
+        if left == 0 {
+            left = observer.gap();
             let hash = heavy::hash(source >> 2, 0);
             let random = observer.random();
             let seen = heavy::Seen { address, service: 0, now, hash, weight: ONE_IN.into() };

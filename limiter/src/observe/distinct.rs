@@ -147,13 +147,13 @@ mod tests {
     use std::cell::Cell;
 
     use limiter_common::address::Address;
-    use limiter_common::distinct::{see, source};
+    use limiter_common::distinct::{Hashes, see};
 
     use super::*;
 
     fn sketch(key: u64, first: u32, count: u32) -> Sketch {
         let registers = [const { Cell::new(0) }; REGISTERS];
-        (first..first + count).for_each(|number| see(&registers, source(&[key, 3], Address::v4(number))));
+        (first..first + count).for_each(|number| see(&registers, Hashes::of(&[key, 3], Address::v4(number)).source));
         Sketch(registers.iter().map(Cell::get).collect())
     }
 
