@@ -22,7 +22,7 @@ use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{Policy, Prefixes};
 
 /// Sets of a table that are looked at.
-const LOOKED_AT: usize = 8192;
+const LOOKED_AT: usize = 4096;
 /// Sources that are shown of those that were refused most.
 const REFUSED_MOST: usize = 10;
 
@@ -175,7 +175,7 @@ pub struct Admission {
 pub struct Table {
     /// Sources that it can hold.
     pub ways: usize,
-    /// Sources in debt now: each was admitted less than its interval ago. In a table of more than 65,536 an estimate, from an eighth of it or less.
+    /// Sources in debt now: each was admitted less than its interval ago. In a table of more than 32,768 an estimate, from 4,096 of its sets.
     pub live: usize,
     /// Debts that were forgotten because eight sources in debt shared a set.
     pub steals: u64,

@@ -210,8 +210,8 @@ fn reading_disturbs_nobody() {
         (after - time) / (more - count)
     };
     let mut ratios = Vec::new();
-    for _ in 0..9 {
-        let alone = cost();
+    let mut before = cost();
+    for _ in 0..15 {
         let stop = std::sync::atomic::AtomicBool::new(false);
         let read = thread::scope(|scope| {
             let reader = |reader: u64| {
@@ -230,12 +230,17 @@ fn reading_disturbs_nobody() {
             readers.iter().for_each(|reader| reader.thread().unpark());
             read
         });
-        ratios.push(read / alone);
+        // Between the two beside it: the machine's own pace drifts.
+        let after = cost();
+        ratios.push(read / ((before + after) / 2.0));
+        before = after;
     }
     flooding.stop().expect("the flood ends");
     ratios.sort_by(f64::total_cmp);
-    println!("cost of a packet with a hundred readers, to that without: median {:.3}, {ratios:.3?}", ratios[4]);
-    assert!(ratios[4] < 1.05, "{ratios:?}");
+    println!("cost of a packet with a hundred readers, to that without: median {:.3}, {ratios:.3?}", ratios[7]);
+    // Of fifteen, the median of what they are drawn from is above the fourth in 98 of 100 cases: a neighbour's noise is no reason to fail. (While
+    // `status` read whole tables it was 1.10, and no fourth was below this.)
+    assert!(ratios[3] < 1.05 && ratios[7] < 1.1, "{ratios:?}");
 }
 
 /// The newest events are there for whoever looks, and never more than the stated rate; what is changed is among them.
