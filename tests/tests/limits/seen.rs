@@ -238,8 +238,7 @@ fn reading_disturbs_nobody() {
     flooding.stop().expect("the flood ends");
     ratios.sort_by(f64::total_cmp);
     println!("cost of a packet with a hundred readers, to that without: median {:.3}, {ratios:.3?}", ratios[7]);
-    // Of fifteen, the median of what they are drawn from is above the fourth in 98 of 100 cases: a neighbour's noise is no reason to fail. (While
-    // `status` read whole tables it was 1.10, and no fourth was below this.)
+    // Of fifteen, the median of what they are drawn from is above the fourth in 98 of 100 cases: a neighbour's noise is no reason to fail.
     assert!(ratios[3] < 1.05 && ratios[7] < 1.1, "{ratios:?}");
 }
 
