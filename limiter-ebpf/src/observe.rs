@@ -15,6 +15,8 @@ use crate::exit::Decision;
 use crate::limits::{self, Question};
 use crate::maps::{ATTEMPTS, CLAIMS, DISTINCT, EVENTS, HEAVY, INSTANCE, MapByte, MapWord, OBSERVER, Sketches};
 
+/// A gap that is no longer, one in sixteen, ends with a look whether the floors have risen: that is up to 1,536 words.
+const LEARNS_AFTER: u32 = heavy::ONE_IN / 8;
 /// Floors are below this: a billion sources bring them to 15.
 const MOST_FLOOR: u8 = 32;
 
@@ -113,12 +115,17 @@ fn attempt(what: u64, high: u64, low: u64, now: u64) {
 pub extern "C" fn limiter_turn(what: u64, high: u64, low: u64, now: u64, source: u64) -> u64 {
     let Some(observer) = OBSERVER.get_ptr_mut(0) else { return 0 };
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-    unsafe { (*observer).left = (*observer).gap() };
+    let gap = unsafe { (*observer).gap() };
+    // SAFETY: as above.
+    unsafe { (*observer).left = gap };
     limiter_count(what, high, low, now, Kind::Others as u64 | source >> 2 << 2);
     if 1 << (what >> 32 & 31) & bits::BUDGET != 0 {
         limiter_count(what, high, low, now, Kind::Budget as u64 | source >> 2 << 2);
     }
-    limiter_learn(now)
+    if gap <= LEARNS_AFTER {
+        limiter_learn(now);
+    }
+    0
 }
 
 /// Notes an attempt that the limit or the share of its source refused, for as many of them as `weight` says. It is in the sketches: each of them lets a source in at its rate, so it was

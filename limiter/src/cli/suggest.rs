@@ -121,8 +121,8 @@ impl Suggest {
             let address = prefix::address(heavy.address.parse().ok()?);
             // Since when it is counted is longer than what is looked at.
             let share = (seen.seconds() / heavy.first_seconds_ago.max(1.0)).min(1.0);
-            // What it may have from another is left out: that one counts, too.
-            let attempts = (heavy.count - heavy.uncertain) as f64 * share;
+            // What it may have from another is left out: that one counts, too. (It may be read while it is written.)
+            let attempts = heavy.count.saturating_sub(heavy.uncertain) as f64 * share;
             Some(Counted { source: record.mask.apply(address), attempts })
         });
         let known = seen.known(counted);

@@ -5,7 +5,7 @@
 //! off follows from how different the sources are, since sources, not attempts, were drawn (cluster sampling, ratio estimator; Cochran, "Sampling
 //! Techniques", 1977, sections 6 and 9A). A source so large that it hardly has its like is not left to the draw: the counters of `heavy` know it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use limiter_common::address::{Address, SourceMask};
 use limiter_common::hash::mix;
@@ -125,7 +125,12 @@ impl Seen {
         if self.is_complete() {
             return Vec::new();
         }
-        counted.into_iter().filter_map(|counted| counted.known(self.first)).collect()
+        // Addresses that the service takes for one source have counters of their own.
+        let mut sources: BTreeMap<Address, f64> = BTreeMap::new();
+        for Counted { source, attempts } in counted {
+            *sources.entry(source).or_default() += attempts;
+        }
+        sources.into_iter().filter_map(|(source, attempts)| Counted { source, attempts }.known(self.first)).collect()
     }
 
     /// Judges all of it by `limit`. `None`: the limit cannot be kept, or nothing was seen.

@@ -242,13 +242,21 @@ pub fn take_counting(
         observed: sample::observed(&total),
         measured_seconds: seconds,
         table: table(maps, selection.slot, total.steals)?,
-        tickets: count_some(&maps.ticket_ways()?, |word| Ticket::read(word, now).is_valid()),
+        tickets: tickets(maps, selection.slot, now)?,
         cookies,
         allowed: count(List::Allow)?,
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
         refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
     })
+}
+
+/// Valid tickets. Where no service keeps any, the table is not looked at.
+fn tickets(maps: &Maps, slot: u32, now: u64) -> Result<usize> {
+    if maps.services(slot)?.values().all(|service| service.admission.ticket_life == 0) {
+        return Ok(0);
+    }
+    Ok(count_some(&maps.ticket_ways()?, |word| Ticket::read(word, now).is_valid()))
 }
 
 fn class(class: &crate::policy::Class) -> Class {

@@ -193,6 +193,7 @@ fn happens(tried: &Value) {
 /// Must show 7: a hundred readers, each of whom looks at all of it every second, while packets are measured by the kernel itself.
 #[test]
 fn reading_disturbs_nobody() {
+    const MOST: f64 = 1.05;
     let mut policy = policy(&["web=*:80"]);
     policy.source = limit(20, 40);
     let front = Front::new(&policy, Mode::Enforce);
@@ -202,7 +203,7 @@ fn reading_disturbs_nobody() {
         let info = aya::programs::ProgramInfo::from_pin(front.root().join(names::PROGRAM)).expect("a program");
         (info.run_time().as_nanos() as f64, info.run_count() as f64)
     };
-    let flooding = flood(Sources::Random, 60.0, None, 0).spawn(&front.lab).expect("a flood");
+    let flooding = flood(Sources::Random, 90.0, None, 0).spawn(&front.lab).expect("a flood");
     let cost = || {
         let (time, count) = program();
         thread::sleep(Duration::from_millis(800));
@@ -211,7 +212,8 @@ fn reading_disturbs_nobody() {
     };
     let mut ratios = Vec::new();
     let mut before = cost();
-    for _ in 0..15 {
+    // Nine pairs, and more while a neighbour's noise leaves their median in doubt.
+    while ratios.len() < 9 || (ratios.len() < 33 && median(&ratios) >= MOST) {
         let stop = std::sync::atomic::AtomicBool::new(false);
         let read = thread::scope(|scope| {
             let reader = |reader: u64| {
@@ -236,10 +238,15 @@ fn reading_disturbs_nobody() {
         before = after;
     }
     flooding.stop().expect("the flood ends");
-    ratios.sort_by(f64::total_cmp);
-    println!("cost of a packet with a hundred readers, to that without: median {:.3}, {ratios:.3?}", ratios[7]);
-    // Of fifteen, the median of what they are drawn from is above the fourth in 98 of 100 cases: a neighbour's noise is no reason to fail.
-    assert!(ratios[3] < 1.05 && ratios[7] < 1.1, "{ratios:?}");
+    let median = median(&ratios);
+    println!("cost of a packet with a hundred readers, to that without: median {median:.3} of {ratios:.3?}");
+    assert!(median < MOST, "{ratios:?}");
+}
+
+fn median(ratios: &[f64]) -> f64 {
+    let mut sorted = ratios.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 /// The newest events are there for whoever looks, and never more than the stated rate; what is changed is among them.

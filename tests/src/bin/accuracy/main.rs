@@ -19,12 +19,10 @@ use anyhow::Result;
 use clap::Parser;
 use lab::netns;
 use lab::peer::Peer;
+use lab::svg::PLOTS;
 
 use cell::Row;
 use flood::Stage;
-
-/// Of the project that this was built from.
-const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bench");
 
 /// Measure how exactly limiter, nftables and iptables limit.
 #[derive(Parser)]

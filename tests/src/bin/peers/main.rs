@@ -17,13 +17,11 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::netns;
 use lab::peer::{Family, Peer};
+use lab::svg::PLOTS;
 
 use measure::{Stage, Timing};
 use results::Results;
 use shape::Shape;
-
-/// Of the project that this was built from.
-const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bench");
 
 /// Compare limiter with nftables, iptables, xdp-filter and the kernel alone, under floods, on this machine.
 #[derive(Parser)]
