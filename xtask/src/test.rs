@@ -3,7 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -20,15 +21,18 @@ const SOAK_MINUTES: &str = "1";
 const WAITING: [&str; 4] = ["command", "incident", "metrics", "package"];
 /// The others, which fill the machine or measure it: one test after another.
 const LOADING: [&str; 4] = ["kernels", "lab", "limits", "packets"];
-/// Those among the former that are as the latter, by parts of their names. A name that fits nothing loses no test.
-const ALONE: [&str; 9] = [
+/// Those among the former that want a CPU each, because they look at the clock, by parts of their names. A name that fits nothing loses no test.
+const PUNCTUAL: [&str; 5] = [
     "apply::a_policy_that_nobody_confirms_goes_back_by_itself",
-    "killed::",
     "apply::a_profile_for_a_time_ends_by_itself",
-    "watch::flood",
-    "watch::the_largest_policy_costs_little",
+    "killed::",
     "run::devices::a_device_that_comes_back_is_limited_within_a_second",
     "run::devices::a_device_that_never_comes_back_is_reported",
+];
+/// Those among them that are as the latter.
+const ALONE: [&str; 4] = [
+    "watch::flood",
+    "watch::the_largest_policy_costs_little",
     "parallel::five_hundred_commands_at_once",
     "exporter::scrapers_hold_up_nothing",
 ];
@@ -36,6 +40,7 @@ const ALONE: [&str; 9] = [
 const PATIENT: [&str; 4] = ["fair::greedy_sources", "crowd::tickets_give", "seen::what_is_suggested", "waiting::"];
 /// How many run side by side: more than there are CPUs, because they wait.
 const SIDE_BY_SIDE: &str = "--test-threads=4";
+const TWO_AT_A_TIME: &str = "--test-threads=2";
 const ONE_BY_ONE: &str = "--test-threads=1";
 
 /// Tests by what became of them.
@@ -55,31 +60,38 @@ pub fn run() -> Result<ExitCode> {
     setup::ensure()?;
     println!("toolchain: {}", setup::describe());
     let mut stages = Stages { limiter: target_directory()?.join("release/limiter"), count: Count::default() };
-    stages.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
-    let lints =
-        [&["clippy", "--release", "--workspace", "--all-targets"][..], &BPF, &["--", "-D", "warnings"]].concat();
-    stages.run("lints", &mut cargo(&lints))?;
+    stages.run("format", cargo(&["fmt", "--all", "--check"]))?;
+    // The largest first: what it needs of others is compiled beside the BPF objects, which keep one CPU busy.
+    stages.run("build the lab", cargo(&["test", "--release", "--package", "lab", "--no-run"]))?;
+    stages.run("build the command", cargo(&["build", "--release", "--package", "limiter"]))?;
     // This profile is in Cargo.toml: in it arithmetic that overflows is a failure.
     let host =
         [&["test", "--profile", "bench", "--no-fail-fast", "--workspace", "--exclude", "lab"][..], &BPF].concat();
-    stages.run("unprivileged tests", &mut cargo(&host))?;
-    stages.run("build the command", &mut cargo(&["build", "--release", "--package", "limiter"]))?;
-    stages.run("build the lab", &mut cargo(&["test", "--release", "--package", "lab", "--no-run"]))?;
+    stages.run("unprivileged tests", cargo(&host))?;
+    let lints =
+        [&["clippy", "--release", "--workspace", "--all-targets"][..], &BPF, &["--", "-D", "warnings"]].concat();
+    stages.run("lints", cargo(&lints))?;
     let soak = ["run", "--release", "--quiet", "--package", "lab", "--bin", "soak", "--", "--minutes", SOAK_MINUTES];
-    stages.run("soak", &mut cargo(&soak))?;
-    let skip = |names: &[&'static str]| -> Vec<&str> { names.iter().flat_map(|name| ["--skip", *name]).collect() };
-    stages.run("tests that wait, side by side", lab(&WAITING, SIDE_BY_SIDE).args(skip(&ALONE)))?;
-    stages.run("limits that take time, side by side", lab(&["limits"], SIDE_BY_SIDE).args(PATIENT))?;
-    stages.run("tests that measure, one by one", lab(&WAITING, ONE_BY_ONE).args(ALONE))?;
-    stages.run("tests that load, one by one", lab(&LOADING, ONE_BY_ONE).args(skip(&PATIENT)))?;
-    // Not this program's own file: building the workspace may have put another in its place.
-    stages.run("kernels", &mut cargo(&["run", "--release", "--quiet", "--package", "xtask", "--", "kernels"]))?;
+    stages.run("soak", cargo(&soak))?;
+    let [command, others @ ..] = &WAITING;
+    let not_these = [&PUNCTUAL[..], &ALONE].concat();
+    // What computes and what waits, at once: other kernels run on what the tests leave of the CPUs.
+    // (Not by this program's own file: building the workspace may have put another in its place.)
+    let kernels = stages.start(cargo(&["run", "--release", "--quiet", "--package", "xtask", "--", "kernels"]));
+    let others = stages.start(without(&not_these, lab(others, TWO_AT_A_TIME)));
+    stages.run("tests that wait, side by side", without(&not_these, lab(&[command], SIDE_BY_SIDE)))?;
+    stages.finish("more that wait", others)?;
+    stages.run("limits that take time, side by side", only(&PATIENT, lab(&["limits"], SIDE_BY_SIDE)))?;
+    stages.finish("kernels", kernels)?;
+    stages.run("tests that look at the clock, two at a time", only(&PUNCTUAL, lab(&WAITING, TWO_AT_A_TIME)))?;
+    stages.run("tests that measure, one by one", only(&ALONE, lab(&WAITING, ONE_BY_ONE)))?;
+    stages.run("tests that load, one by one", without(&PATIENT, lab(&LOADING, ONE_BY_ONE)))?;
     let Count { passed, failed, ignored } = stages.count;
     println!("{passed} passed, {failed} failed, {ignored} skipped");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// `cargo test` of targets of the lab. What follows are names of tests.
+/// `cargo test` of targets of the lab.
 fn lab(targets: &[&str], threads: &str) -> Command {
     let mut command = cargo(&["test", "--release", "--no-fail-fast", "--package", "lab"]);
     command.args(targets.iter().flat_map(|target| ["--test", target]));
@@ -90,6 +102,18 @@ fn lab(targets: &[&str], threads: &str) -> Command {
     command
 }
 
+/// Tests whose names have one of these parts.
+fn only(names: &[&str], mut tests: Command) -> Command {
+    tests.args(names);
+    tests
+}
+
+/// Tests whose names have none of them.
+fn without(names: &[&str], mut tests: Command) -> Command {
+    tests.args(names.iter().flat_map(|name| ["--skip", *name]));
+    tests
+}
+
 /// What was run so far.
 struct Stages {
     /// The command that the tests run.
@@ -97,15 +121,42 @@ struct Stages {
     count: Count,
 }
 
+/// A stage that runs while others do: what it said, what became of its tests, and how long it took.
+type Beside = JoinHandle<Result<(Vec<String>, Count, Duration)>>;
+
 impl Stages {
-    fn run(&mut self, name: &str, command: &mut Command) -> Result<()> {
+    fn run(&mut self, name: &str, mut command: Command) -> Result<()> {
         println!("== {name}");
         let start = Instant::now();
-        let result = watch(command.env("LIMITER_BIN", &self.limiter))?;
-        let verdict = if result.failed == 0 { "ok" } else { "FAILED" };
-        println!("== {name}: {verdict}, {} s", start.elapsed().as_secs());
-        self.count = self.count.plus(result);
+        let result = watch(command.env("LIMITER_BIN", &self.limiter), |line| println!("{line}"))?;
+        self.count(name, result, start.elapsed());
         Ok(())
+    }
+
+    /// Starts one whose output comes at its end.
+    fn start(&self, mut command: Command) -> Beside {
+        command.env("LIMITER_BIN", &self.limiter);
+        thread::spawn(move || {
+            let (start, mut said) = (Instant::now(), Vec::new());
+            let result = watch(&mut command, |line| said.push(line.to_owned()))?;
+            Ok((said, result, start.elapsed()))
+        })
+    }
+
+    fn finish(&mut self, name: &str, stage: Beside) -> Result<()> {
+        let (said, result, took) = stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        println!("== {name}, meanwhile");
+        for line in said {
+            println!("{line}");
+        }
+        self.count(name, result, took);
+        Ok(())
+    }
+
+    fn count(&mut self, name: &str, result: Count, took: Duration) {
+        let verdict = if result.failed == 0 { "ok" } else { "FAILED" };
+        println!("== {name}: {verdict}, {} s", took.as_secs());
+        self.count = self.count.plus(result);
     }
 }
 
@@ -120,8 +171,8 @@ impl Count {
     }
 }
 
-/// Runs a command, hands its output on, and counts its tests. One that fails without a failed test counts as one.
-fn watch(command: &mut Command) -> Result<Count> {
+/// Runs a command, hands its output on line by line, and counts its tests. One that fails without a failed test counts as one.
+fn watch(command: &mut Command, mut tell: impl FnMut(&str)) -> Result<Count> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -130,7 +181,7 @@ fn watch(command: &mut Command) -> Result<Count> {
     let mut count = Count::default();
     for line in BufReader::new(child.stdout.take().context("a piped output")?).lines() {
         let line = line?;
-        println!("{line}");
+        tell(&line);
         count = count.plus(parse(&line).unwrap_or_default());
     }
     if !child.wait()?.success() && count.failed == 0 {
@@ -175,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_command_that_fails_without_tests_counts_as_one() {
-        let count = watch(&mut Command::new("false")).expect("it runs");
+        let count = watch(&mut Command::new("false"), |_| ()).expect("it runs");
         assert_eq!(count, Count { failed: 1, ..Count::default() });
     }
 }

@@ -141,10 +141,13 @@ fn ack_floods_do_not_reach_the_kernel() {
         );
         assert!(sent > 500_000, "{name}: a flood worth the name: {sent}");
         assert!(report.share() >= 0.99, "{name}: {} of {} pages: {counters:?}", report.ok, report.tried);
-        // A random cookie is one of those that are good with a probability of 2^-24 or so.
-        assert!(sent - refused <= 5 + sent / 1_000_000, "{name}: {refused} of {sent} refused");
+        // A random cookie is one of those that are good with a probability of 2^-24 or so, and such a one makes a connection.
+        let guessed = sent - refused;
+        assert!(guessed <= 5 + sent / 1_000_000, "{name}: {refused} of {sent} refused");
         assert!(received <= 20 * report.tried, "{name}: {received} segments for {} pages", report.tried);
-        assert_eq!(server.accepted() - fetched, report.tried, "{name}: one connection a page");
+        let connections = report.tried..=report.tried + guessed;
+        let accepted = server.accepted() - fetched;
+        assert!(connections.contains(&accepted), "{name}: {accepted} connections; a page needs one, a guess makes one");
         assert_eq!(kernel(&front, "SyncookiesFailed"), 0);
         let proofs = decided(&counters, Reason::Proven) + decided(&counters, Reason::Redeemed);
         assert_eq!(kernel(&front, "SyncookiesRecv"), proofs, "{name}: {counters:?}");
