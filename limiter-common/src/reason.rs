@@ -72,7 +72,7 @@ reasons! {
     Banned = 19, Drop, "banned", "source is banned";
     ShortFragment = 20, Drop, "short_fragment", "first fragment too short to show its TCP flags (RFC 1858, RFC 7112)";
     OverlappingFragment = 21, Drop, "overlapping_fragment", "fragment that would overwrite TCP flags (RFC 3128)";
-    TooManyHeaders = 22, Drop, "too_many_headers", "longer chain of IPv6 extension headers than any client sends";
+    TooManyHeaders = 22, Drop, "too_many_headers", "more or longer IPv6 extension headers or VLAN tags than any client sends";
     Newcomer = 23, Drop, "newcomer", "source without a ticket: what is left of the budget is for those who hold one";
     NewcomerRate = 24, Drop, "newcomer_rate", "more newcomers than the service takes";
     FairShare = 25, Drop, "fair_share", "a budget is short, and the source is over its equal share";

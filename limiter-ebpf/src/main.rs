@@ -9,7 +9,8 @@ use limiter_ebpf::observe::Observer;
 use limiter_ebpf::source::Table;
 use limiter_ebpf::way;
 
-/// Decides on one frame. Loaded as `xdp.frags`: headers are always in the linear part, so large MTUs need nothing more.
+/// Decides on one frame. Loaded as `xdp.frags`: drivers put the headers into the linear part, so large MTUs need nothing more. (`limiter doctor` knows one
+/// that may not.)
 #[xdp(frags)]
 pub fn limiter(context: XdpContext) -> u32 {
     way::run::<Table, Observer>(&context)

@@ -30,14 +30,28 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
             }
             judge::<S, O>(context, &segment, switch)
         }
-        Err(reason) => match reason.verdict() {
-            Verdict::Drop => Decision { mode: switch.at(clock::coarse()).mode, ..Decision::of(reason) },
-            _ => return exit::pass(reason),
-        },
+        Err(reason) => {
+            let reason = packet::second_look(frame_again(context), reason);
+            match reason.verdict() {
+                Verdict::Drop => Decision { mode: switch.at(clock::coarse()).mode, ..Decision::of(reason) },
+                _ => return exit::pass(reason),
+            }
+        }
     };
     #[cfg(feature = "trace")]
     crate::trace::sample(context, &decision);
     exit::finish(context, &decision)
+}
+
+/// The whole frame, from the context once more: to keep it since the first time would take room in the stack of every packet.
+#[inline(always)]
+fn frame_again(context: &XdpContext) -> Cursor<'_> {
+    // SAFETY: the kernel's context is there for this run, and so is what its packet pointers enclose.
+    unsafe {
+        let start = (&raw const (*context.ctx).data).read_volatile();
+        let end = (&raw const (*context.ctx).data_end).read_volatile();
+        Cursor::from_raw(start as usize, end as usize)
+    }
 }
 
 /// Whether packets that are no attempts matter now: while a ban is listed, or while cookies may come back.

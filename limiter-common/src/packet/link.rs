@@ -22,6 +22,15 @@ pub fn ether_type(frame: &mut Cursor<'_>) -> Result<u16, Reason> {
     if is_tag(ether_type) { Err(Reason::TooManyTags) } else { Ok(ether_type) }
 }
 
+/// Whether one of the first three tags names no VLAN but gives a priority. The kernel takes off any number of those
+/// (`__netif_receive_skb_core`, `check_vlan_id`).
+#[inline(always)]
+pub fn has_priority_tag(mut frame: Cursor<'_>) -> bool {
+    const VLAN_ID: u16 = 0xfff;
+    let Some(tags) = frame.take::<12>().and_then(|_| frame.take::<12>()) else { return false };
+    [tags.half::<2>(), tags.half::<6>(), tags.half::<10>()].iter().any(|tag| tag & VLAN_ID == 0)
+}
+
 /// Bytes before the IP header of a frame that was parsed: 14, 18 or 22.
 #[inline(always)]
 pub fn length(mut frame: Cursor<'_>) -> Option<usize> {

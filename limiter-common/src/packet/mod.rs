@@ -46,6 +46,10 @@ impl Segment<'_> {
     }
 }
 
+/// Bytes after which a frame that ends within its headers hides them. A driver that received a frame in pieces shows the first, a page or so, and a
+/// few of the longest IPv6 extension headers push TCP out of that, where the kernel still finds it. What really ends there the kernel discards.
+pub const MOST_HEADERS: usize = 512;
+
 /// Reads a frame from its first byte, the Ethernet header.
 ///
 /// # Errors
@@ -62,5 +66,16 @@ pub fn parse<'a>(mut frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
             tcp::segment(frame, header, payload)
         }
         _ => Err(Reason::NotIp),
+    }
+}
+
+/// A second look at a frame that [`parse`] could not read and that would pass: what the kernel reads all the same must not. Apart from `parse`,
+/// because it costs that nothing.
+#[inline(always)]
+pub fn second_look(frame: Cursor<'_>, reason: Reason) -> Reason {
+    match reason {
+        Reason::Truncated if frame.ahead::<MOST_HEADERS>().is_some() => Reason::TooManyHeaders,
+        Reason::TooManyTags if link::has_priority_tag(frame) => Reason::TooManyHeaders,
+        other => other,
     }
 }

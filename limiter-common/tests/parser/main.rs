@@ -3,7 +3,7 @@
 mod generated;
 mod table;
 
-use limiter_common::packet::{Cursor, parse};
+use limiter_common::packet::{Cursor, parse, second_look};
 use limiter_common::reason::Reason;
 
 /// What the parser says of a frame: source, destination (both as 128 bits), port, flags, hidden flags.
@@ -12,7 +12,8 @@ type Seen = (u128, u128, u16, u8, bool);
 fn see(frame: &[u8]) -> Result<Seen, Reason> {
     // An exactly sized allocation: whoever reads past it is seen by the sanitiser, and by luck without one.
     let frame: Box<[u8]> = frame.into();
-    parse(Cursor::new(&frame)).map(|segment| {
+    let segment = parse(Cursor::new(&frame)).map_err(|reason| second_look(Cursor::new(&frame), reason));
+    segment.map(|segment| {
         let wide = |a: limiter_common::address::Address| u128::from(a.high) << 64 | u128::from(a.low);
         let (source, destination) = (segment.network.source(), segment.network.destination());
         (wide(source), wide(destination), segment.port, segment.flags, segment.hides_flags)

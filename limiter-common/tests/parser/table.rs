@@ -1,5 +1,6 @@
 //! Frames made by changing one field of a good one, and what the parser must say of each.
 
+use limiter_common::packet::MOST_HEADERS;
 use limiter_common::reason::Reason::{self, *};
 
 use super::see;
@@ -116,6 +117,18 @@ fn tags() {
     }
 }
 
+/// The kernel takes off any number of tags of VLAN 0, so more of them than are read are a way round.
+#[test]
+fn tags_of_priority() {
+    let priority = |tags: usize, which: usize| with(tagged(&v4(), &vec![0x8100; tags]), 14 + 4 * which, &[0xe0, 0]);
+    is_syn(&priority(1, 0));
+    is_syn(&priority(2, 1));
+    for which in 0..3 {
+        is(&priority(3, which), TooManyHeaders);
+    }
+    is(&priority(4, 0), TooManyHeaders);
+}
+
 #[test]
 fn other_protocols() {
     is(&with(v4(), 12, &[0x08, 0x06]), NotIp);
@@ -179,6 +192,16 @@ fn ipv6_chains() {
         is_syn(&v6(&vec![extension(60, 1); headers]));
     }
     is(&v6(&vec![extension(60, 1); 9]), TooManyHeaders);
+}
+
+/// What ends within its headers passes only while that is all that there can be.
+#[test]
+fn headers_beyond_what_is_shown() {
+    let long = v6(&[extension(60, 255), extension(60, 255)]);
+    is_syn(&long);
+    for length in (0..long.len()).step_by(7).chain([MOST_HEADERS - 1, MOST_HEADERS]) {
+        is(&long[..length], if length < MOST_HEADERS { Truncated } else { TooManyHeaders });
+    }
 }
 
 #[test]

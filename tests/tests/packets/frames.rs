@@ -19,6 +19,8 @@ fn good_syns_are_admitted() {
         judge.says(&frame.clone().vlan(0x8100, 7).build(), 1, Admitted, PASS);
         judge.says(&frame.clone().vlan(0x88a8, 7).vlan(0x8100, 8).build(), 1, Admitted, PASS);
         judge.says(&frame.clone().vlan(0x88a8, 7).vlan(0x8100, 8).vlan(0x8100, 9).build(), 0, TooManyTags, PASS);
+        judge.says(&frame.clone().vlan(0x8100, 0).vlan(0x8100, 0).build(), 1, Admitted, PASS);
+        judge.says(&frame.clone().vlan(0x8100, 0).vlan(0x8100, 0).vlan(0x8100, 0).build(), 0, TooManyHeaders, DROP);
     }
     for options in [4, 20, 40] {
         judge.says(&syn(CLIENT, WEB).ipv4_options(&vec![1; options]).build(), 1, Admitted, PASS);
@@ -91,6 +93,10 @@ fn extension_headers() {
     judge.says(&with(&[HopByHop(1), Routing(2), Authentication(1), Destination(0)]), 1, Admitted, PASS);
     judge.says(&with(&[Destination(0); 8]), 1, Admitted, PASS);
     judge.says(&with(&[Destination(0); 9]), 0, TooManyHeaders, DROP);
+    let long = with(&[Destination(127); 2]);
+    judge.says(&long, 1, Admitted, PASS);
+    judge.says(&long[..500], 0, Truncated, PASS);
+    judge.says(&long[..1500], 0, TooManyHeaders, DROP);
     judge.mode(Mode::Observe);
     judge.says(&with(&[Destination(0); 9]), 0, TooManyHeaders, PASS);
 }

@@ -151,7 +151,7 @@ impl Host {
             step: 0,
         };
         match packet::parse(Cursor::new(frame)) {
-            Err(reason) => decision.reason = reason,
+            Err(reason) => decision.reason = packet::second_look(Cursor::new(frame), reason),
             Ok(segment) => self.judge(&segment, now, &mut decision),
         }
         decision
