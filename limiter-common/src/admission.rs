@@ -200,7 +200,7 @@ fn plainly<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Re
 fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
     let Case { id, service, now, .. } = *case;
     if matches!(case.stage, Stage::Unanswerable) {
-        return unanswerable(state, case);
+        return unanswerable(state, case, notes);
     }
     let admission = &service.admission;
     let is_proof = matches!(case.stage, Stage::Proof);
@@ -396,9 +396,21 @@ fn unproven<S: State>(state: &S, case: &Case<'_>) -> Option<()> {
     Some(())
 }
 
-/// Lets a few pass, at no charge to their source, to newcomers or to a budget.
+/// Lets a few pass, at no charge to their source, to newcomers or to a budget. Where there is no budget that they could spend of others, there is
+/// the source limit.
 #[inline(always)]
-fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Option<Verdict> {
+fn unanswerable<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
+    if case.service.admission.unanswerable.interval == 0 {
+        let terms = Terms::of(state, case);
+        if terms.limit.interval != 0 {
+            let place = state.place(case.service.number, terms.class, terms.source)?;
+            let charged = charge(state, case, terms.source, &place, (terms.limit, false), notes)?;
+            if matches!(charged, Charge::Exceeds) {
+                return Some(Verdict::Decided(Reason::SourceLimit));
+            }
+        }
+        return Some(Verdict::Decided(Reason::Unanswered));
+    }
     let seen = state.look(case, Purse::Unanswerable)?;
     Some(Verdict::Decided(match state.take(case, Purse::Unanswerable, seen.look)? {
         Take::Gone => Reason::Unanswerable,
