@@ -169,8 +169,8 @@ pub struct Host {
     pub ends: u64,
     /// Prefixes of classes; 0: there are no classes, and none is looked up.
     pub class_prefixes: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 while the slot is written over. If it stays, whoever did that was killed, and what stands in the slot is no policy.
+    pub is_unfinished: u32,
     /// Name of the profile that it was made with, padded with zeros; empty without one.
     pub profile: [u8; NAME],
 }

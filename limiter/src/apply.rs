@@ -76,7 +76,8 @@ fn load(pins: &Pins, request: &Request<'_>, policy: &Policy, mode: Option<Mode>)
         pins.remove()?;
     }
     let changes = diff::changes(&Policy::default(), policy);
-    Ok(Applied { loaded: true, attached: attached?, changes, modes: (Mode::Observe, mode), notes: Vec::new() })
+    let notes = idle(pins).into_iter().collect();
+    Ok(Applied { loaded: true, attached: attached?, changes, modes: (Mode::Observe, mode), notes })
 }
 
 fn change(pins: &Pins, request: &Request<'_>, policy: &Policy, mode: Option<Mode>) -> Result<Applied> {
@@ -85,6 +86,15 @@ fn change(pins: &Pins, request: &Request<'_>, policy: &Policy, mode: Option<Mode
     let before = maps.selection()?;
     let old = maps.policy(before.slot)?;
     let mut notes = differences(pins, &maps, document)?;
+    let armed_until = maps.switch()?.revert().filter(|revert| *revert > clock::now() && before.mode == Mode::Enforce);
+    if let (Some(end), Some(time)) = (armed_until, request.confirm.or(request.time))
+        && end > clock::after(time)
+    {
+        notes.push(
+            "it was armed for a time, which no longer holds: what this goes back to drops until `limiter disarm`"
+                .to_owned(),
+        );
+    }
     let staged = maps.stage_policy(policy, &origin(request))?;
     let attached = link::attach(pins, &missing(pins, document)?, document.generic)?;
     let mode = mode.unwrap_or(before.mode);
@@ -96,6 +106,7 @@ fn change(pins: &Pins, request: &Request<'_>, policy: &Policy, mode: Option<Mode
     }
     maps.set_switch(switch(&maps, request, staged, after)?)?;
     Maps::settle();
+    notes.extend(idle(pins));
     Ok(Applied { loaded: false, attached, changes: diff::changes(&old, policy), modes: (before.mode, mode), notes })
 }
 
@@ -121,6 +132,13 @@ fn missing(pins: &Pins, document: &Document) -> Result<Vec<String>> {
     let attached = link::attached(pins)?;
     let is_attached = |name: &String| attached.iter().any(|one| one.name.as_ref() == Some(name));
     Ok(document.interfaces.iter().filter(|name| !is_attached(name)).cloned().collect())
+}
+
+/// That no packet meets the policy.
+fn idle(pins: &Pins) -> Option<String> {
+    let say = "attached to no interface, so nothing is limited: name them in the file (`interfaces = [\"eth0\"]`) and apply it again, or \
+               `limiter attach IFACE`";
+    pins.links().is_empty().then(|| say.to_owned())
 }
 
 /// What the file says and applying it does not do.

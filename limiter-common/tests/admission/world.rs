@@ -138,7 +138,7 @@ impl World {
                 generation: 1,
                 ends: 0,
                 class_prefixes: 0,
-                reserved: 0,
+                is_unfinished: 0,
                 profile: [0; NAME],
             },
         }

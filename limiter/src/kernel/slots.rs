@@ -15,7 +15,7 @@ use limiter_common::switch::{Selection, Switch};
 use super::clock;
 use super::maps::{Maps, Raw};
 use crate::policy::decode::decode;
-use crate::policy::encode::{Encoded, Known, encode, padded};
+use crate::policy::encode::{Encoded, Ids, Known, encode, padded};
 use crate::policy::{Name, Policy, text};
 
 /// Where a policy comes from, and when it ends by itself.
@@ -76,9 +76,10 @@ impl Maps {
     /// # Errors
     /// When the policy cannot be kept, or the other slot is needed for the way back (nothing was written then), or a map cannot be written.
     pub fn stage_policy(&mut self, policy: &Policy, origin: &Origin) -> Result<Switch> {
-        let switch = self.fixed()?;
-        let now = switch.at(clock::now());
-        if switch.trial(clock::now()).is_some() {
+        let time = clock::now();
+        let switch = self.fixed(time)?;
+        let now = switch.at(time);
+        if switch.trial(time).is_some() {
             bail!(
                 "the policy is on trial, and the one to go back to must stay as it is: `limiter confirm` keeps the new one, `limiter rollback` goes back; then try again"
             );
@@ -107,9 +108,9 @@ impl Maps {
         })
     }
 
-    /// The switch; if its revert time is past, what it went back to is made the whole of it, and no packet lives by the slot that it left.
-    fn fixed(&self) -> Result<Switch> {
-        let (switch, now) = (self.switch()?, clock::now());
+    /// The switch; if its revert time is past at `now`, what it went back to is made the whole of it, and no packet lives by the slot that it left.
+    fn fixed(&self, now: u64) -> Result<Switch> {
+        let switch = self.switch()?;
         if switch.revert().is_none_or(|revert| revert > now) {
             return Ok(switch);
         }
@@ -120,14 +121,15 @@ impl Maps {
         Ok(fixed)
     }
 
-    /// Puts the policy of a staged switch on trial: from `revert` (CLOCK_MONOTONIC, nanoseconds) on what decides now decides again.
+    /// Puts the policy of a staged switch on trial: from `revert` (CLOCK_MONOTONIC, nanoseconds) on the policy that decides now decides again, in the
+    /// mode that it would have then: an armed time that ends before is over by then.
     ///
     /// # Errors
     /// When a map cannot be read.
     pub fn on_trial(&self, staged: Switch, revert: u64) -> Result<Switch> {
-        let now = self.selection()?;
-        let either = staged.may_challenge() || self.policy(now.slot)?.may_challenge();
-        Ok(staged.with_challenge(either).until(revert, now))
+        let back = self.switch()?.at(revert);
+        let either = staged.may_challenge() || self.policy(back.slot)?.may_challenge();
+        Ok(staged.with_challenge(either).until(revert, back))
     }
 
     /// The switch that keeps what decides now, a policy or a mode that would go back by itself: for good, or until its own end.
@@ -154,15 +156,22 @@ impl Maps {
     /// # Errors
     /// When there is none.
     pub fn rolled_back(&self) -> Result<Switch> {
-        let switch = self.fixed()?;
-        let now = switch.at(clock::now());
+        let time = clock::now();
+        let switch = self.fixed(time)?;
+        let now = switch.at(time);
         let back = match switch.revert() {
             Some(_) => switch.fallback(),
             None => Selection { slot: 1 - now.slot, ..now },
         };
         let (from, to) = (self.generation_of(now.slot)?, self.generation_of(back.slot)?);
+        let Raw(host) = self.host.get(&back.slot, 0).context("cannot read the policy")?;
+        if host.is_unfinished != 0 {
+            bail!(
+                "the policy before this one is gone: a command that did not come to its end was writing over it; apply the file that you want"
+            );
+        }
         if to == 0 {
-            bail!("there is no policy before this one");
+            bail!("there is no policy before this one; `limiter disarm` stops dropping");
         }
         if to > from {
             bail!(
@@ -195,18 +204,21 @@ impl Maps {
 
     /// Ids of services and classes in either slot.
     fn known(&self) -> Result<Known> {
-        let mut known = Known::default();
         let active = self.selection()?.slot;
-        for slot in [1 - active, active] {
-            for (id, service) in self.services(slot)? {
-                known.services.extend(text::name(&service.name).map(|name| (name, id)));
-                known.numbers.insert(id, service.number);
-            }
-            for (id, class) in self.classes(slot)? {
-                known.classes.extend(text::name(&class.name).map(|name| (name, id)));
-            }
-        }
-        Ok(known)
+        let [now, other] = [active, 1 - active].map(|slot| self.services(slot));
+        let (now, other) = (now?, other?);
+        let services = |services: &BTreeMap<u32, record::Service>| -> Vec<_> {
+            services.iter().filter_map(|(id, service)| Some((text::name(&service.name)?, *id))).collect()
+        };
+        let classes = |slot| -> Result<Vec<_>> {
+            let classes = self.classes(slot)?.into_iter();
+            Ok(classes.filter_map(|(id, class)| Some((text::name(&class.name)?, id))).collect())
+        };
+        Ok(Known {
+            services: Ids::of(services(&now), services(&other)),
+            numbers: other.iter().chain(&now).map(|(id, service)| (*id, service.number)).collect(),
+            classes: Ids::of(classes(active)?, classes(1 - active)?),
+        })
     }
 
     fn listeners(&self) -> Result<Vec<(ListenerKey, u32)>> {
@@ -215,6 +227,9 @@ impl Maps {
     }
 
     fn write_slot(&mut self, slot: u32, encoded: &Encoded, known: &Known) -> Result<()> {
+        let Raw(before) = self.host.get(&slot, 0).context("cannot read the policy")?;
+        let unfinished = record::Host { is_unfinished: 1, ..before };
+        self.host.set(slot, Raw(unfinished), 0).context("cannot write the host's part of the policy")?;
         self.write_listeners(slot, encoded)?;
         self.write_classes(slot, encoded)?;
         for id in 0..SERVICES {
@@ -270,7 +285,7 @@ impl Maps {
 
 /// Whether a record is of a service that no slot had.
 fn is_new(service: &record::Service, known: &Known) -> bool {
-    service.name[0] != 0 && text::name(&service.name).is_none_or(|name| !known.services.contains_key(&name))
+    service.name[0] != 0 && text::name(&service.name).is_none_or(|name| known.services.get(&name).is_none())
 }
 
 const UNUSED: record::Service = record::Service {

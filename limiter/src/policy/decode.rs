@@ -84,7 +84,7 @@ mod tests {
     use limiter_common::record::Port;
 
     use super::*;
-    use crate::policy::encode::{Encoded, Known, encode};
+    use crate::policy::encode::{Encoded, Ids, Known, encode};
     use crate::policy::text;
 
     fn policy() -> Policy {
@@ -141,9 +141,9 @@ mod tests {
     fn services_keep_their_ids() {
         let mut policy = policy();
         let known = Known {
-            services: [(policy.services[1].name.clone(), 7), ("gone".parse().expect("a name"), 0)].into(),
+            services: Ids::of([(policy.services[1].name.clone(), 7), ("gone".parse().expect("a name"), 0)], []),
             numbers: [(7, 0x1007)].into(),
-            classes: [(policy.classes[1].name.clone(), 1)].into(),
+            classes: Ids::of([(policy.classes[1].name.clone(), 1)], []),
         };
         let encoded = encode(&policy, 0, 2, &known).expect("encodes");
         assert_eq!(encoded.services.keys().copied().collect::<Vec<_>>(), [1, 7]);
@@ -151,6 +151,31 @@ mod tests {
         assert_eq!(name(&encoded.classes[&2].name), Some(policy.classes[0].name.clone()));
         policy.services.push(policy.services[0].clone());
         assert!(encode(&policy, 0, 2, &known).is_err(), "the same name twice");
+    }
+
+    /// With all ids in use a new service takes that of one that goes, and nobody finds itself under the id of another afterwards.
+    #[test]
+    fn an_id_has_one_owner() {
+        let name = |text: &str| -> crate::policy::Name { text.parse().expect("a name") };
+        let known = Known {
+            services: Ids::of(
+                [(name("new"), 63), (name("web"), 1)],
+                [(name("old"), 63), (name("web"), 1), (name("idle"), 5)],
+            ),
+            ..Known::default()
+        };
+        assert_eq!((known.services.get(&name("old")), known.services.get(&name("new"))), (None, Some(63)));
+        assert_eq!((known.services.get(&name("web")), known.services.get(&name("idle"))), (Some(1), Some(5)));
+        // All ids are taken: what only the idle slot holds goes first.
+        let all = |range: std::ops::Range<u32>, what: &str| -> Vec<_> {
+            range.map(|id| (name(&format!("{what}{id}")), id)).collect()
+        };
+        let known = Known { services: Ids::of(all(0..63, "s"), all(0..64, "t")), ..Known::default() };
+        let mut policy = policy();
+        policy.services.truncate(1);
+        policy.services[0].name = name("another");
+        let encoded = encode(&policy, 0, 2, &known).expect("encodes");
+        assert_eq!(encoded.services.keys().copied().collect::<Vec<_>>(), [63]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use limiter_common::record::{
     self, CLASS_LINES, CLASS_PREFIXES, CLASSES, ClassPrefix, LISTENERS, ListenerKey, NAME, Port, SERVICES, Stated,
 };
 use limiter_common::source_table::SourceLimit;
-use limiter_common::ticket::UNIT_SHIFT;
+use limiter_common::ticket::{LONGEST_LIFE, UNIT_SHIFT};
 
 use super::classes::{self, Trees};
 use super::prefix::{Prefix, address};
@@ -44,15 +44,41 @@ pub struct Encoded {
     pub trees: Trees,
 }
 
-/// Names that have ids already.
+/// Names that have ids already, each id of one name.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// Services: they keep their counters, budgets and sources.
-    pub services: HashMap<Name, u32>,
+    pub services: Ids,
     /// Numbers of services by id: their sources keep tickets and debts.
     pub numbers: HashMap<u32, u32>,
     /// Classes: their sources keep their debts.
-    pub classes: HashMap<Name, u32>,
+    pub classes: Ids,
+}
+
+/// Ids by name, and which of them packets are decided by now.
+#[derive(Clone, Debug, Default)]
+pub struct Ids {
+    names: HashMap<Name, u32>,
+    active: HashSet<u32>,
+}
+
+impl Ids {
+    /// Those of the slot that decides, and of the other one what does not contradict them: an id that has a new owner is known by that one alone.
+    pub fn of(active: impl IntoIterator<Item = (Name, u32)>, idle: impl IntoIterator<Item = (Name, u32)>) -> Self {
+        let mut names: HashMap<Name, u32> = active.into_iter().collect();
+        let active: HashSet<u32> = names.values().copied().collect();
+        for (name, id) in idle {
+            if !active.contains(&id) {
+                names.entry(name).or_insert(id);
+            }
+        }
+        Self { names, active }
+    }
+
+    /// The id of a name, if it has one.
+    pub fn get(&self, name: &Name) -> Option<u32> {
+        self.names.get(name).copied()
+    }
 }
 
 /// Encodes `policy` for `slot` on a machine with `cpus` CPUs. What `known` names keeps its id; what is new gets an id that nobody has.
@@ -100,17 +126,19 @@ pub fn listener_key(listener: SocketAddr, slot: u16) -> ListenerKey {
 }
 
 /// Ids within `range` for `names`, of which `known` has some.
-fn assign(what: &str, names: &[&Name], known: &HashMap<Name, u32>, range: Range<u32>) -> Result<HashMap<Name, u32>> {
+fn assign(what: &str, names: &[&Name], known: &Ids, range: Range<u32>) -> Result<HashMap<Name, u32>> {
     ensure!(names.len() <= range.len(), "a policy holds at most {} {what}", range.len());
     let unique: HashSet<_> = names.iter().collect();
     ensure!(unique.len() == names.len(), "two {what} have the same name; merge them or rename one");
-    let taken: HashSet<u32> = known.values().copied().collect();
-    // First ids that no slot uses, then ids of names that only the slot to be overwritten may still hold.
-    let kept: HashSet<u32> = names.iter().filter_map(|name| known.get(*name)).copied().collect();
-    let mut free = range.filter(|id| !taken.contains(id)).chain(taken.iter().copied().filter(|id| !kept.contains(id)));
+    let taken: HashSet<u32> = known.names.values().copied().collect();
+    let kept: HashSet<u32> = names.iter().filter_map(|name| known.get(name)).collect();
+    // First ids that no slot uses, then those that only the slot to be overwritten may still hold, then those of names that go.
+    let mut free: Vec<u32> = range.filter(|id| !kept.contains(id)).collect();
+    free.sort_by_key(|id| (taken.contains(id), known.active.contains(id)));
+    let mut free = free.into_iter();
     let mut ids = HashMap::new();
     for name in names {
-        let id = known.get(*name).copied().or_else(|| free.next());
+        let id = known.get(name).or_else(|| free.next());
         ids.insert((*name).clone(), id.with_context(|| format!("no id is free for {name}"))?);
     }
     Ok(ids)
@@ -188,7 +216,7 @@ fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
         generation: 0,
         ends: 0,
         class_prefixes: 0,
-        reserved: 0,
+        is_unfinished: 0,
         profile: [0; NAME],
     })
 }
@@ -216,7 +244,7 @@ fn admission(service: &Service, own: &BudgetLimit, host: &BudgetLimit, cpus: u64
     Ok(record::Admission {
         challenge: challenge as u32,
         reset: reset.into(),
-        ticket_life: (ticket_seconds * 1_000_000_000).div_ceil(1 << UNIT_SHIFT),
+        ticket_life: (ticket_seconds * 1_000_000_000).div_ceil(1 << UNIT_SHIFT).min(LONGEST_LIFE),
         floor: floor(own),
         host_floor: floor(host),
         newcomers,

@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use limiter::kernel::maps::Raw;
+use limiter::kernel::{Maps, Pins};
+use limiter_common::record::Host;
+
 use super::Desk;
 
 const POLICY: &str = r#"
@@ -107,6 +111,8 @@ fn a_policy_that_nobody_confirms_goes_back_by_itself() {
     assert!(status.contains("goes back to the policy before, in mode observe") && status.contains("siege"), "{status}");
     // The way back must stay: nothing may be written over it meanwhile.
     desk.fails("set --source-rate 9/s", 1, &["on trial", "limiter confirm", "limiter rollback"]);
+    desk.fails("set --set-syncookies yes", 1, &["on trial"]);
+    assert!(!desk.ok("policy show").contains("set_syncookies = true"), "what fails changes nothing");
     desk.fails("arm --for 10m", 1, &["on trial"]);
     assert!(start.elapsed() < Duration::from_millis(3900), "the machine is too slow for this test");
     std::thread::sleep(Duration::from_millis(4200).saturating_sub(start.elapsed()));
@@ -154,6 +160,58 @@ fn a_profile_for_a_time_ends_by_itself() {
     assert_eq!(state(&desk), is("enforce", "20/s, burst 40", false));
     let history = desk.ok("history");
     assert!(history.contains("went back by itself"), "{history}");
+}
+
+/// An armed time ends when it would have, if a profile goes back after it; if one goes back before, that is said.
+#[test]
+fn an_armed_time_is_not_forgotten() {
+    let desk = Desk::new();
+    let file = desk.save("policy.toml", &POLICY.replace("\"enforce\"\n\n[defaults]", "\"observe\"\n\n[defaults]"));
+    desk.ok(&format!("apply {}", file.display()));
+    desk.ok("arm --for 5s");
+    let start = Instant::now();
+    let said = desk.ok(&format!("profile use siege {} --for 6s", file.display()));
+    assert!(!said.contains("armed for a time"), "{said}");
+    assert!(start.elapsed() < Duration::from_millis(4900), "the machine is too slow for this test");
+    std::thread::sleep(Duration::from_millis(6200));
+    assert_eq!(state(&desk), is("observe", "20/s, burst 40", false));
+    desk.ok("arm --for 10m");
+    let said = desk.ok(&format!("profile use siege {} --confirm 60s", file.display()));
+    assert!(said.contains("armed for a time") && said.contains("limiter disarm"), "{said}");
+    desk.ok("rollback");
+    assert_eq!(state(&desk), is("enforce", "20/s, burst 40", false));
+}
+
+/// A command that was killed while it wrote over the policy before this one leaves no policy there, and nobody goes back to it.
+#[test]
+fn an_unfinished_policy_is_no_way_back() {
+    let desk = Desk::new();
+    let file = desk.save("policy.toml", POLICY);
+    desk.ok(&format!("apply {}", file.display()));
+    desk.ok("set --source-rate 9/s");
+    let mut maps = Maps::open(&Pins::at(desk.pins()).root()).expect("the maps");
+    let idle = 1 - maps.selection().expect("a selection").slot;
+    let Raw(host) = maps.host.get(&idle, 0).expect("the policy before");
+    maps.host.set(idle, Raw(Host { is_unfinished: 1, ..host }), 0).expect("written");
+    desk.fails("rollback", 1, &["did not come to its end", "apply the file"]);
+    assert_eq!(state(&desk), is("enforce", "9/s, burst 18", false));
+    desk.ok("set --source-rate 8/s");
+    desk.ok("rollback");
+    assert_eq!(state(&desk), is("enforce", "9/s, burst 18", false));
+}
+
+#[test]
+fn a_policy_without_an_interface_says_so() {
+    let desk = Desk::new();
+    let interfaces = POLICY.lines().find(|line| line.starts_with("interfaces")).expect("a line");
+    let file = desk.save("policy.toml", &POLICY.replace(interfaces, ""));
+    for _ in 0..2 {
+        let said = desk.ok(&format!("apply {}", file.display()));
+        assert!(said.contains("attached to no interface") && said.contains("limiter attach IFACE"), "{said}");
+    }
+    desk.ok("attach web0");
+    let said = desk.ok(&format!("apply {}", file.display()));
+    assert!(!said.contains("no interface"), "{said}");
 }
 
 #[test]

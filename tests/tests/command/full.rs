@@ -41,6 +41,27 @@ pub(super) fn policy(size: Size, variant: u32) -> String {
     text
 }
 
+/// A new service takes the id of one that goes, and when that one comes back, neither finds itself under the id of the other.
+#[test]
+fn every_service_has_an_id_of_its_own() {
+    let desk = Desk::new();
+    let service = |name: &str, port: u32| format!("[service.{name}]\nlisten = [\"*:{port}\"]\n");
+    let many = |range: std::ops::Range<u32>| -> String { range.map(|n| service(&format!("s{n}"), 1000 + n)).collect() };
+    let last = SERVICES - 1;
+    for services in [
+        many(0..SERVICES),
+        many(0..last) + &service("another", 9000),
+        many(0..last - 1) + &service(&format!("s{last}"), 1000 + last) + &service("another", 9000),
+        many(0..SERVICES),
+    ] {
+        let file = desk.state.path().join("policy.toml");
+        std::fs::write(&file, "interfaces = [\"web0\"]\nsources = 4096\n".to_owned() + &services).expect("written");
+        desk.ok(&format!("apply {}", file.display()));
+        let said = desk.ok(&format!("policy diff {}", file.display()));
+        assert!(said.contains("nothing would change"), "{said}");
+    }
+}
+
 #[test]
 fn the_largest_policy_and_one_more() {
     let desk = Desk::new();

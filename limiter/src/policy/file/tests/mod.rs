@@ -154,7 +154,8 @@ fn the_written_file_says_the_same() {
 #[test]
 fn the_sample_is_good_and_drops_nothing() {
     let document = parse(SAMPLE).expect("good");
-    assert_eq!(document.mode, Some(Mode::Observe));
+    // Observe mode at first. To apply it in an incident does not disarm.
+    assert_eq!(document.mode, None);
     assert!(document.interfaces.is_empty() && document.policy.has_limits());
     assert_eq!(document.policy.source.rate, Rate::per_second(20));
     // What stands in comments is good too.
