@@ -1,6 +1,5 @@
 //! `limiter allow` and `limiter ban`: the same actions on two lists.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -11,6 +10,7 @@ use serde::Serialize;
 use super::Context;
 use crate::kernel::lists::Entry;
 use crate::kernel::{Maps, clock};
+use crate::operator::{self, Connection};
 use crate::policy::prefix::Prefix;
 use crate::policy::text;
 use crate::report::{self, human};
@@ -120,11 +120,9 @@ fn check_ban(prefix: &Prefix) -> Result<()> {
     if prefix.written_length() < shortest {
         bail!("banning {prefix} would cut off a large part of the world; if that is what you mean, add --force");
     }
-    let client = std::env::var("SSH_CONNECTION").unwrap_or_default();
-    let client = client.split(' ').next().and_then(|ip| ip.parse::<IpAddr>().ok());
-    match client {
-        Some(ip) if prefix.covers(&ip.into()) => {
-            bail!("{prefix} holds {ip}, from which you are connected; if that is what you mean, add --force")
+    match operator::connection() {
+        Some(Connection { client, .. }) if prefix.covers(&client.into()) => {
+            bail!("{prefix} holds {client}, from which you are connected; if that is what you mean, add --force")
         }
         _ => Ok(()),
     }

@@ -76,7 +76,6 @@ enum Action {
     ///
     /// Also when limiter is not loaded: then `limiter_loaded` is 0. Counters only rise while it is loaded; rates are Prometheus' work.
     Metrics(metrics::Metrics),
-    /// A live view of attempts, refusals, budgets and changes, for an incident. It only reads: no key changes a limit.
     /// A live view of attempts, refusals, budgets and changes. It only reads: no key changes a limit.
     ///
     /// Keys: q ends; 1 to 4, + and - choose the time that is shown; Tab and the arrows choose all services or one; p holds the display;
@@ -138,7 +137,7 @@ enum Action {
     /// Put the kernel's settings back when an armed time is over. `arm --for` starts it.
     #[command(hide = true)]
     Settle,
-    /// Show sampled decisions, for debugging, until Ctrl-C.
+    /// Show sampled decisions, for debugging, until Ctrl-C. Meanwhile no other command can change anything.
     Trace(trace::Trace),
 }
 
@@ -196,7 +195,10 @@ fn known_service(maps: &Maps, name: &crate::policy::Name) -> Result<()> {
         return Ok(());
     }
     let names: Vec<&str> = policy.services.iter().map(|service| service.name.as_str()).collect();
-    Err(anyhow::anyhow!("there is no service `{name}`; there are: {}", names.join(", ")))
+    Err(match names.len() {
+        0 => anyhow::anyhow!("there is no service `{name}`, nor any other"),
+        _ => anyhow::anyhow!("there is no service `{name}`; there are: {}", names.join(", ")),
+    })
 }
 
 impl Command {

@@ -16,7 +16,7 @@ use crate::report::human::count;
 #[derive(Args, Debug)]
 #[command(
     after_help = "While it runs, everything is in FILE's directory with the ending .partial, and stays there when it is killed; \
-`limiter report` reads that too. A second takes 1 to 2 KB there with one service, and a tenth of that in the archive.\n\n\
+`limiter report` reads that too. A second takes 1 to 2 KB there with one service, and a sixth of that in the archive.\n\n\
 The record holds addresses of clients, so only its owner may read it."
 )]
 pub struct Record {

@@ -86,10 +86,10 @@ impl Set {
         let note = context.note(Some(&maps));
         let mut new = old.clone();
         self.apply(&mut new)?;
+        let switch = maps.stage_policy(&new, &origin)?;
         if let Some(may) = self.set_syncookies {
             maps.let_set_syncookies(may)?;
         }
-        let switch = maps.stage_policy(&new, &origin)?;
         maps.set_switch(switch)?;
         Maps::settle();
         let scope = self.service.as_ref().map_or_else(|| "host".to_owned(), |name| format!("service {name}"));

@@ -36,6 +36,8 @@ const KNOWN: [&str; 26] = [
 ];
 /// Largest MTU whose frames fit a page with all that drivers keep free around them; some allow a little more.
 const ONE_BUFFER: u32 = 3498;
+/// Drivers whose frames of several buffers may begin with none that a program can read (mlx5's striding receive queues).
+const HIDES_HEADERS: [&str; 1] = ["mlx5_core"];
 /// Features of a virtio device, by number, with which its driver refuses XDP unless it can switch them off: checksums, and segments put
 /// together by the host (`virtnet_xdp_set` in drivers/net/virtio_net.c).
 const VIRTIO_OFFLOADS: [usize; 7] = [1, 7, 8, 9, 10, 54, 55];
@@ -154,6 +156,12 @@ fn offloads(subject: &Subject, to: &mut Findings) {
 fn frames(subject: &Subject, to: &mut Findings) {
     let (name, mtu) = (subject.name(), subject.device.mtu);
     let Some(features) = subject.features.filter(|_| !subject.is_native() && !subject.device.loopback) else { return };
+    if features.native && features.fragments && mtu > ONE_BUFFER && HIDES_HEADERS.contains(&subject.driver()) {
+        to.warning(
+            format!("the MTU is {mtu}, and in frames of several buffers this driver may show XDP programs no headers: all would pass"),
+            format!("`ip link set dev {name} mtu {ONE_BUFFER}` or less; or see that `truncated` counts nothing in `limiter status`"),
+        );
+    }
     if features.native && !features.fragments && mtu > ONE_BUFFER {
         to.warning(
             format!("the MTU is {mtu}, and the driver gives XDP programs single buffers only"),
@@ -284,6 +292,8 @@ mod tests {
         assert_eq!(found(&jumbo).one("9000").level, Level::Warning);
         jumbo.features = Some(Features { native: true, fragments: true });
         assert_eq!(found(&jumbo).worst(), Level::Ok);
+        jumbo.ethtool.driver = Some("mlx5_core".to_owned());
+        assert_eq!(found(&jumbo).one("no headers").level, Level::Warning);
     }
 
     #[test]

@@ -90,7 +90,11 @@ impl Pins {
             return Ok(());
         }
         self.check_access()?;
-        bail!("limiter is not loaded ({} has no pins); load it with `limiter attach IFACE`", self.base.display())
+        bail!(
+            "limiter is not loaded ({} has no pins); load it with `limiter apply`, which reads the policy file, or with \
+             `limiter attach IFACE --service web=*:80,*:443 --source-rate 20/s`",
+            self.base.display()
+        )
     }
 
     /// Whether it can be seen at all if limiter is loaded.

@@ -161,6 +161,11 @@ fn bans_by_a_slip() {
         1,
         &["192.0.2.9", "--force"],
     );
+    // sudo drops the variable; the shell above it has it.
+    let mut shell = desk.front.command("sh").expect("a shell");
+    let line = format!("env -u SSH_CONNECTION {} ban add 192.0.2.0/24; exit $?", binary().display());
+    let shell = desk.furnish(shell.args(["-c", &line])).env("SSH_CONNECTION", "192.0.2.9 1 192.0.2.1 22");
+    desk.refused(&shell.output().expect("a shell runs"), 1, &["192.0.2.9", "--force"]);
     assert_eq!(desk.json("ban list").as_array().map(Vec::len), Some(0));
     desk.ok("ban add 0.0.0.0/0 --force");
     desk.ok("allow add 0.0.0.0/0");
