@@ -27,7 +27,12 @@ fn checking_a_file_needs_no_kernel() {
     let desk = Desk::new();
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/policy.toml");
     let said = desk.ok(&format!("policy check {sample}"));
-    assert!(said.contains("is good\nmode        observe\nservice     web on *:80 *:443\n"), "{said}");
+    assert!(
+        said.contains(
+            "is good\nmode        not said: stays as it is, observe at first\nservice     web on *:80 *:443\n"
+        ),
+        "{said}"
+    );
     assert!(said.contains("host source limit: 20/s, burst 40 -> 5/s, burst 10"), "{said}");
     let good = desk.json(&format!("policy check {sample}"));
     assert_eq!(

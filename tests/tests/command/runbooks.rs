@@ -93,4 +93,10 @@ fn back_to_normal() {
     ];
     let said = run(&text("back-to-normal.md"), &before);
     assert!(said.contains("5/s, burst 10 -> 20/s, burst 40") && said.contains("mode observe"), "{said}");
+    // Within the hour of on-fire.md, with what the text says of that.
+    let hour =
+        ["limiter apply", "limiter profile use siege --confirm 2m --for 1h", "limiter confirm", "limiter confirm"];
+    let lists = ["limiter allow add 198.51.100.7", "limiter ban add 203.0.113.0/24 --for 30m"];
+    let said = run(&text("back-to-normal.md"), &[&hour[..], &lists].concat());
+    assert!(said.contains("5/s, burst 10 -> 20/s, burst 40"), "{said}");
 }
