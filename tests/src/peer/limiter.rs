@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::shell::run;
-use super::xdp_filter::{MEMLOCK, maps_below, memlock};
+use super::xdp_filter::{maps_below, memlock};
 use super::{InForce, Limits, Memory};
 use crate::bpffs::PrivateBpffs;
 use crate::topology::{ATTACK_DEVICE, CROWD_DEVICE, Lab};
@@ -16,11 +16,18 @@ pub struct Limiter<'a> {
     lab: &'a Lab,
     bpffs: PrivateBpffs,
     binary: PathBuf,
+    /// For how many sources it was attached, if that was said.
+    entries: Option<u64>,
 }
 
 impl<'a> Limiter<'a> {
     pub fn attach(lab: &'a Lab, limits: &Limits, challenge: bool) -> Result<Self> {
-        let limiter = Self { lab, bpffs: PrivateBpffs::new()?, binary: limiter_binary()? };
+        let limiter = Self {
+            lab,
+            bpffs: PrivateBpffs::new()?,
+            binary: limiter_binary()?,
+            entries: limits.entries.map(u64::from),
+        };
         let mut line = format!("attach {ATTACK_DEVICE} {CROWD_DEVICE} --service web=*:80 --enforce");
         if let Some((rate, burst)) = limits.source {
             line += &format!(" --source-rate {rate}/s --source-burst {burst}");
@@ -46,6 +53,9 @@ impl<'a> Limiter<'a> {
     }
 }
 
+/// The tables of sources and of tickets have a word for each.
+const HOW: &str = "memlock of its pinned maps: 16 bytes a source, the rest for any number";
+
 fn pins(bpffs: &PrivateBpffs) -> PathBuf {
     bpffs.path().join("limiter")
 }
@@ -60,7 +70,7 @@ impl InForce for Limiter<'_> {
 
     fn memory(&self) -> Result<Memory> {
         let bytes = maps_below(&pins(&self.bpffs))?.iter().filter_map(|path| memlock(path)).sum();
-        Ok(Memory { bytes: Some(bytes), entries: None, how: MEMLOCK })
+        Ok(Memory { bytes: Some(bytes), entries: self.entries, how: HOW })
     }
 }
 

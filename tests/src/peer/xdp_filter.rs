@@ -62,7 +62,7 @@ impl Drop for XdpFilter<'_> {
 }
 
 /// Where [`memlock`] is from.
-pub const MEMLOCK: &str = "memlock of its pinned maps";
+const MEMLOCK: &str = "memlock of its pinned maps";
 
 /// Every file below a directory.
 pub fn maps_below(directory: &Path) -> Result<Vec<PathBuf>> {

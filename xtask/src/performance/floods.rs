@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::claim;
 
@@ -27,9 +27,11 @@ pub fn words(output: &str) -> Result<String> {
          `nothing` and `tcp_syncookies` are the kernel alone. `xdp-filter` only drops the port where the flood comes in: it limits nothing, and is the\n\
          least that an XDP program can cost. Who counts SYNs charges spoofed ones to the budget that clients need too; limiter with a challenge charges\n\
          those who answer. What that does for the clients stands on the right, what it costs on the left.\n\n\
+         Memory: {}.\n\n\
          {}\n\
          {conditions}\n",
         table(output)?,
+        memory(output)?,
         claims(output)?
     ))
 }
@@ -134,6 +136,23 @@ fn values(cells: &str) -> Result<Vec<Option<f64>>> {
     Ok(values)
 }
 
+/// `nftables-netdev 56 MiB for 262144 sources, ...` of those whose memory grows with sources, and limiter's.
+fn memory(output: &str) -> Result<String> {
+    let lines =
+        output.lines().skip_while(|line| !line.starts_with("memory ")).skip(1).take_while(|line| !line.is_empty());
+    let mut parts = Vec::new();
+    for line in lines {
+        let [peer, bytes, sources, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            bail!("cannot read the line `{line}`")
+        };
+        if let (Ok(bytes), Ok(sources)) = (bytes.parse::<f64>(), sources.parse::<u64>()) {
+            parts.push(format!("{peer} {bytes:.0} MiB for {sources} sources"));
+        }
+    }
+    ensure!(!parts.is_empty(), "no memory");
+    Ok(parts.join(", "))
+}
+
 /// A line for each claim. Of one that is broken in several places the worst is shown.
 fn claims(output: &str) -> Result<String> {
     let mut text = String::new();
@@ -215,6 +234,11 @@ nothing             0.17 ms  0.16 ms    12 ms  0.12 ms  0.16 ms  0.18 ms
 xdp-filter-deny     0.17 ms  0.17 ms  0.24 ms  0.15 ms        -  0.18 ms
 limiter             0.16 ms  0.20 ms    2.5 s  0.17 ms  0.19 ms    1.0 s
 
+memory                    MiB      sources   how that is known
+nothing                     -            -   not
+xdp-filter-deny           1.5            -   memlock
+limiter                  27.4       262144   memlock
+
 holds: a: at worst 1/5.9 (1 source, IPv6)
 does NOT hold: b: with pages: 80.00% (1 source, IPv4)
 does NOT hold: b: with pages: 79.66% (random sources, IPv4)
@@ -246,6 +270,12 @@ Linux, here.
                 && is_worse("1/4.9 (a)", "1/10.2 (b)")
                 && !is_worse("9.00 times (a)", "10.00 times (b)")
         );
+    }
+
+    #[test]
+    fn memory_is_that_of_who_keeps_sources() {
+        assert_eq!(memory(OUTPUT).expect("memory"), "limiter 27 MiB for 262144 sources");
+        assert!(memory("memory MiB sources\nlimiter\n").is_err() && memory("").is_err());
     }
 
     #[test]
