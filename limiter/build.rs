@@ -13,6 +13,9 @@ fn main() -> Result<()> {
     let out = env::var("OUT_DIR").context("cargo did not set OUT_DIR")?;
     // SAFETY: as above. Without it every crate that is compiled shows up as a warning.
     unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
+    // The cargo that is started here would wait for the turns of the one above, which this script and the lab's hold.
+    // SAFETY: as above.
+    unsafe { env::remove_var("CARGO_MAKEFLAGS") };
     // What BPF code is made of, `core` and macros, is built once for the lab's too and for every profile: in cargo's target directory.
     let target = Path::new(&out).ancestors().nth(4).context("OUT_DIR is not in a target directory")?;
     // SAFETY: as above.

@@ -26,6 +26,8 @@ fn main() -> Result<()> {
     unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
     // SAFETY: as above. Without it every crate that is compiled shows up as a warning.
     unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
+    // SAFETY: as above. See limiter's own build.
+    unsafe { env::remove_var("CARGO_MAKEFLAGS") };
     let out = env::var("OUT_DIR").context("cargo did not set OUT_DIR")?;
     let target = Path::new(&out).ancestors().nth(4).context("OUT_DIR is not in a target directory")?;
     // SAFETY: as above. Shared with limiter's own build, which says why.

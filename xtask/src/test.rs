@@ -63,7 +63,6 @@ pub fn run() -> Result<ExitCode> {
     stages.run("format", cargo(&["fmt", "--all", "--check"]))?;
     // The largest first: what it needs of others is compiled beside the BPF objects, which keep one CPU busy.
     stages.run("build the lab", cargo(&["test", "--release", "--package", "lab", "--no-run"]))?;
-    stages.run("build the command", cargo(&["build", "--release", "--package", "limiter"]))?;
     // This profile is in Cargo.toml: in it arithmetic that overflows is a failure.
     let host =
         [&["test", "--profile", "bench", "--no-fail-fast", "--workspace", "--exclude", "lab"][..], &BPF].concat();
@@ -71,6 +70,8 @@ pub fn run() -> Result<ExitCode> {
     let lints =
         [&["clippy", "--release", "--workspace", "--all-targets"][..], &BPF, &["--", "-D", "warnings"]].concat();
     stages.run("lints", cargo(&lints))?;
+    // After the unprivileged tests, which put theirs in its place.
+    stages.run("build the command", cargo(&["build", "--release", "--package", "limiter"]))?;
     let soak = ["run", "--release", "--quiet", "--package", "lab", "--bin", "soak", "--", "--minutes", SOAK_MINUTES];
     stages.run("soak", cargo(&soak))?;
     let [command, others @ ..] = &WAITING;

@@ -124,10 +124,7 @@ fn a_terminal_that_is_too_small_is_told_so() {
     terminal.resize(80, 24);
     terminal.wait_for("QUIET");
     terminal.press("q");
-    while terminal.exit_code().is_none() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert_eq!(terminal.exit_code(), Some(0));
+    assert_eq!(terminal.wait_for_exit(), 0);
 }
 
 #[test]

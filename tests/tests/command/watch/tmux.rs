@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// How long something may take to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -84,6 +86,22 @@ impl Terminal {
     /// Its exit code, once it has ended.
     pub fn exit_code(&self) -> Option<i32> {
         self.tmux(&["display", "-p", "#{pane_dead_status}"]).trim().parse().ok()
+    }
+
+    /// Its exit code when it ends.
+    #[track_caller]
+    pub fn wait_for_exit(&self) -> i32 {
+        let start = Instant::now();
+        loop {
+            if let Some(code) = self.exit_code() {
+                return code;
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end:\n{}", self.screen());
+            std::thread::sleep(Duration::from_millis(50));
+            // tmux 3.3a may miss the signal of a child that ended, and then has it as a zombie: the signal again does it.
+            let server = self.tmux(&["display", "-p", "#{pid}"]).trim().parse().ok().and_then(Pid::from_raw);
+            kill_process(server.expect("a process"), Signal::CHILD).expect("tmux is there");
+        }
     }
 
     /// How far the clock on the screen is behind that of the machine, in seconds.
