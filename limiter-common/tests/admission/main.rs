@@ -126,6 +126,19 @@ fn the_tightest_budget_is_the_slowest() {
     assert_eq!(purse::unproven([&none; 3]).interval, 0);
 }
 
+/// Without any budget there is no purse for attempts that cannot be challenged, and nothing that they could spend: their source's limit holds.
+#[test]
+fn what_cannot_be_challenged_has_its_source_limit_at_least() {
+    let mut world = World::new(100, 200, Challenge::Always, false);
+    world.service.budget = BudgetLimit { lease: 1, ..BudgetLimit::default() };
+    world.service.admission.unanswerable = BudgetLimit::default();
+    world.service.source = Limit { rate: Rate::per_second(1), burst: 3 }.to_source().expect("keepable");
+    let verdicts: Vec<_> = (0..5).map(|_| world.judge(7, START, Stage::Unanswerable).verdict).collect();
+    let (passed, refused) = (is(Reason::Unanswered), is(Reason::SourceLimit));
+    assert_eq!(verdicts, [passed, passed, passed, refused, refused]);
+    assert_eq!(world.judge(8, START, Stage::Unanswerable).verdict, passed);
+}
+
 /// 10 greedy sources at 20/s and 1,000 modest ones at 0.5/s, for ten minutes; shares of what each asked for after two.
 fn shares(budget: u64, fair: bool) -> (f64, Vec<f64>) {
     let world = World::new(budget, 2 * budget, Challenge::Off, fair);
