@@ -136,7 +136,8 @@ fn values(cells: &str) -> Result<Vec<Option<f64>>> {
     Ok(values)
 }
 
-/// `nftables-netdev 56 MiB for 262144 sources, ...` of those whose memory grows with sources, and limiter's.
+/// `nftables-netdev 56 MiB for 262144 sources, ...` of those that keep sources. How many limiter keeps was settled when it was attached: of it
+/// the rest of the line is told.
 fn memory(output: &str) -> Result<String> {
     let lines =
         output.lines().skip_while(|line| !line.starts_with("memory ")).skip(1).take_while(|line| !line.is_empty());
@@ -145,7 +146,11 @@ fn memory(output: &str) -> Result<String> {
         let [peer, bytes, sources, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else {
             bail!("cannot read the line `{line}`")
         };
-        if let (Ok(bytes), Ok(sources)) = (bytes.parse::<f64>(), sources.parse::<u64>()) {
+        let Ok(bytes) = bytes.parse::<f64>() else { continue };
+        if peer == MEASURE {
+            let (_, rest) = line.split_once(": ").with_context(|| format!("cannot read the line `{line}`"))?;
+            parts.push(format!("{peer} {bytes:.0} MiB ({rest})"));
+        } else if sources.parse::<u64>().is_ok() {
             parts.push(format!("{peer} {bytes:.0} MiB for {sources} sources"));
         }
     }
@@ -237,7 +242,8 @@ limiter             0.16 ms  0.20 ms    2.5 s  0.17 ms  0.19 ms    1.0 s
 memory                    MiB      sources   how that is known
 nothing                     -            -   not
 xdp-filter-deny           1.5            -   memlock
-limiter                  27.4       262144   memlock
+set                      56.8       262144   listed
+limiter                  27.4            -   memlock: 16 bytes a source
 
 holds: a: at worst 1/5.9 (1 source, IPv6)
 does NOT hold: b: with pages: 80.00% (1 source, IPv4)
@@ -274,7 +280,10 @@ Linux, here.
 
     #[test]
     fn memory_is_that_of_who_keeps_sources() {
-        assert_eq!(memory(OUTPUT).expect("memory"), "limiter 27 MiB for 262144 sources");
+        assert_eq!(
+            memory(OUTPUT).expect("memory"),
+            "set 57 MiB for 262144 sources, limiter 27 MiB (16 bytes a source)"
+        );
         assert!(memory("memory MiB sources\nlimiter\n").is_err() && memory("").is_err());
     }
 
