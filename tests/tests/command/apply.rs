@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use limiter::kernel::maps::Raw;
 use limiter::kernel::{Maps, Pins};
-use limiter_common::record::Host;
+use limiter_common::record::ListenerKey;
 
 use super::Desk;
 
@@ -182,19 +182,26 @@ fn an_armed_time_is_not_forgotten() {
     assert_eq!(state(&desk), is("enforce", "20/s, burst 40", false));
 }
 
-/// A command that was killed while it wrote over the policy before this one leaves no policy there, and nobody goes back to it.
+/// A command that did not come to the end of writing over the policy before this one leaves no policy there, and nobody goes back to it.
 #[test]
 fn an_unfinished_policy_is_no_way_back() {
     let desk = Desk::new();
     let file = desk.save("policy.toml", POLICY);
     desk.ok(&format!("apply {}", file.display()));
     desk.ok("set --source-rate 9/s");
+    let more = desk.save("more.toml", &POLICY.replace("\"*:443\"", "\"*:443\", \"*:444\""));
+    // In the middle of writing the kernel has no room: what is nobody's fills the map.
     let mut maps = Maps::open(&Pins::at(desk.pins()).root()).expect("the maps");
-    let idle = 1 - maps.selection().expect("a selection").slot;
-    let Raw(host) = maps.host.get(&idle, 0).expect("the policy before");
-    maps.host.set(idle, Raw(Host { is_unfinished: 1, ..host }), 0).expect("written");
+    let of_nobody = |port| Raw(ListenerKey { address: [0; 2], port, slot: 9, padding: 0 });
+    let filled: Vec<u16> =
+        (0..=u16::MAX).take_while(|port| maps.listener.insert(of_nobody(*port), 0, 0).is_ok()).collect();
+    desk.fails(&format!("apply {}", more.display()), 1, &["cannot write a listener"]);
+    assert_eq!(state(&desk), is("enforce", "9/s, burst 18", false));
     desk.fails("rollback", 1, &["did not come to its end", "apply the file"]);
     assert_eq!(state(&desk), is("enforce", "9/s, burst 18", false));
+    for port in filled {
+        maps.listener.remove(&of_nobody(port)).expect("it is there");
+    }
     desk.ok("set --source-rate 8/s");
     desk.ok("rollback");
     assert_eq!(state(&desk), is("enforce", "9/s, burst 18", false));
