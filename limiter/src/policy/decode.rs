@@ -178,6 +178,16 @@ mod tests {
         assert_eq!(encoded.services.keys().copied().collect::<Vec<_>>(), [63]);
     }
 
+    /// A ticket that says more than the longest life is read as past.
+    #[test]
+    fn a_ticket_of_seven_days_is_a_ticket() {
+        let mut policy = policy();
+        policy.services[0].admission.ticket_seconds = 7 * 86_400;
+        let encoded = encode(&policy, 0, 2, &Known::default()).expect("encodes");
+        let longest = encoded.services.values().map(|service| service.admission.ticket_life).max();
+        assert_eq!(longest, Some(limiter_common::ticket::LONGEST_LIFE));
+    }
+
     #[test]
     fn a_prefix_in_two_classes_is_refused() {
         let mut policy = policy();
