@@ -137,10 +137,19 @@ pub struct Kernel {
     pub window_scale: u32,
     /// 1 if the kernel takes selective acknowledgments.
     pub sack: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// What comes of the kernel's own cookies: one of [`Kernel::MAKES_NONE`], [`Kernel::MAKES_COOKIES`] and [`Kernel::TAKES_COOKIES`].
+    pub cookies: u32,
 }
 const _: () = assert!(size_of::<Kernel>() == 24);
+
+impl Kernel {
+    /// It makes none but in a flood of its own (`net.ipv4.tcp_syncookies` is 0 or 1).
+    pub const MAKES_NONE: u32 = 0;
+    /// It answers every attempt that passes with a cookie (`net.ipv4.tcp_syncookies` is 2): what was charged is noted.
+    pub const MAKES_COOKIES: u32 = 1;
+    /// And limiter enforces, so that each cookie that comes back must have been charged.
+    pub const TAKES_COOKIES: u32 = 2;
+}
 
 /// State of a challenge, alone on its cache line: see [`challenge::State`].
 #[repr(C)]

@@ -11,12 +11,12 @@ use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Place};
 use limiter_common::purse::{self, Purse, Seen};
-use limiter_common::record::{Admission, Class, HOST_BUDGET, Host, Instance, SERVICES, Service};
+use limiter_common::record::{Admission, Class, HOST_BUDGET, Host, Instance, Kernel, SERVICES, Service};
 use limiter_common::source_table::Charged;
 use limiter_common::ticket::Change;
 
 use crate::clock;
-use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE};
+use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, KERNEL, LEASE, MapWord, SERVICE};
 use crate::source::Sources;
 
 /// What is to be judged, as the packet tells it.
@@ -72,6 +72,25 @@ pub fn host(slot: u32) -> Option<&'static Host> {
 #[inline(always)]
 pub fn challenge_line(id: u32) -> Option<&'static [MapWord; challenge::WORDS]> {
     CHALLENGE.get(id)
+}
+
+/// What the kernel's own cookies are to this host: see [`Kernel::cookies`].
+#[inline(always)]
+fn kernels_cookies() -> u32 {
+    // SAFETY: a pointer that a map lookup returned is valid for this run. Volatile, because user space stores to it.
+    KERNEL.get_ptr(0).map_or(Kernel::MAKES_NONE, |kernel| unsafe { (&raw const (*kernel).cookies).read_volatile() })
+}
+
+/// Whether the kernel answers what passes with a cookie, which then comes back.
+#[inline(always)]
+pub fn makes_cookies() -> bool {
+    kernels_cookies() != Kernel::MAKES_NONE
+}
+
+/// Whether such cookies must have been charged.
+#[inline(always)]
+pub fn takes_cookies() -> bool {
+    kernels_cookies() == Kernel::TAKES_COOKIES
 }
 
 /// Whether ACKs may have to be looked at. Costs no clock.

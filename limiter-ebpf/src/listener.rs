@@ -6,9 +6,10 @@ use core::mem::size_of;
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{
     bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie, bpf_tcp_gen_syncookie,
+    bpf_tcp_raw_check_syncookie_ipv4, bpf_tcp_raw_check_syncookie_ipv6,
 };
 use aya_ebpf::programs::XdpContext;
-use limiter_common::packet::{Header, Numbers};
+use limiter_common::packet::{Header, Numbers, Segment};
 
 use crate::answer::draft;
 
@@ -81,6 +82,22 @@ pub fn check(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> Chec
         Met::Listener(0) => Checked::Good,
         Met::Listener(_) => Checked::Bad,
     }
+}
+
+/// Whether the kernel may have made the cookie that a whole ACK brings, lately: a matter of two numbers and a hash, without any socket.
+/// What is no such cookie makes no connection.
+#[inline(always)]
+pub fn is_cookie(segment: &Segment<'_>) -> bool {
+    let Some(tcp) = segment.header() else { return false };
+    let tcp = tcp.as_ptr().cast_mut().cast();
+    // SAFETY: both headers lie within the frame, whole, and the helpers only read them.
+    let said = unsafe {
+        match &segment.network {
+            Header::V4(ip) => bpf_tcp_raw_check_syncookie_ipv4(ip.as_ptr().cast_mut().cast(), tcp),
+            Header::V6(ip) => bpf_tcp_raw_check_syncookie_ipv6(ip.as_ptr().cast_mut().cast(), tcp),
+        }
+    };
+    said == 0
 }
 
 /// Whether a segment meets a listening socket.

@@ -1,4 +1,8 @@
 //! ACKs while cookies may come back: which of them bring one.
+//!
+//! From a challenge until two minutes later each ACK is looked at with the socket that it meets, and what brings a wrong cookie to a listening
+//! one is dropped: a flood of ACKs goes no further. In calm the kernel's own cookies come back, where it makes any, and only what brings one
+//! is looked at.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
@@ -6,9 +10,10 @@ use limiter_common::challenge;
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::record::RECENT as WORDS;
 
-use crate::limits::challenge_line;
+use crate::limits::{self, challenge_line};
 use crate::listener::{self, Checked};
 use crate::maps::RECENT;
+use crate::service;
 
 const ACK: u8 = 0x10;
 const SYN_OR_RST: u8 = 0x06;
@@ -33,16 +38,19 @@ const BAD: u64 = 1 << 62;
 const GOOD: u64 = 1 << 63;
 const FLOW: u64 = (1 << 48) - 1;
 
-/// What the kernel says of the frame's cookie, and the flow: cookie and source port. A function that the verifier checks once: see
-/// `global`.
+/// What the kernel says of the frame's cookie, and the flow: cookie and source port. In calm, what brings no cookie is nobody's business. A
+/// function that the verifier checks once: see `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_check(context: *mut xdp_md) -> u64 {
+pub extern "C" fn limiter_check(context: *mut xdp_md, calm: u64) -> u64 {
     let context = XdpContext::new(context);
     // SAFETY: these are the kernel's packet pointers, valid for this run.
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
     let Ok(segment) = packet::parse(frame) else { return NO_LISTENER };
     let Some((asked, _)) = segment.numbers() else { return fragment(&context, &segment) };
+    if calm != 0 && !listener::is_cookie(&segment) {
+        return NO_LISTENER;
+    }
     let flow = u64::from(asked.acknowledgment) << 16 | u64::from(asked.source_port);
     match listener::check(&context, &segment.network, &asked) {
         Checked::NoListener => NO_LISTENER,
@@ -59,13 +67,29 @@ fn fragment(context: &XdpContext, segment: &Segment<'_>) -> u64 {
     if meets { BAD } else { NO_LISTENER }
 }
 
+/// Whether a segment that opens no connection may bring a cookie, while no challenge is on. Costs no clock, and what is for no port of a
+/// service next to nothing.
+#[inline(always)]
+pub fn may_be(segment: &Segment<'_>) -> bool {
+    is_ack(segment.flags)
+        && service::may_be(segment.port)
+        && limits::takes_cookies()
+        && (segment.is_fragment || listener::is_cookie(segment))
+}
+
+#[inline(always)]
+const fn is_ack(flags: u8) -> bool {
+    flags & (ACK | SYN_OR_RST) == ACK
+}
+
 /// Looks at a segment with these TCP flags to service `id`.
 #[inline(always)]
 pub fn find(context: &XdpContext, flags: u8, id: u32, now: u64) -> Proof {
-    if flags & (ACK | SYN_OR_RST) != ACK || !challenge_line(id).is_some_and(|line| challenge::is_checking(line, now)) {
+    let is_checking = challenge_line(id).is_some_and(|line| challenge::is_checking(line, now));
+    if !is_ack(flags) || !is_checking && !limits::takes_cookies() {
         return Proof::None;
     }
-    let said = limiter_check(context.ctx);
+    let said = limiter_check(context.ctx, u64::from(!is_checking));
     if said == NO_LISTENER {
         return Proof::None;
     }

@@ -18,6 +18,12 @@ pub fn find(segment: &Segment<'_>, slot: u32) -> Option<u32> {
     }
 }
 
+/// Whether the port may be a service's, in either slot and for either family. Costs no clock.
+#[inline(always)]
+pub fn may_be(port: u16) -> bool {
+    PORT.get(u32::from(port)).is_some_and(|port| port.service != [[Port::NONE; 2]; 2])
+}
+
 #[inline(always)]
 fn by_address(segment: &Segment<'_>, slot: u32) -> Option<u32> {
     let any = if segment.network.is_v6() { Address::v6(0, 0) } else { Address::v4(0) };

@@ -25,7 +25,7 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
     };
     let decision = match packet::parse(frame) {
         Ok(segment) => {
-            if !segment.hides_flags && !segment.is_attempt() && !looks_at_others(switch) {
+            if !segment.hides_flags && !segment.is_attempt() && !looks_at(&segment, switch) {
                 return exit::pass(Reason::NotAttempt);
             }
             judge::<S, O>(context, &segment, switch)
@@ -54,10 +54,11 @@ fn frame_again(context: &XdpContext) -> Cursor<'_> {
     }
 }
 
-/// Whether packets that are no attempts matter now: while a ban is listed, or while cookies may come back.
+/// Whether a packet that is no attempt matters now: any does while a ban is listed or while cookies of a challenge may come back; else what
+/// brings one of the kernel's own.
 #[inline(always)]
-fn looks_at_others(switch: Switch) -> bool {
-    switch.has_bans() || (switch.may_challenge() && limits::may_be_checking())
+fn looks_at(segment: &Segment<'_>, switch: Switch) -> bool {
+    switch.has_bans() || (switch.may_challenge() && (limits::may_be_checking() || proof::may_be(segment)))
 }
 
 #[inline(always)]

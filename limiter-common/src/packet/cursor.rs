@@ -68,6 +68,12 @@ impl<const N: usize> Bytes<'_, N> {
         *self.0
     }
 
+    /// Where it begins.
+    #[inline(always)]
+    pub const fn as_ptr(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+
     /// The byte at `AT`.
     #[inline(always)]
     pub fn byte<const AT: usize>(&self) -> u8 {

@@ -1,7 +1,7 @@
 //! TCP ports and flags.
 
 use super::network::{Header, Payload};
-use super::{Cursor, Segment};
+use super::{Bytes, Cursor, Segment};
 use crate::reason::Reason;
 
 /// The numbers of a TCP header. Only who answers a segment reads them.
@@ -61,6 +61,12 @@ impl<'a> Segment<'a> {
             options: if doff > 5 { (doff - 5) * 4 } else { 0 },
         };
         Some((numbers, last))
+    }
+
+    /// Its header without options. `None` for what is not whole.
+    #[inline(always)]
+    pub fn header(&self) -> Option<Bytes<'a, HEADER>> {
+        if self.is_fragment { None } else { self.tcp.ahead::<HEADER>() }
     }
 
     /// The ports of a first fragment, and nothing else of its header: the rest may not be in it.

@@ -186,9 +186,10 @@ fn interfaces(
 fn challenge(loaded: &Loaded) -> Result<Challenge> {
     Ok(Challenge {
         wanted: loaded.policy.may_challenge(),
+        without: loaded.policy.unchallenged().map(|service| service.name.to_string()).collect(),
         enforced: loaded.enforced,
         cookies: loaded.maps.cookies()?,
-        noted: loaded.maps.has_noted_options()?,
+        noted: loaded.maps.has_noted_settings()?,
     })
 }
 

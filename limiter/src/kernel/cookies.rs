@@ -15,6 +15,7 @@ use limiter_common::record::Kernel;
 use limiter_common::switch::Mode;
 use serde::Serialize;
 
+use super::clock;
 use super::maps::{Maps, Raw};
 use super::pins::Pins;
 
@@ -67,13 +68,15 @@ impl Maps {
         })
     }
 
-    /// Whether the settings that a challenge writes into its answers are still those that were noted.
+    /// Whether the settings that a challenge writes into its answers are still those that were noted, and as many of the kernel's cookies are
+    /// looked at as must be.
     ///
     /// # Errors
     /// When the map or a setting cannot be read.
-    pub fn has_noted_options(&self) -> Result<bool> {
+    pub fn has_noted_settings(&self) -> Result<bool> {
         let kernel = self.kernel_record()?;
-        Ok(with_options(kernel)? == kernel)
+        // More than must be is looked at after the kernel side went back to observing by itself.
+        Ok(self.cookies_of_kernel(read(SYNCOOKIES)?)? <= kernel.cookies && with_options(kernel)? == kernel)
     }
 
     /// Whether [`Maps::settle_cookies`] would change nothing.
@@ -88,8 +91,9 @@ impl Maps {
             .into_values()
             .any(|service| Challenge::from_number(service.admission.challenge) != Challenge::Off);
         let wanted = selection.mode == Mode::Enforce && challenges && kernel.may_set_syncookies != 0;
-        let is_set = if wanted { read(SYNCOOKIES)? == ALWAYS } else { kernel.syncookies_before == 0 };
-        Ok(is_set && with_options(kernel)? == kernel)
+        let now = read(SYNCOOKIES)?;
+        let is_set = if wanted { now == ALWAYS } else { kernel.syncookies_before == 0 };
+        Ok(is_set && kernel.cookies == self.cookies_of_kernel(now)? && with_options(kernel)? == kernel)
     }
 
     /// What is noted of the settings that a challenge writes into its answers, in words.
@@ -124,21 +128,36 @@ impl Maps {
         let selection = self.selection()?;
         let wanted = selection.mode == Mode::Enforce && self.policy(selection.slot)?.may_challenge();
         let mut kernel = self.kernel_record()?;
-        let now = read(SYNCOOKIES)?;
+        let mut now = read(SYNCOOKIES)?;
         if wanted && kernel.may_set_syncookies != 0 {
             if now != ALWAYS {
                 kernel.syncookies_before = now.saturating_add(1);
                 self.write_kernel(kernel)?;
                 write(SYNCOOKIES, ALWAYS)?;
+                now = ALWAYS;
             }
         } else if let Some(before) = before(&kernel) {
             // Somebody else's later change is theirs.
             if now == ALWAYS {
                 write(SYNCOOKIES, before)?;
+                now = before;
             }
             kernel.syncookies_before = 0;
         }
+        kernel.cookies = self.cookies_of_kernel(now)?;
         self.write_kernel(with_options(kernel)?)
+    }
+
+    /// What the kernel's own cookies are to the kernel side, with `tcp_syncookies` at `setting`. Whoever goes back by itself to enforcing
+    /// finds them charged.
+    fn cookies_of_kernel(&self, setting: u32) -> Result<u32> {
+        let switch = self.switch()?;
+        let enforces = [switch.at(clock::now()), switch.fallback()].iter().any(|one| one.mode == Mode::Enforce);
+        Ok(match setting {
+            ALWAYS if enforces => Kernel::TAKES_COOKIES,
+            ALWAYS => Kernel::MAKES_COOKIES,
+            _ => Kernel::MAKES_NONE,
+        })
     }
 
     fn kernel_record(&self) -> Result<Kernel> {

@@ -181,3 +181,46 @@ fn a_replayed_cookie_makes_no_more_connections_than_are_charged() {
     assert!(server.accepted() <= charged && charged <= report.tried + 2 * BATCH, "{charged} charged: {counters:?}");
     assert_eq!(kernel(&front, "SyncookiesFailed"), 0);
 }
+
+/// In calm, with `tcp_syncookies` at 2, the kernel makes a connection of each ACK that brings its cookie: a client that resets its connection and
+/// sends the ACK again gets as many as its limit lets it, and not any number for one attempt.
+#[test]
+fn a_cookie_of_the_kernel_is_charged_each_time_that_it_makes_a_connection() {
+    const REPLAYS: u64 = 30;
+    const RST: u8 = 0x04;
+    let attacker = Ipv4Addr::new(11, 0, 0, 1);
+    let (port, sequence) = (40_000, 77);
+    let mut policy = web(Challenge::Auto);
+    policy.source = limit(1, 5);
+    policy.source.rate.period *= 3600;
+    let front = front(&policy);
+    let server = Server::start(&front.lab).expect("a server");
+    let cookie = recorded_cookie(&front, attacker, port, sequence);
+    let one = |flags, acknowledgment| {
+        let target = Flood::new((FRONT_V4, 80).into(), Sources::One(attacker.into()));
+        let options = Some(Vec::new());
+        let fixed = Some((port, sequence + 1));
+        Flood { frames: 1, flags, options, acknowledgment, fixed, ..target }.run(&front.lab).expect("a frame");
+        // Longer than what comes right behind an ACK is let in for.
+        std::thread::sleep(Duration::from_millis(140));
+    };
+    for _ in 0..REPLAYS {
+        one(ACK, cookie.wrapping_add(1));
+        one(RST, 0);
+    }
+    let counters = front.service(0);
+    let [admitted, redeemed, proven, waiting] =
+        [Reason::Admitted, Reason::Redeemed, Reason::Proven, Reason::Waiting].map(|reason| decided(&counters, reason));
+    println!(
+        "{} connections of {REPLAYS} ACKs; {admitted} admitted, {redeemed} redeemed, {proven} proven",
+        server.accepted()
+    );
+    assert_eq!((admitted, redeemed, proven), (1, 1, 4), "{counters:?}");
+    assert_eq!(waiting, REPLAYS - 5, "{counters:?}");
+    assert_eq!(kernel(&front, "SyncookiesRecv"), admitted + proven);
+    assert_eq!(server.accepted(), admitted + proven);
+    // Others come in as before, and have a ticket from their first connection on.
+    let report = pages(&front, FRONT_V4, front.lab.clients_v4(), 100.0, 1.0);
+    assert_eq!(report.ok, report.tried, "{:?}", front.service(0));
+    assert_eq!(front.service(0).tickets, 1 + report.tried);
+}

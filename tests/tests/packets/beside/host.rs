@@ -75,6 +75,8 @@ pub struct Host {
     services: BTreeMap<u32, Service>,
     classes: BTreeMap<u32, Class>,
     lists: Vec<(List, Entry)>,
+    /// What the kernel's own cookies are to limiter.
+    cookies: u32,
     /// The precise clock, a little after the kernel read it.
     precise: u64,
     /// The state.
@@ -117,6 +119,7 @@ impl Host {
             services: maps.services(slot).expect("the services"),
             classes: maps.classes(slot).expect("the classes"),
             lists: entries(List::Allow).chain(entries(List::Ban)).collect(),
+            cookies: maps.kernel.get(&0, 0).expect("the kernel's settings").0.cookies,
             precise: 0,
             memory: Memory::new(key, sets),
             counters: vec![Counters::default(); SERVICES as usize + 1],
@@ -160,7 +163,8 @@ impl Host {
     fn judge(&self, segment: &Segment<'_>, now: u64, decision: &mut Decision) {
         let attempt = segment.is_attempt();
         decision.reason = Reason::NotAttempt;
-        let cookies = self.switch.may_challenge() && self.memory.challenges[HOST_BUDGET as usize][1].get() != 0;
+        let is_checking = self.memory.challenges[HOST_BUDGET as usize][1].get() != 0;
+        let cookies = self.switch.may_challenge() && (is_checking || self.may_bring_a_cookie(segment));
         if !attempt && !segment.hides_flags && !self.switch.has_bans() && !cookies {
             return;
         }
@@ -185,6 +189,16 @@ impl Host {
         } else if attempt {
             decision.reason = self.limits(id, service, segment, now, decision);
         }
+    }
+
+    /// In calm: of random frames only a fragment, because in it nobody can see.
+    fn may_bring_a_cookie(&self, segment: &Segment<'_>) -> bool {
+        const ACK: u8 = 0x10;
+        const SYN_OR_RST: u8 = 0x06;
+        let is_ack = segment.flags & (ACK | SYN_OR_RST) == ACK;
+        let mut listeners = self.policy.services.iter().flat_map(|service| &service.listeners);
+        let takes = self.cookies == record::Kernel::TAKES_COOKIES;
+        takes && is_ack && segment.is_fragment && listeners.any(|listener| listener.port() == segment.port)
     }
 
     /// The limits; a challenge that cannot be answered, because nobody listens here, is judged again without.
@@ -288,6 +302,7 @@ impl State for Host {
     }
 
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
-        Some(challenge::ask(&self.memory.challenges[id as usize], ask, now))
+        let comes_back = ask == challenge::Ask::IsChecking && self.cookies != record::Kernel::MAKES_NONE;
+        Some(comes_back || challenge::ask(&self.memory.challenges[id as usize], ask, now))
     }
 }

@@ -19,7 +19,7 @@ use limiter::kernel::mapped::{Access, Words};
 use limiter::kernel::maps::Raw;
 use limiter_common::names;
 use limiter_common::reason::Reason;
-use limiter_common::record::{BUDGET_LINES, HOST_BUDGET, Instance, LEASES, List, NEWCOMERS, UNPROVEN};
+use limiter_common::record::{self, BUDGET_LINES, HOST_BUDGET, Instance, LEASES, List, NEWCOMERS, UNPROVEN};
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Mode;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -81,6 +81,10 @@ fn beside(random: &mut Random, frames: u64, end: Instant) -> u64 {
     let Raw(instance) = judge.maps.instance.get(&0, 0).expect("the instance");
     judge.maps.instance.set(0, Raw(Instance { sets, ..instance }), 0).expect("written");
     lists(random, &mut judge);
+    // Whether the kernel answers what passes with cookies, and whether they are taken: no random ACK brings one.
+    let Raw(kernel) = judge.maps.kernel.get(&0, 0).expect("the kernel's settings");
+    let cookies = random.below(3) as u32;
+    judge.maps.kernel.set(0, Raw(record::Kernel { cookies, ..kernel }), 0).expect("written");
     judge.mode(if random.one_in(4) { Mode::Observe } else { Mode::Enforce });
     let maps = [names::SOURCES, names::TICKETS, names::CHALLENGE, names::BUDGET];
     let [sources, tickets, challenges, budgets] =
