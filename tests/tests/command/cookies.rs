@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use limiter::kernel::{Maps, Pins};
+use limiter_common::record::Kernel;
+
 use super::{Desk, killed};
 
 const ATTACH: &str = "attach web0 --service web=*:80 --budget 100/s";
@@ -107,6 +110,41 @@ fn it_is_put_back_after_an_armed_time() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(start.elapsed() > Duration::from_millis(500), "not before the time");
+}
+
+/// What the kernel side knows of the kernel's cookies follows the setting and the mode; where somebody else changed the setting, doctor says so
+/// until a command has looked again.
+#[test]
+fn the_kernel_side_knows_whose_cookies_come_back() {
+    let desk = attached();
+    let told = || {
+        let maps = Maps::open(&Pins::at(desk.pins()).root()).expect("the maps");
+        maps.kernel.get(&0, 0).expect("the kernel's settings").0.cookies
+    };
+    assert_eq!(told(), Kernel::MAKES_NONE);
+    desk.ok("set --set-syncookies yes");
+    desk.ok("set --service web --challenge auto");
+    desk.ok("arm");
+    assert_eq!(told(), Kernel::TAKES_COOKIES);
+    desk.ok("disarm");
+    assert_eq!(told(), Kernel::MAKES_NONE);
+    // The operator's own setting, without limiter's doing.
+    desk.ok("set --set-syncookies no");
+    desk.ok("arm");
+    let stale = || desk.output("doctor").stdout;
+    let says = |output: Vec<u8>| String::from_utf8_lossy(&output).contains("TCP settings have changed");
+    assert!(!says(stale()));
+    desk.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
+    assert!(says(stale()));
+    desk.ok("set --set-syncookies no");
+    assert_eq!(told(), Kernel::TAKES_COOKIES);
+    assert!(!says(stale()));
+    desk.ok("disarm");
+    assert_eq!(told(), Kernel::MAKES_COOKIES, "marks are made, so that arming charges nobody twice");
+    desk.ok("arm --for 1s");
+    assert_eq!(told(), Kernel::TAKES_COOKIES);
+    std::thread::sleep(Duration::from_millis(1100));
+    assert!(!says(stale()), "more is looked at than must be, which is no problem");
 }
 
 /// What the operator sets meanwhile is the operator's.
