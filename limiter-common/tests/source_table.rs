@@ -68,7 +68,9 @@ proptest! {
     ) {
         let limits: Vec<_> = rates.iter().map(|(count, seconds, burst)| {
             let rate = Rate { count: *count, period: seconds * SECOND };
-            limit(*count, seconds * SECOND, burst + 1 + rate.events_in(10_000_000))
+            // A full burst is earned within a day, which is the longest that is kept.
+            let most = rate.events_in(86_400 * SECOND) - 1;
+            limit(*count, seconds * SECOND, most.min(burst + 1 + rate.events_in(10_000_000)))
         }).collect();
         let horizon = limits.iter().map(SourceLimit::horizon).max().expect("two limits");
         let (mut table, mut reference, mut now) = (Table::new(512, horizon), Reference::default(), start);

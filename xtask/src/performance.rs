@@ -39,7 +39,7 @@ const PARTS: [Part; 3] = [
     Part {
         program: "peers",
         alone: "cargo xtask bench --peers",
-        arguments: &["--rounds", "2"],
+        arguments: &[],
         quick: &["--rounds", "1", "--seconds", "0.2", "--patience", "0.5"],
         plots: true,
         words: floods::words,
