@@ -187,6 +187,8 @@ fn a_replayed_cookie_makes_no_more_connections_than_are_charged() {
 #[test]
 fn a_cookie_of_the_kernel_is_charged_each_time_that_it_makes_a_connection() {
     const REPLAYS: u64 = 30;
+    /// Longer than what comes right behind an ACK is let in for.
+    const PAUSE: Duration = Duration::from_millis(140);
     const RST: u8 = 0x04;
     let attacker = Ipv4Addr::new(11, 0, 0, 1);
     let (port, sequence) = (40_000, 77);
@@ -201,12 +203,11 @@ fn a_cookie_of_the_kernel_is_charged_each_time_that_it_makes_a_connection() {
         let options = Some(Vec::new());
         let fixed = Some((port, sequence + 1));
         Flood { frames: 1, flags, options, acknowledgment, fixed, ..target }.run(&front.lab).expect("a frame");
-        // Longer than what comes right behind an ACK is let in for.
-        std::thread::sleep(Duration::from_millis(140));
     };
     for _ in 0..REPLAYS {
         one(ACK, cookie.wrapping_add(1));
         one(RST, 0);
+        std::thread::sleep(PAUSE);
     }
     let counters = front.service(0);
     let [admitted, redeemed, proven, waiting] =
