@@ -37,7 +37,13 @@ const ALONE: [&str; 4] = [
     "exporter::scrapers_hold_up_nothing",
 ];
 /// Those of the limits that take many seconds and little of the machine: hundreds of attempts a second, or a few clients who wait.
-const PATIENT: [&str; 4] = ["fair::greedy_sources", "crowd::tickets_give", "seen::what_is_suggested", "waiting::"];
+const PATIENT: [&str; 5] = [
+    "fair::greedy_sources",
+    "crowd::tickets_give",
+    "seen::what_is_suggested",
+    "storms::a_cookie_of_the_kernel",
+    "waiting::",
+];
 /// How many run side by side: more than there are CPUs, because they wait.
 const SIDE_BY_SIDE: &str = "--test-threads=4";
 const TWO_AT_A_TIME: &str = "--test-threads=2";
