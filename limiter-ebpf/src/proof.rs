@@ -71,9 +71,10 @@ fn fragment(context: &XdpContext, segment: &Segment<'_>) -> u64 {
 /// service next to nothing.
 #[inline(always)]
 pub fn may_be(segment: &Segment<'_>) -> bool {
+    // The ports are half a megabyte: where no cookie is taken their lines stay cold.
     is_ack(segment.flags)
-        && service::may_be(segment.port)
         && limits::takes_cookies()
+        && service::may_be(segment.port)
         && (segment.is_fragment || listener::is_cookie(segment))
 }
 

@@ -35,22 +35,17 @@ const OFF: &str = "csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off
 /// # Errors
 /// When it does not come to its end: the last that it said.
 pub fn run(image: &Path, initramfs: &Path) -> Result<Vec<String>> {
-    let first = boot(image, initramfs)?;
-    let heard = match first {
-        Heard::NoBegin(why) => {
-            let second = boot(image, initramfs)?;
-            if let Heard::All(lines) = second {
-                let tried = std::iter::once(format!("(the second try; at the first {why})"));
-                return Ok(tried.chain(lines).collect());
-            }
-            second
-        }
-        other => other,
-    };
+    let mut heard = boot(image, initramfs)?;
+    let mut said = Vec::new();
+    if let Heard::NoBegin(why) = heard {
+        said.push(format!("(the second try; at the first {why})"));
+        heard = boot(image, initramfs)?;
+    }
     match heard {
-        Heard::All(lines) => Ok(lines),
+        Heard::All(lines) => said.extend(lines),
         Heard::NoBegin(why) | Heard::NoEnd(why) => bail!(why),
     }
+    Ok(said)
 }
 
 /// What was heard of a machine.

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use lab::frame::flags::ACK;
 use limiter::kernel::Maps;
 use limiter::kernel::lists::Entry;
 use limiter::policy::prefix::{Prefix, ip};
@@ -193,7 +194,6 @@ impl Host {
 
     /// In calm: of random frames only a fragment, because in it nobody can see.
     fn may_bring_a_cookie(&self, segment: &Segment<'_>) -> bool {
-        const ACK: u8 = 0x10;
         const SYN_OR_RST: u8 = 0x06;
         let is_ack = segment.flags & (ACK | SYN_OR_RST) == ACK;
         let mut listeners = self.policy.services.iter().flat_map(|service| &service.listeners);
