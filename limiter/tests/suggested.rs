@@ -15,7 +15,7 @@ use limiter_common::sighting::{self, Sighting, What};
 /// Sources that come at random times: how many, and how often each in a second.
 type Crowd = &'static [(u32, f64)];
 
-/// What the test of the real kernel sends (`tests/tests/limits/seen.rs`).
+/// What the test of the real kernel sends (`tests/suites/limits/seen.rs`).
 const THREE_KINDS: Crowd = &[(400, 0.5), (20, 5.0), (3, 40.0)];
 /// Alike, and none large.
 const ALIKE: Crowd = &[(5000, 0.2)];

@@ -83,7 +83,7 @@ pub fn run(write_budget: bool) -> Result<ExitCode> {
 
 /// Builds the tests and says where cargo put them.
 fn build_tests() -> Result<Tests> {
-    let mut command = cargo(&["test", "--release", "--package", "lab", "--no-run", "--message-format", "json"]);
+    let mut command = cargo(&["test", "--release", "--package", "suites", "--no-run", "--message-format", "json"]);
     let targets = ["kernels", "packets", "limits"];
     let output = command
         .args(targets.iter().flat_map(|target| ["--test", target]))

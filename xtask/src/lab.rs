@@ -53,7 +53,7 @@ pub fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
 /// Builds the command and the lab's program `name`, which this is the path of.
 pub fn build_program(name: &str) -> Result<PathBuf> {
     build(&["build", "--release", "--quiet", "--package", "limiter"])?;
-    build(&["build", "--release", "--quiet", "--package", "lab", "--bin", name])?;
+    build(&["build", "--release", "--quiet", "--package", "bench", "--bin", name])?;
     Ok(target_directory()?.join("release").join(name))
 }
 

@@ -1,6 +1,6 @@
 //! The capabilities that limiter needs, and which of them this process lacks. The kernel says no more than "not permitted".
 //!
-//! Found by taking them away one by one (`tests/tests/command/capabilities.rs`): loading a program needs all three, CAP_PERFMON because
+//! Found by taking them away one by one (`tests/suites/command/capabilities.rs`): loading a program needs all three, CAP_PERFMON because
 //! the verifier then lets a program compute with pointers to packets and maps. Attaching a loaded one needs none of them on Linux 6.18,
 //! nor does anything that only opens pins, since 5.19; the pins belong to root.
 

@@ -23,7 +23,7 @@ const LAST: usize = 40;
 /// What its init says first and last.
 const BEGIN: &str = "== begin";
 const END: &str = "== end";
-/// Addresses of the ends of each wire: where the lab looks for them (`tests/src/topology.rs`).
+/// Addresses of the ends of each wire: where the lab looks for them (`tests/lab/src/topology.rs`).
 const WIRES: [[&str; 2]; 2] = [["02:00:00:77:01:01", "02:00:00:77:01:02"], ["02:00:00:77:02:01", "02:00:00:77:02:02"]];
 /// Off: what a driver must not do under XDP (checksums and segmentation by the host), and a filter that drops VLAN tags.
 const OFF: &str = "csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,\

@@ -28,7 +28,7 @@ run packets --skip bpftool --skip to_the_last_entry
 run limits --show-output driver:: --skip packet_socket
 # From here on the lab's wires are NICs. What it needs of them `guest.rs` says.
 export LAB_WIRE=nic
-# Live frames are beyond 6.1's driver (`tests/src/socket.rs`).
+# Live frames are beyond 6.1's driver (`tests/lab/src/socket.rs`).
 case $(busybox uname -r) in 6.1.*) run limits --show-output driver:: --skip a_flood ;; *) run limits --show-output driver:: ;; esac
 run kernels --exact --include-ignored health::the_kernel_has_not_warned
 [ $status = 0 ] || busybox dmesg | busybox tail -n 80

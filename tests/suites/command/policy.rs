@@ -25,7 +25,7 @@ impl Drop for PolicyFile {
 #[test]
 fn checking_a_file_needs_no_kernel() {
     let desk = Desk::new();
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/policy.toml");
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/policy.toml");
     let said = desk.ok(&format!("policy check {sample}"));
     assert!(
         said.contains(

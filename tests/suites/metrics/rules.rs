@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{World, families, names, packaged, promtool};
 
 fn rules() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/limiter.rules.yml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/limiter.rules.yml");
     path.to_str().expect("a path").to_owned()
 }
 
@@ -18,7 +18,7 @@ fn promtool_takes_them() {
 /// Each alert with series that make it fire, and some that must not, with its own times.
 #[test]
 fn each_fires_when_it_should() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/metrics/rules.test.yml");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("metrics/rules.test.yml");
     let said = promtool(&["test", "rules", tests.to_str().expect("a path")], "");
     assert!(said.contains("SUCCESS"), "{said}");
     let tested = std::fs::read_to_string(&tests).expect("the tests");
@@ -38,7 +38,7 @@ fn they_name_what_there_is() {
     let runbooks = text.lines().filter_map(|line| line.trim().strip_prefix("runbook: "));
     for runbook in runbooks {
         let name = runbook.strip_prefix("/usr/share/doc/limiter/runbooks/").expect("where the package has them");
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbooks").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks").join(name);
         assert!(path.is_file(), "there is no {name}");
     }
     let alerts = text.matches("- alert: ").count();

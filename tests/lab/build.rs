@@ -14,11 +14,11 @@ fn main() -> Result<()> {
     present("bpf-linker", &["--version"]).with_context(|| format!("bpf-linker is not on PATH: {ADVICE}"))?;
 
     let root = env::var("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?;
-    let ebpf = Path::new(&root).join("ebpf");
+    let ebpf = Path::new(&root).join("../ebpf");
     let ebpf = ebpf.to_str().context("the path of the project is not UTF-8")?;
     // The object also holds code of these packages, whose changes cargo cannot see from here.
     for library in ["limiter-common", "limiter-ebpf"] {
-        println!("cargo:rerun-if-changed={root}/../{library}");
+        println!("cargo:rerun-if-changed={root}/../../{library}");
     }
 
     // SAFETY: a build script's main has no other thread that could read the environment meanwhile.

@@ -24,7 +24,7 @@ fn make(out: &Path) -> (PathBuf, PathBuf) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["run", "--release", "--quiet", "--package", "xtask", "--", "dist", "--out"]).arg(out);
-    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository"));
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
     let output = succeed(command.env("SOURCE_DATE_EPOCH", "1000000000"));
     let text = String::from_utf8(output.stdout).expect("text");
     let path = |line: &str| PathBuf::from(line.split("  ").next().expect("a path"));

@@ -94,7 +94,7 @@ fn both_sizes(terminal: &Terminal, name: &str) -> (String, String) {
     terminal.resize(80, 24);
     println!("{small}\n{large}");
     if std::env::var_os("LIMITER_SCREENS").is_some_and(|value| value == "write") {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/watch");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/watch");
         for (screen, size) in [(&small, "80x24"), (&large, "200x50")] {
             std::fs::write(directory.join(format!("{name}-{size}.txt")), screen).expect("written");
         }

@@ -159,7 +159,7 @@ fn until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>)
 
 /// A file of packaging/.
 fn packaged(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").join(name);
     fs::read_to_string(path).expect("a file of the package")
 }
 

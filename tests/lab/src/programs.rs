@@ -9,7 +9,7 @@ use aya::{
 
 use crate::netns::Namespace;
 
-#[path = "../ebpf/src/record.rs"]
+#[path = "../../ebpf/src/record.rs"]
 pub mod record;
 
 // SAFETY: integers and arrays of them in C layout, with explicit padding: any bytes are a value.

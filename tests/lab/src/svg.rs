@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 /// Where the project keeps its plots: docs/bench of what this was built from.
-pub const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bench");
+pub const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench");
 
 /// One bar.
 #[derive(Clone, Copy, Debug)]

@@ -37,7 +37,7 @@ source_rate = "5/s"
 const NOT_ATTACHED: &str = "\n## Not attached\n";
 
 fn text(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbooks").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks").join(name);
     std::fs::read_to_string(&path).expect("a runbook")
 }
 
