@@ -24,7 +24,7 @@ pub fn require_root(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs the bench, or one of the larger ones that have a program of their own, or all of them for README.
+/// Runs the bench, or one of the larger ones that have a program of their own, or all of them for docs/performance.md.
 pub fn bench(mut arguments: Vec<String>) -> Result<ExitCode> {
     if let Some(place) = arguments.iter().position(|argument| argument == "--readme") {
         arguments.remove(place);

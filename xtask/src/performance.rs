@@ -1,6 +1,6 @@
-//! `cargo xtask bench --readme`: runs the three benches and makes README's section about performance of what they printed.
+//! `cargo xtask bench --readme`: runs the three benches and makes the section of docs/performance.md of what they printed.
 //!
-//! No figure between README's two markers is written by hand: a test makes the section again from docs/bench. Nothing is written before the
+//! No figure between the two markers of docs/performance.md is written by hand: a test makes the section again from docs/bench. Nothing is written before the
 //! last bench has ended well, so that what stands there is of one run.
 
 mod exactness;
@@ -16,11 +16,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{lab, setup};
 
-/// The lines of README around the section.
+/// Where the section is, in the repository.
+const PAGE: &str = "docs/performance.md";
+/// The lines around the section.
 const BEGIN: &str = "<!-- performance: written by `cargo xtask bench --readme`, not by hand -->\n";
 const END: &str = "<!-- end of performance -->\n";
 
-/// A bench, and what README tells of it.
+/// A bench, and what the section tells of it.
 struct Part {
     /// The lab's program.
     program: &'static str,
@@ -62,12 +64,12 @@ const PARTS: [Part; 3] = [
     },
 ];
 
-/// Measures, keeps the outputs and plots in docs/bench, and writes README's section.
+/// Measures, keeps the outputs and plots in docs/bench, and writes the section.
 pub fn run(arguments: &[String]) -> Result<ExitCode> {
     let root = root()?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // Better now than after twenty minutes.
-    replace(&read(&root.join("README.md"))?, "")?;
+    replace(&read(&root.join(PAGE))?, "")?;
     match arguments[..] {
         [] => measure(&root, false)?,
         ["--quick"] => measure(&root, true)?,
@@ -76,7 +78,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
             "--readme goes with nothing, with --quick (the shortest figures, for trying out) or with --as-measured (those of docs/bench)"
         ),
     }
-    let path = root.join("README.md");
+    let path = root.join(PAGE);
     write_whole(&path, &replace(&read(&path)?, &section(&root)?)?)?;
     eprintln!("wrote {}", path.display());
     Ok(ExitCode::SUCCESS)
@@ -103,7 +105,7 @@ fn measure(root: &Path, quick: bool) -> Result<()> {
         let output = watch(&mut command).and_then(|output| (part.words)(&output).map(|_| output));
         let output = output.with_context(|| {
             format!(
-                "{} failed; README.md and docs/bench are as they were. When `{}` does well, run `cargo xtask bench --readme` again",
+                "{} failed; docs/performance.md and docs/bench are as they were. When `{}` does well, run `cargo xtask bench --readme` again",
                 part.program, part.alone
             )
         })?;
@@ -135,7 +137,7 @@ fn watch(command: &mut Command) -> Result<String> {
     Ok(output)
 }
 
-/// What belongs between README's markers by the outputs in docs/bench.
+/// What belongs between the markers by the outputs in docs/bench.
 fn section(root: &Path) -> Result<String> {
     let part = |part: &Part| {
         let path = root.join("docs/bench").join(part.program).with_extension("txt");
@@ -145,9 +147,9 @@ fn section(root: &Path) -> Result<String> {
 }
 
 /// The text with another section between the markers.
-fn replace(readme: &str, section: &str) -> Result<String> {
-    let missing = || format!("README.md needs these two lines, once and in this order:\n{BEGIN}{END}");
-    let (before, rest) = readme.split_once(BEGIN).with_context(missing)?;
+fn replace(page: &str, section: &str) -> Result<String> {
+    let missing = || format!("{PAGE} needs these two lines, once and in this order:\n{BEGIN}{END}");
+    let (before, rest) = page.split_once(BEGIN).with_context(missing)?;
     let (old, after) = rest.split_once(END).with_context(missing)?;
     ensure!(![before, old, after].iter().any(|text| text.contains(BEGIN) || text.contains(END)), missing());
     Ok(format!("{before}{BEGIN}{section}{END}{after}"))
@@ -178,25 +180,25 @@ fn root() -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// Whoever edits a figure, in README or in docs/bench, is told so here.
+    /// Whoever edits a figure, there or in docs/bench, is told so here.
     #[test]
-    fn readme_says_what_was_measured() {
+    fn the_page_says_what_was_measured() {
         let root = root().expect("the project");
-        let readme = read(&root.join("README.md")).expect("README");
-        let again = replace(&readme, &section(&root).expect("a section")).expect("README with its markers");
-        let differs = readme.lines().zip(again.lines()).find(|(is, should)| is != should);
+        let page = read(&root.join(PAGE)).expect("the page");
+        let again = replace(&page, &section(&root).expect("a section")).expect("the page with its markers");
+        let differs = page.lines().zip(again.lines()).find(|(is, should)| is != should);
         assert!(
-            readme == again,
-            "README.md's performance section is not what docs/bench says. Do not edit it: run `cargo xtask bench --readme`, \
+            page == again,
+            "the section of docs/performance.md is not what docs/bench says. Do not edit it: run `cargo xtask bench --readme`, \
              or with --as-measured if only its words changed. The first line that differs, as it is and as it should be: {differs:#?}"
         );
     }
 
     #[test]
     fn only_the_section_is_replaced() {
-        let readme = format!("a\n{BEGIN}old\n{END}b\n");
-        assert_eq!(replace(&readme, "new\n").expect("markers"), format!("a\n{BEGIN}new\n{END}b\n"));
-        for wrong in ["a\n".to_owned(), format!("{END}{BEGIN}"), format!("{BEGIN}{BEGIN}{END}"), readme.repeat(2)] {
+        let page = format!("a\n{BEGIN}old\n{END}b\n");
+        assert_eq!(replace(&page, "new\n").expect("markers"), format!("a\n{BEGIN}new\n{END}b\n"));
+        for wrong in ["a\n".to_owned(), format!("{END}{BEGIN}"), format!("{BEGIN}{BEGIN}{END}"), page.repeat(2)] {
             assert!(replace(&wrong, "new\n").is_err(), "{wrong}");
         }
     }

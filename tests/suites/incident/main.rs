@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use lab::topology::FRONT_V4;
 use lab::{Crowd, CrowdHandle, Directory, Flood, Lab, PrivateBpffs, Server, Sources};
 
-/// Attached in calm, as README says, with what a budget brings along.
+/// Attached in calm, as docs/guide.md says, with what a budget brings along.
 const ATTACH: &str = "attach attack0 crowd0 --service web=*:80 --source-rate 20/s --budget 1000/s --set-syncookies";
 
 /// A front end with a server and its clients, and what they and limiter leave behind.

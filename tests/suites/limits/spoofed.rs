@@ -105,7 +105,7 @@ fn the_table_remembers_heavy_sources_and_spares_the_others() {
     assert!(heavy >= HEAVY * SECONDS as u64 - 1);
 }
 
-/// The same limiter over an LRU hash in as much memory forgets the heavy source with everybody else. (If this fails, the comparison in README is
+/// The same limiter over an LRU hash in as much memory forgets the heavy source with everybody else. (If this fails, the comparison in docs/decisions/001 is
 /// wrong.)
 #[test]
 fn an_lru_hash_forgets_heavy_sources() {

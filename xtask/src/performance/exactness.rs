@@ -1,4 +1,4 @@
-//! What README says of exactness: cells in which the bound holds, for each who limits, and what became of limiter's own bounds.
+//! What docs/performance.md says of exactness: cells in which the bound holds, for each who limits, and what became of limiter's own bounds.
 
 use std::fmt::Write as _;
 
@@ -40,7 +40,7 @@ pub fn words(output: &str) -> Result<String> {
     Ok(format!(
         "### How exact it is\n\n\
          Real floods at limits of many sizes: in how many cells no more was admitted than limiter's own bound grants, of all that say anything, and how much\n\
-         was admitted, in % of rate x time + burst. Whole in [accuracy.txt](docs/bench/accuracy.txt), with plots beside it; the bounds below are also simulated.\n\n\
+         was admitted, in % of rate x time + burst. Whole in [accuracy.txt](bench/accuracy.txt), with plots beside it; the bounds below are also simulated.\n\n\
          {table}\n\
          Each source was held to its limit, with a table of {} places, up to so many sources: {}. Once it is full,\n\
          nftables' set lets every newcomer in, and iptables' table none.\n\n\

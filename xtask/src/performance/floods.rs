@@ -1,4 +1,4 @@
-//! What README says of the comparison under floods: one row for each peer, and what became of the claims.
+//! What docs/performance.md says of the comparison under floods: one row for each peer, and what became of the claims.
 
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ pub fn words(output: &str) -> Result<String> {
     Ok(format!(
         "### Under a flood, beside what you have\n\n\
          SYNs come from one source, from several and from random ones, as fast as a CPU sends them, while ordinary clients fetch pages. Of IPv4 and IPv6\n\
-         the worse is shown, and under `many` the worst of all floods but the first. Whole in [peers.txt](docs/bench/peers.txt), with plots beside it.\n\n\
+         the worse is shown, and under `many` the worst of all floods but the first. Whole in [peers.txt](bench/peers.txt), with plots beside it.\n\n\
          {}\n\
          `nothing` and `tcp_syncookies` are the kernel alone. `xdp-filter` only drops the port where the flood comes in: it limits nothing, and is the\n\
          least that an XDP program can cost. Who counts SYNs charges spoofed ones to the budget that clients need too; limiter with a challenge charges\n\

@@ -1,4 +1,4 @@
-//! What README says of the cost of a packet.
+//! What docs/performance.md says of the cost of a packet.
 
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ pub fn words(output: &str) -> Result<String> {
     let noting = |name| Ok::<f64, anyhow::Error>(figure(output, name, 0)? - figure(output, name, 3)?);
     Ok(format!(
         "### For each packet\n\n\
-         Above an empty XDP program; ten Gbit/s of minimal frames leave 67 ns for each on one core. Whole in [bench.txt](docs/bench/bench.txt).\n\n\
+         Above an empty XDP program; ten Gbit/s of minimal frames leave 67 ns for each on one core. Whole in [bench.txt](bench/bench.txt).\n\n\
          {table}\n\
          Noting who comes (`top`, `suggest`, the numbers of sources) is in these: {:.0} ns of a SYN that is admitted, of 65,536 sources, {:.0} of one over its\n\
          source's limit. With an LRU hash in place of limiter's table, a SYN of random sources would cost {:.0} ns. Finding the class of a source among 50,000\n\
