@@ -10,7 +10,7 @@ pub mod incident;
 pub mod kernel;
 pub mod observe;
 pub mod operator;
-pub mod policy;
+pub use limiter_policy as policy;
 pub mod report;
 pub mod run;
 pub mod watch;

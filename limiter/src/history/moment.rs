@@ -98,7 +98,17 @@ impl<'de> Deserialize<'de> for Moment {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever bytes stand in a list's entry.
+        #[test]
+        fn any_time_but_for_ever_is_a_moment(time in any::<u64>()) {
+            prop_assert_eq!(Moment::of(time).is_some(), time != u64::MAX);
+        }
+    }
 
     #[test]
     fn a_moment_survives_the_file() {

@@ -11,7 +11,7 @@ use limiter_common::rate::{Limit, Rate};
 use limiter_common::switch::Mode;
 
 use super::Document;
-use crate::policy::{Admission, Name, Policy, Prefixes, text};
+use crate::{Admission, Name, Policy, Prefixes, text};
 
 const SAMPLE: &str = include_str!("../../../../../packaging/policy.toml");
 

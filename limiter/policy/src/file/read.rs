@@ -15,9 +15,9 @@ use super::problem::{Place, Problems};
 use super::settings::{ClassSettings, Finding, HostSettings, PrefixChange, Scope, ServiceSettings, path};
 use super::table::{Reader, Table};
 use super::{Document, Profile, keys};
-use crate::policy::encode::{Known, encode};
-use crate::policy::limits::LimitChange;
-use crate::policy::{Class, Name, Policy, Service, text};
+use crate::encode::{Known, encode};
+use crate::limits::LimitChange;
+use crate::{Class, Name, Policy, Service, text};
 
 /// Bounds of the table, as `attach --sources` has them.
 const SOURCES: std::ops::RangeInclusive<u64> = 8..=1 << 28;

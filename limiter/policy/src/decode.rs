@@ -84,8 +84,8 @@ mod tests {
     use limiter_common::record::Port;
 
     use super::*;
-    use crate::policy::encode::{Encoded, Ids, Known, encode};
-    use crate::policy::text;
+    use crate::encode::{Encoded, Ids, Known, encode};
+    use crate::text;
 
     fn policy() -> Policy {
         let limit = |count, burst| Limit { rate: Rate::per_second(count), burst };
@@ -156,7 +156,7 @@ mod tests {
     /// With all ids in use a new service takes that of one that goes, and nobody finds itself under the id of another afterwards.
     #[test]
     fn an_id_has_one_owner() {
-        let name = |text: &str| -> crate::policy::Name { text.parse().expect("a name") };
+        let name = |text: &str| -> crate::Name { text.parse().expect("a name") };
         let known = Known {
             services: Ids::of(
                 [(name("new"), 63), (name("web"), 1)],

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys;
 use super::problem::{Place, Problems};
 use super::settings::path;
-use crate::policy::Name;
+use crate::Name;
 
 /// A table and the keys that lead to it.
 pub struct Table<'t> {

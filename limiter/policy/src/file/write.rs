@@ -7,9 +7,9 @@ use limiter_common::rate::{Limit, Rate};
 
 use super::settings::{ClassSettings, HostSettings, PrefixChange, ServiceSettings};
 use super::{Document, Profile};
-use crate::policy::limits::LimitChange;
-use crate::policy::text::{show_challenge, show_listeners, show_mode, show_rate, show_seconds};
-use crate::policy::{Class, Policy, Prefixes, Service};
+use crate::limits::LimitChange;
+use crate::text::{show_challenge, show_listeners, show_mode, show_rate, show_seconds};
+use crate::{Class, Policy, Prefixes, Service};
 
 /// The text of `document`.
 pub fn document(document: &Document) -> String {

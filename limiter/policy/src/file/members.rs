@@ -7,10 +7,10 @@ use super::LARGEST;
 use super::problem::{Place, Problems};
 use super::settings::path;
 use super::table::{Reader, Table};
-use crate::policy::prefix::Prefix;
+use crate::prefix::Prefix;
 use limiter_common::record::CLASS_PREFIXES;
 
-use crate::policy::Name;
+use crate::Name;
 
 /// Prefixes and where each of them stands.
 pub type Members = Vec<(Prefix, Place)>;

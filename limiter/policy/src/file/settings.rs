@@ -5,9 +5,9 @@ use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Unkeepable};
 
 use super::keys;
-use crate::policy::limits::LimitChange;
-use crate::policy::text::advice;
-use crate::policy::{Class, Name, Policy, Prefixes, Service};
+use crate::limits::LimitChange;
+use crate::text::advice;
+use crate::{Class, Name, Policy, Prefixes, Service};
 
 /// Something that cannot be, found by what the file means rather than by how it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]

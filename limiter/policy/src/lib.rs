@@ -5,8 +5,6 @@ pub mod decode;
 pub mod diff;
 pub mod encode;
 pub mod file;
-#[cfg(test)]
-mod garbage;
 pub mod limits;
 pub mod prefix;
 pub mod text;

@@ -9,11 +9,11 @@ use proptest::prelude::*;
 
 use super::super::{ClassSettings, Document, HostSettings, PrefixChange, Profile, ServiceSettings};
 use super::{FULL, SAMPLE, parse};
-use crate::policy::decode::decode;
-use crate::policy::encode::{Encoded, Known, encode};
-use crate::policy::limits::LimitChange;
-use crate::policy::prefix::Prefix;
-use crate::policy::{Admission, Class, Name, Policy, Prefixes, Service, diff, text};
+use crate::decode::decode;
+use crate::encode::{Encoded, Known, encode};
+use crate::limits::LimitChange;
+use crate::prefix::Prefix;
+use crate::{Admission, Class, Name, Policy, Prefixes, Service, diff, text};
 
 const SECOND: u64 = 1_000_000_000;
 
