@@ -1,4 +1,7 @@
-//! Why a packet passed or was dropped. Every packet has exactly one reason.
+//! Why a packet passed or was dropped. Every packet has exactly one reason, and every reason one
+//! row in the table below: what is true of a reason is said there and nowhere else.
+
+use crate::record::REASONS;
 
 /// What a reason does to the packet when the mode is enforce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +14,93 @@ pub enum Verdict {
     Answer,
 }
 
+/// Which packets have a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// A SYN to a protected service that a limit or a challenge judged.
+    Attempt,
+    /// The ACK of a challenged attempt, with a good cookie.
+    Proof,
+    /// Any other ACK whose cookie was looked at.
+    Cookie,
+    /// Any other packet.
+    Other,
+}
+
+/// What refused, if it was a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The source's own limit, or its share.
+    Own,
+    /// A budget has nothing left for it.
+    Budget,
+}
+
+/// Attempts that people see as one: a layer of the report's plot, a sentence of `watch`. Every
+/// attempt is in one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Let in.
+    LetIn,
+    /// Answered with a cookie.
+    Challenged,
+    /// The source is over its limit.
+    OverLimit,
+    /// The source is over its fair share.
+    OverShare,
+    /// A budget is spent.
+    Spent,
+    /// A budget has nothing left for newcomers.
+    Newcomers,
+    /// Refused for what no limit can help.
+    Unfit,
+}
+
+impl Group {
+    /// All of them, in the order in which they are stacked.
+    pub const ALL: [Self; 7] =
+        [Self::LetIn, Self::Challenged, Self::OverLimit, Self::OverShare, Self::Spent, Self::Newcomers, Self::Unfit];
+}
+
+/// Which packaged alert counts the drops of a reason. A reason that drops and has none counts only
+/// in those that count every drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// Users are refused.
+    Users,
+    /// The server takes its connections too slowly.
+    Server,
+    /// Sources are over their limit.
+    Sources,
+}
+
+impl Alarm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Users, Self::Server, Self::Sources];
+
+    /// Name of the alert in `packaging/limiter.rules.yml`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Users => "LimiterBudgetRefuses",
+            Self::Server => "LimiterServerTooSlow",
+            Self::Sources => "LimiterSourcesRefused",
+        }
+    }
+}
+
+/// A column that may be empty.
+macro_rules! optional {
+    ($column:ident, _) => {
+        None
+    };
+    ($column:ident, $value:ident) => {
+        Some($column::$value)
+    };
+}
+
 macro_rules! reasons {
-    ($($variant:ident = $number:literal, $verdict:ident, $name:literal, $text:literal;)*) => {
+    ($($variant:ident = $number:literal, $name:literal, $packet:ident, $verdict:ident, $limit:tt, $group:tt, $alarm:tt,
+       $text:literal;)*) => {
         /// The reason of a verdict. The number is the index into [`crate::record::Counters`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
@@ -30,13 +118,7 @@ macro_rules! reasons {
                 match number { $($number => Some(Reason::$variant),)* _ => None }
             }
 
-            /// What it does to a packet.
-            #[inline(always)]
-            pub const fn verdict(self) -> Verdict {
-                match self { $(Reason::$variant => Verdict::$verdict,)* }
-            }
-
-            /// Name in JSON and in tables.
+            /// Name in JSON, in metrics and in tables.
             pub const fn name(self) -> &'static str {
                 match self { $(Reason::$variant => $name,)* }
             }
@@ -45,115 +127,180 @@ macro_rules! reasons {
             pub const fn text(self) -> &'static str {
                 match self { $(Reason::$variant => $text,)* }
             }
+
+            /// Which packets have it.
+            pub const fn packet(self) -> Packet {
+                match self { $(Reason::$variant => Packet::$packet,)* }
+            }
+
+            /// What it does to a packet.
+            #[inline(always)]
+            pub const fn verdict(self) -> Verdict {
+                match self { $(Reason::$variant => Verdict::$verdict,)* }
+            }
+
+            /// What refused; `None` if it was no limit.
+            pub const fn limit(self) -> Option<Limit> {
+                match self { $(Reason::$variant => optional!(Limit, $limit),)* }
+            }
+
+            /// What it is shown as; `None` if it is not about an attempt.
+            pub const fn group(self) -> Option<Group> {
+                match self { $(Reason::$variant => optional!(Group, $group),)* }
+            }
+
+            /// Which packaged alert counts its drops.
+            pub const fn alarm(self) -> Option<Alarm> {
+                match self { $(Reason::$variant => optional!(Alarm, $alarm),)* }
+            }
         }
     };
 }
 
+// variant = number, name, packet, verdict, limit, group, alarm, text. A number is never used again:
+// records of incidents and metrics go by the name, pins by the number.
 reasons! {
-    NotAttempt = 0, Pass, "not_attempt", "TCP that opens no connection";
-    NotTcp = 1, Pass, "not_tcp", "IP that carries no TCP";
-    NotIp = 2, Pass, "not_ip", "neither IPv4 nor IPv6, such as ARP";
-    NotProtected = 3, Pass, "not_protected", "attempt to an address and port of no service";
-    LaterFragment = 4, Pass, "later_fragment", "fragment other than the first";
-    Truncated = 5, Pass, "truncated", "ends before its headers do; the kernel discards it";
-    Malformed = 6, Pass, "malformed", "impossible header length; the kernel discards it";
-    TooManyTags = 7, Pass, "too_many_tags", "more than two VLAN tags";
-    NoPolicy = 8, Pass, "no_policy", "no policy was written yet, or a record of it is missing";
-    Allowed = 9, Pass, "allowed", "source is on the allow list";
-    Admitted = 10, Pass, "admitted", "attempt within every limit";
-    Contended = 11, Pass, "contended", "attempt passed uncharged: too many CPUs at one record";
-    Proven = 12, Pass, "proven", "ACK that brought its cookie back: the connection is admitted";
-    Unanswered = 13, Pass, "unanswered", "attempt passed unchallenged: nobody listens, or nobody else can answer it";
-    Redeemed = 14, Pass, "redeemed", "ACK with a good cookie of an attempt that was admitted and charged when it came";
-    Challenged = 15, Answer, "challenged", "attempt answered with a SYN cookie, at no charge";
-    SourceLimit = 16, Drop, "source_limit", "source is over its limit";
-    ServiceBudget = 17, Drop, "service_budget", "budget of the service is spent";
-    GlobalBudget = 18, Drop, "global_budget", "budget of the host is spent";
-    Banned = 19, Drop, "banned", "source is banned";
-    ShortFragment = 20, Drop, "short_fragment", "first fragment too short to show its TCP flags (RFC 1858, RFC 7112)";
-    OverlappingFragment = 21, Drop, "overlapping_fragment", "fragment that would overwrite TCP flags (RFC 3128)";
-    TooManyHeaders = 22, Drop, "too_many_headers", "more or longer IPv6 extension headers or VLAN tags than any client sends";
-    Newcomer = 23, Drop, "newcomer", "source without a ticket: what is left of the budget is for those who hold one";
-    NewcomerRate = 24, Drop, "newcomer_rate", "more newcomers than the service takes";
-    FairShare = 25, Drop, "fair_share", "a budget is short, and the source is over its equal share";
-    BadCookie = 26, Drop, "bad_cookie", "ACK for a connection that does not exist, with a wrong cookie";
-    Waiting = 27, Drop, "waiting", "ACK with a good cookie, over a limit: the client's next one asks again";
-    BadFlags = 28, Drop, "bad_flags", "attempt with a FIN or RST beside its SYN; the kernel discards it";
-    QueueFull = 29, Drop, "queue_full", "attempt without a cookie: the listener's accept queue is full, and the kernel would drop it";
-    Unanswerable = 30, Drop, "unanswerable", "attempt that cannot be challenged, beyond the few that pass of those";
+    NotAttempt = 0, "not_attempt", Other, Pass, _, _, _, "TCP that opens no connection";
+    NotTcp = 1, "not_tcp", Other, Pass, _, _, _, "IP that carries no TCP";
+    NotIp = 2, "not_ip", Other, Pass, _, _, _, "neither IPv4 nor IPv6, such as ARP";
+    NotProtected = 3, "not_protected", Other, Pass, _, _, _,
+        "attempt to an address and port of no service";
+    LaterFragment = 4, "later_fragment", Other, Pass, _, _, _, "fragment other than the first";
+    Truncated = 5, "truncated", Other, Pass, _, _, _,
+        "ends before its headers do; the kernel discards it";
+    Malformed = 6, "malformed", Other, Pass, _, _, _,
+        "impossible header length; the kernel discards it";
+    TooManyTags = 7, "too_many_tags", Other, Pass, _, _, _, "more than two VLAN tags";
+    NoPolicy = 8, "no_policy", Other, Pass, _, _, _,
+        "no policy was written yet, or a record of it is missing";
+    Allowed = 9, "allowed", Other, Pass, _, _, _, "source is on the allow list";
+    Admitted = 10, "admitted", Attempt, Pass, _, LetIn, _, "attempt within every limit";
+    Contended = 11, "contended", Attempt, Pass, _, LetIn, _,
+        "attempt passed uncharged: too many CPUs at one record";
+    Proven = 12, "proven", Proof, Pass, _, _, _,
+        "ACK that brought its cookie back: the connection is admitted";
+    Unanswered = 13, "unanswered", Attempt, Pass, _, LetIn, _,
+        "attempt passed unchallenged: nobody listens, or nobody else can answer it";
+    Redeemed = 14, "redeemed", Cookie, Pass, _, _, _,
+        "ACK with a good cookie of an attempt that was admitted and charged when it came";
+    Challenged = 15, "challenged", Attempt, Answer, _, Challenged, _,
+        "attempt answered with a SYN cookie, at no charge";
+    SourceLimit = 16, "source_limit", Attempt, Drop, Own, OverLimit, Sources,
+        "source is over its limit";
+    ServiceBudget = 17, "service_budget", Attempt, Drop, Budget, Spent, Users,
+        "budget of the service is spent";
+    GlobalBudget = 18, "global_budget", Attempt, Drop, Budget, Spent, Users,
+        "budget of the host is spent";
+    Banned = 19, "banned", Other, Drop, _, _, _, "source is banned";
+    ShortFragment = 20, "short_fragment", Other, Drop, _, _, _,
+        "first fragment too short to show its TCP flags (RFC 1858, RFC 7112)";
+    OverlappingFragment = 21, "overlapping_fragment", Other, Drop, _, _, _,
+        "fragment that would overwrite TCP flags (RFC 3128)";
+    TooManyHeaders = 22, "too_many_headers", Other, Drop, _, _, _,
+        "more or longer IPv6 extension headers or VLAN tags than any client sends";
+    Newcomer = 23, "newcomer", Attempt, Drop, Budget, Newcomers, Users,
+        "source without a ticket: what is left of the budget is for those who hold one";
+    NewcomerRate = 24, "newcomer_rate", Attempt, Drop, Budget, Newcomers, Users,
+        "more newcomers than the service takes";
+    FairShare = 25, "fair_share", Attempt, Drop, Own, OverShare, Users,
+        "a budget is short, and the source is over its equal share";
+    BadCookie = 26, "bad_cookie", Cookie, Drop, _, _, _,
+        "ACK for a connection that does not exist, with a wrong cookie";
+    Waiting = 27, "waiting", Proof, Drop, _, _, Users,
+        "ACK with a good cookie, over a limit: the client's next one asks again";
+    BadFlags = 28, "bad_flags", Attempt, Drop, _, Unfit, _,
+        "attempt with a FIN or RST beside its SYN; the kernel discards it";
+    QueueFull = 29, "queue_full", Attempt, Drop, _, Unfit, Server,
+        "attempt without a cookie: the listener's accept queue is full, and the kernel would drop it";
+    Unanswerable = 30, "unanswerable", Attempt, Drop, _, Unfit, Users,
+        "attempt that cannot be challenged, beyond the few that pass of those";
 }
 
 impl Reason {
     /// Whether a packet with this reason was an attempt to a protected service.
     pub const fn is_attempt(self) -> bool {
-        matches!(
-            self,
-            Reason::Admitted
-                | Reason::Contended
-                | Reason::Unanswered
-                | Reason::Challenged
-                | Reason::SourceLimit
-                | Reason::ServiceBudget
-                | Reason::GlobalBudget
-                | Reason::Newcomer
-                | Reason::NewcomerRate
-                | Reason::FairShare
-                | Reason::BadFlags
-                | Reason::QueueFull
-                | Reason::Unanswerable
-        )
+        matches!(self.packet(), Packet::Attempt)
     }
 
-    /// Whether it lets a connection in: as an attempt, or as the ACK of a challenged one. Each connection once: the ACK of an admitted
-    /// attempt is redeemed.
+    /// Whether it is the good cookie of a challenged attempt.
+    pub const fn is_proof(self) -> bool {
+        matches!(self.packet(), Packet::Proof)
+    }
+
+    /// Whether it lets a connection in: as an attempt, or as the ACK of a challenged one. Each
+    /// connection once: the ACK of an admitted attempt is redeemed.
     pub const fn admits(self) -> bool {
-        matches!(self, Reason::Admitted | Reason::Contended | Reason::Unanswered | Reason::Proven)
+        (self.is_attempt() || self.is_proof()) && matches!(self.verdict(), Verdict::Pass)
     }
 
-    /// Whether it is a limit's refusal, which a service may answer with a reset.
+    /// Whether it drops.
+    pub const fn drops(self) -> bool {
+        matches!(self.verdict(), Verdict::Drop)
+    }
+
+    /// Whether it is a limit's refusal of an attempt.
     #[inline(always)]
     pub const fn is_limit(self) -> bool {
-        matches!(
-            self,
-            Reason::SourceLimit
-                | Reason::ServiceBudget
-                | Reason::GlobalBudget
-                | Reason::Newcomer
-                | Reason::NewcomerRate
-                | Reason::FairShare
-        )
+        bits::has(bits::OWN | bits::BUDGET, self as u64)
+    }
+
+    /// Whether a service may answer it with a reset: a limit's refusal, and an ACK that is dropped.
+    /// The client of such an ACK takes its connection for made, and one that waits for the server
+    /// to speak first would send nothing more.
+    #[inline(always)]
+    pub const fn may_be_reset(self) -> bool {
+        bits::has(bits::RESET, self as u64)
     }
 }
 
 /// Reasons as bits of a number: which of them are in a set costs one shift.
 pub mod bits {
-    use super::{Reason, Verdict};
+    use super::{Limit, Packet, Reason};
+    use crate::record::REASONS;
+
+    /// Those for which `$holds` is true.
+    macro_rules! set {
+        ($reason:ident => $holds:expr) => {{
+            let (mut bits, mut index) = (0_u64, 0);
+            while index < Reason::ALL.len() {
+                let $reason = Reason::ALL[index];
+                if $holds {
+                    bits |= 1 << $reason as u64;
+                }
+                index += 1;
+            }
+            bits
+        }};
+    }
 
     /// Those that drop.
-    pub const DROP: u32 = {
-        let (mut bits, mut index) = (0, 0);
-        while index < Reason::ALL.len() {
-            let reason = Reason::ALL[index];
-            if matches!(reason.verdict(), Verdict::Drop) {
-                bits |= 1 << reason as u32;
-            }
-            index += 1;
-        }
-        bits
-    };
+    pub const DROP: u64 = set!(reason => reason.drops());
     /// A source's own limit, or its share.
-    pub const OWN: u32 = 1 << Reason::SourceLimit as u32 | 1 << Reason::FairShare as u32;
+    pub const OWN: u64 = set!(reason => matches!(reason.limit(), Some(Limit::Own)));
     /// What a budget does not have.
-    pub const BUDGET: u32 = 1 << Reason::ServiceBudget as u32
-        | 1 << Reason::GlobalBudget as u32
-        | 1 << Reason::Newcomer as u32
-        | 1 << Reason::NewcomerRate as u32;
+    pub const BUDGET: u64 = set!(reason => matches!(reason.limit(), Some(Limit::Budget)));
+    /// See [`Reason::may_be_reset`].
+    pub(super) const RESET: u64 =
+        OWN | BUDGET | set!(reason => reason.drops() && matches!(reason.packet(), Packet::Proof | Packet::Cookie));
+
+    /// Whether the reason with this number is in a set. Bits above the number are of no matter.
+    #[inline(always)]
+    pub const fn has(set: u64, number: u64) -> bool {
+        set >> (number & (REASONS as u64 - 1)) & 1 != 0
+    }
 }
 
+/// What must be true of the table: a reason that is not fits no plot and no counter.
 const _: () = {
+    assert!(REASONS <= u64::BITS as usize && REASONS.is_power_of_two());
     let mut index = 0;
     while index < Reason::ALL.len() {
-        assert!((Reason::ALL[index] as usize) < crate::record::REASONS);
+        let reason = Reason::ALL[index];
+        assert!((reason as usize) < REASONS, "raise REASONS, and the layout with it");
+        assert!(index == 0 || (Reason::ALL[index - 1] as u8) < reason as u8, "in the order of their numbers");
+        assert!(reason.group().is_some() == reason.is_attempt(), "attempts have a group, and nothing else has");
+        assert!(reason.limit().is_none() || reason.is_attempt() && reason.drops(), "a limit refuses attempts");
+        assert!(reason.alarm().is_none() || reason.drops(), "alerts count drops");
         index += 1;
     }
 };
@@ -163,10 +310,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_names_are_unique_and_ordered() {
-        for pair in Reason::ALL.windows(2) {
-            assert!((pair[0] as u8) < (pair[1] as u8));
-            assert_ne!(pair[0].name(), pair[1].name());
+    fn names_and_texts_are_unique() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(Reason::from_number(*reason as u8), Some(*reason));
+            for other in &Reason::ALL[..index] {
+                assert_ne!(reason.name(), other.name());
+                assert_ne!(reason.text(), other.text());
+            }
         }
+    }
+
+    /// The sets, spelled out once more: who moves a reason from one to another means to.
+    #[test]
+    fn what_follows_from_the_rows() {
+        let those = |holds: fn(Reason) -> bool| -> [&str; 8] {
+            let mut names = Reason::ALL.iter().filter(|reason| holds(**reason)).map(|reason| reason.name());
+            core::array::from_fn(|_| names.next().unwrap_or_default())
+        };
+        assert_eq!(those(Reason::admits), ["admitted", "contended", "proven", "unanswered", "", "", "", ""]);
+        let limits = ["source_limit", "service_budget", "global_budget", "newcomer", "newcomer_rate", "fair_share"];
+        assert_eq!(those(Reason::is_limit)[..6], limits);
+        assert_eq!(those(Reason::is_limit)[6..], ["", ""]);
+        assert_eq!(those(Reason::may_be_reset)[..6], limits);
+        assert_eq!(those(Reason::may_be_reset)[6..], ["bad_cookie", "waiting"]);
+    }
+
+    #[test]
+    fn a_set_has_what_is_in_it() {
+        for reason in Reason::ALL {
+            assert_eq!(bits::has(bits::DROP, *reason as u64 | 1 << 32), reason.drops());
+            let own = matches!(reason, Reason::SourceLimit | Reason::FairShare);
+            assert_eq!(bits::has(bits::OWN, *reason as u64), own);
+            assert_eq!(bits::has(bits::BUDGET, *reason as u64), reason.is_limit() && !own);
+        }
+        assert!(!bits::has(u64::MAX >> 1, 63) && bits::has(1 << 63, 63));
     }
 }

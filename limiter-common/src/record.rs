@@ -352,12 +352,13 @@ pub struct BudgetLine {
 }
 const _: () = assert!(size_of::<BudgetLine>() == 64);
 
-/// Room for reasons, so that a new one does not change the layout.
-pub const REASONS: usize = 32;
+/// Room for reasons, so that a new one does not change the layout. A power of two, so that masking
+/// an index bounds it.
+pub const REASONS: usize = 64;
 
 /// Counters of one service (or of what belongs to none) on one CPU.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
     /// Packets by reason, with the verdict of the reason carried out.
     pub decided: [u64; REASONS],
@@ -372,10 +373,17 @@ pub struct Counters {
     /// Attempts by the debt of their source when they came: [`crate::source_table::step`]. Beyond the steps, zero.
     pub debts: [u64; DEBTS],
 }
-const _: () = assert!(size_of::<Counters>() == 792 && DEBTS >= STEPS);
+const _: () = assert!(size_of::<Counters>() == 1304 && DEBTS >= STEPS);
 
 /// A power of two, so that masking an index bounds it.
 pub const DEBTS: usize = 32;
+
+impl Default for Counters {
+    fn default() -> Self {
+        let none = [0; REASONS];
+        Self { decided: none, observed: none, steals: 0, tickets: 0, resets: 0, debts: [0; DEBTS] }
+    }
+}
 
 /// What a CPU that observes keeps for itself: a cache line, so that most attempts need no other.
 #[repr(C)]

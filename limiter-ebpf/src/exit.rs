@@ -126,11 +126,7 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
 /// Turns a refused segment into a reset, if the host's resets are not spent.
 #[inline(always)]
 fn resets(context: &XdpContext, decision: &Decision) -> bool {
-    // To the client of an ACK its connection is made, and if the server is to speak first it sends nothing more by itself.
-    if !decision.reason.is_limit() && !matches!(decision.reason, Reason::BadCookie | Reason::Waiting) {
-        return false;
-    }
-    draw(decision.slot) && answer::limiter_reset(context.ctx) != 0
+    decision.reason.may_be_reset() && draw(decision.slot) && answer::limiter_reset(context.ctx) != 0
 }
 
 /// Takes one of the host's resets per second.

@@ -37,7 +37,7 @@ impl Observe for Observer {
         let what = u64::from(id)
             | u64::from(slot & 1) << 31
             | What::new(0, decision.reason as u8, enforced, decision.notes.stole(), 0).0;
-        if 1 << decision.reason as u32 & bits::OWN != 0 {
+        if bits::has(bits::OWN, decision.reason as u64) {
             // Here and not behind the call: a flood from few sources pays for nothing else.
             let Some(observer) = OBSERVER.get_ptr_mut(0) else { return };
             // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
@@ -104,7 +104,8 @@ fn attempt(what: u64, high: u64, low: u64, now: u64) {
     if sighting::is_sampled(halvings, source) {
         limiter_sample(what | halvings << 48, high, low, now);
     }
-    if (1 << (what >> 32 & 31) & bits::DROP != 0 || What(what).stole()) && told != now >> sighting::SLICE_SHIFT {
+    if (bits::has(bits::DROP, What(what).reason().into()) || What(what).stole()) && told != now >> sighting::SLICE_SHIFT
+    {
         limiter_tell(what, high, low, now);
     }
 }
@@ -119,7 +120,7 @@ pub extern "C" fn limiter_turn(what: u64, high: u64, low: u64, now: u64, source:
     // SAFETY: as above.
     unsafe { (*observer).left = gap };
     limiter_count(what, high, low, now, Kind::Others as u64 | source >> 2 << 2);
-    if 1 << (what >> 32 & 31) & bits::BUDGET != 0 {
+    if bits::has(bits::BUDGET, What(what).reason().into()) {
         limiter_count(what, high, low, now, Kind::Budget as u64 | source >> 2 << 2);
     }
     if gap <= LEARNS_AFTER {

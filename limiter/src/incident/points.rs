@@ -100,11 +100,15 @@ pub struct Tcp {
     pub established: f64,
 }
 
+/// The sum over the reasons that `counts` picks.
+pub fn sum(by_reason: &[f64; REASONS], counts: impl Fn(Reason) -> bool) -> f64 {
+    Reason::ALL.iter().filter(|reason| counts(**reason)).map(|reason| by_reason[*reason as usize]).sum()
+}
+
 impl Counted {
     /// Both together for the reasons that `counts` picks.
     pub fn sum(&self, counts: impl Fn(Reason) -> bool) -> f64 {
-        let reasons = Reason::ALL.iter().filter(|reason| counts(**reason));
-        reasons.map(|reason| self.decided[*reason as usize] + self.observed[*reason as usize]).sum()
+        sum(&self.decided, &counts) + sum(&self.observed, &counts)
     }
 
     /// Attempts that a limit judged.
@@ -114,24 +118,22 @@ impl Counted {
 
     /// Connections that were let in.
     pub fn admitted(&self) -> f64 {
-        Reason::ALL.iter().filter(|reason| reason.admits()).map(|reason| self.decided[*reason as usize]).sum()
+        sum(&self.decided, Reason::admits)
     }
 
     /// What went on to the server: let in, and in observe mode what is over a limit too.
     pub fn let_through(&self) -> f64 {
-        let observed = Reason::ALL.iter().filter(|reason| reason.is_attempt());
-        self.admitted() + observed.map(|reason| self.observed[*reason as usize]).sum::<f64>()
+        self.admitted() + sum(&self.observed, Reason::is_attempt)
     }
 
     /// Attempts that ended at limiter: dropped, or answered with a cookie.
     pub fn held_back(&self) -> f64 {
-        let holds = |reason: &&Reason| reason.is_attempt() && reason.verdict() != Verdict::Pass;
-        Reason::ALL.iter().filter(holds).map(|reason| self.decided[*reason as usize]).sum()
+        sum(&self.decided, |reason| reason.is_attempt() && reason.verdict() != Verdict::Pass)
     }
 
     /// Attempts with a dropping reason, whether they were dropped or not.
     pub fn refused(&self) -> f64 {
-        self.sum(|reason| reason.is_attempt() && reason.verdict() == Verdict::Drop)
+        self.sum(|reason| reason.is_attempt() && reason.drops())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use limiter_common::reason::{Reason, Verdict};
+use limiter_common::reason::Reason;
 use limiter_common::record::{Counters, SERVICES};
 
 use crate::kernel::Maps;
@@ -65,7 +65,7 @@ pub fn observed(counters: &Counters) -> ByReason {
 
 /// Packets with a dropping reason, whether the mode let them drop or not.
 pub fn refused(counters: &Counters) -> u64 {
-    total(counters, |reason| reason.verdict() == Verdict::Drop)
+    total(counters, Reason::drops)
 }
 
 /// Attempts to protected services that a limit judged.
@@ -107,7 +107,7 @@ mod tests {
             let mut counters = Counters::default();
             counters.decided.copy_from_slice(&words[..REASONS]);
             counters.observed.copy_from_slice(&words[REASONS..2 * REASONS]);
-            (counters.steals, counters.tickets, counters.resets) = (words[64], words[65], words[66]);
+            (counters.steals, counters.tickets, counters.resets) = (words[2 * REASONS], words[2 * REASONS + 1], words[2 * REASONS + 2]);
             let twice = add(counters, &counters);
             prop_assert_eq!(attempts(&twice), attempts(&counters).wrapping_mul(2));
             prop_assert_eq!(refused(&twice), refused(&counters).wrapping_mul(2));

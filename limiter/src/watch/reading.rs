@@ -1,6 +1,6 @@
 //! One moment of limiter, of a snapshot what the screen needs.
 
-use limiter_common::reason::{Reason, Verdict};
+use limiter_common::reason::Reason;
 use limiter_common::record::REASONS;
 
 use super::marks::Change;
@@ -9,7 +9,7 @@ use crate::observe::{Distinct, Heavy};
 use crate::report::{ByReason, Snapshot};
 
 /// Packets by reason, whether the verdict was carried out or only counted, and what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     pub by: [u64; REASONS],
     /// Connections that the server was asked for: in observe mode also those over a limit.
@@ -18,13 +18,19 @@ pub struct Counts {
     pub dropped: u64,
 }
 
+impl Default for Counts {
+    fn default() -> Self {
+        Self { by: [0; REASONS], through: 0, dropped: 0 }
+    }
+}
+
 impl Counts {
     pub fn of(decided: &ByReason, observed: &ByReason) -> Self {
         let mut counts = Self::default();
         for reason in Reason::ALL {
             let [done, only_counted] = [decided, observed].map(|map| map.get(reason.name()).copied().unwrap_or(0));
             counts.by[*reason as usize] = done.wrapping_add(only_counted);
-            if reason.verdict() == Verdict::Drop {
+            if reason.drops() {
                 counts.dropped = counts.dropped.wrapping_add(done);
             }
             let passed = if reason.admits() { done } else { 0 };
@@ -65,12 +71,16 @@ impl Counts {
         self.total(Reason::is_attempt)
     }
 
+    pub fn proofs(&self) -> u64 {
+        self.total(Reason::is_proof)
+    }
+
     pub fn admitted(&self) -> u64 {
         self.total(Reason::admits)
     }
 
     pub fn refused(&self) -> u64 {
-        self.total(|reason| reason.verdict() == Verdict::Drop)
+        self.total(Reason::drops)
     }
 }
 

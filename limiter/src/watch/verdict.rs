@@ -1,6 +1,6 @@
 //! Is it us or them? What the numbers say, and no more than they can say.
 
-use limiter_common::reason::{Reason, Verdict};
+use limiter_common::reason::{Group, Limit, Reason};
 
 use super::model::{Effect, Model};
 use super::reading::Counts;
@@ -56,7 +56,7 @@ pub fn percent(part: f64, whole: f64) -> String {
 
 /// Reasons that refuse, with their rates of now, the most frequent first.
 pub fn refusals(rates: &Rates) -> Vec<(Reason, f64)> {
-    let dropping = Reason::ALL.iter().copied().filter(|reason| reason.verdict() == Verdict::Drop);
+    let dropping = Reason::ALL.iter().copied().filter(|reason| reason.drops());
     let mut found: Vec<_> = dropping.map(|reason| (reason, rates.of(|counts| counts.one(reason)))).collect();
     found.retain(|(_, rate)| *rate > 0.0);
     found.sort_by(|one, other| other.1.total_cmp(&one.1));
@@ -161,7 +161,7 @@ impl Now {
             refused: rates.of(Counts::refused),
             refused_attempts: refusals.iter().filter(|(reason, _)| reason.is_attempt()).map(|(_, rate)| rate).sum(),
             challenged: one(Reason::Challenged),
-            proven: one(Reason::Proven) + one(Reason::Waiting),
+            proven: rates.of(Counts::proofs),
             refusals,
         }
     }
@@ -195,13 +195,13 @@ impl Now {
         }
     }
 
-    fn share(&self, reasons: &[Reason]) -> f64 {
-        let sum: f64 = self.refusals.iter().filter(|(reason, _)| reasons.contains(reason)).map(|(_, rate)| rate).sum();
+    fn share(&self, of: impl Fn(Reason) -> bool) -> f64 {
+        let sum: f64 = self.refusals.iter().filter(|(reason, _)| of(*reason)).map(|(_, rate)| rate).sum();
         if self.refused > 0.0 { sum / self.refused } else { 0.0 }
     }
 
     fn meaning(&self) -> &'static str {
-        if self.share(&[Reason::QueueFull]) > 0.1 {
+        if self.share(|reason| reason == Reason::QueueFull) > 0.1 {
             return "US: the accept queue of a server is full; it takes connections too slowly.";
         }
         if self.challenged > self.attempts / 10.0 {
@@ -216,19 +216,19 @@ impl Now {
                 _ => "Part of the challenged answer: real clients and senders that are not there, mixed.",
             };
         }
-        if self.share(&[Reason::Waiting]) > 0.5 {
+        if self.share(Reason::is_proof) > 0.5 {
             return "Clients that proved to be there wait for the budget: more real clients than it has room for.";
         }
-        if self.share(&[Reason::SourceLimit, Reason::FairShare]) > 0.5 {
+        if self.share(|reason| reason.limit() == Some(Limit::Own)) > 0.5 {
             return "Sources that come too often: an attack, or many people behind one address (give those a class).";
         }
-        if self.share(&[Reason::ServiceBudget, Reason::GlobalBudget]) > 0.5 {
+        if self.share(|reason| reason.group() == Some(Group::Spent)) > 0.5 {
             return "More than the budget: a crowd, or an attack from many addresses; counters alone cannot tell which.";
         }
-        if self.share(&[Reason::Newcomer, Reason::NewcomerRate]) > 0.5 {
+        if self.share(|reason| reason.group() == Some(Group::Newcomers)) > 0.5 {
             return "Sources without a ticket wait; those who were served before go first.";
         }
-        if self.share(&[Reason::Banned]) > 0.5 {
+        if self.share(|reason| reason == Reason::Banned) > 0.5 {
             return "Mostly packets of who is on the ban list.";
         }
         "No one reason stands out; see the reasons below."

@@ -74,7 +74,7 @@ impl Judge {
     /// Runs a frame; checks the action; and that exactly one counter moved, by one: `reason` of `service` (0: of none).
     #[track_caller]
     fn says(&self, frame: &[u8], service: usize, reason: Reason, action: u32) {
-        let observed = action == PASS && reason.verdict() == limiter_common::reason::Verdict::Drop;
+        let observed = action == PASS && reason.drops();
         let mut expected = self.counters();
         let counters = &mut expected[service];
         let cell = if observed { &mut counters.observed } else { &mut counters.decided };

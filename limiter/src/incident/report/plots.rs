@@ -1,8 +1,8 @@
 //! The plots: what is drawn from the points, and what each is to be read as.
 
-use limiter_common::reason::Reason;
+use limiter_common::reason::{Group, Reason};
 
-use super::super::points::Point;
+use super::super::points::{Point, sum};
 use super::Subject;
 use super::clock::length;
 use super::page::Block;
@@ -11,16 +11,18 @@ use super::svg::{Layer, Plot};
 /// Columns of a plot; of a longer record each is an average.
 const COLUMNS: usize = 450;
 
-/// What attempts can become, in the order of the stack.
-const FATES: [(&str, usize, &[Reason]); 7] = [
-    ("let in", 2, &[Reason::Admitted, Reason::Contended, Reason::Unanswered]),
-    ("challenged", 5, &[Reason::Challenged]),
-    ("source over its limit", 1, &[Reason::SourceLimit]),
-    ("source over its fair share", 4, &[Reason::FairShare]),
-    ("budget spent", 0, &[Reason::ServiceBudget, Reason::GlobalBudget]),
-    ("newcomers beyond what is left", 3, &[Reason::Newcomer, Reason::NewcomerRate]),
-    ("other refusals", 6, &[Reason::BadFlags, Reason::QueueFull, Reason::Unanswerable]),
-];
+/// Name and colour of the layer of a group of attempts.
+const fn layer_of(group: Group) -> (&'static str, usize) {
+    match group {
+        Group::LetIn => ("let in", 2),
+        Group::Challenged => ("challenged", 5),
+        Group::OverLimit => ("source over its limit", 1),
+        Group::OverShare => ("source over its fair share", 4),
+        Group::Spent => ("budget spent", 0),
+        Group::Newcomers => ("newcomers beyond what is left", 3),
+        Group::Unfit => ("other refusals", 6),
+    }
+}
 
 /// Makes plots of one record.
 pub struct Plots<'a> {
@@ -61,14 +63,12 @@ impl<'a> Plots<'a> {
     /// Attempts by what became of them.
     pub fn fates(&self) -> Block {
         let mut layers = Vec::new();
-        for (name, colour, reasons) in FATES {
-            let sum = |rates: &[f64]| -> f64 { reasons.iter().map(|reason| rates[*reason as usize]).sum() };
-            layers.push(self.layer(name, colour, |point| Some(sum(&point.counted.as_ref()?.decided))));
+        for group in Group::ALL {
+            let (name, colour) = layer_of(group);
+            let of = move |reason: Reason| reason.group() == Some(group);
+            layers.push(self.layer(name, colour, move |point| Some(sum(&point.counted.as_ref()?.decided, of))));
         }
-        let over = |point: &Point| {
-            let observed = &point.counted.as_ref()?.observed;
-            Some(Reason::ALL.iter().filter(|reason| reason.is_attempt()).map(|reason| observed[*reason as usize]).sum())
-        };
+        let over = |point: &Point| Some(sum(&point.counted.as_ref()?.observed, Reason::is_attempt));
         layers.push(self.layer("only counted, and passed (observe mode)", 7, over));
         layers.retain(|layer| layer.values.iter().flatten().any(|value| *value > 0.0));
         self.plot("What became of the attempts, per second", "Stacked: the upper edge is all attempts.", layers)

@@ -155,7 +155,7 @@ fn reasons(subject: &Subject<'_>) -> Vec<String> {
         ));
     } else {
         let refused = during.counted.refused();
-        let own = during.of_reason(Reason::SourceLimit) + during.of_reason(Reason::FairShare);
+        let own = during.over_own_limit();
         if refused >= 100.0 {
             let share = percent(own / refused);
             reasons.push(format!("{share} of what was refused was over the limit of its own source"));

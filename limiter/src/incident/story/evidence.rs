@@ -8,7 +8,7 @@ use std::ops::Range;
 use limiter_common::reason::Reason;
 use serde::Serialize;
 
-use super::super::points::Point;
+use super::super::points::{Point, sum};
 use super::super::series::Distinct;
 use super::totals::Totals;
 use crate::report::human::count;
@@ -141,8 +141,8 @@ fn handshakes(calm: Option<&Totals>, during: &Totals) -> (Option<f64>, Indicator
     if challenged >= 100.0 {
         let share = |totals: &Totals| {
             let challenged = totals.counted.decided[Reason::Challenged as usize];
-            let back = [Reason::Proven, Reason::Waiting].map(|reason| totals.counted.decided[reason as usize]);
-            (challenged >= 1.0).then(|| (back.iter().sum::<f64>() / challenged).min(1.0))
+            let back = sum(&totals.counted.decided, Reason::is_proof);
+            (challenged >= 1.0).then(|| (back / challenged).min(1.0))
         };
         let finished = share(during);
         let indicator = Indicator {
@@ -196,9 +196,8 @@ fn concentration(
     quiet: Option<Distinct>,
     per_source: Option<f64>,
 ) -> (Option<bool>, Vec<Indicator>) {
-    let own = |totals: &Totals| totals.of_reason(Reason::SourceLimit) + totals.of_reason(Reason::FairShare);
     let refused = during.counted.refused();
-    let limit_share = (refused >= 100.0).then(|| own(during) / refused);
+    let limit_share = (refused >= 100.0).then(|| during.over_own_limit() / refused);
     let few = match (per_source, limit_share) {
         (Some(each), _) if each >= 100.0 => Some(true),
         (Some(each), Some(share)) if each >= 20.0 && share > 0.8 => Some(true),
@@ -210,7 +209,7 @@ fn concentration(
     let mut indicators = vec![Indicator {
         what: "Refused because the source itself was over its limit",
         before: calm.map_or_else(unknown, |calm| {
-            format!("{} of {}", count(own(calm) as u64), count(calm.counted.refused() as u64))
+            format!("{} of {}", count(calm.over_own_limit() as u64), count(calm.counted.refused() as u64))
         }),
         during: limit_share.map_or_else(
             || format!("{} refused in all", count(refused as u64)),

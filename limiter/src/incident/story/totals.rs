@@ -1,10 +1,10 @@
 //! Sums over a span of points.
 
-use limiter_common::reason::Reason;
+use limiter_common::reason::{Limit, Reason, Verdict};
 use limiter_common::record::REASONS;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use super::super::points::{Counted, Point, Tcp};
+use super::super::points::{Counted, Point, Tcp, sum};
 
 /// What was counted over a span.
 #[derive(Clone, Debug, Serialize)]
@@ -102,10 +102,13 @@ impl Totals {
 
     /// SYNs that went on to the kernel: let in, or over a limit in observe mode.
     pub fn passed(&self) -> f64 {
-        let passes = [Reason::Admitted, Reason::Contended, Reason::Unanswered];
-        let let_in: f64 = passes.iter().map(|reason| self.counted.decided[*reason as usize]).sum();
-        let observed = Reason::ALL.iter().filter(|reason| reason.is_attempt());
-        let_in + observed.map(|reason| self.counted.observed[*reason as usize]).sum::<f64>()
+        let let_in = sum(&self.counted.decided, |reason| reason.is_attempt() && reason.verdict() == Verdict::Pass);
+        let_in + sum(&self.counted.observed, Reason::is_attempt)
+    }
+
+    /// Attempts over their source's own limit or share, dropped or only counted.
+    pub fn over_own_limit(&self) -> f64 {
+        self.counted.sum(|reason| reason.limit() == Some(Limit::Own))
     }
 }
 

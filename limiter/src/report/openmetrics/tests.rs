@@ -193,7 +193,7 @@ fn nothing_counted_is_told_too() {
     let quiet = Service { decided: ByReason::new(), observed: ByReason::new(), debts: Vec::new(), ..service("web") };
     let text = text(&scrape(Some(Snapshot { services: vec![quiet], ..snapshot() })), Form::OpenMetrics);
     let samples = parse(&text);
-    for reason in Reason::ALL.iter().filter(|reason| reason.verdict() == Verdict::Drop) {
+    for reason in Reason::ALL.iter().filter(|reason| reason.drops()) {
         for outcome in ["dropped", "would_be_dropped"] {
             let series =
                 format!("limiter_packets_total{{service=\"web\",reason=\"{}\",outcome=\"{outcome}\"}}", reason.name());

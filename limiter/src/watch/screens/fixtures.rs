@@ -310,7 +310,7 @@ pub fn full() -> Model {
         reading
     };
     watched(of, |at| {
-        let dropping = Reason::ALL.iter().filter(|reason| reason.verdict() == Verdict::Drop);
+        let dropping = Reason::ALL.iter().filter(|reason| reason.drops());
         let mut traffic: Vec<_> = dropping.map(|reason| (3, *reason, 12_345.0 * wave(at))).collect();
         traffic.push((3, Reason::Admitted, 999_999.0));
         traffic
