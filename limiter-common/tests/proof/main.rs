@@ -1,0 +1,82 @@
+//! Connections are charged once, whole and never touched: random sequences of packets through the rules, against a model of the kernel.
+
+mod client;
+mod cookie;
+mod kernel;
+mod packet;
+mod purse;
+mod sequence;
+mod sketch;
+mod world;
+
+use sequence::Sequence;
+use sketch::{Flaw, Sketch};
+use world::{Broken, Limiter, World};
+
+impl Sequence {
+    fn run<L: Limiter>(&self, limiter: L) -> Result<World<L>, Broken> {
+        let mut world = World::new(limiter, self.rules, self.seed);
+        for action in &self.actions {
+            world.act(*action)?;
+        }
+        world.finish()?;
+        Ok(world)
+    }
+
+    /// The shortest sequence, found by leaving out, that breaks a promise too.
+    fn shortened<L: Limiter>(mut self, make: &impl Fn(bool) -> L) -> Self {
+        let mut at = 0;
+        while at < self.actions.len() {
+            let action = self.actions.remove(at);
+            if self.run(make(self.challenges)).is_ok() {
+                self.actions.insert(at, action);
+                at += 1;
+            }
+        }
+        self
+    }
+}
+
+/// Runs sequences until one breaks a promise, and tells how.
+fn broken<L: Limiter>(sequences: u64, make: impl Fn(bool) -> L) -> Option<(u64, String)> {
+    for seed in 0..sequences {
+        let sequence = Sequence::new(seed);
+        if sequence.run(make(sequence.challenges)).is_err() {
+            let short = sequence.shortened(&make);
+            let broken = short.run(make(short.challenges)).err().unwrap_or_default();
+            let (rules, challenges) = (short.rules, short.challenges);
+            return Some((seed, format!("{broken}\n{rules:?}, challenges: {challenges}\n{:#?}", short.actions)));
+        }
+    }
+    None
+}
+
+#[test]
+fn the_rules_keep_every_promise() {
+    let found = broken(1_000_000, |challenges| Sketch::new(Flaw::None, challenges));
+    if let Some((seed, how)) = found {
+        panic!("sequence {seed}: {how}");
+    }
+}
+
+/// Without any of its rules a promise is broken, and the sequences find it.
+#[test]
+fn each_rule_is_needed() {
+    let flaws = [
+        Flaw::AsksWhatFragmentsMeet,
+        Flaw::ForgetsResets,
+        Flaw::ForgetsFins,
+        Flaw::TrustsConnections,
+        Flaw::TakesReuseFree,
+        Flaw::ForgetsTheQueue,
+        Flaw::AdmitsAnyByte,
+        Flaw::IsSilent,
+        Flaw::AsksTheSocket,
+        Flaw::NotesByCpu,
+    ];
+    for flaw in flaws {
+        let found = broken(1_000_000, |challenges| Sketch::new(flaw, challenges));
+        let (seed, how) = found.unwrap_or_else(|| panic!("{flaw:?} breaks nothing"));
+        println!("{flaw:?}, found after {seed} sequences: {how}");
+    }
+}
