@@ -3,8 +3,8 @@
 //!
 //! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once where there is nothing to prove: no
 //!    random cache line is read, and a flood fills no table with the debts of addresses that were never let in.
-//! 2. The ticket. A source without one is a *newcomer*: it may draw a budget only down to the floor, and at its own rate. While the
-//!    service challenges, its attempt is not judged at all but answered: [`Verdict::Challenge`].
+//! 2. The ticket. A source without one is a *newcomer*: where sources can come to hold one, it may draw a budget only down to the
+//!    floor, and at its own rate. While the service challenges, its attempt is not judged at all but answered: [`Verdict::Challenge`].
 //! 3. The source limit (of its class, if it has one), then the fair share. What they refuse costs no budget, and what the share refuses is not
 //!    charged to the source limit.
 //! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the next meanwhile.
@@ -229,7 +229,7 @@ fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<
                 unproven(state, case)?;
                 return Some(Verdict::Challenge);
             }
-            if short.is_none() {
+            if short.is_none() && can_hold(state, case)? {
                 purses = [Purse::ServiceAboveFloor, Purse::HostAboveFloor];
                 seen = [state.look(case, purses[0])?, state.look(case, purses[1])?];
                 let rate = state.look(case, Purse::Newcomers)?.look;
@@ -384,6 +384,16 @@ fn tickets<S: State>(state: &S, case: &Case<'_>, place: &Place, notes: &mut Note
         state.ticket(Change::Prepay, place, now, life)?;
     }
     Some(())
+}
+
+/// Whether anybody can come to hold a ticket: where there is a challenge only who brings a cookie back does, and the kernel may make none. A
+/// part of the budget that is kept for nobody would be lost to all.
+#[inline(always)]
+fn can_hold<S: State>(state: &S, case: &Case<'_>) -> Option<bool> {
+    if case.service.admission.challenge == 0 || matches!(case.stage, Stage::Proof) {
+        return Some(true);
+    }
+    state.challenge(case.id, challenge::Ask::IsChecking, case.now)
 }
 
 /// Draws what a challenged attempt would draw, and keeps the challenge on if that is not there.

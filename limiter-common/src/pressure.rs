@@ -14,8 +14,9 @@ use crate::source_table::{SourceLimit, Ticks};
 
 /// Over so many ticks (10 s) a source's share is counted.
 pub const WINDOW: u64 = 10_000_000_000 >> 10;
-/// Longest interval that pressure makes, in ticks: two minutes.
-pub const LONGEST_INTERVAL: u64 = 120_000_000_000 >> 10;
+/// Longest interval that pressure makes, in ticks: the window. So whoever is refused is within its share again after one window at
+/// most, however full the budget was when it was charged; a longer one would keep it out long after the pressure has gone.
+pub const LONGEST_INTERVAL: u64 = WINDOW;
 /// Halvings from no pressure to a full budget.
 pub const HALVINGS: u64 = 16;
 /// Steps of the pressure within one halving.

@@ -6,11 +6,11 @@ mod world;
 use limiter_common::admission::{Stage, Verdict};
 use limiter_common::budget::{BudgetLimit, Lease, Take};
 use limiter_common::challenge::{self, Challenge};
-use limiter_common::pressure::Pressure;
+use limiter_common::pressure::{self, Pressure};
 use limiter_common::purse::{self, Purse};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
-use limiter_common::source_table::{SourceLimit, Ticks};
+use limiter_common::source_table::{SourceLimit, TICK_SHIFT, Ticks};
 
 use crowd::crowd;
 use world::{Random, SECOND, START, World, is};
@@ -188,21 +188,54 @@ fn when_even_the_modest_do_not_fit_the_greedy_fall_first() {
     assert!(greedy.iter().all(|rate| *rate < 1.0), "{greedy:?}");
 }
 
+/// One step of pressure, however full the budget is: a share of one attempt in so many seconds.
+fn one_in(seconds: u64) -> Pressure {
+    Pressure { low: 0, unit: u64::MAX, interval: (seconds * SECOND) >> 10 }
+}
+
 /// When the pressure falls, a share's interval gets shorter, and who owes more than any share of that interval owes it still.
 #[test]
 fn falling_pressure_forgives_nobody() {
     let mut world = World::new(100, 1000, Challenge::Off, true);
-    // One step of pressure, however full the budget is: the interval that is set.
-    let pressure = |seconds: u64| Pressure { low: 0, unit: u64::MAX, interval: (seconds * SECOND) >> 10 };
-    world.service.admission.pressure = pressure(60);
-    // The second attempt finds the budget in use, and is charged a minute; 55 s later another.
-    let later = START + 55 * SECOND;
-    for (source, now) in [(1, START), (1, START + 1), (2, later), (1, later)] {
+    world.service.admission.pressure = one_in(10);
+    // The budget is in use from the second attempt on, and each is charged ten seconds.
+    for (source, now) in [(1, START), (1, START + 1), (1, START + 1)] {
         assert_eq!(world.syn(source, now), is(Reason::Admitted));
     }
-    assert_eq!(world.syn(1, later), is(Reason::FairShare));
-    world.service.admission.pressure = pressure(40);
-    assert_eq!(world.syn(1, later), is(Reason::FairShare), "65 s of debt");
+    assert_eq!(world.syn(1, START + 1), is(Reason::FairShare));
+    world.service.admission.pressure = one_in(2);
+    assert_eq!(world.syn(1, START + 1), is(Reason::FairShare), "20 s of debt");
+}
+
+/// However short the budget was when a source was charged, a window later its share is there again.
+#[test]
+fn a_share_locks_nobody_out_longer_than_its_window() {
+    let mut world = World::new(100, 1000, Challenge::Off, true);
+    let window = pressure::WINDOW << TICK_SHIFT;
+    for seconds in [1, 10, 60, 120, 100_000] {
+        world.service.admission.pressure = one_in(seconds);
+        let start = START + seconds * 3600 * SECOND;
+        let mut now = start;
+        while world.syn(1, now) == is(Reason::Admitted) {
+            now += 1;
+            assert!(now < start + 1000, "admitted {} times", now - start);
+        }
+        // The pressure falls to a share of two a second, which is refused until the debt is within the window, and not longer.
+        world.service.admission.pressure = Pressure { low: 0, unit: u64::MAX, interval: (SECOND / 2) >> 10 };
+        world.syn(2, now + window);
+        assert_eq!(world.syn(1, now + window), is(Reason::Admitted), "one in {seconds} s");
+    }
+}
+
+/// Where a challenge is on and the kernel makes no cookie nobody can come to hold a ticket, and nothing is kept for those who do.
+#[test]
+fn nothing_is_kept_for_tickets_that_nobody_can_hold() {
+    for makes_cookies in [true, false] {
+        let mut world = World::new(100, 100, Challenge::Auto, false);
+        world.memory.makes_cookies = makes_cookies;
+        let admitted = (0..200).filter(|&source| world.syn(source, START) == is(Reason::Admitted)).count();
+        assert_eq!(admitted, if makes_cookies { 50 } else { 100 }, "cookies: {makes_cookies}");
+    }
 }
 
 /// Each service keeps a part of its own of the host's budget: one that finds nothing left above its floor does not speak for the others.
@@ -235,15 +268,15 @@ fn a_refused_share_is_not_charged_to_the_source() {
     let interval = Ticks::count((600 * SECOND) >> 10).0;
     world.service.source = SourceLimit { interval, window: 4 * interval };
     world.host.horizon = world.service.source.horizon();
-    world.service.admission.pressure = Pressure { low: 0, unit: u64::MAX, interval: (60 * SECOND) >> 10 };
-    for now in [START, START + 1] {
+    world.service.admission.pressure = one_in(10);
+    for now in [START, START + 1, START + 1] {
         assert_eq!(world.syn(1, now), is(Reason::Admitted));
     }
     for _ in 0..100 {
         assert_eq!(world.syn(1, START + 1), is(Reason::FairShare));
     }
     world.service.admission.pressure = Pressure::default();
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(world.syn(1, START + 1), is(Reason::Admitted));
     }
     assert_eq!(world.syn(1, START + 1), is(Reason::SourceLimit), "five at once");

@@ -25,6 +25,8 @@ pub struct Memory {
     sources: Vec<[Cell<u64>; WAYS]>,
     tickets: Vec<[Cell<u64>; WAYS]>,
     pub challenge: [Cell<u64>; challenge::WORDS],
+    /// Whether the kernel answers what passes with a cookie, challenge or not.
+    pub makes_cookies: bool,
     /// What becomes of taking from these purses, because another CPU was faster.
     pub races: Cell<&'static [(Purse, Take)]>,
     /// First and last IPv4 address of a class.
@@ -40,6 +42,7 @@ impl Memory {
             sources: sets(),
             tickets: sets(),
             challenge: Default::default(),
+            makes_cookies: true,
             races: Cell::new(&[]),
             classes: Vec::new(),
         }
@@ -91,7 +94,8 @@ impl State for Memory {
     }
 
     fn challenge(&self, _: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
-        Some(challenge::ask(&self.challenge, ask, now))
+        let comes_back = matches!(ask, challenge::Ask::IsChecking) && self.makes_cookies;
+        Some(comes_back || challenge::ask(&self.challenge, ask, now))
     }
 }
 

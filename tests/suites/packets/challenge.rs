@@ -16,7 +16,7 @@ use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::names;
 use limiter_common::reason::Reason::{self, *};
-use limiter_common::record::HOST_BUDGET;
+use limiter_common::record::{HOST_BUDGET, Kernel};
 use limiter_common::switch::Mode;
 
 use super::{CLIENT, CLIENT_V6, DROP, Judge, PASS, limit, policy, syn};
@@ -47,6 +47,15 @@ fn with_listener(work: impl FnOnce() + Send) {
             Ok(())
         })
         .expect("a test");
+}
+
+/// Tells the programs what user space would: the kernel answers what passes with a cookie. Else nothing is kept for tickets.
+fn makes_cookies(judge: &mut Judge) {
+    let kernels = judge.ebpf_mut().map_mut(names::KERNEL).expect("the kernel's settings");
+    let mut kernels: Array<_, [u32; 6]> = kernels.try_into().expect("an array");
+    let mut kernel = kernels.get(&0, 0).expect("a record");
+    kernel[std::mem::offset_of!(Kernel, cookies) / 4] = Kernel::MAKES_COOKIES;
+    kernels.set(0, kernel, 0).expect("written");
 }
 
 /// A socket that listens, and whose accept queue is full with one connection.
@@ -325,6 +334,7 @@ fn auto_turns_on_and_off() {
         policy.services[0].admission.fair_share = false;
         policy.services[0].budget = limit(1, 3600, 20);
         let mut judge = Judge::new(&policy);
+        makes_cookies(&mut judge);
         for client in 1..=10 {
             judge.says(&syn(&format!("192.0.2.{client}:1"), SERVER).build(), 1, Admitted, PASS);
         }
