@@ -124,6 +124,8 @@ fn it_installs_and_runs() {
         "usr/share/zsh/vendor-completions/_limiter",
         "usr/share/fish/vendor_completions.d/limiter.fish",
         "usr/share/doc/limiter/copyright",
+        "usr/share/doc/limiter/README.md",
+        "usr/share/doc/limiter/docs/runbooks/on-fire.md",
         "usr/share/limiter/limiter.rules.yml",
         "usr/share/limiter/grafana.json",
     ] {

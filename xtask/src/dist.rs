@@ -3,7 +3,7 @@
 //! The same source makes the same bytes: every time in the packages is that of the last commit, every owner is root.
 
 mod deb;
-mod tree;
+pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

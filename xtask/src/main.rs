@@ -5,7 +5,12 @@
 mod dist;
 mod kernels;
 mod lab;
+#[cfg(test)]
+mod markdown;
+#[cfg(test)]
+mod pages;
 mod performance;
+mod picture;
 mod setup;
 mod test;
 
@@ -56,6 +61,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Draw the captured screens of `limiter watch` (docs/watch) as pictures.
+    Pictures,
     /// Build a Debian package and a tar archive.
     Dist(dist::Dist),
 }
@@ -72,6 +79,7 @@ fn main() -> Result<ExitCode> {
         Command::Bench { arguments } => lab::bench(arguments),
         Command::Soak { arguments } => lab::run("soak", &arguments),
         Command::Demo { arguments } => lab::run("demo", &arguments),
+        Command::Pictures => picture::run().map(|()| ExitCode::SUCCESS),
         Command::Dist(dist) => dist.run().map(|()| ExitCode::SUCCESS),
     }
 }

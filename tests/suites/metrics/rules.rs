@@ -37,7 +37,7 @@ fn they_name_what_there_is() {
     }
     let runbooks = text.lines().filter_map(|line| line.trim().strip_prefix("runbook: "));
     for runbook in runbooks {
-        let name = runbook.strip_prefix("/usr/share/doc/limiter/runbooks/").expect("where the package has them");
+        let name = runbook.strip_prefix("/usr/share/doc/limiter/docs/runbooks/").expect("where the package has them");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks").join(name);
         assert!(path.is_file(), "there is no {name}");
     }

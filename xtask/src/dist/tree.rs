@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Build, run};
 
 /// What is copied: from the repository, to the machine.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 12] = [
     ("packaging/limiter.service", "usr/lib/systemd/system/limiter.service"),
     ("packaging/tmpfiles.conf", "usr/lib/tmpfiles.d/limiter.conf"),
     ("packaging/policy.toml", "etc/limiter/policy.toml"),
@@ -18,10 +18,14 @@ const FILES: [(&str, &str); 8] = [
     ("packaging/grafana.json", "usr/share/limiter/grafana.json"),
     ("packaging/deb/copyright", "usr/share/doc/limiter/copyright"),
     ("README.md", "usr/share/doc/limiter/README.md"),
+    ("ARCHITECTURE.md", "usr/share/doc/limiter/ARCHITECTURE.md"),
+    ("CONTRIBUTING.md", "usr/share/doc/limiter/CONTRIBUTING.md"),
     ("CHANGELOG.md", "usr/share/doc/limiter/CHANGELOG.md"),
+    ("LICENSE-APACHE", "usr/share/doc/limiter/LICENSE-APACHE"),
+    ("LICENSE-MIT", "usr/share/doc/limiter/LICENSE-MIT"),
 ];
-/// Whole directories of the repository, if they are there.
-const DIRECTORIES: [(&str, &str); 1] = [("docs/runbooks", "usr/share/doc/limiter/runbooks")];
+/// Whole directories of the repository. Pages lie as they do there, so that their links lead to each other.
+const DIRECTORIES: [(&str, &str); 1] = [("docs", "usr/share/doc/limiter/docs")];
 const COMMAND: &str = "usr/sbin/limiter";
 const MAN: &str = "usr/share/man/man8";
 const COMPLETIONS: [(&str, &str); 3] = [
@@ -31,21 +35,15 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 /// Makes the tree in `root`, anew.
-pub fn make(build: &Build, root: &Path) -> Result<()> {
+pub(super) fn make(build: &Build, root: &Path) -> Result<()> {
     if root.exists() {
         fs::remove_dir_all(root).with_context(|| format!("cannot remove {}", root.display()))?;
     }
     let command = root.join(COMMAND);
     copy(&build.binary, &command, 0o755)?;
     strip(build, &command)?;
-    for (from, to) in FILES {
-        copy(&build.source.join(from), &root.join(to), 0o644)?;
-    }
-    for (from, to) in DIRECTORIES {
-        for file in files(&build.source.join(from))? {
-            let name = file.file_name().context("a file without a name")?;
-            copy(&file, &root.join(to).join(name), 0o644)?;
-        }
+    for (from, to) in copied(&build.source)? {
+        copy(&from, &root.join(to), 0o644)?;
     }
     pages(build, &root.join(MAN))?;
     for (shell, to) in COMPLETIONS {
@@ -58,6 +56,19 @@ pub fn make(build: &Build, root: &Path) -> Result<()> {
         write(&root.join(to), &output.stdout, 0o644)?;
     }
     set_directory_modes(root)
+}
+
+/// Every file that is copied: its path in the repository `source`, and where it goes below the root.
+pub fn copied(source: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let mut found: Vec<_> = FILES.iter().map(|(from, to)| (source.join(from), PathBuf::from(to))).collect();
+    for (from, to) in DIRECTORIES {
+        let from = source.join(from);
+        for file in files(&from)? {
+            let place = Path::new(to).join(file.strip_prefix(&from).context("a file elsewhere")?);
+            found.push((file, place));
+        }
+    }
+    Ok(found)
 }
 
 /// Every file below a directory, in order; none if it is not there.
