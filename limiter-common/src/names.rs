@@ -1,4 +1,4 @@
-//! Names that the object file, the pins and the command share.
+//! Names that the object file, the pins and the command share, and the table of the maps.
 
 /// Version of the layout of maps and records. Pins of another version are refused, never guessed at.
 pub const LAYOUT: u32 = 4;
@@ -6,98 +6,196 @@ pub const LAYOUT: u32 = 4;
 /// The XDP program.
 pub const PROGRAM: &str = "limiter";
 
-/// Policy map: the switch word. One `u64`, memory-mapped by user space.
-pub const SWITCH: &str = "SWITCH";
-/// Policy map: what was fixed when the maps were made, `record::Instance`.
-pub const INSTANCE: &str = "INSTANCE";
-/// Policy map: `record::Host` of each slot.
-pub const HOST: &str = "HOST";
-/// Policy map: `record::Service`, at `slot * SERVICES + id`.
-pub const SERVICE: &str = "SERVICE";
-/// Policy map: `record::Port` by port number.
-pub const PORT: &str = "PORT";
-/// Policy map: service id by `record::ListenerKey`.
-pub const LISTENER: &str = "LISTENER";
-/// Policy map: `record::Class`, at `slot * CLASSES + id`.
-pub const CLASS: &str = "CLASS";
-/// Policy map: `class_tree::Root`, at `slot * CLASS_ROOTS + tree`.
-pub const CLASS_ROOT: &str = "CLASS_ROOT";
-/// Policy map: lines of keys, `CLASS_LINES` of each slot.
-pub const CLASS_KEYS: &str = "CLASS_KEYS";
-/// Policy map: lines of values, of the same numbers.
-pub const CLASS_VALUES: &str = "CLASS_VALUES";
-/// Policy map: `record::ClassPrefix`, at `slot * CLASS_PREFIXES + number`. Only user space reads it.
-pub const CLASS_PREFIX: &str = "CLASS_PREFIX";
-/// Policy map: `record::ListEntry` by `record::ListKey`, single addresses.
-pub const LIST_HOST: &str = "LIST_HOST";
-/// Policy map: `record::ListEntry` by longest prefix.
-pub const LIST_PREFIX: &str = "LIST_PREFIX";
-/// Policy map: `record::Kernel`.
-pub const KERNEL: &str = "KERNEL";
-/// State map: the source table, `record::Set`.
-pub const SOURCES: &str = "SOURCES";
-/// State map: tickets, `record::Set`.
-pub const TICKETS: &str = "TICKETS";
-/// State map: `record::ChallengeLine` by service, and of the host at `HOST_BUDGET`.
-pub const CHALLENGE: &str = "CHALLENGE";
-/// State map: the reply that a CPU is writing.
-pub const REPLY: &str = "REPLY";
-/// State map: connections that have just been let in by their ACK, per CPU.
-pub const RECENT: &str = "RECENT";
-/// State map: the shared words of the budgets, `record::BudgetLine`.
-pub const BUDGET: &str = "BUDGET";
-/// State map: `budget::Lease` of each budget, per CPU.
-pub const LEASE: &str = "LEASE";
-/// State map: `record::Counters`, per CPU; index 0 for what belongs to no service, else id + 1.
-pub const COUNTER: &str = "COUNTER";
-/// State map: sketches of how many sources there are, `distinct::WORDS` of each interval.
-pub const DISTINCT: &str = "DISTINCT";
-/// State map: counters of the sources that come most, `heavy::Set`, `heavy::SETS` of each kind, per CPU.
-pub const HEAVY: &str = "HEAVY";
-/// State map: refusals and steals, a ring of `sighting::Sighting`.
-pub const EVENTS: &str = "EVENTS";
-/// State map: attempts of a sample of the sources, such a ring too.
-pub const ATTEMPTS: &str = "ATTEMPTS";
-/// State map: the words that go with the rings, `sighting::line`.
-pub const CLAIMS: &str = "CLAIMS";
-/// State map: what an observing CPU keeps for itself, `record::Observer`.
-pub const OBSERVER: &str = "OBSERVER";
-
-/// Every map, as `(name, bytes of a key, bytes of a value)`: what an opened pin must look like.
-pub const MAPS: [(&str, u32, u32); 28] = {
-    use crate::class_tree::{FAN, Root};
-    use crate::record::{
-        self, BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, ListEntry, ListKey, ListenerKey,
-        Port, Service, Set,
+/// The table of the maps: what is true of a map is said in its row and nowhere else. It calls the
+/// macro `$with` with all of the rows, and so they become what [`MAPS`] says of an opened pin, the
+/// statics of the object (`maps.rs` of limiter-ebpf) and what the command opens (`kernel/maps.rs` of
+/// limiter).
+///
+/// A row is `NAME field: Kind<Types>[entries]`. [`Kind`] is a type of that name on both sides, and
+/// the types of keys and values are looked up where the macro is called: words that CPUs share are
+/// plain numbers here and something else in the kernel. The block says whose it is, see [`Owner`].
+#[macro_export]
+macro_rules! maps {
+    ($with:ident) => {
+        $with! {
+            Policy {
+                /// The switch word, which user space replaces with one store.
+                SWITCH switch: Mapped<u64>[1];
+                /// What was fixed when the maps were made.
+                INSTANCE instance: Array<Instance>[1];
+                /// The host part of each slot.
+                HOST host: Array<Host>[2];
+                /// Services, at `slot * SERVICES + id`.
+                SERVICE service: Array<Service>[2 * SERVICES];
+                /// What is protected on each port. An array, because that costs 2 ns where a hash
+                /// costs 15.
+                PORT port: Array<Port>[65_536];
+                /// Service ids of address:port pairs.
+                LISTENER listener: HashMap<ListenerKey, u32>[LISTENERS];
+                /// Classes, at `slot * CLASSES + id`.
+                CLASS class: Array<Class>[2 * CLASSES];
+                /// The trees that find a client's class, at `slot * CLASS_ROOTS + tree`. Mapped, as
+                /// are their lines: a slot with fifty thousand prefixes is written in milliseconds.
+                CLASS_ROOT class_root: Mapped<Root>[2 * CLASS_ROOTS];
+                /// Their keys, a cache line each: `CLASS_LINES` of each slot.
+                CLASS_KEYS class_keys: Mapped<[u64; FAN]>[2 * CLASS_LINES];
+                /// The values of the keys.
+                CLASS_VALUES class_values: Mapped<[u16; FAN]>[2 * CLASS_LINES];
+                /// The prefixes as stated, at `slot * CLASS_PREFIXES + number`. Only user space
+                /// reads them.
+                CLASS_PREFIX class_prefix: Mapped<ClassPrefix>[2 * CLASS_PREFIXES];
+                /// Single addresses that are allowed or banned.
+                LIST_HOST list_host: HashMap<ListKey, ListEntry>[LIST_HOSTS];
+                /// Prefixes that are allowed or banned.
+                LIST_PREFIX list_prefix: LpmTrie<ListKey, ListEntry>[LIST_PREFIXES];
+                /// The kernel's settings that a challenge depends on.
+                KERNEL kernel: Array<Kernel>[1];
+            }
+            State {
+                /// The source table.
+                SOURCES sources: Table<SourceSet>[DEFAULT_SETS];
+                /// Tickets, in as many sets.
+                TICKETS tickets: Table<SourceSet>[DEFAULT_SETS];
+                /// Challenges by service, and of the host at `HOST_BUDGET`.
+                CHALLENGE challenge: Aligned<ChallengeLine>[HOST_BUDGET + 1];
+                /// The shared words of the budgets, by the indices of `record`.
+                BUDGET budget: Aligned<BudgetLine>[BUDGET_LINES];
+                /// What a CPU holds of each budget.
+                LEASE lease: PerCpuArray<Lease>[LEASES];
+                /// Counters of a CPU; index 0 for what belongs to no service, else id + 1.
+                COUNTER counter: PerCpuArray<Counters>[SERVICES + 1];
+                /// How many sources there are, by interval.
+                DISTINCT distinct: Mapped<Sketches>[distinct::INTERVALS];
+                /// The sources that come most, at `kind * SETS + set`.
+                HEAVY heavy: PerCpuArray<HeavySet>[heavy::KINDS * heavy::SETS];
+                /// The ring of refusals and steals.
+                EVENTS events: Mapped<Sighting>[sighting::EVENTS];
+                /// The ring of attempts of a sample of the sources.
+                ATTEMPTS attempts: Mapped<Sighting>[sighting::ATTEMPTS];
+                /// The words that go with the rings, `sighting::line`.
+                CLAIMS claims: Mapped<BudgetLine>[sighting::line::LINES];
+                /// What a CPU keeps for itself while it observes.
+                OBSERVER observer: PerCpuArray<Observer>[1];
+            }
+            Scratch {
+                /// The reply that a CPU is writing: it does not fit on the stack.
+                REPLY reply: PerCpuArray<Draft>[1];
+                /// Connections that a CPU has just let in by their ACK.
+                RECENT recent: PerCpuArray<[u64; RECENT_WORDS]>[1];
+            }
+        }
     };
-    [
-        (SWITCH, 4, 8),
-        (INSTANCE, 4, size_of::<Instance>() as u32),
-        (HOST, 4, size_of::<Host>() as u32),
-        (SERVICE, 4, size_of::<Service>() as u32),
-        (PORT, 4, size_of::<Port>() as u32),
-        (LISTENER, size_of::<ListenerKey>() as u32, 4),
-        (CLASS, 4, size_of::<Class>() as u32),
-        (CLASS_ROOT, 4, size_of::<Root>() as u32),
-        (CLASS_KEYS, 4, size_of::<[u64; FAN]>() as u32),
-        (CLASS_VALUES, 4, size_of::<[u16; FAN]>() as u32),
-        (CLASS_PREFIX, 4, size_of::<ClassPrefix>() as u32),
-        (LIST_HOST, size_of::<ListKey>() as u32, size_of::<ListEntry>() as u32),
-        (LIST_PREFIX, 4 + size_of::<ListKey>() as u32, size_of::<ListEntry>() as u32),
-        (KERNEL, 4, size_of::<record::Kernel>() as u32),
-        (SOURCES, 4, size_of::<Set>() as u32),
-        (TICKETS, 4, size_of::<Set>() as u32),
-        (CHALLENGE, 4, size_of::<ChallengeLine>() as u32),
-        (REPLY, 4, size_of::<crate::reply::Draft>() as u32),
-        (RECENT, 4, 8 * record::RECENT as u32),
-        (BUDGET, 4, size_of::<BudgetLine>() as u32),
-        (LEASE, 4, size_of::<crate::budget::Lease>() as u32),
-        (COUNTER, 4, size_of::<Counters>() as u32),
-        (DISTINCT, 4, 8 * crate::distinct::WORDS as u32),
-        (HEAVY, 4, size_of::<crate::heavy::Set>() as u32),
-        (EVENTS, 4, size_of::<crate::sighting::Sighting>() as u32),
-        (ATTEMPTS, 4, size_of::<crate::sighting::Sighting>() as u32),
-        (CLAIMS, 4, size_of::<BudgetLine>() as u32),
-        (OBSERVER, 4, size_of::<record::Observer>() as u32),
-    ]
-};
+}
+
+/// Who writes a map. Never both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// User space writes it, the kernel side reads it.
+    Policy,
+    /// The kernel side writes it, user space reads it, and clears it for a service that gets the id
+    /// of another.
+    State,
+    /// The kernel side's own: the command pins it and never opens it.
+    Scratch,
+}
+
+/// What a map is to the kernel, and how user space gets at its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An array.
+    Array,
+    /// An array whose values start on a page, so that one of 64 bytes is one cache line.
+    Aligned,
+    /// Such an array, and user space maps it: it is read without a call, and a word of it replaced
+    /// with one store.
+    Mapped,
+    /// The same, with as many entries as the loader wants.
+    Table,
+    /// An array of each CPU.
+    PerCpuArray,
+    /// A hash, whose entries are made when they are needed.
+    HashMap,
+    /// A trie that finds the longest prefix.
+    LpmTrie,
+}
+
+impl Kind {
+    /// Whether it has the flag BPF_F_MMAPABLE.
+    pub const fn is_mappable(self) -> bool {
+        matches!(self, Self::Aligned | Self::Mapped | Self::Table)
+    }
+}
+
+/// One row of the table: what an opened pin must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Name of the map, and of its pin.
+    pub name: &'static str,
+    /// Who writes it.
+    pub owner: Owner,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes of a key.
+    pub key: u32,
+    /// Bytes of a value.
+    pub value: u32,
+    /// Entries at most; of a [`Kind::Table`] unless the loader is told otherwise.
+    pub entries: u32,
+}
+
+impl Row {
+    /// `sizes`: of the value, or of key and value.
+    const fn new(name: &'static str, owner: Owner, kind: Kind, sizes: &[usize], entries: u32) -> Self {
+        let (key, value) = match (kind, sizes) {
+            (Kind::HashMap, [key, value]) => (*key, *value),
+            // Before the key stands the length of the prefix.
+            (Kind::LpmTrie, [key, value]) => (size_of::<u32>() + *key, *value),
+            (Kind::HashMap | Kind::LpmTrie, _) => panic!("a key and a value"),
+            (_, [value]) => (size_of::<u32>(), *value),
+            _ => panic!("a value"),
+        };
+        Self { name, owner, kind, key: key as u32, value: value as u32, entries }
+    }
+
+    /// The row of the map with this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        MAPS.iter().find(|row| row.name == name)
+    }
+}
+
+macro_rules! rows {
+    ($($owner:ident {
+        $($(#[$doc:meta])* $name:ident $field:ident: $kind:ident<$($type:ty),+>[$entries:expr];)*
+    })*) => {
+        $($($(#[$doc])* pub const $name: &str = stringify!($name);)*)*
+
+        /// Every map.
+        pub const MAPS: &[Row] = {
+            use table::*;
+            &[$($(
+                Row::new(stringify!($name), Owner::$owner, Kind::$kind, &[$(size_of::<$type>()),+], $entries),
+            )*)*]
+        };
+
+        /// Entries of each map, for the object.
+        pub mod entries {
+            use super::table::*;
+            $($($(#[$doc])* pub const $name: usize = $entries as usize;)*)*
+        }
+    };
+}
+crate::maps!(rows);
+
+/// What the rows name.
+mod table {
+    pub use crate::budget::Lease;
+    pub use crate::class_tree::{FAN, Root};
+    pub use crate::heavy::Set as HeavySet;
+    pub use crate::record::{RECENT as RECENT_WORDS, Set as SourceSet, *};
+    pub use crate::reply::Draft;
+    pub use crate::sighting::Sighting;
+    pub use crate::{distinct, heavy, sighting};
+
+    /// The sketches of an interval.
+    pub type Sketches = [u64; distinct::WORDS];
+}

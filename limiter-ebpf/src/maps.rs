@@ -1,117 +1,48 @@
 //! The maps, and the words in them that CPUs share.
 //!
-//! Policy maps are written by user space and read here; state maps the reverse. Never both.
+//! Which there are is said in the table of `limiter_common::names`. Policy maps are written by user
+//! space and read here; state maps the reverse. Never both.
 
 use core::cell::UnsafeCell;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::btf_maps::{self, Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use limiter_common::budget::Lease;
 use limiter_common::challenge;
 use limiter_common::class_tree::{FAN, Root};
 use limiter_common::distinct::{self, REGISTERS, SKETCHES};
-use limiter_common::heavy::{self, Set};
+use limiter_common::heavy::Set as HeavySet;
+use limiter_common::names::entries;
 use limiter_common::record::{
-    BUDGET_LINES, CLASS_LINES, CLASS_PREFIXES, CLASS_ROOTS, CLASSES, Class, ClassPrefix, Counters, DEFAULT_SETS,
-    HOST_BUDGET, Host, Instance, Kernel, LEASES, LIST_HOSTS, LIST_PREFIXES, LISTENERS, ListEntry, ListKey, ListenerKey,
-    Observer, Port, RECENT as RECENT_WORDS, SERVICES, Service,
+    Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Observer, Port,
+    RECENT as RECENT_WORDS, Service,
 };
 use limiter_common::reply::Draft;
-use limiter_common::sighting::{self, Sighting, line};
+use limiter_common::sighting::Sighting;
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
 use limiter_common::word::{SharedByte, SharedNote, SharedWord};
 
-const MAPPED: usize = BPF_F_MMAPABLE as usize;
-const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
+// What the kinds of the table are here.
+type Aligned<T, const N: usize> = Array<T, N, { BPF_F_MMAPABLE as usize }>;
+type Mapped<T, const N: usize> = Aligned<T, N>;
+type Table<T, const N: usize> = Aligned<T, N>;
+type HashMap<K, V, const N: usize> = btf_maps::HashMap<K, V, N, { BPF_F_NO_PREALLOC as usize }>;
 
-/// Policy: the switch word. Memory-mapped, so that user space replaces it with one store.
-#[btf_map]
-static SWITCH: Array<u64, 1, MAPPED> = Array::new();
-/// Policy: what was fixed when the maps were made.
-#[btf_map]
-pub static INSTANCE: Array<Instance, 1> = Array::new();
-/// Policy: the host part of each slot.
-#[btf_map]
-pub static HOST: Array<Host, 2> = Array::new();
-/// Policy: services, at `slot * SERVICES + id`.
-#[btf_map]
-pub static SERVICE: Array<Service, { 2 * SERVICES as usize }> = Array::new();
-/// Policy: what is protected on each port. An array, because that costs 2 ns where a hash costs 15.
-#[btf_map]
-pub static PORT: Array<Port, 65_536> = Array::new();
-/// Policy: service ids of address:port pairs.
-#[btf_map]
-pub static LISTENER: HashMap<ListenerKey, u32, { LISTENERS as usize }, SPARSE> = HashMap::new();
-/// Policy: classes, at `slot * CLASSES + id`.
-#[btf_map]
-pub static CLASS: Array<Class, { 2 * CLASSES as usize }> = Array::new();
-/// Policy: the trees that find a client's class, at `slot * CLASS_ROOTS + tree`. Memory-mapped, as are their lines: a slot with fifty
-/// thousand prefixes is written in milliseconds.
-#[btf_map]
-pub static CLASS_ROOT: Array<Root, { 2 * CLASS_ROOTS as usize }, MAPPED> = Array::new();
-/// Policy: their keys, a cache line each.
-#[btf_map]
-pub static CLASS_KEYS: Array<[u64; FAN], { 2 * CLASS_LINES as usize }, MAPPED> = Array::new();
-/// Policy: the values of the keys.
-#[btf_map]
-pub static CLASS_VALUES: Array<[u16; FAN], { 2 * CLASS_LINES as usize }, MAPPED> = Array::new();
-/// Policy: the prefixes as stated, which only user space reads.
-#[btf_map]
-pub static CLASS_PREFIX: Array<ClassPrefix, { 2 * CLASS_PREFIXES as usize }, MAPPED> = Array::new();
-/// Policy: single addresses that are allowed or banned.
-#[btf_map]
-pub static LIST_HOST: HashMap<ListKey, ListEntry, { LIST_HOSTS as usize }, SPARSE> = HashMap::new();
-/// Policy: prefixes that are allowed or banned.
-#[btf_map]
-pub static LIST_PREFIX: LpmTrie<ListKey, ListEntry, { LIST_PREFIXES as usize }> = LpmTrie::new();
-/// Policy: the kernel's settings that a challenge depends on.
-#[btf_map]
-pub static KERNEL: Array<Kernel, 1> = Array::new();
-/// State: the source table. Memory-mapped, so that its values start on a page and a set is one cache line.
-#[btf_map]
-pub static SOURCES: Array<[MapWord; WAYS], { DEFAULT_SETS as usize }, MAPPED> = Array::new();
-/// State: tickets, in as many sets.
-#[btf_map]
-pub static TICKETS: Array<[MapWord; WAYS], { DEFAULT_SETS as usize }, MAPPED> = Array::new();
-/// State: challenges by service, and the host's line.
-#[btf_map]
-pub static CHALLENGE: Array<[MapWord; challenge::WORDS], { HOST_BUDGET as usize + 1 }, MAPPED> = Array::new();
-/// State: connections that this CPU has just let in by their ACK.
-#[btf_map]
-pub static RECENT: PerCpuArray<[u64; RECENT_WORDS], 1> = PerCpuArray::new();
-/// State: the reply that this CPU is writing: it does not fit on the stack.
-#[btf_map]
-pub static REPLY: PerCpuArray<Draft, 1> = PerCpuArray::new();
-/// State: the shared words of the budgets, by the indices of `record`.
-#[btf_map]
-pub static BUDGET: Array<BudgetWord, { BUDGET_LINES as usize }, MAPPED> = Array::new();
-/// State: what this CPU holds of each budget.
-#[btf_map]
-pub static LEASE: PerCpuArray<Lease, { LEASES as usize }> = PerCpuArray::new();
-/// State: counters of this CPU; index 0 for what belongs to no service.
-#[btf_map]
-pub static COUNTER: PerCpuArray<Counters, { SERVICES as usize + 1 }> = PerCpuArray::new();
-/// State: how many sources there are, by interval.
-#[btf_map]
-pub static DISTINCT: Array<Sketches, { distinct::INTERVALS as usize }, MAPPED> = Array::new();
-/// State: the sources that come most, at `kind * SETS + set`.
-#[btf_map]
-pub static HEAVY: PerCpuArray<Set, { (heavy::KINDS * heavy::SETS) as usize }> = PerCpuArray::new();
-/// State: the ring of refusals and steals.
-#[btf_map]
-pub static EVENTS: Array<Sighting, { sighting::EVENTS as usize }, MAPPED> = Array::new();
-/// State: the ring of sampled attempts.
-#[btf_map]
-pub static ATTEMPTS: Array<Sighting, { sighting::ATTEMPTS as usize }, MAPPED> = Array::new();
-/// State: the words that go with the rings.
-#[btf_map]
-pub static CLAIMS: Array<BudgetWord, { line::LINES as usize }, MAPPED> = Array::new();
-/// State: what this CPU keeps while it observes.
-#[btf_map]
-pub static OBSERVER: PerCpuArray<Observer, 1> = PerCpuArray::new();
+// Words that CPUs share are plain numbers to user space.
+type SourceSet = [MapWord; WAYS];
+type ChallengeLine = [MapWord; challenge::WORDS];
+
+macro_rules! statics {
+    ($($owner:ident {
+        $($(#[$doc:meta])* $name:ident $field:ident: $kind:ident<$($type:ty),+>[$entries:expr];)*
+    })*) => {
+        $($($(#[$doc])* #[btf_map] pub static $name: $kind<$($type,)+ { entries::$name }> = $kind::new();)*)*
+    };
+}
+limiter_common::maps!(statics);
 
 /// The switch word as it is now.
 #[inline(always)]
@@ -191,7 +122,7 @@ pub struct Sketches {
 
 /// A budget's word, alone on its cache line.
 #[repr(C)]
-pub struct BudgetWord {
+pub struct BudgetLine {
     /// The word.
     pub arrival: MapWord,
     padding: [u64; 7],

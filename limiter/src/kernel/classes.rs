@@ -1,14 +1,12 @@
 //! The classes of a policy slot: records, the prefixes as stated, and the trees that are searched.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
-use aya::maps::MapData;
 use limiter_common::class_tree::{FAN, LEVELS, Root};
-use limiter_common::record::{self, CLASS_LINES, CLASS_PREFIXES, CLASS_ROOTS, CLASSES, ClassPrefix, NAME};
+use limiter_common::record::{self, CLASS_PREFIXES, CLASSES, ClassPrefix, NAME};
 
-use super::mapped::{Access, Words};
+use super::mapped::{Access, Mapped};
 use super::maps::{Maps, Raw};
 use crate::policy::encode::Encoded;
 
@@ -39,7 +37,7 @@ impl Maps {
     /// When a map cannot be read.
     pub fn class_prefixes(&self, slot: u32) -> Result<Vec<ClassPrefix>> {
         let Raw(host) = self.host.get(&slot, 0).context("cannot read the policy")?;
-        let words = mapped(&self.class_prefix, 2 * CLASS_PREFIXES as usize * PREFIX, Access::Read)?;
+        let words = self.class_prefix.words(Access::Read)?;
         let first = (slot * CLASS_PREFIXES) as usize * PREFIX;
         let prefixes = (0..host.class_prefixes.min(CLASS_PREFIXES) as usize).map(|number| {
             let word = |index: usize| words.get(first + number * PREFIX + index).unwrap_or(0);
@@ -56,28 +54,22 @@ impl Maps {
             let class = encoded.classes.get(&id).copied().unwrap_or(UNUSED);
             self.class.set(slot * CLASSES + id, Raw(class), 0).context("cannot write a class")?;
         }
-        let slot = slot as usize;
-        let prefixes = mapped(&self.class_prefix, 2 * CLASS_PREFIXES as usize * PREFIX, Access::Write)?;
-        store(&prefixes, slot * CLASS_PREFIXES as usize * PREFIX, encoded.prefixes.iter().flat_map(prefix_words));
         let trees = &encoded.trees;
-        let keys = mapped(&self.class_keys, 2 * CLASS_LINES as usize * FAN, Access::Write)?;
-        store(&keys, slot * CLASS_LINES as usize * FAN, trees.keys.iter().flatten().copied());
-        let values = mapped(&self.class_values, 2 * CLASS_LINES as usize * VALUES, Access::Write)?;
-        store(&values, slot * CLASS_LINES as usize * VALUES, trees.values.iter().flat_map(value_words));
-        let roots = mapped(&self.class_root, 2 * CLASS_ROOTS as usize * ROOT, Access::Write)?;
-        store(&roots, slot * CLASS_ROOTS as usize * ROOT, trees.roots.iter().flat_map(root_words));
-        Ok(())
+        store(&self.class_prefix, slot, encoded.prefixes.iter().flat_map(prefix_words))?;
+        store(&self.class_keys, slot, trees.keys.iter().flatten().copied())?;
+        store(&self.class_values, slot, trees.values.iter().flat_map(value_words))?;
+        store(&self.class_root, slot, trees.roots.iter().flat_map(root_words))
     }
 }
 
-fn mapped(map: &MapData, words: usize, access: Access) -> Result<Words<'_>> {
-    Words::map(map.fd().as_fd(), words, access)
-}
-
-fn store(words: &Words<'_>, first: usize, values: impl Iterator<Item = u64>) {
+/// Writes the words of a slot, which has half of a map's.
+fn store<T>(map: &Mapped<T>, slot: u32, values: impl Iterator<Item = u64>) -> Result<()> {
+    let words = map.words(Access::Write)?;
+    let first = slot as usize * words.len() / 2;
     for (index, value) in values.enumerate() {
         words.store(first + index, value);
     }
+    Ok(())
 }
 
 fn prefix_words(prefix: &ClassPrefix) -> [u64; PREFIX] {

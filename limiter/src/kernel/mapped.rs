@@ -6,6 +6,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
+use aya::maps::{Map, MapData, MapError, MapType};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Whether the memory may be written.
@@ -15,6 +16,44 @@ pub enum Access {
     Read,
     /// Reading and writing.
     Write,
+}
+
+/// An array with values of type `T` that is read and written in memory.
+#[derive(Debug)]
+pub struct Mapped<T> {
+    data: MapData,
+    entries: u32,
+    values: PhantomData<T>,
+}
+
+impl<T> Mapped<T> {
+    /// 64-bit words from one value to the next: arrays round the size of their values up to words.
+    pub const STRIDE: usize = size_of::<T>().div_ceil(8);
+
+    /// How many values there are.
+    pub const fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// The words of all values, from value 0 on; value `n` begins at `n` x [`Self::STRIDE`].
+    ///
+    /// # Errors
+    /// When the kernel refuses to map them.
+    pub fn words(&self, access: Access) -> Result<Words<'_>> {
+        Words::map(self.data.fd().as_fd(), self.entries as usize * Self::STRIDE, access)
+    }
+}
+
+impl<T> TryFrom<Map> for Mapped<T> {
+    type Error = MapError;
+
+    fn try_from(map: Map) -> Result<Self, MapError> {
+        let Map::Array(data) = map else {
+            return Err(MapError::InvalidMapType { map_type: MapType::Unspecified as u32 });
+        };
+        let entries = data.info()?.max_entries();
+        Ok(Self { data, entries, values: PhantomData })
+    }
 }
 
 /// The words of a memory-mapped array.

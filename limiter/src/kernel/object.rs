@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use limiter_common::hash::Key;
-use limiter_common::names;
+use limiter_common::names::{self, Kind, Row};
 use limiter_common::record::Instance;
 use limiter_common::switch::{Mode, Selection};
 
@@ -28,11 +28,7 @@ pub static TRACING_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT
 /// When the kernel refuses: why, and what to do. Nothing stays then.
 pub fn load(pins: &Pins, sources: u32, policy: &Policy, origin: &Origin, mode: Mode) -> Result<()> {
     let sets = sets_for(sources);
-    let mut ebpf = EbpfLoader::new()
-        .map_max_entries(names::SOURCES, sets)
-        .map_max_entries(names::TICKETS, sets)
-        .load(OBJECT)
-        .map_err(|error| explain(error.into()))?;
+    let mut ebpf = sized(&mut EbpfLoader::new(), sets).load(OBJECT).map_err(|error| explain(error.into()))?;
     let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.load().map_err(|error| explain(error.into()))?;
     let staging = pins.stage()?;
@@ -42,21 +38,25 @@ pub fn load(pins: &Pins, sources: u32, policy: &Policy, origin: &Origin, mode: M
     pins.publish(&staging)
 }
 
+/// A loader that gives every table this many sets.
+pub(super) fn sized<'a>(loader: &'a mut EbpfLoader<'static>, sets: u32) -> &'a mut EbpfLoader<'static> {
+    for row in names::MAPS.iter().filter(|row| row.kind == Kind::Table) {
+        loader.map_max_entries(row.name, sets);
+    }
+    loader
+}
+
 /// Loads an object's program over the pinned maps, attached to nothing.
 ///
 /// # Errors
 /// When the kernel refuses, or a map is not what the object expects.
 pub fn load_over_pins(pins: &Pins, object: &[u8]) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
-    for (name, ..) in names::MAPS {
-        loader.map_pin_path(name, pins.object(name));
+    for row in names::MAPS {
+        loader.map_pin_path(row.name, pins.object(row.name));
     }
     let sets = aya::maps::MapInfo::from_pin(pins.object(names::SOURCES))?.max_entries();
-    let mut ebpf = loader
-        .map_max_entries(names::SOURCES, sets)
-        .map_max_entries(names::TICKETS, sets)
-        .load(object)
-        .map_err(|error| explain(error.into()))?;
+    let mut ebpf = sized(&mut loader, sets).load(object).map_err(|error| explain(error.into()))?;
     let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.load().map_err(|error| explain(error.into()))?;
     Ok(ebpf)
@@ -68,7 +68,7 @@ pub fn load_over_pins(pins: &Pins, object: &[u8]) -> Result<Ebpf> {
 /// # Errors
 /// When the policy cannot be kept, or the kernel refuses.
 pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, origin: &Origin, mode: Mode) -> Result<Maps> {
-    for (name, ..) in names::MAPS {
+    for Row { name, .. } in names::MAPS {
         let map = ebpf.map(name).with_context(|| format!("the object holds no map {name}"))?;
         map.pin(directory.join(name)).with_context(|| format!("cannot pin map {name}"))?;
     }

@@ -59,11 +59,8 @@ impl Trial {
     /// # Errors
     /// When the kernel refuses: why, and what to do.
     pub fn load() -> Result<Self> {
-        let mut loader = EbpfLoader::new();
-        for map in [names::SOURCES, names::TICKETS] {
-            loader.map_max_entries(map, 1);
-        }
-        let mut ebpf = loader.load(OBJECT).map_err(|error| object::explain(error.into()))?;
+        let mut ebpf =
+            object::sized(&mut EbpfLoader::new(), 1).load(OBJECT).map_err(|error| object::explain(error.into()))?;
         let start = Instant::now();
         program(&mut ebpf)?.load().map_err(|error| object::explain(error.into()))?;
         Ok(Self { took: start.elapsed(), ebpf })

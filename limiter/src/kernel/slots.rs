@@ -222,7 +222,7 @@ impl Maps {
     }
 
     fn listeners(&self) -> Result<Vec<(ListenerKey, u32)>> {
-        let entries = self.listener.iter().map(|entry| entry.map(|(Raw(key), id)| (key, id)));
+        let entries = self.listener.iter().map(|entry| entry.map(|(Raw(key), Raw(id))| (key, id)));
         entries.collect::<Result<_, _>>().context("cannot read the listeners")
     }
 
@@ -252,7 +252,7 @@ impl Maps {
             }
         }
         for (key, id) in &encoded.listeners {
-            self.listener.insert(Raw(*key), id, 0).context("cannot write a listener")?;
+            self.listener.insert(Raw(*key), Raw(*id), 0).context("cannot write a listener")?;
         }
         for (port, services) in ports {
             let Raw(mut entry) = self.port.get(&port.into(), 0)?;

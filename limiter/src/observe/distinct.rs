@@ -4,6 +4,7 @@ use anyhow::Result;
 use limiter_common::distinct::{HEAD, INTERVAL_SHIFT, INTERVALS, REGISTERS, SKETCHES, TAIL_BITS, WORDS, interval};
 use serde::Serialize;
 
+use crate::kernel::mapped::Access;
 use crate::kernel::{Maps, clock};
 
 /// Intervals that are called lately: this one and two before.
@@ -34,7 +35,7 @@ pub struct Distinct {
 /// # Errors
 /// When the sketches cannot be read.
 pub fn read(maps: &Maps) -> Result<Distinct> {
-    let words = maps.sketches()?;
+    let words = maps.distinct.words(Access::Read)?;
     let now = clock::now();
     let this = interval(now);
     let sketch = |which: usize, newest: u64, count: u64| {

@@ -1,11 +1,11 @@
 //! Reads a ring of sightings (`limiter_common::sighting`) from where the reader stands. Any number of readers may; none takes anything away.
 
 use anyhow::Result;
+use limiter_common::record::BudgetLine;
 use limiter_common::sighting::{Sighting, What, line};
 
 use crate::kernel::Maps;
-use crate::kernel::mapped::Words;
-use crate::kernel::maps::CLAIM;
+use crate::kernel::mapped::{Access, Mapped, Words};
 
 /// One of the two rings, and how far it was read.
 #[derive(Debug)]
@@ -40,9 +40,9 @@ impl Ring {
     /// # Errors
     /// When the map cannot be mapped.
     pub fn look(&mut self, maps: &Maps) -> Result<Look> {
-        let words = if self.line == line::EVENTS as usize { maps.events()? } else { maps.attempts()? };
-        let claims = maps.claims()?;
-        let claimed = || claims.get(self.line * CLAIM).unwrap_or(0);
+        let ring = if self.line == line::EVENTS as usize { &maps.events } else { &maps.attempts };
+        let (words, claims) = (ring.words(Access::Read)?, maps.claims.words(Access::Read)?);
+        let claimed = || claims.get(self.line * Mapped::<BudgetLine>::STRIDE).unwrap_or(0);
         let end = claimed();
         let oldest = end.saturating_sub(self.entries);
         let mut look =
@@ -64,7 +64,7 @@ impl Ring {
 
 /// The entry of a number; `None` if that is not what stands there.
 fn read(words: &Words<'_>, number: u64, entries: u64) -> Option<Sighting> {
-    let base = (number % entries) as usize * (size_of::<Sighting>() / 8);
+    let base = (number % entries) as usize * Mapped::<Sighting>::STRIDE;
     let time = words.get(base).filter(|time| *time != 0)?;
     let sighting = Sighting { time, high: words.get(base + 1)?, low: words.get(base + 2)?, what: words.get(base + 3)? };
     let whole = words.get(base) == Some(time) && What(sighting.what).lap() == (number / entries) as u8;

@@ -15,7 +15,7 @@ use super::sample::{self, ByReason, Sample};
 use super::share;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
-use crate::kernel::mapped::Words;
+use crate::kernel::mapped::{Access, Words};
 use crate::kernel::{Maps, Pins, clock, link};
 use crate::observe::{Distinct, Heavy, Kind, distinct, heavy};
 use crate::policy::text::{self, show_mode as mode};
@@ -256,7 +256,7 @@ fn tickets(maps: &Maps, slot: u32, now: u64) -> Result<usize> {
     if maps.services(slot)?.values().all(|service| service.admission.ticket_life == 0) {
         return Ok(0);
     }
-    Ok(count_some(&maps.ticket_ways()?, |word| Ticket::read(word, now).is_valid()))
+    Ok(count_some(&maps.tickets.words(Access::Read)?, |word| Ticket::read(word, now).is_valid()))
 }
 
 fn class(class: &crate::policy::Class) -> Class {
@@ -351,7 +351,7 @@ fn table(maps: &Maps, slot: u32, steals: u64) -> Result<Table> {
     // No policy has a longer one than the table's clock can tell apart.
     let horizon = maps.host.get(&slot, 0)?.0.horizon.min(u64::MAX / 2);
     let now = Ticks::at(clock::now());
-    let words = maps.ways()?;
+    let words = maps.sources.words(Access::Read)?;
     let live = count_some(&words, |word| source_table::debt(word, now, horizon) > 0);
     Ok(Table { ways: words.len(), live, steals })
 }

@@ -194,7 +194,7 @@ fn an_unfinished_policy_is_no_way_back() {
     let mut maps = Maps::open(&Pins::at(desk.pins()).root()).expect("the maps");
     let of_nobody = |port| Raw(ListenerKey { address: [0; 2], port, slot: 9, padding: 0 });
     let filled: Vec<u16> =
-        (0..=u16::MAX).take_while(|port| maps.listener.insert(of_nobody(*port), 0, 0).is_ok()).collect();
+        (0..=u16::MAX).take_while(|port| maps.listener.insert(of_nobody(*port), Raw(0), 0).is_ok()).collect();
     desk.fails(&format!("apply {}", more.display()), 1, &["cannot write a listener"]);
     assert_eq!(state(&desk), is("enforce", "9/s, burst 18", false));
     desk.fails("rollback", 1, &["did not come to its end", "apply the file"]);

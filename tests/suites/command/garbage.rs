@@ -4,7 +4,7 @@
 use aya::maps::{MapData, MapType};
 use lab::raw;
 use limiter::kernel::{Maps, Pins, maps::Raw};
-use limiter_common::names;
+use limiter_common::names::{self, Row};
 use limiter_common::record::{CLASSES, NAME, SERVICES};
 
 use super::Desk;
@@ -43,12 +43,12 @@ impl Random {
 
 /// Fills every map of a loaded limiter. INSTANCE is left out: it is made once, and there is no command that writes it.
 fn spoil(root: &std::path::Path, random: &mut Random) {
-    for (name, key, _) in names::MAPS {
+    for Row { name, key, .. } in names::MAPS {
         let map = MapData::from_pin(root.join(name)).expect("a map");
         let size = raw::value_size(&map).expect("a size");
         let info = map.info().expect("a description");
         match info.map_type().expect("a type") {
-            _ if name == names::INSTANCE => {}
+            _ if *name == names::INSTANCE => {}
             MapType::Array | MapType::PerCpuArray => {
                 let mut values = vec![0; size * info.max_entries() as usize];
                 values.chunks_exact_mut(size).for_each(|value| random.fill(value));
@@ -56,7 +56,7 @@ fn spoil(root: &std::path::Path, random: &mut Random) {
             }
             _ => {
                 for _ in 0..200 {
-                    let (mut key, mut value) = (vec![0; key as usize], vec![0; size]);
+                    let (mut key, mut value) = (vec![0; *key as usize], vec![0; size]);
                     random.fill(&mut key);
                     random.fill(&mut value);
                     // A trie refuses keys that are longer than they can be, and a full map more of them.

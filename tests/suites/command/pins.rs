@@ -8,7 +8,7 @@ use std::process::Output;
 use aya::maps::MapType;
 use lab::raw;
 use limiter::kernel::Pins;
-use limiter_common::names;
+use limiter_common::names::{self, Kind, Owner, Row};
 
 use super::Desk;
 
@@ -62,7 +62,7 @@ impl Instead {
     /// Puts it in the place of the pin at `path`, which is moved aside.
     fn put(self, root: &Path, path: &Path) -> PathBuf {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
-        let (_, key, value) = *names::MAPS.iter().find(|(map, ..)| *map == name).unwrap_or(&("", 4, 8));
+        let (key, value) = Row::find(name).map_or((4, 8), |row| (row.key, row.value));
         let aside = root.join("aside");
         std::fs::rename(path, &aside).expect("moved aside");
         let make = |kind, key, value| {
@@ -131,14 +131,13 @@ fn a_map_that_is_another_thing() {
     desk.ok(&format!("{ATTACH} --sources 64 --enforce"));
     let root = Pins::at(desk.pins()).root();
     let mut lines = COMMANDS.iter().cycle();
-    for (name, ..) in names::MAPS {
+    for Row { name, owner, kind, entries, .. } in names::MAPS {
         let path = root.join(name);
         for instead in ALL {
             let aside = instead.put(&root, &path);
-            // Some maps are the kernel side's own, and commands do not look at them; fewer entries may be enough.
-            let matters = ![names::REPLY, names::RECENT].contains(&name) && instead != Instead::FewerEntries;
-            let is_same = instead == Instead::OtherKind && [names::LISTENER, names::LIST_HOST].contains(&name);
-            if matters && !is_same {
+            // The kernel side's own maps are not opened.
+            let is_same = instead == Instead::FewerEntries && *kind == Kind::Array && *entries == 1;
+            if *owner != Owner::Scratch && !is_same {
                 desk.fails("status --quick", 1, &[name, "detach --all"]);
             }
             for line in lines.by_ref().take(2) {
@@ -193,8 +192,8 @@ fn the_way_out_of_everything() {
         let desk = Desk::new();
         desk.ok(&format!("{ATTACH} --sources 64 --enforce"));
         let root = Pins::at(desk.pins()).root();
-        for (name, ..) in names::MAPS {
-            let aside = instead.put(&root, &root.join(name));
+        for row in names::MAPS {
+            let aside = instead.put(&root, &root.join(row.name));
             std::fs::remove_file(aside).expect("removed");
         }
         assert!(desk.has_program("web0"), "the program holds its maps");

@@ -12,8 +12,8 @@ const TX: u32 = 3;
 
 /// Any bytes in every array; lists and listeners stay empty, so that nobody is banned.
 fn spoil(judge: &Judge, random: &mut Random) {
-    for (name, ..) in names::MAPS {
-        let map = MapData::from_pin(judge.bpffs.path().join(name)).expect("a map");
+    for row in names::MAPS {
+        let map = MapData::from_pin(judge.bpffs.path().join(row.name)).expect("a map");
         let info = map.info().expect("a description");
         if !matches!(info.map_type().expect("a type"), MapType::Array | MapType::PerCpuArray) {
             continue;

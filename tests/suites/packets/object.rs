@@ -5,6 +5,7 @@ use std::process::Command;
 use aya::maps::MapInfo;
 use aya::{Ebpf, EbpfLoader};
 use lab::PrivateBpffs;
+use limiter::kernel::Maps;
 use limiter::kernel::object::{OBJECT, TRACING_OBJECT};
 use limiter_common::names;
 
@@ -17,11 +18,29 @@ fn maps(ebpf: &Ebpf) -> Vec<&str> {
 #[test]
 fn it_holds_the_maps_of_the_layout_and_no_others() {
     let ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
-    let mut expected: Vec<_> = names::MAPS.iter().map(|(name, ..)| *name).collect();
+    let mut expected: Vec<_> = names::MAPS.iter().map(|row| row.name).collect();
     expected.sort_unstable();
     assert_eq!(maps(&ebpf), expected, "tracing, benches and tests have no map in the shipped object");
     let tracing = EbpfLoader::new().load(TRACING_OBJECT).expect("the object loads");
     assert!(maps(&tracing).contains(&"AYA_LOGS"));
+}
+
+/// Types of keys and values are looked up on both sides, so they could differ.
+#[test]
+fn each_map_is_as_its_row_says() {
+    const BPF_F_MMAPABLE: u32 = 1 << 10;
+    let bpffs = PrivateBpffs::new().expect("a bpffs");
+    let ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
+    for row in names::MAPS {
+        let pin = bpffs.path().join(row.name);
+        ebpf.map(row.name).expect(row.name).pin(&pin).expect("pinned");
+        let info = MapInfo::from_pin(&pin).expect("a map");
+        let mappable = info.map_flags() & BPF_F_MMAPABLE != 0;
+        let found = (info.key_size(), info.value_size(), info.max_entries(), mappable);
+        assert_eq!(found, (row.key, row.value, row.entries, row.kind.is_mappable()), "{}", row.name);
+    }
+    drop(ebpf);
+    Maps::open(bpffs.path()).expect("user space opens them");
 }
 
 /// bpftool loads it, so any tool that is built on libbpf does. And the program says what it is.

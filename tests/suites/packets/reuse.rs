@@ -29,8 +29,7 @@ pub fn take() -> Ebpf {
 
 /// For the next test. `pins`: where its maps are pinned.
 pub fn give_back(ebpf: Ebpf, pins: &Path) {
-    let cleared: Result<()> =
-        names::MAPS.iter().try_for_each(|(name, ..)| clear(&pins.join(name)).with_context(|| (*name).to_owned()));
+    let cleared: Result<()> = names::MAPS.iter().try_for_each(|row| clear(&pins.join(row.name)).context(row.name));
     match cleared {
         Ok(()) => IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(ebpf),
         // A test may have failed before all were pinned.

@@ -23,6 +23,7 @@ use limiter::report::Sample;
 use limiter_common::names;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
+use limiter_common::source_table::WAYS;
 use limiter_common::switch::Mode;
 use serde::Serialize;
 
@@ -145,8 +146,8 @@ impl Bench {
         let maps =
             object::prepare(&compare, bpffs.path(), &policy((20, 40), (0, 0))?, &Origin::default(), Mode::Enforce)?;
         let mut loader = EbpfLoader::new();
-        for (name, ..) in names::MAPS {
-            loader.map_pin_path(name, bpffs.path().join(name));
+        for row in names::MAPS {
+            loader.map_pin_path(row.name, bpffs.path().join(row.name));
         }
         let mut shipped = loader.load(object::OBJECT).context("cannot load the shipped object")?;
         load_all(&mut shipped)?;
@@ -282,7 +283,7 @@ fn conditions(arguments: &Arguments, maps: &Maps) -> Result<String> {
         .find_map(|line| line.strip_prefix("model name"))
         .unwrap_or("")
         .trim_start_matches([':', '\t', ' ']);
-    let ways = maps.ways()?.iter().count();
+    let ways = maps.sets() as usize * WAYS;
     Ok(format!(
         "Linux {}, {model}; median of {} rounds of {} packets; source table of {ways} ways ({} MiB), LRU hash of 262144 entries; IPv4 without tags",
         kernel.release().to_string_lossy(),
