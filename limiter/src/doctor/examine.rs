@@ -15,10 +15,9 @@ use super::subject::{Gathered, chosen, subject};
 use super::{
     Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, pins, queues, settings, sockets, table,
 };
-use crate::kernel::device;
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
-use crate::kernel::{Maps, Pins, clock, listener, netdev, pinned};
+use crate::kernel::{Maps, Pins, clock, interface as interfaces, inventory, listener};
 use crate::policy::Policy;
 use crate::report::{self, Sample, Snapshot};
 
@@ -55,7 +54,7 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     let mut to = Findings::default();
     let may = caller::Caller::of(tree);
     let mut trial = may.may_use_bpf().then(Trial::load);
-    let (devices, before) = (device::all()?, Counted::now(tree));
+    let (devices, before) = (interfaces::detailed()?, Counted::now(tree));
     let standing = pins::directory(tree, question.pins.base(), &directory(question.pins), &mut to);
     let loaded = match standing {
         Standing::Loaded if may.may_use_bpf() => loaded(question.pins, &mut to),
@@ -93,7 +92,7 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
 }
 
 fn directory(pins: &Pins) -> Directory {
-    Directory { names: pinned::names(pins), bpffs: pinned::has_bpffs(pins) }
+    Directory { names: inventory::names(pins), bpffs: inventory::has_bpffs(pins) }
 }
 
 fn challenges(loaded: Option<&Loaded>) -> bool {
@@ -143,12 +142,12 @@ fn loaded(pins: &Pins, to: &mut Findings) -> Option<Loaded> {
 
 /// Links and program. Returns where limiter is attached.
 fn behind_the_pins(pins: &Pins, trial: Option<&mut Result<Trial>>, to: &mut Findings) -> Vec<Attached> {
-    let program = pinned::program(pins).ok();
+    let program = inventory::program(pins).ok();
     let ours = trial.and_then(|trial| trial.as_mut().ok()?.tag().ok());
     pins::program(program, ours, to);
     let attached = link::attached(pins).unwrap_or_default();
     let here: Vec<u32> = attached.iter().filter(|one| one.name.is_some()).map(|one| one.index).collect();
-    match pinned::links(pins) {
+    match inventory::links(pins) {
         Ok(links) => pins::links(&links, &here, program.map(|program| program.id), to),
         Err(error) => to.problem(format!("{error:#}"), "`limiter detach --all` and attach again"),
     }
@@ -162,8 +161,8 @@ fn interfaces(
     mut trial: Option<&mut Result<Trial>>,
     to: &mut Findings,
 ) -> Result<()> {
-    let devices = device::all().context("cannot list the interfaces")?;
-    let features = netdev::features().ok();
+    let devices = interfaces::detailed().context("cannot list the interfaces")?;
+    let features = interfaces::features().ok();
     let cpus = tree.cpus("sys/devices/system/cpu/online").unwrap_or(1) as u32;
     for device in chosen(question.interfaces, gathered.attached, &devices, to) {
         let mut subject = subject(tree, device, &devices, gathered);

@@ -204,15 +204,15 @@ fn answers(subject: &Subject, to: &mut Findings) {
 mod tests {
     use super::super::Level;
     use super::*;
-    use crate::kernel::device::Device;
     use crate::kernel::ethtool::Ethtool;
-    use crate::kernel::netdev::Features;
+    use crate::kernel::interface::Detail;
+    use crate::kernel::interface::Features;
 
     const NATIVE: Option<Features> = Some(Features { native: true, fragments: false });
     const NONE: Option<Features> = Some(Features { native: false, fragments: false });
 
     fn subject(driver: &str, features: Option<Features>) -> Subject {
-        let device = Device { name: "web0".to_owned(), up: true, carrier: true, mtu: 1500, ..Device::default() };
+        let device = Detail { name: "web0".to_owned(), up: true, carrier: true, mtu: 1500, ..Detail::default() };
         let ethtool = Ethtool { driver: Some(driver.to_owned()), ..Ethtool::default() };
         Subject { device, ethtool, features, ..Subject::default() }
     }

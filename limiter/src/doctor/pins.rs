@@ -5,7 +5,7 @@ use std::path::Path;
 use limiter_common::names::LAYOUT;
 
 use super::{Findings, Tree};
-use crate::kernel::pinned::{Link, Program};
+use crate::kernel::inventory::{Link, Program};
 
 /// What the pin directory holds, by name.
 #[derive(Clone, Debug, Default)]

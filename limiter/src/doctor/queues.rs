@@ -132,8 +132,8 @@ fn rings(subject: &Subject, to: &mut Findings) {
 mod tests {
     use super::super::Level;
     use super::*;
-    use crate::kernel::device::Device;
     use crate::kernel::ethtool::{Ethtool, Setting};
+    use crate::kernel::interface::Detail;
 
     const FOUR: &str = "           CPU0  CPU1  CPU2  CPU3\n \
         24:  1 0 0 0  IO-APIC 5-edge ACPI:Ged\n \
@@ -144,7 +144,7 @@ mod tests {
         NMI: 0 0 0 0  Non-maskable interrupts\n";
 
     fn subject(now: u32, most: u32) -> Subject {
-        let device = Device { name: "web0".to_owned(), index: 4, address: vec![2, 0, 0, 0, 0, 1], ..Device::default() };
+        let device = Detail { name: "web0".to_owned(), index: 4, address: vec![2, 0, 0, 0, 0, 1], ..Detail::default() };
         let ethtool = Ethtool { queues: Some(Setting { now, most }), ..Ethtool::default() };
         Subject { device, ethtool, ..Subject::default() }
     }

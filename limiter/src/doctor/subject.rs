@@ -1,17 +1,17 @@
 //! The interfaces that are looked at, and everything known of each.
 
 use super::{Findings, Tree, queues};
-use crate::kernel::device::Device;
 use crate::kernel::ethtool::Ethtool;
 use crate::kernel::interface::Attachment;
+use crate::kernel::interface::Detail;
+use crate::kernel::interface::Features;
 use crate::kernel::link::{self, Attached};
-use crate::kernel::netdev::Features;
 
 /// Everything known of one interface.
 #[derive(Debug, Default)]
 pub struct Subject {
     /// From netlink.
-    pub device: Device,
+    pub device: Detail,
     /// From ethtool.
     pub ethtool: Ethtool,
     /// What the driver says of XDP; `None` if the kernel is too old to say.
@@ -58,7 +58,7 @@ pub struct Gathered<'a> {
     /// Where limiter is attached.
     pub attached: &'a [Attached],
     /// As they were a second ago.
-    pub before: &'a [Device],
+    pub before: &'a [Detail],
     /// Whether the loaded policy may challenge.
     pub challenges: bool,
     /// Whether programs can be named.
@@ -69,16 +69,16 @@ pub struct Gathered<'a> {
 pub fn chosen<'a>(
     names: &[String],
     attached: &[Attached],
-    devices: &'a [Device],
+    devices: &'a [Detail],
     to: &mut Findings,
-) -> Vec<&'a Device> {
+) -> Vec<&'a Detail> {
     for name in names.iter().filter(|name| !devices.iter().any(|device| device.name == **name)) {
         let others: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
         to.area(format!("interface {name}"));
         to.problem("there is no such interface here", format!("there are {}", others.join(", ")));
     }
     let pick =
-        |condition: &dyn Fn(&Device) -> bool| devices.iter().filter(|device| condition(device)).collect::<Vec<_>>();
+        |condition: &dyn Fn(&Detail) -> bool| devices.iter().filter(|device| condition(device)).collect::<Vec<_>>();
     if !names.is_empty() {
         return names.iter().filter_map(|name| devices.iter().find(|device| device.name == *name)).collect();
     }
@@ -91,8 +91,8 @@ pub fn chosen<'a>(
 }
 
 /// What is known of `device`, without what the driver says of XDP and without a trial.
-pub fn subject(tree: &Tree, device: &Device, devices: &[Device], gathered: &Gathered<'_>) -> Subject {
-    let is_vlan = |device: &Device| device.kind.as_deref() == Some("vlan");
+pub fn subject(tree: &Tree, device: &Detail, devices: &[Detail], gathered: &Gathered<'_>) -> Subject {
+    let is_vlan = |device: &Detail| device.kind.as_deref() == Some("vlan");
     let on_top = devices.iter().filter(|other| is_vlan(other) && other.below == Some(device.index));
     let below = devices.iter().find(|other| is_vlan(device) && device.below == Some(other.index));
     let ours = gathered.attached.iter().find(|one| one.index == device.index && one.name.is_some());
@@ -119,21 +119,21 @@ pub fn subject(tree: &Tree, device: &Device, devices: &[Device], gathered: &Gath
 mod tests {
     use super::*;
 
-    fn devices() -> Vec<Device> {
-        let device = |index, name: &str| Device { index, name: name.to_owned(), up: true, ..Device::default() };
+    fn devices() -> Vec<Detail> {
+        let device = |index, name: &str| Detail { index, name: name.to_owned(), up: true, ..Detail::default() };
         vec![
-            Device { loopback: true, ..device(1, "lo") },
+            Detail { loopback: true, ..device(1, "lo") },
             device(2, "web0"),
-            Device { leads_out: true, ..device(3, "web1") },
-            Device { kind: Some("vlan".to_owned()), below: Some(2), ..device(4, "web0.5") },
-            Device { up: false, ..device(5, "spare0") },
-            Device { kind: Some("veth".to_owned()), below: Some(2), ..device(6, "far0") },
+            Detail { leads_out: true, ..device(3, "web1") },
+            Detail { kind: Some("vlan".to_owned()), below: Some(2), ..device(4, "web0.5") },
+            Detail { up: false, ..device(5, "spare0") },
+            Detail { kind: Some("veth".to_owned()), below: Some(2), ..device(6, "far0") },
         ]
     }
 
     #[test]
     fn which_interfaces_are_looked_at() {
-        let chosen = |names: &[&str], attached: &[Attached], devices: &[Device]| {
+        let chosen = |names: &[&str], attached: &[Attached], devices: &[Detail]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             let mut findings = Findings::default();
             let chosen: Vec<String> =

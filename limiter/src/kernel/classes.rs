@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use limiter_common::class_tree::{FAN, LEVELS, Root};
 use limiter_common::record::{self, CLASS_PREFIXES, CLASSES, ClassPrefix, NAME};
 
-use super::mapped::{Access, Mapped};
 use super::maps::{Maps, Raw};
+use super::words::{Access, Mapped};
 use crate::policy::encode::Encoded;
 
 /// Words of a root, a line of keys, a line of values, and a prefix.

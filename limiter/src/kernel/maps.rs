@@ -18,7 +18,7 @@ use limiter_common::sighting::Sighting;
 use limiter_common::switch::Switch;
 
 use super::capability;
-use super::mapped::{Access, Mapped};
+use super::words::{Access, Mapped};
 
 /// From linux/bpf.h: user space may map it.
 const BPF_F_MMAPABLE: u32 = 1 << 10;

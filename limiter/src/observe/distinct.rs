@@ -4,7 +4,7 @@ use anyhow::Result;
 use limiter_common::distinct::{HEAD, INTERVAL_SHIFT, INTERVALS, REGISTERS, SKETCHES, TAIL_BITS, WORDS, interval};
 use serde::Serialize;
 
-use crate::kernel::mapped::Access;
+use crate::kernel::words::Access;
 use crate::kernel::{Maps, clock};
 
 /// Intervals that are called lately: this one and two before.

@@ -5,7 +5,7 @@ use limiter_common::record::BudgetLine;
 use limiter_common::sighting::{Sighting, What, line};
 
 use crate::kernel::Maps;
-use crate::kernel::mapped::{Access, Mapped, Words};
+use crate::kernel::words::{Access, Mapped, Words};
 
 /// One of the two rings, and how far it was read.
 #[derive(Debug)]

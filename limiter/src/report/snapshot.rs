@@ -15,7 +15,7 @@ use super::sample::{self, ByReason, Sample};
 use super::share;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
-use crate::kernel::mapped::{Access, Words};
+use crate::kernel::words::{Access, Words};
 use crate::kernel::{Maps, Pins, clock, link};
 use crate::observe::{Distinct, Heavy, Kind, distinct, heavy};
 use crate::policy::text::{self, show_mode as mode};

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::Daemon;
 use super::interfaces::{Change, Seen, Wanted};
-use crate::kernel::{Maps, Pins, interface, link, pinned};
+use crate::kernel::{Maps, Pins, interface, inventory, link};
 
 impl Seen {
     /// What is there now.
@@ -38,7 +38,7 @@ impl Daemon {
         if !self.pins.is_loaded()? {
             return Ok(());
         }
-        if pinned::renumber(&self.pins)? > 0 {
+        if inventory::renumber(&self.pins)? > 0 {
             info!("an interface came back under another index, and is limited as before");
         }
         // Whoever held the lock may have attached it meanwhile.
@@ -91,7 +91,7 @@ impl Daemon {
     /// interface accounts for was made before this daemon began, for the interface that comes back now or one that nobody knows.
     fn clear_way(&self, wanted: &Wanted) -> Result<()> {
         let claimed = self.interfaces.claimed();
-        for dead in pinned::links(&self.pins)?.iter().filter(|link| link.gone) {
+        for dead in inventory::links(&self.pins)?.iter().filter(|link| link.gone) {
             let is_same = wanted.before == Some(dead.index) || wanted.index == dead.index;
             if is_same || wanted.before.is_none() && !claimed.contains(&dead.index) {
                 link::detach(&self.pins, dead.index)?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::kernel::news::{Heard, News};
+use crate::kernel::link_events::{LinkEvent, LinkEvents};
 
 /// Something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Event {
 /// The sources of events. What happens while nobody waits is kept.
 pub struct Events {
     runtime: Runtime,
-    news: News,
+    news: LinkEvents,
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -40,7 +40,7 @@ impl Events {
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
         let inside = runtime.enter();
         let catch = |kind, name| signal(kind).with_context(|| format!("cannot catch {name}"));
-        let (news, hangup) = (News::open()?, catch(SignalKind::hangup(), "SIGHUP")?);
+        let (news, hangup) = (LinkEvents::open()?, catch(SignalKind::hangup(), "SIGHUP")?);
         let (terminate, interrupt) =
             (catch(SignalKind::terminate(), "SIGTERM")?, catch(SignalKind::interrupt(), "SIGINT")?);
         drop(inside);
@@ -51,7 +51,7 @@ impl Events {
     ///
     /// # Errors
     /// When news can be heard no longer.
-    pub fn next(&mut self, end: Instant, ours: impl Fn(&Heard) -> bool) -> Result<Event> {
+    pub fn next(&mut self, end: Instant, ours: impl Fn(&LinkEvent) -> bool) -> Result<Event> {
         let Self { runtime, news, hangup, terminate, interrupt } = self;
         runtime.block_on(async {
             let end = tokio::time::sleep_until(end.into());

@@ -27,8 +27,8 @@ use limiter_common::switch::Mode;
 use tracing::{error, info, warn};
 
 use crate::history::{History, State};
+use crate::kernel::link_events::LinkEvent;
 use crate::kernel::lock::{Lock, Place};
-use crate::kernel::news::Heard;
 use crate::kernel::{Maps, Pins, clock, cookies};
 use crate::policy::file::Document;
 use crate::policy::{Name, diff, text};
@@ -121,8 +121,8 @@ impl Daemon {
         loop {
             let end = Instant::now() + self.nap();
             let event = events.next(end, |heard| match heard {
-                Heard::Interface(index, name) => self.interfaces.concerns(*index, name.as_deref()),
-                Heard::Lost => true,
+                LinkEvent::Interface(index, name) => self.interfaces.concerns(*index, name.as_deref()),
+                LinkEvent::Lost => true,
             })?;
             if let Event::Stop(signal) = event {
                 return Ok(signal);

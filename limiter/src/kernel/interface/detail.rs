@@ -7,11 +7,11 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMess
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::interface::{self, Attachment};
+use super::{Attachment, interface};
 
-/// An interface of this network namespace.
+/// An interface of this network namespace, with what only `doctor` asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Device {
+pub struct Detail {
     /// Index.
     pub index: u32,
     /// Name.
@@ -46,12 +46,12 @@ pub struct Device {
 ///
 /// # Errors
 /// When netlink does not answer.
-pub fn all() -> Result<Vec<Device>> {
+pub fn detailed() -> Result<Vec<Detail>> {
     let (links, routes) = ask()?;
     let out: Vec<u32> =
         routes.iter().filter(|route| route.header.destination_prefix_length == 0).filter_map(way).collect();
     let devices = links.iter().map(device);
-    Ok(devices.map(|device| Device { leads_out: out.contains(&device.index), ..device }).collect())
+    Ok(devices.map(|device| Detail { leads_out: out.contains(&device.index), ..device }).collect())
 }
 
 fn ask() -> Result<(Vec<LinkMessage>, Vec<RouteMessage>)> {
@@ -81,17 +81,17 @@ fn way(route: &RouteMessage) -> Option<u32> {
     })
 }
 
-fn device(message: &LinkMessage) -> Device {
-    let interface = interface::interface(message);
+fn device(message: &LinkMessage) -> Detail {
+    let interface = interface(message);
     let flags = message.header.flags;
-    let mut device = Device {
+    let mut device = Detail {
         index: interface.index,
         name: interface.name,
         program: interface.program,
         loopback: flags.contains(LinkFlags::Loopback),
         up: flags.contains(LinkFlags::Up),
         carrier: flags.contains(LinkFlags::LowerUp),
-        ..Device::default()
+        ..Detail::default()
     };
     for attribute in &message.attributes {
         match attribute {

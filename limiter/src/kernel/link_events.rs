@@ -1,6 +1,6 @@
-//! News of network interfaces, as the kernel tells them to everybody who listens (RTNLGRP_LINK).
+//! Events of network interfaces, as the kernel tells them to everybody who listens (RTNLGRP_LINK).
 //!
-//! News say only where to look. What is there is asked anew: a listener that is too slow loses some.
+//! An event says only where to look. What is there is asked anew: a listener that is too slow loses some.
 
 use anyhow::{Context as _, Result};
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -14,20 +14,20 @@ use super::netlink;
 const GROUP: u32 = 1 << (libc::RTNLGRP_LINK - 1);
 
 /// A listener.
-pub struct News {
+pub struct LinkEvents {
     socket: TokioSocket,
 }
 
 /// What was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum LinkEvent {
     /// Something about the interface with this index and name.
     Interface(u32, Option<String>),
     /// Something was lost, so it may have been about any.
     Lost,
 }
 
-impl News {
+impl LinkEvents {
     /// Begins to listen. Needs to be inside a tokio runtime.
     ///
     /// # Errors
@@ -42,29 +42,29 @@ impl News {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub async fn next(&mut self) -> Result<Vec<Heard>> {
+    pub async fn next(&mut self) -> Result<Vec<LinkEvent>> {
         match self.socket.recv_from_full().await {
             Ok((datagram, _)) => Ok(read(&datagram)),
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(vec![Heard::Lost]),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(vec![LinkEvent::Lost]),
             Err(error) => Err(error).context("cannot hear news of interfaces"),
         }
     }
 }
 
-fn read(datagram: &[u8]) -> Vec<Heard> {
+fn read(datagram: &[u8]) -> Vec<LinkEvent> {
     let mut messages = Vec::new();
     let read = netlink::read::<RouteNetlinkMessage>(datagram, &mut messages);
-    let mut heard: Vec<Heard> = messages.iter().filter_map(link).collect();
+    let mut heard: Vec<LinkEvent> = messages.iter().filter_map(link).collect();
     if read.is_err() {
-        heard.push(Heard::Lost);
+        heard.push(LinkEvent::Lost);
     }
     heard
 }
 
-fn link(message: &RouteNetlinkMessage) -> Option<Heard> {
+fn link(message: &RouteNetlinkMessage) -> Option<LinkEvent> {
     match message {
         RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
-            Some(Heard::Interface(link.header.index, name(link)))
+            Some(LinkEvent::Interface(link.header.index, name(link)))
         }
         _ => None,
     }

@@ -9,7 +9,7 @@ use netlink_packet_generic::{GenlFamily, GenlHeader, GenlMessage};
 use rtnetlink::packet_core::{DecodeError, DefaultNla, Emitable, Nla as _, NlasIterator, ParseableParametrized};
 use rtnetlink::sys::protocols::NETLINK_GENERIC;
 
-use super::netlink::{Scope, ask};
+use super::super::netlink::{Scope, ask};
 
 // include/uapi/linux/netdev.h
 const DEVICE_GET: u8 = 1;
@@ -39,7 +39,7 @@ impl From<u64> for Features {
 /// When the kernel has no such family: it is older than 6.3.
 pub fn features() -> Result<BTreeMap<u32, Features>> {
     let family = family()?;
-    let mut question = GenlMessage::from_payload(Device { attributes: Vec::new() });
+    let mut question = GenlMessage::from_payload(Message { attributes: Vec::new() });
     question.set_resolved_family_id(family);
     question.finalize();
     let answers = ask(NETLINK_GENERIC, question, Scope::All)?;
@@ -53,7 +53,7 @@ pub fn features() -> Result<BTreeMap<u32, Features>> {
 
 /// The number that this kernel gave to the family.
 fn family() -> Result<u16> {
-    let name = GenlCtrlAttrs::FamilyName(Device::family_name().to_owned());
+    let name = GenlCtrlAttrs::FamilyName(Message::family_name().to_owned());
     let mut question = GenlMessage::from_payload(GenlCtrl { cmd: GenlCtrlCmd::GetFamily, nlas: vec![name] });
     question.finalize();
     let answers = ask(NETLINK_GENERIC, question, Scope::One).context("this kernel has no netlink family netdev")?;
@@ -67,11 +67,11 @@ fn family() -> Result<u16> {
 
 /// A message of the family: attributes as they come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Device {
+struct Message {
     attributes: Vec<DefaultNla>,
 }
 
-impl Device {
+impl Message {
     /// The bytes of an attribute of this kind and length.
     fn number<const BYTES: usize>(&self, kind: u16) -> Option<[u8; BYTES]> {
         let attribute = self.attributes.iter().find(|attribute| attribute.kind() == kind)?;
@@ -81,7 +81,7 @@ impl Device {
     }
 }
 
-impl GenlFamily for Device {
+impl GenlFamily for Message {
     fn family_name() -> &'static str {
         "netdev"
     }
@@ -95,7 +95,7 @@ impl GenlFamily for Device {
     }
 }
 
-impl Emitable for Device {
+impl Emitable for Message {
     fn buffer_len(&self) -> usize {
         self.attributes.as_slice().buffer_len()
     }
@@ -105,7 +105,7 @@ impl Emitable for Device {
     }
 }
 
-impl ParseableParametrized<[u8], GenlHeader> for Device {
+impl ParseableParametrized<[u8], GenlHeader> for Message {
     fn parse_with_param(payload: &[u8], _: GenlHeader) -> Result<Self, DecodeError> {
         use rtnetlink::packet_core::Parseable as _;
         let attributes = NlasIterator::new(payload).map(|attribute| DefaultNla::parse(&attribute?));

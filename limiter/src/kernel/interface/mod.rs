@@ -5,6 +5,12 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 use serde::Serialize;
 
+mod detail;
+mod features;
+
+pub use detail::{Detail, detailed};
+pub use features::{Features, features};
+
 /// Where an XDP program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,7 +63,7 @@ pub fn named<'a>(interfaces: &'a [Interface], name: &str) -> Result<&'a Interfac
     })
 }
 
-pub(super) fn interface(message: &LinkMessage) -> Interface {
+fn interface(message: &LinkMessage) -> Interface {
     let mut interface = Interface { index: message.header.index, name: String::new(), program: None };
     for attribute in &message.attributes {
         match attribute {
