@@ -1,13 +1,13 @@
 //! Interfaces in all the detail that netlink has, and which of them lead out.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures_util::TryStreamExt as _;
-use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
+use rtnetlink::{Handle, RouteMessageBuilder};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Attachment, interface};
+use super::{Attachment, ask, interface, links};
 
 /// An interface of this network namespace, with what only `doctor` asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,34 +47,26 @@ pub struct Detail {
 /// # Errors
 /// When netlink does not answer.
 pub fn detailed() -> Result<Vec<Detail>> {
-    let (links, routes) = ask()?;
+    let (links, routes) = ask(async |handle| Ok((links(&handle).await?, routes(&handle).await)))?;
     let out: Vec<u32> =
-        routes.iter().filter(|route| route.header.destination_prefix_length == 0).filter_map(way).collect();
+        routes.iter().filter(|route| route.header.destination_prefix_length == 0).filter_map(out_of).collect();
     let devices = links.iter().map(device);
     Ok(devices.map(|device| Detail { leads_out: out.contains(&device.index), ..device }).collect())
 }
 
-fn ask() -> Result<(Vec<LinkMessage>, Vec<RouteMessage>)> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
-        let connection = tokio::spawn(connection);
-        let links = handle.link().get().execute().try_collect().await.context("netlink refused to list interfaces")?;
-        let mut routes = Vec::new();
-        let (v4, v6) = (RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build());
-        for family in [v4, v6] {
-            // A kernel without IPv6 has no routes of it.
-            let found: Result<Vec<RouteMessage>, _> = handle.route().get(family).execute().try_collect().await;
-            routes.extend(found.unwrap_or_default());
-        }
-        connection.abort();
-        Ok((links, routes))
-    })
+async fn routes(handle: &Handle) -> Vec<RouteMessage> {
+    let mut routes = Vec::new();
+    let (v4, v6) = (RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build());
+    for family in [v4, v6] {
+        // A kernel without IPv6 has no routes of it.
+        let found: Result<Vec<RouteMessage>, _> = handle.route().get(family).execute().try_collect().await;
+        routes.extend(found.unwrap_or_default());
+    }
+    routes
 }
 
 /// Where a route leads.
-fn way(route: &RouteMessage) -> Option<u32> {
+fn out_of(route: &RouteMessage) -> Option<u32> {
     route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
+use rtnetlink::Handle;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 use serde::Serialize;
 
@@ -39,15 +40,24 @@ pub struct Interface {
 /// # Errors
 /// When netlink does not answer.
 pub fn all() -> Result<Vec<Interface>> {
+    let messages = ask(async |handle| links(&handle).await)?;
+    Ok(messages.iter().map(interface).collect())
+}
+
+async fn links(handle: &Handle) -> Result<Vec<LinkMessage>> {
+    handle.link().get().execute().try_collect().await.context("netlink refused to list interfaces")
+}
+
+/// Asks netlink, in a runtime that ends with the answer.
+fn ask<T>(question: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
         let connection = tokio::spawn(connection);
-        let messages: Vec<LinkMessage> =
-            handle.link().get().execute().try_collect().await.context("netlink refused to list interfaces")?;
+        let answer = question(handle).await;
         connection.abort();
-        Ok(messages.iter().map(interface).collect())
+        answer
     })
 }
 
