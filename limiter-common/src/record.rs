@@ -64,8 +64,12 @@ pub struct Instance {
     pub sets: u32,
     /// Layout version, [`crate::names::LAYOUT`].
     pub layout: u32,
+    /// How many maps there are: those of the version that loaded them, and those that upgrades added.
+    pub maps: u32,
+    /// Zero.
+    pub reserved: [u32; 9],
 }
-const _: () = assert!(size_of::<Instance>() == 24);
+const _: () = assert!(size_of::<Instance>() == 64);
 
 /// Limits as the operator stated them. Only user space reads this; it is how a policy is read back without loss.
 #[repr(C)]

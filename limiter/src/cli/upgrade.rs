@@ -21,6 +21,7 @@ pub fn run(context: &Context) -> Result<()> {
     let pins = &context.pins;
     pins.require()?;
     let _lock = context.lock()?;
+    upgrade::add_maps(pins)?;
     let maps = Maps::open(&pins.root())?;
     let note = context.note(Some(&maps));
     let done = upgrade::upgrade(pins)?;

@@ -54,7 +54,7 @@ records!(
 );
 
 // What the kinds of the table are here.
-type Array<T> = maps::Array<MapData, Raw<T>>;
+pub(super) type Array<T> = maps::Array<MapData, Raw<T>>;
 type Aligned<T> = Array<T>;
 type Table<T> = Mapped<T>;
 type PerCpuArray<T> = maps::PerCpuArray<MapData, Raw<T>>;
@@ -109,7 +109,7 @@ impl Maps {
     }
 }
 
-fn open<M: TryFrom<Map, Error = MapError>>(directory: &Path, name: &str) -> Result<M> {
+pub(super) fn open<M: TryFrom<Map, Error = MapError>>(directory: &Path, name: &str) -> Result<M> {
     let path = directory.join(name);
     let data = MapData::from_pin(&path).map_err(|error| explain(error.into(), &path))?;
     check(&path, name, &data.info()?)?;
@@ -117,11 +117,16 @@ fn open<M: TryFrom<Map, Error = MapError>>(directory: &Path, name: &str) -> Resu
 }
 
 fn explain(error: anyhow::Error, path: &Path) -> anyhow::Error {
-    let path = path.display();
+    let (exists, path) = (path.symlink_metadata().is_ok(), path.display());
     if capability::is_refusal(&error) && capability::missing().is_some() {
         return error.context(format!("cannot open {path}: {}", capability::advice()));
     }
-    error.context(format!("cannot open {path}; if it is gone, `limiter detach --all` and attach again"))
+    if !exists {
+        let words = "an older version has no such map, and `limiter upgrade` makes it; or somebody removed it, and then \
+                     `limiter detach --all` and attach again";
+        return error.context(format!("{path} is missing: {words}"));
+    }
+    error.context(format!("cannot open {path}: {ELSE}"))
 }
 
 fn check(path: &Path, name: &str, info: &MapInfo) -> Result<()> {

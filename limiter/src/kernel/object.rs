@@ -51,15 +51,20 @@ pub(super) fn sized<'a>(loader: &'a mut EbpfLoader<'static>, sets: u32) -> &'a m
 /// # Errors
 /// When the kernel refuses, or a map is not what the object expects.
 pub fn load_over_pins(pins: &Pins, object: &[u8]) -> Result<Ebpf> {
+    let mut ebpf = open_over_pins(pins, object)?;
+    let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
+    program.load().map_err(|error| explain(error.into()))?;
+    Ok(ebpf)
+}
+
+/// The same without its program. A map whose pin is missing is made and pinned.
+pub(super) fn open_over_pins(pins: &Pins, object: &[u8]) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     for row in names::MAPS {
         loader.map_pin_path(row.name, pins.object(row.name));
     }
     let sets = aya::maps::MapInfo::from_pin(pins.object(names::SOURCES))?.max_entries();
-    let mut ebpf = sized(&mut loader, sets).load(object).map_err(|error| explain(error.into()))?;
-    let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
-    program.load().map_err(|error| explain(error.into()))?;
-    Ok(ebpf)
+    sized(&mut loader, sets).load(object).map_err(|error| explain(error.into()))
 }
 
 /// Pins the maps of a loaded object in `directory`, writes `policy` into them and turns the switch on. A bench does this to
@@ -73,7 +78,8 @@ pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, origin: &Origin, 
         map.pin(directory.join(name)).with_context(|| format!("cannot pin map {name}"))?;
     }
     let mut maps = Maps::open(directory)?;
-    let instance = Instance { key: secret()?, sets: maps.sets(), layout: names::LAYOUT };
+    let (sets, count) = (maps.sets(), names::MAPS.len() as u32);
+    let instance = Instance { key: secret()?, sets, layout: names::LAYOUT, maps: count, reserved: [0; 9] };
     maps.instance.set(0, Raw(instance), 0).context("cannot write the instance")?;
     let staged = maps.stage_policy(policy, origin)?;
     let selection = Selection { mode, ..staged.fallback() };

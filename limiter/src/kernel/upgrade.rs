@@ -4,13 +4,15 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::programs::Xdp;
-use limiter_common::names;
+use limiter_common::names::{self, MAPS};
+use limiter_common::record::Instance;
 
 use super::link;
-use super::object::{OBJECT, load_over_pins};
+use super::maps::{self, Array, Raw};
+use super::object::{OBJECT, load_over_pins, open_over_pins};
 use super::pins::Pins;
 
 /// Where the new program is pinned until every link has it.
@@ -23,6 +25,30 @@ pub struct Upgraded {
     pub tags: (u64, u64),
     /// Interfaces that have it now.
     pub interfaces: usize,
+}
+
+/// Makes the maps that an older version of the same layout did not have. They are empty, which is
+/// how it worked: what they are for is off. Killed at any point, it leaves some of them, and the next
+/// upgrade makes the rest.
+///
+/// # Errors
+/// When a pin is missing that was there before: an empty map in its place could lose the policy.
+pub fn add_maps(pins: &Pins) -> Result<()> {
+    let missing: Vec<_> = MAPS.iter().map(|row| row.name).filter(|name| !pins.object(name).exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut instances: Array<Instance> = maps::open(&pins.root(), names::INSTANCE)?;
+    let Raw(instance) = instances.get(&0, 0).context("cannot read the instance")?;
+    ensure!(
+        MAPS.len() - missing.len() >= instance.maps as usize,
+        "pins were removed from {}, where {} should be: `limiter detach --all` and attach again",
+        pins.root().display(),
+        missing.join(", "),
+    );
+    drop(open_over_pins(pins, OBJECT)?);
+    let instance = Instance { maps: MAPS.len() as u32, ..instance };
+    instances.set(0, Raw(instance), 0).context("cannot write the instance")
 }
 
 /// Replaces the running program.

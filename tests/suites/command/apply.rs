@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use limiter::kernel::maps::Raw;
 use limiter::kernel::{Maps, Pins};
-use limiter_common::record::ListenerKey;
+use limiter_common::names;
+use limiter_common::record::{Instance, ListenerKey};
 
 use super::Desk;
 
@@ -238,6 +239,29 @@ fn the_operator_is_warned_before_his_own_connection_could_be_refused() {
     );
     desk.ok("allow add 203.0.113.0/24");
     assert_eq!(apply("203.0.113.9"), "");
+}
+
+/// The version before this one may lack a map: what it loaded is taken over, and the map made.
+#[test]
+fn an_upgrade_adds_the_maps_of_a_newer_version() {
+    let desk = Desk::new();
+    let file = desk.save("policy.toml", POLICY);
+    desk.ok(&format!("apply {}", file.display()));
+    let before = desk.ok("policy show");
+    let root = Pins::at(desk.pins()).root();
+    let mut maps = Maps::open(&root).expect("the maps");
+    let remove = || std::fs::remove_file(root.join(names::OBSERVER)).expect("removed");
+
+    remove();
+    desk.fails("upgrade", 1, &["pins were removed", names::OBSERVER, "detach --all"]);
+    let Raw(instance) = maps.instance.get(&0, 0).expect("the instance");
+    maps.instance.set(0, Raw(Instance { maps: instance.maps - 1, ..instance }), 0).expect("written");
+    desk.fails("status --quick", 1, &[names::OBSERVER, "older version", "limiter upgrade"]);
+    assert!(desk.ok("upgrade").contains("on 1 interface"));
+    assert_eq!(desk.ok("policy show"), before);
+
+    remove();
+    desk.fails("upgrade", 1, &["pins were removed"]);
 }
 
 #[test]
