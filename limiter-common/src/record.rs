@@ -1,4 +1,7 @@
 //! The records in the maps: fixed layout, explicit padding, a size assertion beside each.
+//!
+//! What a policy or a counter gets in a later version goes into the `room` of its record, which is
+//! zero until then; a new map needs no room, because `limiter upgrade` makes it. So the layout stays.
 
 use crate::address::{Address, SourceMask};
 use crate::budget::BudgetLimit;
@@ -67,7 +70,7 @@ pub struct Instance {
     /// How many maps there are: those of the version that loaded them, and those that upgrades added.
     pub maps: u32,
     /// Zero.
-    pub reserved: [u32; 9],
+    pub room: [u32; 9],
 }
 const _: () = assert!(size_of::<Instance>() == 64);
 
@@ -143,8 +146,10 @@ pub struct Kernel {
     pub sack: u32,
     /// What comes of the kernel's own cookies: one of [`Kernel::MAKES_NONE`], [`Kernel::MAKES_COOKIES`] and [`Kernel::TAKES_COOKIES`].
     pub cookies: u32,
+    /// Zero.
+    pub room: [u32; 10],
 }
-const _: () = assert!(size_of::<Kernel>() == 24);
+const _: () = assert!(size_of::<Kernel>() == 64);
 
 impl Kernel {
     /// It makes none but in a flood of its own (`net.ipv4.tcp_syncookies` is 0 or 1).
@@ -186,8 +191,10 @@ pub struct Host {
     pub is_unfinished: u32,
     /// Name of the profile that it was made with, padded with zeros; empty without one.
     pub profile: [u8; NAME],
+    /// Zero.
+    pub room: [u64; 7],
 }
-const _: () = assert!(size_of::<Host>() == 200);
+const _: () = assert!(size_of::<Host>() == 256);
 
 /// One class of a policy slot, at `slot * CLASSES + id`. A name that starts with a zero byte: no class.
 #[repr(C)]
@@ -211,8 +218,10 @@ pub struct Class {
     pub reserved: [u8; 6],
     /// Name, padded with zeros.
     pub name: [u8; NAME],
+    /// Zero.
+    pub room: [u64; 2],
 }
-const _: () = assert!(size_of::<Class>() == 112);
+const _: () = assert!(size_of::<Class>() == 128);
 
 /// A prefix of a class, as stated. Only user space reads these; the kernel side searches [`crate::class_tree`].
 #[repr(C)]
@@ -249,8 +258,10 @@ pub struct Service {
     pub stated: Stated,
     /// Name, padded with zeros.
     pub name: [u8; NAME],
+    /// Zero.
+    pub room: [u64; 21],
 }
-const _: () = assert!(size_of::<Service>() == 344);
+const _: () = assert!(size_of::<Service>() == 512);
 
 impl Service {
     /// A number that no service with this id had for the last 65,536 policies: a new service must not find the tickets and debts of the
@@ -376,8 +387,10 @@ pub struct Counters {
     pub resets: u64,
     /// Attempts by the debt of their source when they came: [`crate::source_table::step`]. Beyond the steps, zero.
     pub debts: [u64; DEBTS],
+    /// Zero.
+    pub room: [u64; 13],
 }
-const _: () = assert!(size_of::<Counters>() == 1304 && DEBTS >= STEPS);
+const _: () = assert!(size_of::<Counters>() == 1408 && DEBTS >= STEPS);
 
 /// A power of two, so that masking an index bounds it.
 pub const DEBTS: usize = 32;
@@ -385,7 +398,7 @@ pub const DEBTS: usize = 32;
 impl Default for Counters {
     fn default() -> Self {
         let none = [0; REASONS];
-        Self { decided: none, observed: none, steals: 0, tickets: 0, resets: 0, debts: [0; DEBTS] }
+        Self { decided: none, observed: none, steals: 0, tickets: 0, resets: 0, debts: [0; DEBTS], room: [0; 13] }
     }
 }
 

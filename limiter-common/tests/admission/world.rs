@@ -133,6 +133,7 @@ impl World {
                 reserved: 0,
                 stated,
                 name,
+                room: [0; 21],
             },
             host: Host {
                 budget: none,
@@ -144,6 +145,7 @@ impl World {
                 class_prefixes: 0,
                 is_unfinished: 0,
                 profile: [0; NAME],
+                room: [0; 7],
             },
         }
     }

@@ -188,6 +188,7 @@ fn class(class: &Class) -> Result<record::Class> {
         prefix_v6: prefixes.v6,
         reserved: [0; 6],
         name: padded(&class.name),
+        room: [0; 2],
     })
 }
 
@@ -218,6 +219,7 @@ fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
         class_prefixes: 0,
         is_unfinished: 0,
         profile: [0; NAME],
+        room: [0; 7],
     })
 }
 
@@ -284,6 +286,7 @@ fn service(policy: &Policy, service: &Service, host: &BudgetLimit, cpus: u64) ->
             ticket_seconds: service.admission.ticket_seconds,
         },
         name: padded(&service.name),
+        room: [0; 21],
     })
 }
 

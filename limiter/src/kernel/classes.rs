@@ -104,4 +104,5 @@ const UNUSED: record::Class = record::Class {
     prefix_v6: 64,
     reserved: [0; 6],
     name: [0; NAME],
+    room: [0; 2],
 };

@@ -79,7 +79,7 @@ pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, origin: &Origin, 
     }
     let mut maps = Maps::open(directory)?;
     let (sets, count) = (maps.sets(), names::MAPS.len() as u32);
-    let instance = Instance { key: secret()?, sets, layout: names::LAYOUT, maps: count, reserved: [0; 9] };
+    let instance = Instance { key: secret()?, sets, layout: names::LAYOUT, maps: count, room: [0; 9] };
     maps.instance.set(0, Raw(instance), 0).context("cannot write the instance")?;
     let staged = maps.stage_policy(policy, origin)?;
     let selection = Selection { mode, ..staged.fallback() };

@@ -320,6 +320,7 @@ const UNUSED: record::Service = record::Service {
         ticket_seconds: 0,
     },
     name: [0; NAME],
+    room: [0; 21],
 };
 const NO_BUDGET: BudgetLimit = BudgetLimit { interval: 0, capacity: 0, lease: 1 };
 const NO_PRESSURE: Pressure = Pressure { low: 0, unit: 0, interval: 0 };
