@@ -12,6 +12,7 @@ use aya::programs::{TestRun as _, TestRunOptions};
 use lab::frame::Extension;
 use lab::frame::flags::{ACK, SYN};
 use lab::{Frame, Namespace};
+use limiter::kernel::maps::Raw;
 use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::names;
@@ -51,11 +52,9 @@ fn with_listener(work: impl FnOnce() + Send) {
 
 /// Tells the programs what user space would: the kernel answers what passes with a cookie. Else nothing is kept for tickets.
 fn makes_cookies(judge: &mut Judge) {
-    let kernels = judge.ebpf_mut().map_mut(names::KERNEL).expect("the kernel's settings");
-    let mut kernels: Array<_, [u32; 6]> = kernels.try_into().expect("an array");
-    let mut kernel = kernels.get(&0, 0).expect("a record");
-    kernel[std::mem::offset_of!(Kernel, cookies) / 4] = Kernel::MAKES_COOKIES;
-    kernels.set(0, kernel, 0).expect("written");
+    let Raw(kernel) = judge.maps.kernel.get(&0, 0).expect("a record");
+    let kernel = Kernel { cookies: Kernel::MAKES_COOKIES, ..kernel };
+    judge.maps.kernel.set(0, Raw(kernel), 0).expect("written");
 }
 
 /// A socket that listens, and whose accept queue is full with one connection.
