@@ -28,12 +28,15 @@ use crate::{
     netns::Namespace,
     programs::{Loaded, record::SENT},
     topology::{FAR_DEVICE, Lab},
+    wait::coarse,
 };
 
 /// Frames between two flushes: a veth's ring has 256 places, and softirqs only empty it between batches.
 const BATCH: u32 = 64;
 /// Frames in one system call: 6 ms or so, the time a stop may take.
 const CALL: u64 = 32_768;
+/// Pauses between two frames that count as none.
+pub const DENSE: Duration = Duration::from_millis(40);
 /// Shortest pause of a paced flood.
 const PAUSE: Duration = Duration::from_micros(500);
 /// What XDP_TX is to a program's caller.
@@ -102,8 +105,12 @@ pub struct FloodReport {
     pub sent: u64,
     /// When it began.
     pub began: Instant,
-    /// From the first frame to the last.
+    /// From the first frame to the last, at most.
     pub elapsed: Duration,
+    /// The same, at least, by the kernel's coarse clock: between the ends of the first call and the beginning of the last.
+    pub within: Duration,
+    /// Of this, what was more than [`DENSE`] between two frames, at most: the thread had no CPU.
+    pub idle: Duration,
     /// CPU time of the sending thread, which includes softirqs that received the frames on its time.
     pub cpu: Duration,
 }
@@ -230,7 +237,7 @@ impl Flood {
         let context = live_context(frame.len(), device);
         let program = loaded.xdp()?;
         let (start, cpu_start) = (Instant::now(), thread_cpu_time());
-        let mut sent = 0;
+        let (mut sent, mut pace) = (0, Pace::default());
         while sent < self.frames && !stop.load(Ordering::Relaxed) {
             let elapsed = start.elapsed();
             if elapsed.as_secs_f64() >= self.seconds {
@@ -242,6 +249,7 @@ impl Flood {
                 thread::sleep(PAUSE);
                 continue;
             }
+            pace.begin();
             let result = program.test_run(TestRunOptions {
                 data_in: Some(frame),
                 ctx_in: Some(&context),
@@ -250,6 +258,7 @@ impl Flood {
                 ..TestRunOptions::new()
             });
             result.context("the kernel refused to send live frames: is XDP attached to the attacker's device?")?;
+            pace.end();
             sent += batch;
         }
         Ok(FloodReport {
@@ -257,8 +266,39 @@ impl Flood {
             sent: loaded.counter(SENT)?,
             began: start,
             elapsed: start.elapsed(),
+            within: pace.within(),
+            idle: pace.idle,
             cpu: thread_cpu_time().saturating_sub(cpu_start),
         })
+    }
+}
+
+/// When frames were sent, as far as the calls that sent them say.
+#[derive(Default)]
+struct Pace {
+    /// The end of the first call and the beginning of the last, by the coarse clock.
+    first: Option<Duration>,
+    last: Duration,
+    /// The beginning of this call, and of the one before.
+    begin: Option<Instant>,
+    before: Option<Instant>,
+    idle: Duration,
+}
+
+impl Pace {
+    fn begin(&mut self) {
+        self.last = coarse();
+        self.before = self.begin.replace(Instant::now());
+    }
+
+    /// A call's frames may all have been its first, and those of the next its last.
+    fn end(&mut self) {
+        self.first.get_or_insert_with(coarse);
+        self.idle += self.before.map_or(Duration::ZERO, |before| before.elapsed().saturating_sub(DENSE));
+    }
+
+    fn within(&self) -> Duration {
+        self.last.saturating_sub(self.first.unwrap_or(self.last))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod raw;
 pub mod socket;
 pub mod svg;
 pub mod topology;
+pub mod wait;
 
 pub use bpffs::PrivateBpffs;
 pub use directory::Directory;
