@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lab::wait::until_so;
 use limiter::kernel::{Maps, Pins};
 use limiter_common::record::Kernel;
 
@@ -102,14 +103,10 @@ fn it_is_put_back_after_an_armed_time() {
     let desk = attached();
     desk.ok("set --set-syncookies yes");
     desk.ok("set --service web --challenge always");
-    desk.ok("arm --for 1s");
-    assert_eq!(syncookies(&desk), "2");
     let start = Instant::now();
-    while syncookies(&desk) == "2" {
-        assert!(start.elapsed() < Duration::from_secs(10), "nobody put it back");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert!(start.elapsed() > Duration::from_millis(500), "not before the time");
+    desk.ok("arm --for 1s");
+    until_so("somebody puts it back", || syncookies(&desk) == "1");
+    assert!(start.elapsed() >= Duration::from_secs(1), "not before the time");
 }
 
 /// What the kernel side knows of the kernel's cookies follows the setting and the mode; where somebody else changed the setting, doctor says so
@@ -143,7 +140,7 @@ fn the_kernel_side_knows_whose_cookies_come_back() {
     assert_eq!(told(), Kernel::MAKES_COOKIES, "marks are made, so that arming charges nobody twice");
     desk.ok("arm --for 1s");
     assert_eq!(told(), Kernel::TAKES_COOKIES);
-    std::thread::sleep(Duration::from_millis(1100));
+    until_so("it goes back", || desk.json("status --quick")["mode"] == "observe");
     assert!(!says(stale()), "more is looked at than must be, which is no problem");
 }
 
@@ -186,7 +183,8 @@ fn a_killed_command_leaves_it_to_the_next_one() {
         // Into loading, attaching, arming and detaching, from their starts to after their ends.
         let line = [enforce.as_str(), "arm", "detach --all"][step % 3];
         let life = if step % 3 == 0 { 1200 } else { 60 };
-        killed::kill_after(&desk, line, Duration::from_millis(life * (step as u64 / 3) / 7));
+        let delay = Duration::from_millis(life * (step as u64 / 3) / 7);
+        killed::kill_after(&desk, line, (step < 21).then_some(delay));
         set += u32::from(syncookies(&desk) == "2");
         if desk.output("status --quick").status.success() {
             desk.ok("ban add 192.0.2.7");
@@ -201,7 +199,7 @@ fn a_killed_command_leaves_it_to_the_next_one() {
             desk.ok(&enforce);
         }
     }
-    assert!(set > 0, "some were killed after it was set");
+    assert!(set > 0, "some came so far");
 }
 
 /// What was set for a limiter that could not be attached goes with it.

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use lab::Trivial;
+use lab::wait::until_so;
 use serde_json::Value;
 
 use super::{Desk, binary};
@@ -158,7 +159,7 @@ fn servers() {
     // Nobody accepts.
     let connect = || {
         let address = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
-        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
         Ok((0..20).map(connect).collect::<Vec<_>>())
     };
     let _clients = desk.front.run(connect).expect("clients");
@@ -219,7 +220,7 @@ fn a_trace_that_was_killed() {
     desk.ok(ATTACH);
     assert!(!doctor(&desk, "").has("tracing"));
     let mut trace = desk.command("trace").stdout(Stdio::null()).spawn().expect("runs");
-    std::thread::sleep(Duration::from_secs(3));
+    until_so("it traces", || doctor(&desk, "").has("tracing"));
     trace.kill().expect("killed");
     trace.wait().expect("ended");
     doctor(&desk, "").says("warning", "runs the tracing program", &["limiter trace --stop"]);
@@ -232,7 +233,7 @@ fn bans_that_have_expired() {
     let desk = Desk::new();
     desk.ok(ATTACH);
     desk.ok("ban add 198.51.100.7 --for 1s");
-    std::thread::sleep(Duration::from_millis(1100));
+    until_so("it expires", || doctor(&desk, "").has("have expired"));
     doctor(&desk, "").says("warning", "1 bans have expired", &["lists", "limiter ban add 192.0.2.1 --for 1s"]);
     // As it says.
     desk.ok("ban add 192.0.2.1 --for 1s");

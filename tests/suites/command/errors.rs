@@ -140,11 +140,14 @@ fn one_change_at_a_time() {
     let start = Instant::now();
     let me = format!("process {} ", std::process::id());
     desk.fails("set --budget 5/s", 1, &[&me, "is changing limiter"]);
-    assert!((9..15).contains(&start.elapsed().as_secs()));
+    assert!(start.elapsed().as_secs() >= 9, "it waits for ten seconds");
     desk.ok("status --quick");
     let mut waiting = desk.command("set --budget 5/s").stdout(std::process::Stdio::null()).spawn().expect("runs");
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(waiting.try_wait().expect("a child").is_none(), "it waits");
+    // It waits, however long it is looked at.
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(waiting.try_wait().expect("a child").is_none(), "it waits");
+    }
     drop(directory);
     assert!(waiting.wait().expect("a child").success());
 }

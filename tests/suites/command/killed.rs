@@ -9,20 +9,23 @@ const OLD: &str = "20/s, burst 40";
 const NEW: &str = "5/s, burst 50";
 const ATTACH: &str = "attach web0 web1 --service web=*:80 --source-rate 20/s --enforce";
 
-/// Starts a command and kills it after `delay`; whether it had ended by itself.
-pub fn kill_after(desk: &Desk, line: &str, delay: Duration) -> bool {
+/// Starts a command and kills it after `delay`, or lets it come to its end.
+pub fn kill_after(desk: &Desk, line: &str, delay: Option<Duration>) {
     let mut child = desk.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
-    std::thread::sleep(delay);
-    child.kill().expect("killed");
-    child.wait().expect("ended").success()
+    if let Some(delay) = delay {
+        std::thread::sleep(delay);
+        child.kill().expect("killed");
+    }
+    child.wait().expect("ended");
 }
 
-/// Delays that sweep over the life of a command, which is run once to learn how long it takes, from its start to after its end.
-fn delays(desk: &Desk, line: &str) -> impl Iterator<Item = Duration> {
+/// Delays that sweep over the life of a command, which is run once to learn how long it takes: from its start, when it has done nothing, to its
+/// end, however late that is.
+fn delays(desk: &Desk, line: &str) -> impl Iterator<Item = Option<Duration>> {
     let start = Instant::now();
     desk.ok(line);
     let life = start.elapsed();
-    (0..60).map(move |step| life * step / 45)
+    (0..60).map(move |step| Some(life * step / 45)).chain([None])
 }
 
 /// The state is whole, and what is attached is pinned. `None` if limiter is not loaded.

@@ -1,7 +1,8 @@
 //! What works, as typed.
 
 use std::process::Stdio;
-use std::time::Duration;
+
+use lab::wait::until_so;
 
 use super::Desk;
 
@@ -60,14 +61,14 @@ fn the_mode_goes_and_comes_back() {
     let desk = Desk::new();
     desk.ok(ATTACH);
     assert_eq!(desk.json("status --quick")["mode"], "observe");
-    desk.ok("arm --for 1s");
+    desk.ok("arm --for 1h");
     let status = desk.json("status --quick");
     assert_eq!((&status["mode"], &status["reverts"]["mode"]), (&"enforce".into(), &"observe".into()));
     // A change of limits meanwhile does not make it stay.
+    desk.ok("arm --for 1s");
     desk.ok("set --budget 500/s");
-    std::thread::sleep(Duration::from_millis(1200));
-    let status = desk.json("status --quick");
-    assert_eq!((&status["mode"], &status["budget"]), (&"observe".into(), &"500/s, burst 1000".into()));
+    until_so("it goes back", || desk.json("status --quick")["mode"] == "observe");
+    assert_eq!(desk.json("status --quick")["budget"], "500/s, burst 1000");
     desk.ok("arm");
     assert_eq!(desk.json("status --quick")["mode"], "enforce");
     desk.ok("disarm");
@@ -81,12 +82,14 @@ fn the_mode_goes_and_comes_back() {
 fn lists_are_shown_until_they_end() {
     let desk = Desk::new();
     desk.ok(ATTACH);
-    desk.ok("ban add 192.0.2.0/24 2001:db8::/32 198.51.100.7 --for 1s");
+    let banned = || desk.json("ban list").as_array().map(Vec::len);
+    desk.ok("ban add 192.0.2.0/24 2001:db8::/32 198.51.100.7 --for 1h");
     desk.ok("ban add 203.0.113.9");
-    assert_eq!(desk.json("ban list").as_array().map(Vec::len), Some(4));
-    std::thread::sleep(Duration::from_millis(1100));
-    let list = desk.json("ban list");
-    assert_eq!((list.as_array().map(Vec::len), &list[0]["prefix"]), (Some(1), &"203.0.113.9".into()));
+    assert_eq!(banned(), Some(4));
+    // Another end for the same bans.
+    desk.ok("ban add 192.0.2.0/24 2001:db8::/32 198.51.100.7 --for 1s");
+    until_so("three bans end", || banned() == Some(1));
+    assert_eq!(desk.json("ban list")[0]["prefix"], "203.0.113.9");
     desk.ok("ban del 203.0.113.9");
     assert!(desk.ok("ban list").contains("empty"));
     desk.ok("allow add 192.0.2.0/24");
@@ -178,13 +181,7 @@ fn tracing() {
     desk.ok("trace --for 300ms");
     assert_eq!(program(&desk), usual);
     let mut tracing = desk.command("trace").stderr(Stdio::null()).spawn().expect("runs");
-    for _ in 0..100 {
-        std::thread::sleep(Duration::from_millis(50));
-        if program(&desk) != usual {
-            break;
-        }
-    }
-    assert_ne!(program(&desk), usual);
+    until_so("it traces", || program(&desk) != usual);
     tracing.kill().expect("killed");
     tracing.wait().expect("ended");
     assert!(desk.has_program("web0"));

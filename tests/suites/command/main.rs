@@ -24,6 +24,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use lab::wait::PATIENCE;
 use lab::{Directory, Namespace, PrivateBpffs};
 use serde_json::Value;
 
@@ -101,7 +102,7 @@ impl Desk {
     fn becomes_free(&self, name: &str) -> bool {
         let start = std::time::Instant::now();
         while self.has_program(name) {
-            if start.elapsed().as_secs() >= 2 {
+            if start.elapsed() > PATIENCE {
                 return false;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));

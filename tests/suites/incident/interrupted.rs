@@ -67,7 +67,7 @@ fn limiter_may_come_and_go() {
     assert!(!page.contains("192.0.2.77"), "{page}");
     let report: Value = serde_json::from_str(&scene.ok("report incident.tar.gz --json")).expect("JSON");
     let peak = report["story"]["during"]["peak"].as_f64().expect("a peak");
-    assert!((15.0..40.0).contains(&peak), "20 pages a second, and a second is not always one: {peak}");
+    assert!((10.0..80.0).contains(&peak), "20 pages a second, and a second is not always one: {peak}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::topology::FRONT_V4;
+use lab::wait::PATIENCE;
 use lab::{Crowd, CrowdHandle, Directory, Flood, Lab, PrivateBpffs, Server, Sources};
 
 /// Attached in calm, as docs/guide.md says, with what a budget brings along.
@@ -63,7 +64,7 @@ impl Scene {
         let recording = Recording(child);
         let start = Instant::now();
         while !self.state.path().join("incident.partial/series.jsonl").exists() {
-            assert!(start.elapsed() < Duration::from_secs(10), "the recording does not begin");
+            assert!(start.elapsed() < PATIENCE, "the recording does not begin");
             std::thread::sleep(Duration::from_millis(20));
         }
         recording

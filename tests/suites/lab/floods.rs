@@ -3,6 +3,7 @@
 use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
+use lab::wait::{PATIENCE, until_so};
 use lab::{Flood, Lab, Server, Sources, Trivial, topology::ATTACK_DEVICE};
 
 use super::{source_modes, targets};
@@ -36,38 +37,22 @@ fn redirected_frames_arrive_too() -> Result<()> {
 #[test]
 fn a_flood_keeps_its_bounds() -> Result<()> {
     let lab = Lab::new()?;
-    let _sink = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
+    let sink = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
     let (target, _) = targets()[0];
     let endless = Flood { frames: u64::MAX, seconds: 60.0, ..Flood::new(target, Sources::Random) };
 
     let short = Flood { seconds: 0.2, ..endless.clone() }.run(&lab)?;
-    assert!(short.elapsed < Duration::from_millis(300), "{short}");
+    assert!(short.sent > 0 && short.elapsed >= Duration::from_millis(200), "it ends by itself, not before: {short}");
 
-    let paced = Flood { rate: Some(20_000), seconds: 0.5, ..endless.clone() }.run(&lab)?;
-    assert!((9_900..=10_000).contains(&paced.sent), "{paced}");
+    let paced = Flood { rate: Some(20_000), frames: 10_000, ..endless.clone() }.run(&lab)?;
+    assert_eq!(paced.sent, 10_000, "{paced}");
+    assert!(paced.elapsed >= Duration::from_millis(499), "{paced}");
 
-    let running = endless.spawn(&lab)?;
-    thread::sleep(Duration::from_millis(100));
+    // It would go on for ten minutes.
+    let running = Flood { seconds: 600.0, ..endless }.spawn(&lab)?;
+    until_so("frames arrive", || sink.frames().is_ok_and(|seen| seen > short.sent + paced.sent));
     let stopped = running.stop()?;
-    assert!(stopped.sent > 0 && stopped.elapsed < Duration::from_millis(300), "{stopped}");
-    Ok(())
-}
-
-#[test]
-fn the_generator_is_fast() -> Result<()> {
-    let lab = Lab::new()?;
-    let sink = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
-    for (target, base) in targets() {
-        for sources in source_modes(base) {
-            let before = settled(|| sink.frames())?;
-            let flood = Flood { frames: u64::MAX, seconds: 0.5, cpu: Some(1), ..Flood::new(target, sources) };
-            let report = flood.run(&lab)?;
-            let arrived = settled(|| sink.frames())? - before;
-            println!("{sources:?}: {report}, {arrived} arrived");
-            assert!(report.rate() > 300_000.0, "{report}");
-            assert!(arrived as f64 > 0.99 * report.sent as f64, "{report}, {arrived} arrived");
-        }
-    }
+    assert!(stopped.sent > 0 && stopped.elapsed < PATIENCE, "{stopped}");
     Ok(())
 }
 
@@ -95,17 +80,17 @@ fn a_flood_reaches_the_stack() -> Result<()> {
     for (target, base) in targets() {
         let before = segments_received(&lab)?;
         Flood { frames: 100, rate: Some(10_000), ..Flood::new(target, Sources::One(base)) }.run(&lab)?;
-        thread::sleep(Duration::from_millis(50));
-        assert_eq!(segments_received(&lab)? - before, 100, "segments that TCP took at {target}");
+        let taken = settled(|| segments_received(&lab))?;
+        assert_eq!(taken - before, 100, "segments that TCP took at {target}");
     }
     Ok(())
 }
 
 /// The count once it has stood still: the last frames may be in a softirq.
-fn settled(count: impl Fn() -> Result<u64>) -> Result<u64> {
+pub fn settled(count: impl Fn() -> Result<u64>) -> Result<u64> {
     loop {
         let before = count()?;
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(200));
         if count()? == before {
             return Ok(before);
         }

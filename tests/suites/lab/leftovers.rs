@@ -6,10 +6,11 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use lab::wait::PATIENCE;
 use lab::{Directory, Lab, Namespace, PrivateBpffs, bpffs, directory, netns};
 
 #[test]
@@ -36,7 +37,10 @@ fn commands_run_inside() -> Result<()> {
 
 #[test]
 fn a_killed_run_is_swept_up() -> Result<()> {
-    let mut victim = victim()?;
+    if is_victim() {
+        return be_victim();
+    }
+    let mut victim = victim("a_killed_run_is_swept_up")?;
     assert_eq!(leftovers(victim.child.id()), 5);
     victim.child.kill()?;
     victim.child.wait()?;
@@ -50,8 +54,11 @@ fn a_killed_run_is_swept_up() -> Result<()> {
 
 #[test]
 fn an_interrupted_run_cleans_up() -> Result<()> {
+    if is_victim() {
+        return be_victim();
+    }
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        let mut victim = victim()?;
+        let mut victim = victim("an_interrupted_run_cleans_up")?;
         // SAFETY: kill(2) takes numbers; the child is ours and not yet waited for, so the pid is still its own.
         assert_eq!(unsafe { libc::kill(victim.child.id() as i32, signal) }, 0);
         let status = victim.child.wait()?;
@@ -82,10 +89,18 @@ struct Victim {
     _output: BufReader<ChildStdout>,
 }
 
-/// Starts this test program again, as [`a_victim`], and waits until it has made everything.
-fn victim() -> Result<Victim> {
+/// Set for a test that is started again to be killed.
+const VICTIM: &str = "LAB_VICTIM";
+
+fn is_victim() -> bool {
+    std::env::var_os(VICTIM).is_some()
+}
+
+/// Starts this test again, as a victim, and waits until it has made everything.
+fn victim(test: &str) -> Result<Victim> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["--exact", "leftovers::a_victim", "--ignored", "--nocapture"])
+        .args(["--exact", &format!("leftovers::{test}"), "--nocapture"])
+        .env(VICTIM, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -101,9 +116,7 @@ fn victim() -> Result<Victim> {
     anyhow::bail!("the victim ended: {:?}", child.wait()?)
 }
 
-#[test]
-#[ignore = "the other tests start it, to kill it"]
-fn a_victim() -> Result<()> {
+fn be_victim() -> Result<()> {
     netns::install_cleanup()?;
     let _lab = Lab::new()?;
     let _bpffs = PrivateBpffs::new()?;
@@ -112,6 +125,6 @@ fn a_victim() -> Result<()> {
     let start = Instant::now();
     // Ends by itself when its parent is gone.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
-    ensure!(start.elapsed() < Duration::from_secs(60), "nobody killed the victim");
+    ensure!(start.elapsed() < PATIENCE, "nobody killed the victim");
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! The lab tests itself: what it sends arrives and is well-formed, what it serves comes whole, and it leaves nothing.
 //!
-//! Needs root. Run it with `--test-threads=1`: two floods on two cores are no test of either.
+//! Needs root.
 
 mod floods;
 mod frames;
 mod leftovers;
+mod measured;
 mod pages;
 
 use std::net::{IpAddr, SocketAddr};

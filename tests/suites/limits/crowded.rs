@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use lab::topology::FRONT_V4;
+use lab::wait::{coarse, until_so};
 use lab::{Flood, Lab, Sources};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
@@ -30,34 +31,33 @@ fn crowded(cpus: usize) {
     let lab = Lab::new().expect("a lab");
     discard_behind_xdp(&lab);
     let front = Front::with_sources(lab, &policy, Mode::Enforce, PLACES).expect("limiter attaches in the lab");
-    let start = Instant::now();
+    let (start, coarse_start) = (Instant::now(), coarse());
     let floods: Vec<_> = (0..cpus)
         .map(|cpu| {
             let base = [11 + 16 * cpu as u8, 0, 0, 0].into();
             let sources = Sources::Many { base, count: CROWD };
             let flood = Flood::new((FRONT_V4, 80).into(), sources);
-            Flood { frames: u64::MAX, seconds: 60.0, cpu: Some(cpu), ..flood }.spawn(&front.lab).expect("a flood")
+            Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(cpu), ..flood }.spawn(&front.lab).expect("a flood")
         })
         .collect();
     let heavy = Flood::new((FRONT_V4, 25).into(), Sources::One([10, 99, 0, 1].into()));
     let heavy = Flood { frames: u64::MAX, seconds: SECONDS, rate: Some(HEAVY_RATE), ..heavy };
     let heavy = heavy.run(&front.lab).expect("attempts").sent;
+    until_so("the table is too small", || front.service(0).steals > u64::from(PLACES));
     let sent: u64 = floods.into_iter().map(|flood| flood.stop().expect("the flood ends").sent).sum();
-    let longest = start.elapsed().as_secs_f64();
+    let (longest, ticked) = (start.elapsed().as_secs_f64(), (coarse() - coarse_start).as_secs_f64());
     let (web, mail) = (front.service(0), front.service(1));
     println!("{cpus} CPUs: {sent} attempts, {} admitted, {} steals", decided(&web, Reason::Admitted), web.steals);
     // Attempts are admitted or refused, exactly.
     let refused = [Reason::SourceLimit, Reason::ServiceBudget].map(|reason| decided(&web, reason)).iter().sum::<u64>();
     let passed = decided(&web, Reason::Admitted) + decided(&web, Reason::Contended);
     assert_eq!(passed + refused, sent, "{web:?}");
-    assert!(sent > 1_000_000, "a flood worth the name: {sent}");
     // The budget's bound knows nothing of sources.
     let lease = policy.services[0].budget.to_budget(2).expect("keepable").lease;
     let most = BUDGET as f64 * (longest + 0.01) + 2.0 * lease as f64;
     assert!(passed as f64 <= most, "{passed} admitted, {most} allowed");
-    assert!(web.steals > u64::from(PLACES), "the table is too small: {} steals", web.steals);
     // The least guilty are forgotten, not the one that comes and comes.
-    let due = HEAVY_BURST as f64 + 0.2 * (longest + 0.01);
+    let due = HEAVY_BURST as f64 + 0.2 * ticked;
     let admitted = decided(&mail, Reason::Admitted);
     assert_eq!(admitted + decided(&mail, Reason::SourceLimit), heavy);
     assert!(admitted >= HEAVY_BURST && admitted as f64 <= due, "{admitted} of {heavy}, at most {due} were due");

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use lab::topology::{FRONT_V4, FRONT_V6};
+use lab::wait::PATIENCE;
 use lab::{Lab, LabOptions};
 use limiter::kernel::slots::Origin;
 use limiter::policy::{Admission, Prefixes};
@@ -13,12 +14,11 @@ use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 use limiter_common::switch::Mode;
 
-use super::{Front, decided, policy};
+use super::{Front, decided, dropped, policy};
 
 /// Bytes in each direction.
-const BULK: usize = 100_000_000;
+pub const BULK: usize = 100_000_000;
 const GREETING: &[u8] = b"220 a server that speaks first\r\n";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `tcpi_options` of linux/tcp.h.
 const TIMESTAMPS: u8 = 1;
@@ -26,14 +26,14 @@ const SACK: u8 = 2;
 const SCALING: u8 = 4;
 
 /// What one connection was like.
-struct Passed {
+pub struct Passed {
     options: u8,
     /// Until the server had all and the client had it back.
-    took: Duration,
+    pub took: Duration,
 }
 
 /// One connection: the server greets, the client sends `bytes`, the server sends as many back.
-fn connect(lab: &Lab, server: IpAddr, client: IpAddr, bytes: usize) -> Passed {
+pub fn connect(lab: &Lab, server: IpAddr, client: IpAddr, bytes: usize) -> Passed {
     let address = SocketAddr::new(server, 80);
     let listener = lab.front.run(|| Ok(TcpListener::bind(address)?)).expect("a listener");
     let serving = std::thread::spawn(move || {
@@ -111,7 +111,7 @@ fn options(stream: &TcpStream) -> u8 {
     info[5] & (TIMESTAMPS | SACK | SCALING)
 }
 
-fn front(mtu: u32, challenge: Challenge, timestamps: &str) -> Front {
+pub fn front(mtu: u32, challenge: Challenge, timestamps: &str) -> Front {
     let lab = Lab::with(LabOptions { mtu, clients: 16 }).expect("a lab");
     let cookies = if challenge == Challenge::Off { "1" } else { "2" };
     lab.front.sysctl("ipv4/tcp_syncookies", cookies).expect("a setting");
@@ -187,24 +187,22 @@ fn a_large_first_request_arrives_at_once() {
         });
         let offset = if reset { 6 } else { 0 };
         for client in clients.into_iter().skip(offset).take(6) {
-            let seconds = front.lab.crowd.run(|| {
-                let start = Instant::now();
+            let answered = front.lab.crowd.run(|| {
                 let mut stream = bound(client)(address);
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.write_all(&[7; REQUEST])?;
                 stream.read_exact(&mut [0; GREETING.len()])?;
-                Ok(start.elapsed().as_secs_f64())
+                Ok(())
             });
-            let seconds = seconds.expect("answered");
-            // TCP sends again what was lost after 0.2 s.
-            assert!(seconds < 0.2, "reset {reset}, IPv6 {v6}: {seconds:.3} s");
+            answered.unwrap_or_else(|error| panic!("reset {reset}, IPv6 {v6}: {error}"));
         }
         serving.join().expect("a server");
     }
     let counters = front.service(0);
     assert_eq!(decided(&counters, Reason::Challenged), 24, "{counters:?}");
     assert_eq!(decided(&counters, Reason::Proven), 24, "{counters:?}");
-    assert_eq!((decided(&counters, Reason::BadCookie), counters.resets), (0, 0), "{counters:?}");
+    // What TCP would have had to send again.
+    assert_eq!((dropped(&counters), counters.resets), (0, 0), "{counters:?}");
 }
 
 /// Where the kernel does not decode options, a challenged connection has none: slower, and complete.
@@ -217,37 +215,6 @@ fn bulk_transfers_are_complete_without_options() {
         assert_eq!(passed.options, 0);
     }
     assert_eq!(decided(&front.service(0), Reason::Proven), 2);
-}
-
-/// Where the options survive, a challenged connection is as fast as one without a challenge.
-#[test]
-fn bulk_transfers_are_as_fast() {
-    // Both at once, and in turns: what else the machine does may slow down either.
-    let fronts = [Challenge::Always, Challenge::Off].map(|challenge| front(1500, challenge, "2"));
-    let mut rounds = 0;
-    for v6 in [false, true] {
-        let (server, clients) =
-            if v6 { (FRONT_V6, fronts[0].lab.clients_v6()) } else { (FRONT_V4, fronts[0].lab.clients_v4()) };
-        // The fastest of each, because other work only makes one slower.
-        let mut best = [Duration::MAX; 2];
-        let mut ratio = 0.0;
-        for (round, client) in clients.into_iter().enumerate() {
-            let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-            for at in order {
-                best[at] = best[at].min(connect(&fronts[at].lab, server, client, BULK).took);
-            }
-            rounds += 1;
-            ratio = best[1].as_secs_f64() / best[0].as_secs_f64();
-            if round >= 2 && ratio >= 0.8 {
-                break;
-            }
-        }
-        println!("100 MB up and down, IPv6 {v6}, {rounds} rounds so far: challenged and not challenged {best:.3?}");
-        assert!(ratio >= 0.8, "IPv6 {v6}: ratio {ratio:.2}, challenged and not challenged {best:.3?}");
-    }
-    for (front, challenged) in fronts.iter().zip([rounds, 0]) {
-        assert_eq!(decided(&front.service(0), Reason::Challenged), challenged);
-    }
 }
 
 /// A connection from before the challenge goes on through it.

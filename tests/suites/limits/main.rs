@@ -11,6 +11,7 @@ mod established;
 mod exact;
 mod fair;
 mod interop;
+mod measured;
 mod seen;
 mod servers;
 mod spoofed;
@@ -19,6 +20,7 @@ mod switching;
 mod waiting;
 
 #[path = "../../../limiter-common/tests/admission/crowd.rs"]
+#[expect(dead_code, reason = "the simulation's own tests run it; here are its sizes")]
 mod simulation;
 #[path = "../../../limiter-common/tests/admission/world.rs"]
 #[expect(dead_code, reason = "the simulation's own tests use the rest")]
@@ -27,13 +29,14 @@ mod world;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use lab::wait::until_so;
 use lab::{Lab, PrivateBpffs};
 use limiter::kernel::slots::Origin;
 use limiter::kernel::{Maps, Pins, link, object};
 use limiter::policy::{Policy, text};
 use limiter::report::Sample;
 use limiter_common::rate::{Limit, Rate};
-use limiter_common::reason::Reason;
+use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::{Counters, DEFAULT_SETS};
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Mode;
@@ -75,6 +78,17 @@ impl Front {
         Sample::take(&self.maps).expect("counters can be read").counters[id + 1]
     }
 
+    /// Waits until so many attempts to service 0 were decided: a flood is under way.
+    #[track_caller]
+    fn floods(&self, attempts: u64) {
+        until_so("a flood worth the name", || self.service(0).decided.iter().sum::<u64>() >= attempts);
+    }
+
+    /// SYNs that clients of the crowd sent again, because no answer came in time. Each of them is an attempt.
+    fn sent_again(&self) -> u64 {
+        challenge::netstat(&self.lab.crowd, "TCPSynRetrans")
+    }
+
     fn root(&self) -> PathBuf {
         self.pins.root()
     }
@@ -97,4 +111,10 @@ fn policy(services: &[&str]) -> Policy {
 
 fn decided(counters: &Counters, reason: Reason) -> u64 {
     counters.decided[reason as usize]
+}
+
+/// What was dropped, under whichever reason.
+fn dropped(counters: &Counters) -> u64 {
+    let drops = Reason::ALL.iter().filter(|reason| reason.verdict() == Verdict::Drop);
+    drops.map(|reason| decided(counters, *reason)).sum()
 }

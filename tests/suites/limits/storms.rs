@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use lab::frame::flags::{ACK, FIN, SYN};
 use lab::topology::FRONT_V4;
+use lab::wait::until;
 use lab::{Flood, FloodHandle, PageReport, Server, Sources};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
@@ -23,18 +24,22 @@ fn challenged() -> Front {
     front(&policy)
 }
 
+/// Packets of a flood that the clients meet when they come: more than the budgets of this file let in in minutes.
+const FLOODED: u64 = 100_000;
+
 /// The flood from both CPUs.
 fn spawn(front: &Front, flood: &Flood) -> [FloodHandle; 2] {
     [0, 1].map(|cpu| {
-        let flood = Flood { frames: u64::MAX, seconds: 60.0, cpu: Some(cpu), ..flood.clone() };
+        let flood = Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(cpu), ..flood.clone() };
         flood.spawn(&front.lab).expect("a flood")
     })
 }
 
 /// Strangers fetch pages during the flood; what they got, and how large it was.
 fn strangers_during(front: &Front, flood: &Flood, seconds: f64) -> (PageReport, u64) {
+    let before: u64 = front.service(0).decided.iter().sum();
     let floods = spawn(front, flood);
-    std::thread::sleep(Duration::from_millis(500));
+    front.floods(before + FLOODED);
     let mut clients = front.lab.clients_v4();
     clients.truncate(CLIENTS);
     let report = pages(front, FRONT_V4, clients, CLIENTS as f64 / seconds, seconds);
@@ -54,15 +59,15 @@ fn attempts_that_cannot_be_answered_keep_nobody_out() {
     ] {
         let front = challenged();
         let _server = Server::start(&front.lab).expect("a server");
+        let start = Instant::now();
         let (report, sent) = strangers_during(&front, &flood, 4.0);
-        let counters = front.service(0);
+        let (counters, took) = (front.service(0), start.elapsed().as_secs_f64());
         let passed = decided(&counters, Reason::Unanswered);
         println!("{name}: {sent} SYNs, {passed} passed; {} of {} pages", report.ok, report.tried);
-        assert!(sent > 500_000, "{name}: a flood worth the name: {sent}");
-        assert!(report.share() >= 0.99, "{name}: {} of {} pages: {counters:?}", report.ok, report.tried);
-        assert!(decided(&counters, reason) > sent - 1000, "{name}: {counters:?}");
-        // A sixteenth of 1,000/s and of a burst of 2,000, for the six seconds or so that this took.
-        assert!(passed < 125 + 63 * 10, "{name}: {passed} passed");
+        assert_eq!(report.ok, report.tried, "{name}: {counters:?}");
+        assert_eq!(decided(&counters, reason) + passed, sent, "{name}: {counters:?}");
+        // A sixteenth of 1,000/s and of a burst of 2,000.
+        assert!(passed as f64 <= 126.0 + 63.0 * took, "{name}: {passed} passed in {took} s");
     }
 }
 
@@ -92,20 +97,15 @@ fn recorded_cookie(front: &Front, source: Ipv4Addr, port: u16, sequence: u32) ->
     let sniffer = sniffer(front);
     let syn = Flood::new((FRONT_V4, 80).into(), Sources::One(source.into()));
     Flood { frames: 1, fixed: Some((port, sequence)), ..syn }.run(&front.lab).expect("a SYN");
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(5) {
+    until("an answer", || {
         let mut frame = [0_u8; 2048];
         // SAFETY: the buffer is as long as said.
         let length =
             unsafe { libc::recv(sniffer.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), libc::MSG_DONTWAIT) };
         let tcp = &frame[14 + 20..];
         let is_it = length >= 54 && tcp[2..4] == port.to_be_bytes() && tcp[13] == SYN | ACK;
-        if is_it {
-            return u32::from_be_bytes(tcp[4..8].try_into().expect("four bytes"));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("no answer");
+        is_it.then(|| u32::from_be_bytes(tcp[4..8].try_into().expect("four bytes")))
+    })
 }
 
 /// ACKs at full speed, with random cookies and with one that was recorded, under the addresses of others: refused before the kernel.
@@ -139,12 +139,15 @@ fn ack_floods_do_not_reach_the_kernel() {
             "{name}: {sent} ACKs, {refused} refused, {received} segments received; {} of {} pages",
             report.ok, report.tried
         );
-        assert!(sent > 500_000, "{name}: a flood worth the name: {sent}");
-        assert!(report.share() >= 0.99, "{name}: {} of {} pages: {counters:?}", report.ok, report.tried);
+        assert_eq!(report.ok, report.tried, "{name}: {counters:?}");
         // A random cookie is one of those that are good with a probability of 2^-24 or so, and such a one makes a connection.
         let guessed = sent - refused;
         assert!(guessed <= 5 + sent / 1_000_000, "{name}: {refused} of {sent} refused");
-        assert!(received <= 20 * report.tried, "{name}: {received} segments for {} pages", report.tried);
+        assert!(
+            received <= 50 * report.tried && received < sent / 2,
+            "{name}: {received} segments for {} pages",
+            report.tried
+        );
         let connections = report.tried..=report.tried + guessed;
         let accepted = server.accepted() - fetched;
         assert!(connections.contains(&accepted), "{name}: {accepted} connections; a page needs one, a guess makes one");
@@ -175,7 +178,7 @@ fn a_replayed_cookie_makes_no_more_connections_than_are_charged() {
     let (report, sent) = strangers_during(&front, &replay, 4.0);
     let counters = front.service(0);
     println!("{sent} replayed ACKs; {} of {} pages", report.ok, report.tried);
-    assert!(report.share() >= 0.99, "{} of {} pages: {counters:?}", report.ok, report.tried);
+    assert_eq!(report.ok, report.tried, "{counters:?}");
     let charged = decided(&counters, Reason::Proven) + decided(&counters, Reason::Admitted);
     assert_eq!(server.accepted(), report.tried + 1, "{counters:?}");
     assert!(server.accepted() <= charged && charged <= report.tried + 2 * BATCH, "{charged} charged: {counters:?}");

@@ -1,9 +1,7 @@
 //! The packaged rules in a Prometheus that scrapes a real run: calm is silent, a flood over the budget fires, and its end clears.
 
-use std::time::Duration;
-
 use super::prometheus::Prometheus;
-use super::{World, packaged, string, until};
+use super::{PATIENCE, World, packaged, string, until};
 
 /// The packaged rules with short times instead of theirs, so that a test need not wait for minutes. Nothing else differs.
 pub fn hurried() -> String {
@@ -29,7 +27,10 @@ fn the_flood_fires_and_its_end_clears() {
     let daemon = world.daemon();
     let prometheus = Prometheus::start(&world, &hurried());
     // Long enough for every rate to have its samples.
-    std::thread::sleep(Duration::from_secs(5));
+    until("scrapes", PATIENCE, || {
+        let scrapes = prometheus.query("count_over_time(up[1m]) >= 6");
+        (!scrapes.is_empty()).then_some(())
+    });
     assert_eq!(prometheus.alerts(), [], "calm is silent");
     let target = &prometheus.get("targets?state=active")["activeTargets"][0];
     assert_eq!((string(target, "health"), string(target, "lastError")), ("up", ""), "{target}");
@@ -39,12 +40,11 @@ fn the_flood_fires_and_its_end_clears() {
 
     let flood = world.flood();
     let name = "LimiterBudgetRefuses";
-    let (labels, fired) = until(name, Duration::from_secs(15), || prometheus.fires(name));
+    let (labels, fired) = until(name, PATIENCE, || prometheus.fires(name));
     assert_eq!((string(&labels, "service"), string(&labels, "severity")), ("web", "critical"));
     let report = flood.stop().expect("a flood");
     let refused = "limiter_packets_total{service=\"web\",reason=\"service_budget\",outcome=\"dropped\"}";
-    let (_, cleared) =
-        until("all is quiet again", Duration::from_secs(20), || prometheus.alerts().is_empty().then_some(()));
+    let (_, cleared) = until("all is quiet again", PATIENCE, || prometheus.alerts().is_empty().then_some(()));
     println!(
         "{report}; {name} fired {:.1} s after it began and was gone {:.1} s after it ended; {} refused",
         fired.as_secs_f64(),
@@ -57,13 +57,12 @@ fn the_flood_fires_and_its_end_clears() {
 
     // An interface that somebody takes away from limiter, and then all of it.
     world.ok("detach crowd0");
-    let (labels, _) =
-        until("not attached", Duration::from_secs(10), || prometheus.fires("LimiterInterfaceNotAttached"));
+    let (labels, _) = until("not attached", PATIENCE, || prometheus.fires("LimiterInterfaceNotAttached"));
     assert_eq!(string(&labels, "interface"), "crowd0");
     world.ok("detach --all");
-    until("not loaded", Duration::from_secs(10), || prometheus.fires("LimiterNotLoaded"));
+    until("not loaded", PATIENCE, || prometheus.fires("LimiterNotLoaded"));
     assert!(prometheus.fires("LimiterExporterMissing").is_none(), "the daemon answers all the same");
     drop(daemon);
-    until("nobody answers", Duration::from_secs(10), || prometheus.fires("LimiterExporterMissing"));
+    until("nobody answers", PATIENCE, || prometheus.fires("LimiterExporterMissing"));
     assert_eq!(prometheus.said(), "", "nothing to complain about");
 }

@@ -6,6 +6,7 @@
 mod alerts;
 mod dashboard;
 mod exporter;
+mod measured;
 mod prometheus;
 mod rules;
 mod textfile;
@@ -17,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use lab::peer::limiter_binary;
 use lab::topology::{ATTACK_DEVICE, CROWD_DEVICE, FRONT_V4};
+use lab::wait::PATIENCE;
 use lab::{Directory, Flood, FloodHandle, Lab, PrivateBpffs, Sources};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(15);
 /// Where the daemon serves, in the front end's namespace.
 const ADDRESS: &str = "127.0.0.1:9717";
 const UNIT: &str = include_str!("../../../packaging/limiter.service");
@@ -93,7 +94,7 @@ impl World {
     /// What the daemon answers to a scraper that accepts this; empty when it does not answer.
     fn metrics(&self, accept: &str) -> String {
         let mut command = self.command(Path::new("curl"));
-        command.args(["-sS", "--max-time", "8", "-H", &format!("Accept: {accept}")]);
+        command.args(["-sS", "--max-time", "60", "-H", &format!("Accept: {accept}")]);
         let output = command.arg(format!("http://{ADDRESS}/metrics")).output().expect("curl runs");
         String::from_utf8(output.stdout).expect("text")
     }
@@ -108,7 +109,7 @@ impl World {
     /// Twenty times what the budget admits, from everywhere.
     fn flood(&self) -> FloodHandle {
         let target = (FRONT_V4, 80).into();
-        let flood = Flood { rate: Some(2000), seconds: 40.0, ..Flood::new(target, Sources::Random) };
+        let flood = Flood { rate: Some(2000), seconds: 600.0, ..Flood::new(target, Sources::Random) };
         flood.spawn(&self.lab).expect("a flood")
     }
 }

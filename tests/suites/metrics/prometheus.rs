@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -35,7 +34,7 @@ impl<'a> Prometheus<'a> {
         command.stdout(Stdio::null()).stderr(fs::File::create(at("prometheus.log")).expect("a file"));
         let child = command.spawn().expect("prometheus runs: `cargo xtask setup` installs it");
         let prometheus = Self { world, child };
-        until("Prometheus is up, and limiter's daemon for it", Duration::from_secs(20), || {
+        until("Prometheus is up, and limiter's daemon for it", super::PATIENCE, || {
             let answer = prometheus.curl(&format!("{API}/query"), Some("up{job=\"limiter\"} == 1"))?;
             (!answer["data"]["result"].as_array()?.is_empty()).then_some(())
         });
@@ -45,7 +44,7 @@ impl<'a> Prometheus<'a> {
     /// What it answers; nothing while it does not.
     fn curl(&self, url: &str, query: Option<&str>) -> Option<Value> {
         let mut command = self.world.command(Path::new("curl"));
-        command.args(["-sS", "--max-time", "5", "--get", url]);
+        command.args(["-sS", "--max-time", "60", "--get", url]);
         if let Some(query) = query {
             command.args(["--data-urlencode", &format!("query={query}")]);
         }

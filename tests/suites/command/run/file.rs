@@ -111,9 +111,12 @@ fn what_goes_back_by_itself_is_followed() {
     assert_eq!(entries[entries.len() - 2]["back"], "done");
     // A policy on trial, with nobody but the daemon to put the setting back.
     write(&desk, &challenge.replace("1/min", "7/min").replace("observe", "enforce"));
-    desk.ok(&format!("apply {} --confirm 1s", policy(&desk).display()));
+    desk.ok(&format!("apply {} --confirm 1h", policy(&desk).display()));
     let read = || desk.front.run(|| Ok(fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")?)).expect("the setting");
     assert_eq!(read(), "2\n");
+    desk.ok("rollback");
+    assert_eq!(read(), "1\n");
+    desk.ok(&format!("apply {} --confirm 1s", policy(&desk).display()));
     daemon.says(&["INFO", "went back by itself", "the policy before decides again", "7/min, burst 10 -> 1/min"]);
     let entries = desk.json("history").as_array().expect("a list").len();
     assert_eq!(read(), "1\n");

@@ -15,12 +15,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lab::Namespace;
+use lab::wait::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::Desk;
 
-const PATIENCE: Duration = Duration::from_secs(15);
 const SERVER: &str = "10.79.0.1:80";
 /// Ten connections of one source, and then one a minute.
 const LIMITED: &str = "interfaces = [\"web0\"]\nmode = \"enforce\"\nsources = 4096\n[defaults]\nsource_rate = \"1/min\"\n\
@@ -182,7 +182,7 @@ fn lay(desk: &Desk, client: &Namespace) {
 fn arrive(client: &Namespace, count: usize) -> usize {
     let server: SocketAddr = SERVER.parse().expect("an address");
     let arrives = |_: &usize| {
-        let result = TcpStream::connect_timeout(&server, Duration::from_millis(100));
+        let result = TcpStream::connect_timeout(&server, Duration::from_millis(300));
         result.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     };
     client.run(|| Ok((0..count).filter(arrives).count())).expect("a thread")

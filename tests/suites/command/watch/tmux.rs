@@ -5,10 +5,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use lab::wait::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
-
-/// How long something may take to appear.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -124,13 +122,12 @@ impl Drop for Terminal {
     }
 }
 
-/// The rate of now in the row with this label.
-#[track_caller]
-pub fn per_second(screen: &str, label: &str) -> f64 {
-    let row = screen.lines().find(|line| line.trim_start().starts_with(label) && line.contains("/s  peak"));
-    let row = row.unwrap_or_else(|| panic!("no row `{label}` in\n{screen}"));
+/// The rate of now in the row with this label, if there is one.
+pub fn per_second(screen: &str, label: &str) -> Option<f64> {
+    let row = screen.lines().find(|line| line.trim_start().starts_with(label) && line.contains("/s  peak"))?;
     let before = row.split("/s  peak").next().expect("a number");
-    number(before.split(|c: char| c.is_whitespace() || "·▁▂▃▄▅▆▇█".contains(c)).next_back().expect("a number"))
+    let last = before.split(|c: char| c.is_whitespace() || "·▁▂▃▄▅▆▇█".contains(c)).next_back();
+    Some(number(last.expect("a number")))
 }
 
 /// A number as it is shown: `3.4`, `38,120/s`, `1.23M`.
