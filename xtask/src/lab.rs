@@ -34,7 +34,6 @@ pub fn bench(mut arguments: Vec<String>) -> Result<ExitCode> {
         if let Some(place) = arguments.iter().position(|argument| argument == flag) {
             arguments.remove(place);
             require_root(program)?;
-            setup::ensure_peers()?;
             return run(program, &arguments);
         }
     }
@@ -44,7 +43,7 @@ pub fn bench(mut arguments: Vec<String>) -> Result<ExitCode> {
 /// Builds the command and runs the lab's program `name`.
 pub fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
     require_root(name)?;
-    setup::ensure()?;
+    setup::ensure(if ["peers", "accuracy"].contains(&name) { &[setup::LAB, setup::PEERS] } else { &[setup::LAB] })?;
     // Becoming the program rather than waiting for it: Ctrl-C is its business alone, and it cleans up.
     let error = Command::new(build_program(name)?).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {name}"))
@@ -52,8 +51,8 @@ pub fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
 
 /// Builds the command and the lab's program `name`, which this is the path of.
 pub fn build_program(name: &str) -> Result<PathBuf> {
-    build(&["build", "--release", "--quiet", "--package", "limiter"])?;
-    build(&["build", "--release", "--quiet", "--package", "bench", "--bin", name])?;
+    build(&["build", "--release", "--package", "limiter"])?;
+    build(&["build", "--release", "--package", "bench", "--bin", name])?;
     Ok(target_directory()?.join("release").join(name))
 }
 

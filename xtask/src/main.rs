@@ -31,8 +31,8 @@ struct Arguments {
 enum Command {
     /// Find the BPF compiler and linker, or install them (on Debian as root) or say what to install.
     Setup,
-    /// Run everything: formatting, lints, unprivileged and privileged tests. As root.
-    Test,
+    /// Run everything: formatting, lints, unprivileged and privileged tests, other kernels, the soak. As root.
+    Test(test::Test),
     /// Boot other kernels in QEMU and run the tests of programs, tables, limits and floods there. On Debian as root.
     Kernels {
         /// Write down what the verifiers walked as the new budget, rather than hold it against the old one.
@@ -70,11 +70,11 @@ enum Command {
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Setup => {
-            setup::ensure_with_machines()?;
+            setup::ensure(setup::EVERYTHING)?;
             println!("toolchain: {}: nothing to install", setup::describe());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Test => test::run(),
+        Command::Test(test) => test.run(),
         Command::Kernels { write_budget } => kernels::run(write_budget),
         Command::Bench { arguments } => lab::bench(arguments),
         Command::Soak { arguments } => lab::run("soak", &arguments),

@@ -87,8 +87,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
 /// Runs all benches; only then replaces what is in docs/bench.
 fn measure(root: &Path, quick: bool) -> Result<()> {
     lab::require_root("measuring")?;
-    setup::ensure()?;
-    setup::ensure_peers()?;
+    setup::ensure(&[setup::LAB, setup::PEERS])?;
     let programs = PARTS.iter().map(|part| lab::build_program(part.program)).collect::<Result<Vec<_>>>()?;
     let staging = lab::target_directory()?.join("performance");
     if staging.exists() {
