@@ -34,7 +34,7 @@ pub struct Apply {
     /// With the changes of this profile of the file.
     #[arg(long, value_name = "NAME")]
     profile: Option<Name>,
-    /// Go back to the policy before, unless `limiter confirm` comes within this time. The kernel side does it, even if nobody is left to.
+    /// Go back to the policy before, unless `limiter confirm` comes within this time. The kernel does it, and needs no process for that.
     #[arg(long, value_name = "TIME", value_parser = text::duration)]
     confirm: Option<Duration>,
 }

@@ -16,7 +16,7 @@ use crate::report::{self, human};
 /// Arguments of `arm`.
 #[derive(Args, Debug)]
 pub struct Arm {
-    /// Go back to observe mode after this time. The kernel side does it, even if nobody is left to.
+    /// Go back to observe mode after this time. The kernel does it, and needs no process for that.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
 }

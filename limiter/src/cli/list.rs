@@ -32,7 +32,7 @@ pub struct Add {
     /// `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/48`.
     #[arg(required = true, value_name = "PREFIX")]
     prefixes: Vec<Prefix>,
-    /// For how long; the kernel side ends it. Without it, until `del` or `detach --all`.
+    /// For how long; the kernel ends it. Without this, until `del` or `detach --all`.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
     /// Ban even the address you are connected from, or a prefix shorter than /8 (IPv6: /16).

@@ -14,7 +14,7 @@ use crate::report::{self, Form, Format, Scrape, openmetrics};
 /// Arguments of `metrics`.
 #[derive(Args, Debug)]
 pub struct Metrics {
-    /// Write them to this file, whole or not at all, for everybody to read. Its name is to end in `.prom` for node_exporter's textfile
+    /// Write them to this file, whole or not at all, readable by every user. Its name must end in `.prom` for node_exporter's textfile
     /// collector.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,

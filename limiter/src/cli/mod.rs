@@ -66,22 +66,23 @@ enum Action {
     Detach(detach::Detach),
     /// Show mode, limits, counters, and what is refused per second now.
     Status(status::Status),
-    /// Show the sources that are refused most, or come most.
+    /// Show the sources that are refused most, or that make most attempts.
     Top(top::Top),
-    /// Show what other source limits would have refused of the attempts that were seen, and which one would do.
+    /// Show what other source limits would have refused of the attempts seen, and suggest one.
     Suggest(suggest::Suggest),
     /// Show refusals, one by one as a sample, and every change of mode, policy and interfaces.
     Events(events::Events),
     /// Print metrics for Prometheus once, or write them as a textfile. `limiter run --listen` serves them.
     ///
-    /// Also when limiter is not loaded: then `limiter_loaded` is 0. Counters only rise while it is loaded; rates are Prometheus' work.
+    /// It works without limiter loaded, too: then `limiter_loaded` is 0. Counters only rise while limiter is loaded; Prometheus makes the
+    /// rates.
     Metrics(metrics::Metrics),
     /// A live view of attempts, refusals, budgets and changes. It only reads: no key changes a limit.
     ///
-    /// Keys: q ends; 1 to 4, + and - choose the time that is shown; Tab and the arrows choose all services or one; p holds the display;
+    /// Keys: q quits; 1 to 4, + and - choose the time that is shown; Tab and the arrows choose all services or one; p pauses the display;
     /// ? explains everything.
     ///
-    /// It goes on when limiter is loaded, unloaded or upgraded meanwhile, and takes less than a fiftieth of a core.
+    /// It goes on when limiter is loaded, unloaded or upgraded meanwhile, and takes less than 2% of a core.
     Watch(watch::Watch),
     /// Drop what is over the limits: switch to enforce mode.
     Arm(arm::Arm),
@@ -89,19 +90,19 @@ enum Action {
     Disarm,
     /// Change limits while traffic flows.
     Set(set::Set),
-    /// Check everything that limiter depends on, and say what is wrong and what to do. Changes nothing.
+    /// Check everything that limiter depends on, and say what is wrong and what to do. It changes nothing.
     Doctor(doctor::Doctor),
     /// Sources that always pass; they beat bans.
     #[command(subcommand)]
     Allow(list::ListAction),
-    /// Sources of which every packet to a service is dropped.
+    /// Sources whose every packet to a service is dropped, in enforce mode.
     #[command(subcommand)]
     Ban(list::ListAction),
     /// Bring a policy file into force, in one switch.
     Apply(apply::Apply),
-    /// Keep what would go back by itself: a policy on trial, or an armed time.
+    /// Keep a change that would be undone by itself: a policy on trial, or `arm --for`.
     Confirm,
-    /// Go back at once: to what decided before a trial, or to the policy before this one.
+    /// Go back at once: to the state before the trial, or to the previous policy.
     Rollback,
     /// The named variations of the policy file.
     #[command(subcommand)]
@@ -112,15 +113,16 @@ enum Action {
     /// limiter is loaded already, policy and mode stay as they are, whatever the file says; interfaces of the file that are not attached are
     /// attached.
     ///
-    /// An interface that goes and comes back is attached again at once. One that somebody detaches stays detached.
+    /// An interface that goes and comes back is attached again at once. One that an operator detaches stays detached.
     ///
-    /// SIGHUP reads the file again and applies it, with the profile that is in force. A bad file changes nothing, nor does one that says
-    /// what is in force, nor any file while a policy is on trial. The mode changes only when what the file says of the mode has changed;
-    /// what was armed stays armed.
+    /// SIGHUP reads the file again and applies it, with the profile that is in force. Nothing changes if the file is bad, if it says what
+    /// is in force already, or while a policy is on trial. The mode changes only if `mode` in the file has changed; an armed limiter stays
+    /// armed.
     ///
-    /// Limiting needs no daemon: everything that decides is in the kernel. Killed, it leaves all in force, and the next one takes over.
+    /// Limiting needs no daemon: everything that decides is in the kernel. If the daemon is killed, all stays in force, and the next one
+    /// takes over.
     Run(run::Run),
-    /// Replace the running program by the one of this command, without a gap and with all its state.
+    /// Replace the running program by the one in this command, without a gap, keeping all its state.
     Upgrade,
     /// Show who changed what, and when.
     History(history::Arguments),
@@ -128,7 +130,7 @@ enum Action {
     Record(record::Record),
     /// Tell what happened, from what `limiter record` wrote: as text, or as a page with plots.
     Report(report::Report),
-    /// The policy file: check one, compare it with what is enforced, or write what is enforced as one.
+    /// The policy file: check it, compare it with what is in force, or print what is in force as one.
     #[command(subcommand)]
     Policy(policy::PolicyAction),
     /// Make man pages and shell completions.

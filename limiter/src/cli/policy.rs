@@ -12,7 +12,7 @@ use crate::kernel::interface::Attachment;
 use crate::kernel::{Maps, Pins, link};
 use crate::policy::file::{DEFAULT_FILE, Document};
 use crate::policy::{Name, Policy, diff, sets_for, text};
-use crate::report;
+use crate::report::{self, human};
 
 /// What to do with a policy file.
 #[derive(Debug, Subcommand)]
@@ -171,7 +171,8 @@ fn describe(good: &Good) -> String {
         lines.push(format!("service     {} on {}", service.name, service.listeners.join(" ")));
     }
     for class in &good.classes {
-        lines.push(format!("class       {}: {} prefixes, {}", class.name, class.prefixes, class.source_limit));
+        let prefixes = human::plural(class.prefixes as u64, ["prefix", "prefixes"]);
+        lines.push(format!("class       {}: {prefixes}, {}", class.name, class.source_limit));
     }
     for profile in &good.profiles {
         lines.push(format!("profile     {}", profile.name));
@@ -207,7 +208,7 @@ fn show(context: &Context) -> Result<()> {
     let file = enforced(&context.pins, &Maps::open(&context.pins.root())?)?.to_toml();
     let value: toml::Table = toml::from_str(&file).map_err(|error| {
         anyhow::anyhow!(
-            "what stands in the maps makes no policy file ({}): if somebody wrote into them, `limiter apply` a good file; else please report this",
+            "what stands in the maps makes no policy file ({}): if another program wrote into them, `limiter apply` a good file; otherwise please report this",
             error.message()
         )
     })?;

@@ -34,7 +34,7 @@ pub struct Use {
     /// Go back to the policy before, unless `limiter confirm` comes within this time.
     #[arg(long, value_name = "TIME", value_parser = text::duration)]
     confirm: Option<Duration>,
-    /// Go back to the policy before after this time. The kernel side does it, even if nobody is left to.
+    /// Go back to the policy before after this time. The kernel does it, and needs no process for that.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
 }

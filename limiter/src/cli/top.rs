@@ -21,13 +21,13 @@ pub struct Top {
     /// Show this service only.
     #[arg(long, value_name = "NAME")]
     service: Option<Name>,
-    /// Add up the sources of IPv4 prefixes of so many bits, such as 24, and of IPv6 /48.
+    /// Add up sources by IPv4 prefixes of this length, such as 24, and by IPv6 /48.
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(1..=32))]
     prefix: Option<u8>,
-    /// Add up the sources of IPv6 prefixes of so many bits.
+    /// Add up sources by IPv6 prefixes of this length; needs --prefix.
     #[arg(long, value_name = "BITS", requires = "prefix", value_parser = clap::value_parser!(u8).range(1..=64))]
     prefix_v6: Option<u8>,
-    /// Show so many sources.
+    /// Show this many sources.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
 }
@@ -50,7 +50,7 @@ impl Top {
 fn describe(top: &[Heavy], by: Kind, are_prefixes: bool) -> String {
     if top.is_empty() {
         return match by {
-            Kind::Refused => "no source was refused by its own limit; who comes most: `limiter top --by attempts`\n",
+            Kind::Refused => "no source was refused by its own limit; the most active: `limiter top --by attempts`\n",
             Kind::Budget => "no attempt was refused by a budget\n",
             Kind::Attempts => "no attempt was seen\n",
         }

@@ -25,10 +25,10 @@ pub struct Watch {
     /// The time that the lines span at first: 1m, 5m, 30m or 2h.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = watch::window)]
     window: watch::Window,
-    /// Draw with ASCII only. So it is anyway where the locale is not UTF-8, and on the Linux console.
+    /// Draw with ASCII only, which is the default where the locale is not UTF-8, and on the Linux console.
     #[arg(long)]
     ascii: bool,
-    /// No colour. So it is anyway when NO_COLOR is set.
+    /// No colour, which is the default when NO_COLOR is set.
     #[arg(long)]
     no_color: bool,
 }

@@ -48,7 +48,7 @@ fn cookies(challenge: &Challenge, to: &mut Findings) {
     match (cookies.works(), cookies.may_set) {
         (true, _) => to.ok("tcp_syncookies is 2: the kernel makes cookies for the challenge"),
         (false, true) if *enforced => to.problem(
-            format!("tcp_syncookies is {value}, not 2, so NOBODY IS CHALLENGED: somebody changed it after limiter set it"),
+            format!("tcp_syncookies is {value}, not 2, so NOBODY IS CHALLENGED: another process changed it after limiter set it"),
             format!("`{}` sets it again", look_again(cookies)),
         ),
         (false, true) => to.ok(format!("tcp_syncookies is {value}; limiter sets it to 2 when it is armed")),

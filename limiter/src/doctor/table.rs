@@ -30,25 +30,25 @@ pub fn check(table: &Table, to: &mut Findings) {
     let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;
     let needed: f64 = table.load.iter().map(|(rate, interval)| rate * interval).sum();
     let (all, now) = table.steals;
-    let what = format!("{} of {} places in use ({percent:.1}%)", count(table.live), count(table.ways));
+    let what = format!("{} of {} entries in use ({percent:.1}%)", count(table.live), count(table.ways));
     // So that the next doubling of the traffic fits too.
     let wanted = (4 * table.live.max(needed as u64)).next_power_of_two().clamp(2 * table.ways, 1 << 28);
     let advice = format!(
         "it has to be larger, in calm: `limiter detach --all`, then attach as before with `--sources {wanted}` (8 bytes each); or let \
-         sources hold their places for less time, with higher rates"
+         sources hold their entries for less time, with higher rates"
     );
     if now > 0 {
-        to.problem(format!("{what}: {} debts forgotten in the last second, the smallest first", count(now)), advice);
+        to.problem(format!("{what}: {} debts evicted in the last second, the smallest first", count(now)), advice);
     } else if needed > table.ways as f64 / 2.0 {
         to.warning(format!("{what}; the traffic of now needs {}", count(needed as u64)), advice);
     } else if percent > 50.0 {
         to.warning(format!("{what}: more than half"), advice);
     } else if all > 0 {
-        let what = format!("{what}; {} debts forgotten so far, none now", count(all));
+        let what = format!("{what}; {} debts evicted so far, none now", count(all));
         // A few are chance: eight sources of one set at once.
         if all * 100 > table.ways { to.warning(format!("{what}: it was too small once"), advice) } else { to.ok(what) }
     } else {
-        to.ok(format!("{what}, no debt was ever forgotten"));
+        to.ok(format!("{what}, no debt was ever evicted"));
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
     fn found(live: u64, steals: (u64, u64), load: &[(f64, f64)]) -> super::super::Finding {
         let mut findings = Findings::default();
         check(&Table { ways: 524_288, live, steals, load: load.to_vec() }, &mut findings);
-        findings.one("places in use").clone()
+        findings.one("entries in use").clone()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The snapshot for somebody who is tired.
+//! The snapshot for an operator who is tired.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -58,13 +58,14 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     )?;
     for (row, class) in snapshot.classes.iter().enumerate() {
         let label = if row == 0 { "classes" } else { "" };
-        writeln!(to, "{label:<11} {}: {} prefixes, {}", class.name, count(class.prefixes as u64), class.source_limit)?;
+        let prefixes = plural(class.prefixes as u64, ["prefix", "prefixes"]);
+        writeln!(to, "{label:<11} {}: {prefixes}, {}", class.name, class.source_limit)?;
     }
     let table = &snapshot.table;
     let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;
     writeln!(
         to,
-        "table       about {} of {} ways in use ({percent:.1}%), {} steals",
+        "table       about {} of {} entries in use ({percent:.1}%), {} evicted",
         count(table.live as u64),
         count(table.ways as u64),
         count(table.steals)
@@ -78,13 +79,13 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     if snapshot.services.is_empty() {
         writeln!(
             to,
-            "\nno service is protected, so everything passes; name one when you attach: `--service web=*:80,*:443`"
+            "\nno service is named, so everything passes; name one when you attach: `--service web=*:80,*:443`"
         )?;
     }
     for service in &snapshot.services {
         write_service(to, service, snapshot)?;
     }
-    writeln!(to, "\nnot for a service:")?;
+    writeln!(to, "\nto no service:")?;
     write_reasons(to, &snapshot.other, Verdict::Pass, "passed")?;
     write_reasons(to, &snapshot.other, Verdict::Drop, "dropped")
 }
@@ -115,21 +116,26 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
 fn write_distinct(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     let seen = &snapshot.distinct;
     if seen.sources == 0 {
-        return writeln!(to, "who comes   nobody lately");
+        return writeln!(to, "seen        no source lately");
     }
     let known = seen
         .returning_percent
         .map_or_else(String::new, |percent| format!(", {percent:.0}% seen in the 10 minutes before"));
-    let (v4, v6) = (count(seen.prefixes_24), count(seen.prefixes_48));
     writeln!(
         to,
-        "who comes   about {} sources of {v4} /24 and {v6} /48 in the last {:.0} s{known}",
-        count(seen.sources),
+        "seen        about {} ({}) in the last {:.0} s{known}",
+        plural(seen.sources, ["source", "sources"]),
+        networks(seen.prefixes_24, seen.prefixes_48),
         seen.seconds
     )?;
     match snapshot.refused_most.first() {
         Some(most) => {
-            writeln!(to, "            most refused: {}, {} times; more: `limiter top`", most.source, count(most.count))
+            writeln!(
+                to,
+                "            most refused: {}, {}; more: `limiter top`",
+                most.source,
+                plural(most.count, ["time", "times"])
+            )
         }
         None => Ok(()),
     }
@@ -143,7 +149,10 @@ fn write_debts(to: &mut String, service: &Service) -> std::fmt::Result {
     let near: u64 = within.iter().skip(1 + 8).sum();
     let percent = |part: u64| 100.0 * part as f64 / all as f64;
     let (free, near, over) = (percent(within[0]), percent(near), percent(*over));
-    writeln!(to, "  of these {free:.1}% came rested, {near:.1}% past half of their limit, {over:.1}% over it")
+    writeln!(
+        to,
+        "  of the attempts, {free:.1}% from idle sources, {near:.1}% past half of their limit, {over:.1}% over it"
+    )
 }
 
 fn write_admission(to: &mut String, admission: &Admission) -> std::fmt::Result {
@@ -212,6 +221,17 @@ fn write_reasons(to: &mut String, counts: &ByReason, verdict: Verdict, label: &s
     Ok(())
 }
 
+/// The networks that sources are of: `3 IPv4 /24, 1 IPv6 /48`.
+fn networks(v4: u64, v6: u64) -> String {
+    let networks = [(v4, "IPv4 /24"), (v6, "IPv6 /48")].into_iter().filter(|(number, _)| *number > 0);
+    networks.map(|(number, kind)| format!("{} {kind}", count(number))).collect::<Vec<_>>().join(", ")
+}
+
+/// A number of things: `1 prefix`, `1,234 prefixes`.
+pub fn plural(number: u64, [one, many]: [&str; 2]) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 /// How much of a budget is used, where there is one.
 fn used(percent: Option<f64>) -> String {
     percent.map_or_else(String::new, |percent| format!(", {percent:.0}% used"))
@@ -256,5 +276,12 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1000), "1,000");
         assert_eq!(count(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(plural(1, ["prefix", "prefixes"]), "1 prefix");
+        assert_eq!(plural(1_000, ["prefix", "prefixes"]), "1,000 prefixes");
+        assert_eq!((networks(1, 0), networks(2, 3)), ("1 IPv4 /24".to_owned(), "2 IPv4 /24, 3 IPv6 /48".to_owned()));
     }
 }

@@ -110,7 +110,7 @@ fn tell(change: &Change) {
         ),
         Change::Detached(name) => warn!(
             interface = %name,
-            "detached by somebody: what comes in there is not limited; reload (SIGHUP) attaches what the policy file names"
+            "detached by another command: nothing that comes in there is limited; reload (SIGHUP) attaches what the policy file names"
         ),
         Change::Missing(name, time, why) => warn!(
             interface = %name,

@@ -179,11 +179,11 @@ impl Daemon {
         if loaded != self.loaded {
             self.loaded = loaded;
             match loaded {
-                true => info!("limiter was loaded by somebody else"),
+                true => info!("another command loaded limiter"),
                 false => {
                     self.interfaces.unloaded();
                     warn!(
-                        "limiter was unloaded by somebody else: nothing is limited; reload (SIGHUP) loads the policy file"
+                        "another command unloaded limiter: nothing is limited; reload (SIGHUP) loads the policy file"
                     );
                 }
             }
@@ -244,10 +244,10 @@ impl Daemon {
         let (after, now) = (maps.cookies()?, maps.noted_options()?);
         if before.syncookies != after.syncookies {
             let (was, is) = (before.syncookies, after.syncookies);
-            warn!(was, is, "net.ipv4.tcp_syncookies was changed by somebody, and is set again as the policy needs it");
+            warn!(was, is, "another process changed net.ipv4.tcp_syncookies; it is set again as the policy needs it");
         }
         if options != now {
-            warn!(was = %options, is = %now, "somebody changed settings of TCP: answers to challenges follow them from now on");
+            warn!(was = %options, is = %now, "another process changed TCP settings: answers to challenges follow them from now on");
         }
         Ok(())
     }

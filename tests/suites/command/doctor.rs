@@ -99,7 +99,7 @@ fn loaded_and_attached() {
     found.says("ok", "is the one of this command", &[]);
     found.says("ok", "limiter runs in the driver (veth)", &["interface web0"]);
     found.says("ok", "0.0.0.0:80: 0 of 4,096 places", &["service web"]);
-    found.says("ok", "0 of 524,288 places", &["source table"]);
+    found.says("ok", "0 of 524,288 entries", &["source table"]);
     found.says("ok", "the host's budget", &["budgets"]);
     assert!(!found.all.iter().any(|one| one["area"] == "interface web1"), "only where it is attached");
     let text = desk.ok("doctor");

@@ -15,10 +15,10 @@ const HELP: &str = "
  p                hold the display, and let it go on; reading goes on meanwhile
  ?                this page; any key leaves it
 
- attempt          somebody tries to open a connection to a service
- admitted         within every limit; of the challenged, who answered
+ attempt          a client tries to open a connection to a service
+ admitted         within every limit; if challenged, after its answer
  refused          over a limit; dropped in ENFORCE, only counted in OBSERVE
- let through      what the servers were asked for: in OBSERVE all of it
+ let through      attempts that reached the servers: in OBSERVE all of them
  peak             the full height of a line; each line has its own
  now              the average of the last 3 seconds
 
@@ -36,7 +36,7 @@ pub fn draw(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     let change = format!(" {} a change       what it did: the 10 seconds before it -> the last 10", paint.change());
     text(frame, rows.take(1), &change, Style::new());
     let unseen = paint.unseen();
-    text(frame, rows.take(1), &format!(" {unseen}{unseen}{unseen} in a line    nobody watched then"), Style::new());
+    text(frame, rows.take(1), &format!(" {unseen}{unseen}{unseen} in a line    watch did not run then"), Style::new());
 }
 
 /// The last line.

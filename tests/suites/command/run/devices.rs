@@ -85,7 +85,7 @@ fn a_device_that_is_moved_and_comes_back() {
     desk.ok("attach web1");
     daemon.says(&["INFO", "watched", "interface=web1"]);
     desk.ok("detach web0");
-    daemon.says(&["WARN", "detached by somebody", "interface=web0"]);
+    daemon.says(&["WARN", "detached by another command", "interface=web0"]);
     desk.front.ip(&["link", "set", "web0", "down"]).expect("down");
     std::thread::sleep(Duration::from_millis(1500));
     assert!(desk.becomes_free("web0"));

@@ -74,7 +74,7 @@ fn unloaded_by_hand_it_waits_to_be_told() {
     let (desk, _client) = wired();
     let daemon = Daemon::ready(&desk, "run --detach-on-exit");
     desk.ok("detach --all");
-    daemon.says(&["WARN", "unloaded by somebody else", "SIGHUP"]);
+    daemon.says(&["WARN", "another command unloaded limiter", "SIGHUP"]);
     daemon.told("STATUS=limiter is not loaded");
     desk.front.ip(&["link", "set", "web0", "down"]).expect("down");
     std::thread::sleep(Duration::from_millis(1200));

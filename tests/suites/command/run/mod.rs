@@ -267,7 +267,7 @@ fn a_second_one_is_refused() {
     refuse();
     // Unloading takes away the pins, and not the place.
     desk.ok("detach --all");
-    daemon.says(&["WARN", "unloaded by somebody else"]);
+    daemon.says(&["WARN", "another command unloaded limiter"]);
     refuse();
     assert!(desk.left().is_empty(), "{:?}", desk.left());
     daemon.kill();
@@ -331,7 +331,7 @@ fn a_minute_of_rest() {
     let share = 100.0 * used / start.elapsed().as_secs_f64();
     println!("{used:.2} s of CPU in {:.1} s: {share:.3}% of a core", start.elapsed().as_secs_f64());
     assert!(share < 0.5, "{share}%");
-    daemon.says(&["WARN", "somebody changed settings of TCP", "timestamps no", "timestamps yes"]);
+    daemon.says(&["WARN", "another process changed TCP settings", "timestamps no", "timestamps yes"]);
     assert_eq!(desk.json("status --quick")["cookies"]["keeps_options"], true);
     daemon.end();
 }
