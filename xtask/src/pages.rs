@@ -110,6 +110,22 @@ fn prose_is_not_wider_than_a_terminal() {
     assert!(wide.is_empty(), "more than {COLUMNS} columns of prose: {wide:#?}");
 }
 
+/// The map names files by the crate that its table is about; a file that was moved is missed here.
+#[test]
+fn every_file_of_the_architecture_is_there() {
+    let text = read(&root().join("ARCHITECTURE.md"));
+    let quoted = text.split('`').skip(1).step_by(2);
+    let files: Vec<&str> = quoted.filter(|words| words.ends_with(".rs") || words.ends_with('/')).collect();
+    assert!(files.len() > 50, "{files:?}");
+    let crates = ["", "limiter-common/src", "limiter-ebpf/src", "limiter/src"];
+    let is_there = |file: &&str| match file.strip_prefix("policy/") {
+        Some(below) => root().join("limiter/policy/src").join(below).exists(),
+        None => crates.iter().any(|place| root().join(place).join(file).exists()),
+    };
+    let gone: Vec<_> = files.into_iter().filter(|file| !is_there(file)).collect();
+    assert!(gone.is_empty(), "ARCHITECTURE.md names files that are not there: {gone:?}");
+}
+
 /// A single word cannot be broken.
 fn is_wide(words: &str) -> bool {
     words.chars().count() > COLUMNS && words.trim().contains(' ')
