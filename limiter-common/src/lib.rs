@@ -12,6 +12,7 @@ pub mod class_tree;
 pub mod distinct;
 pub mod hash;
 pub mod heavy;
+pub mod line;
 pub mod names;
 pub mod packet;
 pub mod pressure;

@@ -1,0 +1,230 @@
+//! The line of one service: one cache line of words, and the clock that moves its head.
+//!
+//! The gate and what newcomers have by right are words as a budget's ([`crate::budget`]): the time
+//! at which they would be empty. They hold nobody up by themselves; the budgets do. The head is
+//! moved at most once in [`STEP`], by whoever wins the word that says when; how fast follows from
+//! how full the gate is at that moment, and from nothing else.
+
+use super::Rules;
+use super::visit::{LONGEST_WAIT, PLACE_SHIFT};
+use crate::word::SharedWord;
+
+/// Words in a line.
+pub const WORDS: usize = 8;
+/// The head moves at most so often: 10 ms.
+pub const STEP: u64 = 10_000_000;
+/// A fullness of everything, and of each part of it.
+pub const FULL: u64 = 4096;
+/// How much a word may lie ahead of the largest that the rules allow before it is taken for a
+/// leftover: 1 s.
+const SKEW: u64 = 1_000_000_000;
+/// What newcomers owe of what they have by right is forgotten beyond 3 s, or two of the largest
+/// pages.
+const RIGHT: u64 = 3_000_000_000;
+/// After so long without an attempt nobody waits any more: 2^38 ns, 275 s.
+const LONGEST_STEP: u64 = 1 << 38;
+const LONGEST_LAG: u64 = LONGEST_WAIT << PLACE_SHIFT;
+
+const GATE: usize = 0;
+const HEAD: usize = 1;
+const AT: usize = 2;
+const NEWCOMERS: usize = 3;
+const PAGE: usize = 4;
+const VISITS: usize = 5;
+const PAGES: usize = 6;
+
+/// A line, read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// How long whoever is let in now has waited, in nanoseconds.
+    pub wait: u64,
+    /// Connections of a page, in 256ths; 0 if none were seen.
+    pub page: u64,
+    /// Newcomers let in since the line began.
+    pub visits: u64,
+    /// Pages let in since then, first ones too.
+    pub pages: u64,
+}
+
+impl State {
+    /// Reads a line at `now` (nanoseconds).
+    pub const fn read(line: &[u64; WORDS], now: u64) -> Self {
+        let wait = if line[AT] == 0 { 0 } else { now.saturating_sub(line[HEAD]) };
+        Self { wait, page: line[PAGE] >> 8, visits: line[VISITS], pages: line[PAGES] }
+    }
+}
+
+/// One service's words, with its rules.
+#[derive(Clone, Copy)]
+pub struct Service<'a, W> {
+    /// The words.
+    pub line: &'a [W; WORDS],
+    /// How it lets in.
+    pub rules: &'a Rules,
+}
+
+impl<W: SharedWord> Service<'_, W> {
+    /// How full the gate is, in nanoseconds.
+    #[inline(always)]
+    pub fn gate(&self, now: u64) -> u64 {
+        level(self.line[GATE].load(), now, 2 * self.rules.gate)
+    }
+
+    /// How much newcomers owe of what they have by right, in nanoseconds.
+    #[inline(always)]
+    pub fn newcomers(&self, now: u64) -> u64 {
+        level(self.line[NEWCOMERS].load(), now, self.most_owed())
+    }
+
+    #[inline(always)]
+    fn most_owed(&self) -> u64 {
+        most(RIGHT, 2 * self.rules.page_most * self.rules.right)
+    }
+
+    /// Connections of a page, in 256ths.
+    #[inline(always)]
+    pub fn page(&self) -> u64 {
+        match self.line[PAGE].load() >> 8 {
+            0 => self.rules.page,
+            page => page,
+        }
+    }
+
+    /// The head: who has a place before it may come in. A time in nanoseconds.
+    #[inline(always)]
+    pub fn head(&self) -> u64 {
+        self.line[HEAD].load()
+    }
+
+    /// Moves the head, if that is due. `others`: how full the fullest budget is that the service
+    /// shares with others, of [`FULL`].
+    #[inline(always)]
+    pub fn advance(&self, now: u64, others: u64) {
+        let at = self.line[AT].load();
+        let due = now.wrapping_sub(at);
+        // An older clock finds that it was moved in the future.
+        if !(STEP..=u64::MAX / 2).contains(&due) || !self.line[AT].replace(at, now) {
+            return;
+        }
+        let head = self.line[HEAD].load();
+        let moved =
+            if due > LONGEST_STEP { now } else { least(now, head + ((due * speed(self.fullness(now, others))) >> 16)) };
+        self.line[HEAD].replace(head, most(moved, now.saturating_sub(LONGEST_LAG)));
+    }
+
+    /// How little room there is for newcomers: below the ceiling, and while those who are in have
+    /// some left; or by right. Without the right the head would stand, and nobody come in, for as
+    /// long as those who are in want all that there is.
+    #[inline(always)]
+    fn fullness(&self, now: u64, others: u64) -> u64 {
+        let rules = self.rules;
+        let gate = self.gate(now);
+        let present = part(gate.saturating_sub(rules.ceiling), rules.gate - rules.ceiling);
+        let by_right = part(self.newcomers(now), (rules.right * self.page()) >> 8);
+        most(least(most(part(gate, rules.ceiling), present), by_right), others)
+    }
+
+    /// Takes `time` nanoseconds from the gate.
+    #[inline(always)]
+    pub fn fill(&self, now: u64, time: u64) {
+        add(&self.line[GATE], now, time, 2 * self.rules.gate);
+    }
+
+    /// Charges newcomers with `time` nanoseconds of what they have by right.
+    #[inline(always)]
+    pub fn charge_newcomers(&self, now: u64, time: u64) {
+        add(&self.line[NEWCOMERS], now, time, self.most_owed());
+        count(&self.line[VISITS]);
+    }
+
+    /// Counts a page that begins.
+    #[inline(always)]
+    pub fn count_page(&self) {
+        count(&self.line[PAGES]);
+    }
+
+    /// Learns how many connections a page had: a mean of which each is a 64th. A lost race loses
+    /// one.
+    #[inline(always)]
+    pub fn learn(&self, connections: u64) {
+        let word = self.line[PAGE].load();
+        let before = if word == 0 { self.rules.page << 8 } else { word };
+        let after = before - (before >> 6) + (connections << 10);
+        self.line[PAGE].replace(word, after);
+    }
+
+    /// Learns that a connection of a page was refused. Else pages that are cut short would look
+    /// small, and more would be let in.
+    #[inline(always)]
+    pub fn learn_refused(&self) {
+        let word = self.line[PAGE].load();
+        let before = if word == 0 { self.rules.page << 8 } else { word };
+        if before < self.rules.page_most << 16 {
+            self.line[PAGE].replace(word, before + (1 << 8));
+        }
+    }
+}
+
+/// Speed of the head in 2^-16 of the clock's, for a fullness: 16 up to an eighth, then sixteen
+/// halvings up to a full one. There it stands.
+#[inline(always)]
+const fn speed(fullness: u64) -> u64 {
+    let from = FULL / 8;
+    if fullness >= FULL {
+        return 0;
+    }
+    let over = fullness.saturating_sub(from);
+    // In 256ths of a halving.
+    let halvings = over * 8 / 7;
+    let whole = (16 << 16) >> (halvings >> 8);
+    // Between two halvings along a straight line.
+    whole - ((whole * (halvings & 255)) >> 9)
+}
+
+/// A part of a whole, of [`FULL`], and no more than that.
+#[inline(always)]
+const fn part(part: u64, whole: u64) -> u64 {
+    match (part * FULL).checked_div(whole) {
+        Some(share) if share < FULL => share,
+        _ => FULL,
+    }
+}
+
+#[inline(always)]
+const fn least(a: u64, b: u64) -> u64 {
+    if a < b { a } else { b }
+}
+
+#[inline(always)]
+const fn most(a: u64, b: u64) -> u64 {
+    if a > b { a } else { b }
+}
+
+/// How full a word is, at most `most`. Past is empty; too far ahead is left over from other rules.
+#[inline(always)]
+const fn level(word: u64, now: u64, most: u64) -> u64 {
+    match word.wrapping_sub(now) {
+        ahead if ahead > most + SKEW => 0,
+        ahead => least(ahead, most),
+    }
+}
+
+/// Fills a word, up to `most`. Four lost races leave it as it is: that lets in a page too much, and
+/// the budget holds.
+#[inline(always)]
+fn add<W: SharedWord>(word: &W, now: u64, time: u64, most: u64) {
+    let mut tries = 0;
+    while tries < 4 {
+        tries += 1;
+        let before = word.load();
+        if word.replace(before, now + least(level(before, now, most) + time, most)) {
+            return;
+        }
+    }
+}
+
+#[inline(always)]
+fn count<W: SharedWord>(word: &W) {
+    let before = word.load();
+    word.replace(before, before + 1);
+}
