@@ -143,12 +143,13 @@ fn write_distinct(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
 
 /// How near to their limit the sources were when they came.
 fn write_debts(to: &mut String, service: &Service) -> std::fmt::Result {
-    let all: u64 = service.debts.iter().sum();
-    let (Some((over, within)), true) = (service.debts.split_last(), all > 0) else { return Ok(()) };
+    // Counters may hold anything, also what no sum of integers can.
+    let sum = |steps: &[u64]| -> f64 { steps.iter().map(|count| *count as f64).sum() };
+    let all = sum(&service.debts);
+    let (Some((over, within)), true) = (service.debts.split_last(), all > 0.0) else { return Ok(()) };
     // The first is no debt at all, the others are sixteenths.
-    let near: u64 = within.iter().skip(1 + 8).sum();
-    let percent = |part: u64| 100.0 * part as f64 / all as f64;
-    let (free, near, over) = (percent(within[0]), percent(near), percent(*over));
+    let near = sum(within.get(1 + 8..).unwrap_or_default());
+    let [free, near, over] = [within[0] as f64, near, *over as f64].map(|part| 100.0 * part / all);
     writeln!(
         to,
         "  of the attempts, {free:.1}% from idle sources, {near:.1}% past half of their limit, {over:.1}% over it"
