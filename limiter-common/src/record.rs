@@ -130,7 +130,9 @@ pub struct Admission {
 }
 const _: () = assert!(size_of::<Admission>() == 152);
 
-/// What the challenge needs to know of the kernel's settings, and what was changed of them. Not part of a policy slot.
+/// What the challenge needs to know of the kernel's settings, and what was changed of them. Not part
+/// of a policy slot. Its size never changes, nor do its first two words: `limiter detach --all` of any
+/// version reads them to put back what another one changed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
@@ -146,10 +148,8 @@ pub struct Kernel {
     pub sack: u32,
     /// What comes of the kernel's own cookies: one of [`Kernel::MAKES_NONE`], [`Kernel::MAKES_COOKIES`] and [`Kernel::TAKES_COOKIES`].
     pub cookies: u32,
-    /// Zero.
-    pub room: [u32; 10],
 }
-const _: () = assert!(size_of::<Kernel>() == 64);
+const _: () = assert!(size_of::<Kernel>() == 24);
 
 impl Kernel {
     /// It makes none but in a flood of its own (`net.ipv4.tcp_syncookies` is 0 or 1).

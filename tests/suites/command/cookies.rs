@@ -10,7 +10,7 @@ use super::{Desk, killed};
 
 const ATTACH: &str = "attach web0 --service web=*:80 --budget 100/s";
 
-fn syncookies(desk: &Desk) -> String {
+pub fn syncookies(desk: &Desk) -> String {
     let read = || Ok(std::fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")?.trim().to_owned());
     desk.front.run(read).expect("the setting")
 }

@@ -11,6 +11,7 @@ use limiter::kernel::Pins;
 use limiter_common::names::{self, Kind, Owner, Row};
 
 use super::Desk;
+use super::cookies::syncookies;
 
 const ATTACH: &str = "attach web0 --service web=*:80 --source-rate 20/s --budget 1000/s";
 
@@ -208,4 +209,32 @@ fn the_way_out_of_everything() {
         assert!(desk.becomes_free("web0") && desk.left().is_empty(), "{instead:?}: {:?}", desk.left());
         desk.ok(&format!("{ATTACH} --sources 64"));
     }
+}
+
+/// What another version loaded is neither read nor changed, and what to do about it is said. It goes on enforcing, until `detach --all`
+/// takes it away and puts back the setting of the kernel that it changed.
+#[test]
+fn pins_of_another_layout_are_refused_and_let_go() {
+    let desk = Desk::new();
+    desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
+    desk.ok(&format!("{ATTACH} --sources 64 --set-syncookies"));
+    desk.ok("set --service web --challenge always");
+    desk.ok("arm");
+    assert_eq!(syncookies(&desk), "2");
+    let pins = Pins::at(desk.pins());
+    let older = format!("v{}", names::LAYOUT - 1);
+    std::fs::rename(pins.root(), desk.pins().join(&older)).expect("renamed");
+
+    let mine = format!("v{}", names::LAYOUT);
+    let words = [&older, &mine, "use the version that loaded them", "`limiter detach --all` and attach again"];
+    for line in COMMANDS.iter().filter(|line| **line != "history") {
+        desk.fails(line, 1, &words);
+    }
+    assert!(desk.has_program("web0"), "it goes on enforcing");
+    assert_eq!(syncookies(&desk), "2");
+
+    desk.ok("detach --all");
+    assert!(desk.becomes_free("web0") && desk.left().is_empty());
+    assert_eq!(syncookies(&desk), "1");
+    desk.ok(&format!("{ATTACH} --sources 64"));
 }
