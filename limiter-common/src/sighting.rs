@@ -74,6 +74,12 @@ impl What {
         Self(self.0 << 8 >> 8 | (number / entries as u64) << 56)
     }
 
+    /// Of the service with this number.
+    #[inline(always)]
+    pub const fn of_service(self, service: u32) -> Self {
+        Self(self.0 >> 32 << 32 | service as u64)
+    }
+
     /// The lap, modulo 256.
     pub const fn lap(self) -> u8 {
         (self.0 >> 56) as u8
@@ -173,6 +179,7 @@ mod tests {
             (70_000, 16, true, false, 9)
         );
         assert!(What::new(0, 0, false, true, 0).stole());
+        assert_eq!(what.of_service(7), What::new(7, 16, true, false, 9));
         let what = what.in_lap(3 * 4096 + 7, 4096).in_lap(258 * 4096, 4096);
         assert_eq!((what.lap(), what.service(), what.halvings()), (2, 70_000, 9));
     }

@@ -34,40 +34,66 @@ impl Observe for Observer {
     fn attempt(question: &Question, decision: &Decision) {
         let Question { slot, id, client, now, .. } = *question;
         let enforced = matches!(decision.mode, Mode::Enforce);
-        let what = u64::from(id)
-            | u64::from(slot & 1) << 31
-            | What::new(0, decision.reason as u8, enforced, decision.notes.stole(), 0).0;
+        let what = What::new(0, decision.reason as u8, enforced, decision.notes.stole(), 0);
+        let seen = Attempt::new(slot, id, what);
         if bits::has(bits::OWN, decision.reason as u64) {
             // Here and not behind the call: a flood from few sources pays for nothing else.
             let Some(observer) = OBSERVER.get_ptr_mut(0) else { return };
             // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
             let weight = unsafe { (*observer).weigh_refusal(now) };
             if weight != 0 {
-                limiter_refused(what, client.high, client.low, now, weight);
+                limiter_refused(seen.0, client.high, client.low, now, weight);
             }
         } else {
-            attempt(what, client.high, client.low, now);
+            attempt(seen, client.high, client.low, now);
         }
     }
 }
 
-/// Service id in the lowest bits, the slot at bit 31, the rest as [`What`].
-#[inline(always)]
-const fn unpack(what: u64) -> (u32, u32) {
-    (what as u32 >> 31, what as u32 & (u32::MAX >> 1))
-}
+/// An attempt as it crosses the calls of this file: a [`What`] with the id of the service and the
+/// slot (bit 31) in the place of the service's number, which is looked up only where it is needed.
+#[derive(Clone, Copy)]
+struct Attempt(u64);
 
-/// Number of the service.
-#[inline(always)]
-fn number(what: u64) -> u64 {
-    let (slot, id) = unpack(what);
-    limits::service(slot, id).map_or(0, |service| service.number.into())
-}
+impl Attempt {
+    const SLOT_SHIFT: u32 = 31;
 
-/// The entry for a sighting: the number of the service instead of its id and slot.
-#[inline(always)]
-fn name(what: u64) -> u64 {
-    what >> 32 << 32 | number(what)
+    #[inline(always)]
+    const fn new(slot: u32, id: u32, what: What) -> Self {
+        Self(what.0 | (slot as u64 & 1) << Self::SLOT_SHIFT | id as u64)
+    }
+
+    /// Number of the service; 0 if it is gone.
+    #[inline(always)]
+    fn number(self) -> u32 {
+        let word = self.0 as u32;
+        let (slot, id) = (word >> Self::SLOT_SHIFT, word & ((1 << Self::SLOT_SHIFT) - 1));
+        limits::service(slot, id).map_or(0, |service| service.number)
+    }
+
+    /// Number of the reason.
+    #[inline(always)]
+    const fn reason(self) -> u8 {
+        What(self.0).reason()
+    }
+
+    /// Whether it is to be told of: it is refused, or another source's debt was forgotten for it.
+    #[inline(always)]
+    const fn is_event(self) -> bool {
+        bits::has(bits::DROP, self.reason() as u64) || What(self.0).stole()
+    }
+
+    /// With how often the sample was halved.
+    #[inline(always)]
+    const fn halved(self, halvings: u64) -> Self {
+        Self(self.0 | What::new(0, 0, false, false, halvings).0)
+    }
+
+    /// What stands in a ring.
+    #[inline(always)]
+    fn entry(self) -> What {
+        What(self.0).of_service(self.number())
+    }
 }
 
 /// What this CPU keeps, true of this interval.
@@ -85,7 +111,7 @@ fn observer(now: u64) -> Option<&'static mut record::Observer> {
 /// Notes an attempt that its source's own limit did not refuse. Not behind a call: to return from one costs 5 ns where the kernel guards its returns
 /// (`srso` on AMD). What happens once in many attempts is.
 #[inline(always)]
-fn attempt(what: u64, high: u64, low: u64, now: u64) {
+fn attempt(seen: Attempt, high: u64, low: u64, now: u64) {
     let Some(observer) = observer(now) else { return };
     let hashes = Hashes::of(&observer.key, Address { high, low });
     let Hashes { source, network, sketch } = hashes;
@@ -99,29 +125,28 @@ fn attempt(what: u64, high: u64, low: u64, now: u64) {
         distinct::see(&sketches.registers[sketch], network);
     }
     if is_counted {
-        limiter_turn(what, high, low, now, source);
+        limiter_turn(seen.0, high, low, now, source);
     }
     if sighting::is_sampled(halvings, source) {
-        limiter_sample(what | halvings << 48, high, low, now);
+        limiter_sample(seen.halved(halvings).0, high, low, now);
     }
-    if (bits::has(bits::DROP, What(what).reason().into()) || What(what).stole()) && told != now >> sighting::SLICE_SHIFT
-    {
-        limiter_tell(what, high, low, now);
+    if seen.is_event() && told != now >> sighting::SLICE_SHIFT {
+        limiter_tell(seen.0, high, low, now);
     }
 }
 
 /// The attempt that is counted for all since the last one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_turn(what: u64, high: u64, low: u64, now: u64, source: u64) -> u64 {
+pub extern "C" fn limiter_turn(seen: u64, high: u64, low: u64, now: u64, source: u64) -> u64 {
     let Some(observer) = OBSERVER.get_ptr_mut(0) else { return 0 };
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
     let gap = unsafe { (*observer).gap() };
     // SAFETY: as above.
     unsafe { (*observer).left = gap };
-    limiter_count(what, high, low, now, Kind::Others as u64 | source >> 2 << 2);
-    if bits::has(bits::BUDGET, What(what).reason().into()) {
-        limiter_count(what, high, low, now, Kind::Budget as u64 | source >> 2 << 2);
+    limiter_count(seen, high, low, now, Kind::Others as u64 | source >> 2 << 2);
+    if bits::has(bits::BUDGET, Attempt(seen).reason().into()) {
+        limiter_count(seen, high, low, now, Kind::Budget as u64 | source >> 2 << 2);
     }
     if gap <= LEARNS_AFTER {
         limiter_learn(now);
@@ -133,25 +158,25 @@ pub extern "C" fn limiter_turn(what: u64, high: u64, low: u64, now: u64, source:
 /// admitted a moment ago. (With a limit of less than four a minute, it may be missing from an interval.)
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_refused(what: u64, high: u64, low: u64, now: u64, weight: u64) -> u64 {
-    let address = Address { high, low };
+pub extern "C" fn limiter_refused(seen: u64, high: u64, low: u64, now: u64, weight: u64) -> u64 {
+    let (seen, address) = (Attempt(seen), Address { high, low });
     let Some(observer) = observer(now) else { return 0 };
     let source = Hashes::of(&observer.key, address).source;
     let (random, halvings, told) = (observer.random(), u64::from(observer.halvings), observer.told);
     if sighting::is_sampled(halvings, source) {
-        limiter_sample(what | halvings << 48, high, low, now);
+        limiter_sample(seen.halved(halvings).0, high, low, now);
     }
-    count(random, what, Kind::Refused as u64 | source >> 2 << 2, address, now, weight);
+    count(random, seen, Kind::Refused as u64 | source >> 2 << 2, address, now, weight);
     if told != now >> sighting::SLICE_SHIFT {
-        limiter_tell(what, high, low, now);
+        limiter_tell(seen.0, high, low, now);
     }
     0
 }
 
 /// Counts a source, in the kind that the lowest two bits of its hash are.
 #[inline(always)]
-fn count(random: u32, what: u64, source: u64, address: Address, now: u64, weight: u64) {
-    let service = number(what);
+fn count(random: u32, seen: Attempt, source: u64, address: Address, now: u64, weight: u64) {
+    let service = u64::from(seen.number());
     let hash = heavy::hash(source >> 2, service);
     let index = (source as u32 & 3) * heavy::SETS + heavy::set(hash);
     if let Some(set) = HEAVY.get_ptr_mut(index) {
@@ -248,7 +273,7 @@ pub extern "C" fn limiter_begin(interval: u64) -> u64 {
 /// Keeps an attempt of a sampled source.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_sample(what: u64, high: u64, low: u64, now: u64) -> u64 {
+pub extern "C" fn limiter_sample(seen: u64, high: u64, low: u64, now: u64) -> u64 {
     let (Some(sketches), Some(claims)) = (sketches(now), word(line::ATTEMPTS)) else { return 0 };
     let (Some(()), Some(number)) = (sighting::keep(&sketches.kept, &sketches.halvings), sighting::claim(claims)) else {
         return 0;
@@ -258,7 +283,7 @@ pub extern "C" fn limiter_sample(what: u64, high: u64, low: u64, now: u64) -> u6
         unsafe { (*observer).halvings = sketches.halvings.load() as u8 };
     }
     if let Some(entry) = ATTEMPTS.get_ptr_mut(number as u32 & (sighting::ATTEMPTS - 1)) {
-        let what = What(name(what)).in_lap(number, sighting::ATTEMPTS).0;
+        let what = Attempt(seen).entry().in_lap(number, sighting::ATTEMPTS).0;
         write(entry, &Sighting { time: now, high, low, what });
     }
     0
@@ -267,7 +292,7 @@ pub extern "C" fn limiter_sample(what: u64, high: u64, low: u64, now: u64) -> u6
 /// Tells of a refusal or a steal, if this slice of time has events left.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_tell(what: u64, high: u64, low: u64, now: u64) -> u64 {
+pub extern "C" fn limiter_tell(seen: u64, high: u64, low: u64, now: u64) -> u64 {
     let (Some(claims), Some(slice)) = (word(line::EVENTS), word(line::SLICE)) else { return 0 };
     if !sighting::may_tell(slice, now) {
         if sighting::one_more(slice.load(), now).is_none()
@@ -280,7 +305,7 @@ pub extern "C" fn limiter_tell(what: u64, high: u64, low: u64, now: u64) -> u64 
     }
     let Some(number) = sighting::claim(claims) else { return 0 };
     if let Some(entry) = EVENTS.get_ptr_mut(number as u32 & (sighting::EVENTS - 1)) {
-        let what = What(name(what)).in_lap(number, sighting::EVENTS).0;
+        let what = Attempt(seen).entry().in_lap(number, sighting::EVENTS).0;
         write(entry, &Sighting { time: now, high, low, what });
     }
     0
@@ -289,11 +314,11 @@ pub extern "C" fn limiter_tell(what: u64, high: u64, low: u64, now: u64) -> u64 
 /// Counts a source of a sample: [`count`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_count(what: u64, high: u64, low: u64, now: u64, source: u64) -> u64 {
+pub extern "C" fn limiter_count(seen: u64, high: u64, low: u64, now: u64, source: u64) -> u64 {
     if let Some(observer) = OBSERVER.get_ptr_mut(0) {
         // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
         let random = unsafe { (*observer).random() };
-        count(random, what, source, Address { high, low }, now, heavy::ONE_IN.into());
+        count(random, Attempt(seen), source, Address { high, low }, now, heavy::ONE_IN.into());
     }
     0
 }
