@@ -1,4 +1,4 @@
-//! docs/guarantees.md names a test for each promise; the tests that it names are there.
+//! docs/guarantees.md and docs/threat-model.md name a test for each promise; the tests that they name are there.
 
 use std::fs;
 use std::path::Path;
@@ -24,26 +24,40 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository")
 }
 
+/// The pages, how many tests each names at least, and how many promises it makes at least.
+const PAGES: [(&str, usize, usize); 2] = [("docs/guarantees.md", 50, 20), ("docs/threat-model.md", 25, 15)];
+/// What follows this heading of a page promises nothing.
+const NO_PROMISES: &str = "\n## What does not hold";
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
 #[test]
 fn every_test_that_is_named_exists() {
-    let text = fs::read_to_string(root().join("docs/guarantees.md")).expect("docs/guarantees.md");
-    let named = tests(&text);
-    assert!(named.len() > 50, "{} tests are named", named.len());
-    let missing: Vec<_> = named
-        .iter()
-        .filter(|(file, name)| !fs::read_to_string(root().join(file)).is_ok_and(|source| holds(&source, name)))
-        .collect();
-    assert!(missing.is_empty(), "these tests are not in the tree: {missing:#?}");
+    for (name, least, _) in PAGES {
+        let text = page(name);
+        let named = tests(&text);
+        assert!(named.len() > least, "{name} names {} tests", named.len());
+        let missing: Vec<_> = named
+            .iter()
+            .filter(|(file, name)| !fs::read_to_string(root().join(file)).is_ok_and(|source| holds(&source, name)))
+            .collect();
+        assert!(missing.is_empty(), "tests named in {name} that are not in the tree: {missing:#?}");
+    }
 }
 
 #[test]
 fn every_promise_has_a_test() {
-    let text = fs::read_to_string(root().join("docs/guarantees.md")).expect("docs/guarantees.md");
-    let paragraphs: Vec<&str> = text.split("\n- ").skip(1).collect();
-    assert!(paragraphs.len() > 20);
-    for promise in paragraphs {
-        let promise = promise.split("\n\n").next().unwrap_or(promise);
-        assert!(!tests(promise).is_empty(), "no test beside: {promise}");
+    for (name, _, least) in PAGES {
+        let text = page(name);
+        let promises = text.split(NO_PROMISES).next().unwrap_or(&text);
+        let paragraphs: Vec<&str> = promises.split("\n- ").skip(1).collect();
+        assert!(paragraphs.len() > least, "{name} makes {} promises", paragraphs.len());
+        for promise in paragraphs {
+            let promise = promise.split("\n\n").next().unwrap_or(promise);
+            assert!(!tests(promise).is_empty(), "{name}: no test beside: {promise}");
+        }
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Kernel {
     /// Whether connections are accepted as soon as they are there.
     pub accepts: bool,
     parked: Vec<(u64, Packet)>,
+    /// Connections that their clients have closed.
+    half_closed: Vec<Flow>,
     pub made: Vec<Made>,
 }
 
@@ -81,6 +83,7 @@ impl Kernel {
             queued: 0,
             accepts: true,
             parked: Vec::new(),
+            half_closed: Vec::new(),
             made: Vec::new(),
         }
     }
@@ -199,9 +202,10 @@ impl Kernel {
                 (open.sent, open.has_answered) = (open.sent.wrapping_add(ANSWER), true);
             }
         }
-        let ends = packet.flags & FIN != 0 && packet.sequence.wrapping_add(packet.length) == open.next;
-        // The server closes behind the client, which is the one that waits: nothing is left here.
-        self.sockets[packet.flow] = if ends { Socket::None } else { Socket::Open(open) };
+        if packet.flags & FIN != 0 && packet.sequence.wrapping_add(packet.length) == open.next {
+            self.half_closed.push(packet.flow);
+        }
+        self.sockets[packet.flow] = Socket::Open(open);
         Some(Reply::Ack(open.sent, open.next))
     }
 
@@ -246,6 +250,17 @@ impl Kernel {
                 None
             }
         }
+    }
+
+    /// The server runs, and closes what its clients have closed; these are the ones that wait, and nothing is left here.
+    pub fn close(&mut self) -> Vec<Flow> {
+        let closed = std::mem::take(&mut self.half_closed);
+        for flow in &closed {
+            if matches!(self.sockets[*flow], Socket::Open(_)) {
+                self.sockets[*flow] = Socket::None;
+            }
+        }
+        closed
     }
 
     /// The next byte that the connection expects.

@@ -1,5 +1,6 @@
 //! Connections are charged once, whole and never touched: random sequences of packets through the rules, against a model of the kernel.
 
+mod attacker;
 mod client;
 mod cookie;
 mod kernel;

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
+use super::attacker::Attacker;
 use super::client::Client;
 use super::kernel::{Kernel, Met, SECOND};
-use super::packet::{ACK, ATTACKERS, CLASSES, FIN, FLOWS, Flow, Packet, Part, RST, Reply, SOURCES, SYN, source};
+use super::packet::{ATTACKERS, FIN, FLOWS, Flow, Packet, RST, Reply, SOURCES, SYN, source};
 use super::sequence::{Action, Random, Rules};
 
 const START: u64 = 1 << 50;
@@ -40,9 +41,7 @@ pub struct World<L> {
     /// The clients' first sequence number whose connection is open.
     owners: [Option<u32>; FLOWS],
     waiting: VecDeque<Packet>,
-    /// The attacker's: first sequence number and latest SYN-ACK's number of each flow, and what he sent.
-    numbers: [(u32, u32); ATTACKERS],
-    sent: Vec<Packet>,
+    attacker: Attacker,
     /// Connections made, when each flow's last was, and how many the server ended at once: what comes right behind such a one may make
     /// another, because nobody tells limiter.
     made: [u64; SOURCES],
@@ -63,8 +62,7 @@ impl<L: Limiter> World<L> {
             clients: (ATTACKERS..FLOWS).map(Client::new).collect(),
             owners: [None; FLOWS],
             waiting: VecDeque::new(),
-            numbers: [(0, 0); ATTACKERS],
-            sent: Vec::new(),
+            attacker: Attacker::new(random.next()),
             made: [0; SOURCES],
             made_at: [0; FLOWS],
             counted: 0,
@@ -141,7 +139,8 @@ impl<L: Limiter> World<L> {
             }
             Action::Settle => self.settle(),
             _ => {
-                let packet = self.attack(action);
+                let kernel = &self.kernel;
+                let packet = self.attacker.packet(action, |flow| kernel.next(flow));
                 self.send(packet)
             }
         }
@@ -163,43 +162,6 @@ impl<L: Limiter> World<L> {
 
     fn owns(&self, flow: Flow) -> bool {
         self.kernel.meets(flow) == Met::Connection
-    }
-
-    /// The packet of an attacker's action.
-    fn attack(&mut self, action: Action) -> Option<Packet> {
-        let packet = |flow: Flow, flags, sequence, acknowledgment, length, part| {
-            let class = flow as u32 % CLASSES;
-            Packet { flow, flags, sequence, acknowledgment, length, class, part, client: None }
-        };
-        let of = |flow: Flow| (self.numbers[flow].0.wrapping_add(1), self.numbers[flow].1.wrapping_add(1));
-        let packet = match action {
-            Action::Syn(flow) => {
-                self.numbers[flow].0 = self.random.next() as u32;
-                packet(flow, SYN, self.numbers[flow].0, 0, 0, Part::Whole)
-            }
-            Action::Ack(flow, shift, length) => {
-                let (sequence, acknowledgment) = of(flow);
-                packet(flow, ACK, sequence.wrapping_add(shift), acknowledgment, length, Part::Whole)
-            }
-            Action::Rst(flow, hits) => {
-                let at = if hits { self.kernel.next(flow) } else { Some(self.random.next() as u32) };
-                packet(flow, RST, at.unwrap_or_default(), 0, 0, Part::Whole)
-            }
-            Action::Fin(flow) => {
-                let (_, acknowledgment) = of(flow);
-                packet(flow, ACK | FIN, self.kernel.next(flow)?, acknowledgment, 0, Part::Whole)
-            }
-            Action::First(flow, id) => {
-                let (sequence, acknowledgment) = of(flow);
-                packet(flow, ACK, sequence, acknowledgment, 8, Part::First(id))
-            }
-            Action::Last(flow, id) => packet(flow, 0, 0, 0, 8, Part::Last(id)),
-            Action::Replay(which) => *self.sent.get(self.sent.len().checked_sub(1 + which)?)?,
-            Action::Spoof(flow, flags, number) => packet(flow, flags, number, number.rotate_left(9), 0, Part::Whole),
-            _ => return None,
-        };
-        self.sent.push(packet);
-        Some(packet)
     }
 
     fn send(&mut self, packet: Option<Packet>) -> Result<(), Broken> {
@@ -244,15 +206,16 @@ impl<L: Limiter> World<L> {
             }
             self.reply(packet.flow, reply)?;
         }
+        for flow in self.kernel.close() {
+            self.owners[flow] = None;
+        }
         Ok(())
     }
 
     fn reply(&mut self, flow: Flow, reply: Option<Reply>) -> Result<(), Broken> {
         let Some(reply) = reply else { return Ok(()) };
         if flow < ATTACKERS {
-            if let Reply::SynAck(number, _) = reply {
-                self.numbers[flow].1 = number;
-            }
+            self.attacker.receive(flow, reply);
             return Ok(());
         }
         let answer = self.clients[flow - ATTACKERS].receive(reply);
