@@ -69,12 +69,14 @@ pub fn warning(policy: &Policy, allowed: &[Prefix], connection: Connection) -> O
             limits.push(format!("{what} {}", text::show_limit(limit)));
         }
     };
-    match policy.class_of(&host) {
-        Some(class) => note(format!("source limit of class {}", class.name), class.source),
-        None => note("source limit".to_owned(), service.source.unwrap_or(policy.source)),
+    let mut service = service.clone();
+    if let Some(class) = policy.class_of(&host) {
+        note(format!("source limit of class {}", class.name), class.source);
+        service.source = Some(Limit::default());
     }
-    note("budget".to_owned(), service.budget);
-    note("newcomers".to_owned(), service.admission.newcomers);
+    for (what, limit) in service.limits(policy) {
+        note(what.to_owned(), limit);
+    }
     note("global budget".to_owned(), policy.budget);
     if limits.is_empty() {
         return None;

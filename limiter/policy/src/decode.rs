@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use limiter_common::address::Address;
-use limiter_common::challenge::Challenge;
 use limiter_common::record::{self, ClassPrefix, ListenerKey};
 
 use super::prefix::{Prefix, ip};
+use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
 use super::text::name;
-use super::{Admission, Class, Policy, Prefixes, Service};
+use super::{Class, Policy, Service};
 
 /// The policy of a slot, from its host record, its services by id, the listeners of every slot, its classes by id, and their prefixes.
 pub fn decode(
@@ -26,13 +26,17 @@ pub fn decode(
         places.sort_unstable();
         service(record, places)
     });
-    let stated = host.stated;
-    Policy {
-        source: stated.source,
-        prefixes: Prefixes { v4: stated.prefix_v4, v6: stated.prefix_v6 },
-        budget: stated.budget,
-        services: services.collect(),
-        classes: self::classes(classes, prefixes),
+    let mut policy = Policy { classes: self::classes(classes, prefixes), ..Policy::default() };
+    restate(&DEFAULTS, host, &mut policy);
+    restate(&HOST, host, &mut policy);
+    policy.services = services.collect();
+    policy
+}
+
+/// What was said, from a record.
+fn restate<T, R>(rows: &[Setting<T, R>], record: &R, model: &mut T) {
+    for row in rows {
+        (row.model.set)(model, (row.record.get)(record));
     }
 }
 
@@ -43,35 +47,18 @@ fn classes(records: &BTreeMap<u32, record::Class>, prefixes: &[ClassPrefix]) -> 
         members.entry(prefix.class.into()).or_default().push(Prefix { address, length: prefix.length });
     }
     let classes = records.iter().filter_map(|(id, record)| {
-        let prefixes = Prefixes { v4: record.prefix_v4, v6: record.prefix_v6 };
-        Some(Class {
-            name: name(&record.name)?,
-            members: members.remove(id).unwrap_or_default(),
-            source: record.stated,
-            prefixes: (record.own_mask != 0).then_some(prefixes),
-        })
+        let mut class = Class::bare(name(&record.name)?);
+        class.members = members.remove(id).unwrap_or_default();
+        restate(&CLASS, record, &mut class);
+        Some(class)
     });
     classes.collect()
 }
 
 fn service(record: &record::Service, listeners: Vec<SocketAddr>) -> Option<Service> {
-    let stated = record.stated;
-    let prefixes = Prefixes { v4: stated.prefix_v4, v6: stated.prefix_v6 };
-    Some(Service {
-        name: name(&record.name)?,
-        listeners,
-        source: (stated.own_source != 0).then_some(stated.source),
-        prefixes: (stated.own_prefix != 0).then_some(prefixes),
-        budget: stated.budget,
-        admission: Admission {
-            challenge: Challenge::from_number(record.admission.challenge),
-            ticket_seconds: stated.ticket_seconds,
-            reserve: stated.reserve,
-            newcomers: stated.newcomers,
-            fair_share: stated.fair_share != 0,
-            reset: record.admission.reset != 0,
-        },
-    })
+    let mut service = Service { listeners, ..Service::bare(name(&record.name)?) };
+    restate(&SERVICE, record, &mut service);
+    Some(service)
 }
 
 fn place(key: &ListenerKey) -> SocketAddr {
@@ -80,12 +67,13 @@ fn place(key: &ListenerKey) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use limiter_common::challenge::Challenge;
     use limiter_common::rate::{Limit, Rate};
     use limiter_common::record::Port;
 
     use super::*;
     use crate::encode::{Encoded, Ids, Known, encode};
-    use crate::text;
+    use crate::{Admission, Prefixes, text};
 
     fn policy() -> Policy {
         let limit = |count, burst| Limit { rate: Rate::per_second(count), burst };

@@ -5,18 +5,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use limiter_common::rate::Limit;
 use serde::Serialize;
 
+use super::file::{DOCUMENT, Document};
 use super::prefix::Prefix;
-use super::text::{self, show_limit, show_yes};
-use super::{Class, Name, Policy, Prefixes, Service};
+use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
+use super::{Class, Name, Policy, Service, text};
 
 /// Prefixes of a class that a line names; of more it tells the number.
 const NAMED: usize = 3;
-
-/// A value under the name that people know it by.
-type Field = (&'static str, String);
 
 /// A value that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -59,30 +56,49 @@ pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
 
 /// What differs of the defaults and the global budget.
 pub fn host(old: &Policy, new: &Policy) -> Vec<Change> {
-    let fields = |policy: &Policy| limits(policy.source, policy.prefixes, policy.budget);
-    between(fields(old), fields(new))
+    let (old, new) = ((old, old), (new, new));
+    between(&DEFAULTS, old, new, Seen::Said).chain(between(&HOST, old, new, Seen::Said)).collect()
+}
+
+/// What differs beside the policy. Interfaces are not looked at.
+pub fn document(old: &Document, new: &Document) -> Vec<Change> {
+    between(&DOCUMENT, (old, &old.policy), (new, &new.policy), Seen::Said).collect()
 }
 
 /// What differs of a service in effect, whether by its own settings or by the defaults that it follows.
 pub fn service_in_effect(old: &Policy, was: &Service, new: &Policy, is: &Service) -> Vec<Change> {
-    between(fields(old, was), fields(new, is))
+    let settings = between(&SERVICE, (was, old), (is, new), Seen::InEffect);
+    settings.chain(change("listens on", listens(was), listens(is))).collect()
 }
 
 /// What differs of a service itself. Following the default is a value; that the default differs is no news here.
 fn service(old: &Policy, was: &Service, new: &Policy, is: &Service) -> Vec<Change> {
-    let follow = [
-        ("source limit", was.source.is_none(), is.source.is_none()),
-        ("source prefixes", was.prefixes.is_none(), is.prefixes.is_none()),
-    ];
-    let (mut before, mut after) = (fields(old, was), fields(new, is));
-    for (what, did, does) in follow {
-        for (fields, follows) in [(&mut before, did), (&mut after, does)] {
-            for (_, value) in fields.iter_mut().filter(|(name, _)| *name == what && follows) {
-                *value = if did && does { String::new() } else { format!("{value} (default)") };
-            }
-        }
-    }
-    between(before, after)
+    let settings = between(&SERVICE, (was, old), (is, new), Seen::Said);
+    settings.chain(change("listens on", listens(was), listens(is))).collect()
+}
+
+/// Whether a setting is seen as it was said, or by what counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Said,
+    InEffect,
+}
+
+/// The settings that differ between two models, each with what it follows.
+fn between<T, R>(
+    rows: &[Setting<T, R>],
+    (was, old): (&T, &Policy),
+    (is, new): (&T, &Policy),
+    seen: Seen,
+) -> impl Iterator<Item = Change> {
+    let said = seen == Seen::Said;
+    rows.iter()
+        .filter(move |row| !said || row.get(was).is_some() || row.get(is).is_some())
+        .filter_map(move |row| change(row.what, row.words(was, old, said), row.words(is, new, said)))
+}
+
+fn change(what: &'static str, from: String, to: String) -> Option<Change> {
+    (from != to).then_some(Change { what, from, to })
 }
 
 fn new_service(policy: &Policy, is: &Service) -> String {
@@ -92,49 +108,26 @@ fn new_service(policy: &Policy, is: &Service) -> String {
     format!("on {}{}", listens(is), said.collect::<String>())
 }
 
-fn fields(policy: &Policy, service: &Service) -> Vec<Field> {
-    let source = service.source.unwrap_or(policy.source);
-    let mut fields = limits(source, service.prefixes.unwrap_or(policy.prefixes), service.budget);
-    let admission = &service.admission;
-    fields.extend([
-        ("challenge", text::show_challenge(admission.challenge).to_owned()),
-        ("tickets", text::show_seconds(admission.ticket_seconds)),
-        ("reserve", format!("{}%", admission.reserve)),
-        ("newcomers", show_limit(admission.newcomers)),
-        ("fair share", show_yes(admission.fair_share).to_owned()),
-        ("reset", show_yes(admission.reset).to_owned()),
-        ("listens on", listens(service)),
-    ]);
-    fields
-}
-
-fn limits(source: Limit, prefixes: Prefixes, budget: Limit) -> Vec<Field> {
-    vec![("source limit", show_limit(source)), ("budget", show_limit(budget)), ("source prefixes", lengths(prefixes))]
-}
-
-fn lengths(prefixes: Prefixes) -> String {
-    format!("/{} and /{}", prefixes.v4, prefixes.v6)
-}
-
 fn listens(service: &Service) -> String {
     text::show_listeners(&service.listeners).join(" ")
 }
 
 fn class(was: Option<&Class>, is: Option<&Class>) -> Vec<String> {
-    let limit = |class: &Class| if class.source.is_none() { "unlimited".to_owned() } else { show_limit(class.source) };
-    let prefixes = |class: &Class| class.prefixes.map_or_else(|| "the service's".to_owned(), lengths);
-    let fields = |class: &Class| vec![("source limit", limit(class)), ("source prefixes", prefixes(class))];
+    // What a class does not say is no default of the policy's.
+    let around = Policy::default();
+    let settings = |was: &Class, is: &Class| -> Vec<Change> {
+        between(&CLASS, (was, &around), (is, &around), Seen::Said).collect()
+    };
     match (was, is) {
         (Some(was), Some(is)) => {
-            let changes = between(fields(was), fields(is));
-            members(&was.members, &is.members)
-                .into_iter()
-                .chain(changes.iter().map(|change| format!(" {change}")))
-                .collect()
+            let changes = settings(was, is);
+            let changes = changes.iter().map(|change| format!(" {change}"));
+            members(&was.members, &is.members).into_iter().chain(changes).collect()
         }
         (None, Some(is)) => {
-            let own = if is.prefixes.is_some() { format!("; source prefixes {}", prefixes(is)) } else { String::new() };
-            vec![format!(": new, of {}; source limit {}{own}", count(&is.members, ""), limit(is))]
+            let said = CLASS.iter().filter(|row| row.get(is).is_some());
+            let said = said.map(|row| format!("; {} {}", row.what, row.words(is, &around, true)));
+            vec![format!(": new, of {}{}", count(&is.members, ""), said.collect::<String>())]
         }
         (Some(was), None) => vec![format!(": removed, was of {}", count(&was.members, ""))],
         (None, None) => Vec::new(),
@@ -158,11 +151,6 @@ fn count(prefixes: &[Prefix], done: &str) -> String {
     format!("{} {noun}{done} ({}{more})", prefixes.len(), named.join(", "))
 }
 
-fn between(old: Vec<Field>, new: Vec<Field>) -> Vec<Change> {
-    let pairs = old.into_iter().zip(new);
-    pairs.filter(|(old, new)| old != new).map(|((what, from), (_, to))| Change { what, from, to }).collect()
-}
-
 /// The names of both, each once, in the order of the first and then of the second.
 fn both(old: Vec<Name>, new: Vec<Name>) -> Vec<Name> {
     let added: Vec<Name> = new.into_iter().filter(|name| !old.contains(name)).collect();
@@ -173,7 +161,8 @@ fn both(old: Vec<Name>, new: Vec<Name>) -> Vec<Name> {
 mod tests {
     use std::path::Path;
 
-    use super::super::file::Document;
+    use limiter_common::rate::Limit;
+
     use super::*;
 
     fn policy(text: &str) -> Policy {
@@ -221,6 +210,7 @@ mod tests {
             "host source limit: 20/s, burst 40 -> 10/s, burst 20",
             "service web source limit: 20/s, burst 40 (default) -> 10/s, burst 20",
             "service web tickets: none -> 15m",
+            "service web reserve: 0% -> 50%",
             "service web listens on: *:80 -> *:80 *:443",
             "service shop: removed, was on 192.0.2.1:443",
             "service mail: new, on *:25; budget 50/s, burst 100",

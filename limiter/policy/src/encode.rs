@@ -7,7 +7,6 @@ use std::ops::Range;
 use anyhow::{Context as _, Result, bail, ensure};
 use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
-use limiter_common::challenge::Challenge;
 use limiter_common::pressure::{self, Pressure};
 use limiter_common::purse;
 use limiter_common::rate::Limit;
@@ -20,6 +19,7 @@ use limiter_common::ticket::{LONGEST_LIFE, UNIT_SHIFT};
 
 use super::classes::{self, Trees};
 use super::prefix::{Prefix, address};
+use super::settings::{self, CLASS, DEFAULTS, HOST, SERVICE, Setting, Settings, Style};
 use super::text::advice;
 use super::{Admission, Class, Name, Policy, Prefixes, Service};
 
@@ -177,19 +177,27 @@ fn encode_classes(policy: &Policy, slot: u16, known: &Known, encoded: &mut Encod
 }
 
 fn class(class: &Class) -> Result<record::Class> {
-    let prefixes = class.prefixes.unwrap_or_default();
-    Ok(record::Class {
+    let mut record = record::Class {
         source: source(class.source, &format!("source limit of class {}", class.name))?,
-        mask: mask(prefixes)?,
-        own_mask: class.prefixes.is_some().into(),
+        mask: mask(class.prefixes.unwrap_or_default())?,
+        own_mask: 0,
         unlimited: class.source.is_none().into(),
-        stated: class.source,
-        prefix_v4: prefixes.v4,
-        prefix_v6: prefixes.v6,
+        stated: Limit::default(),
+        prefix_v4: 0,
+        prefix_v6: 0,
         reserved: [0; 6],
         name: padded(&class.name),
-        room: [0; 2],
-    })
+        room: Default::default(),
+    };
+    state(&CLASS, class, &mut record);
+    Ok(record)
+}
+
+/// Settings as they were said, beside what the kernel side makes of them.
+fn state<T, R>(rows: &[Setting<T, R>], model: &T, record: &mut R) {
+    for row in rows {
+        (row.record.set)(record, row.get(model));
+    }
 }
 
 /// A name as records hold it.
@@ -200,27 +208,23 @@ pub fn padded(name: &Name) -> [u8; NAME] {
 }
 
 fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
-    let stated = Stated {
-        source: policy.source,
-        budget: policy.budget,
-        prefix_v4: policy.prefixes.v4,
-        prefix_v6: policy.prefixes.v6,
-        ..Stated::default()
-    };
     let horizon = source(policy.source, "default source limit")?.horizon();
     let (resets, budget) = (budget(RESETS, "resets", cpus)?, budget(policy.budget, "global budget", cpus)?);
-    Ok(record::Host {
+    let mut record = record::Host {
         budget,
         horizon,
         resets,
-        stated,
+        stated: Stated::default(),
         generation: 0,
         ends: 0,
         class_prefixes: 0,
         is_unfinished: 0,
         profile: [0; NAME],
-        room: [0; 7],
-    })
+        room: Default::default(),
+    };
+    state(&DEFAULTS, policy, &mut record);
+    state(&HOST, policy, &mut record);
+    Ok(record)
 }
 
 fn budget(limit: Limit, what: &str, cpus: u64) -> Result<BudgetLimit> {
@@ -228,14 +232,11 @@ fn budget(limit: Limit, what: &str, cpus: u64) -> Result<BudgetLimit> {
 }
 
 fn admission(service: &Service, own: &BudgetLimit, host: &BudgetLimit, cpus: u64) -> Result<record::Admission> {
-    let Admission { challenge, ticket_seconds, reserve, newcomers, fair_share, reset } = service.admission;
+    let Admission { ticket_seconds, reserve, newcomers, fair_share, .. } = service.admission;
     let name = &service.name;
-    ensure!(reserve <= 90, "service {name}: at most 90% of a budget can be kept for tickets, not {reserve}%");
-    ensure!(
-        ticket_seconds != 0 || (challenge == Challenge::Off && newcomers.is_none()),
-        "service {name}: a challenge and a rate of newcomers need tickets; give them a life, such as 15m"
-    );
-    ensure!(ticket_seconds <= 7 * 86_400, "service {name}: a ticket lives at most 7 days, not {ticket_seconds} s");
+    if let Some(wrong) = settings::check(&SERVICE, &Settings::default(), service, Style::File).first() {
+        bail!("service {name}: {}", wrong.message);
+    }
     // Newcomers can always draw one token of a full budget.
     let floor = |budget: &BudgetLimit| {
         let part = u128::from(budget.capacity) * u128::from(reserve) / 100;
@@ -244,8 +245,6 @@ fn admission(service: &Service, own: &BudgetLimit, host: &BudgetLimit, cpus: u64
     let pressure = |budget| if fair_share { Pressure::of(budget) } else { Pressure::default() };
     let newcomers = budget(newcomers, &format!("newcomers of service {name}"), cpus)?;
     Ok(record::Admission {
-        challenge: challenge as u32,
-        reset: reset.into(),
         ticket_life: (ticket_seconds * 1_000_000_000).div_ceil(1 << UNIT_SHIFT).min(LONGEST_LIFE),
         floor: floor(own),
         host_floor: floor(host),
@@ -254,6 +253,7 @@ fn admission(service: &Service, own: &BudgetLimit, host: &BudgetLimit, cpus: u64
         unanswerable: purse::unanswerable([&newcomers, own, host]),
         pressure: pressure(own),
         host_pressure: pressure(host),
+        ..record::Admission::default()
     })
 }
 
@@ -265,29 +265,20 @@ fn service(policy: &Policy, service: &Service, host: &BudgetLimit, cpus: u64) ->
     let limit = service.source.unwrap_or(policy.source);
     let prefixes = service.prefixes.unwrap_or(policy.prefixes);
     let budget = budget(service.budget, &format!("budget of service {}", service.name), cpus)?;
-    Ok(record::Service {
+    let mut record = record::Service {
         source: source(limit, &format!("source limit of service {}", service.name))?,
         mask: mask(prefixes)?,
         budget,
         admission: admission(service, &budget, host, cpus)?,
         number: 0,
         reserved: 0,
-        stated: Stated {
-            source: limit,
-            budget: service.budget,
-            prefix_v4: prefixes.v4,
-            prefix_v6: prefixes.v6,
-            own_source: service.source.is_some().into(),
-            own_prefix: service.prefixes.is_some().into(),
-            reserve: service.admission.reserve,
-            fair_share: service.admission.fair_share.into(),
-            reserved: [0; 2],
-            newcomers: service.admission.newcomers,
-            ticket_seconds: service.admission.ticket_seconds,
-        },
+        // What a service follows is stated too.
+        stated: Stated { source: limit, prefix_v4: prefixes.v4, prefix_v6: prefixes.v6, ..Stated::default() },
         name: padded(&service.name),
-        room: [0; 21],
-    })
+        room: Default::default(),
+    };
+    state(&SERVICE, service, &mut record);
+    Ok(record)
 }
 
 fn mask(prefixes: Prefixes) -> Result<SourceMask> {

@@ -20,10 +20,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use limiter_common::switch::Mode;
 
 pub use problem::Problems;
-pub use settings::{ClassSettings, Finding, HostSettings, PrefixChange, ServiceSettings};
+pub use settings::{DOCUMENT, Finding};
 
+use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Settings, Style, apply};
 use super::{Name, Policy};
-use settings::{Scope, path};
+use settings::{missing, note, path};
 
 /// Where the policy file is unless another one is named.
 pub const DEFAULT_FILE: &str = "/etc/limiter/policy.toml";
@@ -60,11 +61,11 @@ pub struct Profile {
     /// The mode, if it differs.
     pub mode: Option<Mode>,
     /// Changes to the defaults and the global budget.
-    pub host: HostSettings,
+    pub host: Settings,
     /// Changes to services.
-    pub services: Vec<(Name, ServiceSettings)>,
+    pub services: Vec<(Name, Settings)>,
     /// Changes to classes.
-    pub classes: Vec<(Name, ClassSettings)>,
+    pub classes: Vec<(Name, Settings)>,
 }
 
 impl Document {
@@ -139,22 +140,29 @@ impl Profile {
     pub fn apply(&self, base: &Policy, findings: &mut Vec<Finding>) -> Policy {
         let at = path("profile", self.name.as_str());
         let mut policy = base.clone();
-        self.host.apply(&mut policy, &at, findings);
-        let (source, prefixes) = (policy.source, policy.prefixes);
-        for (name, settings) in &self.services {
-            let mut scope = Scope::new(path(&path(&at, "service"), name.as_str()), findings);
-            match policy.service_mut(name) {
-                Some(service) => settings.apply(service, source, prefixes, scope),
-                None => scope.find_missing("service", name, policy.services.iter().map(|service| &service.name)),
+        apply_to_host(&self.host, &mut policy, &at, findings);
+        let defaults = policy.defaults();
+        for (name, said) in &self.services {
+            let at = path(&path(&at, "service"), name.as_str());
+            match policy.services.iter_mut().find(|service| service.name == *name) {
+                Some(service) => note(findings, &at, apply(&SERVICE, said, service, &defaults, Style::File)),
+                None => findings.push(missing(at, "service", name, policy.services.iter().map(|one| &one.name))),
             }
         }
-        for (name, settings) in &self.classes {
-            let mut scope = Scope::new(path(&path(&at, "class"), name.as_str()), findings);
+        for (name, said) in &self.classes {
+            let at = path(&path(&at, "class"), name.as_str());
             match policy.classes.iter_mut().find(|class| class.name == *name) {
-                Some(class) => settings.apply(class, prefixes, scope),
-                None => scope.find_missing("class", name, policy.classes.iter().map(|class| &class.name)),
+                Some(class) => note(findings, &at, apply(&CLASS, said, class, &defaults, Style::File)),
+                None => findings.push(missing(at, "class", name, policy.classes.iter().map(|one| &one.name))),
             }
         }
         policy
+    }
+}
+
+/// Says `said` about the host's part of `policy`. `at` is the table that holds `defaults` and `host`.
+fn apply_to_host(said: &Settings, policy: &mut Policy, at: &str, findings: &mut Vec<Finding>) {
+    for (rows, table) in [(&DEFAULTS[..], "defaults"), (&HOST, "host")] {
+        note(findings, &path(at, table), apply(rows, said, policy, &Policy::default(), Style::File));
     }
 }

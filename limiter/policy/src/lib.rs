@@ -5,11 +5,9 @@ pub mod decode;
 pub mod diff;
 pub mod encode;
 pub mod file;
-pub mod limits;
 pub mod prefix;
+pub mod settings;
 pub mod text;
-
-use std::net::SocketAddr;
 
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::Limit;
@@ -18,6 +16,7 @@ use limiter_common::source_table::WAYS;
 use serde::{Serialize, Serializer};
 
 use prefix::Prefix;
+pub use settings::{Admission, Class, Service};
 
 /// Everything that decides, apart from the mode and the allow and ban lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,81 +31,6 @@ pub struct Policy {
     pub services: Vec<Service>,
     /// Prefixes with limits of their own. No prefix is in two classes; of nested ones the longest counts.
     pub classes: Vec<Class>,
-}
-
-/// A named set of prefixes with a source limit of its own, to every service: a school, a carrier's NAT, a monitoring probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Class {
-    /// Name, unique among the classes of the policy.
-    pub name: Name,
-    /// What belongs to it.
-    pub members: Vec<Prefix>,
-    /// Limit of each source in place of the service's; none: sources of the class have no source limit and no fair share.
-    pub source: Limit,
-    /// Prefixes that make a source of the class, if not the service's.
-    pub prefixes: Option<Prefixes>,
-}
-
-/// A named set of local address:port pairs that is protected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// Name, unique in the policy.
-    pub name: Name,
-    /// Where it listens. An unspecified address stands for every address of its family.
-    pub listeners: Vec<SocketAddr>,
-    /// Limit of each source, if not the policy's.
-    pub source: Option<Limit>,
-    /// Prefixes, if not the policy's.
-    pub prefixes: Option<Prefixes>,
-    /// Budget of the service.
-    pub budget: Limit,
-    /// How it lets sources in, beside its limits.
-    pub admission: Admission,
-}
-
-impl Service {
-    /// A service that listens nowhere and has nothing of its own.
-    pub fn bare(name: Name) -> Self {
-        Self {
-            name,
-            listeners: Vec::new(),
-            source: None,
-            prefixes: None,
-            budget: Limit::default(),
-            admission: Admission::default(),
-        }
-    }
-}
-
-/// How a service lets sources in, beside its limits. The default is none of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Admission {
-    /// When attempts of sources without a ticket are answered with a cookie.
-    pub challenge: Challenge,
-    /// Life of a ticket in seconds; 0: no tickets.
-    pub ticket_seconds: u64,
-    /// Percent of the budgets that is kept for sources with a ticket, 0 to 90.
-    pub reserve: u8,
-    /// Newcomers, who have no ticket, per second.
-    pub newcomers: Limit,
-    /// Whether a short budget is shared fairly.
-    pub fair_share: bool,
-    /// Whether what a limit refuses is answered with a reset.
-    pub reset: bool,
-}
-
-impl Admission {
-    /// What a service has unless it is told otherwise: tickets of 15 minutes, half of the budgets kept for them, and fair shares.
-    pub const fn usual() -> Self {
-        Self {
-            challenge: Challenge::Off,
-            ticket_seconds: 900,
-            reserve: 50,
-            newcomers: Limit { rate: limiter_common::rate::Rate { count: 0, period: 0 }, burst: 0 },
-            fair_share: true,
-            reset: false,
-        }
-    }
 }
 
 /// How many leading bits of a client address make a source.
@@ -184,9 +108,12 @@ impl Policy {
 
     /// Whether anything could ever be refused.
     pub fn has_limits(&self) -> bool {
-        let limits =
-            |service: &Service| [service.budget, service.admission.newcomers, service.source.unwrap_or(self.source)];
-        !self.budget.is_none() || self.services.iter().flat_map(limits).any(|limit| !limit.is_none())
+        !self.budget.is_none() || self.services.iter().any(|service| !service.limits(self).is_empty())
+    }
+
+    /// What services follow that do not say otherwise.
+    pub fn defaults(&self) -> Self {
+        Self { source: self.source, prefixes: self.prefixes, ..Self::default() }
     }
 
     /// Whether some service may answer attempts with a challenge.

@@ -65,20 +65,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses `off`, `auto` or `always`.
-///
-/// # Errors
-/// A sentence that says so.
-pub fn challenge(text: &str) -> Result<Challenge, String> {
-    match text {
-        "off" => Ok(Challenge::Off),
-        "auto" => Ok(Challenge::Auto),
-        "always" => Ok(Challenge::Always),
-        _ => Err(format!("`{text}` is no way to challenge; write `off`, `auto` or `always`")),
-    }
-}
-
-/// The inverse of [`challenge`].
+/// The word for a way to challenge.
 pub const fn show_challenge(challenge: Challenge) -> &'static str {
     match challenge {
         Challenge::Off => "off",
@@ -87,21 +74,7 @@ pub const fn show_challenge(challenge: Challenge) -> &'static str {
     }
 }
 
-/// Parses `observe` or `enforce`.
-///
-/// # Errors
-/// A sentence that says so.
-pub fn mode(text: &str) -> Result<Mode, String> {
-    match text {
-        "observe" => Ok(Mode::Observe),
-        "enforce" => Ok(Mode::Enforce),
-        _ => Err(format!(
-            "`{text}` is no mode; write `observe` (count, drop nothing) or `enforce` (drop what is over the limits)"
-        )),
-    }
-}
-
-/// The inverse of [`mode`].
+/// The word for a mode.
 pub const fn show_mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Observe => "observe",

@@ -3,18 +3,20 @@
 use anyhow::Result;
 use clap::Args;
 use limiter_common::challenge::Challenge;
-use limiter_common::rate::{Limit, Rate};
 use limiter_common::record::DEFAULT_SETS;
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Mode;
 use serde::Serialize;
 
-use super::{Context, Usage, limits};
+use super::settings::{Typed, applied_around, apply_to_host, apply_to_service};
+use super::{Context, Usage};
 use crate::kernel::interface::Attachment;
 use crate::kernel::link::{self, Attached};
 use crate::kernel::slots::Origin;
 use crate::kernel::{Maps, cookies, object};
-use crate::policy::{Admission, Policy, Service, text};
+use crate::policy::file::Document;
+use crate::policy::settings::{Settings, Value};
+use crate::policy::{Policy, Service, text};
 use crate::report::{self, mode};
 
 /// Arguments of `attach`. Limits are those of the first attach; later `limiter set` changes them.
@@ -26,21 +28,8 @@ pub struct Attach {
     /// What to protect: NAME=ADDR:PORT,... such as `web=*:80,*:443`. May be given several times.
     #[arg(long, value_name = "NAME=ADDR:PORT,...", value_parser = text::service)]
     service: Vec<Service>,
-    /// Attempts that one source may make to one service, such as `20/s`.
-    #[arg(long, value_name = "RATE", value_parser = text::rate)]
-    source_rate: Option<Rate>,
-    /// Attempts that one source may make at once after a rest [default: two seconds of the rate, at least 10].
-    #[arg(long, value_name = "N")]
-    source_burst: Option<u64>,
-    /// New connections that the whole host takes, such as `1000/s`.
-    #[arg(long, value_name = "RATE", value_parser = text::rate)]
-    budget: Option<Rate>,
-    /// New connections that the whole host takes at once [default: two seconds of the budget, at least 10].
-    #[arg(long, value_name = "N")]
-    budget_burst: Option<u64>,
-    /// Sources to remember; eight bytes each [default: 524288].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1 << 28))]
-    sources: Option<u32>,
+    #[command(flatten)]
+    said: Typed<false>,
     /// Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it is put back when that ends. With a budget,
     /// services are then challenged when it runs short (`auto`), and keep tickets and fair shares.
     #[arg(long)]
@@ -114,7 +103,9 @@ impl Attach {
         let pins = &context.pins;
         if load {
             let mode = if self.enforce { Mode::Enforce } else { Mode::Observe };
-            object::load(pins, self.sources.unwrap_or(DEFAULT_SETS * WAYS as u32), policy, &Origin::default(), mode)?;
+            let sources = applied_around(&self.said.0, &Document::default()).sources;
+            let sources = sources.unwrap_or(DEFAULT_SETS * WAYS as u32);
+            object::load(pins, sources, policy, &Origin::default(), mode)?;
             Maps::open(&pins.root())?.let_set_syncookies(self.set_syncookies)?;
         }
         let mut maps = Maps::open(&pins.root())?;
@@ -124,28 +115,17 @@ impl Attach {
     }
 
     fn has_settings(&self) -> bool {
-        !self.service.is_empty()
-            || self.source_rate.is_some()
-            || self.source_burst.is_some()
-            || self.budget.is_some()
-            || self.budget_burst.is_some()
-            || self.sources.is_some()
-            || self.set_syncookies
-            || self.enforce
+        !self.service.is_empty() || !self.said.0.is_empty() || self.set_syncookies || self.enforce
     }
 
     /// The first policy. A budget that a spoofer could spend is guarded by a challenge where the kernel makes cookies for one.
-    fn policy(&self, has_cookies: bool) -> Result<Policy, Usage> {
-        let none = Limit::default();
-        let mut policy = Policy {
-            source: limits::limit("source-rate", self.source_rate, self.source_burst, none)?,
-            budget: limits::limit("budget", self.budget, self.budget_burst, none)?,
-            services: self.service.clone(),
-            ..Policy::default()
-        };
+    fn policy(&self, has_cookies: bool) -> Result<Policy> {
+        let mut policy = Policy { services: self.service.clone(), ..Policy::default() };
+        apply_to_host(&self.said.0, &mut policy)?;
         if has_cookies && !policy.budget.is_none() {
-            for service in &mut policy.services {
-                service.admission = Admission { challenge: Challenge::Auto, ..Admission::usual() };
+            let challenged = Settings([("challenge", Value::Number(Challenge::Auto as u64))].into());
+            for service in &self.service {
+                apply_to_service(&challenged, &mut policy, &service.name)?;
             }
         }
         Ok(policy)

@@ -232,12 +232,9 @@ impl Diff {
 
 /// What differs beside the policy itself. What the file does not say stays as it is.
 fn around(now: &Document, file: &Document) -> Vec<String> {
-    let mut changes = Vec::new();
-    if let (Some(is), Some(wanted)) = (now.mode, file.mode)
-        && is != wanted
-    {
-        changes.push(format!("mode: {} -> {}", text::show_mode(is), text::show_mode(wanted)));
-    }
+    let (generic, mode, sources) = (now.generic, file.mode.or(now.mode), now.sources);
+    let wanted = Document { generic, mode, sources, ..file.clone() };
+    let mut changes: Vec<String> = diff::document(now, &wanted).iter().map(ToString::to_string).collect();
     for name in file.interfaces.iter().filter(|name| !now.interfaces.contains(name)) {
         changes.push(format!("interface {name}: not attached"));
     }
@@ -250,10 +247,6 @@ fn around(now: &Document, file: &Document) -> Vec<String> {
         && sets_for(is) != sets_for(wanted)
     {
         changes.push(format!("table: {is} -> {wanted} sources, when limiter is loaded anew"));
-    }
-    if now.set_syncookies != file.set_syncookies {
-        let [is, wanted] = [now.set_syncookies, file.set_syncookies].map(text::show_yes);
-        changes.push(format!("may set tcp_syncookies: {is} -> {wanted}"));
     }
     changes
 }

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use limiter_common::address::SourceMask;
 use limiter_common::class_tree::{FAN, LEVELS, Root};
+use limiter_common::rate::Limit;
 use limiter_common::record::{self, CLASS_PREFIXES, CLASSES, ClassPrefix, NAME};
+use limiter_common::source_table::SourceLimit;
 
 use super::maps::{Maps, Raw};
 use super::words::{Access, Mapped};
@@ -51,7 +54,7 @@ impl Maps {
     /// Writes the classes of an idle slot.
     pub(super) fn write_classes(&mut self, slot: u32, encoded: &Encoded) -> Result<()> {
         for id in 1..CLASSES {
-            let class = encoded.classes.get(&id).copied().unwrap_or(UNUSED);
+            let class = encoded.classes.get(&id).copied().unwrap_or_else(unused);
             self.class.set(slot * CLASSES + id, Raw(class), 0).context("cannot write a class")?;
         }
         let trees = &encoded.trees;
@@ -94,15 +97,18 @@ fn root_words(root: &Root) -> [u64; ROOT] {
     })
 }
 
-const UNUSED: record::Class = record::Class {
-    source: limiter_common::source_table::SourceLimit { interval: 0, window: 0 },
-    mask: limiter_common::address::SourceMask::new(32, 64),
-    own_mask: 0,
-    unlimited: 0,
-    stated: super::slots::NO_LIMIT,
-    prefix_v4: 32,
-    prefix_v6: 64,
-    reserved: [0; 6],
-    name: [0; NAME],
-    room: [0; 2],
-};
+/// The record of an id that no class has: its name is empty, so nothing else of it is read.
+fn unused() -> record::Class {
+    record::Class {
+        source: SourceLimit { interval: 0, window: 0 },
+        mask: SourceMask::new(32, 64),
+        own_mask: 0,
+        unlimited: 0,
+        stated: Limit::default(),
+        prefix_v4: 32,
+        prefix_v6: 64,
+        reserved: [0; 6],
+        name: [0; NAME],
+        room: Default::default(),
+    }
+}

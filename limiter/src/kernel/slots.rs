@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
-use limiter_common::pressure::Pressure;
-use limiter_common::rate::{Limit, Rate};
 use limiter_common::record::{
     self, ABOVE_FLOOR, HOST_ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS, SERVICES, UNANSWERABLE, UNPROVEN,
 };
+use limiter_common::source_table::SourceLimit;
 use limiter_common::switch::{Selection, Switch};
 
 use super::clock;
@@ -233,7 +233,7 @@ impl Maps {
         self.write_listeners(slot, encoded)?;
         self.write_classes(slot, encoded)?;
         for id in 0..SERVICES {
-            let service = encoded.services.get(&id).copied().unwrap_or(UNUSED);
+            let service = encoded.services.get(&id).copied().unwrap_or_else(unused);
             if is_new(&service, known) {
                 self.forget(id)?;
             }
@@ -288,40 +288,17 @@ fn is_new(service: &record::Service, known: &Known) -> bool {
     service.name[0] != 0 && text::name(&service.name).is_none_or(|name| known.services.get(&name).is_none())
 }
 
-const UNUSED: record::Service = record::Service {
-    source: limiter_common::source_table::SourceLimit { interval: 0, window: 0 },
-    mask: limiter_common::address::SourceMask::new(32, 64),
-    budget: NO_BUDGET,
-    admission: record::Admission {
-        challenge: 0,
-        reset: 0,
-        ticket_life: 0,
-        floor: 0,
-        host_floor: 0,
-        newcomers: NO_BUDGET,
-        unproven: NO_BUDGET,
-        unanswerable: NO_BUDGET,
-        pressure: NO_PRESSURE,
-        host_pressure: NO_PRESSURE,
-    },
-    number: 0,
-    reserved: 0,
-    stated: record::Stated {
-        source: NO_LIMIT,
-        budget: NO_LIMIT,
-        prefix_v4: 32,
-        prefix_v6: 64,
-        own_source: 0,
-        own_prefix: 0,
-        reserve: 0,
-        fair_share: 0,
-        reserved: [0; 2],
-        newcomers: NO_LIMIT,
-        ticket_seconds: 0,
-    },
-    name: [0; NAME],
-    room: [0; 21],
-};
-const NO_BUDGET: BudgetLimit = BudgetLimit { interval: 0, capacity: 0, lease: 1 };
-const NO_PRESSURE: Pressure = Pressure { low: 0, unit: 0, interval: 0 };
-pub(super) const NO_LIMIT: Limit = Limit { rate: Rate { count: 0, period: 0 }, burst: 0 };
+/// The record of an id that no service has: its name is empty, so nothing else of it is read.
+fn unused() -> record::Service {
+    record::Service {
+        source: SourceLimit { interval: 0, window: 0 },
+        mask: SourceMask::new(32, 64),
+        budget: BudgetLimit::default(),
+        admission: record::Admission::default(),
+        number: 0,
+        reserved: 0,
+        stated: record::Stated::default(),
+        name: [0; NAME],
+        room: Default::default(),
+    }
+}

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use limiter_common::challenge::Challenge;
 use limiter_common::reason::{Reason, Verdict};
 
 use super::sample::ByReason;
 use super::snapshot::{Admission, Service, Snapshot};
 use crate::kernel::interface::Attachment;
-use crate::policy::text;
+use crate::policy::{self, text};
 
 /// The text of `limiter status`.
 pub fn status(snapshot: &Snapshot) -> String {
@@ -70,7 +71,7 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         count(table.ways as u64),
         count(table.steals)
     )?;
-    if snapshot.services.iter().any(|service| service.admission.ticket_seconds > 0) {
+    if snapshot.services.iter().any(|service| service.settings.admission.ticket_seconds > 0) {
         writeln!(to, "tickets     {} valid", count(snapshot.tickets as u64))?;
     }
     write_distinct(to, snapshot)?;
@@ -94,7 +95,7 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
     writeln!(to, "\nservice {}  {}", service.name, service.listeners.join(" "))?;
     let used = used(service.admission.budget_used_percent);
     writeln!(to, "  source limit {};  budget {}{used}", service.source_limit, service.budget)?;
-    write_admission(to, &service.admission)?;
+    write_admission(to, &service.settings.admission, &service.admission)?;
     if snapshot.measured_seconds > 0.0 {
         writeln!(
             to,
@@ -156,35 +157,35 @@ fn write_debts(to: &mut String, service: &Service) -> std::fmt::Result {
     )
 }
 
-fn write_admission(to: &mut String, admission: &Admission) -> std::fmt::Result {
-    if admission.ticket_seconds > 0 {
-        let now = match (admission.challenge, admission.challenging) {
-            ("auto", true) => ", ON now",
-            ("auto", false) => ", not needed now",
+fn write_admission(to: &mut String, said: &policy::Admission, now: &Admission) -> std::fmt::Result {
+    if said.ticket_seconds > 0 {
+        let on = match (said.challenge, now.challenging) {
+            (Challenge::Auto, true) => ", ON now",
+            (Challenge::Auto, false) => ", not needed now",
             _ => "",
         };
         writeln!(
             to,
-            "  challenge {}{now} (turned on {} times);  tickets for {}, {} given;  {}% of the budgets kept for them",
-            admission.challenge,
-            admission.challenge_turns,
-            text::show_seconds(admission.ticket_seconds),
-            count(admission.tickets_given),
-            admission.reserve_percent
+            "  challenge {}{on} (turned on {} times);  tickets for {}, {} given;  {}% of the budgets kept for them",
+            text::show_challenge(said.challenge),
+            now.challenge_turns,
+            text::show_seconds(said.ticket_seconds),
+            count(now.tickets_given),
+            said.reserve
         )?;
     }
-    if admission.newcomers != "none" {
-        writeln!(to, "  newcomers {}", admission.newcomers)?;
+    if !said.newcomers.is_none() {
+        writeln!(to, "  newcomers {}", text::show_limit(said.newcomers))?;
     }
-    if admission.fair_share {
-        let share = match admission.share_per_second {
+    if said.fair_share {
+        let share = match now.share_per_second {
             None => "no pressure".to_owned(),
             Some(share) => format!("a source may have {share:.2}/s now"),
         };
         writeln!(to, "  fair share: {share}")?;
     }
-    if admission.reset {
-        writeln!(to, "  refusals are answered with a reset, {} sent", count(admission.resets_sent))?;
+    if said.reset {
+        writeln!(to, "  refusals are answered with a reset, {} sent", count(now.resets_sent))?;
     }
     Ok(())
 }
@@ -198,7 +199,7 @@ fn write_cookies(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
             "cookies     limiter set net.ipv4.tcp_syncookies from {before} to 2, and puts it back when it stops"
         )?;
     }
-    let challenges = snapshot.services.iter().any(|service| service.admission.challenge != "off");
+    let challenges = snapshot.services.iter().any(|service| service.settings.admission.challenge != Challenge::Off);
     if challenges && !cookies.works() {
         let when = if cookies.may_set { "until limiter is armed" } else { "so NOBODY IS CHALLENGED" };
         writeln!(to, "cookies     net.ipv4.tcp_syncookies is {}, not 2, {when}", cookies.syncookies)?;

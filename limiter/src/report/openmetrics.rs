@@ -8,9 +8,10 @@ use limiter_common::reason::{Reason, Verdict};
 use super::exposition::{Exposition, Family, Form, Kind};
 use super::sample::ByReason;
 use super::scrape::Scrape;
-use super::snapshot::{Admission, Service, Snapshot};
+use super::snapshot::{Service, Snapshot};
 use crate::kernel::interface::Attachment;
 use crate::observe::Distinct;
+use crate::policy::text;
 
 /// The modes that `limiter_mode` tells apart.
 const MODES: [&str; 2] = ["observe", "enforce"];
@@ -173,7 +174,8 @@ fn by_reason(
 
 fn challenge(to: &mut Exposition, snapshot: &Snapshot) {
     let mut family = to.family(Kind::Info, "limiter_service", "", "The challenge of a service: off, auto or always.");
-    for Service { name, admission: Admission { challenge, .. }, .. } in &snapshot.services {
+    for Service { name, settings, .. } in &snapshot.services {
+        let challenge = text::show_challenge(settings.admission.challenge);
         family.sample(&[("service", name), ("challenge", challenge)], true);
     }
     let help = "Whether sources without a ticket are challenged now.";

@@ -19,7 +19,7 @@ use crate::kernel::words::{Access, Words};
 use crate::kernel::{Maps, Pins, clock, link};
 use crate::observe::{Distinct, Heavy, Kind, distinct, heavy};
 use crate::policy::text::{self, show_mode as mode};
-use crate::policy::{Policy, Prefixes};
+use crate::policy::{self, Policy, Prefixes};
 
 /// Sets of a table that are looked at.
 const LOOKED_AT: usize = 4096;
@@ -137,33 +137,23 @@ pub struct Service {
     pub observed: ByReason,
     /// Attempts by the debt of their source when they came: none, then sixteenths of its limit, then over it.
     pub debts: Vec<u64>,
-    /// How it lets sources in, beside its limits.
+    /// What was said about it, by the keys of the policy file.
+    pub settings: policy::Service,
+    /// Where its way of letting sources in stands.
     pub admission: Admission,
 }
 
-/// How a service lets sources in, and where that stands.
+/// Where a service's way of letting sources in stands.
 #[derive(Clone, Debug, Serialize)]
 pub struct Admission {
-    /// `off`, `auto` or `always`.
-    pub challenge: &'static str,
     /// Whether sources without a ticket are challenged now: in enforce mode, with a kernel that makes cookies.
     pub challenging: bool,
     /// How often `auto` turned it on.
     pub challenge_turns: u64,
-    /// Life of a ticket in seconds; 0: no tickets.
-    pub ticket_seconds: u64,
     /// Tickets given so far to sources without one.
     pub tickets_given: u64,
-    /// Percent of the budgets that is kept for sources with a ticket.
-    pub reserve_percent: u8,
-    /// Limit of newcomers.
-    pub newcomers: String,
-    /// Whether a short budget is shared fairly.
-    pub fair_share: bool,
     /// Connections per second that one source may make under the pressure of now; `None` when there is none.
     pub share_per_second: Option<f64>,
-    /// Whether refusals are answered with a reset.
-    pub reset: bool,
     /// Resets sent so far.
     pub resets_sent: u64,
     /// Percent of the service's budget that is used now; `None` without a budget.
@@ -221,7 +211,7 @@ pub fn take_counting(
     let host_used = used(maps, HOST_BUDGET, &host.budget)?;
     let around = Around { host_used, answers: selection.mode == Mode::Enforce && cookies.works() };
     Ok(Snapshot {
-        version: 4,
+        version: 5,
         mode: mode(selection.mode),
         reverts: switch.revert().filter(|at| *at > now).map(|at| Revert {
             in_seconds: (at - now) as f64 / 1e9,
@@ -259,7 +249,7 @@ fn tickets(maps: &Maps, slot: u32, now: u64) -> Result<usize> {
     Ok(count_some(&maps.tickets.words(Access::Read)?, |word| Ticket::read(word, now).is_valid()))
 }
 
-fn class(class: &crate::policy::Class) -> Class {
+fn class(class: &policy::Class) -> Class {
     Class {
         name: class.name.to_string(),
         prefixes: class.members.len(),
@@ -304,6 +294,7 @@ fn services(
             decided: sample::decided(new),
             observed: sample::observed(new),
             debts: new.debts[1..STEPS].to_vec(),
+            settings: service.clone(),
             admission,
         })
     });
@@ -327,16 +318,10 @@ fn admission(
         Challenge::Always => true,
     };
     Ok(Admission {
-        challenge: text::show_challenge(challenge),
         challenging: on && around.answers,
         challenge_turns: state.turns,
-        ticket_seconds: record.stated.ticket_seconds,
         tickets_given: counters.tickets,
-        reserve_percent: record.stated.reserve,
-        newcomers: text::show_limit(record.stated.newcomers),
-        fair_share: record.stated.fair_share != 0,
         share_per_second: share::per_second(admission, used, around.host_used),
-        reset: admission.reset != 0,
         resets_sent: counters.resets,
         budget_used_percent: share::percent(used, budget),
     })

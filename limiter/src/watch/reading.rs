@@ -1,11 +1,13 @@
 //! One moment of limiter, of a snapshot what the screen needs.
 
+use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 use limiter_common::record::REASONS;
 
 use super::marks::Change;
 use crate::kernel::interface::Attachment;
 use crate::observe::{Distinct, Heavy};
+use crate::policy::text;
 use crate::report::{ByReason, Snapshot};
 
 /// Packets by reason, whether the verdict was carried out or only counted, and what became of them.
@@ -199,7 +201,7 @@ fn service(service: &crate::report::Service) -> Service {
         listeners: service.listeners.join(" "),
         source_limit: service.source_limit.clone(),
         budget: Budget { stated: service.budget.clone(), used_percent: admission.budget_used_percent },
-        challenge: admission.challenge.to_owned(),
+        challenge: text::show_challenge(service.settings.admission.challenge).to_owned(),
         challenging: admission.challenging,
         share: admission.share_per_second,
         counts: Counts::of(&service.decided, &service.observed),
@@ -219,7 +221,7 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let gone = attached(None).count();
     say(gone > 0, format!("{gone} interface(s) gone, or in another network namespace: `limiter status`"));
     say(snapshot.services.is_empty(), "no service is protected, so everything passes".to_owned());
-    let challenges = snapshot.services.iter().any(|service| service.admission.challenge != "off");
+    let challenges = snapshot.services.iter().any(|service| service.settings.admission.challenge != Challenge::Off);
     let cookies = &snapshot.cookies;
     say(
         snapshot.mode == "enforce" && challenges && !cookies.works(),

@@ -38,7 +38,7 @@ fn it_is_not_set_without_consent() {
 #[test]
 fn a_challenge_brings_fair_shares_unless_told_otherwise() {
     let desk = attached();
-    let fair = |desk: &Desk| desk.json("status --quick")["services"][0]["admission"]["fair_share"].clone();
+    let fair = |desk: &Desk| desk.json("status --quick")["services"][0]["settings"]["fair_share"].clone();
     desk.ok("set --service web --challenge always --fair-share no");
     assert_eq!(fair(&desk), false);
     desk.ok("set --service web --challenge auto");
@@ -51,7 +51,7 @@ fn a_challenge_brings_fair_shares_unless_told_otherwise() {
 /// The default where it can work, and a word about it where it cannot.
 #[test]
 fn attach_challenges_where_it_can_work() {
-    let services = |desk: &Desk| desk.json("status --quick")["services"][0]["admission"].clone();
+    let services = |desk: &Desk| desk.json("status --quick")["services"][0]["settings"].clone();
     for (setting, consent, works) in [("1", "", false), ("2", "", true), ("1", " --set-syncookies", true)] {
         let desk = Desk::new();
         desk.front.sysctl("ipv4/tcp_syncookies", setting).expect("the namespace's own setting");
@@ -81,7 +81,7 @@ fn it_is_set_while_a_challenge_is_enforced_and_put_back() {
     assert_eq!(syncookies(&desk), "2");
     let status = desk.json("status --quick");
     assert_eq!((&status["cookies"]["syncookies"], &status["cookies"]["syncookies_before"]), (&2.into(), &1.into()));
-    assert_eq!(status["services"][0]["admission"]["challenge"], "auto");
+    assert_eq!(status["services"][0]["settings"]["challenge"], "auto");
     assert!(desk.ok("status --quick").contains("set net.ipv4.tcp_syncookies from 1 to 2"));
     for (end, again) in [
         ("disarm", "arm"),

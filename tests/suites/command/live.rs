@@ -195,6 +195,7 @@ fn newcomers_get_a_rate_and_tickets_to_tell_them_by() {
     desk.ok("attach web0 --service web=*:80");
     let said = desk.ok("set --service web --newcomers 50/s --newcomers-burst 75");
     assert!(said.contains("newcomers: none -> 50/s, burst 75") && said.contains("tickets: none -> 15m"), "{said}");
-    assert_eq!(desk.json("status --quick")["services"][0]["admission"]["newcomers"], "50/s, burst 75");
+    let settings = &desk.json("status --quick")["services"][0]["settings"];
+    assert_eq!((&settings["newcomers"], &settings["newcomers_burst"]), (&"50/s".into(), &75.into()));
     assert!(desk.ok("set --service web --newcomers none").contains("newcomers: 50/s, burst 75 -> none"));
 }

@@ -6,21 +6,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use limiter_common::class_tree::MOST_CLASSES;
-use limiter_common::rate::Rate;
 use limiter_common::record::{LISTENERS, SERVICES};
 use toml::de::DeTable;
 
 use super::members::{self, Members};
 use super::problem::{Place, Problems};
-use super::settings::{ClassSettings, Finding, HostSettings, PrefixChange, Scope, ServiceSettings, path};
+use super::settings::{DOCUMENT, Finding, PROFILE, note, path};
 use super::table::{Reader, Table};
-use super::{Document, Profile, keys};
+use super::{Document, Profile, apply_to_host, keys};
 use crate::encode::{Known, encode};
-use crate::limits::LimitChange;
+use crate::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting, Settings, Style, apply};
 use crate::{Class, Name, Policy, Service, text};
-
-/// Bounds of the table, as `attach --sources` has them.
-const SOURCES: std::ops::RangeInclusive<u64> = 8..=1 << 28;
 
 /// Reads `text`. `name` is what the file is called in problems; lists of prefixes are looked for in `directory`.
 ///
@@ -34,18 +30,12 @@ pub fn document(text: &str, name: &str, directory: &Path) -> Result<Document, Pr
     if !errors.is_empty() {
         return Err(reader.problems);
     }
-    let top = reader.table(root.get_ref(), String::new(), keys::TOP);
+    let top = reader.table(root.get_ref(), String::new(), &keys::top());
     let mut findings = Vec::new();
-    let mut document = Document {
-        interfaces: interfaces(&mut reader, &top),
-        generic: reader.yes(&top, "generic").unwrap_or(false),
-        mode: reader.text(&top, "mode", text::mode),
-        sources: reader.number(&top, "sources", SOURCES).and_then(|sources| u32::try_from(sources).ok()),
-        set_syncookies: reader.yes(&top, "set_syncookies").unwrap_or(false),
-        policy: Policy::default(),
-        profiles: Vec::new(),
-    };
-    host(&mut reader, &top).apply(&mut document.policy, "", &mut findings);
+    let mut document = Document { interfaces: interfaces(&mut reader, &top), ..Document::default() };
+    let said = reader.said(&top, &DOCUMENT);
+    note(&mut findings, "", apply(&DOCUMENT, &said, &mut document, &Policy::default(), Style::File));
+    apply_to_host(&host(&mut reader, &top), &mut document.policy, "", &mut findings);
     services(&mut reader, &top, &mut document.policy, &mut findings);
     classes(&mut reader, &top, directory, &mut document.policy, &mut findings);
     document.profiles = profiles(&mut reader, &top);
@@ -114,66 +104,27 @@ fn interfaces(reader: &mut Reader, top: &Table<'_>) -> Vec<String> {
     names
 }
 
-fn rate(text: &str) -> Result<Rate, String> {
-    if text == "unlimited" { Ok(Rate::default()) } else { text::rate(text) }
-}
-
-fn limit(reader: &mut Reader, table: &Table<'_>, rate_key: &str, burst_key: &str) -> LimitChange {
-    LimitChange { rate: reader.text(table, rate_key, rate), burst: reader.number(table, burst_key, 1..=keys::MOST) }
-}
-
-fn prefixes(reader: &mut Reader, table: &Table<'_>) -> PrefixChange {
-    let mut bits = |key, most| reader.number(table, key, 1..=most).and_then(|bits| u8::try_from(bits).ok());
-    PrefixChange { v4: bits("prefix_v4", 32), v6: bits("prefix_v6", 128) }
-}
-
-fn host(reader: &mut Reader, around: &Table<'_>) -> HostSettings {
-    let mut settings = HostSettings::default();
-    if let Some(entries) = reader.subtable(around, "defaults") {
-        let table = reader.table(entries, path(&around.path, "defaults"), keys::DEFAULTS);
-        settings.source = limit(reader, &table, "source_rate", "source_burst");
-        settings.prefixes = prefixes(reader, &table);
+/// What `[defaults]` and `[host]` say.
+fn host(reader: &mut Reader, around: &Table<'_>) -> Settings {
+    let mut all = Settings::default();
+    for (rows, key) in [(&DEFAULTS[..], "defaults"), (&HOST, "host")] {
+        if let Some(entries) = reader.subtable(around, key) {
+            let table = reader.table(entries, path(&around.path, key), &keys::settings(rows));
+            all.0.extend(reader.said(&table, rows).0);
+        }
     }
-    if let Some(entries) = reader.subtable(around, "host") {
-        let table = reader.table(entries, path(&around.path, "host"), keys::HOST);
-        settings.budget = limit(reader, &table, "budget", "budget_burst");
-    }
-    settings
-}
-
-fn service_settings(reader: &mut Reader, table: &Table<'_>) -> ServiceSettings {
-    let own = |text: &str| if text == "default" { Ok(None) } else { rate(text).map(Some) };
-    let source_rate = reader.text(table, "source_rate", own);
-    let source_burst = reader.number(table, "source_burst", 1..=keys::MOST);
-    let follow_default = source_rate == Some(None);
-    if follow_default && source_burst.is_some() {
-        let place = reader.place(&path(&table.path, "source_burst"));
-        reader.problems.add(place, "the default source limit has its burst; leave `source_burst` away, or give a rate");
-    }
-    let percent = reader.number(table, "reserve", 0..=90);
-    ServiceSettings {
-        follow_default,
-        source: LimitChange { rate: source_rate.flatten(), burst: source_burst },
-        prefixes: prefixes(reader, table),
-        budget: limit(reader, table, "budget", "budget_burst"),
-        challenge: reader.text(table, "challenge", text::challenge),
-        tickets: reader.text(table, "tickets", text::ticket),
-        reserve: percent.and_then(|percent| u8::try_from(percent).ok()),
-        newcomers: limit(reader, table, "newcomers", "newcomers_burst"),
-        fair_share: reader.yes(table, "fair_share"),
-        reset: reader.yes(table, "reset"),
-    }
+    all
 }
 
 fn services(reader: &mut Reader, top: &Table<'_>, policy: &mut Policy, findings: &mut Vec<Finding>) {
-    let mut owners = HashMap::new();
+    let (mut owners, defaults) = (HashMap::new(), policy.defaults());
     for (name, entries) in reader.named(top, "service") {
         let at = path("service", name.as_str());
-        let table = reader.table(entries, at.clone(), keys::SERVICE);
+        let table = reader.table(entries, at.clone(), &keys::service());
         let mut service = Service::bare(name);
         service.listeners = listeners(reader, &table, &service.name, &mut owners);
-        let scope = Scope::new(at.clone(), findings);
-        service_settings(reader, &table).apply(&mut service, policy.source, policy.prefixes, scope);
+        let said = reader.said(&table, &SERVICE);
+        note(findings, &at, apply(&SERVICE, &said, &mut service, &defaults, Style::File));
         policy.services.push(service);
         if policy.services.len() == SERVICES as usize + 1 {
             let place = reader.place(&at);
@@ -218,15 +169,11 @@ fn listeners<'t>(reader: &mut Reader, table: &Table<'t>, name: &Name, owners: &m
     listeners
 }
 
-fn class_settings(reader: &mut Reader, table: &Table<'_>) -> ClassSettings {
-    ClassSettings { source: limit(reader, table, "source_rate", "source_burst"), prefixes: prefixes(reader, table) }
-}
-
 fn classes(reader: &mut Reader, top: &Table<'_>, directory: &Path, policy: &mut Policy, findings: &mut Vec<Finding>) {
-    let mut all: Vec<(Name, Members)> = Vec::new();
+    let (mut all, defaults): (Vec<(Name, Members)>, _) = (Vec::new(), policy.defaults());
     for (name, entries) in reader.named(top, "class") {
         let at = path("class", name.as_str());
-        let table = reader.table(entries, at.clone(), keys::CLASS);
+        let table = reader.table(entries, at.clone(), &keys::class());
         let members = members::read(reader, &table, directory);
         if !table.has("source_rate") {
             let place = reader.place(&at);
@@ -235,8 +182,9 @@ fn classes(reader: &mut Reader, top: &Table<'_>, directory: &Path, policy: &mut 
                 format!("say what a source of class {name} may do: `source_rate = \"400/s\"`, or \"unlimited\""),
             );
         }
-        let mut class = Class { name, members: Vec::new(), source: Default::default(), prefixes: None };
-        class_settings(reader, &table).apply(&mut class, policy.prefixes, Scope::new(at.clone(), findings));
+        let mut class = Class::bare(name);
+        let said = reader.said(&table, &CLASS);
+        note(findings, &at, apply(&CLASS, &said, &mut class, &defaults, Style::File));
         class.members = members.iter().map(|(prefix, _)| *prefix).collect();
         class.members.sort_unstable();
         all.push((class.name.clone(), members));
@@ -255,23 +203,27 @@ fn classes(reader: &mut Reader, top: &Table<'_>, directory: &Path, policy: &mut 
 fn profiles(reader: &mut Reader, top: &Table<'_>) -> Vec<Profile> {
     let mut profiles = Vec::new();
     for (name, entries) in reader.named(top, "profile") {
-        let table = reader.table(entries, path("profile", name.as_str()), keys::PROFILE);
-        let mode = reader.text(&table, "mode", text::mode);
-        let host = host(reader, &table);
-        let mut profile = Profile { name, mode, host, services: Vec::new(), classes: Vec::new() };
-        for (name, entries) in reader.named(&table, "service") {
-            let at = path(&path(&table.path, "service"), name.as_str());
-            let table = reader.table(entries, at, keys::SERVICE_CHANGES);
-            profile.services.push((name, service_settings(reader, &table)));
-        }
-        for (name, entries) in reader.named(&table, "class") {
-            let at = path(&path(&table.path, "class"), name.as_str());
-            let table = reader.table(entries, at, keys::CLASS_CHANGES);
-            profile.classes.push((name, class_settings(reader, &table)));
-        }
+        let table = reader.table(entries, path("profile", name.as_str()), &keys::profile());
+        let mut profile =
+            Profile { name, mode: None, host: host(reader, &table), services: Vec::new(), classes: Vec::new() };
+        // Nothing can be wrong with a mode that is one.
+        apply(&PROFILE, &reader.said(&table, &PROFILE), &mut profile, &Policy::default(), Style::File);
+        profile.services = changes(reader, &table, "service", &SERVICE);
+        profile.classes = changes(reader, &table, "class", &CLASS);
         profiles.push(profile);
     }
     profiles
+}
+
+/// What a profile says about services or classes.
+fn changes<T, R>(reader: &mut Reader, table: &Table<'_>, key: &str, rows: &[Setting<T, R>]) -> Vec<(Name, Settings)> {
+    let named = reader.named(table, key).into_iter();
+    let said = named.map(|(name, entries)| {
+        let at = path(&path(&table.path, key), name.as_str());
+        let table = reader.table(entries, at, &keys::settings(rows));
+        (name, reader.said(&table, rows))
+    });
+    said.collect()
 }
 
 /// The last word is `encode`'s: what it refuses is no policy, whatever the checks before it thought.

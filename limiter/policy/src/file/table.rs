@@ -2,7 +2,6 @@
 //! reading goes on, so that one run finds everything.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -11,6 +10,7 @@ use super::keys;
 use super::problem::{Place, Problems};
 use super::settings::path;
 use crate::Name;
+use crate::settings::{Part, Setting, Settings, Style, Value, Whole};
 
 /// A table and the keys that lead to it.
 pub struct Table<'t> {
@@ -30,7 +30,7 @@ pub struct Reader {
 
 impl Reader {
     /// Starts reading a table that may have the keys `known`.
-    pub fn table<'t>(&mut self, entries: &'t DeTable<'t>, path: String, known: &'static [&'static str]) -> Table<'t> {
+    pub fn table<'t>(&mut self, entries: &'t DeTable<'t>, path: String, known: &[&str]) -> Table<'t> {
         for (key, value) in entries {
             let (name, place) = (key.get_ref().as_ref(), at(key));
             if known.contains(&name) {
@@ -92,49 +92,19 @@ impl Reader {
         entries
     }
 
-    /// A text that `parse` understands.
-    pub fn text<T>(&mut self, table: &Table<'_>, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let value = table.entries.get(key)?;
-        let result = match value.get_ref().as_str() {
-            Some(text) => parse(text),
-            None => Err(format!("`{key}` takes {}, not {}", keys::example(key), kind(value))),
-        };
-        result.map_err(|message| self.problems.add(at(value), message)).ok()
-    }
-
-    /// A whole number in `range`.
-    pub fn number(&mut self, table: &Table<'_>, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        let value = table.entries.get(key)?;
-        let number =
-            value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
-        if let Some(number) = number.filter(|number| range.contains(number)) {
-            return Some(number);
-        }
-        let (least, most) = (range.start(), range.end());
-        let wants = match *most {
-            keys::MOST => format!("a whole number, {least} or more"),
-            _ => format!("a whole number, {least} to {most}"),
-        };
-        let message = match value.get_ref() {
-            DeValue::Integer(_) if number == Some(0) => {
-                format!("`{key}` is 0, a zero where a number is meant: it takes {wants}")
+    /// What the table says about the settings of `rows`.
+    pub fn said<T, R>(&mut self, table: &Table<'_>, rows: &[Setting<T, R>]) -> Settings {
+        let mut said = Settings::default();
+        for row in rows {
+            for part in row.parts() {
+                let Some(value) = table.entries.get(part.key) else { continue };
+                let said = read(&part, value).and_then(|value| row.say(&mut said, &part, value, Style::File));
+                if let Err(message) = said {
+                    self.problems.add(at(value), message);
+                }
             }
-            DeValue::Integer(number) => format!("`{key}` takes {wants}, not {number}"),
-            _ => format!("`{key}` takes {wants}, such as {}, not {}", keys::example(key), kind(value)),
-        };
-        self.problems.add(at(value), message);
-        None
-    }
-
-    /// `true` or `false`.
-    pub fn yes(&mut self, table: &Table<'_>, key: &str) -> Option<bool> {
-        let value = table.entries.get(key)?;
-        let yes = value.get_ref().as_bool();
-        if yes.is_none() {
-            let kind = kind(value);
-            self.problems.add(at(value), format!("`{key}` takes true or false, without quotes, not {kind}"));
         }
-        yes
+        said
     }
 
     /// A list of texts, or one text, each with its place.
@@ -159,6 +129,29 @@ impl Table<'_> {
     /// Whether the key stands in it.
     pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
+    }
+}
+
+/// What `value` says of a key.
+fn read(part: &Part, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
+    let takes = || Err(format!("`{}` takes {}, not {}", part.key, part.example(), kind(value)));
+    let found = value.get_ref();
+    match part.whole() {
+        Some(whole) => number(part, whole, value),
+        None if part.is_yes() => found.as_bool().map_or_else(takes, |yes| Ok(part.number(yes.into()))),
+        None => found.as_str().map_or_else(takes, |text| part.text(text)),
+    }
+}
+
+fn number(part: &Part, wants: Whole, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
+    let key = part.key;
+    let number =
+        value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+    match (number, value.get_ref()) {
+        (Some(number), _) if (wants.least..=wants.most).contains(&number) => Ok(part.number(number)),
+        (Some(0), _) => Err(format!("`{key}` is 0, a zero where a number is meant: it takes {wants}")),
+        (_, DeValue::Integer(number)) => Err(format!("`{key}` takes {wants}, not {number}")),
+        _ => Err(format!("`{key}` takes {wants}, such as {}, not {}", wants.example, kind(value))),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use limiter_common::challenge::Challenge;
+
 use super::*;
 use crate::kernel::cookies::Cookies;
-use crate::policy::Prefixes;
-use crate::report::snapshot::{Class, Interface, Revert, Table};
+use crate::policy::{self, Prefixes};
+use crate::report::snapshot::{Admission, Class, Interface, Revert, Table};
 
 fn service(name: &str) -> Service {
     Service {
@@ -21,17 +23,15 @@ fn service(name: &str) -> Service {
         decided: ByReason::from([("admitted", 100), ("source_limit", 20), ("allowed", 3)]),
         observed: ByReason::from([("source_limit", 7)]),
         debts: [vec![90], vec![1; 16], vec![21]].concat(),
+        settings: policy::Service {
+            admission: policy::Admission { challenge: Challenge::Auto, ..policy::Admission::usual() },
+            ..policy::Service::bare(name.parse().expect("a name"))
+        },
         admission: Admission {
-            challenge: "auto",
             challenging: true,
             challenge_turns: 2,
-            ticket_seconds: 900,
             tickets_given: 11,
-            reserve_percent: 50,
-            newcomers: "none".to_owned(),
-            fair_share: true,
             share_per_second: None,
-            reset: false,
             resets_sent: 0,
             budget_used_percent: Some(25.0),
         },
@@ -41,7 +41,7 @@ fn service(name: &str) -> Service {
 fn snapshot() -> Snapshot {
     let source = Class { name: "schools".to_owned(), prefixes: 1, source_limit: "400/s".to_owned() };
     Snapshot {
-        version: 4,
+        version: 5,
         mode: "enforce",
         reverts: Some(Revert { in_seconds: 60.4, mode: "observe", policy: true }),
         profile: Some("siege".to_owned()),

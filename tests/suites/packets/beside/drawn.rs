@@ -92,7 +92,7 @@ fn admission(random: &mut Random) -> Admission {
         reserve: random.below(91) as u8,
         newcomers: if random.one_in(2) { Limit::default() } else { limit(random, 2000) },
         fair_share: random.one_in(2),
-        reset: false,
+        ..Admission::default()
     }
 }
 

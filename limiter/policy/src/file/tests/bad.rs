@@ -64,7 +64,16 @@ const SERVICES: &[Bad<'_>] = &[
         &["3:10", "4:1"],
         &["duplicate key", "remove or rename"],
     ),
-    ("[service.web]\nlisten = \"*:80\"\nchallenge = \"auto\"", &["3:13"], &["needs tickets", "tickets = \"15m\""]),
+    (
+        "[service.web]\nlisten = \"*:80\"\nchallenge = \"auto\"\ntickets = \"none\"",
+        &["4:11"],
+        &["`challenge` needs tickets", "tickets = \"15m\""],
+    ),
+    (
+        "[service.web]\nlisten = \"*:80\"\nreserve = 50\ntickets = \"none\"",
+        &["4:11"],
+        &["`reserve` needs tickets: it is kept for those who have one"],
+    ),
     (
         "[service.web]\nlisten = \"*:80\"\nnewcomers = \"5/s\"\ntickets = \"none\"",
         &["4:11"],
@@ -119,8 +128,8 @@ const PROFILES: &[Bad<'_>] = &[
         &["a profile does not change it"],
     ),
     (
-        "[service.web]\nlisten = \"*:80\"\n[profile.siege.service.web]\nchallenge = \"always\"",
-        &["4:13"],
+        "[service.web]\nlisten = \"*:80\"\n[profile.siege.service.web]\nchallenge = \"always\"\ntickets = \"none\"",
+        &["5:11"],
         &["needs tickets"],
     ),
     (

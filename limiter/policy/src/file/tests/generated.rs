@@ -1,19 +1,20 @@
 //! Generated documents and mangled files: nothing panics, and what is accepted can be given back.
 
-use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::switch::Mode;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-use super::super::{ClassSettings, Document, HostSettings, PrefixChange, Profile, ServiceSettings};
+use super::super::{DOCUMENT, Document, Profile};
 use super::{FULL, SAMPLE, parse};
 use crate::decode::decode;
 use crate::encode::{Encoded, Known, encode};
-use crate::limits::LimitChange;
 use crate::prefix::Prefix;
-use crate::{Admission, Class, Name, Policy, Prefixes, Service, diff, text};
+use crate::settings::{
+    CLASS, DEFAULTS, HOST, LimitChange, PrefixChange, SERVICE, Setting, Settings, Style, Takes, Value, apply,
+};
+use crate::{Class, Name, Policy, Service, diff, text};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -23,60 +24,56 @@ fn limit() -> impl Strategy<Value = Limit> {
     (1_u64..5000, period, 50_u64..2000).prop_map(|(count, period, burst)| Limit { rate: Rate { count, period }, burst })
 }
 
-fn limit_or_none() -> impl Strategy<Value = Limit> {
-    prop_oneof![Just(Limit::default()), limit()]
-}
-
 fn change() -> impl Strategy<Value = LimitChange> {
     let rate_alone = (1_u64..5000).prop_map(|count| LimitChange { rate: Some(Rate::per_second(count)), burst: None });
     let none = LimitChange { rate: Some(Rate::default()), burst: None };
     let whole = limit().prop_map(|limit| LimitChange { rate: Some(limit.rate), burst: Some(limit.burst) });
-    prop_oneof![Just(LimitChange::default()), Just(none), rate_alone, whole]
+    prop_oneof![Just(none), rate_alone, whole]
 }
 
-fn prefixes() -> impl Strategy<Value = Prefixes> {
-    (1_u8..=32, 1_u8..=128).prop_map(|(v4, v6)| Prefixes { v4, v6 })
+/// Something that may be said about a setting, whatever is said about others.
+fn value(takes: Takes) -> BoxedStrategy<Value> {
+    let bits = |most| option::of(1_u8..=most);
+    match takes {
+        Takes::Limit(limiting) if limiting.follows => {
+            prop_oneof![3 => change().prop_map(Value::Limit), 1 => Just(Value::Default)].boxed()
+        }
+        Takes::Limit(_) => change().prop_map(Value::Limit).boxed(),
+        Takes::Prefixes { .. } => (bits(32), bits(128))
+            .prop_filter("neither is nothing", |(v4, v6)| v4.is_some() || v6.is_some())
+            .prop_map(|(v4, v6)| Value::Prefixes(PrefixChange { v4, v6 }))
+            .boxed(),
+        Takes::Choice { words, .. } => (0..words.len() as u64).prop_map(Value::Number).boxed(),
+        Takes::Time(_) => (2_u64..=604_800).prop_map(Value::Number).boxed(),
+        Takes::Number(whole) => (whole.least..=whole.most).prop_map(Value::Number).boxed(),
+        Takes::Yes => (0_u64..2).prop_map(Value::Number).boxed(),
+    }
 }
 
-fn prefix_change() -> impl Strategy<Value = PrefixChange> {
-    (option::of(1_u8..=32), option::of(1_u8..=128)).prop_map(|(v4, v6)| PrefixChange { v4, v6 })
+/// Something about some of the settings.
+fn said<T, R>(rows: &'static [Setting<T, R>]) -> impl Strategy<Value = Settings> + use<T, R> {
+    let values: Vec<_> = rows.iter().map(|row| option::of(value(row.takes))).collect();
+    values.prop_map(move |values| {
+        Settings(rows.iter().zip(values).filter_map(|(row, value)| Some((row.key, value?))).collect())
+    })
+}
+
+/// The model with something said about it.
+fn told<T: Clone, R>(rows: &[Setting<T, R>], said: &Settings, mut model: T) -> T {
+    assert_eq!(apply(rows, said, &mut model, &Policy::default(), Style::File), [], "{said:?}");
+    model
 }
 
 fn name() -> impl Strategy<Value = Name> {
     "[A-Za-z0-9_-]{1,32}".prop_map(|text| text.parse().expect("a name"))
 }
 
-fn challenge() -> impl Strategy<Value = Challenge> {
-    prop::sample::select(vec![Challenge::Off, Challenge::Auto, Challenge::Always])
-}
-
 fn mode() -> impl Strategy<Value = Mode> {
     prop::sample::select(vec![Mode::Observe, Mode::Enforce])
 }
 
-fn admission() -> impl Strategy<Value = Admission> {
-    let some = (challenge(), 2_u64..=604_800, 0_u8..=90, limit_or_none(), any::<bool>(), any::<bool>());
-    let some = some.prop_map(|(challenge, ticket_seconds, reserve, newcomers, fair_share, reset)| Admission {
-        challenge,
-        ticket_seconds,
-        reserve,
-        newcomers,
-        fair_share,
-        reset,
-    });
-    prop_oneof![Just(Admission::default()), some]
-}
-
-/// A service; `place` is a port that nobody else has, and the family.
 fn service() -> impl Strategy<Value = Service> {
-    let own = (option::of(limit_or_none()), option::of(prefixes()), limit_or_none(), admission());
-    (name(), own).prop_map(|(name, (source, prefixes, budget, admission))| Service {
-        source,
-        prefixes,
-        budget,
-        admission,
-        ..Service::bare(name)
-    })
+    (name(), said(&SERVICE)).prop_map(|(name, said)| told(&SERVICE, &said, Service::bare(name)))
 }
 
 fn place(port: u16, kind: u8) -> String {
@@ -89,12 +86,7 @@ fn place(port: u16, kind: u8) -> String {
 }
 
 fn class() -> impl Strategy<Value = Class> {
-    (name(), limit_or_none(), option::of(prefixes())).prop_map(|(name, source, prefixes)| Class {
-        name,
-        members: Vec::new(),
-        source,
-        prefixes,
-    })
+    (name(), said(&CLASS)).prop_map(|(name, said)| told(&CLASS, &said, Class::bare(name)))
 }
 
 fn member(bits: u32, length: u8, v4: bool) -> Prefix {
@@ -112,82 +104,46 @@ fn member(bits: u32, length: u8, v4: bool) -> Prefix {
 fn policy() -> impl Strategy<Value = Policy> {
     let services = vec((service(), vec(any::<u8>(), 1..4)), 0..5);
     let classes = vec((class(), vec((any::<u32>(), any::<u8>(), any::<bool>()), 1..8)), 0..4);
-    (limit_or_none(), prefixes(), limit_or_none(), services, classes).prop_map(
-        |(source, prefixes, budget, services, classes)| {
-            let mut policy = Policy { source, prefixes, budget, services: Vec::new(), classes: Vec::new() };
-            let mut port = 0;
-            for (mut service, kinds) in services {
-                for kind in kinds {
-                    port += 1;
-                    service.listeners.extend(text::listener(&place(port, kind)).expect("a place"));
-                }
-                service.listeners.sort_unstable();
-                if policy.service(&service.name).is_none() {
-                    policy.services.push(service);
-                }
+    (said(&DEFAULTS), said(&HOST), services, classes).prop_map(|(defaults, host, services, classes)| {
+        let mut policy = told(&HOST, &host, told(&DEFAULTS, &defaults, Policy::default()));
+        let mut port = 0;
+        for (mut service, kinds) in services {
+            for kind in kinds {
+                port += 1;
+                service.listeners.extend(text::listener(&place(port, kind)).expect("a place"));
             }
-            for (mut class, members) in classes {
-                class.members = members.into_iter().map(|(bits, length, v4)| member(bits, length, v4)).collect();
-                class.members.sort_unstable();
-                class.members.dedup();
-                let taken = |prefix: &Prefix| policy.classes.iter().any(|other| other.members.contains(prefix));
-                class.members.retain(|prefix| !taken(prefix));
-                if policy.class(&class.name).is_none() && !class.members.is_empty() {
-                    policy.classes.push(class);
-                }
+            service.listeners.sort_unstable();
+            if policy.service(&service.name).is_none() {
+                policy.services.push(service);
             }
-            policy
-        },
-    )
-}
-
-fn host_settings() -> impl Strategy<Value = HostSettings> {
-    (change(), prefix_change(), change()).prop_map(|(source, prefixes, budget)| HostSettings {
-        source,
-        prefixes,
-        budget,
+        }
+        for (mut class, members) in classes {
+            class.members = members.into_iter().map(|(bits, length, v4)| member(bits, length, v4)).collect();
+            class.members.sort_unstable();
+            class.members.dedup();
+            let taken = |prefix: &Prefix| policy.classes.iter().any(|other| other.members.contains(prefix));
+            class.members.retain(|prefix| !taken(prefix));
+            if policy.class(&class.name).is_none() && !class.members.is_empty() {
+                policy.classes.push(class);
+            }
+        }
+        policy
     })
-}
-
-fn service_settings() -> impl Strategy<Value = ServiceSettings> {
-    let limits = (change(), any::<bool>(), prefix_change(), change(), change());
-    let rest = (
-        option::of(challenge()),
-        2_u64..=604_800,
-        option::of(0_u8..=90),
-        option::of(any::<bool>()),
-        option::of(any::<bool>()),
-    );
-    (limits, rest).prop_map(
-        |((source, follow, prefixes, budget, newcomers), (challenge, life, reserve, fair_share, reset))| {
-            ServiceSettings {
-                follow_default: follow,
-                source: if follow { LimitChange::default() } else { source },
-                prefixes,
-                budget,
-                challenge,
-                tickets: Some(life),
-                reserve,
-                newcomers,
-                fair_share,
-                reset,
-            }
-        },
-    )
 }
 
 /// A profile for each of the policy's services and classes that was drawn.
 fn profiles(policy: &Policy) -> impl Strategy<Value = Vec<Profile>> + use<> {
     let services: Vec<Name> = policy.services.iter().map(|service| service.name.clone()).collect();
     let classes: Vec<Name> = policy.classes.iter().map(|class| class.name.clone()).collect();
-    let services = vec(option::of(service_settings()), services.len()).prop_map(move |drawn| {
+    let services = vec(option::of(said(&SERVICE)), services.len()).prop_map(move |drawn| {
         services.iter().cloned().zip(drawn).filter_map(|(name, one)| Some((name, one?))).collect()
     });
-    let class = (change(), prefix_change()).prop_map(|(source, prefixes)| ClassSettings { source, prefixes });
-    let classes = vec(option::of(class), classes.len()).prop_map(move |drawn| {
+    let classes = vec(option::of(said(&CLASS)), classes.len()).prop_map(move |drawn| {
         classes.iter().cloned().zip(drawn).filter_map(|(name, one)| Some((name, one?))).collect()
     });
-    let one = (option::of(mode()), host_settings(), services, classes);
+    let host = (said(&DEFAULTS), said(&HOST))
+        .prop_map(|(defaults, host)| Settings(defaults.0.into_iter().chain(host.0).collect()));
+    let one = (option::of(mode()), host, services, classes);
     btree_map(name(), one, 0..4).prop_map(|all| {
         let profile = |(name, (mode, host, services, classes))| Profile { name, mode, host, services, classes };
         all.into_iter().map(profile).collect()
@@ -195,22 +151,11 @@ fn profiles(policy: &Policy) -> impl Strategy<Value = Vec<Profile>> + use<> {
 }
 
 fn document() -> impl Strategy<Value = Document> {
-    let around = (
-        prop::collection::btree_set("[a-z\"\\\\é$]{1,7}", 0..3),
-        any::<bool>(),
-        option::of(mode()),
-        option::of(8_u32..=1 << 28),
-        any::<bool>(),
-    );
+    let interfaces = prop::collection::btree_set("[a-z\"\\\\é$]{1,7}", 0..3);
     let inside = policy().prop_flat_map(|policy| (profiles(&policy), Just(policy)));
-    (around, inside).prop_map(|((interfaces, generic, mode, sources, set_syncookies), (profiles, policy))| Document {
-        interfaces: interfaces.into_iter().collect(),
-        generic,
-        mode,
-        sources,
-        set_syncookies,
-        policy,
-        profiles,
+    (interfaces, said(&DOCUMENT), inside).prop_map(|(interfaces, said, (profiles, policy))| {
+        let interfaces = interfaces.into_iter().collect();
+        Document { interfaces, policy, profiles, ..told(&DOCUMENT, &said, Document::default()) }
     })
 }
 

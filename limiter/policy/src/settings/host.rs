@@ -1,0 +1,46 @@
+//! Settings of the host: what holds for services that do not say otherwise, and the budget of all.
+
+use limiter_common::record;
+
+use super::service::{BUDGET, PREFIXES, SOURCE};
+use super::{Field, Held, Limiting, Setting, Takes, field};
+use crate::{Policy, Prefixes};
+
+/// Settings of `[defaults]`.
+pub static DEFAULTS: [Setting<Policy, record::Host>; 2] = [
+    Setting {
+        key: "source_rate",
+        what: "source limit",
+        help: "Attempts of one source to one service: `20/s`, `600/min`, or `none`",
+        takes: Takes::Limit(&Limiting { follows: false, ..SOURCE }),
+        model: field!(source),
+        record: field!(stated.source),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "prefix_v4",
+        what: "source prefixes",
+        help: "Bits of an IPv4 address that make a source, 1 to 32",
+        takes: PREFIXES,
+        model: field!(prefixes),
+        record: Field {
+            get: |host| Prefixes { v4: host.stated.prefix_v4, v6: host.stated.prefix_v6 }.value(),
+            set: |host, value| {
+                let Prefixes { v4, v6 } = Held::of(value).unwrap_or_default();
+                (host.stated.prefix_v4, host.stated.prefix_v6) = (v4, v6);
+            },
+        },
+        ..Setting::PLAIN
+    },
+];
+
+/// Settings of `[host]`.
+pub static HOST: [Setting<Policy, record::Host>; 1] = [Setting {
+    key: "budget",
+    what: "budget",
+    help: "New connections of the whole host: `1000/s`, or `none`",
+    takes: Takes::Limit(&BUDGET),
+    model: field!(budget),
+    record: field!(stated.budget),
+    ..Setting::PLAIN
+}];

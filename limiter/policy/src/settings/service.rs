@@ -1,0 +1,242 @@
+//! Services, and their settings.
+
+use std::net::SocketAddr;
+
+use limiter_common::challenge::Challenge;
+use limiter_common::rate::{Limit, Rate};
+use limiter_common::record;
+use serde::{Serialize, Serializer};
+
+use super::{DEFAULT, Field, Held, Limiting, Setting, Takes, Value, Whole, field, serialize};
+use crate::text::{self, show_challenge};
+use crate::{Name, Policy, Prefixes};
+
+/// A named set of local address:port pairs that is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Name, unique in the policy.
+    pub name: Name,
+    /// Where it listens. An unspecified address stands for every address of its family.
+    pub listeners: Vec<SocketAddr>,
+    /// Limit of each source, if not the policy's.
+    pub source: Option<Limit>,
+    /// Prefixes, if not the policy's.
+    pub prefixes: Option<Prefixes>,
+    /// Budget of the service.
+    pub budget: Limit,
+    /// How it lets sources in, beside its limits.
+    pub admission: Admission,
+}
+
+impl Service {
+    /// A service that listens nowhere and has nothing of its own.
+    pub fn bare(name: Name) -> Self {
+        Self {
+            name,
+            listeners: Vec::new(),
+            source: None,
+            prefixes: None,
+            budget: Limit::default(),
+            admission: Admission::default(),
+        }
+    }
+
+    /// The limits that it keeps, and what they are called.
+    pub fn limits(&self, defaults: &Policy) -> Vec<(&'static str, Limit)> {
+        let limit = |row: &Setting<Self, record::Service>| {
+            let limit = Limit::of(row.in_effect(self, defaults)).filter(|limit| !limit.is_none())?;
+            Some((row.what, limit))
+        };
+        SERVICE.iter().filter_map(limit).collect()
+    }
+}
+
+/// Its settings, by key.
+impl Serialize for Service {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        serialize(&SERVICE, self, to)
+    }
+}
+
+/// How a service lets sources in, beside its limits. The default is none of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// When attempts of sources without a ticket are answered with a cookie.
+    pub challenge: Challenge,
+    /// Life of a ticket in seconds; 0: no tickets.
+    pub ticket_seconds: u64,
+    /// Percent of the budgets that is kept for sources with a ticket, 0 to 90.
+    pub reserve: u8,
+    /// Newcomers, who have no ticket, per second.
+    pub newcomers: Limit,
+    /// Whether a short budget is shared fairly.
+    pub fair_share: bool,
+    /// Whether what a limit refuses is answered with a reset.
+    pub reset: bool,
+}
+
+impl Admission {
+    /// What a challenge brings: tickets of 15 minutes, half of the budgets kept for them, and fair
+    /// shares. It is off here.
+    pub const fn usual() -> Self {
+        Self {
+            challenge: Challenge::Off,
+            ticket_seconds: 900,
+            reserve: 50,
+            newcomers: Limit { rate: Rate { count: 0, period: 0 }, burst: 0 },
+            fair_share: true,
+            reset: false,
+        }
+    }
+}
+
+/// What all source limits have in common.
+pub(super) const SOURCE: Limiting = Limiting {
+    burst: "source_burst",
+    burst_help: "Attempts of one source at once after a rest [default: two seconds of the rate, at least 10]",
+    none: "none",
+    follows: true,
+    keep: |limit| limit.to_source().map(drop),
+};
+
+/// What all budgets have in common. The number of CPUs changes the lease, not what can be kept.
+pub(super) const BUDGET: Limiting = Limiting {
+    burst: "budget_burst",
+    burst_help: "New connections at once [default: two seconds of the budget, at least 10]",
+    none: "none",
+    follows: false,
+    keep: |limit| limit.to_budget(1).map(drop),
+};
+
+/// Lengths of prefixes.
+pub(super) const PREFIXES: Takes =
+    Takes::Prefixes { v6: "prefix_v6", v6_help: "Bits of an IPv6 address that make a source, 1 to 128" };
+
+/// Settings of a service.
+pub static SERVICE: [Setting<Service, record::Service>; 9] = [
+    Setting {
+        key: "source_rate",
+        what: "source limit",
+        help: "Attempts of one source to one service: `20/s`, `600/min`, `none`, or `default`",
+        takes: Takes::Limit(&SOURCE),
+        follows: Some(DEFAULT),
+        model: field!(source),
+        record: Field {
+            get: |service| (service.stated.own_source != 0).then_some(service.stated.source).value(),
+            set: |service, value| {
+                service.stated.own_source = value.is_some().into();
+                service.stated.source.hold(value);
+            },
+        },
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "prefix_v4",
+        what: "source prefixes",
+        help: "Bits of an IPv4 address that make a source, 1 to 32",
+        takes: PREFIXES,
+        follows: Some(DEFAULT),
+        model: field!(prefixes),
+        record: Field {
+            get: |service| {
+                let Prefixes { v4, v6 } = Prefixes { v4: service.stated.prefix_v4, v6: service.stated.prefix_v6 };
+                (service.stated.own_prefix != 0).then_some(Prefixes { v4, v6 }).value()
+            },
+            set: |service, value| {
+                service.stated.own_prefix = value.is_some().into();
+                if let Some(Prefixes { v4, v6 }) = Held::of(value) {
+                    (service.stated.prefix_v4, service.stated.prefix_v6) = (v4, v6);
+                }
+            },
+        },
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "budget",
+        what: "budget",
+        help: "New connections of the service, or of the whole host: `1000/s`, or `none`",
+        takes: Takes::Limit(&BUDGET),
+        model: field!(budget),
+        record: field!(stated.budget),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "challenge",
+        what: "challenge",
+        help: "Answer attempts of sources without a ticket with a SYN cookie: `off`, `auto` (while a budget is short) \
+               or `always`. Brings tickets, reserve and fair share unless they are said",
+        takes: Takes::Choice {
+            noun: "way to challenge",
+            words: &[
+                (show_challenge(Challenge::Off), ""),
+                (show_challenge(Challenge::Auto), ""),
+                (show_challenge(Challenge::Always), ""),
+            ],
+        },
+        // One real host gets a ticket, and its address can be borne by anybody: what a share is for.
+        brings: &["tickets", "fair_share"],
+        needs: Some(("tickets", "who proved itself must be known again")),
+        model: field!(admission.challenge),
+        record: field!(admission.challenge),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "tickets",
+        what: "tickets",
+        help: "How long a source that proved itself (or, without a challenge, was admitted) keeps its ticket: `15m`, \
+               or `none`. Brings a reserve unless it is said",
+        takes: Takes::Time(text::ticket),
+        usual: Some(Value::Number(Admission::usual().ticket_seconds)),
+        brings: &["reserve"],
+        model: field!(admission.ticket_seconds),
+        record: field!(stated.ticket_seconds),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "reserve",
+        what: "reserve",
+        help: "Percent of the budgets that is kept for sources with a ticket, 0 to 90",
+        takes: Takes::Number(Whole { least: 0, most: 90, example: "50", name: "PERCENT", unit: "%" }),
+        usual: Some(Value::Number(Admission::usual().reserve as u64)),
+        brings: &["tickets"],
+        needs: Some(("tickets", "it is kept for those who have one")),
+        model: field!(admission.reserve),
+        record: field!(stated.reserve),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "newcomers",
+        what: "newcomers",
+        help: "Sources without a ticket that are let in: `50/s`, or `none` for no such limit. Brings tickets unless \
+               they are said",
+        takes: Takes::Limit(&Limiting {
+            burst: "newcomers_burst",
+            burst_help: "Newcomers at once [default: two seconds of the rate, at least 10]",
+            ..BUDGET
+        }),
+        brings: &["tickets"],
+        needs: Some(("tickets", "who is no newcomer must be known again")),
+        model: field!(admission.newcomers),
+        record: field!(stated.newcomers),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "fair_share",
+        what: "fair share",
+        help: "When a budget is short, refuse first what exceeds an equal share of it",
+        takes: Takes::Yes,
+        usual: Some(Value::Number(Admission::usual().fair_share as u64)),
+        model: field!(admission.fair_share),
+        record: field!(stated.fair_share),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "reset",
+        what: "reset",
+        help: "Answer what a limit refuses with a reset, rather than with silence (at most 1,000 resets per second)",
+        takes: Takes::Yes,
+        model: field!(admission.reset),
+        record: field!(admission.reset),
+        ..Setting::PLAIN
+    },
+];
