@@ -32,7 +32,8 @@ pub fn check(table: &Table, to: &mut Findings) {
     let (all, now) = table.steals;
     let what = format!("{} of {} entries in use ({percent:.1}%)", count(table.live), count(table.ways));
     // So that the next doubling of the traffic fits too.
-    let wanted = (4 * table.live.max(needed as u64)).next_power_of_two().clamp(2 * table.ways, 1 << 28);
+    let held = table.live.max(needed as u64).min(1 << 26);
+    let wanted = (4 * held).next_power_of_two().clamp(2 * table.ways, 1 << 28);
     let advice = format!(
         "it has to be larger, in calm: `limiter detach --all`, then attach as before with `--sources {wanted}` (8 bytes each); or let \
          sources hold their entries for less time, with higher rates"
@@ -46,7 +47,7 @@ pub fn check(table: &Table, to: &mut Findings) {
     } else if all > 0 {
         let what = format!("{what}; {} debts evicted so far, none now", count(all));
         // A few are chance: eight sources of one set at once.
-        if all * 100 > table.ways { to.warning(format!("{what}: it was too small once"), advice) } else { to.ok(what) }
+        if all > table.ways / 100 { to.warning(format!("{what}: it was too small once"), advice) } else { to.ok(what) }
     } else {
         to.ok(format!("{what}, no debt was ever evicted"));
     }
