@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::kernel::clock;
@@ -51,23 +53,17 @@ impl Moment {
 
     /// `2026-11-24 14:32:05` in this machine's time zone.
     pub fn local(self) -> String {
-        let seconds = self.0.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let Ok(seconds) = libc::time_t::try_from(seconds) else { return self.utc() };
-        // SAFETY: all zeros is a value of this struct of numbers and a pointer that may be null.
-        let mut parts: libc::tm = unsafe { std::mem::zeroed() };
-        // SAFETY: both pointers are to values that outlive the call, which keeps neither.
-        if unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) }.is_null() {
-            return self.utc();
-        }
-        format!(
-            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-            parts.tm_year + 1900,
-            parts.tm_mon + 1,
-            parts.tm_mday,
-            parts.tm_hour,
-            parts.tm_min,
-            parts.tm_sec
-        )
+        self.zoned().map_or_else(|| self.utc(), |local| local.strftime("%F %T").to_string())
+    }
+
+    /// Seconds that this machine's time zone is ahead of UTC at this moment; negative west of it.
+    pub fn utc_offset(self) -> i64 {
+        self.zoned().map_or(0, |local| local.offset().seconds().into())
+    }
+
+    /// `None` beyond jiff's last moment, which is a day before the last of [`Moment`].
+    fn zoned(self) -> Option<Zoned> {
+        Some(Timestamp::try_from(self.0).ok()?.to_zoned(TimeZone::system()))
     }
 
     fn utc(self) -> String {

@@ -140,7 +140,7 @@ impl Recorder {
             kernel: text(system.release()),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             started: since,
-            utc_offset_seconds: utc_offset(since),
+            utc_offset_seconds: since.utc_offset(),
             anonymous: options.anonymous,
             command: options.command.clone(),
         };
@@ -305,11 +305,4 @@ fn spawn_doctor(pins: &Pins) -> std::thread::JoinHandle<Result<Vec<doctor::Findi
     std::thread::spawn(move || {
         doctor::examine(&Tree::at("/"), &doctor::Question { pins: &pins, interfaces: &[], attach: false })
     })
-}
-
-/// Seconds that local time is ahead of UTC.
-fn utc_offset(now: Moment) -> i64 {
-    // Local time read as if it were UTC: the difference is the offset.
-    let local = humantime::parse_rfc3339_weak(&now.local()).map(Moment::from);
-    local.map_or(0, |local| local.millis() as i64 / 1000 - now.millis() as i64 / 1000)
 }
