@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod history;
 pub mod incident;
 pub mod kernel;
+pub mod markup;
 pub mod observe;
 pub mod operator;
 pub use limiter_policy as policy;

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{performance, setup};
+use crate::setup;
 
 /// `cargo`, as the one that runs us, with the linker of BPF code on its path.
 pub fn cargo(arguments: &[&str]) -> Command {
@@ -22,22 +22,6 @@ pub fn require_root(what: &str) -> Result<()> {
         "{what} makes network namespaces and loads BPF programs: run it as root"
     );
     Ok(())
-}
-
-/// Runs the bench, or one of the larger ones that have a program of their own, or all of them for docs/performance.md.
-pub fn bench(mut arguments: Vec<String>) -> Result<ExitCode> {
-    if let Some(place) = arguments.iter().position(|argument| argument == "--readme") {
-        arguments.remove(place);
-        return performance::run(&arguments);
-    }
-    for (flag, program) in [("--peers", "peers"), ("--accuracy", "accuracy")] {
-        if let Some(place) = arguments.iter().position(|argument| argument == flag) {
-            arguments.remove(place);
-            require_root(program)?;
-            return run(program, &arguments);
-        }
-    }
-    run("bench", &arguments)
 }
 
 /// Builds the command and runs the lab's program `name`.

@@ -2,6 +2,7 @@
 //!
 //! Depends on nothing that needs the BPF toolchain, because it is what installs that.
 
+mod bench;
 mod dist;
 mod kernels;
 mod lab;
@@ -76,7 +77,7 @@ fn main() -> Result<ExitCode> {
         }
         Command::Test(test) => test.run(),
         Command::Kernels { write_budget } => kernels::run(write_budget),
-        Command::Bench { arguments } => lab::bench(arguments),
+        Command::Bench { arguments } => bench::run(arguments),
         Command::Soak { arguments } => lab::run("soak", &arguments),
         Command::Demo { arguments } => lab::run("demo", &arguments),
         Command::Pictures => picture::run().map(|()| ExitCode::SUCCESS),

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::{Context, Said};
 use crate::doctor::{self, Level, Question, Tree};
-use crate::report::{self, findings};
+use crate::report;
 
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]
@@ -25,7 +25,7 @@ impl Doctor {
     pub fn run(&self, context: &Context) -> Result<()> {
         let question = Question { pins: &context.pins, interfaces: &self.interfaces, attach: self.attach };
         let found = doctor::examine(&Tree::at("/"), &question)?;
-        report::print(context.format, &found, |found| findings::text(found))?;
+        report::print(context.format, &found, |found| doctor::text(found))?;
         if found.iter().any(|finding| finding.level == Level::Problem) {
             return Err(Said.into());
         }

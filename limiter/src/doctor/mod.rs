@@ -14,11 +14,13 @@ mod settings;
 mod sockets;
 mod subject;
 mod table;
+mod text;
 mod tree;
 
 use serde::Serialize;
 
 pub use examine::{Question, examine};
+pub use text::text;
 pub use tree::Tree;
 
 /// How bad a finding is.

@@ -50,7 +50,7 @@ type Interrupt = (u32, Vec<usize>);
 /// The interrupts that bring packets in, if the device has any of its own.
 fn interrupts(tree: &Tree, subject: &Subject) -> Option<Vec<Interrupt>> {
     let name = &subject.device.name;
-    let device = ours(tree, subject).then(|| tree.target(&format!("sys/class/net/{name}/device"))).flatten();
+    let device = subject.is_in(tree).then(|| tree.target(&format!("sys/class/net/{name}/device"))).flatten();
     let text = tree.text("proc/interrupts")?;
     let mut found = Vec::new();
     for line in text.lines() {
@@ -77,14 +77,6 @@ fn interrupts(tree: &Tree, subject: &Subject) -> Option<Vec<Interrupt>> {
         }
     }
     (!found.is_empty()).then_some(found)
-}
-
-/// /sys may show another network namespace, with an interface of the same name.
-pub fn ours(tree: &Tree, subject: &Subject) -> bool {
-    let directory = format!("sys/class/net/{}", subject.device.name);
-    let address: Vec<String> = subject.device.address.iter().map(|byte| format!("{byte:02x}")).collect();
-    tree.number(&format!("{directory}/ifindex")) == Some(u64::from(subject.device.index))
-        && tree.text(&format!("{directory}/address")) == Some(address.join(":"))
 }
 
 fn spread(name: &str, interrupts: &[Interrupt], cpus: u32, to: &mut Findings) {

@@ -1,6 +1,6 @@
 //! The interfaces that are looked at, and everything known of each.
 
-use super::{Findings, Tree, queues};
+use super::{Findings, Tree};
 use crate::kernel::ethtool::Ethtool;
 use crate::kernel::interface::Attachment;
 use crate::kernel::interface::Detail;
@@ -49,6 +49,15 @@ impl Subject {
     /// Whether limiter runs in its driver.
     pub fn is_native(&self) -> bool {
         self.attached == Some(Attachment::Native)
+    }
+
+    /// Whether it is this interface that /sys shows: it may be that of another network namespace,
+    /// with an interface of the same name.
+    pub fn is_in(&self, tree: &Tree) -> bool {
+        let directory = format!("sys/class/net/{}", self.device.name);
+        let address: Vec<String> = self.device.address.iter().map(|byte| format!("{byte:02x}")).collect();
+        tree.number(&format!("{directory}/ifindex")) == Some(u64::from(self.device.index))
+            && tree.text(&format!("{directory}/address")) == Some(address.join(":"))
     }
 }
 
@@ -109,7 +118,7 @@ pub fn subject(tree: &Tree, device: &Detail, devices: &[Detail], gathered: &Gath
         device: device.clone(),
         ..Subject::default()
     };
-    if queues::ours(tree, &subject) {
+    if subject.is_in(tree) {
         subject.virtio = tree.text(&format!("sys/class/net/{}/device/features", device.name));
     }
     subject

@@ -1,7 +1,6 @@
 //! What limiter says of itself. One snapshot, rendered as text (`human`), JSON or OpenMetrics; only this module prints data.
 
 mod exposition;
-pub mod findings;
 pub mod human;
 mod lines;
 pub mod openmetrics;

@@ -7,17 +7,6 @@ const NEAR: f64 = 4.0;
 /// Marks that are kept.
 const MOST: usize = 100;
 
-/// A change that somebody noted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// When, in seconds of the watch; negative before it began.
-    pub at: f64,
-    /// The same as people say it.
-    pub clock: String,
-    pub who: String,
-    pub what: String,
-}
-
 /// A change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
@@ -99,7 +88,7 @@ fn seen(before: &Reading, after: &Reading) -> Option<Mark> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::Back;
+    use super::super::reading::{Back, Change};
     use super::super::screens::bare;
     use super::*;
 

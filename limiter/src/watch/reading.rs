@@ -4,7 +4,6 @@ use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 use limiter_common::record::REASONS;
 
-use super::marks::Change;
 use crate::kernel::interface::Attachment;
 use crate::observe::{Distinct, Heavy};
 use crate::policy::text;
@@ -118,6 +117,17 @@ pub struct Service {
     /// Connections per second that one source may make now; `None`: no pressure.
     pub share: Option<f64>,
     pub counts: Counts,
+}
+
+/// A change that somebody noted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// When, in seconds of the watch; negative before it began.
+    pub at: f64,
+    /// The same as people say it.
+    pub clock: String,
+    pub who: String,
+    pub what: String,
 }
 
 /// One moment.

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use limiter_common::record::List;
 
-use super::marks::Change;
-use super::reading::Reading;
+use super::reading::{Change, Reading};
 use crate::history::{Entry, History, Moment};
 use crate::kernel::{Maps, Pins};
 use crate::report;

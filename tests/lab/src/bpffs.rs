@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::netns;
+use crate::leftovers::{alive, leftovers, unique_name};
 
 /// Where the mounts are made: a file system that is gone after a reboot.
 const DIRECTORY: &str = "/run";
@@ -23,7 +23,7 @@ pub struct PrivateBpffs {
 impl PrivateBpffs {
     /// Mounts one.
     pub fn new() -> Result<Self> {
-        let path = Path::new(DIRECTORY).join(netns::unique_name());
+        let path = Path::new(DIRECTORY).join(unique_name());
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let bpffs = Self { path };
         let target = c_path(&bpffs.path)?;
@@ -50,13 +50,13 @@ impl Drop for PrivateBpffs {
 
 /// Removes the mounts of earlier runs whose process is gone, and returns how many.
 pub fn sweep() -> Result<usize> {
-    remove_where(|pid| !netns::alive(pid))
+    remove_where(|pid| !alive(pid))
 }
 
 /// Removes the mounts whose maker's pid satisfies the condition.
 pub(crate) fn remove_where(condition: impl Fn(u32) -> bool) -> Result<usize> {
     let directory = Path::new(DIRECTORY);
-    let names = netns::leftovers(directory, condition)?;
+    let names = leftovers(directory, condition)?;
     for name in &names {
         remove(&directory.join(name));
     }

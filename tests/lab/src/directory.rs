@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::netns;
+use crate::leftovers::{alive, leftovers, unique_name};
 
 /// A directory of its own, removed with all that is in it when dropped.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Directory {
 impl Directory {
     /// Makes one.
     pub fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(netns::unique_name());
+        let path = std::env::temp_dir().join(unique_name());
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path })
     }
@@ -36,13 +36,13 @@ impl Drop for Directory {
 
 /// Removes the directories of earlier runs whose process is gone, and returns how many.
 pub fn sweep() -> Result<usize> {
-    remove_where(|pid| !netns::alive(pid))
+    remove_where(|pid| !alive(pid))
 }
 
 /// Removes the directories whose maker's pid satisfies the condition.
 pub(crate) fn remove_where(condition: impl Fn(u32) -> bool) -> Result<usize> {
     let directory = std::env::temp_dir();
-    let names = netns::leftovers(&directory, condition)?;
+    let names = leftovers(&directory, condition)?;
     for name in &names {
         let _ = fs::remove_dir_all(directory.join(name));
     }

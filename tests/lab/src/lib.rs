@@ -8,10 +8,12 @@
 //! [`bpffs::sweep`] and [`directory::sweep`], which [`Lab::new`] calls.
 
 pub mod bpffs;
+pub mod cleanup;
 pub mod directory;
 pub mod flood;
 pub mod frame;
 pub mod http;
+pub mod leftovers;
 pub mod netns;
 mod nic;
 pub mod peer;

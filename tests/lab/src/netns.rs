@@ -6,33 +6,18 @@ use std::{
     fs::{self, File},
     io,
     os::{fd::AsFd as _, unix::process::CommandExt as _},
-    path::{Path, PathBuf},
-    process::{self, Command},
-    sync::{
-        Once,
-        atomic::{AtomicI32, AtomicU32, Ordering},
-    },
+    path::Path,
+    process::{Command, Stdio},
     thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use crate::{bpffs, directory};
-
-/// What the names of all namespaces and directories of the lab begin with; the maker's pid and a number follow.
-pub const PREFIX: &str = "limiter-lab-";
+use crate::leftovers::{alive, leftovers, unique_name};
 
 /// Where iproute2 keeps named namespaces.
 const DIRECTORY: &str = "/run/netns";
-
-/// The exit status after SIGINT or SIGTERM: what a shell reports for SIGINT.
-const INTERRUPTED: i32 = 130;
-
-static NUMBER: AtomicU32 = AtomicU32::new(0);
-static CLEANUP: Once = Once::new();
-/// The write end of the pipe that wakes the cleaning thread; -1 before it is there.
-static WAKE: AtomicI32 = AtomicI32::new(-1);
 
 /// A network namespace, deleted when dropped.
 #[derive(Debug)]
@@ -120,7 +105,7 @@ impl Namespace {
         use io::Write as _;
         let mut command = self.command("ip")?;
         command.args(["-batch", "-"]);
-        command.stdin(process::Stdio::piped()).stderr(process::Stdio::piped());
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot run `ip`: is iproute2 installed?")?;
         let mut input = child.stdin.take().context("`ip` has no standard input")?;
         // `ip` stops at its first error and leaves a broken pipe; its own words explain it better.
@@ -150,85 +135,16 @@ impl Drop for Namespace {
 
 /// Removes the namespaces of earlier runs whose process is gone, and returns how many.
 pub fn sweep() -> Result<usize> {
-    let names = leftovers(Path::new(DIRECTORY), |pid| !alive(pid))?;
+    remove_where(|pid| !alive(pid))
+}
+
+/// Removes the namespaces whose maker's pid satisfies the condition.
+pub(crate) fn remove_where(condition: impl Fn(u32) -> bool) -> Result<usize> {
+    let names = leftovers(Path::new(DIRECTORY), condition)?;
     for name in &names {
         remove(name);
     }
     Ok(names.len())
-}
-
-/// From now on SIGINT and SIGTERM remove what this process made, and then exit with status 130.
-pub fn install_cleanup() -> Result<()> {
-    let mut result = Ok(());
-    CLEANUP.call_once(|| result = start_cleanup());
-    result
-}
-
-fn start_cleanup() -> Result<()> {
-    let (mut reader, writer) = io::pipe().context("cannot make a pipe")?;
-    // The handler needs the write end for the rest of the process's life.
-    WAKE.store(std::os::fd::IntoRawFd::into_raw_fd(writer), Ordering::Release);
-    thread::Builder::new()
-        .name("lab-cleanup".to_owned())
-        .spawn(move || {
-            let mut byte = [0];
-            if io::Read::read_exact(&mut reader, &mut byte).is_ok() {
-                remove_own();
-                process::exit(INTERRUPTED);
-            }
-        })
-        .context("cannot start a thread")?;
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        let handler: extern "C" fn(libc::c_int) = on_signal;
-        // SAFETY: the handler only makes one async-signal-safe call.
-        let previous = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
-        ensure!(previous != libc::SIG_ERR, "cannot handle signal {signal}: {}", io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-extern "C" fn on_signal(_signal: libc::c_int) {
-    // SAFETY: write(2) is async-signal-safe, the descriptor stays open for ever, and the byte outlives the call.
-    unsafe { libc::write(WAKE.load(Ordering::Acquire), [0_u8].as_ptr().cast(), 1) };
-}
-
-/// Removes every namespace and mount that this process made.
-fn remove_own() {
-    let own = |pid| pid == process::id();
-    for name in leftovers(Path::new(DIRECTORY), own).unwrap_or_default() {
-        remove(&name);
-    }
-    bpffs::remove_where(own).unwrap_or_default();
-    directory::remove_where(own).unwrap_or_default();
-}
-
-/// A name that no other process of the lab uses: the prefix, our pid, a number.
-pub(crate) fn unique_name() -> String {
-    format!("{PREFIX}{}-{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Names in a directory that the lab made and whose maker's pid satisfies the condition.
-pub(crate) fn leftovers(directory: &Path, condition: impl Fn(u32) -> bool) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot list {}", directory.display()));
-        }
-    };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Ok(names.filter(|name| maker(name).is_some_and(&condition)).collect())
-}
-
-/// The pid in one of our names; nothing for anybody else's.
-fn maker(name: &str) -> Option<u32> {
-    let (pid, number) = name.strip_prefix(PREFIX)?.split_once('-')?;
-    number.parse::<u32>().ok()?;
-    pid.parse().ok()
-}
-
-pub(crate) fn alive(pid: u32) -> bool {
-    PathBuf::from(format!("/proc/{pid}")).exists()
 }
 
 fn enter(file: &File) -> Result<()> {

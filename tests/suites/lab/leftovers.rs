@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lab::wait::PATIENCE;
-use lab::{Directory, Lab, Namespace, PrivateBpffs, bpffs, directory, netns};
+use lab::{Directory, Lab, Namespace, PrivateBpffs, bpffs, cleanup, directory, leftovers, netns};
 
 #[test]
 fn nothing_stays_after_drop() -> Result<()> {
@@ -70,7 +70,7 @@ fn an_interrupted_run_cleans_up() -> Result<()> {
 
 /// Namespaces, mounts and directories that a process made.
 fn leftovers(pid: u32) -> usize {
-    let prefix = format!("{}{pid}-", netns::PREFIX);
+    let prefix = format!("{}{pid}-", leftovers::PREFIX);
     let count = |directory: &Path| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count()
@@ -117,7 +117,7 @@ fn victim(test: &str) -> Result<Victim> {
 }
 
 fn be_victim() -> Result<()> {
-    netns::install_cleanup()?;
+    cleanup::install()?;
     let _lab = Lab::new()?;
     let _bpffs = PrivateBpffs::new()?;
     let _directory = Directory::new()?;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::page::{Block, Table, clean};
+use super::page::{Block, Table};
+use crate::markup::escape;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -78,20 +79,4 @@ fn inline(text: &str) -> String {
         _ => (*part).to_owned(),
     };
     parts.iter().enumerate().map(part).collect()
-}
-
-/// Text that can stand anywhere in the page, in attributes too.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in clean(text).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

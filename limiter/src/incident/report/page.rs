@@ -1,6 +1,4 @@
 //! A report as a sequence of blocks, so that text and page say the same.
-//!
-//! Words from a record may be anybody's: `clean` takes from them what could mislead a terminal, a browser or a reader.
 
 use super::svg::Plot;
 
@@ -53,13 +51,4 @@ impl Table {
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
-}
-
-/// The text without control characters, and without those that reverse the order of letters. Lines stay.
-pub fn clean(text: &str) -> String {
-    let misleads = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
-    };
-    text.chars().map(|c| if misleads(c) { '\u{fffd}' } else { c }).collect()
 }

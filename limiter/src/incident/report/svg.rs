@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::html::escape;
+use crate::markup::escape;
 
 /// Steps of one colour.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::page::{Block, Table, clean};
+use super::page::{Block, Table};
+use crate::markup::clean;
 
 /// Columns.
 const WIDTH: usize = 100;

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use limiter_common::reason::{Reason, Verdict};
 
-use super::super::marks::Change;
 use super::super::model::Model;
-use super::super::reading::{Back, Budget, Counts, Reading, Service};
+use super::super::reading::{Back, Budget, Change, Counts, Reading, Service};
 use super::super::source::NOT_LOADED;
 use crate::observe::{Distinct, Heavy};
 

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use lab::netns;
+use lab::cleanup;
 use lab::peer::Peer;
 use lab::svg::PLOTS;
 
@@ -44,7 +44,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    netns::install_cleanup()?;
+    cleanup::install()?;
     let rows = rows(&arguments)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
-use lab::netns;
+use lab::cleanup;
 
 use phase::{Phase, Stage};
 
@@ -42,7 +42,7 @@ const ATTACH: [&str; 10] =
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    netns::install_cleanup()?;
+    cleanup::install()?;
     let stage = Stage::set(arguments.flood == Kind::Random, arguments.seconds as f64, binary()?)?;
     eprintln!("calm: {} pages/s by {} clients, no flood", phase::PAGES_PER_SECOND, phase::CLIENTS);
     let calm = stage.calm()?;

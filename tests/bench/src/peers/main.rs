@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use lab::netns;
+use lab::cleanup;
 use lab::peer::{Family, Peer};
 use lab::svg::PLOTS;
 
@@ -56,7 +56,7 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     ensure!(arguments.seconds > 0.0 && arguments.patience > 0.0, "seconds and patience are above 0");
-    netns::install_cleanup()?;
+    cleanup::install()?;
     let timing = Timing { seconds: arguments.seconds, patience: arguments.patience };
     let stage = Stage::set(timing)?;
     let results = run(&arguments, &stage)?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use lab::netns;
+use lab::cleanup;
 
 use actors::{Did, Talk};
 use census::Census;
@@ -29,7 +29,7 @@ struct Arguments {
 }
 
 fn main() -> Result<ExitCode> {
-    netns::install_cleanup()?;
+    cleanup::install()?;
     let arguments = Arguments::parse();
     ensure!(arguments.minutes > 0.0 && arguments.minutes <= 24.0 * 60.0, "between nothing and a day");
     soak(Duration::from_secs_f64(60.0 * arguments.minutes))?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::doctor::{Finding, Level};
+use super::{Finding, Level};
 
 /// Columns of an ordinary terminal.
 const WIDTH: usize = 80;
