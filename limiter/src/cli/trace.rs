@@ -17,7 +17,7 @@ pub struct Trace {
     /// Stop after this time.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
-    /// Only put the usual program back, after a trace that was killed.
+    /// Only put the usual program back: after a trace that was killed, or to end one that runs.
     #[arg(long, conflicts_with = "time")]
     stop: bool,
 }
@@ -27,29 +27,37 @@ impl Trace {
     pub fn run(&self, context: &Context) -> Result<()> {
         let pins = &context.pins;
         pins.require()?;
-        let _lock = pins.lock_for_change()?;
-        Maps::open(&pins.root())?;
+        let lock = pins.lock_for_change()?;
+        let maps = Maps::open(&pins.root())?;
         if self.stop {
             trace::restore(pins, &pins.links())?;
             return report::print(context.format, &"stopped", |_| "the usual program is in place\n".to_owned());
         }
         ensure!(!pins.links().is_empty(), "limiter is attached to nothing, so there is nothing to trace");
-        let lines: &'static Lines = Box::leak(Box::new(Lines::new(context.format, &Maps::open(&pins.root())?)?));
+        let lines: &'static Lines = Box::leak(Box::new(Lines::new(context.format, &maps)?));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
             let end = self.time.map(|time| Instant::now() + time);
-            let mut tracing = Tracing::start(pins, lines)?;
+            let mut tracing = Tracing::start(pins, lines, &lock)?;
+            // Other commands may change what they like while it traces.
+            drop(lock);
             eprintln!("tracing one decision in 64; Ctrl-C ends it");
-            loop {
+            while tracing.stands() {
                 tokio::select! {
                     _ = tokio::signal::ctrl_c() => break,
                     _ = terminate.recv() => break,
-                    () = tokio::time::sleep(Duration::from_millis(100)) => tracing.flush(),
+                    () = tokio::time::sleep(Duration::from_millis(100)) => {}
                 }
+                // As the program that decides meanwhile: names are those of now.
+                lines.follow(&maps)?;
+                tracing.flush();
                 if end.is_some_and(|end| Instant::now() >= end) {
-                    break;
+                    return Ok(());
                 }
+            }
+            if !tracing.stands() {
+                eprintln!("another command put the usual program back, or detached limiter: the trace ends");
             }
             tracing.flush();
             Ok(())

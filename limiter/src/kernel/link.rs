@@ -119,7 +119,7 @@ pub fn is_gone(error: &anyhow::Error) -> bool {
 }
 
 /// Id of the program behind a pinned link, unless its device is gone.
-fn program_of(pins: &Pins, index: u32) -> Option<u32> {
+pub(super) fn program_of(pins: &Pins, index: u32) -> Option<u32> {
     open(pins, index).ok()?.info().ok().map(|info| info.program_id())
 }
 

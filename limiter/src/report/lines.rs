@@ -1,6 +1,7 @@
 //! Traced decisions, a line each, as they come out of the kernel's log.
 
 use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use limiter_common::reason::Reason;
@@ -14,7 +15,7 @@ use crate::policy::text;
 pub struct Lines {
     format: Format,
     /// Names of services by counter index; 0 is none.
-    services: Vec<String>,
+    services: Mutex<Vec<String>>,
 }
 
 impl Lines {
@@ -23,19 +24,33 @@ impl Lines {
     /// # Errors
     /// When the policy cannot be read.
     pub fn new(format: Format, maps: &Maps) -> Result<Self> {
+        Ok(Self { format, services: Mutex::new(Self::names(maps)?) })
+    }
+
+    /// Names are those of the services that decide now.
+    ///
+    /// # Errors
+    /// When the policy cannot be read.
+    pub fn follow(&self, maps: &Maps) -> Result<()> {
+        *self.services.lock().unwrap_or_else(PoisonError::into_inner) = Self::names(maps)?;
+        Ok(())
+    }
+
+    fn names(maps: &Maps) -> Result<Vec<String>> {
         let mut services = vec!["-".to_owned()];
         for (id, record) in maps.services(maps.selection()?.slot)? {
             services.resize(services.len().max(id as usize + 2), "-".to_owned());
             services[id as usize + 1] = text::name(&record.name).map(|name| name.to_string()).unwrap_or_default();
         }
-        Ok(Self { format, services })
+        Ok(services)
     }
 
     fn line(&self, message: &str) -> Option<String> {
         let words: Vec<&str> = message.split(' ').collect();
         let [_, reason, _, service, _, mode, _, frame] = words[..] else { return None };
         let reason = Reason::ALL.iter().find(|known| (**known as u8).to_string() == reason)?.name();
-        let service = self.services.get(service.parse::<usize>().ok()?)?;
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let service = services.get(service.parse::<usize>().ok()?)?;
         let mode = if mode == "1" { "enforce" } else { "observe" };
         Some(match self.format {
             Format::Json => {

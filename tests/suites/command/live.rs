@@ -1,6 +1,7 @@
 //! What works, as typed.
 
-use std::process::Stdio;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
 
 use lab::wait::until_so;
 
@@ -161,32 +162,77 @@ fn commands_in_parallel() {
     assert_eq!((&status["banned"], &status["mode"]), (&5.into(), &"enforce".into()));
 }
 
+/// A trace whose program stands behind every link already.
+pub fn trace(desk: &Desk) -> Child {
+    let mut child = desk.command("trace").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("runs");
+    let mut said = String::new();
+    BufReader::new(child.stderr.as_mut().expect("a pipe")).read_line(&mut said).expect("text");
+    assert!(said.starts_with("tracing"), "{said}");
+    child
+}
+
+/// The id of the program on web0.
+fn program(desk: &Desk) -> u64 {
+    let mut ip = desk.front.command("ip").expect("ip");
+    let output = ip.args(["-d", "-j", "link", "show", "dev", "web0"]).output().expect("ip runs");
+    let links: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    links[0]["xdp"]["prog"]["id"].as_u64().expect("a program")
+}
+
 /// Tracing stands in for the usual program and makes place for it again, also after a kill.
 #[test]
 fn tracing() {
     let desk = Desk::new();
     desk.ok(ATTACH);
-    let program = |desk: &Desk| {
-        let output = desk
-            .front
-            .command("ip")
-            .expect("ip")
-            .args(["-d", "-j", "link", "show", "dev", "web0"])
-            .output()
-            .expect("ip runs");
-        let links: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        links[0]["xdp"]["prog"]["id"].as_u64().expect("a program")
-    };
     let usual = program(&desk);
     desk.ok("trace --for 300ms");
     assert_eq!(program(&desk), usual);
-    let mut tracing = desk.command("trace").stderr(Stdio::null()).spawn().expect("runs");
-    until_so("it traces", || program(&desk) != usual);
+    let mut tracing = trace(&desk);
+    assert_ne!(program(&desk), usual);
     tracing.kill().expect("killed");
     tracing.wait().expect("ended");
     assert!(desk.has_program("web0"));
     desk.ok("trace --stop");
     assert_eq!(program(&desk), usual);
+    let mut tracing = trace(&desk);
+    assert_ne!(program(&desk), usual);
+    let pid = rustix::process::Pid::from_child(&tracing);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");
+    assert!(tracing.wait().expect("ended").success());
+    assert_eq!(program(&desk), usual);
+}
+
+/// A trace locks nobody out, and whoever puts another program in place ends it.
+#[test]
+fn other_commands_work_while_one_traces() {
+    let desk = Desk::new();
+    desk.ok(ATTACH);
+    let usual = program(&desk);
+    let tracing = trace(&desk);
+    let traced = program(&desk);
+    for line in ["set --source-rate 30/s", "arm", "ban add 192.0.2.9", "attach web1", "detach web1"] {
+        desk.ok(line);
+    }
+    assert_eq!(program(&desk), traced, "it traces on");
+    assert_eq!(desk.json("status --quick")["mode"], "enforce", "over the same maps");
+    let ends = |tracing: Child| {
+        let output = tracing.wait_with_output().expect("ended");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.contains("the trace ends"), "{said}");
+    };
+    desk.ok("trace --stop");
+    ends(tracing);
+    assert_eq!(program(&desk), usual);
+    let tracing = trace(&desk);
+    let second = trace(&desk);
+    ends(tracing);
+    assert_ne!(program(&desk), usual, "the end of the first is not that of the second");
+    desk.ok("upgrade");
+    ends(second);
+    let tracing = trace(&desk);
+    desk.ok("detach --all");
+    ends(tracing);
+    assert!(desk.becomes_free("web0"));
 }
 
 #[test]
