@@ -9,6 +9,7 @@
 
 pub mod bpffs;
 pub mod cleanup;
+pub mod desk;
 pub mod directory;
 pub mod flood;
 pub mod frame;
@@ -25,6 +26,7 @@ pub mod topology;
 pub mod wait;
 
 pub use bpffs::PrivateBpffs;
+pub use desk::Desk;
 pub use directory::Directory;
 pub use flood::{Flood, FloodHandle, FloodReport, Sources};
 pub use frame::Frame;

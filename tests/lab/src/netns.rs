@@ -3,6 +3,7 @@
 //! It refuses `ip netns exec`, which remounts /sys and so hides every bpffs: threads and children enter with setns.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io,
     os::{fd::AsFd as _, unix::process::CommandExt as _},
@@ -53,6 +54,12 @@ impl Namespace {
         Ok(Self { name: None, file })
     }
 
+    /// A second handle to it, without a name: the namespace stays for as long as either is there.
+    pub fn another(&self) -> Result<Self> {
+        let file = self.file.try_clone().context("cannot duplicate a namespace's descriptor")?;
+        Ok(Self { name: None, file })
+    }
+
     /// Its name, as `ip netns` knows it; empty without one.
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
@@ -85,7 +92,7 @@ impl Namespace {
     }
 
     /// A command that will run inside the namespace, in the mount namespace of the caller.
-    pub fn command(&self, program: &str) -> Result<Command> {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         let file = self.file.try_clone().context("cannot duplicate a namespace's descriptor")?;
         let mut command = Command::new(program);
         // SAFETY: between fork and exec the closure makes one system call and allocates nothing.

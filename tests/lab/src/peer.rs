@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::topology::Lab;
 
-pub use limiter::{limiter_binary, status};
+pub use limiter::status;
 
 /// What to set up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -36,7 +36,7 @@ mode = "observe"
 
 impl Desk {
     fn save(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.state.path().join(name);
+        let path = self.state().join(name);
         std::fs::write(&path, text).expect("a file");
         path
     }

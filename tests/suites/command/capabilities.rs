@@ -35,7 +35,7 @@ impl Desk {
     /// A command with no more than these capabilities, in the unit's file system.
     fn confined(&self, bounding: &str, line: &str) -> Output {
         let mut command = self.front.command("unshare").expect("a command");
-        command.args(["--mount", "sh", "-ec", SANDBOX, "sh"]).arg(self.state.path());
+        command.args(["--mount", "sh", "-ec", SANDBOX, "sh"]).arg(self.state());
         command.args(["setpriv", "--inh-caps=-all", "--no-new-privs", &format!("--bounding-set={bounding}")]);
         self.furnish(command.arg(binary()).args(line.split_whitespace())).output().expect("runs")
     }
@@ -104,7 +104,7 @@ fn the_sandbox_is_closed() {
     let desk = Desk::new();
     let confined = |script: &str| {
         let mut command = desk.front.command("unshare").expect("a command");
-        command.args(["--mount", "sh", "-ec", SANDBOX, "sh"]).arg(desk.state.path());
+        command.args(["--mount", "sh", "-ec", SANDBOX, "sh"]).arg(desk.state());
         command.args(["sh", "-c", script]).output().expect("runs").status.success()
     };
     assert!(!confined("echo 1 > /proc/sys/net/ipv4/ip_forward") && !confined("touch /etc/limiter-was-here"));

@@ -2,14 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use lab::Trivial;
 use lab::wait::until_so;
 use serde_json::Value;
 
-use super::{Desk, binary};
+use super::{Desk, binary, live};
 
 const ATTACH: &str = "attach web0 --service web=*:80 --source-rate 20/s";
 
@@ -207,9 +207,8 @@ fn a_device_that_is_gone() {
     assert!(!doctor(&desk, "").has("is gone"));
     // Another namespace's is there, and not ours to judge.
     let other = Desk::new();
-    let mut there = other.front.command(binary().to_str().expect("a path")).expect("a command");
-    there.args(["doctor", "--json"]).env("LIMITER_PINS", desk.pins());
-    let found = Found::of(&there.output().expect("runs"));
+    let there = lab::Desk::over(&other.front, desk.pins().to_owned()).expect("a desk");
+    let found = Found::of(&there.output("doctor --json"));
     found.says("warning", "of another network namespace", &["nsenter"]);
     assert!(!found.has("is gone"));
 }
@@ -219,8 +218,7 @@ fn a_trace_that_was_killed() {
     let desk = Desk::new();
     desk.ok(ATTACH);
     assert!(!doctor(&desk, "").has("tracing"));
-    let mut trace = desk.command("trace").stdout(Stdio::null()).spawn().expect("runs");
-    until_so("it traces", || doctor(&desk, "").has("tracing"));
+    let mut trace = live::trace(&desk);
     trace.kill().expect("killed");
     trace.wait().expect("ended");
     doctor(&desk, "").says("warning", "runs the tracing program", &["limiter trace --stop"]);

@@ -195,10 +195,7 @@ fn another_namespace() {
     let desk = Desk::new();
     let other = Desk::new();
     desk.ok(ATTACH);
-    let there = |line: &str| {
-        let mut command = other.front.command(binary().to_str().expect("a path")).expect("a command");
-        desk.furnish(command.args(line.split_whitespace())).output().expect("runs")
-    };
+    let there = lab::Desk::over(&other.front, desk.pins().to_owned()).expect("a desk");
     let index = |desk: &Desk| {
         let output = desk
             .front
@@ -210,9 +207,9 @@ fn another_namespace() {
         serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")[0]["ifindex"].clone()
     };
     assert_eq!(index(&desk), index(&other), "two new namespaces count alike");
-    let status = there("status --quick");
+    let status = there.output("status --quick");
     assert!(String::from_utf8_lossy(&status.stdout).contains("gone, or in another network namespace"));
-    desk.refused(&there("detach web0"), 1, &["not attached to web0 here"]);
-    desk.refused(&there("attach web0"), 1, &["another network namespace", "--pins"]);
+    desk.refused(&there.output("detach web0"), 1, &["not attached to web0 here"]);
+    desk.refused(&there.output("attach web0"), 1, &["another network namespace", "--pins"]);
     assert!(desk.has_program("web0") && other.becomes_free("web0"));
 }

@@ -54,7 +54,7 @@ fn every_service_has_an_id_of_its_own() {
         many(0..last - 1) + &service(&format!("s{last}"), 1000 + last) + &service("another", 9000),
         many(0..SERVICES),
     ] {
-        let file = desk.state.path().join("policy.toml");
+        let file = desk.policy();
         std::fs::write(&file, "interfaces = [\"web0\"]\nsources = 4096\n".to_owned() + &services).expect("written");
         desk.ok(&format!("apply {}", file.display()));
         let said = desk.ok(&format!("policy diff {}", file.display()));
@@ -66,7 +66,7 @@ fn every_service_has_an_id_of_its_own() {
 fn the_largest_policy_and_one_more() {
     let desk = Desk::new();
     let write = |text: String| {
-        let file = desk.state.path().join("policy.toml");
+        let file = desk.policy();
         std::fs::write(&file, text).expect("written");
         format!("apply {}", file.display())
     };

@@ -2,6 +2,7 @@
 //! makes it good again.
 
 use aya::maps::{MapData, MapType};
+use fastrand::Rng;
 use lab::raw;
 use limiter::kernel::{Maps, Pins, maps::Raw};
 use limiter_common::names::{self, Row};
@@ -15,34 +16,21 @@ const POLICY: &str = "interfaces = [\"web0\"]\nsources = 512\n[service.web]\nlis
 /// How often everything is spoiled; each time takes a second or two.
 const ROUNDS: usize = 4;
 
-/// xorshift64*
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Bytes of one of three characters: anything, mostly zeros, or all ones.
-    fn fill(&mut self, bytes: &mut [u8]) {
-        let character = self.next() % 3;
-        for byte in bytes {
-            let drawn = self.next() >> 32;
-            *byte = match character {
-                0 => drawn as u8,
-                1 if !drawn.is_multiple_of(5) => 0,
-                1 => (drawn >> 8) as u8,
-                _ => 0xff,
-            };
-        }
+/// Bytes of one of three characters: anything, mostly zeros, or all ones.
+fn fill(random: &mut Rng, bytes: &mut [u8]) {
+    let character = random.u8(..3);
+    for byte in bytes {
+        *byte = match character {
+            0 => random.u8(..),
+            1 if random.u8(..5) != 0 => 0,
+            1 => random.u8(..),
+            _ => 0xff,
+        };
     }
 }
 
 /// Fills every map of a loaded limiter. INSTANCE is left out: it is made once, and there is no command that writes it.
-fn spoil(root: &std::path::Path, random: &mut Random) {
+fn spoil(root: &std::path::Path, random: &mut Rng) {
     for Row { name, key, .. } in names::MAPS {
         let map = MapData::from_pin(root.join(name)).expect("a map");
         let size = raw::value_size(&map).expect("a size");
@@ -51,14 +39,14 @@ fn spoil(root: &std::path::Path, random: &mut Random) {
             _ if *name == names::INSTANCE => {}
             MapType::Array | MapType::PerCpuArray => {
                 let mut values = vec![0; size * info.max_entries() as usize];
-                values.chunks_exact_mut(size).for_each(|value| random.fill(value));
+                values.chunks_exact_mut(size).for_each(|value| fill(random, value));
                 raw::write_all(&map, &values).expect("written");
             }
             _ => {
                 for _ in 0..200 {
                     let (mut key, mut value) = (vec![0; *key as usize], vec![0; size]);
-                    random.fill(&mut key);
-                    random.fill(&mut value);
+                    fill(random, &mut key);
+                    fill(random, &mut value);
                     // A trie refuses keys that are longer than they can be, and a full map more of them.
                     let _ = raw::insert(&map, &key, &value);
                 }
@@ -74,12 +62,12 @@ fn spoil(root: &std::path::Path, random: &mut Random) {
     };
     for index in (0..2 * SERVICES).step_by(3) {
         let Raw(mut service) = maps.service.get(&index, 0).expect("a service");
-        service.name = named(random.next());
+        service.name = named(random.u64(..));
         maps.service.set(index, Raw(service), 0).expect("written");
     }
     for index in (0..2 * CLASSES).step_by(7) {
         let Raw(mut class) = maps.class.get(&index, 0).expect("a class");
-        class.name = named(random.next());
+        class.name = named(random.u64(..));
         maps.class.set(index, Raw(class), 0).expect("written");
     }
 }
@@ -87,7 +75,7 @@ fn spoil(root: &std::path::Path, random: &mut Random) {
 #[test]
 fn any_bytes_in_every_map() {
     let desk = Desk::new();
-    let file = desk.state.path().join("policy.toml");
+    let file = desk.policy();
     std::fs::write(&file, POLICY).expect("written");
     let apply = format!("apply {}", file.display());
     desk.ok(&apply);
@@ -122,7 +110,7 @@ fn any_bytes_in_every_map() {
         "metrics",
         &apply,
     ];
-    let (mut random, mut worked) = (Random(0x6a7b_a6e5), 0);
+    let (mut random, mut worked) = (Rng::with_seed(0x6a7b_a6e5), 0);
     for round in 0..ROUNDS {
         spoil(&root, &mut random);
         for line in lines {
@@ -146,11 +134,11 @@ fn any_bytes_in_every_map() {
 #[test]
 fn a_policy_file_makes_it_good() {
     let desk = Desk::new();
-    let file = desk.state.path().join("policy.toml");
+    let file = desk.policy();
     std::fs::write(&file, POLICY).expect("written");
     desk.ok(&format!("apply {}", file.display()));
     let root = Pins::at(desk.pins()).root();
-    let mut random = Random(0x5eed);
+    let mut random = Rng::with_seed(0x5eed);
     for _ in 0..3 {
         spoil(&root, &mut random);
         let apply = format!("apply {}", file.display());

@@ -1,6 +1,5 @@
 //! The command as an operator uses it: what it says, what it leaves behind, and what a killed one leaves.
-//!
-//! The binary is LIMITER_BIN, or the one that cargo built beside these tests. Needs root.
+//! Needs root.
 
 mod apply;
 mod capabilities;
@@ -22,17 +21,23 @@ mod unmount;
 mod watch;
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use lab::Namespace;
 use lab::wait::PATIENCE;
-use lab::{Directory, Namespace, PrivateBpffs};
-use serde_json::Value;
 
-/// A front end with two interfaces, a bpffs and a history of its own.
+/// A front end with two interfaces, and a desk there.
 struct Desk {
+    desk: lab::Desk,
     front: Namespace,
-    bpffs: PrivateBpffs,
-    state: Directory,
+}
+
+impl std::ops::Deref for Desk {
+    type Target = lab::Desk;
+
+    fn deref(&self) -> &lab::Desk {
+        &self.desk
+    }
 }
 
 impl Desk {
@@ -43,44 +48,7 @@ impl Desk {
             front.ip(&["link", "set", near, "up"]).expect("up");
             front.ip(&["link", "set", far, "up"]).expect("up");
         }
-        let state = Directory::new().expect("a directory");
-        Self { front, bpffs: PrivateBpffs::new().expect("a bpffs"), state }
-    }
-
-    fn pins(&self) -> PathBuf {
-        self.bpffs.path().join("limiter")
-    }
-
-    fn history(&self) -> PathBuf {
-        self.state.path().join("history.jsonl")
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = self.front.command(binary().to_str().expect("a path")).expect("a command");
-        self.furnish(command.args(line.split_whitespace()));
-        command
-    }
-
-    /// The environment of every limiter that is run here: nothing of this machine is read or written.
-    fn furnish<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("LIMITER_PINS", self.pins()).env("LIMITER_HISTORY", self.history()).env_remove("SSH_CONNECTION")
-    }
-
-    fn output(&self, line: &str) -> Output {
-        self.command(line).output().expect("the command runs")
-    }
-
-    /// Runs a command that must succeed; what it printed.
-    #[track_caller]
-    fn ok(&self, line: &str) -> String {
-        let output = self.output(line);
-        assert_eq!(output.status.code(), Some(0), "limiter {line}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    #[track_caller]
-    fn json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.ok(&format!("{line} --json"))).expect("JSON")
+        Self { desk: lab::Desk::new(&front).expect("a desk"), front }
     }
 
     /// Runs a command that must fail with `code`, on one line that holds all of `words`, and print nothing else.
@@ -116,25 +84,8 @@ impl Desk {
             self.front.command("ip").expect("ip").args(["link", "show", "dev", name]).output().expect("ip runs");
         String::from_utf8_lossy(&output.stdout).contains("xdp")
     }
-
-    fn left(&self) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.pins()) else { return Vec::new() };
-        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
-    }
-}
-
-impl Drop for Desk {
-    fn drop(&mut self) {
-        let _ = self.command("detach --all").output();
-    }
 }
 
 fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("LIMITER_BIN") {
-        return path.into();
-    }
-    let mine = std::env::current_exe().expect("a path");
-    let beside = mine.parent().and_then(|deps| deps.parent()).expect("a target directory").join("limiter");
-    assert!(beside.is_file(), "{} is missing: cargo build --release --package limiter", beside.display());
-    beside
+    lab::desk::limiter().expect("the command")
 }

@@ -41,7 +41,7 @@ fn line(number: usize, file: &str) -> String {
 #[test]
 fn five_hundred_commands_at_once() {
     let desk = Desk::new();
-    let file = desk.state.path().join("policy.toml");
+    let file = desk.policy();
     std::fs::write(&file, POLICY).expect("written");
     let file = file.to_str().expect("a path");
     desk.ok(&format!("apply {file}"));

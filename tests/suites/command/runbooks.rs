@@ -44,7 +44,7 @@ fn text(name: &str) -> String {
 /// Runs the commands in `text` after those of `before`; what each of them said.
 fn run(text: &str, before: &[&str]) -> String {
     let desk = Desk::new();
-    let directory = desk.state.path();
+    let directory = desk.state();
     std::fs::write(directory.join("policy.toml"), POLICY).expect("a file");
     std::fs::write(directory.join("schools.txt"), "198.18.0.0/15\n").expect("a file");
     let typed = text.lines().filter_map(|line| line.strip_prefix("    # "));

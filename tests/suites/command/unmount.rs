@@ -1,6 +1,8 @@
 //! The BPF file system is unmounted while limiter runs. The pins are what keeps it: the kernel lets go of links and maps with them, so
 //! that traffic passes as if limiter had been detached, and nothing stays behind that a command would trip over.
 
+use std::path::Path;
+
 use super::Desk;
 
 const ATTACH: &str = "attach web0 web1 --service web=*:80 --source-rate 20/s --enforce";
@@ -14,7 +16,7 @@ fn run(command: &str, arguments: &[&str]) {
 fn without_its_pins_limiter_is_detached() {
     let desk = Desk::new();
     desk.ok(ATTACH);
-    let mount = desk.bpffs.path().to_str().expect("a path");
+    let mount = desk.pins().parent().and_then(Path::to_str).expect("a path");
     run("umount", &[mount]);
     // The kernel frees links behind our back.
     let gone = || ["web0", "web1"].iter().all(|name| desk.becomes_free(name));
@@ -33,13 +35,14 @@ fn without_its_pins_limiter_is_detached() {
     assert!(desk.has_program("web0") && desk.has_program("web1"));
 }
 
-/// While something holds a pin open, as `limiter trace` does, the kernel refuses to unmount: nothing changes.
+/// While something holds the pin directory open, as a command that changes something does, the kernel refuses to unmount: nothing changes.
 #[test]
 fn a_busy_file_system_stays() {
     let desk = Desk::new();
     desk.ok(ATTACH);
     let directory = std::fs::File::open(desk.pins()).expect("the pin directory");
-    let status = std::process::Command::new("umount").arg(desk.bpffs.path()).status().expect("it runs");
+    let status =
+        std::process::Command::new("umount").arg(desk.pins().parent().expect("the mount")).status().expect("it runs");
     assert!(!status.success());
     drop(directory);
     assert!(desk.has_program("web0"));

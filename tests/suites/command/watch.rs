@@ -9,11 +9,10 @@ mod tmux;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use lab::topology::FRONT_V4;
-use lab::{Crowd, CrowdHandle, Directory, Flood, FloodHandle, Lab, PrivateBpffs, Server, Sources};
+use lab::{Crowd, CrowdHandle, Flood, FloodHandle, Lab, Server, Sources};
 use serde_json::Value;
 
 use super::binary;
@@ -21,40 +20,27 @@ use tmux::{Terminal, per_second};
 
 /// The lab, with a limiter of its own.
 struct Stage {
+    desk: lab::Desk,
     lab: Lab,
-    bpffs: PrivateBpffs,
-    state: Directory,
+}
+
+impl std::ops::Deref for Stage {
+    type Target = lab::Desk;
+
+    fn deref(&self) -> &lab::Desk {
+        &self.desk
+    }
 }
 
 impl Stage {
     fn new() -> Self {
         let lab = Lab::new().expect("a lab");
-        Self { lab, bpffs: PrivateBpffs::new().expect("a bpffs"), state: Directory::new().expect("a directory") }
-    }
-
-    fn furnish<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("LIMITER_PINS", self.bpffs.path().join("limiter"));
-        command.env("LIMITER_HISTORY", self.state.path().join("history.jsonl")).env_remove("SSH_CONNECTION")
-    }
-
-    fn limiter(&self, line: &str) -> Command {
-        let mut command = self.lab.front.command(binary().to_str().expect("a path")).expect("a command");
-        self.furnish(command.args(line.split_whitespace()));
-        command
-    }
-
-    #[track_caller]
-    fn ok(&self, line: &str) -> String {
-        let output = self.limiter(line).output().expect("the command runs");
-        assert!(output.status.success(), "limiter {line}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
+        Self { desk: lab::Desk::new(&lab.front).expect("a desk"), lab }
     }
 
     /// A terminal in the front end's namespace that runs limiter, or another program.
     fn terminal(&self, program: &[&str]) -> Terminal {
-        let mut tmux = self.lab.front.command("tmux").expect("a command");
-        self.furnish(&mut tmux);
-        Terminal::start(tmux, self.state.path(), program)
+        Terminal::start(self.program("tmux"), self.state(), program)
     }
 
     fn watch(&self, arguments: &str) -> Terminal {
@@ -73,12 +59,6 @@ impl Stage {
             ..Crowd::new(SocketAddr::new(FRONT_V4, 80), self.lab.clients_v4())
         };
         crowd.spawn(&self.lab).expect("a crowd")
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = self.limiter("detach --all").output();
     }
 }
 

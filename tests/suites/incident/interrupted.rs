@@ -11,23 +11,23 @@ use super::{ATTACH, Scene, sleep};
 #[test]
 fn a_killed_recording_is_read() {
     let scene = Scene::new();
-    scene.ok(ATTACH);
+    scene.desk.ok(ATTACH);
     let clients = scene.clients(20.0, 7.0);
     let recording = scene.record("--for 60s");
     sleep(3.0);
-    scene.ok("set --source-rate 9/s");
+    scene.desk.ok("set --source-rate 9/s");
     sleep(3.5);
     recording.signal(libc::SIGKILL);
     drop(recording);
     clients.wait().expect("pages");
-    assert!(!scene.file("incident.tar.gz").exists());
-    let report: Value = serde_json::from_str(&scene.ok("report incident.partial --json")).expect("JSON");
+    assert!(!scene.desk.file("incident.tar.gz").exists());
+    let report: Value = serde_json::from_str(&scene.desk.ok("report incident.partial --json")).expect("JSON");
     assert_eq!(report["story"]["changes"][0]["typed"], "limiter set --source-rate 9/s", "{report:#}");
     assert!(report["problems"][0].as_str().is_some_and(|problem| problem.contains("was killed")), "{report:#}");
-    scene.ok("report incident.partial -o partial.html");
-    Page::of(&std::fs::read_to_string(scene.file("partial.html")).expect("a page"))
+    scene.desk.ok("report incident.partial -o partial.html");
+    Page::of(&std::fs::read_to_string(scene.desk.file("partial.html")).expect("a page"))
         .shows(&["was killed", "--source-rate 9/s"]);
-    let output = scene.command("record --for 5s").output().expect("runs");
+    let output = scene.desk.command("record --for 5s").output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("incident.partial"), "nothing is written over: {said}");
 }
@@ -35,17 +35,17 @@ fn a_killed_recording_is_read() {
 #[test]
 fn a_signal_ends_it_well() {
     let scene = Scene::new();
-    scene.ok(ATTACH);
+    scene.desk.ok(ATTACH);
     for (number, signal) in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].into_iter().enumerate() {
         let recording = scene.record("");
         sleep(2.5);
         recording.signal(signal);
         recording.wait();
-        let file = scene.file("incident.tar.gz");
+        let file = scene.desk.file("incident.tar.gz");
         assert_eq!(file.metadata().expect("packed").permissions().mode() & 0o777, 0o600, "{signal}");
-        let text = scene.ok("report incident.tar.gz");
+        let text = scene.desk.ok("report incident.tar.gz");
         assert!(text.contains("Attempts to connect did not surge"), "{text}");
-        std::fs::rename(&file, scene.file(&format!("{number}.tar.gz"))).expect("renamed");
+        std::fs::rename(&file, scene.desk.file(&format!("{number}.tar.gz"))).expect("renamed");
     }
 }
 
@@ -55,17 +55,17 @@ fn limiter_may_come_and_go() {
     let scene = Scene::new();
     let recording = scene.record("--for 10s --anonymize");
     sleep(2.0);
-    scene.ok(ATTACH);
+    scene.desk.ok(ATTACH);
     let clients = scene.clients(20.0, 4.0);
     clients.wait().expect("pages");
-    scene.ok("ban add 192.0.2.77");
-    scene.ok("detach --all");
+    scene.desk.ok("ban add 192.0.2.77");
+    scene.desk.ok("detach --all");
     recording.wait();
-    scene.ok("report incident.tar.gz -o report.html");
-    let page = std::fs::read_to_string(scene.file("report.html")).expect("a page");
+    scene.desk.ok("report incident.tar.gz -o report.html");
+    let page = std::fs::read_to_string(scene.desk.file("report.html")).expect("a page");
     Page::of(&page).shows(&["limiter was loaded", "limiter was unloaded", "limiter detach --all", "192.0.2.0/24"]);
     assert!(!page.contains("192.0.2.77"), "{page}");
-    let report: Value = serde_json::from_str(&scene.ok("report incident.tar.gz --json")).expect("JSON");
+    let report: Value = serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
     let peak = report["story"]["during"]["peak"].as_f64().expect("a peak");
     assert!((10.0..80.0).contains(&peak), "20 pages a second, and a second is not always one: {peak}");
 }
@@ -73,14 +73,14 @@ fn limiter_may_come_and_go() {
 #[test]
 fn a_full_disk_keeps_what_it_holds() {
     let scene = Scene::new();
-    scene.ok(ATTACH);
-    let disk = scene.file("disk");
+    scene.desk.ok(ATTACH);
+    let disk = scene.desk.file("disk");
     std::fs::create_dir(&disk).expect("a directory");
     let mount = |size: &str| Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&disk).status();
     assert!(mount("size=48k").expect("mount runs").success());
-    let output = scene.command("record --for 60s -o disk/incident.tar.gz").output().expect("runs");
+    let output = scene.desk.command("record --for 60s -o disk/incident.tar.gz").output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    let report = scene.command("report disk/incident.partial").output().expect("runs");
+    let report = scene.desk.command("report disk/incident.partial").output().expect("runs");
     let _ = Command::new("umount").arg(&disk).status();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("what was recorded is kept") && said.contains("incident.partial"), "{said}");

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{ATTACH, Scene, heavy, sleep};
 
 fn verdict(scene: &Scene) -> Value {
-    let report: Value = serde_json::from_str(&scene.ok("report incident.tar.gz --json")).expect("JSON");
+    let report: Value = serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
     println!("{:#}", report["summary"]);
     report["story"]["verdict"].clone()
 }
@@ -13,7 +13,7 @@ fn verdict(scene: &Scene) -> Value {
 #[test]
 fn few_sources_are_no_crowd() {
     let scene = Scene::new();
-    scene.ok("attach attack0 crowd0 --service web=*:80 --source-rate 20/s --enforce");
+    scene.desk.ok("attach attack0 crowd0 --service web=*:80 --source-rate 20/s --enforce");
     let clients = scene.clients(50.0, 15.0);
     let recording = scene.record("--for 16s");
     sleep(5.0);
@@ -27,7 +27,7 @@ fn few_sources_are_no_crowd() {
 #[test]
 fn real_clients_are_no_flood() {
     let scene = Scene::new();
-    scene.ok(ATTACH);
+    scene.desk.ok(ATTACH);
     let calm = scene.clients(10.0, 5.0);
     let recording = scene.record("--for 16s");
     calm.wait().expect("pages");
@@ -47,7 +47,7 @@ fn real_clients_are_no_flood() {
 fn an_overload_of_the_server_is_told() {
     let mut scene = Scene::new();
     drop(scene.server.take());
-    scene.ok(ATTACH);
+    scene.desk.ok(ATTACH);
     // Listens, and accepts nobody.
     let _full = scene.lab.front.run(|| {
         let socket = std::net::TcpListener::bind((lab::topology::FRONT_V4, 80))?;
@@ -58,6 +58,6 @@ fn an_overload_of_the_server_is_told() {
     let crowd = scene.clients(50.0, 5.0);
     crowd.wait().expect("pages");
     recording.wait();
-    let text = scene.ok("report incident.tar.gz");
+    let text = scene.desk.ok("report incident.tar.gz");
     assert!(text.contains("times a client was turned away because the accept queue was full"), "{text}");
 }

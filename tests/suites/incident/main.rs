@@ -1,6 +1,6 @@
 //! Incidents as they happen: clients and a flood in the lab, `limiter record` beside them, and whether the report says what was done.
 //!
-//! The binary is LIMITER_BIN, or the one that cargo built beside these tests. Needs root. With INCIDENT_OUT=DIR the first of them writes its
+//! Needs root. With INCIDENT_OUT=DIR the first of them writes its
 //! report there, as text and as a page: that is how the sample in docs/incident was made.
 
 mod interrupted;
@@ -9,61 +9,37 @@ mod page;
 mod whole;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::topology::FRONT_V4;
 use lab::wait::PATIENCE;
-use lab::{Crowd, CrowdHandle, Directory, Flood, Lab, PrivateBpffs, Server, Sources};
+use lab::{Crowd, CrowdHandle, Desk, Flood, Lab, Server, Sources};
 
 /// Attached in calm, as docs/guide.md says, with what a budget brings along.
 const ATTACH: &str = "attach attack0 crowd0 --service web=*:80 --source-rate 20/s --budget 1000/s --set-syncookies";
 
 /// A front end with a server and its clients, and what they and limiter leave behind.
 struct Scene {
+    desk: Desk,
     lab: Lab,
     server: Option<Server>,
-    bpffs: PrivateBpffs,
-    state: Directory,
 }
 
 impl Scene {
     fn new() -> Self {
         let lab = Lab::new().expect("a lab");
         let server = Some(Server::start(&lab).expect("a server"));
-        Self {
-            lab,
-            server,
-            bpffs: PrivateBpffs::new().expect("a bpffs"),
-            state: Directory::new().expect("a directory"),
-        }
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = self.lab.front.command(binary().to_str().expect("a path")).expect("a command");
-        command.args(line.split_whitespace());
-        command.current_dir(self.state.path());
-        command.env("LIMITER_PINS", self.bpffs.path().join("limiter"));
-        command.env("LIMITER_HISTORY", self.state.path().join("history.jsonl")).env_remove("SSH_CONNECTION");
-        command
-    }
-
-    /// Runs a command that must succeed; what it printed.
-    #[track_caller]
-    fn ok(&self, line: &str) -> String {
-        let output = self.command(line).output().expect("the command runs");
-        assert_eq!(output.status.code(), Some(0), "limiter {line}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
+        Self { desk: Desk::new(&lab.front).expect("a desk"), lab, server }
     }
 
     /// Starts `limiter record`.
     fn record(&self, line: &str) -> Recording {
-        let mut command = self.command(&format!("record {line}"));
+        let mut command = self.desk.command(&format!("record {line}"));
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
         let recording = Recording(child);
         let start = Instant::now();
-        while !self.state.path().join("incident.partial/series.jsonl").exists() {
+        while !self.desk.file("incident.partial/series.jsonl").exists() {
             assert!(start.elapsed() < PATIENCE, "the recording does not begin");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -79,17 +55,6 @@ impl Scene {
     /// A flood of `rate` SYNs a second for `seconds`.
     fn flood(&self, sources: Sources, rate: u64, seconds: f64) -> Flood {
         Flood { frames: u64::MAX, rate: Some(rate), seconds, ..Flood::new((FRONT_V4, 80).into(), sources) }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.state.path().join(name)
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = self.command("detach --all").output();
-        drop(self.server.take());
     }
 }
 
@@ -130,14 +95,4 @@ fn sleep(seconds: f64) {
 /// 64 addresses that no client has.
 fn heavy() -> Sources {
     Sources::Many { base: IpAddr::from([11, 0, 0, 1]), count: 64 }
-}
-
-fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("LIMITER_BIN") {
-        return path.into();
-    }
-    let mine = std::env::current_exe().expect("a path");
-    let beside = mine.parent().and_then(|deps| deps.parent()).expect("a target directory").join("limiter");
-    assert!(beside.is_file(), "{} is missing: cargo build --release --package limiter", beside.display());
-    beside
 }

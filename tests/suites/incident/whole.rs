@@ -12,15 +12,15 @@ const RATE: u64 = 20_000;
 #[test]
 fn an_incident_is_told() {
     let scene = Scene::new();
-    scene.ok(ATTACH);
+    scene.desk.ok(ATTACH);
     let clients = scene.clients(50.0, 32.0);
     let recording = scene.record("--for 33s --json");
     sleep(8.0);
     let flood = scene.flood(Sources::Random, RATE, 16.0).spawn(&scene.lab).expect("a flood");
     sleep(6.0);
-    scene.ok("arm");
+    scene.desk.ok("arm");
     sleep(5.0);
-    scene.ok("set --source-rate 5/s");
+    scene.desk.ok("set --source-rate 5/s");
     let flood = flood.wait().expect("a flood");
     let pages = clients.wait().expect("pages");
     let outcome: Value = serde_json::from_str(&recording.wait()).expect("JSON");
@@ -28,9 +28,9 @@ fn an_incident_is_told() {
     println!("{outcome}");
     let bytes = outcome["bytes_per_second"].as_u64().expect("bytes");
     assert!((500..2500).contains(&bytes), "help and docs say 1 to 2 KB a second: {bytes}");
-    assert!(!scene.file("incident.partial").exists(), "packed, and nothing beside it");
+    assert!(!scene.desk.file("incident.partial").exists(), "packed, and nothing beside it");
 
-    let report: Value = serde_json::from_str(&scene.ok("report incident.tar.gz --json")).expect("JSON");
+    let report: Value = serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
     let (story, verdict) = (&report["story"], &report["story"]["verdict"]);
     let peak = story["during"]["peak"].as_f64().expect("a peak");
     let sent = flood.rate();
@@ -43,12 +43,12 @@ fn an_incident_is_told() {
     assert!(["spoofed_flood", "flood"].contains(&verdict["kind"].as_str().expect("a kind")), "{verdict}");
     assert!(verdict["finished"].as_f64().expect("a share") < 0.05, "{verdict}");
 
-    let text = scene.ok("report incident.tar.gz");
-    scene.ok("report incident.tar.gz -o report.html");
+    let text = scene.desk.ok("report incident.tar.gz");
+    scene.desk.ok("report incident.tar.gz -o report.html");
     if let Some(directory) = std::env::var_os("INCIDENT_OUT") {
         let directory = std::path::PathBuf::from(directory);
         std::fs::create_dir_all(&directory).expect("a directory");
-        std::fs::write(directory.join("report.html"), std::fs::read(scene.file("report.html")).expect("a page"))
+        std::fs::write(directory.join("report.html"), std::fs::read(scene.desk.file("report.html")).expect("a page"))
             .expect("written");
         std::fs::write(directory.join("report.txt"), &text).expect("written");
     }
@@ -65,7 +65,7 @@ fn an_incident_is_told() {
     assert!(rate("before", "held_back") < 1.0 && rate("after", "held_back") > sent * 0.5, "{arm}");
     assert!(rate("before", "let_through") > sent * 0.5 && rate("after", "let_through") < 100.0, "{arm}");
     println!("{} of {} pages came; {flood}", pages.ok, pages.tried);
-    let page = std::fs::read_to_string(scene.file("report.html")).expect("a page");
+    let page = std::fs::read_to_string(scene.desk.file("report.html")).expect("a page");
     is_page(&page);
     Page::of(&page).shows(&[
         "like a flood",

@@ -4,9 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
-use lab::peer::limiter_binary;
 use lab::topology::FRONT_V4;
-use lab::{Flood, Sources};
+use lab::{Desk, Flood, Sources};
 use limiter::observe::{Kind, distinct, heavy};
 use limiter::report;
 use limiter_common::names;
@@ -29,20 +28,8 @@ fn flood(sources: Sources, seconds: f64, rate: Option<u64>, cpu: usize) -> Flood
     Flood { frames: u64::MAX, seconds, rate, cpu: Some(cpu), ..Flood::new((FRONT_V4, 80).into(), sources) }
 }
 
-fn limiter(front: &Front, line: &str) -> String {
-    let binary = limiter_binary().expect("it is built");
-    let mut command = front.lab.front.command(binary.to_str().expect("a path")).expect("a namespace");
-    command
-        .env("LIMITER_PINS", front.root().parent().expect("the pins"))
-        .env("LIMITER_HISTORY", "/dev/null")
-        .args(line.split(' '));
-    let output = command.output().expect("limiter runs");
-    assert!(output.status.success(), "limiter {line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text")
-}
-
-fn json(front: &Front, line: &str) -> Value {
-    serde_json::from_str(&limiter(front, &format!("{line} --json"))).expect("JSON")
+fn desk(front: &Front) -> Desk {
+    Desk::over(&front.lab.front, front.root().parent().expect("the pins").to_owned()).expect("a desk")
 }
 
 /// Five heavy sources among a hundred thousand at full speed.
@@ -59,7 +46,7 @@ fn top_names_the_five_heavy_sources_among_a_hundred_thousand() {
     let crowd = crowd.stop().expect("the flood ends");
     let refused = decided(&front.service(0), Reason::SourceLimit) as f64 / 5.0;
     println!("{} attempts of 100,000 sources, {} of five; {refused} of each refused", crowd.sent, heavy.sent);
-    let top = json(&front, "top -n 20");
+    let top = desk(&front).json("top -n 20");
     let top = top.as_array().expect("a list");
     let mut named: Vec<&str> = top.iter().filter_map(|heavy| heavy["source"].as_str()).collect();
     named.sort_unstable();
@@ -69,10 +56,10 @@ fn top_names_the_five_heavy_sources_among_a_hundred_thousand() {
         println!("{}: {} ({:+.2}%)", heavy["source"], heavy["count"], off * 100.0);
         assert!(off.abs() < 0.02 && heavy["service"] == "web" && heavy["uncertain"] == 0, "{heavy}");
     }
-    print!("{}{}{}", limiter(&front, "status"), limiter(&front, "top"), limiter(&front, "top --prefix 24"));
-    let grouped = json(&front, "top --prefix 24");
+    print!("{}{}{}", desk(&front).ok("status"), desk(&front).ok("top"), desk(&front).ok("top --prefix 24"));
+    let grouped = desk(&front).json("top --prefix 24");
     assert_eq!((&grouped[0]["source"], &grouped[0]["sources"]), (&"12.0.0.0/24".into(), &5.into()));
-    assert_eq!(json(&front, "top --by attempts -n 5").as_array().map(Vec::len), Some(5));
+    assert_eq!(desk(&front).json("top --by attempts -n 5").as_array().map(Vec::len), Some(5));
     let sources = distinct::read(&front.maps).expect("sketches").sources as f64;
     assert!((sources / 100_005.0 - 1.0).abs() * 100.0 < 4.0 * ERROR, "{sources}");
 }
@@ -172,8 +159,8 @@ fn happens(rate: u64) -> Value {
     let counters = front.service(0);
     let over = counters.observed[Reason::SourceLimit as usize];
     let truth = 100.0 * over as f64 / report::attempts(&counters) as f64;
-    let answer = &json(&front, "suggest --allow 1")[0];
-    print!("{}", limiter(&front, "suggest --allow 1"));
+    let answer = &desk(&front).json("suggest --allow 1")[0];
+    print!("{}", desk(&front).ok("suggest --allow 1"));
     let limits = answer["limits"].as_array().expect("limits");
     assert!(limits.len() > 8, "{answer:#}");
     let is_it = |one: &&Value| one["rate"] == format!("{rate}/s") && one["burst"] == 2 * rate;
@@ -278,7 +265,7 @@ fn events_are_a_bounded_sample_that_any_number_may_read() {
     );
     assert_eq!(looks[0].seen, looks[1].seen, "nobody takes anything away");
     assert!(looks[0].seen.iter().all(|sighting| sighting::What(sighting.what).is_enforced()));
-    let lines = limiter(&front, "events -n 5");
+    let lines = desk(&front).ok("events -n 5");
     print!("{lines}");
     assert_eq!(
         lines.lines().filter(|line| line.contains("refused") && line.contains("web: source_limit")).count(),

@@ -56,10 +56,10 @@ fn the_flood_fires_and_its_end_clears() {
     assert_eq!(seen[0]["value"][1].as_str().and_then(|value| value.parse().ok()), world.value(refused), "{seen:?}");
 
     // An interface that somebody takes away from limiter, and then all of it.
-    world.ok("detach crowd0");
+    world.desk.ok("detach crowd0");
     let (labels, _) = until("not attached", PATIENCE, || prometheus.fires("LimiterInterfaceNotAttached"));
     assert_eq!(string(&labels, "interface"), "crowd0");
-    world.ok("detach --all");
+    world.desk.ok("detach --all");
     until("not loaded", PATIENCE, || prometheus.fires("LimiterNotLoaded"));
     assert!(prometheus.fires("LimiterExporterMissing").is_none(), "the daemon answers all the same");
     drop(daemon);

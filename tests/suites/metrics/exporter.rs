@@ -1,33 +1,29 @@
 //! `limiter run --listen`: how it begins, that scrapers hold up nothing, and that it answers whatever becomes of limiter.
 
-use lab::peer::limiter_binary;
-
 use super::{ADDRESS, UNIT, World, promtool, until};
 
 #[test]
 fn a_port_in_use_ends_the_start_before_anything_is_loaded() {
     let world = World::new();
     let taken = world.lab.front.run(|| Ok(std::net::TcpListener::bind(ADDRESS)?)).expect("a port");
-    let output = world.output(&format!("run --listen {ADDRESS}"));
+    let output = world.desk.output(&format!("run --listen {ADDRESS}"));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     for words in [ADDRESS, "another process listens there", "--listen", "Address already in use"] {
         assert!(said.contains(words), "{said}: {words}");
     }
-    assert!(
-        !world.bpffs.path().join("limiter").join("v1").exists() && world.ok("metrics").contains("limiter_loaded 0")
-    );
+    assert!(!world.desk.pins().join("v1").exists() && world.desk.ok("metrics").contains("limiter_loaded 0"));
     drop(taken);
-    let output = world.output("run --listen 127.0.0.1");
+    let output = world.desk.output("run --listen 127.0.0.1");
     assert_eq!(output.status.code(), Some(2), "no port: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
 fn who_listens_for_everybody_is_warned() {
     let world = World::new();
-    let mut command = world.command(&limiter_binary().expect("the command"));
-    command.args(["run", "--log", "json"]).env("LIMITER_LISTEN", "0.0.0.0:9717");
-    let log = world.state.path().join("log");
+    let mut command = world.desk.command("run --log json");
+    command.env("LIMITER_LISTEN", "0.0.0.0:9717");
+    let log = world.desk.file("log");
     let mut child = command.stderr(std::fs::File::create(&log).expect("a file")).spawn().expect("it runs");
     let said = || std::fs::read_to_string(&log).expect("text");
     let (line, _) = until("a warning", super::PATIENCE, || {
@@ -61,11 +57,11 @@ fn it_answers_whatever_becomes_of_limiter() {
     until("an interface with another name", super::PATIENCE, || (attached("crowd0") == Some(0.0)).then_some(()));
     world.rename("other0", "crowd0");
     until("and back", super::PATIENCE, || (attached("crowd0") == Some(1.0)).then_some(()));
-    world.ok("detach --all");
+    world.desk.ok("detach --all");
     until("not loaded", super::PATIENCE, || (world.value("limiter_loaded") == Some(0.0)).then_some(()));
     assert_eq!((attached("attack0"), world.value("limiter_snapshot_success")), (Some(0.0), Some(1.0)));
     // Pins of a limiter that this one cannot read.
-    let strange = world.bpffs.path().join("limiter/v99");
+    let strange = world.desk.pins().join("v99");
     std::fs::create_dir(&strange).expect("a directory");
     until("unreadable", super::PATIENCE, || (world.value("limiter_snapshot_success") == Some(0.0)).then_some(()));
     assert_eq!(world.value("limiter_loaded"), Some(1.0));

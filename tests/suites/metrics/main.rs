@@ -1,7 +1,7 @@
 //! Metrics: what the daemon serves and the command writes, scraped by a real Prometheus, judged by promtool, with the packaged rules and
 //! dashboard.
 //!
-//! The binary is LIMITER_BIN, or the one that cargo built beside these tests. Needs root, and Debian's prometheus.
+//! Needs root, and Debian's prometheus.
 
 mod alerts;
 mod dashboard;
@@ -16,10 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::peer::limiter_binary;
 use lab::topology::{ATTACK_DEVICE, CROWD_DEVICE, FRONT_V4};
 use lab::wait::PATIENCE;
-use lab::{Directory, Flood, FloodHandle, Lab, PrivateBpffs, Sources};
+use lab::{Desk, Flood, FloodHandle, Lab, Sources};
 use serde_json::Value;
 
 /// Where the daemon serves, in the front end's namespace.
@@ -28,48 +27,20 @@ const UNIT: &str = include_str!("../../../packaging/limiter.service");
 
 /// A front end with a limiter whose budget a flood exceeds.
 struct World {
+    desk: Desk,
     lab: Lab,
-    bpffs: PrivateBpffs,
-    state: Directory,
 }
 
 impl World {
     fn new() -> Self {
-        let world = Self {
-            lab: Lab::new().expect("a lab"),
-            bpffs: PrivateBpffs::new().expect("a bpffs"),
-            state: Directory::new().expect("a directory"),
-        };
+        let lab = Lab::new().expect("a lab");
+        let world = Self { desk: Desk::new(&lab.front).expect("a desk"), lab };
         let policy = format!(
             "interfaces = [\"{ATTACK_DEVICE}\", \"{CROWD_DEVICE}\"]\nmode = \"enforce\"\nsources = 4096\n\
              [host]\nbudget = \"100000/s\"\n[service.web]\nlisten = \"*:80\"\nbudget = \"100/s\"\n"
         );
-        fs::write(world.policy(), policy).expect("written");
+        fs::write(world.desk.policy(), policy).expect("written");
         world
-    }
-
-    fn policy(&self) -> PathBuf {
-        self.state.path().join("policy.toml")
-    }
-
-    /// A command in the front end.
-    fn command(&self, program: &Path) -> Command {
-        let mut command = self.lab.front.command(program.to_str().expect("a path")).expect("a command");
-        command.env("LIMITER_PINS", self.bpffs.path().join("limiter")).env("LIMITER_POLICY", self.policy());
-        command.env("LIMITER_HISTORY", self.state.path().join("history.jsonl")).env_remove("SSH_CONNECTION");
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn output(&self, line: &str) -> Output {
-        let mut command = self.command(&limiter_binary().expect("the command"));
-        command.args(line.split_whitespace()).output().expect("it runs")
-    }
-
-    /// Runs a command of limiter that must succeed; what it printed.
-    #[track_caller]
-    fn ok(&self, line: &str) -> String {
-        succeeded(line, self.output(line))
     }
 
     /// The daemon, with no more capabilities than its unit leaves it; it answers when this returns.
@@ -77,10 +48,10 @@ impl World {
         let caps =
             UNIT.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a line of the unit");
         let caps: String = caps.split(' ').map(|name| name.to_lowercase().replace("cap_", ",+")).collect();
-        let mut command = self.command(Path::new("setpriv"));
+        let mut command = self.desk.program("setpriv");
         command.args(["--inh-caps=-all", "--no-new-privs", &format!("--bounding-set=-all{caps}")]);
-        command.arg(limiter_binary().expect("the command")).args(["run", "--listen", ADDRESS]);
-        let log = self.state.path().join("log");
+        command.stdin(Stdio::null()).arg(lab::desk::limiter().expect("the command")).args(["run", "--listen", ADDRESS]);
+        let log = self.desk.file("log");
         command.stdout(Stdio::null()).stderr(fs::File::create(&log).expect("a file"));
         let daemon = Daemon { child: command.spawn().expect("it runs"), log };
         let start = Instant::now();
@@ -93,7 +64,7 @@ impl World {
 
     /// What the daemon answers to a scraper that accepts this; empty when it does not answer.
     fn metrics(&self, accept: &str) -> String {
-        let mut command = self.command(Path::new("curl"));
+        let mut command = self.desk.program("curl");
         command.args(["-sS", "--max-time", "60", "-H", &format!("Accept: {accept}")]);
         let output = command.arg(format!("http://{ADDRESS}/metrics")).output().expect("curl runs");
         String::from_utf8(output.stdout).expect("text")
@@ -111,12 +82,6 @@ impl World {
         let target = (FRONT_V4, 80).into();
         let flood = Flood { rate: Some(2000), seconds: 600.0, ..Flood::new(target, Sources::Random) };
         flood.spawn(&self.lab).expect("a flood")
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.output("detach --all");
     }
 }
 

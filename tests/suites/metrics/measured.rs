@@ -11,7 +11,7 @@ struct Scraper(Child);
 impl Scraper {
     fn start(world: &World) -> Self {
         let script = format!("while :; do curl -sS -o /dev/null http://{ADDRESS}/metrics; done");
-        let mut command = world.command("sh".as_ref());
+        let mut command = world.desk.program("sh");
         Self(command.args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs"))
     }
 }

@@ -1,7 +1,6 @@
 //! A real Prometheus in the front end's namespace, which scrapes the daemon every second; its API through curl.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
@@ -19,7 +18,7 @@ pub struct Prometheus<'a> {
 impl<'a> Prometheus<'a> {
     /// Starts one with these rules; it is ready when this returns.
     pub fn start(world: &'a World, rules: &str) -> Self {
-        let at = |name: &str| world.state.path().join(name);
+        let at = |name: &str| world.desk.file(name);
         fs::write(at("limiter.rules.yml"), rules).expect("written");
         let configuration = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [limiter.rules.yml]\n\
@@ -27,7 +26,7 @@ impl<'a> Prometheus<'a> {
         );
         fs::write(at("prometheus.yml"), configuration).expect("written");
         super::promtool(&["check", "config", at("prometheus.yml").to_str().expect("a path")], "");
-        let mut command = world.command(Path::new("prometheus"));
+        let mut command = world.desk.program("prometheus");
         command.arg(format!("--config.file={}", at("prometheus.yml").display()));
         command.arg(format!("--storage.tsdb.path={}", at("tsdb").display()));
         command.args(["--web.listen-address=127.0.0.1:9090", "--log.level=warn"]);
@@ -43,7 +42,7 @@ impl<'a> Prometheus<'a> {
 
     /// What it answers; nothing while it does not.
     fn curl(&self, url: &str, query: Option<&str>) -> Option<Value> {
-        let mut command = self.world.command(Path::new("curl"));
+        let mut command = self.world.desk.program("curl");
         command.args(["-sS", "--max-time", "60", "--get", url]);
         if let Some(query) = query {
             command.args(["--data-urlencode", &format!("query={query}")]);
@@ -86,7 +85,7 @@ impl<'a> Prometheus<'a> {
 
     /// What it had to complain about.
     pub fn said(&self) -> String {
-        fs::read_to_string(self.world.state.path().join("prometheus.log")).unwrap_or_default()
+        fs::read_to_string(self.world.desk.file("prometheus.log")).unwrap_or_default()
     }
 }
 

@@ -52,7 +52,7 @@ fn they_name_what_there_is() {
 impl World {
     /// The metrics of a limiter that is loaded.
     fn applied(&self) -> String {
-        self.ok("apply");
-        self.ok("metrics")
+        self.desk.ok("apply");
+        self.desk.ok("metrics")
     }
 }

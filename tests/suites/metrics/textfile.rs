@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
-use lab::peer::limiter_binary;
 use limiter_common::record::SERVICES;
 use serde_json::Value;
 
@@ -13,21 +12,21 @@ use super::{World, families, promtool};
 #[test]
 fn promtool_is_content() {
     let world = World::new();
-    let unloaded = world.ok("metrics");
+    let unloaded = world.desk.ok("metrics");
     assert!(unloaded.contains("\nlimiter_loaded 0\n"), "{unloaded}");
     assert_eq!(promtool(&["check", "metrics"], &unloaded), "");
-    world.ok("apply");
-    world.ok("set --service web --challenge auto");
-    world.ok("arm --for 1h");
+    world.desk.ok("apply");
+    world.desk.ok("set --service web --challenge auto");
+    world.desk.ok("arm --for 1h");
     let flood = world.flood();
     std::thread::sleep(std::time::Duration::from_millis(500));
     flood.stop().expect("a flood");
-    let text = world.ok("metrics");
+    let text = world.desk.ok("metrics");
     assert_eq!(promtool(&["check", "metrics"], &text), "", "{text}");
     assert!(families(&text).len() > 30, "{text}");
     assert!(text.contains("\nlimiter_revert_timestamp_seconds{scope=\"mode\"} "), "{text}");
-    assert!(world.ok("metrics --openmetrics").ends_with("\n# EOF\n"));
-    let json: Value = serde_json::from_str(&world.ok("metrics --json")).expect("JSON");
+    assert!(world.desk.ok("metrics --openmetrics").ends_with("\n# EOF\n"));
+    let json: Value = serde_json::from_str(&world.desk.ok("metrics --json")).expect("JSON");
     assert_eq!((&json["loaded"], &json["snapshot"]["mode"]), (&true.into(), &"enforce".into()));
     println!(
         "{} series in {} families, {} bytes",
@@ -40,20 +39,20 @@ fn promtool_is_content() {
 #[test]
 fn a_textfile_for_everybody_to_read() {
     let world = World::new();
-    let directory = world.state.path().join("textfiles");
+    let directory = world.desk.file("textfiles");
     fs::create_dir(&directory).expect("a directory");
     let file = directory.join("limiter.prom");
     let line = format!("metrics --output {}", file.display());
-    assert_eq!(world.ok(&line), "", "nothing to say");
+    assert_eq!(world.desk.ok(&line), "", "nothing to say");
     assert!(fs::read_to_string(&file).expect("a file").contains("\nlimiter_loaded 0\n"));
-    world.ok("apply");
-    world.ok(&line);
+    world.desk.ok("apply");
+    world.desk.ok(&line);
     let text = fs::read_to_string(&file).expect("a file");
     assert!(text.contains("\nlimiter_loaded 1\n"), "{text}");
     assert_eq!(promtool(&["check", "metrics"], &text), "");
     assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o644);
     assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 1, "nothing beside it");
-    let output = world.output(&format!("metrics --output {}/none/limiter.prom", directory.display()));
+    let output = world.desk.output(&format!("metrics --output {}/none/limiter.prom", directory.display()));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.code() == Some(1) && said.contains("cannot write") && said.contains("none/limiter.prom"),
@@ -67,10 +66,10 @@ fn the_largest_policy_is_bounded() {
     let world = World::new();
     let services =
         (1..=SERVICES).map(|number| format!("[service.s{number}]\nlisten = \"*:{number}\"\nbudget = \"1/s\"\n"));
-    fs::write(world.policy(), services.collect::<String>()).expect("written");
-    world.ok("apply");
+    fs::write(world.desk.policy(), services.collect::<String>()).expect("written");
+    world.desk.ok("apply");
     let start = Instant::now();
-    let text = world.ok("metrics");
+    let text = world.desk.ok("metrics");
     let took = start.elapsed();
     assert_eq!(promtool(&["check", "metrics"], &text), "");
     let series = text.lines().filter(|line| !line.starts_with('#')).count();
@@ -82,14 +81,14 @@ fn the_largest_policy_is_bounded() {
 #[test]
 fn who_may_not_look_is_told_so() {
     let world = World::new();
-    world.ok("apply");
-    let pins = world.bpffs.path().join("limiter");
-    fs::set_permissions(&pins, fs::Permissions::from_mode(0o700)).expect("permissions");
-    let binary = limiter_binary().expect("the command");
+    world.desk.ok("apply");
+    let pins = world.desk.pins();
+    fs::set_permissions(pins, fs::Permissions::from_mode(0o700)).expect("permissions");
+    let binary = lab::desk::limiter().expect("the command");
     // Where everybody may run it.
     let open = std::env::temp_dir().join(format!("limiter-metrics-{}", std::process::id()));
     fs::copy(binary, &open).expect("a copy");
-    let mut command = world.command("setpriv".as_ref());
+    let mut command = world.desk.program("setpriv");
     let output = command.args(["--reuid=65534", "--clear-groups"]).arg(&open).arg("metrics").output();
     fs::remove_file(&open).expect("removed");
     let output = output.expect("it runs");

@@ -5,9 +5,7 @@
 mod phase;
 mod table;
 
-use std::path::PathBuf;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use lab::cleanup;
 
@@ -37,13 +35,12 @@ enum Kind {
 }
 
 /// What an operator types before the flood.
-const ATTACH: [&str; 10] =
-    ["attach", "attack0", "crowd0", "--service", "web=*:80", "--source-rate", "5/s", "--budget", "1000/s", "--enforce"];
+const ATTACH: &str = "attach attack0 crowd0 --service web=*:80 --source-rate 5/s --budget 1000/s --enforce";
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     cleanup::install()?;
-    let stage = Stage::set(arguments.flood == Kind::Random, arguments.seconds as f64, binary()?)?;
+    let stage = Stage::set(arguments.flood == Kind::Random, arguments.seconds as f64)?;
     eprintln!("calm: {} pages/s by {} clients, no flood", phase::PAGES_PER_SECOND, phase::CLIENTS);
     let calm = stage.calm()?;
     eprintln!("flooding without limiter, {} s ...", arguments.seconds);
@@ -62,32 +59,22 @@ fn main() -> Result<()> {
 
 /// The main job: limits per source, with a live change in the middle.
 fn with(stage: &Stage, calm: &Phase) -> Result<Phase> {
-    stage.type_in(&ATTACH)?;
+    stage.type_in(ATTACH)?;
     eprintln!("flooding with limiter, {} s ...", stage.seconds);
-    let phase = stage.play(calm, |stage| stage.type_in(&["set", "--source-rate", "2/s"]))?;
-    stage.type_in(&["detach", "--all"])?;
+    let phase = stage.play(calm, |stage| stage.type_in("set --source-rate 2/s"))?;
+    stage.type_in("detach --all")?;
     Ok(phase)
 }
 
 /// Random sources spend any budget that counts SYNs; the challenge charges only sources that are there.
 fn random(stage: &Stage, calm: &Phase, without: Phase) -> Result<Vec<(&'static str, Phase)>> {
-    stage.type_in(&ATTACH)?;
+    stage.type_in(ATTACH)?;
     eprintln!("flooding with limiter, budget only, {} s ...", stage.seconds);
     let budget = stage.play(calm, |_| Ok(()))?;
-    stage.type_in(&["set", "--set-syncookies", "yes"])?;
-    stage.type_in(&["set", "--service", "web", "--challenge", "auto"])?;
+    stage.type_in("set --set-syncookies yes")?;
+    stage.type_in("set --service web --challenge auto")?;
     eprintln!("flooding with limiter, sources challenged, {} s ...", stage.seconds);
     let challenge = stage.play(calm, |_| Ok(()))?;
-    stage.type_in(&["detach", "--all"])?;
+    stage.type_in("detach --all")?;
     Ok(vec![("without", without), ("budget", budget), ("challenge", challenge)])
-}
-
-/// The limiter command: named by LIMITER_BIN, or beside this program, where cargo puts both.
-fn binary() -> Result<PathBuf> {
-    let path = match std::env::var_os("LIMITER_BIN") {
-        Some(path) => path.into(),
-        None => std::env::current_exe()?.parent().context("this program has no directory")?.join("limiter"),
-    };
-    ensure!(path.is_file(), "{} is not there; build it with `cargo build --release --package limiter`", path.display());
-    Ok(path)
 }

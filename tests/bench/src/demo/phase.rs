@@ -1,12 +1,11 @@
 //! One part of the demo: a flood and a crowd at the same time, and what was measured meanwhile.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::topology::FRONT_V4;
-use lab::{Crowd, Directory, Flood, Lab, PageReport, PrivateBpffs, Server, Sources, Trivial};
+use lab::{Crowd, Desk, Flood, Lab, PageReport, Server, Sources, Trivial};
 use limiter::kernel::Pins;
 use serde_json::Value;
 
@@ -21,9 +20,7 @@ const FLOODERS: u32 = 64;
 pub struct Stage {
     lab: Lab,
     _server: Server,
-    bpffs: PrivateBpffs,
-    state: Directory,
-    limiter: PathBuf,
+    desk: Desk,
     random: bool,
     /// Length of a part in seconds.
     pub seconds: f64,
@@ -60,12 +57,11 @@ pub struct Counted {
 
 impl Stage {
     /// Sets it, and measures what a frame costs to generate.
-    pub fn set(random: bool, seconds: f64, limiter: PathBuf) -> Result<Self> {
+    pub fn set(random: bool, seconds: f64) -> Result<Self> {
         let lab = Lab::new()?;
         let server = Server::start(&lab)?;
-        let bpffs = PrivateBpffs::new()?;
-        let state = Directory::new()?;
-        let mut stage = Self { lab, _server: server, bpffs, state, limiter, random, seconds, generating: 0.0 };
+        let desk = Desk::new(&lab.front)?;
+        let mut stage = Self { desk, lab, _server: server, random, seconds, generating: 0.0 };
         let _wall = Trivial::DropAll.attach(&stage.lab.front, "attack0")?;
         let before = busy()?;
         let sent = stage.flood(1.0)?;
@@ -108,28 +104,19 @@ impl Stage {
         })
     }
 
-    /// Runs the limiter command in the front end's namespace, and shows what was typed and what it said.
-    pub fn type_in(&self, arguments: &[&str]) -> Result<()> {
-        eprintln!("# limiter {}", arguments.join(" "));
-        let said = self.run(arguments)?;
+    /// Types a command, and shows what was typed and what it said.
+    pub fn type_in(&self, line: &str) -> Result<()> {
+        eprintln!("# limiter {line}");
+        let said = self.desk.run(line)?;
         said.lines().for_each(|line| eprintln!("{line}"));
         Ok(())
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = self.lab.front.command(self.limiter.to_str().context("a path that is not UTF-8")?)?;
-        command.args(arguments).env("LIMITER_PINS", self.bpffs.path().join("limiter"));
-        let output = command.env("LIMITER_HISTORY", self.state.path().join("history.jsonl")).output()?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "limiter {}: {}", arguments.join(" "), error.trim());
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
     fn counted(&self) -> Result<Option<Counted>> {
-        if !Pins::at(self.bpffs.path().join("limiter")).root().exists() {
+        if !Pins::at(self.desk.pins()).root().exists() {
             return Ok(None);
         }
-        let status: Value = serde_json::from_str(&self.run(&["status", "--quick", "--json"])?)?;
+        let status: Value = serde_json::from_str(&self.desk.run("status --quick --json")?)?;
         let service = &status["services"][0];
         let number = |value: &Value| value.as_u64().context("status has a number here");
         let mut refused = BTreeMap::new();

@@ -36,7 +36,7 @@ const ON_TRIAL: [&str; 4] = ["on trial", "nothing to confirm", "no policy before
 
 /// Policy files on trial, confirmed, rolled back, left to go back by themselves, and limits that change.
 pub fn policies(stage: &Stage, goes_on: &dyn Fn() -> bool) -> Result<Did> {
-    let file = stage.file();
+    let file = stage.desk.policy();
     let file = file.display();
     let lines = [
         format!("apply {file} --profile siege --confirm 500ms"),
@@ -85,7 +85,7 @@ pub fn modes(stage: &Stage, goes_on: &dyn Fn() -> bool) -> Result<Did> {
 pub fn readers(stage: &Stage, goes_on: &dyn Fn() -> bool) -> Result<Did> {
     let mut did = Did::default();
     while goes_on() {
-        let text = stage.run("status --json --measure 100ms")?;
+        let text = stage.desk.run("status --json --measure 100ms")?;
         let status: serde_json::Value = serde_json::from_str(&text).context("a status is JSON")?;
         let services = status["services"].as_array().context("a status has services")?;
         ensure!(

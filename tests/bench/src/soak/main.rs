@@ -47,7 +47,7 @@ struct Report {
 
 fn soak(time: Duration) -> Result<()> {
     let stage = Stage::set()?;
-    let loaded = Census::take(&stage.pin_directory())?;
+    let loaded = Census::take(stage.desk.pins())?;
     let report = together(&stage, Instant::now() + time)?;
     stage.quiet()?;
     for (name, did) in &report.did {
@@ -58,8 +58,8 @@ fn soak(time: Duration) -> Result<()> {
         "traffic", report.sent, report.pages.1, report.pages.0, report.talks
     );
     check(&stage, &report, &loaded)?;
-    stage.run("detach --all")?;
-    ensure!(stage.pins()?.is_empty(), "pins are left: {:?}", stage.pins()?);
+    stage.desk.run("detach --all")?;
+    ensure!(stage.desk.left().is_empty(), "pins are left: {:?}", stage.desk.left());
     loaded.gone()?;
     let start = Instant::now();
     while !stage.processes().is_empty() {
@@ -118,6 +118,6 @@ fn check(stage: &Stage, report: &Report, loaded: &Census) -> Result<()> {
     stage.exact(report.sent + tried + stage.sent_again()? + Talk::CONNECTIONS)?;
     ensure!(stage.accepted() == tried, "{} connections of {tried} pages", stage.accepted());
     ensure!(stage.attached()? == 2, "both interfaces are attached, in native mode");
-    ensure!(stage.pins()?.len() == 1, "one layout, and nothing that was being made: {:?}", stage.pins()?);
-    loaded.unchanged(&stage.pin_directory())
+    ensure!(stage.desk.left().len() == 1, "one layout, and nothing that was being made: {:?}", stage.desk.left());
+    loaded.unchanged(stage.desk.pins())
 }

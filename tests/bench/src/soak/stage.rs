@@ -1,10 +1,7 @@
 //! The scene: the lab, a web server, and limiter by its command, in a state directory of its own.
 
-use std::path::PathBuf;
-use std::process::Output;
-
 use anyhow::{Context as _, Result, ensure};
-use lab::{Directory, Lab, PrivateBpffs, Server};
+use lab::{Desk, Lab, Server};
 use limiter::kernel::{Maps, Pins};
 use limiter::report::{self, Sample};
 use limiter_common::reason::{Reason, Verdict};
@@ -53,43 +50,24 @@ pub struct Stage {
     /// The namespaces.
     pub lab: Lab,
     server: Server,
-    bpffs: PrivateBpffs,
-    state: Directory,
-    limiter: PathBuf,
+    /// Where limiter is typed.
+    pub desk: Desk,
 }
 
 impl Stage {
     /// Sets it: limiter enforces when this returns.
     pub fn set() -> Result<Self> {
-        let limiter = match std::env::var_os("LIMITER_BIN") {
-            Some(path) => path.into(),
-            None => std::env::current_exe()?.parent().context("this program has no directory")?.join("limiter"),
-        };
-        ensure!(limiter.is_file(), "{} is not there; `cargo build --release --package limiter`", limiter.display());
         let lab = Lab::new()?;
         let server = Server::start(&lab)?;
-        let stage = Self { lab, server, bpffs: PrivateBpffs::new()?, state: Directory::new()?, limiter };
-        std::fs::write(stage.file(), POLICY)?;
-        stage.run(&format!("apply {}", stage.file().display()))?;
+        let stage = Self { desk: Desk::new(&lab.front)?, lab, server };
+        std::fs::write(stage.desk.policy(), POLICY)?;
+        stage.desk.run("apply")?;
         Ok(stage)
-    }
-
-    /// The policy file.
-    pub fn file(&self) -> PathBuf {
-        self.state.path().join("policy.toml")
-    }
-
-    /// Runs the command, which must succeed; what it printed.
-    pub fn run(&self, line: &str) -> Result<String> {
-        let output = self.output(line)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "limiter {line}: {}", said.trim());
-        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Runs the command; it may refuse, in one line that holds `words`.
     pub fn run_or(&self, line: &str, words: &[&str]) -> Result<bool> {
-        let output = self.output(line)?;
+        let output = self.desk.output(line);
         let said = String::from_utf8_lossy(&output.stderr);
         let refused = output.status.code() == Some(1)
             && said.trim().lines().count() == 1
@@ -98,39 +76,21 @@ impl Stage {
         Ok(output.status.success())
     }
 
-    fn output(&self, line: &str) -> Result<Output> {
-        let mut command = self.lab.front.command(self.limiter.to_str().context("a path that is not UTF-8")?)?;
-        command.args(line.split_whitespace()).env("LIMITER_PINS", self.pin_directory()).env_remove("SSH_CONNECTION");
-        Ok(command.env("LIMITER_HISTORY", self.state.path().join("history.jsonl")).output()?)
-    }
-
-    /// Where limiter is pinned.
-    pub fn pin_directory(&self) -> PathBuf {
-        self.bpffs.path().join("limiter")
-    }
-
     /// Connections that the web server took.
     pub fn accepted(&self) -> u64 {
         self.server.accepted()
     }
 
-    /// Names in the pin directory.
-    pub fn pins(&self) -> Result<Vec<String>> {
-        let Ok(entries) = std::fs::read_dir(self.pin_directory()) else { return Ok(Vec::new()) };
-        Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
-    }
-
     /// Interfaces on which the program runs in the driver.
     pub fn attached(&self) -> Result<usize> {
-        let status: serde_json::Value = serde_json::from_str(&self.run("status --quick --json")?)?;
+        let status: serde_json::Value = serde_json::from_str(&self.desk.run("status --quick --json")?)?;
         let interfaces = status["interfaces"].as_array().context("status has interfaces")?;
         Ok(interfaces.iter().filter(|one| one["attachment"] == "native").count())
     }
 
     /// Processes of limiter that work on these pins: `settle` goes by itself.
     pub fn processes(&self) -> Vec<String> {
-        let pins = self.pin_directory();
-        let pins = pins.to_string_lossy();
+        let pins = self.desk.pins().to_string_lossy();
         let commands = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let commands = commands.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
         let commands = commands.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
@@ -160,7 +120,7 @@ impl Stage {
     }
 
     fn counted(&self) -> Result<Vec<limiter_common::record::Counters>> {
-        Ok(Sample::take(&Maps::open(&Pins::at(self.pin_directory()).root())?)?.counters)
+        Ok(Sample::take(&Maps::open(&Pins::at(self.desk.pins()).root())?)?.counters)
     }
 
     /// Every one of `attempts` was let in or refused (in observe mode, counted as one that would be), and counted once.

@@ -94,7 +94,7 @@ fn a_device_that_is_moved_and_comes_back() {
     daemon.end();
 }
 
-/// A command that takes long, such as `limiter trace`, delays the daemon and does not stop it.
+/// A command that takes long delays the daemon and does not stop it.
 #[test]
 fn a_lock_that_is_held_for_long_is_waited_for() {
     let (desk, client) = wired();

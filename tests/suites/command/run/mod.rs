@@ -40,12 +40,12 @@ impl Daemon {
     }
 
     fn with(desk: &Desk, line: &str, furnish: impl FnOnce(&mut Command)) -> Self {
-        let socket = desk.state.path().join("notify");
+        let socket = desk.file("notify");
         let _ = fs::remove_file(&socket);
         let manager = UnixDatagram::bind(&socket).expect("a socket");
         manager.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let mut command = desk.command(line);
-        command.env("LIMITER_POLICY", policy(desk)).env("NOTIFY_SOCKET", &socket);
+        command.env("NOTIFY_SOCKET", &socket);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         furnish(&mut command);
         let mut child = command.spawn().expect("runs");
@@ -155,7 +155,7 @@ impl Drop for Daemon {
 }
 
 fn policy(desk: &Desk) -> PathBuf {
-    desk.state.path().join("policy.toml")
+    desk.policy()
 }
 
 fn write(desk: &Desk, text: &str) {
@@ -280,7 +280,7 @@ fn a_second_one_is_refused() {
 #[test]
 fn under_systemd() {
     let (desk, _client) = wired();
-    let log = desk.state.path().join("journal");
+    let log = desk.file("journal");
     let journal = fs::File::create(&log).expect("a file");
     let stream = journal.metadata().map(|file| format!("{}:{}", file.dev(), file.ino())).expect("metadata");
     let furnish = |command: &mut Command| {

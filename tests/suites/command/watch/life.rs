@@ -84,7 +84,7 @@ fn the_terminal_is_given_back() {
     let stage = Stage::new();
     stage.ok(ATTACH);
     let terminal = stage.terminal(&["sh"]);
-    let (binary, home) = (super::binary(), stage.state.path().display());
+    let (binary, home) = (super::binary(), stage.state().display());
     for (end, code) in [("q", 0), ("Escape", 0), ("C-c", 0), ("TERM", 0), ("HUP", 0), ("INT", 0)] {
         terminal.press(&format!("cd {home}; clear; PS1=; stty -a > before; echo the screen of before"));
         terminal.press("Enter");
@@ -157,7 +157,7 @@ fn without_a_terminal_it_says_what_to_use() {
     for (line, words) in
         [("watch", "limiter status"), ("watch --json", "status --json"), ("watch --interval 1ms", "200ms to 1m")]
     {
-        let output = stage.limiter(line).stdin(Stdio::null()).output().expect("runs");
+        let output = stage.command(line).stdin(Stdio::null()).output().expect("runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains(words) && output.stdout.is_empty(), "{line}: {said}");
     }

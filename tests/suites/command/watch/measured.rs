@@ -34,18 +34,17 @@ fn a_flood_costs_little() {
 #[test]
 fn the_largest_policy_costs_little() {
     let desk = Desk::new();
-    let file = desk.state.path().join("policy.toml");
+    let file = desk.policy();
     std::fs::write(&file, full::policy(full::FULL, 0)).expect("written");
     desk.ok(&format!("apply {}", file.display()));
     for part in 0..20 {
         let bans: Vec<String> = (0..1000).map(|n| format!("100.{part}.{}.{}", n / 250, n % 250)).collect();
         desk.ok(&format!("ban add {}", bans.join(" ")));
     }
-    let mut tmux = desk.front.command("tmux").expect("a command");
-    desk.furnish(&mut tmux);
+
     let binary = binary();
     let program = [binary.to_str().expect("a path"), "watch"];
-    let terminal = Terminal::start(tmux, desk.state.path(), &program);
+    let terminal = Terminal::start(desk.program("tmux"), desk.state(), &program);
     terminal.wait_for("20,000 banned");
     let cpu = cpu_while(terminal.process(), MEASURED);
     println!("watch took {cpu:.2}% of a core over {MEASURED} s");

@@ -26,7 +26,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Judge;
-use drawn::Random;
+use fastrand::Rng;
 use host::{Host, Line, Said};
 
 /// Policies, each with tables of its own.
@@ -64,7 +64,7 @@ fn a_million_frames_beside_the_host() {
         let mut compared = 0;
         for round in 0..POLICIES {
             let share = LONGEST * (round as u32 + 1) / POLICIES as u32;
-            let mut random = Random(seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1);
+            let mut random = Rng::with_seed(seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1);
             compared += beside(&mut random, frames / POLICIES, start + share);
         }
         println!("{compared} frames compared in {:.1} s", start.elapsed().as_secs_f64());
@@ -75,18 +75,18 @@ fn a_million_frames_beside_the_host() {
 }
 
 /// One policy; how many frames were compared.
-fn beside(random: &mut Random, frames: u64, end: Instant) -> u64 {
+fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
     let policy = drawn::policy(random);
     let mut judge = Judge::new(&policy);
-    let sets = [64, 1024, 65_536][random.below(3) as usize];
+    let sets = [64, 1024, 65_536][random.usize(..3)];
     let Raw(instance) = judge.maps.instance.get(&0, 0).expect("the instance");
     judge.maps.instance.set(0, Raw(Instance { sets, ..instance }), 0).expect("written");
     lists(random, &mut judge);
     // Whether the kernel answers what passes with cookies, and whether they are taken: no random ACK brings one.
     let Raw(kernel) = judge.maps.kernel.get(&0, 0).expect("the kernel's settings");
-    let cookies = random.below(3) as u32;
+    let cookies = random.u32(..3);
     judge.maps.kernel.set(0, Raw(record::Kernel { cookies, ..kernel }), 0).expect("written");
-    judge.mode(if random.one_in(4) { Mode::Observe } else { Mode::Enforce });
+    judge.mode(if random.u8(..4) == 0 { Mode::Observe } else { Mode::Enforce });
     let maps = [names::SOURCES, names::TICKETS, names::CHALLENGE, names::BUDGET];
     let [sources, tickets, challenges, budgets] =
         maps.map(|name| MapData::from_pin(judge.bpffs.path().join(name)).expect("a map"));
@@ -97,11 +97,11 @@ fn beside(random: &mut Random, frames: u64, end: Instant) -> u64 {
         challenges: words(&challenges, (HOST_BUDGET as usize + 1) * WAYS),
         budgets: words(&budgets, BUDGET_LINES as usize * WAYS),
     };
-    if random.one_in(2) {
+    if random.bool() {
         // Whatever was left there: other policies, before the clock wrapped, by chance.
         for index in 0..sets as usize * WAYS {
-            kernel.sources.store(index, random.next());
-            kernel.tickets.store(index, random.next());
+            kernel.sources.store(index, random.u64(..));
+            kernel.tickets.store(index, random.u64(..));
         }
     }
     let mut host = Host::of(&judge.maps, &policy, sets);
@@ -134,12 +134,12 @@ fn beside(random: &mut Random, frames: u64, end: Instant) -> u64 {
     compared
 }
 
-fn lists(random: &mut Random, judge: &mut Judge) {
+fn lists(random: &mut Rng, judge: &mut Judge) {
     for list in [List::Allow, List::Ban] {
-        for _ in 0..random.below(6).saturating_sub(1) {
-            let prefixes: Vec<_> = (0..1 + random.below(4)).map(|_| drawn::prefix(random)).collect();
+        for _ in 0..random.u64(..6).saturating_sub(1) {
+            let prefixes: Vec<_> = (0..1 + random.u64(..4)).map(|_| drawn::prefix(random)).collect();
             // Some end while frames come.
-            let time = random.one_in(2).then(|| Duration::from_millis(1 + random.below(600)));
+            let time = random.bool().then(|| Duration::from_millis(1 + random.u64(..600)));
             judge.maps.add(list, &prefixes, time).expect("added");
         }
     }
