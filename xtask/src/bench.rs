@@ -19,5 +19,5 @@ pub fn run(mut arguments: Vec<String>) -> Result<ExitCode> {
             return lab::run(program, &arguments);
         }
     }
-    lab::run("bench", &arguments)
+    lab::run("packets", &arguments)
 }

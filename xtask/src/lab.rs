@@ -24,20 +24,19 @@ pub fn require_root(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Builds the command and runs the lab's program `name`.
+/// Builds the command and the program `bench`, and becomes its subcommand `name`.
 pub fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
     require_root(name)?;
     setup::ensure(if ["peers", "accuracy"].contains(&name) { &[setup::LAB, setup::PEERS] } else { &[setup::LAB] })?;
     // Becoming the program rather than waiting for it: Ctrl-C is its business alone, and it cleans up.
-    let error = Command::new(build_program(name)?).args(arguments).exec();
+    let error = Command::new(build_bench()?).arg(name).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {name}"))
 }
 
-/// Builds the command and the lab's program `name`, which this is the path of.
-pub fn build_program(name: &str) -> Result<PathBuf> {
-    build(&["build", "--release", "--package", "limiter"])?;
-    build(&["build", "--release", "--package", "bench", "--bin", name])?;
-    Ok(target_directory()?.join("release").join(name))
+/// Builds the command and the program `bench`, which this is the path of.
+pub fn build_bench() -> Result<PathBuf> {
+    build(&["build", "--release", "--quiet", "--package", "limiter", "--package", "bench"])?;
+    Ok(target_directory()?.join("release/bench"))
 }
 
 fn build(arguments: &[&str]) -> Result<()> {

@@ -1,4 +1,4 @@
-//! `cargo xtask bench --readme`: runs the three benches and makes the section of docs/performance.md of what they printed.
+//! `cargo xtask bench --readme`: runs the three benches and makes the section of docs/performance.md of the JSON that they keep in docs/bench.
 //!
 //! No figure between the two markers of docs/performance.md is written by hand: a test makes the section again from docs/bench. Nothing is written before the
 //! last bench has ended well, so that what stands there is of one run.
@@ -8,11 +8,10 @@ mod floods;
 mod packets;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::{lab, setup};
 
@@ -24,47 +23,39 @@ const END: &str = "<!-- end of performance -->\n";
 
 /// A bench, and what the section tells of it.
 struct Part {
-    /// The lab's program.
-    program: &'static str,
+    /// The subcommand, and the name of its files in docs/bench.
+    name: &'static str,
     /// How one starts it alone.
     alone: &'static str,
-    arguments: &'static [&'static str],
     /// For trying out: its shortest form.
     quick: &'static [&'static str],
-    plots: bool,
-    /// Its part of the section, of what it printed.
+    /// Its part of the section, of its JSON.
     words: fn(&str) -> Result<String>,
 }
 
 /// In the order of the section, in which they run.
 const PARTS: [Part; 3] = [
     Part {
-        program: "peers",
+        name: "peers",
         alone: "cargo xtask bench --peers",
-        arguments: &[],
         quick: &["--rounds", "1", "--seconds", "0.2", "--patience", "0.5"],
-        plots: true,
         words: floods::words,
     },
     Part {
-        program: "bench",
+        name: "packets",
         alone: "cargo xtask bench",
-        arguments: &[],
         quick: &["--rounds", "1", "--packets", "40000"],
-        plots: false,
         words: packets::words,
     },
     Part {
-        program: "accuracy",
+        name: "accuracy",
         alone: "cargo xtask bench --accuracy",
-        arguments: &[],
         quick: &["--quick", "--seconds", "0.2"],
-        plots: true,
         words: exactness::words,
     },
 ];
 
-/// Measures, keeps the outputs and plots in docs/bench, and writes the section.
+/// Measures, keeps tables, JSON and plots in docs/bench, and writes the section.
 pub fn run(arguments: &[String]) -> Result<ExitCode> {
     let root = root()?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -88,27 +79,25 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
 fn measure(root: &Path, quick: bool) -> Result<()> {
     lab::require_root("measuring")?;
     setup::ensure(&[setup::LAB, setup::PEERS])?;
-    let programs = PARTS.iter().map(|part| lab::build_program(part.program)).collect::<Result<Vec<_>>>()?;
+    let bench = lab::build_bench()?;
     let staging = lab::target_directory()?.join("performance");
     if staging.exists() {
         fs::remove_dir_all(&staging).with_context(|| format!("cannot remove {}", staging.display()))?;
     }
     fs::create_dir_all(&staging).with_context(|| format!("cannot make {}", staging.display()))?;
-    for (part, program) in PARTS.iter().zip(programs) {
+    for part in &PARTS {
         eprintln!("== {}", part.alone);
-        let mut command = Command::new(program);
-        command.args(if quick { part.quick } else { part.arguments });
-        if part.plots {
-            command.arg(format!("--plots={}", staging.display()));
-        }
-        let output = watch(&mut command).and_then(|output| (part.words)(&output).map(|_| output));
-        let output = output.with_context(|| {
+        let mut command = Command::new(&bench);
+        command.arg(part.name).args(if quick { part.quick } else { &[] }).arg(format!("--keep={}", staging.display()));
+        let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run {command:?}"))?;
+        let kept = || (part.words)(&read(&part.json(&staging))?);
+        let told = if status.success() { kept() } else { Err(anyhow!("it ended with {status}")) };
+        told.with_context(|| {
             format!(
                 "{} failed; docs/performance.md and docs/bench are as they were. When `{}` does well, run `cargo xtask bench --readme` again",
-                part.program, part.alone
+                part.name, part.alone
             )
         })?;
-        write_whole(&staging.join(part.program).with_extension("txt"), &output)?;
     }
     for entry in fs::read_dir(&staging).with_context(|| format!("cannot list {}", staging.display()))? {
         let entry = entry?;
@@ -117,30 +106,18 @@ fn measure(root: &Path, quick: bool) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program, hands its output on, and keeps it.
-fn watch(command: &mut Command) -> Result<String> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    let mut output = String::new();
-    for line in BufReader::new(child.stdout.take().context("a piped output")?).lines() {
-        let line = line?;
-        println!("{line}");
-        output += &line;
-        output.push('\n');
+impl Part {
+    /// Where its JSON is.
+    fn json(&self, directory: &Path) -> PathBuf {
+        directory.join(self.name).with_extension("json")
     }
-    let status = child.wait()?;
-    ensure!(status.success(), "it ended with {status}");
-    Ok(output)
 }
 
-/// What belongs between the markers by the outputs in docs/bench.
+/// What belongs between the markers by what is kept in docs/bench.
 fn section(root: &Path) -> Result<String> {
     let part = |part: &Part| {
-        let path = root.join("docs/bench").join(part.program).with_extension("txt");
-        (part.words)(&read(&path)?).with_context(|| format!("{} is not what {} prints", path.display(), part.alone))
+        let path = part.json(&root.join("docs/bench"));
+        (part.words)(&read(&path)?).with_context(|| format!("{} is not what {} keeps", path.display(), part.alone))
     };
     Ok(PARTS.iter().map(part).collect::<Result<Vec<_>>>()?.join("\n") + "\n")
 }
@@ -157,6 +134,14 @@ fn replace(page: &str, section: &str) -> Result<String> {
 /// An item of a list for a claim: those that do not hold are seen.
 fn claim(holds: bool, words: &str) -> String {
     format!("- {}: {words}\n", if holds { "holds" } else { "**does NOT hold**" })
+}
+
+/// A figure with no more digits than its noise leaves: to the place of the noise's first digit.
+fn rounded(value: f64, noise: f64) -> String {
+    let place = if noise > 0.0 { noise.log10().floor().clamp(-2.0, 9.0) as i32 } else { 0 };
+    let unit = 10_f64.powi(place);
+    // Minus nothing is nothing.
+    format!("{:.*}", usize::try_from(-place).unwrap_or(0), (value / unit).round() * unit + 0.0)
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -203,9 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_prints_is_kept_if_it_does_well() {
-        let shell = |script| watch(Command::new("sh").args(["-c", script]));
-        assert_eq!(shell("echo a; echo b").expect("it does well"), "a\nb\n");
-        assert!(shell("echo a; exit 3").is_err_and(|error| error.to_string().contains("exit status: 3")));
+    fn no_digit_is_within_the_noise() {
+        let figures =
+            [(2633.0, 170.0), (1354.0, 31.0), (61.0, 5.0), (-0.2, 5.0), (4.219, 0.0178), (7.03, 0.6), (248.0, 0.0)];
+        assert_eq!(
+            figures.map(|(value, noise)| rounded(value, noise)),
+            ["2600", "1350", "61", "0", "4.22", "7.0", "248"]
+        );
     }
 }

@@ -9,13 +9,15 @@ use lab::netns;
 use lab::peer::Peer;
 use serde_json::Value;
 
-/// The JSON that a bench prints.
-fn run(program: &str, arguments: &[&str]) -> Vec<Value> {
-    let output = Command::new(program).args(arguments).arg("--json").output().expect("the bench runs");
+/// The cells in the JSON that the bench prints.
+fn run(arguments: &[&str]) -> Vec<Value> {
+    let bench = env!("CARGO_BIN_EXE_bench");
+    let output = Command::new(bench).args(arguments).arg("--json").output().expect("the bench runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     println!("{said}");
-    serde_json::from_slice(&output.stdout).expect("a JSON list")
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    report["cells"].as_array().expect("a list").clone()
 }
 
 fn number(row: &Value, name: &str) -> f64 {
@@ -29,8 +31,8 @@ fn cell<'a>(rows: &'a [Value], peer: Peer, flood: &str, family: u64) -> &'a Valu
 }
 
 fn peers(arguments: &[&str]) -> Vec<Value> {
-    const SHORT: [&str; 6] = ["--rounds", "1", "--seconds", "0.3", "--patience", "0.4"];
-    run(env!("CARGO_BIN_EXE_peers"), &[&SHORT[..], arguments].concat())
+    const SHORT: [&str; 7] = ["peers", "--rounds", "1", "--seconds", "0.3", "--patience", "0.4"];
+    run(&[&SHORT[..], arguments].concat())
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn a_refused_syn_costs_limiter_less_than_others() {
 
 #[test]
 fn limiter_is_as_exact_as_it_says() {
-    let rows = run(env!("CARGO_BIN_EXE_accuracy"), &["--quick", "--seconds", "0.3"]);
+    let rows = run(&["accuracy", "--quick", "--seconds", "0.3"]);
     let mut checked = 0;
     for row in rows.iter().filter(|row| row["holds"].is_boolean()) {
         // A table that is too small for its sources is shown, not promised: what holds then is the budget.

@@ -4,9 +4,6 @@
 
 use std::fmt::Write as _;
 
-/// Where the project keeps its plots: docs/bench of what this was built from.
-pub const PLOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench");
-
 /// One bar.
 #[derive(Clone, Copy, Debug)]
 pub struct Bar {

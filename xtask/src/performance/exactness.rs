@@ -2,226 +2,126 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
 
 use super::claim;
 
-/// Who limits, as the output calls them, in the order of its columns.
-const PEERS: [&str; 3] = ["limiter", "nftables", "iptables"];
-/// Columns of each: all attempts on one CPU, half of them on each of two, nine tenths on one.
-const LOADS: usize = 3;
+/// Who limits: its name in the cells, and in the table.
+const PEERS: [(&str, &str); 3] =
+    [("limiter", "limiter"), ("nftables-netdev", "nftables"), ("iptables-hashlimit", "iptables")];
+/// What is limited: its name in the cells, and in the table.
+const KINDS: [(&str, &str); 4] = [
+    ("budget", "a budget"),
+    ("source", "one source"),
+    (MANY, "each of many sources"),
+    ("budget_of_sources", "many sources' budget"),
+];
+const MANY: &str = "sources";
 
-/// Cells of one kind and one peer that say anything: what was admitted, in percent of what is allowed, and whether the bound holds.
-#[derive(Default)]
-struct Cells(Vec<(f64, bool)>);
-
-/// The table over the number of sources.
-struct Crowds<'a> {
-    /// Of the table of sources.
-    places: &'a str,
-    /// How many sources, the cell of each peer, and that of limiter's budget for all of them.
-    rows: Vec<(&'a str, [&'a str; 3], &'a str)>,
+/// What `bench accuracy --json` prints, as far as the page tells it.
+#[derive(Deserialize)]
+struct Report {
+    cells: Vec<Cell>,
+    bounds: Vec<Bound>,
+    conditions: String,
 }
 
-/// The part of the section, of what the program printed.
-pub fn words(output: &str) -> Result<String> {
-    let (_, conditions) = output.split_once("\nLinux ").context("no conditions")?;
-    let crowds = crowds(output)?;
-    let kinds = [
-        ("a budget", rates(output, "budget: ")?),
-        ("one source", rates(output, "source limit: ")?),
-        ("each of many sources", crowds.each()?),
-        ("many sources' budget", crowds.together()?),
-    ];
-    let mut table = format!("    {:<21}{:>25}{:>25}{:>25}\n", "", PEERS[0], PEERS[1], PEERS[2]);
-    for (name, [limiter, nftables, iptables]) in kinds {
-        writeln!(table, "    {name:<21}{:>25}{:>25}{:>25}", limiter.show(), nftables.show(), iptables.show())?;
+#[derive(Deserialize)]
+struct Cell {
+    peer: String,
+    limited: String,
+    how: String,
+    sources: u32,
+    places: u32,
+    /// Admitted, of what is allowed; none where that says nothing.
+    ratio: Option<f64>,
+    holds: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Bound {
+    bound: String,
+    held: u32,
+    cells: u32,
+}
+
+/// The part of the section.
+pub fn words(json: &str) -> Result<String> {
+    let report: Report = serde_json::from_str(json)?;
+    let [limiter, nftables, iptables] = PEERS.map(|peer| peer.1);
+    let mut table = format!("    {:<21}{limiter:>25}{nftables:>25}{iptables:>25}\n", "");
+    for (kind, words) in KINDS {
+        let [limiter, nftables, iptables] = PEERS.map(|(peer, _)| summary(&report.cells, peer, kind));
+        writeln!(table, "    {words:<21}{limiter:>25}{nftables:>25}{iptables:>25}")?;
     }
+    let many: Vec<&Cell> = report.cells.iter().filter(|cell| cell.limited == MANY && cell.how == "kernel").collect();
+    let places = many.first().context("no cells of many sources")?.places;
+    let most: Vec<String> = PEERS.iter().filter_map(|(peer, name)| most(&many, peer, name)).collect();
+    let verdict = |Bound { bound, held, cells }: &Bound| {
+        claim(held == cells, &format!("the bound of {bound}: in {held} of {cells} cells"))
+    };
     Ok(format!(
         "### How exact it is\n\n\
          Real floods at limits of many sizes: in how many cells no more was admitted than limiter's own bound grants, of all that say anything, and how much\n\
          was admitted, in % of rate x time + burst. Whole in [accuracy.txt](bench/accuracy.txt), with plots beside it; the bounds below are also simulated.\n\n\
          {table}\n\
-         Each source was held to its limit, with a table of {} places, up to so many sources: {}. Once it is full,\n\
+         Each source was held to its limit, with a table of {places} places, up to so many sources: {}. Once it is full,\n\
          nftables' set lets every newcomer in, and iptables' table none.\n\n\
          {}\n\
-         Linux {}\n",
-        crowds.places,
-        crowds.most(),
-        verdicts(output)?,
-        conditions.trim_end(),
+         {}\n",
+        most.join(", "),
+        report.bounds.iter().map(verdict).collect::<String>(),
+        report.conditions.trim_end(),
     ))
 }
 
-impl Cells {
-    /// `24 of 27, 82 to 107%`
-    fn show(&self) -> String {
-        let admitted = || self.0.iter().map(|cell| cell.0);
-        let Some((least, most)) = admitted().reduce(f64::min).zip(admitted().reduce(f64::max)) else {
-            return "-".to_owned();
-        };
-        let held = self.0.iter().filter(|cell| cell.1).count();
-        let (least, most) = (format!("{least:.0}"), format!("{most:.0}"));
-        let range = if least == most { most } else { format!("{least} to {most}") };
-        format!("{held} of {}, {range}%", self.0.len())
-    }
-
-    /// `99.8`, `106.6!` where the bound is broken, or a word for a cell that says nothing.
-    fn add(&mut self, word: &str) -> Result<()> {
-        if !matches!(word, "few" | "n/a") {
-            let figure = word.trim_end_matches('!');
-            self.0.push((figure.parse().with_context(|| format!("`{word}` is no figure"))?, figure == word));
-        }
-        Ok(())
-    }
+/// `24 of 27, 82 to 107%`: of the cells of real floods that say anything.
+fn summary(cells: &[Cell], peer: &str, kind: &str) -> String {
+    let mine = cells.iter().filter(|cell| (&*cell.peer, &*cell.limited, &*cell.how) == (peer, kind, "kernel"));
+    let told: Vec<(f64, bool)> = mine.filter_map(|cell| Some((cell.ratio? * 100.0, cell.holds?))).collect();
+    let admitted = || told.iter().map(|cell| cell.0);
+    let Some((least, most)) = admitted().reduce(f64::min).zip(admitted().reduce(f64::max)) else {
+        return "-".to_owned();
+    };
+    let held = told.iter().filter(|cell| cell.1).count();
+    let (least, most) = (format!("{least:.0}"), format!("{most:.0}"));
+    let range = if least == most { most } else { format!("{least} to {most}") };
+    format!("{held} of {}, {range}%", told.len())
 }
 
-/// The lines under a title, up to the next empty one.
-fn table<'a>(output: &'a str, title: &str) -> Result<impl Iterator<Item = &'a str>> {
-    let mut lines = output.lines().skip_while(move |line| !line.starts_with(title));
-    lines.next().with_context(|| format!("no table `{title}`"))?;
-    Ok(lines.take_while(|line| !line.is_empty()))
-}
-
-/// The cells of a table over rates and bursts, of which the last columns are those of real floods.
-fn rates(output: &str, title: &str) -> Result<[Cells; 3]> {
-    let mut lines = table(output, title)?;
-    let heads = lines.next().context("no heads")?.replace("limiter, simulated", "");
-    let there: Vec<usize> = (0..PEERS.len()).filter(|peer| heads.contains(PEERS[*peer])).collect();
-    let mut cells: [Cells; 3] = Default::default();
-    // After the second line of heads.
-    for line in lines.skip(1) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        // Rate, burst and at least one simulated cell come before.
-        let first = words.len().checked_sub(there.len() * LOADS).filter(|first| *first > 2);
-        let real = &words[first.with_context(|| format!("columns are missing in `{line}`"))?..];
-        for (peer, words) in there.iter().zip(real.chunks(LOADS)) {
-            words.iter().try_for_each(|word| cells[*peer].add(word))?;
-        }
-    }
-    Ok(cells)
-}
-
-fn crowds(output: &str) -> Result<Crowds<'_>> {
-    const TITLE: &str = "many sources, ";
-    let title = output.lines().find(|line| line.starts_with(TITLE)).context("no table of many sources")?;
-    let places = title.split_once("table of ").and_then(|(_, rest)| rest.split(' ').next()).context("no places")?;
-    let mut rows = Vec::new();
-    for line in table(output, TITLE)?.skip(1) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [sources, _simulated, _over, _steals, limiter, nftables, iptables, together] = words[..] else {
-            bail!("another number of columns in `{line}`")
-        };
-        rows.push((sources, [limiter, nftables, iptables], together));
-    }
-    Ok(Crowds { places, rows })
-}
-
-impl Crowds<'_> {
-    fn each(&self) -> Result<[Cells; 3]> {
-        let mut cells: [Cells; 3] = Default::default();
-        for (_, words, _) in &self.rows {
-            cells.iter_mut().zip(words).try_for_each(|(cells, word)| cells.add(word))?;
-        }
-        Ok(cells)
-    }
-
-    fn together(&self) -> Result<[Cells; 3]> {
-        let mut cells: [Cells; 3] = Default::default();
-        self.rows.iter().try_for_each(|(_, _, word)| cells[0].add(word))?;
-        Ok(cells)
-    }
-
-    /// Up to how many sources nothing broke the limit of each.
-    fn most(&self) -> String {
-        let words = PEERS.iter().enumerate().filter_map(|(peer, name)| {
-            let mut measured = self.rows.iter().filter(|row| row.1[peer] != "n/a").peekable();
-            measured.peek()?;
-            let held = measured.take_while(|row| !row.1[peer].ends_with('!')).last();
-            Some(format!("{} by {name}", held.map_or("none", |row| row.0)))
-        });
-        words.collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// What the output says of limiter's own bounds.
-fn verdicts(output: &str) -> Result<String> {
-    let mut text = String::new();
-    for line in output.lines() {
-        let Some((what, counts)) =
-            line.strip_prefix("limiter, ").and_then(|line| line.split_once(": the bound holds in "))
-        else {
-            continue;
-        };
-        let (held, all) = counts.trim_end_matches(" cells").split_once(" of ").context(line.to_owned())?;
-        text += &claim(held == all, &format!("the bound of {what}: in {counts}"));
-    }
-    ensure!(!text.is_empty(), "no verdicts");
-    Ok(text)
+/// Up to how many sources nothing broke the limit of each, if that was measured.
+fn most(cells: &[&Cell], peer: &str, name: &str) -> Option<String> {
+    let mut mine = cells.iter().filter(|cell| cell.peer == peer && cell.ratio.is_some()).peekable();
+    mine.peek()?;
+    let held = mine.take_while(|cell| cell.holds == Some(true)).last();
+    Some(format!("{} by {name}", held.map_or_else(|| "none".to_owned(), |cell| cell.sources.to_string())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OUTPUT: &str = "\
-budget: admitted, in % of rate x t + burst; ! where the bound is broken
-                   limiter, simulated                         limiter                 iptables
-    rate/s   burst   1 CPU     one    even   90/10     one    even   90/10     one    even   90/10
-         1       1   10.0    10.0!   10.0    10.0    99.8    97.1    98.0    99.0    96.5   106.6!
-         1      10  100.0   100.0   100.0   100.0     few     few    94.4      n/a     n/a     n/a
-
-source limit: admitted, in % of rate x t + burst; ! where the bound is broken
-                   simul.  limiter
-    rate/s   burst   1 CPU     one    even   90/10
-         1       1     n/a    99.8    96.5   197.5!
-
-many sources, 20/s burst 40 each, at a table of 2048 places: admitted, in %
-   sources simulated over bound   steals  limiter  nftables  iptables   with a budget for all: limiter
-       256     99.3        0.0%        0    99.8      199.5!      n/a                             99.9
-       512     99.3        0.0%        0    99.6      99.8        n/a                             98.9
-      1024    103.0!       1.9%     2948   164.0!     99.4        n/a                            100.0
-
-limiter, budgets (so): the bound holds in 9 of 9 cells
-limiter, each: the bound holds in 2 of 3 cells
-  does NOT hold: Kernel
-Linux 6, here.
-And there.
-";
+    fn cell(peer: &str, sources: u32, ratio: Option<f64>, holds: Option<bool>) -> Cell {
+        let text = |text: &str| text.to_owned();
+        Cell { peer: text(peer), limited: text(MANY), how: text("kernel"), sources, places: 2048, ratio, holds }
+    }
 
     #[test]
     fn cells_of_real_floods_are_counted() {
-        let show = |cells: [Cells; 3]| cells.map(|cells| cells.show());
-        assert_eq!(
-            show(rates(OUTPUT, "budget: ").expect("a table")),
-            ["4 of 4, 94 to 100%", "-", "2 of 3, 96 to 107%"]
-        );
-        assert_eq!(show(rates(OUTPUT, "source limit: ").expect("a table")), ["2 of 3, 96 to 198%", "-", "-"]);
-        let crowds = crowds(OUTPUT).expect("a table");
-        assert_eq!(show(crowds.each().expect("cells")), ["2 of 3, 100 to 164%", "2 of 3, 99 to 200%", "-"]);
-        assert_eq!(show(crowds.together().expect("cells")), ["3 of 3, 99 to 100%", "-", "-"]);
-        assert_eq!((crowds.places, &*crowds.most()), ("2048", "512 by limiter, none by nftables"));
-    }
-
-    #[test]
-    fn verdicts_are_those_of_the_output() {
-        assert_eq!(
-            verdicts(OUTPUT).expect("verdicts"),
-            "- holds: the bound of budgets (so): in 9 of 9 cells\n- **does NOT hold**: the bound of each: in 2 of 3 cells\n"
-        );
-    }
-
-    #[test]
-    fn another_output_is_an_error() {
-        assert!(words(OUTPUT).expect("all of it").ends_with("\nLinux 6, here.\nAnd there.\n"));
-        for (from, to) in [
-            ("source limit", "limit"),
-            ("0.0%", ""),
-            ("99.6", "some"),
-            ("the bound", "it"),
-            ("    99.8    96.5   197.5!", ""),
-        ] {
-            assert!(words(&OUTPUT.replace(from, to)).is_err(), "{from}");
-        }
+        let cells = [
+            cell("limiter", 256, Some(0.998), Some(true)),
+            cell("limiter", 512, Some(1.919), Some(false)),
+            cell("limiter", 1024, Some(0.5), Some(true)),
+            cell("limiter", 2048, None, Some(true)),
+            cell("nftables-netdev", 256, Some(1.995), Some(false)),
+            cell("iptables-hashlimit", 256, None, None),
+            Cell { how: "simulation".to_owned(), ..cell("limiter", 256, Some(9.0), Some(false)) },
+        ];
+        let summaries = PEERS.map(|(peer, _)| summary(&cells, peer, MANY));
+        assert_eq!(summaries, ["2 of 3, 50 to 192%", "0 of 1, 200%", "-"]);
+        let many: Vec<&Cell> = cells.iter().filter(|cell| cell.how == "kernel").collect();
+        let most = PEERS.map(|(peer, name)| most(&many, peer, name));
+        assert_eq!(most, [Some("256 by limiter".to_owned()), Some("none by nftables".to_owned()), None]);
     }
 }

@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+use super::rounded;
 
 /// Rows of the bench, in words.
 const KINDS: [(&str, &str); 10] = [
@@ -17,69 +20,82 @@ const KINDS: [(&str, &str); 10] = [
     ("random_sources", "SYN admitted, of random sources"),
     ("challenged_random_sources", "SYN answered with a cookie"),
 ];
+/// Prefixes in classes of which the page tells.
+const PREFIXES: u32 = 50_000;
 
-/// The part of the section, of what the program printed.
-pub fn words(output: &str) -> Result<String> {
-    let conditions = output.lines().last().context("no conditions")?;
+/// What `bench packets --json` prints, as far as the page tells it; times in nanoseconds.
+#[derive(Deserialize)]
+struct Report {
+    cases: Vec<Case>,
+    challenge: Vec<Case>,
+    classes: Vec<Class>,
+    scaling_2cpu: f64,
+    conditions: String,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    ns: f64,
+    ns_spread: Option<f64>,
+    ns_lru: Option<f64>,
+    ns_blind: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Class {
+    prefixes: u32,
+    boundaries: f64,
+    trie: f64,
+}
+
+/// The part of the section.
+pub fn words(json: &str) -> Result<String> {
+    let Report { cases, challenge, classes, scaling_2cpu, conditions } = serde_json::from_str(json)?;
+    let case = |name: &str| {
+        let found = cases.iter().chain(&challenge).find(|case| case.name == name);
+        found.with_context(|| format!("no case {name}"))
+    };
     let mut table = format!("    {:<52}{:>8}{:>20}\n", "", "ns", "million/s a core");
     for (name, words) in KINDS {
-        let ns = figure(output, name, 0)?;
-        let millions = if ns > 0.0 { format!("{:.1}", 1000.0 / ns) } else { "-".to_owned() };
-        writeln!(table, "    {words:<52}{ns:>8.0}{millions:>20}")?;
+        let Case { ns, ns_spread, .. } = case(name)?;
+        // The kernel measures in whole nanoseconds.
+        let noise = ns_spread.unwrap_or(1.0).max(1.0);
+        let millions =
+            if *ns > 0.0 { rounded(1000.0 / ns, (1000.0 * noise / (ns * ns)).max(0.1)) } else { "-".to_owned() };
+        writeln!(table, "    {words:<52}{:>8}{millions:>20}", rounded(*ns, noise))?;
     }
-    let noting = |name| Ok::<f64, anyhow::Error>(figure(output, name, 0)? - figure(output, name, 3)?);
+    let noting = |name| {
+        let case = case(name)?;
+        case.ns_blind.map(|blind| case.ns - blind).context("no figure without noting who comes")
+    };
+    let class = classes.iter().find(|class| class.prefixes == PREFIXES).context("no figure of many prefixes")?;
     Ok(format!(
         "### For each packet\n\n\
-         Above an empty XDP program; ten Gbit/s of minimal frames leave 67 ns for each on one core. Whole in [bench.txt](bench/bench.txt).\n\n\
+         Above an empty XDP program; ten Gbit/s of minimal frames leave 67 ns for each on one core. Whole in [packets.txt](bench/packets.txt).\n\n\
          {table}\n\
          Noting who comes (`top`, `suggest`, the numbers of sources) is in these: {:.0} ns of a SYN that is admitted, of 65,536 sources, {:.0} of one over its\n\
          source's limit. With an LRU hash in place of limiter's table, a SYN of random sources would cost {:.0} ns. Finding the class of a source among 50,000\n\
-         prefixes takes {:.0} ns, in the kernel's trie {:.0}. Two CPUs do {:.2} times the work of one.\n\n\
-         {conditions}\n",
+         prefixes takes {:.0} ns, in the kernel's trie {:.0}. Two CPUs do {scaling_2cpu:.1} times the work of one.\n\n\
+         {}\n",
         noting("admitted_65536_sources")?,
         noting("refused_hot_source")?,
-        figure(output, "random_sources", 1)?,
-        figure(output, "50000 prefixes in classes", 1)?,
-        figure(output, "50000 prefixes in classes", 2)?,
-        figure(output, "two CPUs do", 0)?,
+        case("random_sources")?.ns_lru.context("no figure of an LRU hash")?,
+        class.boundaries,
+        class.trie,
+        conditions.trim_end(),
     ))
-}
-
-/// The figure in a column of the line that begins with a name.
-fn figure(output: &str, name: &str, column: usize) -> Result<f64> {
-    let mut named = output.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let word = named.next().and_then(|figures| figures.split_whitespace().nth(column));
-    word.and_then(|word| word.parse().ok()).with_context(|| format!("no figure {} in the line `{name}`", column + 1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OUTPUT: &str = "\
-ns per packet above an empty XDP program    limiter    on an LRU hash    ratio    noting nobody
-refused_hot_source                             74.0              82.0     0.90             62.0
-refused_hot_source_with_budget                 82.0              82.0     1.00             69.0
-established_in_calm                             7.0
-established                                    -1.0               8.0     0.75              6.0
-50000 prefixes in classes                                               309.0        54.0  269.0
-two CPUs do 2.18 times the work of one (random sources)
-";
-
     #[test]
-    fn figures_are_found_by_line_and_column() {
-        let find = |name, column| figure(OUTPUT, name, column).ok();
-        assert_eq!(find("refused_hot_source", 3), Some(62.0));
-        assert_eq!(find("established", 0), Some(-1.0));
-        assert_eq!(find("50000 prefixes in classes", 2), Some(269.0));
-        assert_eq!(find("two CPUs do", 0), Some(2.18));
-        assert_eq!(find("established_in_calm", 1), None);
-        assert_eq!(find("refused", 0), None);
-    }
-
-    #[test]
-    fn another_output_is_an_error() {
-        let missing = words(OUTPUT).expect_err("lines are missing").to_string();
-        assert!(missing.contains("established_cookies_out"), "{missing}");
+    fn a_missing_case_is_named() {
+        let json = "{\"cases\": [{\"name\": \"established\", \"ns\": 10.0}], \"challenge\": [], \"classes\": [], \
+                    \"scaling_2cpu\": 2.0, \"conditions\": \"\"}";
+        let missing = words(json).expect_err("cases are missing").to_string();
+        assert!(missing.contains("established_in_calm"), "{missing}");
     }
 }

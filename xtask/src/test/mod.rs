@@ -85,7 +85,7 @@ impl Test {
             return Ok(());
         }
         let soak =
-            ["run", "--release", "--quiet", "--package", "bench", "--bin", "soak", "--", "--minutes", SOAK_MINUTES];
+            ["run", "--release", "--quiet", "--package", "bench", "--", "soak", "--minutes", SOAK_MINUTES];
         report.check("soak", &mut cargo(&soak))?;
         kernels.map_or(Ok(()), |kernels| report.finish(kernels))
     }

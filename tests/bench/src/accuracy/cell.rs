@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::simulation::Skew;
+use super::simulation::Skew;
 
 /// What is limited.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]

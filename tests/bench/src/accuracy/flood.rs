@@ -10,9 +10,9 @@ use lab::topology::{ATTACK_DEVICE, FRONT_V4};
 use lab::{Flood, Lab, Sources};
 use limiter_common::rate::{Limit, Rate};
 
-use crate::cell::{EACH, EIGHTHS, How, Kind, Load, PLACES, Row, bursts};
-use crate::simulate::LOADS;
-use crate::simulation::Skew;
+use super::cell::{EACH, EIGHTHS, How, Kind, Load, PLACES, Row, bursts};
+use super::simulate::LOADS;
+use super::simulation::Skew;
 
 /// One tick of the coarse clock, at its coarsest, in seconds.
 const TICK: f64 = 0.01;

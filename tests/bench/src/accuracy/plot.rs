@@ -1,30 +1,19 @@
 //! The plots of accuracy in docs/bench: admitted against allowed, over the rate and over the number of sources.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context as _, Result};
 use lab::peer::Peer;
 use lab::svg::{Bar, Plot, Series};
 
-use crate::cell::{EIGHTHS, How, Kind, PLACES, Row, bursts};
+use super::cell::{EIGHTHS, How, Kind, PLACES, Row, bursts};
 
 const PEERS: [Peer; 3] = [Peer::NftablesNetdev, Peer::Hashlimit, Peer::Limiter];
 
-/// Writes all of them.
-pub fn write(rows: &[Row], directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let plots = [
-        ("accuracy-budget", over_rates(rows, Kind::Budget, "Budgets: admitted, of what is allowed")),
-        ("accuracy-source", over_rates(rows, Kind::Source, "One source: admitted, of what is allowed")),
-        ("accuracy-sources", over_sources(rows)),
-    ];
-    for (name, plot) in plots {
-        let path = directory.join(format!("{name}.svg"));
-        fs::write(&path, plot.to_svg()).with_context(|| format!("cannot write {}", path.display()))?;
-        eprintln!("wrote {}", path.display());
-    }
-    Ok(())
+/// All of them, by the names of their files.
+pub fn plots(rows: &[Row]) -> Vec<(String, Plot)> {
+    vec![
+        ("accuracy-budget".to_owned(), over_rates(rows, Kind::Budget, "Budgets: admitted, of what is allowed")),
+        ("accuracy-source".to_owned(), over_rates(rows, Kind::Source, "One source: admitted, of what is allowed")),
+        ("accuracy-sources".to_owned(), over_sources(rows)),
+    ]
 }
 
 /// One bar for each rate: two CPUs, the load even, the burst of two seconds; the whisker spans all loads and both bursts.

@@ -3,8 +3,8 @@
 use lab::peer::Peer;
 use limiter_common::rate::{Limit, Rate};
 
-use crate::cell::{EACH, EIGHTHS, How, Kind, Load, PLACES, Row, bursts};
-use crate::simulation::{Outcome, Skew, budget, source, sources};
+use super::cell::{EACH, EIGHTHS, How, Kind, Load, PLACES, Row, bursts};
+use super::simulation::{Outcome, Skew, budget, source, sources};
 
 /// What a flood of the lab can do, in attempts per second.
 const FASTEST: u64 = 3_000_000;

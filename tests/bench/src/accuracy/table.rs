@@ -3,8 +3,9 @@
 use std::fmt::{self, Write as _};
 
 use lab::peer::Peer;
+use serde::Serialize;
 
-use crate::cell::{EIGHTHS, How, Kind, PLACES, Row};
+use super::cell::{EIGHTHS, How, Kind, PLACES, Row};
 
 /// A column: whose cells, how found, under which load.
 type Column = (&'static str, How, usize, &'static str);
@@ -91,7 +92,7 @@ fn cell(row: &Row) -> String {
 }
 
 fn crowds(to: &mut String, rows: &[Row]) -> fmt::Result {
-    let (rate, burst) = crate::cell::EACH;
+    let (rate, burst) = super::cell::EACH;
     writeln!(to, "many sources, {rate}/s burst {burst} each, at a table of {PLACES} places: admitted, in %")?;
     writeln!(
         to,
@@ -124,22 +125,37 @@ fn crowds(to: &mut String, rows: &[Row]) -> fmt::Result {
     Ok(())
 }
 
-/// A line for each kind of cell of limiter, and one for each cell whose bound does not hold.
-pub fn verdicts(rows: &[Row]) -> String {
-    let mut text = String::new();
-    for kind in [Kind::Budget, Kind::Source, Kind::BudgetOfSources, Kind::Sources] {
+/// What became of one of limiter's bounds.
+#[derive(Serialize)]
+pub struct Bound {
+    /// What it is of.
+    bound: &'static str,
+    /// Cells in which it holds.
+    held: usize,
+    /// All cells.
+    cells: usize,
+    /// Those in which it does not hold, in words.
+    broken: Vec<String>,
+}
+
+/// Limiter's bounds, for each kind of cell.
+pub fn bounds(rows: &[Row]) -> Vec<Bound> {
+    let kinds = [Kind::Budget, Kind::Source, Kind::BudgetOfSources, Kind::Sources];
+    let bound = |kind| {
         let mine =
             || rows.iter().filter(|row| row.peer == Peer::Limiter.name() && row.limited == kind && row.holds.is_some());
-        let broken: Vec<&Row> = mine().filter(|row| row.holds == Some(false)).collect();
-        text += &format!(
-            "limiter, {}: the bound holds in {} of {} cells\n",
-            words(kind),
-            mine().count() - broken.len(),
-            mine().count()
-        );
-        for row in broken {
-            text += &format!("  does NOT hold: {}\n", describe(row));
-        }
+        let broken: Vec<_> = mine().filter(|row| row.holds == Some(false)).map(describe).collect();
+        Bound { bound: words(kind), held: mine().count() - broken.len(), cells: mine().count(), broken }
+    };
+    kinds.into_iter().map(bound).collect()
+}
+
+/// A line for each bound, and one for each cell in which it does not hold.
+pub fn verdicts(bounds: &[Bound]) -> String {
+    let mut text = String::new();
+    for Bound { bound, held, cells, broken } in bounds {
+        text += &format!("limiter, {bound}: the bound holds in {held} of {cells} cells\n");
+        broken.iter().for_each(|cell| text += &format!("  does NOT hold: {cell}\n"));
     }
     text
 }

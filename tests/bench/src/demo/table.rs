@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use limiter::report::human::count;
 use serde_json::{Map, Value, json};
 
-use crate::phase::{CLIENTS, Counted, Phase};
+use super::phase::{CLIENTS, Counted, Phase};
 
 /// The table, and sentences that follow from its numbers.
 pub fn text(calm: &Phase, phases: &[(&str, Phase)]) -> String {

@@ -11,7 +11,7 @@ use lab::topology::{ATTACK_DEVICE, FRONT_V4, FRONT_V6, LabOptions};
 use lab::{Crowd, Flood, FloodReport, Lab, PageReport, Server, Trivial};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::shape::Shape;
+use super::shape::Shape;
 
 /// The limits of every peer that has any: those of the examples that people copy.
 pub const LIMITS: Limits = Limits { source: Some((20, 40)), budget: Some((1000, 2000)), entries: None };

@@ -1,14 +1,10 @@
 //! The plots in docs/bench, one file for each subject and family.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context as _, Result};
 use lab::peer::Family;
 use lab::svg::{Bar, Plot, Series};
 
-use crate::results::{Cell, Figure, Results};
-use crate::shape::Shape;
+use super::results::{Cell, Figure, Results};
+use super::shape::Shape;
 
 /// A subject: the file's name, the title, the unit, the axis, and the bar of a cell.
 struct Subject {
@@ -63,18 +59,13 @@ const SUBJECTS: [Subject; 4] = [
     },
 ];
 
-/// Writes all of them.
-pub fn write(results: &Results, conditions: &str, directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    for family in results.families() {
-        for subject in &SUBJECTS {
-            let path = directory.join(format!("{}-ipv{}.svg", subject.file, family.number()));
-            fs::write(&path, plot(results, subject, family, conditions).to_svg())
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            eprintln!("wrote {}", path.display());
-        }
-    }
-    Ok(())
+/// All of them, by the names of their files.
+pub fn plots(results: &Results, conditions: &str) -> Vec<(String, Plot)> {
+    let of = |family: Family| {
+        let named = move |subject: &Subject| format!("{}-ipv{}", subject.file, family.number());
+        SUBJECTS.iter().map(move |subject| (named(subject), plot(results, subject, family, conditions)))
+    };
+    results.families().into_iter().flat_map(of).collect()
 }
 
 fn plot(results: &Results, subject: &Subject, family: Family, conditions: &str) -> Plot {

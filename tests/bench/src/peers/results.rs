@@ -4,8 +4,8 @@ use lab::PageReport;
 use lab::peer::{Family, Memory, Peer};
 use serde::Serialize;
 
-use crate::measure::Sample;
-use crate::shape::Shape;
+use super::measure::Sample;
+use super::shape::Shape;
 
 /// All cells, in the order in which they first came.
 #[derive(Default)]
@@ -35,26 +35,32 @@ pub struct Figure {
     pub greatest: f64,
 }
 
-/// A cell as JSON has it.
+impl Figure {
+    /// Half of the way from the least to the greatest.
+    pub fn spread(self) -> f64 {
+        (self.greatest - self.least) / 2.0
+    }
+}
+
+/// A cell as JSON has it: medians over the rounds, with their spread.
 #[derive(Serialize)]
 pub struct Row {
     flood: String,
     family: u8,
     peer: &'static str,
     syn_per_second: Option<f64>,
-    syn_per_second_min: Option<f64>,
-    syn_per_second_max: Option<f64>,
+    syn_per_second_spread: Option<f64>,
     cpu_ns_per_syn: Option<f64>,
-    cpu_ns_per_syn_min: Option<f64>,
-    cpu_ns_per_syn_max: Option<f64>,
+    cpu_ns_per_syn_spread: Option<f64>,
     refused_share: Option<f64>,
     pages_tried: u64,
     pages_ok: u64,
+    /// Those that came, of those that were tried.
+    pages_share: Option<f64>,
     pages_per_second: f64,
     connect_ms_p50: Option<f64>,
     connect_ms_p99: Option<f64>,
-    connect_ms_p99_min: Option<f64>,
-    connect_ms_p99_max: Option<f64>,
+    connect_ms_p99_spread: Option<f64>,
     memory_bytes: Option<u64>,
     memory_entries: Option<u64>,
     memory_how: Option<&'static str>,
@@ -153,19 +159,17 @@ impl Cell {
             family: self.family.number(),
             peer: self.peer.name(),
             syn_per_second: rate.map(|rate| rate.median),
-            syn_per_second_min: rate.map(|rate| rate.least),
-            syn_per_second_max: rate.map(|rate| rate.greatest),
+            syn_per_second_spread: rate.map(Figure::spread),
             cpu_ns_per_syn: ns.map(|ns| ns.median),
-            cpu_ns_per_syn_min: ns.map(|ns| ns.least),
-            cpu_ns_per_syn_max: ns.map(|ns| ns.greatest),
+            cpu_ns_per_syn_spread: ns.map(Figure::spread),
             refused_share: self.refused_share(),
             pages_tried: pages.tried,
             pages_ok: pages.ok,
-            pages_per_second: pages.share() * crate::measure::PAGES_PER_SECOND,
+            pages_share: finite(pages.share()),
+            pages_per_second: pages.share() * super::measure::PAGES_PER_SECOND,
             connect_ms_p50: finite(pages.connect_p50()),
             connect_ms_p99: finite(pages.connect_p99()),
-            connect_ms_p99_min: p99.map(|p99| p99.least),
-            connect_ms_p99_max: p99.map(|p99| p99.greatest),
+            connect_ms_p99_spread: p99.map(Figure::spread),
             memory_bytes: memory.and_then(|memory| memory.bytes),
             memory_entries: memory.and_then(|memory| memory.entries),
             memory_how: memory.map(|memory| memory.how),

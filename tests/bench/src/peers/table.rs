@@ -4,8 +4,8 @@ use std::fmt::{self, Write as _};
 
 use lab::peer::Family;
 
-use crate::results::{Cell, Figure, Results};
-use crate::shape::Shape;
+use super::results::{Cell, Figure, Results};
+use super::shape::Shape;
 
 /// All tables.
 pub fn text(results: &Results) -> String {
@@ -87,7 +87,7 @@ fn memory(to: &mut String, results: &Results) -> fmt::Result {
 
 /// The median, and half of the way from the least to the greatest.
 fn spread(figure: Figure) -> String {
-    format!("{:.0} ±{:.0}", figure.median, (figure.greatest - figure.least) / 2.0)
+    format!("{:.0} ±{:.0}", figure.median, figure.spread())
 }
 
 fn percent(share: f64) -> String {

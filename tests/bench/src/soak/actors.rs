@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 use lab::topology::{FRONT_V4, FRONT_V6};
 use lab::{Crowd, Flood, Sources};
 
-use crate::stage::{Stage, TALK, WEB};
+use super::stage::{Stage, TALK, WEB};
 
 /// Commands that an operator typed, and those that were rightly refused.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub struct Did {
     commands: u64,
     refused: u64,

@@ -7,13 +7,14 @@
 mod challenge;
 mod classes;
 
+use std::fmt::Write as _;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use clap::Parser;
+use clap::Args;
 use lab::programs::COMPARE;
 use lab::{Frame, PrivateBpffs};
 use limiter::kernel::slots::Origin;
@@ -27,12 +28,13 @@ use limiter_common::source_table::WAYS;
 use limiter_common::switch::Mode;
 use serde::Serialize;
 
-/// Measure what limiter costs per packet.
-#[derive(Parser)]
-struct Arguments {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+use super::output::Output;
+
+/// How much is measured.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    output: Output,
     /// Rounds; each figure is the median over them.
     #[arg(long, default_value_t = 11)]
     rounds: usize,
@@ -57,6 +59,7 @@ struct Case {
 struct Row {
     name: &'static str,
     ns: f64,
+    ns_spread: f64,
     ns_lru: f64,
     ratio: f64,
     /// Without noting who came: what is above it is the price of `top`, `status` and `suggest`.
@@ -87,30 +90,23 @@ struct Bench {
     packets: u32,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let mut bench = Bench::new(&arguments)?;
+/// Measures, and gives what came of it.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut bench = Bench::new(arguments)?;
     let mut rows = Vec::new();
     for case in cases()? {
-        if !arguments.json {
-            eprintln!("measuring {} ...", case.name);
-        }
+        eprintln!("measuring {} ...", case.name);
         rows.push(bench.row(&case)?);
     }
     let report = Report {
         cases: rows,
-        challenge: challenge::rows(&arguments)?,
-        classes: bench.classes(arguments.json)?,
+        challenge: challenge::rows(arguments)?,
+        classes: bench.classes()?,
         floor: bench.floor()?,
         scaling_2cpu: bench.scaling()?,
-        conditions: conditions(&arguments, &bench.maps)?,
+        conditions: conditions(arguments, &bench.maps)?,
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report);
-    }
-    Ok(())
+    arguments.output.give("packets", &report, &table(&report), &[])
 }
 
 fn cases() -> Result<Vec<Case>> {
@@ -169,11 +165,18 @@ impl Bench {
         let lru = program(&self.compare, &format!("lru{suffix}"))?;
         let empty = program(&self.compare, &format!("empty{suffix}"))?;
         let [ns, ns_lru, ns_blind] = self.above([mine, lru, blind], empty, &case.frame, case.reason)?;
-        Ok(Row { name: case.name, ns, ns_lru, ratio: ns / ns_lru, ns_blind })
+        let (ns_lru, ns_blind) = (ns_lru.median, ns_blind.median);
+        Ok(Row { name: case.name, ns: ns.median, ns_spread: ns.spread, ns_lru, ratio: ns.median / ns_lru, ns_blind })
     }
 
     /// Nanoseconds per packet of each program above `base`: medians over rounds in which they take turns.
-    fn above<const N: usize>(&self, programs: [&Xdp; N], base: &Xdp, frame: &[u8], reason: Reason) -> Result<[f64; N]> {
+    fn above<const N: usize>(
+        &self,
+        programs: [&Xdp; N],
+        base: &Xdp,
+        frame: &[u8],
+        reason: Reason,
+    ) -> Result<[Figure; N]> {
         let mut times = [const { Vec::new() }; N];
         let before = Sample::take(&self.maps)?.total();
         for round in 0..=self.rounds {
@@ -191,11 +194,11 @@ impl Bench {
         let all: u64 = Reason::ALL.iter().map(|reason| moved(*reason)).sum();
         let right = moved(reason) as f64 / all as f64;
         ensure!(right > 0.95, "only {:.1}% of the packets were {}", right * 100.0, reason.name());
-        Ok(times.map(median))
+        Ok(times.map(Figure::of))
     }
 
     fn run(&self, program: &Xdp, frame: &[u8]) -> Result<f64> {
-        run(program, frame, self.packets)
+        time(program, frame, self.packets)
     }
 
     fn floor(&self) -> Result<Floor> {
@@ -215,7 +218,7 @@ impl Bench {
         let program = program(&self.compare, "table_random")?;
         let frame = Frame::syn("11.0.0.1:40000".parse()?, "10.77.0.1:80".parse()?).build();
         let packets = self.packets;
-        let alone = |cpu| on_cpu(cpu, || run(program, &frame, packets));
+        let alone = |cpu| on_cpu(cpu, || time(program, &frame, packets));
         let mut ratios = Vec::new();
         for _ in 0..self.rounds {
             let each = [alone(0)?, alone(1)?];
@@ -251,7 +254,7 @@ fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
 }
 
 /// The kernel's own figure for the loop: calling it costs a grace period besides, for a program that is attached nowhere.
-fn run(program: &Xdp, frame: &[u8], packets: u32) -> Result<f64> {
+fn time(program: &Xdp, frame: &[u8], packets: u32) -> Result<f64> {
     let options = TestRunOptions { data_in: Some(frame), repeat: packets, ..TestRunOptions::default() };
     let result = program.test_run(options).context("BPF_PROG_TEST_RUN failed")?;
     Ok(result.duration.as_nanos() as f64)
@@ -270,9 +273,23 @@ fn on_cpu<T>(cpu: usize, work: impl FnOnce() -> T) -> T {
     done
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// A median over rounds, and how far they are apart.
+struct Figure {
+    median: f64,
+    /// Half of the way from the first quartile to the third, and no less than half of the kernel's own unit, a nanosecond.
+    spread: f64,
+}
+
+impl Figure {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |quarter: usize| values[(values.len() - 1) * quarter / 4];
+        Self { median: values[values.len() / 2], spread: ((at(3) - at(1)) / 2.0).max(0.5) }
+    }
+}
+
+fn median(values: Vec<f64>) -> f64 {
+    Figure::of(values).median
 }
 
 fn conditions(arguments: &Arguments, maps: &Maps) -> Result<String> {
@@ -293,20 +310,31 @@ fn conditions(arguments: &Arguments, maps: &Maps) -> Result<String> {
     ))
 }
 
-fn print(report: &Report) {
-    println!("ns per packet above an empty XDP program    limiter    on an LRU hash    ratio    noting nobody");
-    for Row { name, ns, ns_lru, ratio, ns_blind } in &report.cases {
-        println!("{name:<42} {ns:>8.1} {ns_lru:>17.1} {ratio:>8.2} {ns_blind:>16.1}");
+fn table(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(&mut text, report);
+    text
+}
+
+/// In whole nanoseconds, which is what the kernel measures in.
+fn write(to: &mut String, report: &Report) -> std::fmt::Result {
+    writeln!(to, "ns per packet above an empty XDP program    limiter    on an LRU hash    ratio    noting nobody")?;
+    for Row { name, ns, ns_spread, ns_lru, ratio, ns_blind } in &report.cases {
+        let ns = format!("{ns:.0} ±{ns_spread:.0}");
+        writeln!(to, "{name:<42} {ns:>8} {ns_lru:>17.0} {ratio:>8.2} {ns_blind:>16.0}")?;
     }
-    println!("floor: clock and one random line           {:>8.1}", report.floor.clock_and_random_line_ns);
-    println!("ns per packet of a service with a challenge");
-    for challenge::Row { name, ns } in &report.challenge {
-        println!("{name:<42} {ns:>8.1}");
+    let floor = report.floor.clock_and_random_line_ns;
+    writeln!(to, "floor: clock and one random line           {floor:>8.0}")?;
+    writeln!(to, "ns per packet of a service with a challenge")?;
+    for challenge::Row { name, ns, ns_spread } in &report.challenge {
+        writeln!(to, "{name:<42} {:>8}", format!("{ns:.0} ±{ns_spread:.0}"))?;
     }
-    println!("ns per attempt of a random source, and of finding its class alone     attempt  boundaries   trie");
+    writeln!(to, "ns per attempt of a random source, and of finding its class alone     attempt  boundaries   trie")?;
     for classes::Row { prefixes, attempt, boundaries, trie } in &report.classes {
-        println!("{:<58} {attempt:>18.1} {boundaries:>11.1} {trie:>6.1}", format!("{prefixes} prefixes in classes"));
+        let name = format!("{prefixes} prefixes in classes");
+        writeln!(to, "{name:<58} {attempt:>18.0} {boundaries:>11.0} {trie:>6.0}")?;
     }
-    println!("two CPUs do {:.2} times the work of one (random sources)", report.scaling_2cpu);
-    println!("{}", report.conditions);
+    writeln!(to, "two CPUs do {:.2} times the work of one (random sources)", report.scaling_2cpu)?;
+    writeln!(to, "{}", report.conditions)
 }

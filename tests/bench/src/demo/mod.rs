@@ -6,15 +6,13 @@ mod phase;
 mod table;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
-use lab::cleanup;
+use clap::{Args, ValueEnum};
 
 use phase::{Phase, Stage};
 
-/// Flood a web server on this machine, without limiter and with it, while ordinary clients fetch pages.
-#[derive(Parser)]
-#[command(name = "cargo xtask demo", max_term_width = 100)]
-struct Arguments {
+/// How it is shown.
+#[derive(Args)]
+pub struct Arguments {
     /// Length of each part.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(2..=120))]
     seconds: u64,
@@ -37,9 +35,8 @@ enum Kind {
 /// What an operator types before the flood.
 const ATTACH: &str = "attach attack0 crowd0 --service web=*:80 --source-rate 5/s --budget 1000/s --enforce";
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    cleanup::install()?;
+/// Shows it.
+pub fn run(arguments: &Arguments) -> Result<()> {
     let stage = Stage::set(arguments.flood == Kind::Random, arguments.seconds as f64)?;
     eprintln!("calm: {} pages/s by {} clients, no flood", phase::PAGES_PER_SECOND, phase::CLIENTS);
     let calm = stage.calm()?;

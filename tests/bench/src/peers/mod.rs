@@ -11,28 +11,22 @@ mod results;
 mod shape;
 mod table;
 
-use std::path::PathBuf;
-
 use anyhow::{Result, ensure};
-use clap::Parser;
-use lab::cleanup;
+use clap::Args;
 use lab::peer::{Family, Peer};
-use lab::svg::PLOTS;
+use serde::Serialize;
 
+use super::output::Output;
+use claims::Claim;
 use measure::{Stage, Timing};
-use results::Results;
+use results::{Results, Row};
 use shape::Shape;
 
-/// Compare limiter with nftables, iptables, xdp-filter and the kernel alone, under floods, on this machine.
-#[derive(Parser)]
-#[command(name = "cargo xtask bench --peers", max_term_width = 100)]
-struct Arguments {
-    /// Print JSON, one object a cell, on standard output.
-    #[arg(long)]
-    json: bool,
-    /// Write plots to docs/bench, or to DIR.
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = PLOTS)]
-    plots: Option<PathBuf>,
+/// What is to be measured.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    output: Output,
     /// Rounds, in each of which every peer meets every flood once.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
@@ -53,28 +47,27 @@ struct Arguments {
     only: Vec<Peer>,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    ensure!(arguments.seconds > 0.0 && arguments.patience > 0.0, "seconds and patience are above 0");
-    cleanup::install()?;
-    let timing = Timing { seconds: arguments.seconds, patience: arguments.patience };
-    let stage = Stage::set(timing)?;
-    let results = run(&arguments, &stage)?;
-    let conditions = measure::conditions(&stage, arguments.rounds)?;
-    let claims = claims::check(&results);
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&results.rows())?);
-        eprint!("{claims}{conditions}");
-    } else {
-        print!("{}\n{claims}\n{conditions}", table::text(&results));
-    }
-    if let Some(directory) = &arguments.plots {
-        plot::write(&results, &conditions, directory)?;
-    }
-    Ok(())
+#[derive(Serialize)]
+struct Report {
+    cells: Vec<Row>,
+    claims: Vec<Claim>,
+    conditions: String,
 }
 
-fn run(arguments: &Arguments, stage: &Stage) -> Result<Results> {
+/// Measures, and gives what came of it.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(arguments.seconds > 0.0 && arguments.patience > 0.0, "seconds and patience are above 0");
+    let timing = Timing { seconds: arguments.seconds, patience: arguments.patience };
+    let stage = Stage::set(timing)?;
+    let results = measure(arguments, &stage)?;
+    let conditions = measure::conditions(&stage, arguments.rounds)?;
+    let report = Report { cells: results.rows(), claims: claims::check(&results), conditions };
+    let text = format!("{}\n{}\n{}", table::text(&results), claims::text(&report.claims), report.conditions);
+    let plots = plot::plots(&results, &report.conditions);
+    arguments.output.give("peers", &report, &text, &plots)
+}
+
+fn measure(arguments: &Arguments, stage: &Stage) -> Result<Results> {
     let floods = or_all(&arguments.floods, &Shape::FLOODS);
     let families = or_all(&arguments.families, &Family::ALL);
     let peers = or_all(&arguments.only, &Peer::ALL);

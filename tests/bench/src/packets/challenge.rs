@@ -29,6 +29,8 @@ pub struct Row {
     pub name: &'static str,
     /// Nanoseconds above an empty program that writes the same frame.
     pub ns: f64,
+    /// How far the rounds are apart.
+    pub ns_spread: f64,
 }
 
 /// Measures all kinds.
@@ -43,7 +45,7 @@ pub fn rows(arguments: &Arguments) -> Result<Vec<Row>> {
         let switch = bench.maps.stage_policy(&challenged()?, &Origin::default())?;
         bench.maps.set_switch(switch)?;
         bench.maps.settle_cookies()?;
-        bench.challenge_rows(connection.local_addr()?, arguments.json)
+        bench.challenge_rows(connection.local_addr()?)
     })
 }
 
@@ -56,7 +58,7 @@ fn challenged() -> Result<Policy> {
 }
 
 impl Bench {
-    fn challenge_rows(&mut self, connected: SocketAddr, quiet: bool) -> Result<Vec<Row>> {
+    fn challenge_rows(&mut self, connected: SocketAddr) -> Result<Vec<Row>> {
         let server = SERVER.parse()?;
         let stranger = "11.0.0.1:40000".parse()?;
         let syn = Frame::syn(stranger, server).tcp_options(&MSS).build();
@@ -69,11 +71,9 @@ impl Bench {
         let empty = program(&self.compare, "empty")?;
         let mut rows = Vec::new();
         let mut row = |name, mine, base, frame: &[u8], reason| -> Result<()> {
-            if !quiet {
-                eprintln!("measuring {name} ...");
-            }
+            eprintln!("measuring {name} ...");
             let [ns] = self.above([mine], base, frame, reason).context(name)?;
-            rows.push(Row { name, ns });
+            rows.push(Row { name, ns: ns.median, ns_spread: ns.spread });
             Ok(())
         };
         // In this order: before the first cookie of a challenge only ACKs that bring one of the kernel's own are looked at.

@@ -7,56 +7,55 @@ mod actors;
 mod census;
 mod stage;
 
-use std::process::ExitCode;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Parser;
-use lab::cleanup;
+use clap::Args;
+use serde::Serialize;
 
 use actors::{Did, Talk};
 use census::Census;
 use stage::Stage;
 
-/// Everything at once, and then what must be so.
-#[derive(Debug, Parser)]
-#[command(name = "soak", max_term_width = 100)]
-struct Arguments {
+/// For how long.
+#[derive(Args)]
+pub struct Arguments {
+    /// Print JSON on standard output.
+    #[arg(long)]
+    json: bool,
     /// How long.
     #[arg(long, default_value_t = 10.0, value_name = "MINUTES")]
     minutes: f64,
 }
 
-fn main() -> Result<ExitCode> {
-    cleanup::install()?;
-    let arguments = Arguments::parse();
+/// Runs everybody, and checks what must be so.
+pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.minutes > 0.0 && arguments.minutes <= 24.0 * 60.0, "between nothing and a day");
-    soak(Duration::from_secs_f64(60.0 * arguments.minutes))?;
-    println!("soak: everything is as it must be");
-    Ok(ExitCode::SUCCESS)
+    soak(Duration::from_secs_f64(60.0 * arguments.minutes), arguments.json)
 }
 
 /// What ran at once did, by name.
+#[derive(Serialize)]
 struct Report {
-    did: Vec<(&'static str, Did)>,
+    did: BTreeMap<&'static str, Did>,
     sent: u64,
     pages: (u64, u64),
     talks: u64,
 }
 
-fn soak(time: Duration) -> Result<()> {
+fn soak(time: Duration, json: bool) -> Result<()> {
     let stage = Stage::set()?;
     let loaded = Census::take(stage.desk.pins())?;
     let report = together(&stage, Instant::now() + time)?;
     stage.quiet()?;
-    for (name, did) in &report.did {
-        println!("{name:<10} {did}");
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
     }
-    println!(
-        "{:<10} {} SYNs; {} of {} pages; {} echoes over connections that stayed",
-        "traffic", report.sent, report.pages.1, report.pages.0, report.talks
-    );
     check(&stage, &report, &loaded)?;
     stage.desk.run("detach --all")?;
     ensure!(stage.desk.left().is_empty(), "pins are left: {:?}", stage.desk.left());
@@ -66,7 +65,22 @@ fn soak(time: Duration) -> Result<()> {
         ensure!(start.elapsed() < Duration::from_secs(15), "processes are left: {:?}", stage.processes());
         std::thread::sleep(Duration::from_millis(100));
     }
+    eprintln!("soak: everything is as it must be");
     Ok(())
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, did) in &self.did {
+            writeln!(to, "{name:<10} {did}")?;
+        }
+        let Self { sent, pages: (tried, ok), talks, .. } = self;
+        writeln!(
+            to,
+            "{:<10} {sent} SYNs; {ok} of {tried} pages; {talks} echoes over connections that stayed",
+            "traffic"
+        )
+    }
 }
 
 /// Runs everybody until the end; the first failure ends them all.
@@ -96,9 +110,9 @@ fn together(stage: &Stage, end: Instant) -> Result<Report> {
             talks += 1;
             std::thread::sleep(Duration::from_millis(50));
         }
-        let mut did = Vec::new();
+        let mut did = BTreeMap::new();
         for (name, actor) in running {
-            did.push((name, joined(actor).with_context(|| format!("{name} failed"))?));
+            did.insert(name, joined(actor).with_context(|| format!("{name} failed"))?);
         }
         let sent = joined(floods).context("the floods failed")?;
         let pages = joined(pages).context("the pages failed")?;

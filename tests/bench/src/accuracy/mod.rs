@@ -13,27 +13,21 @@ mod table;
 #[path = "../../../../limiter-common/tests/accuracy/simulation.rs"]
 mod simulation;
 
-use std::path::PathBuf;
-
 use anyhow::Result;
-use clap::Parser;
-use lab::cleanup;
+use clap::Args;
 use lab::peer::Peer;
-use lab::svg::PLOTS;
+use serde::Serialize;
 
+use super::output::Output;
 use cell::Row;
 use flood::Stage;
+use table::Bound;
 
-/// Measure how exactly limiter, nftables and iptables limit.
-#[derive(Parser)]
-#[command(name = "cargo xtask bench --accuracy", max_term_width = 100)]
-struct Arguments {
-    /// Print JSON, one object a cell, on standard output.
-    #[arg(long)]
-    json: bool,
-    /// Write plots to docs/bench, or to DIR.
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = PLOTS)]
-    plots: Option<PathBuf>,
+/// What is to be measured.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    output: Output,
     /// How long each real flood lasts.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
@@ -42,21 +36,28 @@ struct Arguments {
     quick: bool,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    cleanup::install()?;
-    let rows = rows(&arguments)?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-        eprint!("{}", table::verdicts(&rows));
-    } else {
-        print!("{}", table::text(&rows));
-        println!("{}{}", table::verdicts(&rows), conditions(&arguments));
-    }
-    if let Some(directory) = &arguments.plots {
-        plot::write(&rows, directory)?;
-    }
-    Ok(())
+#[derive(Serialize)]
+struct Report<'a> {
+    cells: Vec<Cell<'a>>,
+    bounds: Vec<Bound>,
+    conditions: String,
+}
+
+#[derive(Serialize)]
+struct Cell<'a> {
+    #[serde(flatten)]
+    row: &'a Row,
+    /// Admitted, of what is allowed; null where that says nothing.
+    ratio: Option<f64>,
+}
+
+/// Measures, and gives what came of it.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let rows = rows(arguments)?;
+    let cells = rows.iter().map(|row| Cell { row, ratio: row.ratio() }).collect();
+    let report = Report { cells, bounds: table::bounds(&rows), conditions: conditions(arguments) };
+    let text = format!("{}{}{}", table::text(&rows), table::verdicts(&report.bounds), report.conditions);
+    arguments.output.give("accuracy", &report, &text, &plot::plots(&rows))
 }
 
 fn rows(arguments: &Arguments) -> Result<Vec<Row>> {

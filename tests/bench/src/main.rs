@@ -1,0 +1,42 @@
+//! What measures limiter and shows it: one program, a subcommand for each way to look. `cargo xtask bench`, `soak` and `demo` run it.
+//!
+//! Each prints a table, or with `--json` the same as JSON. It must be run as root, on a machine that does nothing else.
+
+mod accuracy;
+mod demo;
+mod output;
+mod packets;
+mod peers;
+mod soak;
+
+use anyhow::Result;
+use clap::Parser;
+use lab::cleanup;
+
+/// Measure limiter, and show what it does.
+#[derive(Parser)]
+#[command(name = "bench", max_term_width = 100)]
+enum Command {
+    /// Measure what limiter costs per packet.
+    Packets(packets::Arguments),
+    /// Compare limiter with nftables, iptables, xdp-filter and the kernel alone, under floods, on this machine.
+    Peers(peers::Arguments),
+    /// Measure how exactly limiter, nftables and iptables limit.
+    Accuracy(accuracy::Arguments),
+    /// Everything at once, and then what must be so.
+    Soak(soak::Arguments),
+    /// Flood a web server on this machine, without limiter and with it, while ordinary clients fetch pages.
+    Demo(demo::Arguments),
+}
+
+fn main() -> Result<()> {
+    let command = Command::parse();
+    cleanup::install()?;
+    match command {
+        Command::Packets(arguments) => packets::run(&arguments),
+        Command::Peers(arguments) => peers::run(&arguments),
+        Command::Accuracy(arguments) => accuracy::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    }
+}
