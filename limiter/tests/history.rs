@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use limiter::history::{BOUND, Entry, History, Moment, SWITCH, State, Totals, Who};
 
@@ -51,6 +53,26 @@ fn numbers(entry: &Entry) -> (usize, usize) {
 
 fn append_bytes(path: &Path, bytes: &[u8]) {
     fs::OpenOptions::new().append(true).open(path).expect("open").write_all(bytes).expect("written");
+}
+
+/// The zone is TZ's, with its summer time, however the machine is set.
+#[test]
+fn local_time_is_that_of_the_time_zone() {
+    let scratch = Scratch::new("zone");
+    for (seconds, zone, local) in [
+        (1_795_617_125, "UTC0", "2026-11-25 14:32:05"),
+        (1_795_617_125, "IST-5:30", "2026-11-25 20:02:05"),
+        (1_795_617_125, "CET-1CEST,M3.5.0,M10.5.0/3", "2026-11-25 15:32:05"),
+        (1_782_916_325, "CET-1CEST,M3.5.0,M10.5.0/3", "2026-07-01 16:32:05"),
+    ] {
+        let time = Moment::from(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let _ = fs::remove_file(scratch.file());
+        History::at(scratch.file()).append(&Entry { time, ..entry(0, 0) }).expect("appended");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_limiter"));
+        let output = command.arg("history").env("LIMITER_HISTORY", scratch.file()).env("TZ", zone).output();
+        let said = String::from_utf8(output.expect("it runs").stdout).expect("text");
+        assert!(said.starts_with(local), "{zone}: {said}");
+    }
 }
 
 #[test]
@@ -159,7 +181,7 @@ fn a_file_that_is_replaced_meanwhile() {
     old.lock().expect("locked");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| history.append(&entry(0, 1)));
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(200));
         let new = scratch.file().with_extension("other");
         fs::write(&new, "").expect("written");
         fs::rename(&new, scratch.file()).expect("renamed");

@@ -136,6 +136,13 @@ mod tests {
     }
 
     #[test]
+    fn the_offset_is_that_of_local_time() {
+        let noon = Moment::from(UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let as_if_utc = humantime::parse_rfc3339_weak(&noon.local()).map(Moment::from).expect("a time");
+        assert_eq!(as_if_utc.seconds_since(noon), noon.utc_offset() as f64);
+    }
+
+    #[test]
     fn the_kernel_sides_clock_as_wall_time() {
         assert_eq!(Moment::of(u64::MAX), None);
         let minute = Duration::from_secs(60);
