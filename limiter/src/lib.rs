@@ -14,4 +14,5 @@ pub mod operator;
 pub use limiter_policy as policy;
 pub mod report;
 pub mod run;
+pub mod svg;
 pub mod watch;

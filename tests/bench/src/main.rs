@@ -3,6 +3,7 @@
 //! Each prints a table, or with `--json` the same as JSON. It must be run as root, on a machine that does nothing else.
 
 mod accuracy;
+mod bars;
 mod demo;
 mod output;
 mod packets;

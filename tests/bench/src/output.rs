@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use lab::svg::Plot;
 use serde::Serialize;
+
+use super::bars::Plot;
 
 /// Where the project keeps what was measured: docs/bench of what this was built from.
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench");

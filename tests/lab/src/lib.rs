@@ -21,7 +21,6 @@ pub mod peer;
 pub mod programs;
 pub mod raw;
 pub mod socket;
-pub mod svg;
 pub mod topology;
 pub mod wait;
 

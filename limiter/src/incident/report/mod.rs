@@ -7,7 +7,7 @@ mod page;
 mod plots;
 mod sections;
 mod sources;
-mod svg;
+mod steps;
 mod text;
 mod words;
 

@@ -1,6 +1,6 @@
 //! A report as a sequence of blocks, so that text and page say the same.
 
-use super::svg::Plot;
+use super::steps::Plot;
 
 /// A part of a report.
 #[derive(Clone, Debug)]

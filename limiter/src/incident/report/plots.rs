@@ -6,7 +6,7 @@ use super::super::points::{Point, sum};
 use super::Subject;
 use super::clock::length;
 use super::page::Block;
-use super::svg::{Layer, Plot};
+use super::steps::{Layer, Plot};
 
 /// Columns of a plot; of a longer record each is an average.
 const COLUMNS: usize = 450;

@@ -1,8 +1,8 @@
 //! The plots of accuracy in docs/bench: admitted against allowed, over the rate and over the number of sources.
 
 use lab::peer::Peer;
-use lab::svg::{Bar, Plot, Series};
 
+use super::super::bars::{Bar, Plot, Series};
 use super::cell::{EIGHTHS, How, Kind, PLACES, Row, bursts};
 
 const PEERS: [Peer; 3] = [Peer::NftablesNetdev, Peer::Hashlimit, Peer::Limiter];

@@ -1,8 +1,8 @@
 //! The plots in docs/bench, one file for each subject and family.
 
 use lab::peer::Family;
-use lab::svg::{Bar, Plot, Series};
 
+use super::super::bars::{Bar, Plot, Series};
 use super::results::{Cell, Figure, Results};
 use super::shape::Shape;
 

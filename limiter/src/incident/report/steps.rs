@@ -2,9 +2,8 @@
 //!
 //! Colours come from the page's style, so that they follow light, dark and paper. It refuses everything else that a plot can be.
 
-use std::fmt::Write as _;
-
 use crate::markup::escape;
+use crate::svg::{Area, Canvas, step};
 
 /// Steps of one colour.
 #[derive(Clone, Debug)]
@@ -57,53 +56,48 @@ impl Plot {
     pub fn svg(&self) -> String {
         let places = self.legend();
         let height = TOP + HEIGHT + 30.0 + LEGEND.0 * places.last().map_or(0.0, |place| place.1 + 1.0) + 6.0;
-        let mut text = format!(
+        let mut canvas = Canvas::new(format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\">\n\
              <title>{}</title>\n<desc>{}</desc>\n",
             escape(&self.title),
             escape(&self.about)
-        );
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut text, &places);
-        text + "</svg>\n"
+        ));
+        self.draw(&mut canvas, &places);
+        canvas.finish()
     }
 
-    fn write(&self, to: &mut String, places: &[(f64, f64)]) -> std::fmt::Result {
-        writeln!(to, "<text x=\"0\" y=\"17\" font-size=\"16\" font-weight=\"bold\">{}</text>", escape(&self.title))?;
-        writeln!(to, "<text x=\"0\" y=\"36\" fill=\"var(--soft)\">{}</text>", escape(&self.about))?;
-        let top = self.top();
-        if let Some([from, to_end]) = self.shade {
-            let (x, end) = (self.x(from), self.x(to_end));
-            let width = (end - x).max(1.0);
-            writeln!(
-                to,
-                "<rect x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{HEIGHT}\" fill=\"var(--shade)\"/>"
-            )?;
+    fn draw(&self, to: &mut Canvas, places: &[(f64, f64)]) {
+        to.text([0.0, 17.0], "font-size=\"16\" font-weight=\"bold\"", &self.title);
+        to.text([0.0, 36.0], "fill=\"var(--soft)\"", &self.about);
+        let area = self.area();
+        if let Some([from, end]) = self.shade {
+            let (x, end) = (self.x(from), self.x(end));
+            to.rect([x, TOP], [(end - x).max(1.0), HEIGHT], "var(--shade)");
         }
-        self.write_axes(to, top)?;
+        area.draw_axis(to, "var(--line)");
+        self.draw_times(to);
         if self.stacked {
-            self.write_stack(to, top)?
+            self.draw_stack(to, &area)
         } else {
-            self.write_lines(to, top)?
+            self.draw_lines(to, &area)
         }
-        let floor = TOP + HEIGHT;
-        writeln!(
-            to,
-            "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{floor}\" y2=\"{floor}\" stroke=\"var(--ink)\"/>",
-            WIDTH - RIGHT
-        )?;
-        self.write_marks(to)?;
+        area.draw_floor(to, "var(--ink)");
+        self.draw_marks(to);
         for (layer, (x, row)) in self.layers.iter().zip(places) {
             let y = TOP + HEIGHT + 46.0 + LEGEND.0 * row;
-            writeln!(
-                to,
-                "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"12\" height=\"12\" fill=\"var(--c{})\"/>",
-                y - 11.0,
-                layer.colour % 8
-            )?;
-            writeln!(to, "<text x=\"{:.1}\" y=\"{y:.1}\">{}</text>", x + 18.0, escape(&layer.name))?;
+            to.rect([*x, y - 11.0], [12.0, 12.0], &colour(layer));
+            to.text([x + 18.0, y], "", &layer.name);
         }
-        Ok(())
+    }
+
+    fn area(&self) -> Area {
+        let low = if self.logarithmic { 1.0 } else { 0.0 };
+        Area {
+            x: [LEFT, WIDTH - RIGHT],
+            y: [TOP, TOP + HEIGHT],
+            values: [low, self.top()],
+            logarithmic: self.logarithmic,
+        }
     }
 
     /// The end of the axis of values.
@@ -116,60 +110,28 @@ impl Plot {
             (0..self.columns.len()).map(column).filter(|value: &f64| value.is_finite()).fold(self.least, f64::max);
         // Rounded up, more would be infinite, and so would be its ticks.
         let most = most.min(1e300);
-        if self.logarithmic { 10.0_f64.powf(most.max(10.0).log10().ceil()) } else { self.ticks_to(most.max(1e-3)).1 }
-    }
-
-    /// Distance of the ticks, and the tick at or above `most`.
-    fn ticks_to(&self, most: f64) -> (f64, f64) {
-        let rough = most / 4.0;
-        let decade = 10.0_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|factor| factor * decade).find(|step| *step >= rough);
-        let step = step.unwrap_or(rough);
-        (step, (most / step - 1e-9).ceil().max(1.0) * step)
+        if self.logarithmic {
+            return 10.0_f64.powf(most.max(10.0).log10().ceil());
+        }
+        let most = most.max(1e-3);
+        (most / step(most) - 1e-9).ceil().max(1.0) * step(most)
     }
 
     fn x(&self, at: f64) -> f64 {
         LEFT + (WIDTH - LEFT - RIGHT) * (at / self.length.max(1e-9)).clamp(0.0, 1.0)
     }
 
-    fn y(&self, value: f64, top: f64) -> f64 {
-        let share = if self.logarithmic { value.max(1.0).log10() / top.log10() } else { value / top };
-        TOP + HEIGHT * (1.0 - share.clamp(0.0, 1.0))
-    }
-
-    fn write_axes(&self, to: &mut String, top: f64) -> std::fmt::Result {
-        let ticks: Vec<f64> = match self.logarithmic {
-            true => (0..=top.log10().round() as i32).map(|decade| 10.0_f64.powi(decade)).collect(),
-            false => {
-                let (step, _) = self.ticks_to(top);
-                (0..=(top / step).round() as u32).map(|number| f64::from(number) * step).collect()
-            }
-        };
-        for tick in ticks {
-            let (y, right) = (self.y(tick, top), WIDTH - RIGHT);
-            writeln!(to, "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"var(--line)\"/>")?;
-            writeln!(
-                to,
-                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                LEFT - 7.0,
-                y + 4.5,
-                number(tick)
-            )?;
-        }
+    fn draw_times(&self, to: &mut Canvas) {
+        let floor = TOP + HEIGHT;
         // Words of a moment at the very end would be cut off.
         for (at, words) in self.times.iter().filter(|(at, _)| self.x(*at) < WIDTH - 30.0) {
-            let (x, floor) = (self.x(*at), TOP + HEIGHT);
-            writeln!(
-                to,
-                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{floor}\" y2=\"{}\" stroke=\"var(--ink)\"/>",
-                floor + 5.0
-            )?;
-            writeln!(to, "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>", floor + 20.0, escape(words))?;
+            let x = self.x(*at);
+            to.line([x, floor], [x, floor + 5.0], "stroke=\"var(--ink)\"");
+            to.text([x, floor + 20.0], "text-anchor=\"middle\"", words);
         }
-        Ok(())
     }
 
-    fn write_stack(&self, to: &mut String, top: f64) -> std::fmt::Result {
+    fn draw_stack(&self, to: &mut Canvas, area: &Area) {
         let mut below = vec![0.0; self.columns.len()];
         for layer in &self.layers {
             let mut path = String::new();
@@ -178,18 +140,17 @@ impl Plot {
                     continue;
                 };
                 let (x, right) = (self.x(*from), self.x(*end));
-                let (low, high) = (self.y(below[at], top), self.y(below[at] + value, top));
+                let (low, high) = (area.at(below[at]), area.at(below[at] + value));
                 below[at] += value;
-                write!(path, "M{x:.1} {low:.1}V{high:.1}H{:.1}V{low:.1}Z", right + 0.15)?;
+                path += &format!("M{x:.1} {low:.1}V{high:.1}H{:.1}V{low:.1}Z", right + 0.15);
             }
             if !path.is_empty() {
-                writeln!(to, "<path d=\"{path}\" fill=\"var(--c{})\"/>", layer.colour % 8)?;
+                to.add(&format!("<path d=\"{path}\" fill=\"{}\"/>", colour(layer)));
             }
         }
-        Ok(())
     }
 
-    fn write_lines(&self, to: &mut String, top: f64) -> std::fmt::Result {
+    fn draw_lines(&self, to: &mut Canvas, area: &Area) {
         for layer in &self.layers {
             let (mut path, mut open) = (String::new(), false);
             for (at, [from, end]) in self.columns.iter().enumerate() {
@@ -197,43 +158,31 @@ impl Plot {
                     open = false;
                     continue;
                 };
-                let (x, right, y) = (self.x(*from), self.x(*end), self.y(value, top));
-                match open {
-                    true => write!(path, "V{y:.1}H{right:.1}")?,
-                    false => write!(path, "M{x:.1} {y:.1}H{right:.1}")?,
-                }
+                let (x, right, y) = (self.x(*from), self.x(*end), area.at(value));
+                path += &if open { format!("V{y:.1}H{right:.1}") } else { format!("M{x:.1} {y:.1}H{right:.1}") };
                 open = true;
             }
             if !path.is_empty() {
-                let colour = layer.colour % 8;
-                writeln!(to, "<path d=\"{path}\" fill=\"none\" stroke=\"var(--c{colour})\" stroke-width=\"2.2\"/>")?;
+                let colour = colour(layer);
+                to.add(&format!("<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.2\"/>"));
             }
         }
-        Ok(())
     }
 
-    fn write_marks(&self, to: &mut String) -> std::fmt::Result {
+    fn draw_marks(&self, to: &mut Canvas) {
         let mut last = f64::MIN;
         for (at, number) in &self.marks {
             let x = self.x(*at);
-            writeln!(
-                to,
-                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{}\" stroke=\"var(--mark)\" stroke-dasharray=\"4 3\"/>",
-                TOP + HEIGHT
-            )?;
+            to.line([x, TOP], [x, TOP + HEIGHT], "stroke=\"var(--mark)\" stroke-dasharray=\"4 3\"");
             // A number that would stand on the one before is left out; the lines stay.
             if x - last >= 19.0 {
                 let y = TOP - 11.0;
-                writeln!(to, "<circle cx=\"{x:.1}\" cy=\"{y}\" r=\"9.5\" fill=\"var(--mark)\"/>")?;
-                writeln!(
-                    to,
-                    "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"12\" font-weight=\"bold\" fill=\"var(--paper)\">{number}</text>",
-                    y + 4.3
-                )?;
+                to.add(&format!("<circle cx=\"{x:.1}\" cy=\"{y}\" r=\"9.5\" fill=\"var(--mark)\"/>"));
+                let style = "text-anchor=\"middle\" font-size=\"12\" font-weight=\"bold\" fill=\"var(--paper)\"";
+                to.text([x, y + 4.3], style, &number.to_string());
                 last = x;
             }
         }
-        Ok(())
     }
 
     /// Where each name of the legend begins, and in which line.
@@ -252,19 +201,8 @@ impl Plot {
     }
 }
 
-/// A short number for an axis.
-fn number(value: f64) -> String {
-    let trimmed = |value: f64| {
-        let text = format!("{value:.2}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
-    match value {
-        value if value >= 1e12 => format!("{value:.0e}"),
-        value if value >= 1e9 => format!("{}G", trimmed(value / 1e9)),
-        value if value >= 1e6 => format!("{}M", trimmed(value / 1e6)),
-        value if value >= 1e4 => format!("{}k", trimmed(value / 1e3)),
-        value => trimmed(value),
-    }
+fn colour(layer: &Layer) -> String {
+    format!("var(--c{})", layer.colour % 8)
 }
 
 #[cfg(test)]
@@ -313,13 +251,8 @@ mod tests {
     fn a_stack_ends_at_its_sum() {
         let plot = Plot { stacked: true, ..plot() };
         assert_eq!(plot.top(), 4.0);
-        assert_eq!(plot.y(4.0, plot.top()), TOP);
+        assert_eq!(plot.area().at(4.0), TOP);
         assert_eq!(plot.x(2.0), LEFT + (WIDTH - LEFT - RIGHT) / 2.0);
         assert_eq!(Plot { logarithmic: true, stacked: false, ..plot }.top(), 10.0);
-    }
-
-    #[test]
-    fn axes_have_short_numbers() {
-        assert_eq!([0.5, 2500.0, 12_000.0, 2e6, 3e9].map(number), ["0.5", "2500", "12k", "2M", "3G"]);
     }
 }
