@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use crate::lab::{cargo, target_directory};
+use crate::cargo::{cargo, target_directory};
 
 /// Of the workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::lab::{cargo, require_root, target_directory};
+use crate::cargo::{cargo, target_directory};
+use crate::lab::require_root;
 use crate::setup;
 use crate::test::count::{self, Count, parse};
 use budget::{Budget, Verified};

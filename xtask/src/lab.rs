@@ -1,4 +1,4 @@
-//! Running a program of the lab, and the paths that it needs.
+//! Running a subcommand of the program `bench`, as root.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -6,14 +6,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::cargo::{cargo, target_directory};
 use crate::setup;
-
-/// `cargo`, as the one that runs us, with the linker of BPF code on its path.
-pub fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).env("PATH", setup::path_with_cargo_bin());
-    command
-}
 
 /// Fails unless we are root.
 pub fn require_root(what: &str) -> Result<()> {
@@ -35,7 +29,7 @@ pub fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
 
 /// Builds the command and the program `bench`, which this is the path of.
 pub fn build_bench() -> Result<PathBuf> {
-    build(&["build", "--release", "--quiet", "--package", "limiter", "--package", "bench"])?;
+    build(&["build", "--release", "--package", "limiter", "--package", "bench"])?;
     Ok(target_directory()?.join("release/bench"))
 }
 
@@ -43,14 +37,4 @@ fn build(arguments: &[&str]) -> Result<()> {
     let status = cargo(arguments).status().context("cannot run cargo")?;
     ensure!(status.success(), "cargo {} failed", arguments.join(" "));
     Ok(())
-}
-
-/// Where cargo puts what it builds.
-pub fn target_directory() -> Result<PathBuf> {
-    let output =
-        cargo(&["metadata", "--format-version", "1", "--no-deps"]).output().context("cannot run cargo metadata")?;
-    let text = String::from_utf8(output.stdout)?;
-    let (_, rest) = text.split_once("\"target_directory\":\"").context("cargo metadata names no target directory")?;
-    let (path, _) = rest.split_once('"').context("cargo metadata is cut off")?;
-    Ok(path.into())
 }

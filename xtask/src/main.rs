@@ -3,6 +3,7 @@
 //! Depends on nothing that needs the BPF toolchain, because it is what installs that.
 
 mod bench;
+mod cargo;
 mod dist;
 mod kernels;
 mod lab;

@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
+use crate::cargo::target_directory;
 use crate::{lab, setup};
 
 /// Where the section is, in the repository.
@@ -80,7 +81,7 @@ fn measure(root: &Path, quick: bool) -> Result<()> {
     lab::require_root("measuring")?;
     setup::ensure(&[setup::LAB, setup::PEERS])?;
     let bench = lab::build_bench()?;
-    let staging = lab::target_directory()?.join("performance");
+    let staging = target_directory()?.join("performance");
     if staging.exists() {
         fs::remove_dir_all(&staging).with_context(|| format!("cannot remove {}", staging.display()))?;
     }

@@ -6,13 +6,13 @@
 mod needs;
 mod progress;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::cargo;
 use needs::Need;
 pub use needs::{EVERYTHING, LAB, PEERS, TESTS};
 
@@ -65,18 +65,6 @@ fn advice(missing: &[&Need]) -> String {
     )
 }
 
-/// PATH with cargo's own directory of programs, where bpf-linker is.
-pub fn path_with_cargo_bin() -> OsString {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let with = env::split_paths(&path).chain(cargo_bin()).collect::<Vec<_>>();
-    env::join_paths(with).unwrap_or(path)
-}
-
-fn cargo_bin() -> Option<PathBuf> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    Some(home.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cargo")))?.join("bin"))
-}
-
 fn finds(program: &str) -> bool {
     find(program).is_some()
 }
@@ -84,7 +72,7 @@ fn finds(program: &str) -> bool {
 /// Where a program is.
 pub fn find(program: &str) -> Option<PathBuf> {
     let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let path = path_with_cargo_bin();
+    let path = cargo::path_with_cargo_bin();
     let mut paths = env::split_paths(&path).chain(sbin).map(|directory| directory.join(program));
     paths.find(|path| path.is_file())
 }
@@ -106,7 +94,7 @@ fn rustup_run(program: &str, arguments: &[&str]) -> Option<String> {
 
 /// The version of a bpf-linker that runs. Where it comes from is its owner's choice.
 fn linker_version() -> Option<String> {
-    let output = Command::new("bpf-linker").arg("--version").env("PATH", path_with_cargo_bin()).output().ok()?;
+    let output = Command::new("bpf-linker").arg("--version").env("PATH", cargo::path_with_cargo_bin()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     output.status.success().then(|| text.split_whitespace().nth(1).unwrap_or("?").to_owned())
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{TOOLCHAIN, finds, has_llvm, has_toolchain, linker_version, progress};
-use crate::lab::cargo;
+use crate::cargo::cargo;
 
 const LINKER: &str = "0.13.0";
 /// What runs the tests.

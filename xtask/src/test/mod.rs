@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::lab::{cargo, require_root, target_directory};
+use crate::cargo::{cargo, target_directory};
+use crate::lab::require_root;
 use crate::setup;
 use nextest::{HOST, MEASURED, SUITE};
 use stage::Report;
@@ -84,8 +85,7 @@ impl Test {
             report.skip("soak", "--quick");
             return Ok(());
         }
-        let soak =
-            ["run", "--release", "--quiet", "--package", "bench", "--", "soak", "--minutes", SOAK_MINUTES];
+        let soak = ["run", "--release", "--quiet", "--package", "bench", "--", "soak", "--minutes", SOAK_MINUTES];
         report.check("soak", &mut cargo(&soak))?;
         kernels.map_or(Ok(()), |kernels| report.finish(kernels))
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::count::Count;
-use crate::lab::{cargo, target_directory};
+use crate::cargo::{cargo, target_directory};
 
 /// Tests that are run together: a profile of `.config/nextest.toml`, and what cargo builds for it.
 pub struct Run {
