@@ -2,6 +2,7 @@
 //!
 //! Keys of settings are those of their rows, and so the options of `limiter set`.
 
+use super::problem::closest;
 use super::settings::{DOCUMENT, PROFILE};
 use crate::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
 
@@ -70,14 +71,6 @@ pub fn unknown(key: &str, path: &str, known: &[&str]) -> String {
         Some(meant) => format!("{what}; did you mean `{meant}`?"),
         None => format!("{what}; there are {}", known.join(", ")),
     }
-}
-
-/// The one of `known` that `typed` was probably meant to be.
-pub fn closest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
-    let far = |name: &&str| strsim::damerau_levenshtein(typed, name);
-    let best = known.iter().copied().min_by_key(far)?;
-    // A third of the letters may be wrong.
-    (typed.len() < 64 && far(&best) * 3 <= best.len().max(3)).then_some(best)
 }
 
 #[cfg(test)]

@@ -73,3 +73,11 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// The one of `known` that `typed` was probably meant to be.
+pub fn closest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+    let far = |name: &&str| strsim::damerau_levenshtein(typed, name);
+    let best = known.iter().copied().min_by_key(far)?;
+    // A third of the letters may be wrong.
+    (typed.len() < 64 && far(&best) * 3 <= best.len().max(3)).then_some(best)
+}

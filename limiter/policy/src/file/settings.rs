@@ -2,7 +2,8 @@
 
 use limiter_common::switch::Mode;
 
-use super::{Document, Profile, keys};
+use super::problem::closest;
+use super::{Document, Profile};
 use crate::Name;
 use crate::settings::{Setting, Takes, Whole, Wrong, field};
 use crate::text::show_mode;
@@ -88,7 +89,7 @@ pub fn note(findings: &mut Vec<Finding>, at: &str, wrong: Vec<Wrong>) {
 /// That the table at `at` is about something that the file does not have.
 pub fn missing<'n>(at: String, what: &str, name: &Name, there: impl Iterator<Item = &'n Name>) -> Finding {
     let names: Vec<&str> = there.map(Name::as_str).collect();
-    let advice = match (names.is_empty(), keys::closest(name.as_str(), &names)) {
+    let advice = match (names.is_empty(), closest(name.as_str(), &names)) {
         (true, _) => format!("; add [{what}.{name}] above the profiles"),
         (_, Some(meant)) => format!("; did you mean {meant}?"),
         _ => format!("; there are: {}", names.join(", ")),
