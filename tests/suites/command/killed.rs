@@ -25,7 +25,7 @@ fn delays(desk: &Desk, line: &str) -> impl Iterator<Item = Option<Duration>> {
     let start = Instant::now();
     desk.ok(line);
     let life = start.elapsed();
-    (0..60).map(move |step| Some(life * step / 45)).chain([None])
+    (0..30).map(move |step| Some(life * step / 24)).chain([None])
 }
 
 /// The state is whole, and what is attached is pinned. `None` if limiter is not loaded.

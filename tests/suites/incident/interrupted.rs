@@ -53,14 +53,14 @@ fn a_signal_ends_it_well() {
 #[test]
 fn limiter_may_come_and_go() {
     let scene = Scene::new();
-    let recording = scene.record("--for 10s --anonymize");
+    let recording = scene.record("--anonymize");
     sleep(2.0);
     scene.desk.ok(ATTACH);
     let clients = scene.clients(20.0, 4.0);
     clients.wait().expect("pages");
     scene.desk.ok("ban add 192.0.2.77");
     scene.desk.ok("detach --all");
-    recording.wait();
+    recording.end();
     scene.desk.ok("report incident.tar.gz -o report.html");
     let page = std::fs::read_to_string(scene.desk.file("report.html")).expect("a page");
     Page::of(&page).shows(&["limiter was loaded", "limiter was unloaded", "limiter detach --all", "192.0.2.0/24"]);

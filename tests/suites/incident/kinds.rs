@@ -15,11 +15,11 @@ fn few_sources_are_no_crowd() {
     let scene = Scene::new();
     scene.desk.ok("attach attack0 crowd0 --service web=*:80 --source-rate 20/s --enforce");
     let clients = scene.clients(50.0, 15.0);
-    let recording = scene.record("--for 16s");
+    let recording = scene.record("");
     sleep(5.0);
     scene.flood(heavy(), 12_000, 7.0).run(&scene.lab).expect("a flood");
     clients.wait().expect("pages");
-    recording.wait();
+    recording.end();
     let verdict = verdict(&scene);
     assert_eq!(verdict["kind"], "flood_of_few", "{verdict:#}");
 }
@@ -29,13 +29,13 @@ fn real_clients_are_no_flood() {
     let scene = Scene::new();
     scene.desk.ok(ATTACH);
     let calm = scene.clients(10.0, 5.0);
-    let recording = scene.record("--for 16s");
+    let recording = scene.record("");
     calm.wait().expect("pages");
     let crowd = scene.clients(600.0, 6.0);
     crowd.wait().expect("pages");
     let calm = scene.clients(10.0, 4.0);
     calm.wait().expect("pages");
-    recording.wait();
+    recording.end();
     let verdict = verdict(&scene);
     let kind = verdict["kind"].as_str().expect("a kind");
     assert!(["crowd", "real_clients"].contains(&kind), "{verdict:#}");

@@ -68,6 +68,13 @@ impl Recording {
         rustix::process::kill_process(pid, signal).expect("a process");
     }
 
+    /// Ends it as Ctrl-C does, when it has seen two more seconds; what it printed.
+    fn end(self) -> String {
+        sleep(2.0);
+        self.signal(libc::SIGINT);
+        self.wait()
+    }
+
     /// Waits for it to end well; what it printed.
     fn wait(mut self) -> String {
         let status = self.0.wait().expect("it ends");
