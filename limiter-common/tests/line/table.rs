@@ -52,7 +52,7 @@ fn way(present: bool, quiet: u64, place: i64, fingerprint: u32, now: u64) -> u64
 fn who_is_missed_least_goes_first() {
     for turn in 0..5000_u64 {
         let now = START + turn * 7 * SECOND;
-        let units = |seconds: u64| (seconds * SECOND >> PLACE_SHIFT) as i64;
+        let units = |seconds: u64| ((seconds * SECOND) >> PLACE_SHIFT) as i64;
         let mut words = [
             way(true, 20, units(50), 1, now),
             way(true, 50, units(50), 2, now),
