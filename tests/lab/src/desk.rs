@@ -141,8 +141,10 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        // The mount goes next, and with it what is pinned there.
-        if let (Some(_), Err(error)) = (&self.bpffs, self.run("detach --all")) {
+        // The pins of somebody else stay. Of its own the mount goes next, and with it what is pinned there.
+        if self.bpffs.is_some()
+            && let Err(error) = self.run("detach --all")
+        {
             eprintln!("{error:#}");
         }
     }

@@ -76,28 +76,33 @@ fn simulated(attempts: &[(Sighting, bool)], tickets: bool) -> Vec<(Sighting, boo
     attempts.iter().map(|attempt| (attempt.0, judge(attempt))).collect()
 }
 
-#[test]
-fn each_attempt_of_a_crowd_is_decided_as_simulated() {
-    // At once, each in a lab of its own.
-    let (plain, with_tickets) = std::thread::scope(|scope| {
-        let plain = scope.spawn(|| real(false));
-        let tickets = real(true);
-        (plain.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tickets)
-    });
-    for (tickets, real) in [(false, plain), (true, with_tickets)] {
-        let simulated = simulated(&real, tickets);
-        let admitted = |attempts: &[(Sighting, bool)]| attempts.iter().filter(|(_, admitted)| *admitted).count();
-        let different = real.iter().zip(&simulated).filter(|(real, simulated)| real.1 != simulated.1).count();
-        let (let_in, would_be) = (admitted(&real), admitted(&simulated));
-        println!(
-            "tickets {tickets}: of {} attempts {let_in} admitted, simulated {would_be}, {different} decided otherwise; \
-             {} of {USERS} pages whole, simulated {}",
-            real.len(),
-            whole_pages(&real),
-            whole_pages(&simulated)
-        );
-        assert!(let_in > 0 && let_in < real.len(), "some are admitted, some are not");
-        assert!(different <= BETWEEN_TICKS, "{different} of {} decided otherwise", real.len());
-        assert!(let_in.abs_diff(would_be) <= 2, "{let_in} admitted, simulated {would_be}");
+/// Which of two attempts within a tick of the clock comes first depends on the machine, and with it who is let in.
+mod measured {
+    use super::*;
+
+    #[test]
+    fn each_attempt_of_a_crowd_is_decided_as_simulated() {
+        // At once, each in a lab of its own.
+        let (plain, with_tickets) = std::thread::scope(|scope| {
+            let plain = scope.spawn(|| real(false));
+            let tickets = real(true);
+            (plain.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tickets)
+        });
+        for (tickets, real) in [(false, plain), (true, with_tickets)] {
+            let simulated = simulated(&real, tickets);
+            let admitted = |attempts: &[(Sighting, bool)]| attempts.iter().filter(|(_, admitted)| *admitted).count();
+            let different = real.iter().zip(&simulated).filter(|(real, simulated)| real.1 != simulated.1).count();
+            let (let_in, would_be) = (admitted(&real), admitted(&simulated));
+            println!(
+                "tickets {tickets}: of {} attempts {let_in} admitted, simulated {would_be}, {different} decided otherwise; \
+                 {} of {USERS} pages whole, simulated {}",
+                real.len(),
+                whole_pages(&real),
+                whole_pages(&simulated)
+            );
+            assert!(let_in > 0 && let_in < real.len(), "some are admitted, some are not");
+            assert!(different <= BETWEEN_TICKS, "{different} of {} decided otherwise", real.len());
+            assert!(let_in.abs_diff(would_be) <= 2, "{let_in} admitted, simulated {would_be}");
+        }
     }
 }

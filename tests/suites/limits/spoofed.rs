@@ -102,21 +102,26 @@ fn the_table_remembers_heavy_sources_and_spares_the_others() {
     assert_eq!((heavy, admitted + decided(&mail, Reason::SourceLimit)), (ROUNDS, heavy));
 }
 
-/// The same limiter over an LRU hash in as much memory forgets the heavy source with everybody else. (If this fails, the comparison in docs/decisions/001 is
-/// wrong.)
-#[test]
-fn an_lru_hash_forgets_heavy_sources() {
-    let lab = Lab::new().expect("a lab");
-    let bpffs = PrivateBpffs::new().expect("a bpffs");
-    let mut ebpf = EbpfLoader::new().map_max_entries("LRU", LRU_ENTRIES).load(COMPARE).expect("the object loads");
-    let maps: Maps =
-        object::prepare(&ebpf, bpffs.path(), &two_services(), &Origin::default(), Mode::Enforce).expect("a policy");
-    let program: &mut Xdp = ebpf.program_mut("lru").expect("the program").try_into().expect("XDP");
-    program.load().expect("the program loads");
-    lab.front.run(|| Ok(program.attach("attack0", XdpMode::Driver)?)).expect("it attaches");
-    let (behaved, heavy, _) = storm(&lab);
-    let counters = Sample::take(&maps).expect("counters can be read").counters;
-    print("LRU hash", &counters[1], &counters[2], behaved, heavy);
-    let admitted = decided(&counters[2], Reason::Admitted);
-    assert!(admitted * 2 > heavy, "the LRU let {admitted} of {heavy} through");
+/// How much of the flood there is between two attempts of a heavy source depends on the machine.
+mod measured {
+    use super::*;
+
+    /// The same limiter over an LRU hash in as much memory forgets the heavy source with everybody else. (If this fails, the comparison in docs/decisions/001 is
+    /// wrong.)
+    #[test]
+    fn an_lru_hash_forgets_heavy_sources() {
+        let lab = Lab::new().expect("a lab");
+        let bpffs = PrivateBpffs::new().expect("a bpffs");
+        let mut ebpf = EbpfLoader::new().map_max_entries("LRU", LRU_ENTRIES).load(COMPARE).expect("the object loads");
+        let maps: Maps =
+            object::prepare(&ebpf, bpffs.path(), &two_services(), &Origin::default(), Mode::Enforce).expect("a policy");
+        let program: &mut Xdp = ebpf.program_mut("lru").expect("the program").try_into().expect("XDP");
+        program.load().expect("the program loads");
+        lab.front.run(|| Ok(program.attach("attack0", XdpMode::Driver)?)).expect("it attaches");
+        let (behaved, heavy, _) = storm(&lab);
+        let counters = Sample::take(&maps).expect("counters can be read").counters;
+        print("LRU hash", &counters[1], &counters[2], behaved, heavy);
+        let admitted = decided(&counters[2], Reason::Admitted);
+        assert!(admitted * 2 > heavy, "the LRU let {admitted} of {heavy} through");
+    }
 }

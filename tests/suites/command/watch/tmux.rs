@@ -127,7 +127,8 @@ pub fn per_second(screen: &str, label: &str) -> Option<f64> {
     let row = screen.lines().find(|line| line.trim_start().starts_with(label) && line.contains("/s  peak"))?;
     let before = row.split("/s  peak").next().expect("a number");
     let last = before.split(|c: char| c.is_whitespace() || "·▁▂▃▄▅▆▇█".contains(c)).next_back();
-    Some(number(last.expect("a number")))
+    // Until there are two readings the rate of now is not known.
+    last.filter(|shown| *shown != "-").map(number)
 }
 
 /// A number as it is shown: `3.4`, `38,120/s`, `1.23M`.
