@@ -19,10 +19,10 @@
 //!
 //! Bounds. What is let in draws from the budgets, whose bounds stay as they are. Nobody is let in
 //! before somebody who was refused first and still comes once in [`Rules::forget`]; ties within 17
-//! ms. Newcomers get [`Rules::right`] at least. A source that makes fewer connections than its
-//! allowance in [`Rules::patience`] is never sent back. When there is room again, a line of two
-//! minutes is gone in eight seconds. Places are told apart for [`visit::LONGEST_WAIT`]; who waits
-//! longer is at the head.
+//! ms. Newcomers at the head get [`Rules::right`]; while those who are in want all that there is,
+//! it stands. A source that makes fewer connections than its allowance in [`Rules::patience`] is
+//! never sent back. When there is room again, a line of two minutes is gone in eight seconds.
+//! Places are told apart for [`visit::LONGEST_WAIT`]; who waits longer is at the head.
 //!
 //! What it does not do: a place is kept by one attempt in [`Rules::forget`], so somebody with N
 //! addresses gets N places. Where the kernel makes cookies an attempt only asks ([`judge::peek`])

@@ -112,16 +112,17 @@ impl<W: SharedWord> Service<'_, W> {
         self.line[HEAD].replace(head, most(moved, now.saturating_sub(LONGEST_LAG)));
     }
 
-    /// How little room there is for newcomers: below the ceiling, and while those who are in have
-    /// some left; or by right. Without the right the head would stand, and nobody come in, for as
-    /// long as those who are in want all that there is.
+    /// How little room there is: for newcomers, below the ceiling or by right; and for those who
+    /// are in. Were the head to move for newcomers by right alone, those who are in would find the
+    /// gate full: in the lab's crowd, armed amid it, regulars got half of their pages after 30 s,
+    /// and with this 19 of 20.
     #[inline(always)]
     fn fullness(&self, now: u64, others: u64) -> u64 {
         let rules = self.rules;
         let gate = self.gate(now);
         let present = part(gate.saturating_sub(rules.ceiling), rules.gate - rules.ceiling);
         let by_right = part(self.newcomers(now), (rules.right * self.page()) >> 8);
-        most(least(most(part(gate, rules.ceiling), present), by_right), others)
+        most(most(least(part(gate, rules.ceiling), by_right), present), others)
     }
 
     /// Takes `time` nanoseconds from the gate.
