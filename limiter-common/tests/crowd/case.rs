@@ -1,0 +1,90 @@
+//! What is simulated.
+
+use limiter_common::line::Habits;
+
+use super::door::Family;
+
+/// One run. Times are in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub family: Family,
+    pub seed: u64,
+    /// Where the kernel makes cookies: an attempt is answered and its proof judged.
+    pub cookies: bool,
+    /// So many people that they would ask for this many times the capacity, were they served at
+    /// once.
+    pub load: f64,
+    /// Connections per second that the server can serve.
+    pub capacity: f64,
+    pub workers: u32,
+    pub backlog: usize,
+    /// Connections per second that the budget has, and how many at once.
+    pub budget: f64,
+    pub burst: u64,
+    pub habits: Habits,
+    /// Instead of people who wait: the lab's open loop of 1,500 addresses times the load, 120
+    /// pages/s in all whatever happens.
+    pub staged: bool,
+    /// When the door begins to be obeyed; before that it is asked all the same if it observes.
+    pub armed: f64,
+    pub observes: bool,
+    /// The crowd comes in so many seconds.
+    pub arrive: f64,
+    /// From when after it began to come, and how long, is measured.
+    pub settle: f64,
+    pub measure: f64,
+    /// Pages of a visit, and seconds between two.
+    pub pages: f64,
+    pub think: f64,
+    /// Least seconds for which somebody tries to get a page.
+    pub stays: f64,
+    /// Sources of 640/s, of 2.5/s, and spoofed attempts per second.
+    pub heavy: u32,
+    pub bots: u32,
+    pub spoofed: f64,
+    /// Whether the measured time ends with four times the capacity and budget, and it goes on until
+    /// all who wait then have a page.
+    pub relief: bool,
+    /// Part of the people who are behind one address, and what a class says of it.
+    pub shared: f64,
+    pub weight: u64,
+}
+
+/// When the crowd begins to come, seconds.
+pub const CROWD: f64 = 20.0;
+
+impl Case {
+    pub fn new(family: Family, load: f64) -> Self {
+        Self {
+            family,
+            seed: 1,
+            cookies: false,
+            load,
+            capacity: 590.0,
+            workers: 12,
+            backlog: 128,
+            budget: 560.0,
+            burst: 100,
+            habits: Habits::default(),
+            staged: false,
+            armed: 0.0,
+            observes: false,
+            arrive: 10.0,
+            settle: 30.0,
+            measure: 180.0,
+            pages: 5.0,
+            think: 10.0,
+            stays: 120.0,
+            heavy: 0,
+            bots: 0,
+            spoofed: 0.0,
+            relief: false,
+            shared: 0.0,
+            weight: 1,
+        }
+    }
+
+    pub fn until(&self) -> f64 {
+        CROWD + self.settle + self.measure
+    }
+}

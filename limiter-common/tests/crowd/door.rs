@@ -1,0 +1,148 @@
+//! What stands before the server: families of admission, each the code that the kernel side runs,
+//! over vectors instead of maps.
+
+use std::cell::Cell;
+
+use limiter_common::address::Address;
+use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
+use limiter_common::hash::{self, Place};
+use limiter_common::line::{self, Coming, Habits, Part, Peeked, Rules, Said, Service};
+use limiter_common::pressure::{self, Pressure};
+use limiter_common::source_table::{self, Charge, Ticks, WAYS};
+
+use super::time::SECOND;
+
+/// Sets of a table, as limiter makes them unless it is told otherwise.
+const SETS: u32 = 65_536;
+
+/// How it is decided who is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Everybody is.
+    Nothing,
+    /// As many connections as the budget has.
+    Budget,
+    /// A budget, and fair shares of it.
+    Share,
+    /// The line.
+    Line,
+}
+
+/// One service's door.
+pub struct Door {
+    pub family: Family,
+    limit: BudgetLimit,
+    lease: Lease,
+    word: Cell<u64>,
+    pressure: Pressure,
+    table: Vec<[Cell<u64>; WAYS]>,
+    line: [Cell<u64>; line::WORDS],
+    rules: Rules,
+    many: Part,
+    dice: u64,
+    key: hash::Key,
+    /// Attempts whose source took the way of one that was kept.
+    pub steals: u64,
+    /// Whether what was judged last began a visit.
+    pub is_visit: bool,
+}
+
+impl Door {
+    pub fn new(family: Family, rate: f64, burst: u64, habits: &Habits, weight: u64, seed: u64) -> Self {
+        let mut door = Self {
+            family,
+            limit: BudgetLimit::default(),
+            lease: Lease::default(),
+            word: Cell::new(0),
+            pressure: Pressure::default(),
+            table: (0..SETS).map(|_| Default::default()).collect(),
+            line: Default::default(),
+            rules: Rules::default(),
+            many: Part::of(habits.allowance, weight),
+            dice: 0,
+            key: [seed, 4],
+            steals: 0,
+            is_visit: false,
+        };
+        door.set(rate, burst, habits);
+        door
+    }
+
+    /// A new budget, as one that user space writes.
+    pub fn set(&mut self, rate: f64, burst: u64, habits: &Habits) {
+        let interval = (SECOND as f64 / rate) as u64;
+        self.limit = BudgetLimit { interval, capacity: interval * burst, lease: 1 };
+        self.pressure = Pressure::of(&self.limit);
+        self.rules = Rules::of(&self.limit, habits);
+    }
+
+    /// Where a source is in the table.
+    pub fn place(&self, source: u32) -> Place {
+        hash::place(&self.key, 0, 0, Address::v4(source))
+    }
+
+    /// How long whoever is let in now has waited, seconds.
+    pub fn wait(&self, now: u64) -> f64 {
+        line::State::read(&std::array::from_fn(|word| self.line[word].get()), now).wait as f64 / SECOND as f64
+    }
+
+    /// Connections of a page, as the line has learned it.
+    pub fn page(&self, now: u64) -> f64 {
+        line::State::read(&std::array::from_fn(|word| self.line[word].get()), now).page as f64 / 256.0
+    }
+
+    /// Whether an attempt whose proof will be judged is answered.
+    pub fn answers(&self, place: Place, now: u64) -> bool {
+        if self.family != Family::Line {
+            return true;
+        }
+        let service = Service { line: &self.line, rules: &self.rules };
+        let coming = self.coming(place, false, now, true);
+        line::peek(&service, &self.table[place.set(SETS) as usize], &coming) == Peeked::MayProve
+    }
+
+    fn coming(&self, place: Place, is_many: bool, now: u64, has_token: bool) -> Coming<'_> {
+        Coming {
+            fingerprint: place.fingerprint(),
+            part: if is_many { &self.many } else { &self.rules.part },
+            now,
+            dice: (hash::mix(self.dice) >> 20) as u32,
+            has_token,
+            others: 0,
+        }
+    }
+
+    /// Whether an attempt where nothing is proven, or a proof, is let in.
+    pub fn judge(&mut self, place: Place, is_many: bool, now: u64) -> bool {
+        self.dice += 1;
+        self.is_visit = false;
+        if self.family == Family::Nothing {
+            return true;
+        }
+        let look = self.lease.look(&self.word, &self.limit, 0, now, || now);
+        let is_within = match self.family {
+            Family::Nothing | Family::Budget => true,
+            Family::Share => look == Look::SPENT || self.shares(place, now),
+            Family::Line => {
+                let service = Service { line: &self.line, rules: &self.rules };
+                let coming = self.coming(place, is_many, now, look != Look::SPENT);
+                let judged = line::judge(&service, &self.table[place.set(SETS) as usize], None, &coming);
+                self.steals += u64::from(judged.stole);
+                self.is_visit = judged.said == Said::Newcomer;
+                judged.said.admits()
+            }
+        };
+        is_within && look != Look::SPENT && self.lease.take(look, &self.word, &self.limit, 0, || now) == Take::Taken
+    }
+
+    fn shares(&self, place: Place, now: u64) -> bool {
+        let interval = self.pressure.interval(self.lease.used);
+        let limit = pressure::limit(interval);
+        let place = place.beside();
+        let set = &self.table[place.set(SETS) as usize];
+        let now = Ticks::at(now);
+        interval == 0
+            || source_table::charge(set, place.fingerprint(), now, &limit, pressure::HORIZON, pressure::HORIZON).charge
+                != Charge::Exceeds
+    }
+}

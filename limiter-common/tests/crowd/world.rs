@@ -1,0 +1,300 @@
+//! People, machines and a server in simulated time.
+//!
+//! People come, load pages of six connections that are whole if all are answered within their
+//! patience, try again, give up, and after their visit others come. Clients send a SYN again after
+//! 1, 3, 7 and 15 s; a proof that was dropped is brought again by data. The server is Linux: a full
+//! accept queue drops SYNs and proofs; workers take so long for each connection, whether its client
+//! still waits or not. 20 regulars were there before the crowd: a page of one connection every 4 s,
+//! with 2 s of patience.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use limiter_common::hash::Place;
+
+use super::case::{CROWD, Case};
+use super::door::Door;
+use super::figures::{Figures, Tree};
+use super::people::{Do, Role, User};
+use super::time::{Random, SECOND, seconds};
+
+/// When the simulation begins on the kernel's clock: any time.
+pub const START: u64 = 1 << 50;
+const RETRANSMIT: [f64; 5] = [1.0, 3.0, 7.0, 15.0, 31.0];
+const ROUND_TRIP: u64 = SECOND / 50;
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum State {
+    Syn,
+    Acked,
+    Queued,
+    Served,
+    Over,
+}
+
+#[derive(Clone, Copy)]
+pub struct Conn {
+    pub user: u32,
+    pub page: u32,
+    pub state: State,
+    pub tries: u8,
+    pub again: u8,
+    pub is_charged: bool,
+    pub born: u64,
+}
+
+pub struct World {
+    pub case: Case,
+    pub random: Random,
+    pub now: u64,
+    serial: u64,
+    events: BinaryHeap<Reverse<(u64, u64, Do)>>,
+    pub users: Vec<User>,
+    pub conns: Vec<Conn>,
+    pub sources: u32,
+    pub door: Door,
+    queue: VecDeque<u32>,
+    free_workers: u32,
+    pub from: u64,
+    pub until: u64,
+    pub shared_source: u32,
+    pub figures: Figures,
+    pub waiting: Tree,
+    pub waiting_now: i32,
+    pub waiting_area: f64,
+    pub waiting_at: u64,
+    pub firsts: u64,
+    pub whole_conns: u64,
+    pub served_machines: u64,
+    pub regular: [u64; 2],
+    pub regular_by: Vec<[u64; 2]>,
+    pub regular_last: Vec<u64>,
+    pub admitted: u64,
+    pub overflows: u64,
+    /// Visits that began, of people and of machines.
+    pub began: [u64; 2],
+}
+
+impl World {
+    pub fn new(case: Case) -> Self {
+        let from = START + seconds(CROWD + case.settle);
+        Self {
+            random: Random(case.seed * 7919),
+            now: START,
+            serial: 0,
+            events: BinaryHeap::new(),
+            users: Vec::new(),
+            conns: Vec::new(),
+            sources: 0,
+            door: Door::new(case.family, case.budget, case.burst, &case.habits, case.weight, case.seed),
+            queue: VecDeque::new(),
+            free_workers: case.workers,
+            from,
+            until: from + seconds(case.measure),
+            shared_source: 0,
+            figures: Figures::default(),
+            waiting: Tree::new(1 << 19),
+            waiting_now: 0,
+            waiting_area: 0.0,
+            waiting_at: 0,
+            firsts: 0,
+            whole_conns: 0,
+            served_machines: 0,
+            regular: [0; 2],
+            regular_by: vec![[0; 2]; 20],
+            regular_last: vec![0; 20],
+            admitted: 0,
+            overflows: 0,
+            began: [0; 2],
+            case,
+        }
+    }
+
+    pub fn at(&mut self, time: u64, what: Do) {
+        self.serial += 1;
+        self.events.push(Reverse((time, self.serial, what)));
+    }
+
+    pub fn is_measured(&self) -> bool {
+        self.now >= self.from && self.now < self.until
+    }
+
+    /// Runs to the end.
+    pub fn run(&mut self) {
+        while let Some(Reverse((time, _, what))) = self.events.pop() {
+            if time > self.until && !self.case.relief || time > self.until + 60 * SECOND {
+                break;
+            }
+            self.now = time;
+            match what {
+                Do::Page(user) => self.begin(user),
+                Do::Syn(conn) => self.syn(conn),
+                Do::Ack(conn) => self.ack(conn),
+                Do::Done(conn) => self.done(conn),
+                Do::Deadline(user, page) => self.deadline(user, page),
+                Do::End(conn, again) => self.end(conn, again),
+                Do::Spoof => self.spoof(),
+                Do::Relief => self.relieve(),
+            }
+        }
+        self.now = self.now.max(self.until);
+    }
+
+    fn let_in(&mut self, conn: u32) -> bool {
+        let Conn { user, is_charged, .. } = self.conns[conn as usize];
+        if is_charged {
+            return true;
+        }
+        let User { place, is_shared, .. } = self.users[user as usize];
+        let before = self.now < START + seconds(self.case.armed);
+        let is_asked = !before || self.case.observes;
+        let let_in = is_asked && self.door.judge(place, is_shared && self.case.weight > 1, self.now) || before;
+        let User { role, .. } = self.users[user as usize];
+        if self.is_measured() && self.door.is_visit && is_asked {
+            self.began[usize::from(matches!(role, Role::Heavy | Role::Bot))] += 1;
+        }
+        if let_in {
+            self.admitted += u64::from(self.is_measured());
+        }
+        let_in
+    }
+
+    fn syn(&mut self, id: u32) {
+        let conn = self.conns[id as usize];
+        if conn.state != State::Syn || !self.is_live(&conn) {
+            return;
+        }
+        self.conns[id as usize].tries += 1;
+        if let Some(after) = RETRANSMIT.get(usize::from(conn.tries)) {
+            let time = conn.born + seconds(*after) + self.random.between(0.0, 0.004);
+            self.at(time, Do::Syn(id));
+        }
+        if self.case.cookies {
+            let is_armed = self.now >= START + seconds(self.case.armed);
+            if !is_armed || self.door.answers(self.users[conn.user as usize].place, self.now) {
+                self.conns[id as usize].state = State::Acked;
+                self.at(self.now + ROUND_TRIP, Do::Ack(id));
+            }
+            return;
+        }
+        if !self.let_in(id) {
+            return;
+        }
+        // tcp_conn_request(): with a full accept queue the SYN is dropped.
+        if self.queue.len() > self.case.backlog {
+            self.overflows += 1;
+            return;
+        }
+        let conn = &mut self.conns[id as usize];
+        (conn.state, conn.is_charged) = (State::Acked, true);
+        self.at(self.now + ROUND_TRIP, Do::Ack(id));
+    }
+
+    /// The third packet of the handshake, or data that was sent again and brings the same.
+    fn ack(&mut self, id: u32) {
+        let conn = self.conns[id as usize];
+        if conn.state != State::Acked || !self.is_live(&conn) {
+            return;
+        }
+        let is_full = self.queue.len() > self.case.backlog;
+        self.overflows += u64::from(is_full);
+        // With a full queue a proof is dropped uncharged.
+        if is_full || !self.let_in(id) {
+            let wait = seconds(0.2 * f64::from(1_u32 << conn.again.min(8))) + self.random.between(0.0, 0.01);
+            self.conns[id as usize].again += 1;
+            self.at(self.now + wait + ROUND_TRIP, Do::Ack(id));
+            return;
+        }
+        let conn = &mut self.conns[id as usize];
+        (conn.state, conn.is_charged) = (State::Queued, true);
+        self.queue.push_back(id);
+        self.work();
+    }
+
+    fn work(&mut self) {
+        while self.free_workers > 0 {
+            let Some(id) = self.queue.pop_front() else { return };
+            let conn = self.conns[id as usize];
+            // Who has gone left a reset: the worker reads it and goes on.
+            if conn.state != State::Queued || !self.is_live(&conn) {
+                continue;
+            }
+            self.free_workers -= 1;
+            let service = seconds(f64::from(self.case.workers) / self.case.capacity);
+            self.at(self.now + service, Do::Done(id));
+        }
+    }
+
+    fn done(&mut self, id: u32) {
+        self.free_workers += 1;
+        let conn = self.conns[id as usize];
+        let role = self.users[conn.user as usize].role;
+        self.served_machines += u64::from(self.is_measured() && matches!(role, Role::Heavy | Role::Bot));
+        if conn.state == State::Queued && self.is_live(&conn) {
+            self.conns[id as usize].state = State::Served;
+            let user = &mut self.users[conn.user as usize];
+            if user.page == conn.page {
+                user.done += 1;
+                if user.done == role.connections() {
+                    self.whole(conn.user);
+                }
+            }
+        }
+        self.work();
+    }
+
+    fn spoof(&mut self) {
+        if !self.case.cookies {
+            let place = self.door.place(0x8000_0000 | self.random.next() as u32);
+            self.door.judge(place, false, self.now);
+        }
+        let gap = self.random.gap(self.case.spoofed);
+        self.at(self.now + gap, Do::Spoof);
+    }
+
+    /// There is room for all who come from now on.
+    fn relieve(&mut self) {
+        self.case.capacity *= 4.0;
+        self.free_workers += 3 * self.case.workers;
+        self.case.workers *= 4;
+        self.door.set(4.0 * self.case.budget, self.case.burst, &self.case.habits);
+    }
+
+    /// The end of a connection's patience in an open loop. The staged crowd tries what failed once
+    /// more, at once.
+    fn end(&mut self, id: u32, again: bool) {
+        let conn = self.conns[id as usize];
+        if matches!(conn.state, State::Served | State::Over) {
+            return;
+        }
+        self.conns[id as usize].state = State::Over;
+        if again {
+            let next = self.connection(conn.user, conn.page, self.now);
+            self.at(self.now + 2 * SECOND, Do::End(next, false));
+        }
+    }
+
+    /// A client begins a connection.
+    pub fn connection(&mut self, user: u32, page: u32, born: u64) -> u32 {
+        let id = self.conns.len() as u32;
+        self.conns.push(Conn { user, page, state: State::Syn, tries: 0, again: 0, is_charged: false, born });
+        self.at(born, Do::Syn(id));
+        id
+    }
+
+    pub fn is_live(&self, conn: &Conn) -> bool {
+        let user = &self.users[conn.user as usize];
+        // Open loops have several pages under way at once; each ends by its own deadline.
+        conn.state != State::Over && (user.page == conn.page || self.case.staged || user.role != Role::Crowd)
+    }
+
+    /// A new address.
+    pub fn source(&mut self) -> u32 {
+        self.sources += 1;
+        self.sources
+    }
+
+    pub fn place(&self, source: u32) -> Place {
+        self.door.place(source)
+    }
+}
