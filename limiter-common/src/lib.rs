@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod auto;
 pub mod budget;
 pub mod challenge;
 pub mod class_tree;

@@ -1,0 +1,101 @@
+//! A budget that follows the server: how many attempts a second it should be, from one look a
+//! second.
+//!
+//! Down from what was admitted, and at once; up slowly, and only while the budget binds. So a
+//! budget does not climb in calm, where it would be useless at the first wave; and refusals, of
+//! which an attacker makes as many as he likes, are no signal. Its bounds are the policy's. Without
+//! any signal it is the stated budget.
+//!
+//! This runs in user space, once a second for each service; nothing of it runs in the kernel.
+
+/// The bounds of a budget, in attempts per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// What the policy says, and where it begins.
+    pub stated: u64,
+    /// Least; at most `stated`.
+    pub least: u64,
+    /// Most; at least `stated`.
+    pub most: u64,
+}
+
+/// How much of a signal is all of it: an accept queue that is full, a probe that takes too long.
+pub const WHOLE: u64 = 256;
+/// From here on the server cannot keep up.
+const HIGH: u64 = WHOLE / 2;
+/// Below this it can.
+const LOW: u64 = WHOLE / 4;
+/// Seconds of calm before the budget rises.
+const CALM: u32 = 3;
+/// Seconds of calm after which a budget that does not bind goes back to what is stated.
+const LONG_CALM: u32 = 3600;
+/// Seconds between two falls.
+const BETWEEN: u32 = 3;
+/// Seconds between two falls because connections were lost.
+const BETWEEN_ALARMS: u32 = 5;
+
+/// What was seen in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Second {
+    /// Attempts admitted.
+    pub admitted: u64,
+    /// The worst of the signals, of [`WHOLE`]; `None`: there is none.
+    pub load: Option<u64>,
+    /// Whether the server lost connections because its queue was full.
+    pub lost: bool,
+}
+
+/// A budget and what it remembers of the last seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Auto {
+    bounds: Bounds,
+    rate: u64,
+    /// Whether the load was high, a bit for each of the last three seconds.
+    high: u8,
+    calm: u32,
+    since_fall: u32,
+}
+
+impl Auto {
+    /// A budget as it is stated.
+    pub const fn new(bounds: Bounds) -> Self {
+        Self { bounds, rate: bounds.stated, high: 0, calm: 0, since_fall: BETWEEN_ALARMS }
+    }
+
+    /// The budget now, in attempts per second.
+    pub const fn rate(&self) -> u64 {
+        self.rate
+    }
+
+    /// The budget after one more second.
+    pub fn second(&mut self, seen: Second) -> u64 {
+        let Bounds { stated, least, most } = self.bounds;
+        self.since_fall = self.since_fall.saturating_add(1);
+        let Some(load) = seen.load else {
+            *self = Self::new(self.bounds);
+            return self.rate;
+        };
+        self.high = ((self.high << 1) | u8::from(load > HIGH)) & 7;
+        self.calm = if load < LOW && !seen.lost { self.calm.saturating_add(1) } else { 0 };
+        // What it could take is no more than what it was given.
+        let taken = seen.admitted.min(self.rate);
+        let binds = seen.admitted * 10 >= self.rate * 9;
+        let step = (stated.min(self.rate) / 50).max(1);
+        if seen.lost && self.high == 7 && self.since_fall > BETWEEN_ALARMS {
+            self.fall(taken / 2);
+        } else if self.high.count_ones() >= 2 && self.since_fall > BETWEEN {
+            self.fall(taken * 85 / 100);
+        } else if self.calm >= CALM && binds {
+            self.rate = (self.rate + step).min(most);
+        } else if self.calm >= LONG_CALM {
+            let (up, down) = ((self.rate + step).min(stated), self.rate.saturating_sub(step).max(stated));
+            self.rate = if self.rate < stated { up } else { down };
+        }
+        self.rate = self.rate.clamp(least, most);
+        self.rate
+    }
+
+    fn fall(&mut self, rate: u64) {
+        (self.rate, self.since_fall) = (rate, 0);
+    }
+}
