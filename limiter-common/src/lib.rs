@@ -11,7 +11,6 @@ pub mod budget;
 pub mod challenge;
 pub mod class_tree;
 pub mod distinct;
-pub mod flow;
 pub mod hash;
 pub mod heavy;
 pub mod line;

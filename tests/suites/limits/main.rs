@@ -12,7 +12,6 @@ mod exact;
 mod fair;
 mod interop;
 mod measured;
-mod proof;
 mod seen;
 mod servers;
 mod spoofed;
