@@ -56,6 +56,12 @@ impl<'a> Cursor<'a> {
         self.position == place.addr() + length
     }
 
+    /// A cursor `N` bytes before here, which were taken.
+    #[inline(always)]
+    pub const fn back<const N: usize>(self) -> Self {
+        Self { position: self.position - N, ..self }
+    }
+
     /// Moves on without looking; the next [`Cursor::take`] checks.
     #[inline(always)]
     pub fn skip(&mut self, bytes: usize) {
@@ -67,7 +73,15 @@ impl<'a> Cursor<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes<'a, const N: usize>(&'a [u8; N]);
 
-impl<const N: usize> Bytes<'_, N> {
+impl<'a, const N: usize> Bytes<'a, N> {
+    /// The `M` bytes at `AT`.
+    #[inline(always)]
+    pub fn part<const AT: usize, const M: usize>(&self) -> Bytes<'a, M> {
+        const { assert!(AT + M <= N) };
+        // SAFETY: the assertion says that they lie within, and an array of bytes needs no alignment.
+        Bytes(unsafe { &*self.0.as_ptr().wrapping_add(AT).cast::<[u8; M]>() })
+    }
+
     /// A copy, in the order of the wire.
     #[inline(always)]
     pub const fn copied(&self) -> [u8; N] {
