@@ -5,13 +5,12 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_check_mtu, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
-use limiter_common::packet::{self, Cursor};
+use limiter_common::packet::{self, Cursor, Found};
 use limiter_common::reply::{self, Draft, Offer};
 
-use crate::checksum::limiter_is_whole;
 use crate::listener::Met;
 use crate::maps::{KERNEL, REPLY};
-use crate::{clock, listener};
+use crate::{checksum, clock, listener};
 
 /// Bounds that say nothing new, but that the verifier wants to see.
 const MOST_OFFSET: usize = 0x7fff;
@@ -41,17 +40,17 @@ const UNANSWERABLE: u32 = 0;
 /// Like [`limiter_reset`] a function that the verifier checks once (see `global`), and that reads the frame again.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_syn_ack(context: *mut xdp_md) -> u32 {
-    try_syn_ack(&XdpContext::new(context)).unwrap_or(UNANSWERABLE)
+pub extern "C" fn limiter_syn_ack(context: *mut xdp_md, found: u64) -> u32 {
+    try_syn_ack(&XdpContext::new(context), Found(found)).unwrap_or(UNANSWERABLE)
 }
 
 #[inline(always)]
-fn try_syn_ack(context: &XdpContext) -> Option<u32> {
+fn try_syn_ack(context: &XdpContext, found: Found) -> Option<u32> {
     let frame = Frame::of(context)?;
-    let segment = packet::parse(frame.cursor).ok()?;
+    let segment = found.read(frame.cursor)?;
     let (asked, cursor) = segment.numbers()?;
     let kernel = KERNEL.get(0)?;
-    if frame.is_group() || segment.network.is_group() || limiter_is_whole(context.ctx) == 0 {
+    if frame.is_group() || segment.network.is_group() || !checksum::is_whole(context, &frame.cursor, &segment) {
         return None;
     }
     limiter_options(context.ctx, cursor.offset(&frame.cursor) as u64, asked.options as u64);
@@ -78,11 +77,11 @@ fn try_syn_ack(context: &XdpContext) -> Option<u32> {
 /// What an attempt meets that is to pass to the kernel: [`LISTENS`], [`TIME_WAIT`] or neither.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_meets(context: *mut xdp_md) -> u32 {
+pub extern "C" fn limiter_meets(context: *mut xdp_md, found: u64) -> u32 {
     let context = XdpContext::new(context);
     // SAFETY: these are the kernel's packet pointers, valid for this run.
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return UNANSWERABLE };
+    let Some(segment) = Found(found).read(frame) else { return UNANSWERABLE };
     let Some(ports) = segment.ports() else { return UNANSWERABLE };
     match listener::meets(&context, &segment.network, &ports) {
         Met::Listener(_) => LISTENS,

@@ -14,7 +14,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::flow::{self, Flow, Known, State};
-use limiter_common::packet::{self, Cursor, Segment};
+use limiter_common::packet::{self, Cursor, Found, Segment};
 
 use crate::listener::{self, Met};
 use crate::maps::{FLOWS, WAITS};
@@ -69,43 +69,29 @@ pub fn look(context: &XdpContext, segment: &Segment<'_>) -> May {
     if !service::may_be(segment.port) {
         return May::NOTHING;
     }
-    if segment.may_prove() {
-        match segment.header() {
-            Some(tcp) if listener::is_cookie(&segment.network, tcp.as_ptr()) => return May::COOKIE,
-            None if limiter_fragment(context.ctx) != 0 => return May::PARKED,
-            _ => {}
-        }
-    } else if segment.is_fragment && segment.is_reset() {
-        return May::PARKED;
+    if segment.may_prove()
+        && let Some(tcp) = segment.header()
+        && listener::is_cookie(&segment.network, tcp.as_ptr())
+    {
+        return May::COOKIE;
     }
-    let ends = segment.is_reset() || segment.is_end();
-    let waits = WAITS.get(0).is_some_and(|line| flow::may_wait(&line[0], clock::coarse));
-    if (ends || waits) && limiter_behind(context.ctx, clock::coarse()) != 0 { May::HELD } else { May::NOTHING }
-}
-
-/// Whether a first fragment brings a good cookie. All that a cookie depends on is in the part that
-/// shows the flags.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_fragment(context: *mut xdp_md) -> u32 {
-    let context = XdpContext::new(context);
-    // SAFETY: these are the kernel's packet pointers, valid for this run.
-    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return 0 };
-    let Some(header) = segment.beginning() else { return 0 };
-    listener::is_cookie(&segment.network, header.as_ptr()).into()
+    let is_seldom = segment.is_fragment || segment.is_reset() || segment.is_end();
+    if is_seldom || WAITS.get(0).is_some_and(|line| flow::may_wait(&line[0], clock::coarse)) {
+        return May(limiter_other(context.ctx, clock::coarse()));
+    }
+    May::NOTHING
 }
 
 /// Says what a segment is of which [`look`] said `may`. `asks`: whether the kernel makes cookies
 /// still.
 #[inline(always)]
-pub fn find(context: &XdpContext, may: May, asks: bool, now: u64) -> Proof {
+pub fn find(context: &XdpContext, found: Found, may: May, asks: bool, now: u64) -> Proof {
     match may {
         May::PARKED => return Proof::Bad(false),
         May::HELD => return Proof::Held,
         _ => {}
     }
-    let said = limiter_check(context.ctx, asks.into(), now);
+    let said = limiter_check(context.ctx, found.0, asks.into(), now);
     match said & CODE {
         PAYS => Proof::Pays(Paying(said)),
         FULL => Proof::Full(Paying(said)),
@@ -115,42 +101,49 @@ pub fn find(context: &XdpContext, may: May, asks: bool, now: u64) -> Proof {
     }
 }
 
-/// Notes what a segment without a cookie ends, and says whether it has to be held back because its
-/// flow waits.
+/// What a segment may be that is no whole one with a cookie, as [`May`]; and notes what it ends. It reads the frame again, because the verifier would
+/// follow it behind every chain of headers.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_behind(context: *mut xdp_md, now: u64) -> u32 {
+pub extern "C" fn limiter_other(context: *mut xdp_md, now: u64) -> u64 {
     let context = XdpContext::new(context);
     // SAFETY: these are the kernel's packet pointers, valid for this run.
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return 0 };
-    let Some(ports) = segment.ports() else { return 0 };
-    let Some(flow) = limits::flow(&segment.network, &ports).map(Flow::at) else { return 0 };
-    let Some(set) = FLOWS.get(flow.set()) else { return 0 };
+    let Ok(segment) = packet::parse(frame) else { return May::NOTHING.0 };
+    if segment.is_fragment {
+        // All that a cookie depends on is in the part that shows the flags.
+        let is_cookie = segment.may_prove()
+            && segment.beginning().is_some_and(|header| listener::is_cookie(&segment.network, header.as_ptr()));
+        if is_cookie || segment.is_reset() {
+            return May::PARKED.0;
+        }
+    }
+    let Some(ports) = segment.ports() else { return May::NOTHING.0 };
+    let Some(flow) = limits::flow(&segment.network, &ports).map(Flow::at) else { return May::NOTHING.0 };
+    let Some(set) = FLOWS.get(flow.set()) else { return May::NOTHING.0 };
     if segment.is_reset() {
         flow::reset(set, flow.fingerprint(), now);
-        return 0;
-    }
-    if flow::waits(set, flow.fingerprint(), now) {
+    } else if flow::waits(set, flow.fingerprint(), now) {
         // One that was made without a proof, or before the flow had to wait, is left alone.
-        return (!listener::meets(&context, &segment.network, &ports).is_socket()).into();
-    }
-    if segment.is_end() {
+        if !listener::meets(&context, &segment.network, &ports).is_socket() {
+            return May::HELD.0;
+        }
+    } else if segment.is_end() {
         // What was ahead of the connection is not any more: after its end data would make another.
         flow::follow(set, flow.fingerprint());
     }
-    0
+    May::NOTHING.0
 }
 
 /// What a whole segment is that brings a good cookie: a code, and if it has to pay its [`Flow`] above
 /// that. A function that the verifier checks once: see `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_check(context: *mut xdp_md, asks: u64, now: u64) -> u64 {
+pub extern "C" fn limiter_check(context: *mut xdp_md, found: u64, asks: u64, now: u64) -> u64 {
     let context = XdpContext::new(context);
     // SAFETY: these are the kernel's packet pointers, valid for this run.
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return NONE };
+    let Some(segment) = Found(found).read(frame) else { return NONE };
     let Some((asked, _)) = segment.numbers() else { return NONE };
     let Some(flow) = limits::flow(&segment.network, &asked).map(Flow::at) else { return NONE };
     let Some(set) = FLOWS.get(flow.set()) else { return NONE };
@@ -178,7 +171,7 @@ pub extern "C" fn limiter_check(context: *mut xdp_md, asks: u64, now: u64) -> u6
         Known::Shifted => return shifted,
         _ => {}
     }
-    if checksum::limiter_is_whole(context.ctx) == 0 {
+    if !checksum::is_whole(&context, &frame, &segment) {
         return NONE;
     }
     let code = match met {
@@ -195,19 +188,19 @@ pub struct Paying(u64);
 impl Paying {
     /// Notes what came of it, and says whether it could: who waits unnoted must not.
     #[inline(always)]
-    pub fn note(&self, context: &XdpContext, passes: bool, now: u64) -> bool {
-        limiter_note(context.ctx, self.0, passes.into(), now) != 0
+    pub fn note(&self, context: &XdpContext, found: Found, passes: bool, now: u64) -> bool {
+        limiter_note(context.ctx, found.0, self.0, passes.into(), now) != 0
     }
 }
 
 /// Notes whether the flow of a segment has paid or waits. Says whether it could.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_note(context: *mut xdp_md, flow: u64, passes: u64, now: u64) -> u32 {
+pub extern "C" fn limiter_note(context: *mut xdp_md, found: u64, flow: u64, passes: u64, now: u64) -> u32 {
     let context = XdpContext::new(context);
     // SAFETY: these are the kernel's packet pointers, valid for this run.
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return 0 };
+    let Some(segment) = Found(found).read(frame) else { return 0 };
     let Some((asked, _)) = segment.numbers() else { return 0 };
     let state = match (passes, flow & DATA) {
         // What is refused of it, because it was reset or is ahead of its connection, is sent again.

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::{Outcome, Stage, Verdict as Judged};
 use limiter_common::challenge;
-use limiter_common::packet::{self, Cursor, Segment};
+use limiter_common::packet::{self, Cursor, Found, Segment};
 use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::List;
 use limiter_common::switch::{Mode, Switch};
@@ -49,6 +49,12 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
     exit::finish(context, &decision)
 }
 
+/// Where the headers of a segment are.
+#[inline(always)]
+fn found(context: &XdpContext, segment: &Segment<'_>) -> Found {
+    Found::of(segment, &frame_again(context).0)
+}
+
 /// What is shown of the frame, and its length, from the context once more: to keep it since the first time would take room in the stack of every packet.
 #[inline(always)]
 fn frame_again(context: &XdpContext) -> (Cursor<'_>, u64) {
@@ -88,7 +94,7 @@ fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, sw
         attempt::<S>(context, segment, &question, &mut decision);
         O::attempt(&question, &decision);
     } else if may != May::NOTHING {
-        other(context, may, &question, &mut decision);
+        other(context, segment, may, &question, &mut decision);
     } else {
         decision.reason = Reason::NotAttempt;
     }
@@ -130,9 +136,9 @@ fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Q
     settle(&outcome, decision);
     let is_enforced = matches!(decision.mode, Mode::Enforce);
     match decision.reason {
-        Reason::Challenged if is_enforced => challenge(context, question, decision),
+        Reason::Challenged if is_enforced => challenge(context, segment, question, decision),
         Reason::Asked => {
-            let met = answer::limiter_meets(context.ctx);
+            let met = answer::limiter_meets(context.ctx, found(context, segment).0);
             if met != answer::LISTENS {
                 unasked(met, question, decision);
             }
@@ -153,8 +159,8 @@ fn settle(outcome: &Outcome, decision: &mut Decision) {
 
 /// Answers with a cookie, or says why not.
 #[inline(always)]
-fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) {
-    let said = answer::limiter_syn_ack(context.ctx);
+fn challenge(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
+    let said = answer::limiter_syn_ack(context.ctx, found(context, segment).0);
     let Some(line) = limits::challenge_line(question.id) else { return };
     match said {
         answer::ANSWERED => challenge::issue(line, question.now),
@@ -177,10 +183,11 @@ fn unasked(met: u32, question: &Question, decision: &mut Decision) {
 
 /// What brings a cookie back, or is of a flow that waits.
 #[inline(always)]
-fn other(context: &XdpContext, may: May, question: &Question, decision: &mut Decision) {
+fn other(context: &XdpContext, segment: &Segment<'_>, may: May, question: &Question, decision: &mut Decision) {
     decision.reason = Reason::NotAttempt;
+    let found = found(context, segment);
     let asks = matches!(question.stage, Stage::Peeks);
-    let paying = match proof::find(context, may, asks, question.now) {
+    let paying = match proof::find(context, found, may, asks, question.now) {
         Proof::None => return,
         Proof::Held => {
             decision.reason = Reason::Held;
@@ -207,7 +214,7 @@ fn other(context: &XdpContext, may: May, question: &Question, decision: &mut Dec
     };
     let passes = matches!(decision.mode, Mode::Observe) || matches!(decision.reason.verdict(), Verdict::Pass);
     // Who waits is let in with his first byte only, and where that cannot be remembered he is told not to wait.
-    if !paying.note(context, passes, question.now) && !passes {
+    if !paying.note(context, found, passes, question.now) && !passes {
         decision.must_reset();
     }
 }

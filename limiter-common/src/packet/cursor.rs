@@ -56,10 +56,10 @@ impl<'a> Cursor<'a> {
         self.position == place.addr() + length
     }
 
-    /// A cursor `N` bytes before here, which were taken.
+    /// Bytes from here to a place in the same frame.
     #[inline(always)]
-    pub const fn back<const N: usize>(self) -> Self {
-        Self { position: self.position - N, ..self }
+    pub fn before(&self, place: *const u8) -> usize {
+        place.addr() - self.position
     }
 
     /// Moves on without looking; the next [`Cursor::take`] checks.
@@ -73,15 +73,7 @@ impl<'a> Cursor<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes<'a, const N: usize>(&'a [u8; N]);
 
-impl<'a, const N: usize> Bytes<'a, N> {
-    /// The `M` bytes at `AT`.
-    #[inline(always)]
-    pub fn part<const AT: usize, const M: usize>(&self) -> Bytes<'a, M> {
-        const { assert!(AT + M <= N) };
-        // SAFETY: the assertion says that they lie within, and an array of bytes needs no alignment.
-        Bytes(unsafe { &*self.0.as_ptr().wrapping_add(AT).cast::<[u8; M]>() })
-    }
-
+impl<const N: usize> Bytes<'_, N> {
     /// A copy, in the order of the wire.
     #[inline(always)]
     pub const fn copied(&self) -> [u8; N] {

@@ -75,15 +75,65 @@ impl Segment<'_> {
     }
 }
 
+/// Where the headers of a segment are in its frame, in one number that crosses a call: who reads it there needs two looks and not the way through
+/// all headers. `length (32 bits) | TCP header at (16) | 0 (6) | fragment (1) | IPv6 (1) | IP header at (8)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found(pub u64);
+
+impl Found {
+    const V6: u64 = 1 << 8;
+    const FRAGMENT: u64 = 1 << 9;
+    const TCP: u32 = 16;
+    const LENGTH: u32 = 32;
+    /// Bounds that say nothing new, but that the verifier wants to see.
+    const MOST_LINK: usize = 0x1f;
+    const MOST_TCP: usize = 0x7fff;
+
+    /// Of a segment of a frame that does not hide its flags.
+    #[inline(always)]
+    pub fn of(segment: &Segment<'_>, frame: &Cursor<'_>) -> Self {
+        let (network, v6) = match segment.network {
+            Header::V4(ip) => (frame.before(ip.as_ptr()), 0),
+            Header::V6(ip) => (frame.before(ip.as_ptr()), Self::V6),
+        };
+        let fragment = if segment.is_fragment { Self::FRAGMENT } else { 0 };
+        let tcp = segment.tcp.offset(frame) as u64;
+        Self((segment.length as u64) << Self::LENGTH | tcp << Self::TCP | fragment | v6 | network as u64)
+    }
+
+    /// Bytes before the IP header.
+    #[inline(always)]
+    pub const fn link(self) -> usize {
+        self.0 as usize & Self::MOST_LINK
+    }
+
+    /// The segment, from the first byte of its frame.
+    #[inline(always)]
+    pub fn read<'a>(self, frame: Cursor<'a>) -> Option<Segment<'a>> {
+        let (mut ip, mut tcp) = (frame, frame);
+        ip.skip(self.link());
+        tcp.skip((self.0 >> Self::TCP) as usize & Self::MOST_TCP);
+        let network =
+            if self.0 & Self::V6 != 0 { Header::V6(ip.ahead::<40>()?) } else { Header::V4(ip.ahead::<20>()?) };
+        let start = tcp.ahead::<14>()?;
+        Some(Segment {
+            network,
+            tcp,
+            length: (self.0 >> Self::LENGTH) as usize,
+            port: start.half::<2>(),
+            flags: start.byte::<13>(),
+            is_fragment: self.0 & Self::FRAGMENT != 0,
+            hides_flags: false,
+        })
+    }
+}
+
 /// Reads a frame from its first byte, the Ethernet header.
 ///
 /// # Errors
 /// The reason why it is no segment: what cannot be read passes, what exists only to hide an attempt is dropped.
 #[inline(always)]
 pub fn parse<'a>(mut frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
-    if let Some(segment) = plain(frame) {
-        return Ok(segment);
-    }
     match link::ether_type(&mut frame)? {
         link::IPV4 => {
             let (header, payload) = network::ipv4(&mut frame)?;
@@ -95,24 +145,6 @@ pub fn parse<'a>(mut frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
         }
         _ => Err(Reason::NotIp),
     }
-}
-
-/// What most frames are, at one look: IPv4 without options, tags or fragments. The same as the steps below say.
-#[inline(always)]
-fn plain<'a>(mut frame: Cursor<'a>) -> Option<Segment<'a>> {
-    let headers = frame.take::<54>()?;
-    let is_plain = headers.half::<12>() == link::IPV4
-        && headers.half::<14>() >> 8 == 0x45
-        && headers.half::<20>() & 0x3fff == 0
-        && headers.byte::<23>() == network::TCP
-        && headers.byte::<46>() >> 4 >= 5;
-    let length = usize::from(headers.half::<16>());
-    if !is_plain || length < 40 {
-        return None;
-    }
-    let (port, flags) = (headers.half::<36>(), headers.byte::<47>());
-    let (network, tcp) = (Header::V4(headers.part::<14, 20>()), frame.back::<20>());
-    Some(Segment { network, tcp, length: length - 20, port, flags, is_fragment: false, hides_flags: false })
 }
 
 /// A second look at a frame that [`parse`] could not read and that would pass: what the kernel reads all the same must not. Apart from `parse`,

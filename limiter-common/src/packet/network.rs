@@ -10,8 +10,7 @@ pub const EXTENSION_HEADERS: usize = 8;
 
 /// A payload that ends where the frame does: no frame is longer.
 const LONGEST: usize = u16::MAX as usize;
-/// Protocol number of TCP.
-pub const TCP: u8 = 6;
+const TCP: u8 = 6;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
