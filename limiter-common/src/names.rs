@@ -56,8 +56,8 @@ macro_rules! maps {
                 SOURCES sources: Table<SourceSet>[DEFAULT_SETS];
                 /// Tickets, in as many sets.
                 TICKETS tickets: Table<SourceSet>[DEFAULT_SETS];
-                /// Challenges by service.
-                CHALLENGE challenge: Aligned<ChallengeLine>[SERVICES];
+                /// Challenges by service, and of the host at `HOST_BUDGET`.
+                CHALLENGE challenge: Aligned<ChallengeLine>[HOST_BUDGET + 1];
                 /// The shared words of the budgets, by the indices of `record`.
                 BUDGET budget: Aligned<BudgetLine>[BUDGET_LINES];
                 /// What a CPU holds of each budget.
@@ -80,12 +80,8 @@ macro_rules! maps {
             Scratch {
                 /// The reply that a CPU is writing: it does not fit on the stack.
                 REPLY reply: PerCpuArray<Draft>[1];
-                /// Flows that brought a cookie back.
-                FLOWS flows: Aligned<SourceSet>[flow::SETS];
-                /// Until when any flow may wait, in its first word.
-                WAITS waits: Aligned<SourceSet>[1];
-                /// A segment whose checksum is computed.
-                SUMMED summed: PerCpuArray<[u32; checksum::WORDS]>[1];
+                /// Connections that a CPU has just let in by their ACK.
+                RECENT recent: PerCpuArray<[u64; RECENT_WORDS]>[1];
             }
         }
     };
@@ -195,10 +191,10 @@ mod table {
     pub use crate::budget::Lease;
     pub use crate::class_tree::{FAN, Root};
     pub use crate::heavy::Set as HeavySet;
-    pub use crate::record::{Set as SourceSet, *};
+    pub use crate::record::{RECENT as RECENT_WORDS, Set as SourceSet, *};
     pub use crate::reply::Draft;
     pub use crate::sighting::Sighting;
-    pub use crate::{checksum, distinct, flow, heavy, sighting};
+    pub use crate::{distinct, heavy, sighting};
 
     /// The sketches of an interval.
     pub type Sketches = [u64; distinct::WORDS];

@@ -11,13 +11,13 @@ use aya_ebpf::btf_maps::{self, Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use limiter_common::budget::Lease;
 use limiter_common::challenge;
-use limiter_common::checksum;
 use limiter_common::class_tree::{FAN, Root};
 use limiter_common::distinct::{self, REGISTERS, SKETCHES};
 use limiter_common::heavy::Set as HeavySet;
 use limiter_common::names::entries;
 use limiter_common::record::{
-    Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Observer, Port, Service,
+    Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Observer, Port,
+    RECENT as RECENT_WORDS, Service,
 };
 use limiter_common::reply::Draft;
 use limiter_common::sighting::Sighting;

@@ -1,18 +1,17 @@
-//! The way of a packet: parse -> attempt? -> service? -> lists -> limits, or what a cookie pays -> observe -> exit.
+//! The way of a packet: parse -> attempt? -> service? -> lists -> challenge and limits -> observe -> exit.
 
-use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::{Outcome, Stage, Verdict as Judged};
 use limiter_common::challenge;
-use limiter_common::packet::{self, Cursor, Found, Segment};
+use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::List;
+use limiter_common::record::{HOST_BUDGET, List};
 use limiter_common::switch::{Mode, Switch};
 
 use crate::exit::{self, Decision};
 use crate::limits::Question;
 use crate::observe::Observe;
-use crate::proof::{self, May, Proof};
+use crate::proof::{self, Proof};
 use crate::source::Sources;
 use crate::{answer, clock, global, limits, lists, maps, service};
 
@@ -26,18 +25,13 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
     };
     let decision = match packet::parse(frame) {
         Ok(segment) => {
-            let is_attempt = segment.is_attempt();
-            let may =
-                if !is_attempt && switch.charges_proofs() { proof::look(context, &segment) } else { May::NOTHING };
-            if !is_attempt && may == May::NOTHING && !segment.hides_flags && !switch.has_bans() {
+            if !segment.hides_flags && !segment.is_attempt() && !looks_at(&segment, switch) {
                 return exit::pass(Reason::NotAttempt);
             }
-            judge::<S, O>(context, &segment, switch, may)
+            judge::<S, O>(context, &segment, switch)
         }
         Err(reason) => {
-            let (frame, shown) = frame_again(context);
-            // SAFETY: the context is this run's.
-            let reason = packet::second_look(frame, || unsafe { bpf_xdp_get_buff_len(context.ctx) } == shown, reason);
+            let reason = packet::second_look(frame_again(context), reason);
             match reason.verdict() {
                 Verdict::Drop => Decision { mode: switch.at(clock::coarse()).mode, ..Decision::of(reason) },
                 _ => return exit::pass(reason),
@@ -49,26 +43,26 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
     exit::finish(context, &decision)
 }
 
-/// Where the headers of a segment are.
+/// The whole frame, from the context once more: to keep it since the first time would take room in the stack of every packet.
 #[inline(always)]
-fn found(context: &XdpContext, segment: &Segment<'_>) -> Found {
-    Found::of(segment, &frame_again(context).0)
-}
-
-/// What is shown of the frame, and its length, from the context once more: to keep it since the first time would take room in the stack of every packet.
-#[inline(always)]
-fn frame_again(context: &XdpContext) -> (Cursor<'_>, u64) {
+fn frame_again(context: &XdpContext) -> Cursor<'_> {
     // SAFETY: the kernel's context is there for this run, and so is what its packet pointers enclose.
     unsafe {
         let start = (&raw const (*context.ctx).data).read_volatile();
         let end = (&raw const (*context.ctx).data_end).read_volatile();
-        (Cursor::from_raw(start as usize, end as usize), u64::from(end.wrapping_sub(start)))
+        Cursor::from_raw(start as usize, end as usize)
     }
 }
 
-/// `may`: what it may be if it is no attempt.
+/// Whether a packet that is no attempt matters now: any does while a ban is listed or while cookies of a challenge may come back; else what
+/// brings one of the kernel's own.
 #[inline(always)]
-fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, switch: Switch, may: May) -> Decision {
+fn looks_at(segment: &Segment<'_>, switch: Switch) -> bool {
+    switch.has_bans() || (switch.may_challenge() && (limits::may_be_checking() || proof::may_be(segment)))
+}
+
+#[inline(always)]
+fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Decision {
     let mut decision = Decision::of(Reason::NoPolicy);
     if !switch.is_ready() {
         return decision;
@@ -88,13 +82,12 @@ fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, sw
         return decision;
     }
     let client = segment.network.source();
-    let stage = if switch.asks() { Stage::Peeks } else { Stage::Pays };
-    let question = Question { slot: selection.slot, id, client, now, stage };
+    let question = Question { slot: selection.slot, id, client, now, stage: Stage::Syn, may_challenge: true };
     if segment.is_attempt() {
-        attempt::<S>(context, segment, &question, &mut decision);
+        attempt::<S>(context, &question, &mut decision);
         O::attempt(&question, &decision);
-    } else if may != May::NOTHING {
-        other(context, segment, may, &question, &mut decision);
+    } else if switch.may_challenge() {
+        other(context, segment, &question, &mut decision);
     } else {
         decision.reason = Reason::NotAttempt;
     }
@@ -116,34 +109,21 @@ fn by_lists(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
     }
 }
 
-/// An attempt: it pays, or passes to the kernel, or is answered with a cookie.
+/// An attempt: judged, or answered with a challenge.
 #[inline(always)]
-fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
+fn attempt<S: Sources>(context: &XdpContext, question: &Question, decision: &mut Decision) {
     let (Some(service), Some(host)) = (limits::service(question.slot, question.id), limits::host(question.slot)) else {
         return;
     };
     decision.of_service(service);
-    let peeks = matches!(question.stage, Stage::Peeks);
-    if !peeks && !limits::are_more(service, host) {
+    if !limits::are_more(service, host) {
         settle(&limits::plain::<S>(question, service, host), decision);
         return;
     }
-    if peeks && segment.has_bad_flags() {
-        decision.reason = Reason::BadFlags;
-        return;
-    }
     let Some(outcome) = global::admit(question) else { return };
-    settle(&outcome, decision);
-    let is_enforced = matches!(decision.mode, Mode::Enforce);
-    match decision.reason {
-        Reason::Challenged if is_enforced => challenge(context, segment, question, decision),
-        Reason::Asked => {
-            let met = answer::limiter_meets(context.ctx, found(context, segment).0);
-            if met != answer::LISTENS {
-                unasked(met, question, decision);
-            }
-        }
-        _ => {}
+    match outcome.verdict {
+        Judged::Challenge if matches!(decision.mode, Mode::Enforce) => challenge(context, question, decision),
+        _ => settle(&outcome, decision),
     }
 }
 
@@ -157,64 +137,67 @@ fn settle(outcome: &Outcome, decision: &mut Decision) {
     };
 }
 
-/// Answers with a cookie, or says why not.
+/// Answers with a cookie. What cannot be answered is dropped where the kernel would drop it too; what meets a connection, or a kernel that
+/// makes no cookies at all, is judged as if there were no challenge; of the rest a few pass.
 #[inline(always)]
-fn challenge(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
-    let said = answer::limiter_syn_ack(context.ctx, found(context, segment).0);
-    let Some(line) = limits::challenge_line(question.id) else { return };
-    match said {
-        answer::ANSWERED => challenge::issue(line, question.now),
-        answer::NO_COOKIE if challenge::has_issued(line, question.now) => decision.reason = Reason::QueueFull,
-        said => unasked(said, question, decision),
-    }
-}
-
-/// An attempt that the kernel asks for no proof: one that would make a connection pays at once, of the rest a few pass.
-#[inline(always)]
-fn unasked(met: u32, question: &Question, decision: &mut Decision) {
-    let stage = match met {
-        answer::TIME_WAIT | answer::NO_COOKIE => Stage::Pays,
+fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) {
+    let said = answer::limiter_syn_ack(context.ctx);
+    let (Some(line), Some(host)) = (limits::challenge_line(question.id), limits::challenge_line(HOST_BUDGET)) else {
+        return;
+    };
+    let stage = match said {
+        answer::ANSWERED => {
+            // The answer leaves when this run has ended, so its ACK will be looked at.
+            challenge::issue(line, question.now);
+            challenge::issue(host, question.now);
+            decision.reason = Reason::Challenged;
+            return;
+        }
+        answer::BAD_FLAGS => {
+            decision.reason = Reason::BadFlags;
+            return;
+        }
+        answer::NO_COOKIE if challenge::has_issued(line, question.now) => {
+            decision.reason = Reason::QueueFull;
+            return;
+        }
+        answer::NO_COOKIE | answer::CONNECTED => Stage::Syn,
         _ => Stage::Unanswerable,
     };
-    if let Some(outcome) = global::admit(&Question { stage, ..*question }) {
+    if let Some(outcome) = global::admit(&Question { stage, may_challenge: false, ..*question }) {
         settle(&outcome, decision);
+        if matches!(decision.reason, Reason::Admitted) {
+            decision.reason = Reason::Unanswered;
+        }
     }
 }
 
-/// What brings a cookie back, or is of a flow that waits.
+/// Anything else, while a ban is listed or cookies may come back.
 #[inline(always)]
-fn other(context: &XdpContext, segment: &Segment<'_>, may: May, question: &Question, decision: &mut Decision) {
+fn other(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
     decision.reason = Reason::NotAttempt;
-    let found = found(context, segment);
-    let asks = matches!(question.stage, Stage::Peeks);
-    let paying = match proof::find(context, found, may, asks, question.now) {
-        Proof::None => return,
-        Proof::Held => {
-            decision.reason = Reason::Held;
-            return;
-        }
-        Proof::Bad(is_whole) => {
-            decision.reason = Reason::BadCookie;
-            if is_whole {
-                decision.must_reset();
-            }
-            return;
-        }
-        Proof::Full(paying) => {
-            decision.reason = Reason::QueueFull;
-            paying
-        }
-        Proof::Pays(paying) => {
-            let Some(service) = limits::service(question.slot, question.id) else { return };
-            decision.of_service(service);
+    // In either mode: after a disarm nobody else ends the looking, and every packet would go on paying for it.
+    if let Some(host) = limits::challenge_line(HOST_BUDGET) {
+        challenge::settle(host, question.now);
+    }
+    // Where the challenge was just switched off, attempts are charged when they come, and what comes back is not looked at.
+    let Some(service) = limits::service(question.slot, question.id) else { return };
+    if matches!(decision.mode, Mode::Observe) || service.admission.challenge == 0 {
+        return;
+    }
+    decision.of_service(service);
+    match proof::find(context, segment.flags, question.id, question.now) {
+        Proof::None | Proof::Behind => {}
+        Proof::Bad => decision.reason = Reason::BadCookie,
+        Proof::Good(note) => {
             let Some(outcome) = global::admit(&Question { stage: Stage::Proof, ..*question }) else { return };
-            settle(&outcome, decision);
-            paying
+            decision.note(&outcome);
+            if let Judged::Decided(reason) = outcome.verdict {
+                decision.reason = reason;
+                if matches!(reason.verdict(), Verdict::Pass) {
+                    note.keep();
+                }
+            }
         }
-    };
-    let passes = matches!(decision.mode, Mode::Observe) || matches!(decision.reason.verdict(), Verdict::Pass);
-    // Who waits is let in with his first byte only, and where that cannot be remembered he is told not to wait.
-    if !paying.note(context, found, passes, question.now) && !passes {
-        decision.must_reset();
     }
 }

@@ -17,11 +17,6 @@ pub use tcp::Numbers;
 
 use crate::reason::Reason;
 
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
-
 /// A TCP segment, or the first fragment of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
@@ -29,8 +24,6 @@ pub struct Segment<'a> {
     pub network: Header<'a>,
     /// The TCP header, for who answers the segment.
     tcp: Cursor<'a>,
-    /// Bytes from there to its end.
-    length: usize,
     /// Destination port.
     pub port: u16,
     /// TCP flags, 0 if they are hidden. (Not an `Option<u8>`: the undefined byte of a `None` is any register to LLVM, and the
@@ -47,86 +40,15 @@ impl Segment<'_> {
     /// and a FIN or RST beside the SYN hides nothing.
     #[inline(always)]
     pub const fn is_attempt(&self) -> bool {
+        const SYN: u8 = 0x02;
+        const ACK: u8 = 0x10;
         self.flags & (SYN | ACK) == SYN
     }
-
-    /// Whether the kernel would take a cookie from it (`cookie_v4_check`).
-    #[inline(always)]
-    pub const fn may_prove(&self) -> bool {
-        self.flags & (SYN | ACK | RST) == ACK
-    }
-
-    /// Whether it resets a connection.
-    #[inline(always)]
-    pub const fn is_reset(&self) -> bool {
-        self.flags & RST != 0
-    }
-
-    /// Whether its sender has no more to say.
-    #[inline(always)]
-    pub const fn is_end(&self) -> bool {
-        self.flags & FIN != 0
-    }
-
-    /// Whether there is a FIN or RST beside a SYN: the kernel discards that, or takes it for the reset that it is.
-    #[inline(always)]
-    pub const fn has_bad_flags(&self) -> bool {
-        self.flags & (FIN | RST) != 0
-    }
 }
 
-/// Where the headers of a segment are in its frame, in one number that crosses a call: who reads it there needs two looks and not the way through
-/// all headers. `length (32 bits) | TCP header at (16) | 0 (6) | fragment (1) | IPv6 (1) | IP header at (8)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found(pub u64);
-
-impl Found {
-    const V6: u64 = 1 << 8;
-    const FRAGMENT: u64 = 1 << 9;
-    const TCP: u32 = 16;
-    const LENGTH: u32 = 32;
-    /// Bounds that say nothing new, but that the verifier wants to see.
-    const MOST_LINK: usize = 0x1f;
-    const MOST_TCP: usize = 0x7fff;
-
-    /// Of a segment of a frame that does not hide its flags.
-    #[inline(always)]
-    pub fn of(segment: &Segment<'_>, frame: &Cursor<'_>) -> Self {
-        let (network, v6) = match segment.network {
-            Header::V4(ip) => (frame.before(ip.as_ptr()), 0),
-            Header::V6(ip) => (frame.before(ip.as_ptr()), Self::V6),
-        };
-        let fragment = if segment.is_fragment { Self::FRAGMENT } else { 0 };
-        let tcp = segment.tcp.offset(frame) as u64;
-        Self((segment.length as u64) << Self::LENGTH | tcp << Self::TCP | fragment | v6 | network as u64)
-    }
-
-    /// Bytes before the IP header.
-    #[inline(always)]
-    pub const fn link(self) -> usize {
-        self.0 as usize & Self::MOST_LINK
-    }
-
-    /// The segment, from the first byte of its frame.
-    #[inline(always)]
-    pub fn read<'a>(self, frame: Cursor<'a>) -> Option<Segment<'a>> {
-        let (mut ip, mut tcp) = (frame, frame);
-        ip.skip(self.link());
-        tcp.skip((self.0 >> Self::TCP) as usize & Self::MOST_TCP);
-        let network =
-            if self.0 & Self::V6 != 0 { Header::V6(ip.ahead::<40>()?) } else { Header::V4(ip.ahead::<20>()?) };
-        let start = tcp.ahead::<14>()?;
-        Some(Segment {
-            network,
-            tcp,
-            length: (self.0 >> Self::LENGTH) as usize,
-            port: start.half::<2>(),
-            flags: start.byte::<13>(),
-            is_fragment: self.0 & Self::FRAGMENT != 0,
-            hides_flags: false,
-        })
-    }
-}
+/// Bytes after which a frame that ends within its headers hides them. A driver that received a frame in pieces shows the first, a page or so, and a
+/// few of the longest IPv6 extension headers push TCP out of that, where the kernel still finds it. What really ends there the kernel discards.
+pub const MOST_HEADERS: usize = 512;
 
 /// Reads a frame from its first byte, the Ethernet header.
 ///
@@ -148,12 +70,11 @@ pub fn parse<'a>(mut frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
 }
 
 /// A second look at a frame that [`parse`] could not read and that would pass: what the kernel reads all the same must not. Apart from `parse`,
-/// because it costs that nothing. `is_whole`: the driver shows all that it received. Of a frame in pieces it shows the first, and a few of the
-/// longest IPv6 extension headers push TCP out of that, where the kernel still finds it; what really ends there the kernel discards.
+/// because it costs that nothing.
 #[inline(always)]
-pub fn second_look(frame: Cursor<'_>, is_whole: impl FnOnce() -> bool, reason: Reason) -> Reason {
+pub fn second_look(frame: Cursor<'_>, reason: Reason) -> Reason {
     match reason {
-        Reason::Truncated if !is_whole() => Reason::TooManyHeaders,
+        Reason::Truncated if frame.ahead::<MOST_HEADERS>().is_some() => Reason::TooManyHeaders,
         Reason::TooManyTags if link::has_priority_tag(frame) => Reason::TooManyHeaders,
         other => other,
     }

@@ -109,12 +109,13 @@ impl<L: Limiter> World<L> {
                 Ok(())
             }
             Action::End(flow, at_once) => {
-                let reply = self.kernel.end(flow, at_once);
-                if reply.is_some() {
+                if self.kernel.end(flow, at_once) {
                     self.forgive(flow);
                     self.owners[flow] = None;
+                    let reply = if at_once { Some(Reply::Reset) } else { None };
+                    return self.reply(flow, reply);
                 }
-                self.reply(flow, reply)
+                Ok(())
             }
             Action::Restart => {
                 // It takes longer than packets lie before a kernel.
@@ -251,7 +252,7 @@ impl<L: Limiter> World<L> {
         self.kernel.accept();
         self.kernel.accepts = true;
         for client in 0..self.clients.len() {
-            for _ in 0..12 {
+            for _ in 0..4 {
                 self.kernel.now += 30 * SECOND;
                 let packet = self.clients[client].again(0);
                 self.send(packet)?;

@@ -185,13 +185,7 @@ mod tests {
     }
 
     fn challenge(syncookies: u32, may_set: bool, enforced: bool) -> Challenge {
-        let cookies = Cookies {
-            syncookies,
-            syncookies_before: None,
-            may_set,
-            keeps_options: true,
-            charged: crate::kernel::cookies::Charged::Proofs,
-        };
+        let cookies = Cookies { syncookies, syncookies_before: None, may_set, keeps_options: true };
         Challenge { wanted: true, without: Vec::new(), enforced, cookies, noted: true }
     }
 

@@ -12,7 +12,7 @@ use aya::maps::{Array, Map, MapData};
 use limiter_common::challenge::Challenge;
 use limiter_common::names;
 use limiter_common::record::Kernel;
-use limiter_common::switch::{Mode, Regime};
+use limiter_common::switch::Mode;
 use serde::Serialize;
 
 use super::clock;
@@ -25,9 +25,6 @@ const ALWAYS: u32 = 2;
 /// The kernel's own default: what is put back where the note is no value that the setting can have.
 const DEFAULT: u32 = 1;
 
-/// How long the kernel takes a cookie after it was made, in seconds: two minutes, and some.
-const GOOD_FOR: u32 = 128;
-
 /// What the challenge finds, for `status`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Cookies {
@@ -39,41 +36,6 @@ pub struct Cookies {
     pub may_set: bool,
     /// Whether challenged connections keep window scaling, SACK and timestamps (`net.ipv4.tcp_timestamps` is 2).
     pub keeps_options: bool,
-    /// What pays for a connection on this host now.
-    pub charged: Charged,
-}
-
-/// What pays for a connection: [`Regime`], in words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Charged {
-    /// Attempts, as they come.
-    Attempts,
-    /// Both, for two minutes after the kernel stopped making cookies.
-    Both,
-    /// Proofs: attempts cost nothing.
-    Proofs,
-}
-
-impl From<Regime> for Charged {
-    fn from(regime: Regime) -> Self {
-        match regime {
-            Regime::Attempts => Self::Attempts,
-            Regime::Ending => Self::Both,
-            Regime::Proofs => Self::Proofs,
-        }
-    }
-}
-
-impl Charged {
-    /// For a person.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Attempts => "attempts (net.ipv4.tcp_syncookies is not 2)",
-            Self::Both => "attempts, and proofs for two minutes: cookies are out still",
-            Self::Proofs => "proofs; an attempt costs nothing (net.ipv4.tcp_syncookies is 2)",
-        }
-    }
 }
 
 impl Cookies {
@@ -103,19 +65,18 @@ impl Maps {
             syncookies_before: before(&kernel),
             may_set: kernel.may_set_syncookies != 0,
             keeps_options: kernel.timestamps != 0,
-            charged: self.switch()?.regime().into(),
         })
     }
 
-    /// Whether the settings that a challenge writes into its answers are still those that were noted, and what pays for a connection follows from
-    /// what the kernel does.
+    /// Whether the settings that a challenge writes into its answers are still those that were noted, and as many of the kernel's cookies are
+    /// looked at as must be.
     ///
     /// # Errors
     /// When the map or a setting cannot be read.
     pub fn has_noted_settings(&self) -> Result<bool> {
         let kernel = self.kernel_record()?;
-        let asks = read(SYNCOOKIES)? == ALWAYS;
-        Ok(asks == self.switch()?.asks() && with_options(kernel)? == kernel)
+        // More than must be is looked at after the kernel side went back to observing by itself.
+        Ok(self.cookies_of_kernel(read(SYNCOOKIES)?)? <= kernel.cookies && with_options(kernel)? == kernel)
     }
 
     /// Whether [`Maps::settle_cookies`] would change nothing.
@@ -132,8 +93,7 @@ impl Maps {
         let wanted = selection.mode == Mode::Enforce && challenges && kernel.may_set_syncookies != 0;
         let now = read(SYNCOOKIES)?;
         let is_set = if wanted { now == ALWAYS } else { kernel.syncookies_before == 0 };
-        let regime = regime(with_cookies(kernel, now));
-        Ok(is_set && regime == self.switch()?.regime() && with_options(kernel)? == kernel)
+        Ok(is_set && kernel.cookies == self.cookies_of_kernel(now)? && with_options(kernel)? == kernel)
     }
 
     /// What is noted of the settings that a challenge writes into its answers, in words.
@@ -160,8 +120,7 @@ impl Maps {
         self.write_kernel(kernel)
     }
 
-    /// Brings the settings in line with what decides now, and tells the kernel side what they are. Between one setting and another both attempts and
-    /// proofs pay, so that no connection passes unpaid.
+    /// Brings the settings in line with what decides now, and tells the kernel side what they are.
     ///
     /// # Errors
     /// When a setting cannot be read or written, or the map.
@@ -180,22 +139,25 @@ impl Maps {
         } else if let Some(before) = before(&kernel) {
             // Somebody else's later change is theirs.
             if now == ALWAYS {
-                self.pay(with_cookies(with_cookies(kernel, ALWAYS), before))?;
                 write(SYNCOOKIES, before)?;
                 now = before;
             }
             kernel.syncookies_before = 0;
         }
-        kernel = with_options(with_cookies(kernel, now))?;
-        self.write_kernel(kernel)?;
-        self.pay(kernel)
+        kernel.cookies = self.cookies_of_kernel(now)?;
+        self.write_kernel(with_options(kernel)?)
     }
 
-    /// Tells the kernel side what pays for a connection.
-    fn pay(&self, kernel: Kernel) -> Result<()> {
+    /// What the kernel's own cookies are to the kernel side, with `tcp_syncookies` at `setting`. Whoever goes back by itself to enforcing
+    /// finds them charged.
+    fn cookies_of_kernel(&self, setting: u32) -> Result<u32> {
         let switch = self.switch()?;
-        let new = switch.with_regime(regime(kernel));
-        if new == switch { Ok(()) } else { self.set_switch(new) }
+        let enforces = [switch.at(clock::now()), switch.fallback()].iter().any(|one| one.mode == Mode::Enforce);
+        Ok(match setting {
+            ALWAYS if enforces => Kernel::TAKES_COOKIES,
+            ALWAYS => Kernel::MAKES_COOKIES,
+            _ => Kernel::MAKES_NONE,
+        })
     }
 
     fn kernel_record(&self) -> Result<Kernel> {
@@ -205,30 +167,6 @@ impl Maps {
     fn write_kernel(&mut self, kernel: Kernel) -> Result<()> {
         self.kernel.set(0, Raw(kernel), 0).context("cannot note the kernel's settings")
     }
-}
-
-/// What pays for a connection now.
-fn regime(kernel: Kernel) -> Regime {
-    match kernel.cookies_until {
-        Kernel::MAKES_COOKIES => Regime::Proofs,
-        until if seconds() < until => Regime::Ending,
-        _ => Regime::Attempts,
-    }
-}
-
-/// With `tcp_syncookies` at `setting`: until when cookies may come back.
-fn with_cookies(kernel: Kernel, setting: u32) -> Kernel {
-    let cookies_until = match (setting, kernel.cookies_until) {
-        (ALWAYS, _) => Kernel::MAKES_COOKIES,
-        (_, Kernel::MAKES_COOKIES) => seconds() + GOOD_FOR,
-        (_, until) => until,
-    };
-    Kernel { cookies_until, ..kernel }
-}
-
-/// CLOCK_MONOTONIC.
-fn seconds() -> u32 {
-    u32::try_from(clock::now() / 1_000_000_000).unwrap_or(0)
 }
 
 /// Puts back what limiter set, before it goes. It needs no more than the one map that notes it, of this layout or an older one: what else is

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use limiter_common::switch::{Mode, Switch};
+use limiter_common::switch::Mode;
 use tracing::{error, info, warn};
 
 use crate::history::{History, State};
@@ -41,10 +41,8 @@ use reverts::{Follower, WentBack};
 
 /// How long the daemon waits for a command that holds the lock, before it does something else and tries again.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it reads the kernel's settings that a challenge depends on, and how often while proofs
-/// pay: whoever changes them then cuts new clients off.
+/// How often it reads the kernel's settings that a challenge depends on.
 const SETTINGS: Duration = Duration::from_secs(60);
-const SETTINGS_WHILE_ASKING: Duration = Duration::from_secs(1);
 
 /// What the daemon is to do.
 #[derive(Clone, Debug)]
@@ -73,8 +71,8 @@ struct Daemon {
     /// What the file said when it was good last.
     document: Option<Document>,
     loaded: bool,
-    /// When the settings were read; `None`: they are to be read now.
-    settings: Option<Instant>,
+    /// When the settings are to be read again.
+    settings: Instant,
     /// The last failure, which is not told twice.
     failure: Option<String>,
     _place: Place,
@@ -102,7 +100,7 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
         follower: Follower::default(),
         document: None,
         loaded: true,
-        settings: Some(Instant::now()),
+        settings: Instant::now() + SETTINGS,
         failure: None,
     };
     daemon.start()?;
@@ -135,17 +133,11 @@ impl Daemon {
 
     /// How long nothing needs to be looked at: no longer than until the switch goes back.
     fn nap(&self) -> Duration {
-        let switch = Maps::open(&self.pins.root()).and_then(|maps| maps.switch()).ok();
-        let nap = switch.map_or(self.manager.nap(), |switch| self.manager.nap().min(self.settings_due(switch)));
-        let left = switch.and_then(|switch| reverts::left(switch, clock::now()));
+        let nap = self.manager.nap();
+        let switch = Maps::open(&self.pins.root()).and_then(|maps| maps.switch());
+        let left = switch.ok().and_then(|switch| reverts::left(switch, clock::now()));
         // The kernel side reads a clock that is up to a tick behind.
         left.map_or(nap, |left| nap.min(left + Duration::from_millis(10)))
-    }
-
-    /// How long the kernel's settings need not be read.
-    fn settings_due(&self, switch: Switch) -> Duration {
-        let pause = if switch.asks() { SETTINGS_WHILE_ASKING } else { SETTINGS };
-        self.settings.map_or(Duration::ZERO, |read| pause.saturating_sub(read.elapsed()))
     }
 
     fn work(&mut self, event: Event) {
@@ -179,7 +171,7 @@ impl Daemon {
             error!(error = format!("{error:#}"), "the policy file is not applied: what is in force stays");
         }
         // Whoever changed the file may have changed the settings that go with it.
-        self.settings = None;
+        self.settings = Instant::now();
     }
 
     fn look_around(&mut self, event: Event) -> Result<()> {
@@ -210,9 +202,9 @@ impl Daemon {
         if let Some(went_back) = self.follower.look(maps.switch()?, clock::now()) {
             self.went_back(went_back)?;
         }
-        if self.settings_due(maps.switch()?).is_zero() {
+        if Instant::now() >= self.settings {
             self.settle(&maps)?;
-            self.settings = Some(Instant::now());
+            self.settings = Instant::now() + SETTINGS;
         }
         self.tell_status(&maps)
     }

@@ -12,7 +12,6 @@ mod exact;
 mod fair;
 mod interop;
 mod measured;
-mod proof;
 mod seen;
 mod servers;
 mod spoofed;
@@ -79,16 +78,10 @@ impl Front {
         Sample::take(&self.maps).expect("counters can be read").counters[id + 1]
     }
 
-    /// Packets that were decided, whatever they were.
-    fn seen(&self) -> u64 {
-        let counters = Sample::take(&self.maps).expect("counters can be read").counters;
-        counters.iter().flat_map(|counters| counters.decided).sum()
-    }
-
-    /// Waits until so many packets were decided: a flood is under way.
+    /// Waits until so many attempts to service 0 were decided: a flood is under way.
     #[track_caller]
-    fn floods(&self, packets: u64) {
-        until_so("a flood worth the name", || self.seen() >= packets);
+    fn floods(&self, attempts: u64) {
+        until_so("a flood worth the name", || self.service(0).decided.iter().sum::<u64>() >= attempts);
     }
 
     /// SYNs that clients of the crowd sent again, because no answer came in time. Each of them is an attempt.

@@ -169,16 +169,6 @@ pub fn table_random(context: XdpContext) -> u32 {
 }
 
 #[xdp]
-pub fn table_flows(context: XdpContext) -> u32 {
-    with_source(&context, flows).map_or(XDP_ABORTED, |()| way::run::<Table, Observer>(&context))
-}
-
-#[xdp]
-pub fn empty_flows(context: XdpContext) -> u32 {
-    with_source(&context, flows).map_or(XDP_ABORTED, |()| XDP_DROP)
-}
-
-#[xdp]
 pub fn empty_many(context: XdpContext) -> u32 {
     with_source(&context, many).map_or(XDP_ABORTED, |()| XDP_DROP)
 }
@@ -207,12 +197,6 @@ fn anew(context: &XdpContext) -> Option<()> {
         return None;
     }
     with_source(context, random)
-}
-
-/// One of 10,000 flows, each a source of its own.
-#[inline(always)]
-fn flows() -> u32 {
-    0x0b00_0000 | (many() & (MANY - 1)) % 10_000
 }
 
 /// One of [`MANY`] sources, in an order that no prefetcher guesses: an odd multiplier permutes them.
