@@ -3,6 +3,7 @@
 //! The way of a setting: `cli` (what was typed) -> `policy` (what it means) -> `policy::encode` (records) -> `kernel` (maps).
 
 pub mod apply;
+pub mod assess;
 pub mod cli;
 pub mod doctor;
 pub mod history;
