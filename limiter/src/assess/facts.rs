@@ -33,6 +33,8 @@ pub struct Facts {
     pub most: Option<(String, u64)>,
     /// The network that most of what is refused, or else of all attempts, comes from.
     pub network: Option<Network>,
+    /// The share of the same that the heaviest few sources make.
+    pub heaviest: Option<f64>,
     /// The fullest accept queue: what waits, and its room.
     pub queue: Option<(u64, u64)>,
     /// Attempts per second as usual.
@@ -116,7 +118,9 @@ impl Facts {
         let now = snapshot.grown.as_ref().map(|grown| Now::of(grown, snapshot.measured_seconds));
         let mut facts = Self { now, ..Self::standing(snapshot) };
         facts.queue = queue(snapshot, &listener::all().unwrap_or_default());
-        facts.network = facts.now.and_then(|now| common(maps, &now));
+        if let Some(now) = facts.now {
+            (facts.network, facts.heaviest) = common(maps, &now);
+        }
         facts.with_history(entries)
     }
 
@@ -169,6 +173,7 @@ impl Facts {
             unanswered: now.unanswered(self.enforces),
             sources: self.sources.map(each),
             common: self.network.as_ref().map(|network| network.share),
+            heaviest: self.heaviest,
         }
     }
 
@@ -189,15 +194,17 @@ pub fn sources(distinct: &Distinct) -> Option<Sources> {
     })
 }
 
-/// The network that most of what is refused comes from; of all attempts, if hardly any is.
-pub fn common(maps: &Maps, now: &Now) -> Option<Network> {
+/// The network that most of what is refused comes from, and the share of the heaviest few; of all
+/// attempts, if hardly any is refused.
+pub fn common(maps: &Maps, now: &Now) -> (Option<Network>, Option<f64>) {
     let kind = match now {
         _ if now.refused < now.attempts * 0.05 => Kind::Attempts,
         _ if now.own * 2.0 >= now.refused => Kind::Refused,
         _ => Kind::Budget,
     };
-    let counted: Vec<Heavy> = heavy::read(maps, kind, None, None, usize::MAX).ok()?;
-    network::common(&counted)
+    let mut counted: Vec<Heavy> = heavy::read(maps, kind, None, None, usize::MAX).unwrap_or_default();
+    counted.retain(|heavy| heavy.last_seconds_ago <= network::LATELY);
+    (network::common(&counted), network::heaviest(counted.iter().map(|heavy| heavy.count)))
 }
 
 /// The fullest accept queue of a service.

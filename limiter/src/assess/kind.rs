@@ -112,6 +112,8 @@ pub struct Traffic {
     pub sources: Option<Sources>,
     /// The share of the attempts that one network makes; `None`: not sampled.
     pub common: Option<f64>,
+    /// The share of what is counted that the heaviest few make; `None`: too little is.
+    pub heaviest: Option<f64>,
 }
 
 impl Sources {
@@ -146,7 +148,7 @@ impl Traffic {
     fn by_shape(&self) -> Option<Kind> {
         let sources = self.sources?;
         let hardly = self.finished.is_some_and(|share| share < HARDLY);
-        if !hardly && sources.sources >= MANY && self.is_automated() {
+        if !hardly && sources.sources >= MANY && !self.is_of_heavy() && self.is_automated() {
             return Some(Kind::Botnet);
         }
         if self.finished.is_some() || sources.sources < ENOUGH {
@@ -157,7 +159,7 @@ impl Traffic {
         if self.looks_forged() {
             return Some(Kind::SpoofedFlood);
         }
-        (each <= MODEST && (sources.spread() <= 0.5 || returning >= 30.0)).then_some(Kind::Crowd)
+        (each <= AUTOMATED && (sources.spread() <= 0.5 || returning >= 30.0)).then_some(Kind::Crowd)
     }
 
     /// Whether addresses are drawn at random: each once, each from a network of its own, none ever
@@ -178,16 +180,36 @@ impl Traffic {
         Some(self.sources?.each / sends)
     }
 
+    /// Whether few heavy sources hide among many modest ones.
+    fn is_of_heavy(&self) -> bool {
+        match self.heaviest {
+            Some(share) => share >= 0.5,
+            None => !self.is_of_one_network() && !self.are_many() && self.own.is_some_and(|share| share > 0.8),
+        }
+    }
+
+    fn is_of_one_network(&self) -> bool {
+        self.common.is_some_and(|share| share >= COMMON)
+    }
+
+    fn are_many(&self) -> bool {
+        self.sources.is_some_and(|sources| sources.sources >= 2 * ENOUGH)
+    }
+
     fn is_automated(&self) -> bool {
-        let of_one_network = self.common.is_some_and(|share| share >= COMMON);
+        let of_one_network = self.is_of_one_network();
         let least = if of_one_network { AUTOMATED_OF_ONE_NETWORK } else { AUTOMATED };
         self.connections().is_some_and(|each| each >= least)
     }
 
     /// Whether few sources made most of it.
     fn are_few(&self) -> Option<bool> {
-        let many = self.sources.is_some_and(|sources| sources.sources >= 2 * ENOUGH);
-        match (self.sources.map(|sources| sources.each), self.own) {
+        let many = self.are_many();
+        let each = self.sources.map(|sources| sources.each);
+        if self.heaviest.is_some_and(|share| share >= 0.8) && each.is_none_or(|each| each >= MODEST) {
+            return Some(true);
+        }
+        match (each, self.own) {
             (Some(each), _) if each >= FAR_TOO_MANY && !many => Some(true),
             (Some(each), Some(share)) if each >= MODEST && share > 0.8 => Some(true),
             (Some(each), _) if each <= MODEST || many => Some(false),

@@ -132,11 +132,14 @@ fn is_full(facts: &Facts, now: &Now) -> bool {
 /// Whether our own limits keep clients away that came before too.
 fn is_own(facts: &Facts, now: &Now, kind: Kind, more: bool) -> bool {
     let refused = now.refused / now.attempts.max(1e-9);
-    if more || refused < 4.0 * HARMS || now.queue_full > now.refused / 2.0 {
+    if refused < 4.0 * HARMS || now.queue_full > now.refused / 2.0 {
         return false;
     }
     if facts.began_with_change {
         return true;
+    }
+    if more {
+        return false;
     }
     let changed = facts.last.as_ref().is_some_and(|last| last.of_limits && last.seconds_ago < RECENT);
     let least = facts.service().and_then(|service| service.budget);

@@ -9,11 +9,14 @@ use crate::observe::Heavy;
 
 /// Sources that a network must show, or it is their own.
 const LEAST: usize = 8;
+/// So many sources are few, and so many counts are enough to say what they make.
+const FEW: usize = 64;
+const ENOUGH: u64 = 100;
 /// Longest networks that are named, and the shortest, by family.
 const LONGEST: [u32; 2] = [24, 48];
 const SHORTEST: [u32; 2] = [8, 24];
 /// Seconds after which a counter is of another time.
-const LATELY: f64 = 60.0;
+pub const LATELY: f64 = 60.0;
 
 /// A network.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,6 +59,14 @@ pub fn of_addresses(counted: &[(IpAddr, u64)]) -> Option<Network> {
     let network = first & (u128::MAX << (128 - length));
     let ip = if is_v6 { IpAddr::V6(network.into()) } else { IpAddr::V4(((network >> 96) as u32).into()) };
     Some(Network { prefix: format!("{ip}/{length}"), share: sum(&inside) as f64 / all as f64, sources: inside.len() })
+}
+
+/// The share that the [`FEW`] most counted make; `None`: too little is counted.
+pub fn heaviest(counts: impl Iterator<Item = u64>) -> Option<f64> {
+    let mut counts: Vec<u64> = counts.collect();
+    counts.sort_unstable_by(|one, other| other.cmp(one));
+    let (few, all): (u64, u64) = (counts.iter().take(FEW).sum(), counts.iter().sum());
+    (all >= ENOUGH).then(|| few as f64 / all as f64)
 }
 
 /// An address from the highest bit on.

@@ -133,6 +133,7 @@ fn few_sources() {
         now: Some(Now { own: 3172.0, ..now(3387.0, 3172.0) }),
         sources: Some(sources(328, 45)),
         most: Some(("185.20.31.7".to_owned(), 13_577)),
+        heaviest: Some(0.97),
         ..calm()
     };
     says(

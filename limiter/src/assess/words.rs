@@ -70,6 +70,7 @@ fn likely(facts: &Facts, cause: Cause) -> String {
                 last.who,
                 last.what
             ),
+            None if facts.began_with_change => "our own limit: it began with the last change".to_owned(),
             None => "our own limit, which is below what comes as usual".to_owned(),
         },
         Cause::Server => match facts.now.and_then(|now| now.opened) {
@@ -88,7 +89,7 @@ fn likely(facts: &Facts, cause: Cause) -> String {
 }
 
 fn rate(per_second: f64) -> String {
-    if per_second >= 9.5 { count(per_second.round() as u64) } else { format!("{:.1}", per_second) }
+    if per_second >= 9.5 { count(per_second.round() as u64) } else { format!("{per_second:.1}") }
 }
 
 fn percent(share: f64) -> String {

@@ -117,7 +117,9 @@ impl Source {
         let mut facts = Facts::standing(&snapshot).with_history(&self.entries);
         let counts = Counts::of(&snapshot.decided, &snapshot.observed);
         let grown = opened.last.as_ref().and_then(|(then, last)| Some((counts.since(last)?, at - then)));
-        facts.network = grown.and_then(|(grown, seconds)| assess::common(&opened.maps, &Now::of(&grown, seconds)));
+        if let Some((grown, seconds)) = grown {
+            (facts.network, facts.heaviest) = assess::common(&opened.maps, &Now::of(&grown, seconds));
+        }
         opened.last = Some((at, counts));
         self.opened = Some(opened);
         let changes = self.entries.iter().filter_map(|entry| change(entry, at, now)).collect();

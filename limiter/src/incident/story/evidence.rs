@@ -90,6 +90,7 @@ pub fn judge(points: &[Point], main: Option<&Range<usize>>, calm: Option<&Totals
             each: per_source.unwrap_or(0.0),
         }),
         common: None,
+        heaviest: None,
     };
     let kind = if main.is_none() { Kind::NoSurge } else { traffic.kind() };
     Verdict { kind, indicators, finished, per_source, sources }

@@ -96,7 +96,7 @@ fn an_overload_is_not_taken_for_a_flood() {
     };
     let told = surge("observe", second);
     let story = told.story();
-    assert_eq!((story.verdict.kind, story.verdict.finished), (Kind::Unknown, None), "the server let nobody finish");
+    assert_eq!((story.verdict.kind, story.verdict.finished), (Kind::Crowd, None), "the server let nobody finish");
     tells(&told, &["the accept queue was full, so nobody could", "282,000 times a client was turned away"]);
 }
 

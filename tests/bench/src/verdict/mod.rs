@@ -123,6 +123,7 @@ fn facts(scene: &Scene, recorded: &Recorded, at: usize) -> Facts {
         now: Some(now),
         sources,
         network: assess::network::of_addresses(top),
+        heaviest: assess::network::heaviest(top.iter().map(|(_, count)| *count)),
         usual: Some(scene.calm),
         ..Facts::default()
     }

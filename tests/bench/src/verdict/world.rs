@@ -161,12 +161,11 @@ impl World<'_> {
         if let Some(budget) = self.scene.budget {
             self.budget = (self.budget + budget).min(budget * 2.0);
         }
-        let (mut room, mut forged_left) = (self.scene.queue - self.waiting + self.scene.server, forged);
+        let mut room = self.scene.queue - self.waiting + self.scene.server;
         let count = due.len().max(1) as u64;
         for (index, attempt) in due.iter().enumerate() {
             // Forged ones come in between.
             let before = forged * (index as u64 + 1) / count - forged * index as u64 / count;
-            forged_left -= before.min(forged_left);
             self.forged(before, room);
             if !is_on(self.groups[attempt.group].pulse) {
                 let clients = &self.groups[attempt.group];
