@@ -101,12 +101,12 @@ fn a_botnet_of_one_network() {
 
 /// Listens with a queue of eight, and accepts nobody.
 fn full(scene: &Scene) -> std::net::TcpListener {
-    let listen = || {
+    let socket = scene.lab.front.run(|| {
         let socket = std::net::TcpListener::bind((FRONT_V4, 80))?;
         rustix::net::listen(&socket, 8)?;
         Ok(socket)
-    };
-    scene.lab.front.run(listen).expect("a socket")
+    });
+    socket.expect("a socket")
 }
 
 #[test]

@@ -33,6 +33,11 @@ const ANSWERS: [(Answer, &str); 9] = [
     (Answer::NotKnown, "not known"),
 ];
 
+/// The columns.
+pub fn names() -> Vec<&'static str> {
+    ANSWERS.iter().map(|(_, name)| *name).collect()
+}
+
 /// Whether an answer is right; `None`: it is not known, or cannot be.
 pub fn is_right(truth: Truth, answer: Answer) -> Option<bool> {
     if answer == Answer::NotKnown || truth == Truth::BotnetAsPeople {

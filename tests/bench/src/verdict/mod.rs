@@ -53,6 +53,10 @@ struct Report {
     /// Of the held-out half, or of the training half when only that was asked for.
     watch: Matrix,
     report: Matrix,
+    /// The columns.
+    answers: Vec<&'static str>,
+    /// Of `watch` and of `report`, in percent.
+    shares: [matrix::Shares; 2],
     training: [matrix::Shares; 2],
 }
 
@@ -63,7 +67,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let [watch, report] = half(TRAINING, arguments.surges, arguments.training);
     let training = [watch.shares(), report.shares()];
     let [watch, report] = if arguments.training { [watch, report] } else { half(seed, arguments.surges, false) };
-    let measured = Report { surges: arguments.surges, seed, watch, report, training };
+    let (answers, shares) = (matrix::names(), [watch.shares(), report.shares()]);
+    let measured = Report { surges: arguments.surges, seed, watch, report, answers, shares, training };
     arguments.output.give("verdict", &measured, &text(&measured), &[])
 }
 
@@ -161,8 +166,8 @@ fn text(measured: &Report) -> String {
         measured.seed,
         measured.watch.table(),
         measured.report.table(),
-        shares("watch", &measured.watch.shares()),
-        shares("report", &measured.report.shares()),
+        shares("watch", &measured.shares[0]),
+        shares("report", &measured.shares[1]),
         shares("watch, training half", &measured.training[0]),
         shares("report, training half", &measured.training[1]),
     )
