@@ -148,7 +148,9 @@ impl Traffic {
     fn by_shape(&self) -> Option<Kind> {
         let sources = self.sources?;
         let hardly = self.finished.is_some_and(|share| share < HARDLY);
-        if !hardly && sources.sources >= MANY && !self.is_of_heavy() && self.is_automated() {
+        // Some hundred addresses of many networks may be carriers with people behind each.
+        let many = if self.is_of_one_network() { MANY } else { ENOUGH };
+        if !hardly && sources.sources >= many && !self.is_of_heavy() && self.is_automated() {
             return Some(Kind::Botnet);
         }
         if self.finished.is_some() || sources.sources < ENOUGH {
@@ -159,7 +161,9 @@ impl Traffic {
         if self.looks_forged() {
             return Some(Kind::SpoofedFlood);
         }
-        (each <= AUTOMATED && (sources.spread() <= 0.5 || returning >= 30.0)).then_some(Kind::Crowd)
+        // An address that is drawn at random seldom comes again.
+        let comes_again = sources.each >= 5.0 || returning >= 30.0;
+        (each <= AUTOMATED && (sources.spread() <= 0.5 || comes_again)).then_some(Kind::Crowd)
     }
 
     /// Whether addresses are drawn at random: each once, each from a network of its own, none ever
@@ -206,7 +210,8 @@ impl Traffic {
     fn are_few(&self) -> Option<bool> {
         let many = self.are_many();
         let each = self.sources.map(|sources| sources.each);
-        if self.heaviest.is_some_and(|share| share >= 0.8) && each.is_none_or(|each| each >= MODEST) {
+        let heaviest = self.heaviest.unwrap_or(0.0);
+        if heaviest >= 0.9 || heaviest >= 0.8 && each.is_none_or(|each| each >= MODEST) {
             return Some(true);
         }
         match (each, self.own) {

@@ -11,7 +11,7 @@ use crate::observe::Heavy;
 const LEAST: usize = 8;
 /// So many sources are few, and so many counts are enough to say what they make.
 const FEW: usize = 64;
-const ENOUGH: u64 = 100;
+const ENOUGH: u64 = 500;
 /// Longest networks that are named, and the shortest, by family.
 const LONGEST: [u32; 2] = [24, 48];
 const SHORTEST: [u32; 2] = [8, 24];
