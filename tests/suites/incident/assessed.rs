@@ -79,8 +79,8 @@ fn forged_addresses() {
     flood.wait().expect("a flood");
 }
 
-/// Two thousand machines of one /16, which are really there as far as limiter can see: a full server
-/// lets none of them finish.
+/// Two thousand machines of one /16, which are there as far as limiter can see: a full server lets
+/// none of them finish.
 #[test]
 fn a_botnet_of_one_network() {
     let mut scene = Scene::new();

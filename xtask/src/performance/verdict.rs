@@ -1,4 +1,4 @@
-//! What docs/performance.md says of the verdict: what was said of staged surges, against what they were.
+//! What docs/performance.md says of the verdict: what was said of staged surges, and what they were.
 
 use std::fmt::Write as _;
 
