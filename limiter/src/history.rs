@@ -20,9 +20,6 @@ use crate::report::{self, Sample};
 /// Where the history is unless the operator says otherwise.
 pub const PATH: &str = "/var/lib/limiter/history.jsonl";
 
-/// Entries that are looked at for what is usual and what was changed last.
-pub const ENTRIES: usize = 50;
-
 /// What an entry decides when it changes the mode, or which policy counts: the one thing that has one revert time.
 pub const SWITCH: &str = "switch";
 

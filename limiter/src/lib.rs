@@ -3,7 +3,6 @@
 //! The way of a setting: `cli` (what was typed) -> `policy` (what it means) -> `policy::encode` (records) -> `kernel` (maps).
 
 pub mod apply;
-pub mod assess;
 pub mod cli;
 pub mod doctor;
 pub mod history;

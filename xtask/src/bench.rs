@@ -12,9 +12,10 @@ pub fn run(mut arguments: Vec<String>) -> Result<ExitCode> {
         arguments.remove(place);
         return performance::run(&arguments);
     }
-    for (flag, program) in [("--peers", "peers"), ("--accuracy", "accuracy"), ("--verdict", "verdict")] {
+    for (flag, program) in [("--peers", "peers"), ("--accuracy", "accuracy")] {
         if let Some(place) = arguments.iter().position(|argument| argument == flag) {
             arguments.remove(place);
+            lab::require_root(program)?;
             return lab::run(program, &arguments);
         }
     }

@@ -20,10 +20,7 @@ pub fn require_root(what: &str) -> Result<()> {
 
 /// Builds the command and the program `bench`, and becomes its subcommand `name`.
 pub fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
-    // What sends no packets needs neither root nor a lab.
-    if name != "verdict" {
-        require_root(name)?;
-    }
+    require_root(name)?;
     setup::ensure(if ["peers", "accuracy"].contains(&name) { &[setup::LAB, setup::PEERS] } else { &[setup::LAB] })?;
     // Becoming the program rather than waiting for it: Ctrl-C is its business alone, and it cleans up.
     let error = Command::new(build_bench()?).arg(name).args(arguments).exec();

@@ -117,15 +117,15 @@ pub fn warn_operator(maps: Option<&Maps>, policy: &Policy, mode: Mode) -> Result
 
 /// Keeps what would go back by itself.
 pub fn confirm(context: &Context) -> Result<()> {
-    turn(context, false, |maps| maps.confirmed())
+    turn(context, |maps| maps.confirmed())
 }
 
 /// Goes back at once.
 pub fn rollback(context: &Context) -> Result<()> {
-    turn(context, true, |maps| maps.rolled_back())
+    turn(context, |maps| maps.rolled_back())
 }
 
-fn turn(context: &Context, back: bool, to: impl FnOnce(&Maps) -> Result<Switch>) -> Result<()> {
+fn turn(context: &Context, to: impl FnOnce(&Maps) -> Result<Switch>) -> Result<()> {
     let pins = &context.pins;
     pins.require()?;
     let _lock = context.lock()?;
@@ -153,26 +153,9 @@ fn turn(context: &Context, back: bool, to: impl FnOnce(&Maps) -> Result<Switch>)
         mode,
         mode_before,
         goes_back_in_seconds: left(switch),
-        notes: back
-            .then(|| still_in_file(&new, &maps.origin(after.slot).ok()?.profile))
-            .flatten()
-            .into_iter()
-            .collect(),
+        notes: Vec::new(),
     };
     report::print(context.format, &done, describe)
-}
-
-/// Whether the policy file still holds something else than what is in force after going back: the
-/// next reload or boot brings it back.
-fn still_in_file(policy: &Policy, profile: &Option<Name>) -> Option<String> {
-    let path = std::env::var_os("LIMITER_POLICY").map_or_else(|| PathBuf::from(DEFAULT_FILE), PathBuf::from);
-    let document = path.exists().then(|| Document::read(&path))?.ok()?;
-    let (file, _) = document.with_profile(profile.as_ref()).ok()?;
-    let first = diff::changes(policy, &file).into_iter().next()?;
-    Some(format!(
-        "{} still holds what was taken back ({first}), and the next reload or boot brings it back: correct the file",
-        path.display()
-    ))
 }
 
 /// Seconds until the switch goes back by itself.

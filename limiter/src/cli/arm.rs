@@ -8,14 +8,10 @@ use limiter_common::switch::{Mode, Selection};
 use serde::Serialize;
 
 use super::{Context, apply, settle};
-use crate::assess::{self, Assessment, Facts, assess};
-use crate::history::{ENTRIES, SWITCH};
+use crate::history::SWITCH;
 use crate::kernel::{Maps, clock};
 use crate::policy::text;
 use crate::report::{self, human};
-
-/// How long what comes is looked at after arming.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// Arguments of `arm`.
 #[derive(Args, Debug)]
@@ -34,8 +30,6 @@ struct Done {
     policy_goes_back_in_seconds: Option<f64>,
     has_limits: bool,
     challenge_works: bool,
-    /// What is likely wrong now, and what comes next.
-    assessment: Option<Assessment>,
 }
 
 impl Arm {
@@ -52,7 +46,7 @@ pub fn disarm(context: &Context) -> Result<()> {
 
 fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
     context.pins.require()?;
-    let lock = context.lock()?;
+    let _lock = context.lock()?;
     let mut maps = Maps::open(&context.pins.root())?;
     let switch = maps.switch()?;
     let now = clock::now();
@@ -82,16 +76,7 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
     let pending = trial.is_none() && switch.revert().is_some_and(|revert| revert > now);
     note.until(armed.revert()).record(Some(&maps), changes(before.mode, mode, time, pending));
     settle::now_and_later(&context.pins, &mut maps)?;
-    drop(lock);
-    // What was switched stays, whatever comes of looking at it.
-    let looked = || -> Result<Assessment> {
-        let snapshot = report::take(&context.pins, &maps, LOOK)?;
-        let entries = context.history.read(ENTRIES).map(|read| read.entries).unwrap_or_default();
-        Ok(assess(&Facts::of(&snapshot, &maps, &entries)))
-    };
-    let assessment = (mode == Mode::Enforce).then(|| looked().ok()).flatten();
     let done = Done {
-        assessment,
         mode: report::mode(mode),
         before: report::mode(before.mode),
         reverts_in_seconds: time.map(|time| time.as_secs_f64()),
@@ -140,9 +125,6 @@ fn describe(done: &Done) -> String {
         text.push_str(
             "but no limit is set, so only bans are enforced: `limiter set --source-rate 20/s --budget 1000/s`\n",
         );
-    }
-    if let Some(assessment) = &done.assessment {
-        text.push_str(&assess::text(assessment));
     }
     text
 }

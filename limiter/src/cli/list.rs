@@ -54,8 +54,6 @@ struct Changed {
     added: Vec<String>,
     removed: Vec<String>,
     for_seconds: Option<f64>,
-    /// The mode that decides now.
-    mode: &'static str,
 }
 
 #[derive(Serialize)]
@@ -88,7 +86,7 @@ impl Add {
         maps.add(list, &self.prefixes, self.time)?;
         let added = self.prefixes.iter().map(Prefix::to_string).collect();
         let for_seconds = self.time.map(|time| time.as_secs_f64());
-        let done = Changed { list: name(list), added, removed: Vec::new(), for_seconds, mode: mode(&maps)? };
+        let done = Changed { list: name(list), added, removed: Vec::new(), for_seconds };
         let note = self.prefixes.iter().fold(note, |note, prefix| note.decides(subject(list, prefix)));
         note.until(self.time.map(clock::after)).record(Some(&maps), done.lines());
         report::print(context.format, &done, describe)
@@ -103,7 +101,7 @@ impl Del {
         let missing = maps.del(list, &self.prefixes)?;
         let gone: Vec<&Prefix> = self.prefixes.iter().filter(|prefix| !missing.contains(prefix)).collect();
         let removed = gone.iter().map(ToString::to_string).collect();
-        let done = Changed { list: name(list), added: Vec::new(), removed, for_seconds: None, mode: mode(&maps)? };
+        let done = Changed { list: name(list), added: Vec::new(), removed, for_seconds: None };
         if !gone.is_empty() {
             let note = gone.into_iter().fold(note, |note, prefix| note.decides(subject(list, prefix)));
             note.record(Some(&maps), done.lines());
@@ -148,10 +146,6 @@ fn shown(entry: &Entry, now: u64) -> Shown {
     Shown { prefix: entry.prefix.to_string(), expires_in_seconds: left }
 }
 
-fn mode(maps: &Maps) -> Result<&'static str> {
-    Ok(report::mode(maps.selection()?.mode))
-}
-
 const fn name(list: List) -> &'static str {
     match list {
         List::Allow => "allow",
@@ -178,9 +172,5 @@ impl Changed {
 }
 
 fn describe(done: &Changed) -> String {
-    let mut text: String = done.lines().iter().map(|line| format!("{line}\n")).collect();
-    if done.list == "ban" && !done.added.is_empty() && done.mode == "observe" {
-        text.push_str("but nothing is dropped yet: mode observe; `limiter arm --for 30m` starts dropping\n");
-    }
-    text
+    done.lines().iter().map(|line| format!("{line}\n")).collect()
 }

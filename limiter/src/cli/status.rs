@@ -5,14 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use serde::Serialize;
-
 use super::Context;
-use crate::assess::{self, Assessment, Facts, assess};
-use crate::history::ENTRIES;
 use crate::kernel::Maps;
 use crate::policy::text;
-use crate::report::{self, Snapshot, human};
+use crate::report::{self, human};
 
 /// Arguments of `status`.
 #[derive(Args, Debug)]
@@ -25,15 +21,6 @@ pub struct Status {
     quick: bool,
 }
 
-/// What `status` says.
-#[derive(Serialize)]
-struct Shown {
-    /// What is likely wrong, and what comes next.
-    assessment: Assessment,
-    #[serde(flatten)]
-    snapshot: Snapshot,
-}
-
 impl Status {
     /// Takes a snapshot and prints it.
     pub fn run(&self, context: &Context) -> Result<()> {
@@ -41,11 +28,6 @@ impl Status {
         let maps = Maps::open(&context.pins.root())?;
         let measure = if self.quick { Duration::ZERO } else { self.measure };
         let snapshot = report::take(&context.pins, &maps, measure)?;
-        let entries = context.history.read(ENTRIES).map(|read| read.entries).unwrap_or_default();
-        let assessment = assess(&Facts::of(&snapshot, &maps, &entries));
-        let shown = Shown { assessment, snapshot };
-        report::print(context.format, &shown, |shown| {
-            format!("{}\n{}", assess::text(&shown.assessment), human::status(&shown.snapshot))
-        })
+        report::print(context.format, &snapshot, human::status)
     }
 }

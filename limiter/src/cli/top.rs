@@ -2,10 +2,8 @@
 
 use anyhow::Result;
 use clap::Args;
-use limiter_common::switch::Mode;
 
 use super::{Context, known_service};
-use crate::assess::network::{self, Network};
 use crate::kernel::Maps;
 use crate::observe::{Heavy, Kind, heavy};
 use crate::policy::Name;
@@ -45,27 +43,11 @@ impl Top {
         let lengths = self.prefix.map(|bits| (bits, self.prefix_v6.unwrap_or(SITE)));
         let service = self.service.as_ref().map(Name::as_str);
         let top = heavy::read(&maps, self.by, lengths, service, self.lines)?;
-        let network = network::common(&heavy::read(&maps, self.by, None, service, usize::MAX)?);
-        let enforces = maps.selection()?.mode == Mode::Enforce;
-        report::print(context.format, &top, |top| {
-            let common = network.map_or_else(String::new, |network| common(&network, self.by, enforces));
-            describe(top, self.by, self.prefix.is_some(), enforces) + &common
-        })
+        report::print(context.format, &top, |top| describe(top, self.by, self.prefix.is_some()))
     }
 }
 
-/// The network that most of it comes from.
-fn common(network: &Network, by: Kind, enforces: bool) -> String {
-    let what = match (by, enforces) {
-        (Kind::Attempts, _) => "the attempts",
-        (_, true) => "what is refused",
-        (_, false) => "what would be refused",
-    };
-    format!("\n{:.0}% of {what} comes from {}\n", network.share * 100.0, network.prefix)
-        .replace("attempts comes", "attempts come")
-}
-
-fn describe(top: &[Heavy], by: Kind, are_prefixes: bool, enforces: bool) -> String {
+fn describe(top: &[Heavy], by: Kind, are_prefixes: bool) -> String {
     if top.is_empty() {
         return match by {
             Kind::Refused => "no source was refused by its own limit; the most active: `limiter top --by attempts`\n",
@@ -75,10 +57,8 @@ fn describe(top: &[Heavy], by: Kind, are_prefixes: bool, enforces: bool) -> Stri
         .to_owned();
     }
     let counted = match by {
-        Kind::Refused if enforces => "REFUSED",
-        Kind::Refused => "WOULD BE REFUSED",
-        Kind::Budget if enforces => "REFUSED BY BUDGET (sampled)",
-        Kind::Budget => "WOULD BE REFUSED BY BUDGET (sampled)",
+        Kind::Refused => "REFUSED",
+        Kind::Budget => "REFUSED BY BUDGET (sampled)",
         Kind::Attempts => "ATTEMPTS (sampled)",
     };
     let width = top.iter().map(|heavy| heavy.source.len()).max().unwrap_or(0).max("SOURCE".len());

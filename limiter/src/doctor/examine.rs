@@ -13,10 +13,8 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Level, Tree, caller, conntrack, interface, kernel, lists, pins, queues, settings, sockets, table,
+    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, pins, queues, settings, sockets, table,
 };
-use crate::assess::{Assessment, Cause, Facts, assess};
-use crate::history::{ENTRIES, History};
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
 use crate::kernel::{Maps, Pins, clock, interface as interfaces, inventory, listener};
@@ -35,8 +33,6 @@ pub struct Question<'a> {
     pub interfaces: &'a [String],
     /// Whether to attach to free interfaces for a moment.
     pub attach: bool,
-    /// Who changed what; `None`: not asked.
-    pub history: Option<&'a History>,
 }
 
 /// What is loaded.
@@ -92,27 +88,7 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     if let Some(loaded) = &loaded {
         services(tree, loaded, &mut to)?;
     }
-    let mut found = to.finish();
-    if let Some(loaded) = &loaded {
-        let read = question.history.and_then(|history| history.read(ENTRIES).ok());
-        let facts = Facts::of(&loaded.snapshot, &loaded.maps, &read.map_or_else(Vec::new, |read| read.entries));
-        found.insert(0, likely(&assess(&facts)));
-    }
-    Ok(found)
-}
-
-/// The assessment as the first finding.
-fn likely(assessment: &Assessment) -> Finding {
-    let calm = matches!(assessment.cause, Cause::Nothing | Cause::Quiet | Cause::NotMeasured);
-    let evidence = assessment.evidence.join("; ");
-    let what =
-        if evidence.is_empty() { assessment.likely.clone() } else { format!("{}: {evidence}", assessment.likely) };
-    Finding {
-        area: "likely".to_owned(),
-        level: if calm { Level::Ok } else { Level::Warning },
-        what,
-        advice: Some(assessment.next.join("; then ")).filter(|_| !calm),
-    }
+    Ok(to.finish())
 }
 
 fn directory(pins: &Pins) -> Directory {

@@ -106,7 +106,7 @@ fn queue(address: SocketAddr, listeners: &[Listener], burst: Option<u64>, to: &m
     let what = format!("{address}: {} of {} places of the accept queue taken{shared}", count(waiting), count(room));
     // A burst that does not fit is lost although it was let in.
     let short = burst.filter(|burst| *burst > room);
-    if sockets.iter().any(|socket| socket.waiting > 0 && socket.waiting * 10 >= socket.room * 9) {
+    if sockets.iter().any(|socket| socket.waiting > 0 && socket.waiting >= socket.room) {
         to.problem(what, "the server does not accept: it hangs, or is far too slow; look at it, and lower its budget");
     } else if waiting * 2 > room {
         to.warning(what, "the server accepts too slowly: look at it, or lower its budget");

@@ -14,7 +14,7 @@ pub mod report;
 pub mod series;
 mod store;
 mod story;
-pub mod tcp;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
@@ -23,15 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use archive::{Record, read};
 pub use record::{Options, Outcome};
 
-use crate::assess::Kind;
 use crate::history::Moment;
-
-/// What lines of a record look like, one a second: crowd or attack.
-pub fn kind(ticks: impl IntoIterator<Item = series::Tick>) -> Kind {
-    let mut record = Record::default();
-    ticks.into_iter().for_each(|tick| record.series.push(tick));
-    story::tell(&record).verdict.kind
-}
 
 /// Version of the files in a record. It rises when a field changes its meaning.
 pub const VERSION: u32 = 1;

@@ -303,9 +303,6 @@ impl Recorder {
 fn spawn_doctor(pins: &Pins) -> std::thread::JoinHandle<Result<Vec<doctor::Finding>>> {
     let pins = pins.clone();
     std::thread::spawn(move || {
-        doctor::examine(
-            &Tree::at("/"),
-            &doctor::Question { pins: &pins, interfaces: &[], attach: false, history: None },
-        )
+        doctor::examine(&Tree::at("/"), &doctor::Question { pins: &pins, interfaces: &[], attach: false })
     })
 }

@@ -7,9 +7,9 @@ use limiter_common::challenge::Challenge;
 use limiter_common::reason::{Reason, Verdict};
 
 use super::sample::ByReason;
-use super::snapshot::{Service, Snapshot};
+use super::snapshot::{Admission, Service, Snapshot};
 use crate::kernel::interface::Attachment;
-use crate::policy::text;
+use crate::policy::{self, text};
 
 /// The text of `limiter status`.
 pub fn status(snapshot: &Snapshot) -> String {
@@ -20,9 +20,7 @@ pub fn status(snapshot: &Snapshot) -> String {
 }
 
 fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
-    let attached = snapshot.interfaces.iter().any(|interface| interface.attachment.is_some());
     let meaning = match snapshot.mode {
-        _ if !attached => "NOTHING is dropped or counted, since no interface is attached",
         "enforce" => "excess attempts are DROPPED",
         _ => "nothing is dropped, excess attempts are only counted",
     };
@@ -53,7 +51,7 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         };
         writeln!(to, "{label:<11} {name}  {place}")?;
     }
-    writeln!(to, "budget      of the whole host: {}{}", snapshot.budget, used(snapshot.budget_used_percent))?;
+    writeln!(to, "budget      {} for the whole host{}", snapshot.budget, used(snapshot.budget_used_percent))?;
     writeln!(
         to,
         "sources     {} by default; a source is an IPv4 /{} or an IPv6 /{}",
@@ -97,19 +95,14 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
     writeln!(to, "\nservice {}  {}", service.name, service.listeners.join(" "))?;
     let used = used(service.admission.budget_used_percent);
     writeln!(to, "  source limit {};  budget {}{used}", service.source_limit, service.budget)?;
-    write_admission(to, service, snapshot)?;
+    write_admission(to, &service.settings.admission, &service.admission)?;
     if snapshot.measured_seconds > 0.0 {
-        let number = |rate: f64| count(rate.max(0.0).round() as u64);
-        let refused = number(service.refused_per_second - service.banned_per_second);
-        let refused = match snapshot.mode {
-            "enforce" => format!("{refused} refused/s"),
-            _ => format!("{refused}/s would be refused"),
-        };
-        let banned = match service.banned_per_second > 0.0 {
-            true => format!(", {} packets/s of banned sources", number(service.banned_per_second)),
-            false => String::new(),
-        };
-        writeln!(to, "  now    {:>12} attempts/s, {refused}{banned}", number(service.attempts_per_second))?;
+        writeln!(
+            to,
+            "  now    {:>12} attempts/s, {} refused/s",
+            count(service.attempts_per_second.round() as u64),
+            count(service.refused_per_second.round() as u64)
+        )?;
     }
     writeln!(to, "  so far {:>12} attempts, {} admitted", count(service.attempts), count(service.admitted))?;
     write_debts(to, service)?;
@@ -140,10 +133,9 @@ fn write_distinct(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         Some(most) => {
             writeln!(
                 to,
-                "            {}: {}, {}; more: `limiter top`",
-                if snapshot.mode == "enforce" { "most refused" } else { "would be refused most" },
+                "            most refused: {}, {}; more: `limiter top`",
                 most.source,
-                times(most.count)
+                plural(most.count, ["time", "times"])
             )
         }
         None => Ok(()),
@@ -165,21 +157,18 @@ fn write_debts(to: &mut String, service: &Service) -> std::fmt::Result {
     )
 }
 
-fn write_admission(to: &mut String, service: &Service, snapshot: &Snapshot) -> std::fmt::Result {
-    let (said, now) = (&service.settings.admission, &service.admission);
+fn write_admission(to: &mut String, said: &policy::Admission, now: &Admission) -> std::fmt::Result {
     if said.ticket_seconds > 0 {
         let on = match (said.challenge, now.challenging) {
-            (Challenge::Off, _) => "",
-            (_, true) => ", ON now",
-            _ if snapshot.mode != "enforce" => ", which begins in enforce mode only",
-            _ if !snapshot.cookies.works() => ", which CANNOT begin: the kernel makes no cookies",
-            _ => ", not needed now",
+            (Challenge::Auto, true) => ", ON now",
+            (Challenge::Auto, false) => ", not needed now",
+            _ => "",
         };
         writeln!(
             to,
-            "  challenge {}{on} (turned on {});  tickets for {}, {} given;  {}% of the budgets kept for them",
+            "  challenge {}{on} (turned on {} times);  tickets for {}, {} given;  {}% of the budgets kept for them",
             text::show_challenge(said.challenge),
-            times(now.challenge_turns),
+            now.challenge_turns,
             text::show_seconds(said.ticket_seconds),
             count(now.tickets_given),
             said.reserve
@@ -245,14 +234,9 @@ pub fn plural(number: u64, [one, many]: [&str; 2]) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-/// How often: `once`, `1,234 times`.
-pub fn times(number: u64) -> String {
-    if number == 1 { "once".to_owned() } else { format!("{} times", count(number)) }
-}
-
-/// How much of a budget's burst is used, where there is one: no rate.
+/// How much of a budget is used, where there is one.
 fn used(percent: Option<f64>) -> String {
-    percent.map_or_else(String::new, |percent| format!(", of which {percent:.0}% is used up"))
+    percent.map_or_else(String::new, |percent| format!(", {percent:.0}% used"))
 }
 
 /// A number with thousands apart: `1,234,567`.

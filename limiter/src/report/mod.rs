@@ -1,6 +1,5 @@
 //! What limiter says of itself. One snapshot, rendered as text (`human`), JSON or OpenMetrics; only this module prints data.
 
-mod counts;
 mod exposition;
 pub mod human;
 mod lines;
@@ -13,7 +12,6 @@ mod snapshot;
 use anyhow::Result;
 use serde::Serialize;
 
-pub use counts::Counts;
 pub use exposition::Form;
 pub use lines::Lines;
 pub use sample::{ByReason, Sample, admitted, attempts, refused};

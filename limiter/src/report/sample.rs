@@ -40,7 +40,7 @@ impl Sample {
 }
 
 /// Counters wrap, as those of the kernel side do.
-pub fn add(mut sum: Counters, more: &Counters) -> Counters {
+fn add(mut sum: Counters, more: &Counters) -> Counters {
     let pairs = sum.decided.iter_mut().chain(&mut sum.observed).zip(more.decided.iter().chain(&more.observed));
     pairs.for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
     sum.debts.iter_mut().zip(&more.debts).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
@@ -66,11 +66,6 @@ pub fn observed(counters: &Counters) -> ByReason {
 /// Packets with a dropping reason, whether the mode let them drop or not.
 pub fn refused(counters: &Counters) -> u64 {
     total(counters, Reason::drops)
-}
-
-/// Packets of banned sources, in either mode.
-pub fn banned(counters: &Counters) -> u64 {
-    total(counters, |reason| reason == Reason::Banned)
 }
 
 /// Attempts to protected services that a limit judged.

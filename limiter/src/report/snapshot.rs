@@ -12,9 +12,7 @@ use limiter_common::ticket::Ticket;
 use serde::Serialize;
 
 use super::sample::{self, ByReason, Sample};
-use super::{Counts, share};
-use crate::doctor::Tree;
-use crate::incident::tcp;
+use super::share;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::words::{Access, Words};
@@ -77,12 +75,6 @@ pub struct Snapshot {
     pub distinct: Distinct,
     /// The sources that were refused most by their own limit, the most refused first: at most ten.
     pub refused_most: Vec<Heavy>,
-    /// Connections that the server's kernel opened since boot, and that a full accept queue turned
-    /// away; `None`: not known.
-    pub server: Option<[u64; 2]>,
-    /// What came while it was measured, of all services together.
-    #[serde(skip)]
-    pub grown: Option<Counts>,
 }
 
 /// A revert that is due.
@@ -139,8 +131,6 @@ pub struct Service {
     pub attempts_per_second: f64,
     /// Refused per second now.
     pub refused_per_second: f64,
-    /// Of these, packets of banned sources, which need not be attempts.
-    pub banned_per_second: f64,
     /// By reason.
     pub decided: ByReason,
     /// By reason, what enforcing would have dropped.
@@ -207,22 +197,16 @@ pub fn take_counting(
     measure: Duration,
     mut count: impl FnMut(List) -> Result<usize>,
 ) -> Result<Snapshot> {
-    let (before, server_before) = (Sample::take(maps)?, server());
+    let before = Sample::take(maps)?;
     if !measure.is_zero() {
         std::thread::sleep(measure);
     }
     let after = if measure.is_zero() { before.clone() } else { Sample::take(maps)? };
-    let server = server();
     let seconds = after.at.duration_since(before.at).as_secs_f64();
     let (switch, now) = (maps.switch()?, clock::now());
     let selection = switch.at(now);
     let policy = maps.policy(selection.slot)?;
     let total = after.total();
-    let all = |sample: &Sample, server| {
-        let services = sample.counters[1..].iter().fold(Counters::default(), sample::add);
-        Counts { server, ..Counts::of(&sample::decided(&services), &sample::observed(&services)) }
-    };
-    let grown = (seconds > 0.0).then(|| all(&after, server).since(&all(&before, server_before))).flatten();
     let (host, cookies) = (maps.host.get(&selection.slot, 0)?.0, maps.cookies()?);
     let host_used = used(maps, HOST_BUDGET, &host.budget)?;
     let around = Around { host_used, answers: selection.mode == Mode::Enforce && cookies.works() };
@@ -254,15 +238,7 @@ pub fn take_counting(
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
         refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
-        server,
-        grown,
     })
-}
-
-/// What the server's kernel counted since boot.
-fn server() -> Option<[u64; 2]> {
-    let counts = tcp::counters(&Tree::at("/"));
-    Some([*counts.get("PassiveOpens")?, *counts.get("ListenOverflows")?])
 }
 
 /// Valid tickets. Where no service keeps any, the table is not looked at.
@@ -315,7 +291,6 @@ fn services(
             refused: sample::refused(new),
             attempts_per_second: rate(sample::attempts),
             refused_per_second: rate(sample::refused),
-            banned_per_second: rate(sample::banned),
             decided: sample::decided(new),
             observed: sample::observed(new),
             debts: new.debts[1..STEPS].to_vec(),

@@ -3,8 +3,6 @@
 use super::marks::Marks;
 use super::reading::Reading;
 use super::series::{Rates, Series};
-use crate::assess::{Assessment, Facts, Now, Sources, assess};
-use crate::report::Counts;
 
 /// Seconds that a rate of now is the average of: enough to be read, short enough to be now.
 const NOW: f64 = 3.0;
@@ -12,11 +10,6 @@ const NOW: f64 = 3.0;
 const LONGEST_INTERVAL: f64 = 60.0;
 /// Most seconds on either side of a change that are compared.
 const COMPARED: f64 = 10.0;
-
-/// How long a change is held to be a cause, in seconds.
-const RECENT: f64 = 600.0;
-/// How many attempts become of one that is refused and sent again.
-const REPEATED: f64 = 3.0;
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
@@ -79,34 +72,5 @@ impl Model {
         let (at, now) = (self.marks.last()?.at, self.reading.as_ref()?.at);
         let within = |from, to| self.series.between(service, from, to);
         (at > 0.0).then(|| Effect { before: within(at - COMPARED, at), since: within(at.max(now - COMPARED), now) })
-    }
-
-    /// What is likely wrong, on the whole host; `None` before there are rates.
-    pub fn assessment(&self) -> Option<Assessment> {
-        let (reading, rates) = (self.reading.as_ref()?, self.rates(None)?);
-        let each = |sources: Sources| {
-            let all = self.series.between(None, reading.at - sources.seconds, reading.at).unwrap_or(rates);
-            let each = all.of(Counts::attempts) * sources.seconds / sources.sources.max(1) as f64;
-            Sources { each, ..sources }
-        };
-        Some(assess(&Facts {
-            now: Some(Now::of(&rates.counts, rates.seconds)),
-            sources: reading.facts.sources.map(each),
-            began_with_change: self.began_with_change(),
-            ..reading.facts.clone()
-        }))
-    }
-
-    /// Whether the last change began it: of the attempts before it hardly any were over a limit, and
-    /// since then there are no more than those and their repetitions.
-    fn began_with_change(&self) -> bool {
-        let Some(Effect { before: Some(before), since: Some(since) }) = self.effect(None) else { return false };
-        let attempts = [before, since].map(|rates| rates.of(Counts::attempts));
-        let refused = [before, since].map(|rates| rates.of(Counts::refused));
-        let recent = self.marks.last().is_some_and(|mark| self.now - mark.at < RECENT);
-        recent
-            && attempts[1] < REPEATED * attempts[0]
-            && refused[0] < attempts[0] / 100.0
-            && refused[1] > attempts[1] / 20.0
     }
 }

@@ -127,8 +127,8 @@ impl Series {
 /// What came in some seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    pub counts: Counts,
-    pub seconds: f64,
+    counts: Counts,
+    seconds: f64,
 }
 
 impl Rates {

@@ -8,10 +8,12 @@ use anyhow::Result;
 use limiter_common::record::List;
 
 use super::reading::{Change, Reading};
-use crate::assess::{self, Facts, Now};
-use crate::history::{ENTRIES, Entry, History, Moment};
+use crate::history::{Entry, History, Moment};
 use crate::kernel::{Maps, Pins};
-use crate::report::{self, Counts};
+use crate::report;
+
+/// Entries of the history that are looked at.
+const ENTRIES: usize = 50;
 
 /// How many times as long as counting the lists took they are not counted again: it takes a two-hundredth of a core at most.
 const RARELY: u32 = 200;
@@ -28,13 +30,11 @@ struct Opened {
     lists: [usize; 2],
     /// When they are counted again.
     count_at: Instant,
-    /// When the counters were read last, and what they were.
-    last: Option<(f64, Counts)>,
 }
 
 impl Opened {
     fn new(pins: &Pins, life: u64) -> Result<Self> {
-        Ok(Self { maps: Maps::open(&pins.root())?, life, lists: [0; 2], count_at: Instant::now(), last: None })
+        Ok(Self { maps: Maps::open(&pins.root())?, life, lists: [0; 2], count_at: Instant::now() })
     }
 
     /// Counts the lists anew, unless that was just done: of a quarter of a million entries each is asked for.
@@ -113,17 +113,10 @@ impl Source {
         let snapshot = report::take_counting(&self.pins, &opened.maps, Duration::ZERO, |list| {
             Ok(if list == List::Allow { allowed } else { banned })
         })?;
-        self.read_history();
-        let mut facts = Facts::standing(&snapshot).with_history(&self.entries);
-        let counts = Counts::of(&snapshot.decided, &snapshot.observed);
-        let grown = opened.last.as_ref().and_then(|(then, last)| Some((counts.since(last)?, at - then)));
-        if let Some((grown, seconds)) = grown {
-            (facts.network, facts.heaviest) = assess::common(&opened.maps, &Now::of(&grown, seconds));
-        }
-        opened.last = Some((at, counts));
         self.opened = Some(opened);
+        self.read_history();
         let changes = self.entries.iter().filter_map(|entry| change(entry, at, now)).collect();
-        Ok(Some(Reading::of(snapshot, at, life, changes, facts)))
+        Ok(Some(Reading::of(snapshot, at, life, changes)))
     }
 
     /// Reads the history if it is another one than before. Without one there are no notes, which stops nobody from watching.

@@ -1,11 +1,16 @@
 //! Is it us or them? What the numbers say, and no more than they can say.
 
-use limiter_common::reason::Reason;
+use limiter_common::reason::{Group, Limit, Reason};
 
-use super::model::Model;
+use super::model::{Effect, Model};
 use super::reading::Counts;
 use super::series::Rates;
 use crate::report::human;
+
+/// How long a change is held to be a cause, in seconds.
+const RECENT: f64 = 600.0;
+/// How many attempts become of one that is refused and sent again.
+const REPEATED: f64 = 3.0;
 
 /// How it stands, for the eye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,29 +73,49 @@ pub fn words(model: &Model, service: Option<&str>) -> Words {
     // Sources are counted for the whole host.
     let distinct = &reading.distinct;
     let from = match service {
-        None if distinct.sources > 0 => {
-            format!(" from about {}", human::plural(distinct.sources, ["source", "sources"]))
-        }
+        None if distinct.sources > 0 => format!(" from about {} sources", human::count(distinct.sources)),
         _ => String::new(),
     };
-    let meaning = model.assessment().map_or_else(String::new, |assessment| {
-        let next = assessment.next.join("; then ");
-        format!("likely: {}; next: {}", assessment.likely, next.replace('`', ""))
-    });
+    let returning = match (service, distinct.returning_percent) {
+        (None, Some(percent)) => format!(" {percent:.0}% of the sources were here in the ten minutes before."),
+        _ => String::new(),
+    };
     if reading.interfaces.is_empty() {
         let what = "NOT ATTACHED: limiter sees no traffic and refuses nobody.".to_owned();
-        return Words { level: Level::Alarm, what, meaning };
+        return Words { level: Level::Alarm, what, meaning: "Attach it: `limiter attach IFACE`.".to_owned() };
     }
     if now.attempts <= 0.0 && now.refused <= 0.0 {
-        return Words { level: Level::Good, what: "QUIET: no attempt arrives.".to_owned(), meaning };
+        let meaning = "Should there be traffic, look before limiter: link, route, DNS, load balancer.".to_owned();
+        return Words { level: Level::Good, what: "QUIET: nobody tries to connect.".to_owned(), meaning };
     }
     let attempts = format!("{} attempts/s{from}", rate(now.attempts));
     if now.refused <= 0.0 && now.challenged <= 0.0 {
+        let meaning = match reading.enforces {
+            true => "limiter refuses nobody: whatever is slow or failing now, look behind it.",
+            false => "limiter would refuse nobody, and in observe mode drops nothing anyway.",
+        };
         let what = format!("CALM: {attempts}, all admitted.");
-        return Words { level: Level::Good, what, meaning };
+        return Words { level: Level::Good, what, meaning: format!("{meaning}{returning}") };
     }
     let level = if reading.enforces { Level::Alarm } else { Level::Notice };
-    Words { level, what: now.what(&attempts), meaning }
+    let meaning = match began_with_change(model, service) {
+        true => "US? It began with the last change: before it hardly anything was over a limit.",
+        false => now.meaning(),
+    };
+    Words { level, what: now.what(&attempts), meaning: format!("{meaning}{returning}") }
+}
+
+/// Whether the last change began it: of the attempts before it hardly any were over a limit, and since then there are no more than those
+/// and their repetitions.
+fn began_with_change(model: &Model, service: Option<&str>) -> bool {
+    let Some(Effect { before: Some(before), since: Some(since) }) = model.effect(service) else { return false };
+    let attempts = [before, since].map(|rates| rates.of(Counts::attempts));
+    let refused = [before, since].map(|rates| rates.of(Counts::refused));
+    let recent = model.marks.last().is_some_and(|mark| model.now - mark.at < RECENT);
+    recent
+        && attempts[1] < REPEATED * attempts[0]
+        && refused[0] < attempts[0] / 100.0
+        && refused[1] > attempts[1] / 20.0
 }
 
 /// `seen`: whether there is anything of before to be seen.
@@ -168,6 +193,45 @@ impl Now {
             true => format!("{done} of {attempts}{by}."),
             false => format!("NOTHING IS DROPPED; enforcing would {parts} of {attempts}{by}."),
         }
+    }
+
+    fn share(&self, of: impl Fn(Reason) -> bool) -> f64 {
+        let sum: f64 = self.refusals.iter().filter(|(reason, _)| of(*reason)).map(|(_, rate)| rate).sum();
+        if self.refused > 0.0 { sum / self.refused } else { 0.0 }
+    }
+
+    fn meaning(&self) -> &'static str {
+        if self.share(|reason| reason == Reason::QueueFull) > 0.1 {
+            return "US: the accept queue of a server is full; it takes connections too slowly.";
+        }
+        if self.challenged > self.attempts / 10.0 {
+            let answered = self.proven / self.challenged;
+            return match answered {
+                _ if answered < 0.1 => {
+                    "THEM: hardly any of the challenged answer, so most senders are not where they say they are."
+                }
+                _ if answered > 0.5 => {
+                    "Most of the challenged answer: real clients, more than the budget has room for."
+                }
+                _ => "Part of the challenged answer: real clients and senders that are not there, mixed.",
+            };
+        }
+        if self.share(Reason::is_proof) > 0.5 {
+            return "Clients that proved to be there wait for the budget: more real clients than it has room for.";
+        }
+        if self.share(|reason| reason.limit() == Some(Limit::Own)) > 0.5 {
+            return "Sources that come too often: an attack, or many people behind one address (give those a class).";
+        }
+        if self.share(|reason| reason.group() == Some(Group::Spent)) > 0.5 {
+            return "More than the budget: a crowd, or an attack from many addresses; counters alone cannot tell which.";
+        }
+        if self.share(|reason| reason.group() == Some(Group::Newcomers)) > 0.5 {
+            return "Sources without a ticket wait; those who were served before go first.";
+        }
+        if self.share(|reason| reason == Reason::Banned) > 0.5 {
+            return "Mostly packets of who is on the ban list.";
+        }
+        "No one reason stands out; see the reasons below."
     }
 }
 

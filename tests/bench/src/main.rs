@@ -9,7 +9,6 @@ mod output;
 mod packets;
 mod peers;
 mod soak;
-mod verdict;
 
 use anyhow::Result;
 use clap::Parser;
@@ -25,8 +24,6 @@ enum Command {
     Peers(peers::Arguments),
     /// Measure how exactly limiter, nftables and iptables limit.
     Accuracy(accuracy::Arguments),
-    /// Measure how often crowds and attacks are told apart: no packets, and no root.
-    Verdict(verdict::Arguments),
     /// Everything at once, and then what must be so.
     Soak(soak::Arguments),
     /// Flood a web server on this machine, without limiter and with it, while ordinary clients fetch pages.
@@ -40,7 +37,6 @@ fn main() -> Result<()> {
         Command::Packets(arguments) => packets::run(&arguments),
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Accuracy(arguments) => accuracy::run(&arguments),
-        Command::Verdict(arguments) => verdict::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }

@@ -3,7 +3,6 @@
 //! Needs root. With INCIDENT_OUT=DIR the first of them writes its
 //! report there, as text and as a page: that is how the sample in docs/incident was made.
 
-mod assessed;
 mod interrupted;
 mod kinds;
 mod page;

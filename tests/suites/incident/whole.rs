@@ -70,12 +70,12 @@ fn an_incident_is_told() {
     is_page(&page);
     Page::of(&page).shows(&[
         "like a flood",
-        "not a crowd",
+        "not like a crowd",
         "of the attempts that were challenged proved",
         "limiter set --source-rate 5/s",
         "20/s, burst 40 -> 5/s, burst 10",
         "challenged",
         "Attempts, and how many became connections",
     ]);
-    assert!(text.contains("not a crowd") && text.contains("Policy number 2"), "{text}");
+    assert!(text.contains("not like a crowd") && text.contains("Policy number 2"), "{text}");
 }

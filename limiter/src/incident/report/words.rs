@@ -90,8 +90,17 @@ pub fn verdict(subject: &Subject<'_>) -> Option<String> {
     let verdict = &subject.story.verdict;
     let looks = match verdict.kind {
         Kind::NoSurge => return None,
-        Kind::Unknown => "Whether it was a crowd or a flood, the data do not tell".to_owned(),
-        kind => format!("This looks like {}", kind.words()),
+        Kind::SpoofedFlood => "This looks like a flood from forged addresses, not like a crowd",
+        Kind::FloodOfFew => "This looks like a flood from few sources, not like a crowd",
+        Kind::Flood => "This looks like a flood, not like a crowd",
+        Kind::Crowd => "This looks like a crowd: very many real clients at once, not like a flood of forged attempts",
+        Kind::HeavyClients => {
+            "This looks like few clients that are really there and ask far too often, not like a crowd"
+        }
+        Kind::RealClients => "This looks like real clients, not like a flood of forged attempts",
+        Kind::Mixed => "This looks like both: attempts that are never finished, beside real clients",
+        Kind::FewSources => "Few sources made most of it; whether they are real clients, the data do not tell",
+        Kind::Unknown => "Whether it was a crowd or a flood, the data do not tell",
     };
     let reasons = reasons(subject);
     let because = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) };
@@ -111,7 +120,6 @@ fn weight(subject: &Subject<'_>, with: bool) -> usize {
         Kind::SpoofedFlood => (&[Speaks::Flood, Speaks::Many], &[Speaks::Crowd, Speaks::Few]),
         Kind::FloodOfFew => (&[Speaks::Flood, Speaks::Few], &[Speaks::Crowd, Speaks::Many]),
         Kind::Flood => (&[Speaks::Flood], &[Speaks::Crowd]),
-        Kind::Botnet => (&[Speaks::Crowd, Speaks::Many, Speaks::Few], &[Speaks::Flood]),
         Kind::Crowd => (&[Speaks::Crowd, Speaks::Many], &[Speaks::Flood, Speaks::Few]),
         Kind::HeavyClients => (&[Speaks::Crowd, Speaks::Few], &[Speaks::Flood, Speaks::Many]),
         Kind::RealClients => (&[Speaks::Crowd], &[Speaks::Flood]),

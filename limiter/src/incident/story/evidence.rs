@@ -11,7 +11,6 @@ use serde::Serialize;
 use super::super::points::{Point, sum};
 use super::super::series::Distinct;
 use super::totals::Totals;
-use crate::assess::{Kind, Sources, Traffic};
 use crate::report::human::count;
 
 /// What an indicator speaks for.
@@ -45,6 +44,32 @@ pub struct Indicator {
     pub why: &'static str,
 }
 
+/// What it looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Attempts from addresses that nobody answers at, from ever new sources.
+    SpoofedFlood,
+    /// Attempts that are never finished, from few sources.
+    FloodOfFew,
+    /// Attempts that are never finished; how many sources is not known.
+    Flood,
+    /// Many clients that are there.
+    Crowd,
+    /// Few clients that are there, and ask far more than others.
+    HeavyClients,
+    /// Clients that are there; how many is not known.
+    RealClients,
+    /// Some of both.
+    Mixed,
+    /// Few sources, of which it is not known whether they would have finished.
+    FewSources,
+    /// Attempts did not surge.
+    NoSurge,
+    /// The data do not tell.
+    Unknown,
+}
+
 /// What it was, and by what.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
@@ -74,32 +99,27 @@ pub fn judge(points: &[Point], main: Option<&Range<usize>>, calm: Option<&Totals
         attempts_before(points, at, distinct.seconds) / (distinct.sources.max(1) as f64)
     });
     let (finished, first) = handshakes(calm, during);
-    let (own, rest) = concentration(calm, during, sources, quiet, per_source);
+    let (few, rest) = concentration(calm, during, sources, quiet, per_source);
     let mut indicators = vec![first];
     indicators.extend(rest);
     indicators.extend(kernel(calm, during, finished));
-    let traffic = Traffic {
-        finished,
-        own,
-        unanswered: unanswered(during),
-        sources: sources.map(|distinct| Sources {
-            seconds: distinct.seconds,
-            sources: distinct.sources,
-            networks: distinct.prefixes_24 + distinct.prefixes_48,
-            returning_percent: distinct.returning_percent,
-            each: per_source.unwrap_or(0.0),
-        }),
-        common: None,
-        heaviest: None,
-    };
-    let kind = if main.is_none() { Kind::NoSurge } else { traffic.kind() };
+    let kind = if main.is_none() { Kind::NoSurge } else { kind(finished, few) };
     Verdict { kind, indicators, finished, per_source, sources }
 }
 
-/// The share of attempts that nobody answered, neither limiter nor the server.
-fn unanswered(during: &Totals) -> f64 {
-    let dropped = sum(&during.counted.decided, |reason| reason.is_attempt() && reason.drops());
-    (dropped + during.tcp.overflows.min(during.passed())) / during.counted.attempts().max(1.0)
+/// `few`: whether few sources made most of it.
+fn kind(finished: Option<f64>, few: Option<bool>) -> Kind {
+    match (finished, few) {
+        (Some(share), Some(false)) if share < 0.2 => Kind::SpoofedFlood,
+        (Some(share), Some(true)) if share < 0.2 => Kind::FloodOfFew,
+        (Some(share), None) if share < 0.2 => Kind::Flood,
+        (Some(share), Some(false)) if share > 0.6 => Kind::Crowd,
+        (Some(share), Some(true)) if share > 0.6 => Kind::HeavyClients,
+        (Some(share), None) if share > 0.6 => Kind::RealClients,
+        (Some(_), _) => Kind::Mixed,
+        (None, Some(true)) => Kind::FewSources,
+        (None, _) => Kind::Unknown,
+    }
 }
 
 fn most_sources(points: &[Point]) -> Option<(usize, Distinct)> {
@@ -168,17 +188,24 @@ fn finishing(share: Option<f64>) -> Speaks {
     }
 }
 
-/// The share of what was refused that was over its source's own limit, and what tells how many
-/// made it.
+/// Whether few sources made most of it, and what tells that.
 fn concentration(
     calm: Option<&Totals>,
     during: &Totals,
     sources: Option<Distinct>,
     quiet: Option<Distinct>,
     per_source: Option<f64>,
-) -> (Option<f64>, Vec<Indicator>) {
+) -> (Option<bool>, Vec<Indicator>) {
     let refused = during.counted.refused();
     let limit_share = (refused >= 100.0).then(|| during.over_own_limit() / refused);
+    let few = match (per_source, limit_share) {
+        (Some(each), _) if each >= 100.0 => Some(true),
+        (Some(each), Some(share)) if each >= 20.0 && share > 0.8 => Some(true),
+        (Some(each), _) if each <= 20.0 => Some(false),
+        (None, Some(share)) if share > 0.8 => Some(true),
+        (None, Some(share)) if share < 0.2 => Some(false),
+        _ => None,
+    };
     let mut indicators = vec![Indicator {
         what: "Refused because the source itself was over its limit",
         before: calm.map_or_else(unknown, |calm| {
@@ -198,7 +225,7 @@ fn concentration(
     if let Some(distinct) = sources {
         indicators.extend(of_sources(&distinct, quiet, per_source));
     }
-    (limit_share, indicators)
+    (few, indicators)
 }
 
 fn of_sources(distinct: &Distinct, quiet: Option<Distinct>, per_source: Option<f64>) -> Vec<Indicator> {

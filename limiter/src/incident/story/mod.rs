@@ -13,9 +13,8 @@ use serde::Serialize;
 use super::archive::Record;
 use super::points::Point;
 
-pub use crate::assess::Kind;
 pub use changes::{Change, Rates};
-pub use evidence::{Speaks, Verdict, percent};
+pub use evidence::{Kind, Speaks, Verdict, percent};
 pub use totals::Totals;
 
 /// What happened.

@@ -20,7 +20,6 @@ fn service(name: &str) -> Service {
         refused: 27,
         attempts_per_second: 0.0,
         refused_per_second: 0.0,
-        banned_per_second: 0.0,
         decided: ByReason::from([("admitted", 100), ("source_limit", 20), ("allowed", 3)]),
         observed: ByReason::from([("source_limit", 7)]),
         debts: [vec![90], vec![1; 16], vec![21]].concat(),
@@ -68,8 +67,6 @@ fn snapshot() -> Snapshot {
         banned: 2,
         distinct: Distinct { seconds: 40.0, sources: 12, returning_percent: Some(75.0), ..Distinct::default() },
         refused_most: Vec::new(),
-        server: None,
-        grown: None,
     }
 }
 

@@ -7,7 +7,6 @@ use limiter_common::reason::{Reason, Verdict};
 use super::super::model::Model;
 use super::super::reading::{Back, Budget, Change, Counts, Reading, Service};
 use super::super::source::NOT_LOADED;
-use crate::assess::{self, Facts};
 use crate::observe::{Distinct, Heavy};
 
 /// Seconds that every fixture is watched for.
@@ -35,7 +34,6 @@ pub fn bare() -> Reading {
         refused_most: Vec::new(),
         warnings: Vec::new(),
         changes: Vec::new(),
-        facts: Facts::default(),
     }
 }
 
@@ -99,30 +97,9 @@ fn watched(of: impl Fn(f64) -> Reading, traffic: Traffic) -> Model {
             service.counts = counted(mine.map(|((_, reason, enforces), sum)| (*reason, *enforces, *sum as u64)));
             reading.counts.add(&service.counts);
         }
-        reading.facts = facts(&reading);
         model.take(at, "02:14:52".to_owned(), Ok(reading));
     }
     model
-}
-
-/// What an assessment of the reading rests on.
-fn facts(reading: &Reading) -> Facts {
-    let service = |service: &Service| assess::Service {
-        name: service.name.clone(),
-        budget: service.budget.stated.split('/').next().and_then(|rate| rate.parse().ok()),
-        stated: service.budget.stated.clone(),
-        challenge: service.challenge != "off",
-        challenging: service.challenging,
-        refused: service.counts.refused(),
-    };
-    Facts {
-        enforces: reading.enforces,
-        attached: reading.interfaces.len(),
-        services: reading.services.iter().map(service).collect(),
-        sources: assess::sources(&reading.distinct),
-        most: reading.refused_most.first().map(|most| (most.source.clone(), most.count)),
-        ..Facts::default()
-    }
 }
 
 /// Counts as a snapshot has them.
