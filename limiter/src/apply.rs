@@ -57,10 +57,9 @@ fn load(pins: &Pins, request: &Request<'_>, policy: &Policy, mode: Option<Mode>)
     let document = request.document;
     let sources = document.sources.unwrap_or(DEFAULT_SETS * WAYS as u32);
     let mode = mode.unwrap_or(Mode::Observe);
-    object::load(pins, sources, policy, &origin(request), Mode::Observe)?;
+    object::load(pins, sources, policy, &origin(request), Mode::Observe, document.set_syncookies)?;
     let attached = link::attach(pins, &document.interfaces, document.generic).and_then(|attached| {
         let mut maps = Maps::open(&pins.root())?;
-        maps.let_set_syncookies(document.set_syncookies)?;
         let observing = maps.switch()?;
         let switch = observing.with_mode(mode);
         maps.set_switch(match request.confirm.or(request.time) {

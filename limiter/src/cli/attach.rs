@@ -105,8 +105,7 @@ impl Attach {
             let mode = if self.enforce { Mode::Enforce } else { Mode::Observe };
             let sources = applied_around(&self.said.0, &Document::default()).sources;
             let sources = sources.unwrap_or(DEFAULT_SETS * WAYS as u32);
-            object::load(pins, sources, policy, &Origin::default(), mode)?;
-            Maps::open(&pins.root())?.let_set_syncookies(self.set_syncookies)?;
+            object::load(pins, sources, policy, &Origin::default(), mode, self.set_syncookies)?;
         }
         let mut maps = Maps::open(&pins.root())?;
         let attached = link::attach(pins, names, self.generic)?;

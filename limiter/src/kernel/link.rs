@@ -40,6 +40,7 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
     for interface in &wanted {
         links.push((interface.index, create(&mut program, interface, mode)?));
     }
+    pins.make_links()?;
     let mut pinned = Vec::new();
     for (index, link) in links {
         match link.pin(pins.link(index)) {
@@ -83,11 +84,22 @@ pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
     Ok(links.collect())
 }
 
-/// The pinned links themselves, to put another program behind them.
+/// A pinned link, to put another program behind it.
 ///
 /// # Errors
-/// When a pin cannot be opened.
-pub fn open(pins: &Pins, index: u32) -> Result<FdLink> {
+/// When its pin cannot be opened, or is that of something else.
+pub fn to_swap(pins: &Pins, index: u32) -> Result<XdpLink> {
+    XdpLink::try_from(open(pins, index)?).with_context(|| {
+        let path = pins.link(index);
+        format!("{} holds no XDP link: `limiter detach --all` and attach again", path.display())
+    })
+}
+
+/// What is pinned as a link.
+///
+/// # Errors
+/// When its pin cannot be opened.
+pub(super) fn open(pins: &Pins, index: u32) -> Result<FdLink> {
     let path = pins.link(index);
     let pinned = PinnedLink::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(pinned.into())
@@ -105,8 +117,8 @@ pub fn program(pins: &Pins) -> Result<Xdp> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn swap(program: &mut Xdp, link: FdLink) -> Result<()> {
-    let id = program.attach_to_link(XdpLink::try_from(link)?)?;
+pub fn swap(program: &mut Xdp, link: XdpLink) -> Result<()> {
+    let id = program.attach_to_link(link)?;
     // Taken and dropped: this closes our descriptor. The pin keeps the link.
     drop(program.take_link(id)?);
     Ok(())

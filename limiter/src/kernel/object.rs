@@ -21,12 +21,12 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 /// The object that logs sampled decisions.
 pub static TRACING_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/limiter-trace"));
 
-/// Loads the object with a table for at least `sources` sources, writes `policy`, turns the switch on, and pins all of it. It is
-/// attached to nothing yet.
+/// Loads the object with a table for at least `sources` sources, writes `policy` and whether limiter may set
+/// `tcp_syncookies` (`consent`), turns the switch on, and pins all of it. It is attached to nothing yet.
 ///
 /// # Errors
 /// When the kernel refuses: why, and what to do. Nothing stays then.
-pub fn load(pins: &Pins, sources: u32, policy: &Policy, origin: &Origin, mode: Mode) -> Result<()> {
+pub fn load(pins: &Pins, sources: u32, policy: &Policy, origin: &Origin, mode: Mode, consent: bool) -> Result<()> {
     let sets = sets_for(sources);
     let mut ebpf = sized(&mut EbpfLoader::new(), sets).load(OBJECT).map_err(|error| explain(error.into()))?;
     let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
@@ -34,7 +34,7 @@ pub fn load(pins: &Pins, sources: u32, policy: &Policy, origin: &Origin, mode: M
     let staging = pins.stage()?;
     let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.pin(staging.join(names::PROGRAM)).context("cannot pin the program")?;
-    prepare(&ebpf, &staging, policy, origin, mode)?;
+    prepare(&ebpf, &staging, policy, origin, mode)?.let_set_syncookies(consent)?;
     pins.publish(&staging)
 }
 

@@ -55,6 +55,15 @@ impl Pins {
         self.root().join("links").join(index.to_string())
     }
 
+    /// Makes the directory of links, if a killed `detach --all` has come so far as to take it away.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn make_links(&self) -> Result<()> {
+        let links = self.root().join("links");
+        fs::create_dir_all(&links).with_context(|| format!("cannot make {}", links.display()))
+    }
+
     /// Interfaces with a pinned link, by index.
     pub fn links(&self) -> Vec<u32> {
         let names = entries(&self.root().join("links"));

@@ -38,7 +38,7 @@ impl Tracing {
         let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
         let id = program.info().context("cannot ask about the tracing program")?.id();
         for index in pins.links() {
-            let swapped = link::open(pins, index).and_then(|link| link::swap(program, link));
+            let swapped = link::to_swap(pins, index).and_then(|link| link::swap(program, link));
             if let Err(error) = swapped {
                 restore(pins, &standing(pins, id))?;
                 return Err(error).with_context(|| format!("cannot put the tracing program on interface {index}"));
@@ -91,7 +91,7 @@ pub fn restore(pins: &Pins, links: &[u32]) -> Result<()> {
     }
     let mut program = link::program(pins)?;
     for index in links {
-        match link::open(pins, *index).and_then(|link| link::swap(&mut program, link)) {
+        match link::to_swap(pins, *index).and_then(|link| link::swap(&mut program, link)) {
             Err(error) if !link::is_gone(&error) => {
                 return Err(error).with_context(|| format!("cannot put the usual program back on interface {index}"));
             }

@@ -67,7 +67,7 @@ impl Front {
         let bpffs = PrivateBpffs::new()?;
         let pins = Pins::at(bpffs.path().join("limiter"));
         let _lock = pins.lock_for_change()?;
-        object::load(&pins, sources, policy, &Origin::default(), mode)?;
+        object::load(&pins, sources, policy, &Origin::default(), mode, false)?;
         let names = ["attack0".to_owned(), "crowd0".to_owned()];
         lab.front.run(|| link::attach(&pins, &names, false))?;
         Ok(Self { maps: Maps::open(&pins.root())?, lab, pins, _bpffs: bpffs })

@@ -139,7 +139,7 @@ fn upgrades_under_a_flood_lose_no_attempt_and_no_connection() {
                 let program: &mut aya::programs::Xdp =
                     others[round % 2].program_mut(names::PROGRAM).expect("a program").try_into()?;
                 for index in front.pins.links() {
-                    link::swap(program, link::open(&front.pins, index)?)?;
+                    link::swap(program, link::to_swap(&front.pins, index)?)?;
                 }
             }
             for _ in 0..3 {
