@@ -8,6 +8,7 @@
 //! [`bpffs::sweep`] and [`directory::sweep`], which [`Lab::new`] calls.
 
 pub mod bpffs;
+pub mod calls;
 pub mod cleanup;
 pub mod desk;
 pub mod directory;

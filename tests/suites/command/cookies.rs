@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lab::calls::Call;
 use lab::wait::until_so;
 use limiter::kernel::{Maps, Pins};
 use limiter_common::record::Kernel;
@@ -177,27 +178,45 @@ fn impossible_admissions_are_refused() {
 fn a_killed_command_leaves_it_to_the_next_one() {
     let desk = Desk::new();
     desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
-    let enforce = format!("{ATTACH} --set-syncookies --enforce");
     let mut set = 0;
-    for step in 0..24 {
-        // Into loading, attaching, arming and detaching, from their starts to after their ends.
-        let line = [enforce.as_str(), "arm", "detach --all"][step % 3];
-        let life = if step % 3 == 0 { 1200 } else { 60 };
-        let delay = Duration::from_millis(life * (step as u64 / 3) / 7);
-        killed::kill_after(&desk, line, (step < 21).then_some(delay));
+    let mut look = |line: &str, killed: Option<Call>| {
         set += u32::from(syncookies(&desk) == "2");
         if desk.output("status --quick").status.success() {
             desk.ok("ban add 192.0.2.7");
             let enforces = desk.json("status --quick")["mode"] == "enforce";
-            assert_eq!(syncookies(&desk), if enforces { "2" } else { "1" }, "after `{line}` was killed, step {step}");
+            let right = if enforces { "2" } else { "1" };
+            assert_eq!(syncookies(&desk), right, "`{line}` was killed before {killed:?}");
         }
         desk.ok("detach --all");
-        assert_eq!(syncookies(&desk), "1", "after `{line}` was killed, step {step}");
-        if step % 3 == 0 {
-            desk.ok(&format!("{ATTACH} --set-syncookies"));
-        } else if step % 3 == 1 {
-            desk.ok(&enforce);
-        }
+        assert_eq!(syncookies(&desk), "1", "`{line}` was killed before {killed:?}");
+    };
+    // Loading takes long: it is killed where consent is not noted yet, and where it is.
+    let enforce = format!("{ATTACH} --set-syncookies --enforce");
+    for name in ["write", "attach"] {
+        let mut is_loaded = false;
+        let killed = killed::kill_before(&desk, &enforce, |call| {
+            is_loaded |= call.name == "rename";
+            is_loaded && call.name == name
+        });
+        assert!(killed.is_some(), "{name}");
+        look(&enforce, killed);
+    }
+    desk.ok(&enforce);
+    let kept = killed::Kept::of(&desk);
+    desk.ok("detach --all");
+    for (line, before) in
+        [("attach web0", &["arm"][..]), ("arm", &["attach web0", "disarm"]), ("detach --all", &["attach web0", "arm"])]
+    {
+        let prepare = || {
+            kept.load();
+            before.iter().for_each(|line| drop(desk.ok(line)));
+        };
+        prepare();
+        killed::kill_everywhere(&desk, line, killed::doubles, |killed| {
+            look(line, killed);
+            prepare();
+        });
+        desk.ok("detach --all");
     }
     assert!(set > 0, "some came so far");
 }

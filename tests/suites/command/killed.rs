@@ -1,75 +1,175 @@
 //! Kill -9 at any point leaves a working limiter or none, never half of one.
+//!
+//! A kill leaves something new only where a call of lasting effect lies between it and the last one:
+//! commands are killed before such calls, each in turn, as `lab::calls` finds them.
 
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use lab::calls::{self, Call};
+use lab::wait::until_so;
+use limiter::kernel::Pins;
 
 use super::Desk;
 
 const OLD: &str = "20/s, burst 40";
 const NEW: &str = "5/s, burst 50";
 const ATTACH: &str = "attach web0 web1 --service web=*:80 --source-rate 20/s --enforce";
+const INTERFACES: [&str; 2] = ["web0", "web1"];
 
-/// Starts a command and kills it after `delay`, or lets it come to its end.
-pub fn kill_after(desk: &Desk, line: &str, delay: Option<Duration>) {
-    let mut child = desk.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
-    if let Some(delay) = delay {
-        std::thread::sleep(delay);
-        child.kill().expect("killed");
-    }
-    child.wait().expect("ended");
+/// A kind of calls begins.
+fn begins(call: Call) -> bool {
+    call.nth == 1
 }
 
-/// Delays that sweep over the life of a command, which is run once to learn how long it takes: from its start, when it has done nothing, to its
-/// end, however late that is.
-fn delays(desk: &Desk, line: &str) -> impl Iterator<Item = Option<Duration>> {
-    let start = Instant::now();
-    desk.ok(line);
-    let life = start.elapsed();
-    (0..30).map(move |step| Some(life * step / 24)).chain([None])
+/// The first, second, fourth and so on of calls of one kind: a policy is hundreds of writes.
+pub fn doubles(call: Call) -> bool {
+    call.nth.is_power_of_two()
+}
+
+/// Runs a command, and kills it before the first call that `is_point` says yes to: that call, or none if
+/// it came to its end.
+pub fn kill_before(desk: &Desk, line: &str, is_point: impl FnMut(Call) -> bool) -> Option<Call> {
+    let mut command = desk.command(line);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    calls::kill_before(command, is_point).unwrap_or_else(|error| panic!("limiter {line}: {error:#}"))
+}
+
+/// Runs a command, and kills it before its point of this number, of which 0 is the first.
+fn kill_at(desk: &Desk, line: &str, is_point: impl Fn(Call) -> bool, number: usize) -> Option<Call> {
+    let mut passed = 0;
+    kill_before(desk, line, |call| {
+        let is_this = is_point(call) && passed == number;
+        passed += usize::from(is_point(call));
+        is_this
+    })
+}
+
+/// Runs a command again and again: killed before each of its points in turn, and to its end. After each
+/// `look` is told where it was killed, and puts back what was before.
+pub fn kill_everywhere(desk: &Desk, line: &str, is_point: impl Fn(Call) -> bool, mut look: impl FnMut(Option<Call>)) {
+    for number in 0.. {
+        let killed = kill_at(desk, line, &is_point, number);
+        println!("limiter {line}: {killed:?}");
+        look(killed);
+        if killed.is_none() {
+            break;
+        }
+    }
 }
 
 /// The state is whole, and what is attached is pinned. `None` if limiter is not loaded.
 fn whole(desk: &Desk) -> Option<serde_json::Value> {
     let output = desk.output("status --quick --json");
-    let programs = ["web0", "web1"].map(|name| desk.has_program(name));
     if output.status.success() {
-        let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let attached = |name: &str| {
+        let mut status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let attached = |status: &serde_json::Value, name: &str| {
             let interfaces = status["interfaces"].as_array().expect("a list");
             interfaces.iter().any(|interface| interface["name"] == name && interface["attachment"] == "native")
         };
-        assert_eq!(["web0", "web1"].map(attached), programs, "what runs is what is pinned");
+        // The kernel takes a link apart when it finds the time.
+        until_so("what runs is what is pinned", || {
+            status = desk.json("status --quick");
+            INTERFACES.map(|name| attached(&status, name)) == INTERFACES.map(|name| desk.has_program(name))
+        });
         assert_eq!(status["services"].as_array().map(Vec::len), Some(1));
         return Some(status);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("not loaded"), "{said}");
-    assert!(["web0", "web1"].iter().all(|name| desk.becomes_free(name)), "nothing runs that is not pinned");
+    assert!(INTERFACES.iter().all(|name| desk.becomes_free(name)), "nothing runs that is not pinned");
     None
 }
 
+/// The first policy, whole.
+#[track_caller]
+fn is_first(status: &serde_json::Value) {
+    assert_eq!((&status["source_limit"], &status["mode"]), (&OLD.into(), &"enforce".into()));
+}
+
+/// Second pins of the maps and of the program: limiter can be had back without loading it, which is what
+/// takes long.
+pub struct Kept {
+    root: PathBuf,
+    aside: PathBuf,
+}
+
+impl Kept {
+    pub fn of(desk: &Desk) -> Self {
+        let aside = desk.pins().with_file_name("kept");
+        let kept = Self { root: Pins::at(desk.pins()).root(), aside };
+        copy(&kept.root, &kept.aside);
+        kept
+    }
+
+    /// Puts them back, attached to nothing.
+    pub fn load(&self) {
+        copy(&self.aside, &self.root);
+        std::fs::create_dir(self.root.join("links")).expect("a directory");
+    }
+}
+
+/// Pins the same objects in another directory; links are none of them, for what has two pins stays
+/// attached when one goes.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for pin in std::fs::read_dir(from).expect("pins").flatten().filter(|pin| pin.path().is_file()) {
+        std::fs::hard_link(pin.path(), to.join(pin.file_name())).expect("a second pin");
+    }
+}
+
+/// Loading takes long, so this ends where limiter is loaded: `killed_while_attaching` goes on there.
+#[test]
+fn killed_while_loading() {
+    let desk = Desk::new();
+    let is_loaded_after = |killed: Option<Call>| {
+        println!("{killed:?}");
+        let status = whole(&desk);
+        status.iter().for_each(is_first);
+        // Whatever was left, the way on is open.
+        desk.ok("detach --all");
+        assert!(desk.left().is_empty(), "{killed:?}: {:?}", desk.left());
+        status.is_some()
+    };
+    let loaded_at = (0..).find(|number| is_loaded_after(kill_at(&desk, ATTACH, begins, *number)));
+    assert!(loaded_at > Some(0), "absent before: {loaded_at:?}");
+    // In the middle of the call that takes long, or wherever this comes.
+    let mut child = desk.command(ATTACH).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+    std::thread::sleep(Duration::from_millis(300));
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    is_loaded_after(None);
+    desk.ok(ATTACH);
+    is_first(&whole(&desk).expect("loaded"));
+}
+
+/// Loaded already, so that nothing takes long, and it can be killed before every call.
 #[test]
 fn killed_while_attaching() {
     let desk = Desk::new();
-    let (mut absent, mut loaded) = (0, 0);
-    let delays = delays(&desk, ATTACH);
-    desk.ok("detach --all");
-    for delay in delays {
-        kill_after(&desk, ATTACH, delay);
-        match whole(&desk) {
-            None => absent += 1,
-            Some(status) => {
-                loaded += 1;
-                assert_eq!((&status["source_limit"], &status["mode"]), (&OLD.into(), &"enforce".into()));
-            }
-        }
-        // Whatever was left, the way on is open.
-        desk.ok("detach --all");
-        assert!(desk.left().is_empty(), "{:?}", desk.left());
-    }
     desk.ok(ATTACH);
-    println!("{absent} times absent, {loaded} times loaded");
-    assert!(absent > 0 && loaded > 0, "the delays cover both ends: {absent} absent, {loaded} loaded");
+    let links = Pins::at(desk.pins()).root().join("links");
+    let mut counts = [0; 3];
+    let detach = || {
+        for link in std::fs::read_dir(&links).expect("links").flatten() {
+            std::fs::remove_file(link.path()).expect("removed");
+        }
+        assert!(INTERFACES.iter().all(|name| desk.becomes_free(name)));
+    };
+    detach();
+    kill_everywhere(
+        &desk,
+        "attach web0 web1",
+        |_| true,
+        |_| {
+            is_first(&whole(&desk).expect("it stays loaded"));
+            counts[INTERFACES.iter().filter(|name| desk.has_program(name)).count()] += 1;
+            detach();
+        },
+    );
+    println!("{counts:?} times attached to none, to one and to both");
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 }
 
 #[test]
@@ -77,10 +177,7 @@ fn killed_while_setting() {
     let desk = Desk::new();
     desk.ok(ATTACH);
     let (mut old, mut new) = (0, 0);
-    const CHANGE: &str = "set --source-rate 5/s --source-burst 50 --budget 7000/s";
-    for delay in delays(&desk, CHANGE) {
-        desk.ok("set --source-rate 20/s --source-burst 40 --budget none");
-        kill_after(&desk, CHANGE, delay);
+    kill_everywhere(&desk, "set --source-rate 5/s --source-burst 50 --budget 7000/s", doubles, |_| {
         let status = whole(&desk).expect("it stays loaded");
         let shown = (status["source_limit"].as_str(), status["budget"].as_str());
         match shown {
@@ -88,44 +185,58 @@ fn killed_while_setting() {
             (Some(NEW), Some("7000/s, burst 14000")) => new += 1,
             mixed => panic!("half a policy: {mixed:?}"),
         }
-    }
+        desk.ok("set --source-rate 20/s --source-burst 40 --budget none");
+    });
     println!("{old} times the old policy, {new} times the new one");
-    assert!(old > 0 && new > 0, "the delays cover both ends: {old} old, {new} new");
+    assert!(old > 0 && new > 0, "{old} old, {new} new");
 }
 
 #[test]
 fn killed_while_detaching() {
     let desk = Desk::new();
-    let (mut absent, mut loaded) = (0, 0);
     desk.ok(ATTACH);
-    for delay in delays(&desk, "detach --all") {
-        if whole(&desk).is_none() {
-            desk.ok(ATTACH);
-        }
-        kill_after(&desk, "detach --all", delay);
+    let kept = Kept::of(&desk);
+    let (mut absent, mut loaded) = (0, 0);
+    kill_everywhere(&desk, "detach --all", doubles, |_| {
         match whole(&desk) {
-            None => absent += 1,
+            None => {
+                absent += 1;
+                // This sweeps up what it left.
+                desk.ok("detach --all");
+                assert!(desk.left().is_empty(), "{:?}", desk.left());
+                kept.load();
+            }
             Some(status) => {
                 loaded += 1;
-                assert_eq!((&status["source_limit"], &status["mode"]), (&OLD.into(), &"enforce".into()));
-                desk.ok("detach --all");
+                is_first(&status);
             }
         }
-    }
+        for name in INTERFACES.iter().filter(|name| !desk.has_program(name)) {
+            desk.ok(&format!("attach {name}"));
+        }
+    });
     println!("{absent} times absent, {loaded} times loaded");
-    assert!(absent > 0 && loaded > 0, "the delays cover both ends: {absent} absent, {loaded} loaded");
+    assert!(absent > 0 && loaded > 0, "{absent} absent, {loaded} loaded");
 }
 
 #[test]
 fn killed_while_banning() {
     let desk = Desk::new();
     desk.ok(ATTACH);
-    for (index, delay) in delays(&desk, "ban add 198.18.0.0/15").enumerate() {
-        kill_after(&desk, &format!("ban add 192.0.2.{index} 198.51.{index}.0/24"), delay);
-        whole(&desk).expect("it stays loaded");
-        desk.ok(&format!("ban add 203.0.113.{index}"));
-        let list = desk.json("ban list");
-        let holds = |prefix: &str| list.as_array().expect("a list").iter().any(|entry| entry["prefix"] == prefix);
-        assert!(holds(&format!("203.0.113.{index}")));
-    }
+    let mut index = 0;
+    kill_everywhere(
+        &desk,
+        "ban add 192.0.2.1 198.51.100.0/24",
+        |_| true,
+        |_| {
+            whole(&desk).expect("it stays loaded");
+            index += 1;
+            desk.ok(&format!("ban add 203.0.113.{index}"));
+            let list = desk.json("ban list");
+            let holds = |prefix: &str| list.as_array().expect("a list").iter().any(|entry| entry["prefix"] == prefix);
+            assert!(holds(&format!("203.0.113.{index}")));
+            desk.sound("ban del 192.0.2.1");
+            desk.sound("ban del 198.51.100.0/24");
+        },
+    );
 }
