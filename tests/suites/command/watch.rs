@@ -129,7 +129,7 @@ fn crowd() {
     println!("{before}");
     says(&before, &["REFUSING", "service_budget", "More than the budget", "of 50/s"]);
     // So that the effect is that of two times that both are long enough.
-    std::thread::sleep(Duration::from_secs(10));
+    terminal.wait_for_readings(10);
     stage.ok("set --service web --budget 120/s");
     terminal.wait("what it did", |screen| within(screen, "admitted", 112.0, 125.0) && has_effect(screen));
     let (small, large) = both_sizes(&terminal, "crowd");

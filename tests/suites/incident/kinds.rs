@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ATTACH, Scene, heavy, sleep};
+use super::{ATTACH, Scene, heavy};
 
 fn verdict(scene: &Scene) -> Value {
     let report: Value = serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
@@ -16,7 +16,7 @@ fn few_sources_are_no_crowd() {
     scene.desk.ok("attach attack0 crowd0 --service web=*:80 --source-rate 20/s --enforce");
     let clients = scene.clients(50.0, 15.0);
     let recording = scene.record("");
-    sleep(5.0);
+    recording.sees(5);
     scene.flood(heavy(), 12_000, 7.0).run(&scene.lab).expect("a flood");
     clients.wait().expect("pages");
     recording.end();

@@ -9,11 +9,11 @@ mod page;
 mod whole;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use lab::topology::FRONT_V4;
-use lab::wait::PATIENCE;
+use lab::wait::until_so;
 use lab::{Crowd, CrowdHandle, Desk, Flood, Lab, Server, Sources};
 
 /// Attached in calm, as docs/guide.md says, with what a budget brings along.
@@ -37,12 +37,8 @@ impl Scene {
     fn record(&self, line: &str) -> Recording {
         let mut command = self.desk.command(&format!("record {line}"));
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
-        let recording = Recording(child);
-        let start = Instant::now();
-        while !self.desk.file("incident.partial/series.jsonl").exists() {
-            assert!(start.elapsed() < PATIENCE, "the recording does not begin");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let recording = Recording { child, series: self.desk.file("incident.partial/series.jsonl") };
+        until_so("the recording begins", || recording.seconds() > 0);
         recording
     }
 
@@ -59,30 +55,45 @@ impl Scene {
 }
 
 /// A `limiter record` that runs; killed when dropped.
-struct Recording(Child);
+struct Recording {
+    child: Child,
+    series: PathBuf,
+}
 
 impl Recording {
+    /// How many seconds it has written so far.
+    fn seconds(&self) -> usize {
+        let series = std::fs::read_to_string(&self.series).unwrap_or_default();
+        series.lines().filter(|line| line.starts_with("{\"kind\":\"tick\"")).count()
+    }
+
+    /// Waits until it has written so many more: what is to be in the report was seen, however slow it goes.
+    fn sees(&self, seconds: usize) {
+        let before = self.seconds();
+        until_so("the recording goes on", || self.seconds() >= before + seconds);
+    }
+
     fn signal(&self, signal: i32) {
-        let pid = rustix::process::Pid::from_child(&self.0);
+        let pid = rustix::process::Pid::from_child(&self.child);
         let signal = rustix::process::Signal::from_named_raw(signal).expect("a signal");
         rustix::process::kill_process(pid, signal).expect("a process");
     }
 
     /// Ends it as Ctrl-C does, when it has seen two more seconds; what it printed.
     fn end(self) -> String {
-        sleep(2.0);
+        self.sees(2);
         self.signal(libc::SIGINT);
         self.wait()
     }
 
     /// Waits for it to end well; what it printed.
     fn wait(mut self) -> String {
-        let status = self.0.wait().expect("it ends");
+        let status = self.child.wait().expect("it ends");
         let mut said = String::new();
         let mut output = String::new();
         use std::io::Read as _;
-        self.0.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
-        self.0.stdout.take().expect("piped").read_to_string(&mut output).expect("text");
+        self.child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+        self.child.stdout.take().expect("piped").read_to_string(&mut output).expect("text");
         assert!(status.success(), "{said}");
         output
     }
@@ -90,13 +101,9 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
-}
-
-fn sleep(seconds: f64) {
-    std::thread::sleep(Duration::from_secs_f64(seconds));
 }
 
 /// 64 addresses that no client has.

@@ -4,7 +4,7 @@ use lab::Sources;
 use serde_json::Value;
 
 use super::page::{Page, is_page};
-use super::{ATTACH, Scene, sleep};
+use super::{ATTACH, Scene};
 
 /// SYNs a second of the flood.
 const RATE: u64 = 20_000;
@@ -15,15 +15,15 @@ fn an_incident_is_told() {
     scene.desk.ok(ATTACH);
     let _clients = scene.clients(50.0, 300.0);
     let recording = scene.record("--json");
-    sleep(8.0);
+    recording.sees(8);
     let flood = scene.flood(Sources::Random, RATE, 600.0).spawn(&scene.lab).expect("a flood");
-    sleep(6.0);
+    recording.sees(6);
     scene.desk.ok("arm");
-    sleep(5.0);
+    recording.sees(5);
     scene.desk.ok("set --source-rate 5/s");
-    sleep(5.0);
+    recording.sees(5);
     let flood = flood.stop().expect("a flood");
-    sleep(4.0);
+    recording.sees(4);
     let outcome: Value = serde_json::from_str(&recording.end()).expect("JSON");
     println!("{outcome}");
     let bytes = outcome["bytes_per_second"].as_u64().expect("bytes");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
 use lab::topology::FRONT_V4;
+use lab::wait::until;
 use lab::{Desk, Flood, Sources};
 use limiter::observe::{Kind, distinct, heavy};
 use limiter::report;
@@ -184,6 +185,8 @@ fn happens(rate: u64) -> Value {
 fn reading_disturbs_nobody() {
     const MOST: f64 = 1.05;
     const PAIRS: usize = 15;
+    /// Of which a cost is the mean.
+    const PACKETS: f64 = 100_000.0;
     let mut policy = policy(&["web=*:80"]);
     policy.source = limit(20, 40);
     let front = Front::new(&policy, Mode::Enforce);
@@ -196,8 +199,10 @@ fn reading_disturbs_nobody() {
     let flooding = flood(Sources::Random, 600.0, None, 0).spawn(&front.lab).expect("a flood");
     let cost = || {
         let (time, count) = program();
-        thread::sleep(Duration::from_millis(400));
-        let (after, more) = program();
+        let (after, more) = until("packets are judged", || {
+            let (after, more) = program();
+            (more - count >= PACKETS).then_some((after, more))
+        });
         (after - time) / (more - count)
     };
     let (mut ratios, mut noise) = (Vec::new(), Vec::new());

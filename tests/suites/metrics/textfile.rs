@@ -19,7 +19,8 @@ fn promtool_is_content() {
     world.desk.ok("set --service web --challenge auto");
     world.desk.ok("arm --for 1h");
     let flood = world.flood();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let counted = |line: &str| line.starts_with("limiter_packets_total{service=\"web\"") && !line.ends_with(" 0");
+    lab::wait::until_so("the flood is counted", || world.desk.ok("metrics").lines().any(counted));
     flood.stop().expect("a flood");
     let text = world.desk.ok("metrics");
     assert_eq!(promtool(&["check", "metrics"], &text), "", "{text}");

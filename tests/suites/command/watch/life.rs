@@ -1,7 +1,6 @@
 //! How it begins, waits and ends, and what the keys do; without traffic.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use super::{Stage, says};
 
@@ -17,8 +16,7 @@ fn it_waits_for_limiter_and_goes_on_by_itself() {
     let screen = terminal.wait_for("QUIET: nobody tries to connect");
     says(&screen, &["ENFORCE", "policy 1", "on crowd0 native", "root: attached to crowd0"]);
     stage.ok("upgrade");
-    std::thread::sleep(Duration::from_millis(2500));
-    says(&terminal.screen(), &["QUIET", "ENFORCE", "on crowd0 native"]);
+    says(&terminal.wait_for_readings(2), &["QUIET", "ENFORCE", "on crowd0 native"]);
     stage.ok("detach --all");
     says(&terminal.wait_for("NOT LOADED; waiting"), &["What is below is of before"]);
     stage.ok("attach attack0 --service web=*:80 --source-rate 20/s");

@@ -76,6 +76,19 @@ impl Terminal {
         }
     }
 
+    /// Waits until it has shown so many more readings, which the clock on the screen tells; the screen then.
+    #[track_caller]
+    pub fn wait_for_readings(&self, readings: usize) -> String {
+        let clock = |screen: &str| screen.split_whitespace().next().map(str::to_owned);
+        let (mut last, mut seen) = (clock(&self.screen()), 0);
+        self.wait("a reading", |screen| {
+            let now = clock(screen);
+            seen += usize::from(now != last);
+            last = now;
+            seen >= readings
+        })
+    }
+
     /// The program that was started.
     pub fn process(&self) -> u32 {
         self.tmux(&["display", "-p", "#{pane_pid}"]).trim().parse().expect("a number")
