@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 
+use fastrand::Rng;
 use limiter_common::address::Address;
 use limiter_common::hash::place;
 use limiter_common::rate::{Limit, Rate};
@@ -230,13 +231,10 @@ fn cpus_share_one_limit() {
 fn a_million_random_sources() {
     let limit = limit(20, SECOND, 40);
     let mut table = Table::new(65_536, limit.horizon());
-    let (mut random, mut refused, mut behaved, mut heavy) = (0x1234_5678_9abc_def1_u64, 0, 0, 0_u64);
+    let (mut random, mut refused, mut behaved, mut heavy) = (Rng::with_seed(0x1234_5678_9abc_def1), 0, 0, 0_u64);
     for tick in 0..10_000_000_u64 {
         let now = SECOND + tick * 1000;
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        table.admits(0, random as u32 | 0x8000_0000, now, &limit);
+        table.admits(0, random.u32(0x8000_0000..), now, &limit);
         if tick % 1000 == 0 {
             // Each once a second, with the six connections of a page.
             for _ in 0..6 {

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 
+use fastrand::Rng;
 use limiter_common::address::Address;
 use limiter_common::budget::{BudgetLimit, Lease, Take};
 use limiter_common::hash::place;
@@ -50,9 +51,9 @@ pub fn budget(limit: &Limit, cpus: usize, skew: Skew, demand: u64, attempts: u64
     let shared = Cell::new(0);
     let mut leases = vec![Lease::default(); cpus];
     let mut windows = Windows::new(rule.capacity + extra * rule.interval, rule.interval);
-    let (mut random, mut now, mut admitted) = (Random(0x5eed), START, 0);
+    let (mut random, mut now, mut admitted) = (Rng::with_seed(0x5eed), START, 0);
     for _ in 0..attempts {
-        now += random.gap(demand);
+        now += gap(&mut random, demand);
         let lease = &mut leases[skew.cpu(&mut random, cpus)];
         if granted(lease, &shared, &rule, now) {
             admitted += 1;
@@ -89,10 +90,10 @@ pub fn sources(limit: &Limit, count: u32, sets: u32, demand: u64, attempts: u64)
     let rule = limit.to_source().expect("a keepable limit");
     let table: Vec<[Cell<u64>; WAYS]> = (0..sets).map(|_| Default::default()).collect();
     let mut each = vec![Windows::of_source(limit); count as usize];
-    let (mut random, mut now, mut steals) = (Random(0x5eed), START, 0);
+    let (mut random, mut now, mut steals) = (Rng::with_seed(0x5eed), START, 0);
     for _ in 0..attempts {
-        now += random.gap(demand * u64::from(count));
-        let number = (random.next() % u64::from(count)) as u32;
+        now += gap(&mut random, demand * u64::from(count));
+        let number = random.u32(..count);
         match ask(&table, number, now / TICK * TICK, &rule) {
             Charge::Conforms => {}
             Charge::Stole => steals += 1,
@@ -152,30 +153,17 @@ impl Windows {
 }
 
 impl Skew {
-    fn cpu(self, random: &mut Random, cpus: usize) -> usize {
+    fn cpu(self, random: &mut Rng, cpus: usize) -> usize {
         match self {
             Self::One => 0,
-            Self::Even => (random.next() >> 32) as usize % cpus,
-            Self::Ninety if (random.next() >> 32).is_multiple_of(10) => 1 % cpus,
+            Self::Even => random.usize(..cpus),
+            Self::Ninety if random.u8(..10) == 0 => 1 % cpus,
             Self::Ninety => 0,
         }
     }
 }
 
-/// xorshift64*, for gaps that nobody chose.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Time to the next of events that come at `rate` per second, as they please (Poisson).
-    fn gap(&mut self, rate: u64) -> u64 {
-        let uniform = ((self.next() >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
-        (-uniform.ln() / rate as f64 * SECOND as f64) as u64
-    }
+/// Time to the next of events that come at `rate` per second, as they please (Poisson).
+fn gap(random: &mut Rng, rate: u64) -> u64 {
+    (-(1.0 - random.f64()).ln() / rate as f64 * SECOND as f64) as u64
 }

@@ -1,9 +1,10 @@
 //! A crowd in simulated time: pages of several connections, and a server that cannot take them all.
 
+use fastrand::Rng;
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 
-use super::world::{Random, SECOND, START, World, is};
+use super::world::{SECOND, START, World, is};
 
 /// What became of a crowd.
 pub struct Crowd {
@@ -32,11 +33,11 @@ pub fn crowd(users: u32, tickets: bool) -> Crowd {
     if !tickets {
         (world.service.admission.ticket_life, world.service.admission.floor) = (0, 0);
     }
-    let mut random = Random(0xc0de);
+    let mut random = Rng::with_seed(0xc0de);
     let mut queue = std::collections::BTreeSet::new();
     let mut came = vec![0; users as usize];
     for user in 0..users {
-        came[user as usize] = START + random.next() % (SECONDS * SECOND);
+        came[user as usize] = START + random.u64(..SECONDS * SECOND);
         queue.extend((0..CONNECTIONS).map(|connection| (came[user as usize], user, connection, 0)));
     }
     let mut left = vec![CONNECTIONS; users as usize];
@@ -50,7 +51,7 @@ pub fn crowd(users: u32, tickets: bool) -> Crowd {
             }
         } else if let Some(after) = TRIES.get(tried + 1) {
             // A little apart, as timers are.
-            let again = came[index] + after * SECOND + random.next() % (SECOND / 20);
+            let again = came[index] + after * SECOND + random.u64(..SECOND / 20);
             queue.insert((again, user, connection, tried + 1));
         }
     }

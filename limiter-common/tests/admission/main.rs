@@ -3,6 +3,7 @@
 mod crowd;
 mod world;
 
+use fastrand::Rng;
 use limiter_common::admission::{Stage, Verdict};
 use limiter_common::budget::{BudgetLimit, Lease, Take};
 use limiter_common::challenge::{self, Challenge};
@@ -13,7 +14,7 @@ use limiter_common::reason::Reason;
 use limiter_common::source_table::{SourceLimit, TICK_SHIFT, Ticks};
 
 use crowd::crowd;
-use world::{Random, SECOND, START, World, is};
+use world::{SECOND, START, World, gap, is};
 
 #[test]
 fn newcomers_leave_the_reserve_to_those_with_tickets() {
@@ -142,11 +143,11 @@ fn what_cannot_be_challenged_has_its_source_limit_at_least() {
 /// 10 greedy sources at 20/s and 1,000 modest ones at 0.5/s, for ten minutes; shares of what each asked for after two.
 fn shares(budget: u64, fair: bool) -> (f64, Vec<f64>) {
     let world = World::new(budget, 2 * budget, Challenge::Off, fair);
-    let mut random = Random(0x5eed);
+    let mut random = Rng::with_seed(0x5eed);
     let (greedy, modest) = (10, 1000);
     let rate = |source| if source < greedy { 20.0 } else { 0.5 };
     let mut queue: std::collections::BTreeSet<(u64, u32)> =
-        (0..greedy + modest).map(|source| (START + random.gap(rate(source)), source)).collect();
+        (0..greedy + modest).map(|source| (START + gap(&mut random, rate(source)), source)).collect();
     let mut asked = vec![0.0; (greedy + modest) as usize];
     let mut got = asked.clone();
     while let Some((now, source)) = queue.pop_first() {
@@ -158,7 +159,7 @@ fn shares(budget: u64, fair: bool) -> (f64, Vec<f64>) {
             asked[source as usize] += 1.0;
             got[source as usize] += f64::from(u8::from(admitted));
         }
-        queue.insert((now + random.gap(rate(source)), source));
+        queue.insert((now + gap(&mut random, rate(source)), source));
     }
     let modest = got[10..].iter().sum::<f64>() / asked[10..].iter().sum::<f64>();
     (modest, got[..10].iter().map(|count| count / 480.0).collect())

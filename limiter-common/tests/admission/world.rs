@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use fastrand::Rng;
 use limiter_common::address::{Address, SourceMask};
 use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State, Verdict};
 use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
@@ -174,22 +175,9 @@ pub fn is(reason: Reason) -> Verdict {
     Verdict::Decided(reason)
 }
 
-/// xorshift64*, for gaps that nobody chose.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Time to the next of events that come at `rate` per second, as they please (Poisson).
-    pub fn gap(&mut self, rate: f64) -> u64 {
-        let uniform = ((self.next() >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
-        (-uniform.ln() / rate * SECOND as f64) as u64 + 1
-    }
+/// Time to the next of events that come at `rate` per second, as they please (Poisson).
+pub fn gap(random: &mut Rng, rate: f64) -> u64 {
+    (-(1.0 - random.f64()).ln() / rate * SECOND as f64) as u64 + 1
 }
 
 pub const START: u64 = 1 << 50;

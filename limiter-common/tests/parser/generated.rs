@@ -1,114 +1,100 @@
 //! Millions of generated frames, judged beside etherparse wherever both have an opinion.
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use fastrand::Rng;
 use limiter_common::reason::Reason;
 
 use super::{Seen, see};
 
 const THREADS: u64 = 2;
 
-/// xorshift64*: deterministic, so that a failure comes back with its seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 16) % limit
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn bytes(&mut self, to: &mut Vec<u8>, count: usize) {
-        (0..count).for_each(|_| to.push(self.next() as u8 ^ (self.0 >> 40) as u8));
-    }
+/// As many random bytes at the end of a frame.
+fn bytes(random: &mut Rng, to: &mut Vec<u8>, count: usize) {
+    to.extend(std::iter::repeat_with(|| random.u8(..)).take(count));
 }
 
-fn generate(random: &mut Random, frame: &mut Vec<u8>) {
+fn one_in(random: &mut Rng, n: u8) -> bool {
+    random.u8(..n) == 0
+}
+
+fn generate(random: &mut Rng, frame: &mut Vec<u8>) {
     frame.clear();
-    random.bytes(frame, 12);
-    for _ in 0..random.below(8).saturating_sub(4) {
-        frame.extend(if random.one_in(2) { [0x81, 0] } else { [0x88, 0xa8] });
-        random.bytes(frame, 2);
+    bytes(random, frame, 12);
+    for _ in 0..random.u8(..8).saturating_sub(4) {
+        frame.extend(if one_in(random, 2) { [0x81, 0] } else { [0x88, 0xa8] });
+        bytes(random, frame, 2);
     }
-    if random.one_in(2) {
+    if one_in(random, 2) {
         v4(random, frame)
     } else {
         v6(random, frame)
     }
-    if random.one_in(4) {
-        let length = random.below(frame.len() as u64 + 1);
-        frame.truncate(length as usize);
+    if one_in(random, 4) {
+        let length = random.usize(..=frame.len());
+        frame.truncate(length);
     }
-    for _ in 0..random.below(6).saturating_sub(3) {
+    for _ in 0..random.u8(..6).saturating_sub(3) {
         if !frame.is_empty() {
-            let at = random.below(frame.len() as u64) as usize;
-            frame[at] = random.next() as u8;
+            let at = random.usize(..frame.len());
+            frame[at] = random.u8(..);
         }
     }
 }
 
-fn v4(random: &mut Random, frame: &mut Vec<u8>) {
+fn v4(random: &mut Rng, frame: &mut Vec<u8>) {
     frame.extend([8, 0]);
-    let options = if random.one_in(3) { random.below(11) as usize } else { 0 };
-    let payload = 20 + random.below(24) as usize;
+    let options = if one_in(random, 3) { random.usize(..11) } else { 0 };
+    let payload = 20 + random.usize(..24);
     let total = 20 + options * 4 + payload;
-    let fragment = if random.one_in(6) { random.next() as u16 & 0x2003 } else { 0x4000 };
+    let fragment = if one_in(random, 6) { random.u16(..) & 0x2003 } else { 0x4000 };
     frame.extend([0x45 + options as u8, 0, (total >> 8) as u8, total as u8, 0, 0]);
     frame.extend(fragment.to_be_bytes());
-    frame.extend([64, if random.one_in(12) { 17 } else { 6 }, 0, 0]);
-    random.bytes(frame, 8 + options * 4);
+    frame.extend([64, if one_in(random, 12) { 17 } else { 6 }, 0, 0]);
+    bytes(random, frame, 8 + options * 4);
     tcp(random, frame, payload);
 }
 
-fn v6(random: &mut Random, frame: &mut Vec<u8>) {
+fn v6(random: &mut Rng, frame: &mut Vec<u8>) {
     frame.extend([0x86, 0xdd]);
     let start = frame.len();
     frame.extend([0x60, 0, 0, 0, 0, 0, 0, 64]);
-    random.bytes(frame, 32);
+    bytes(random, frame, 32);
     let mut next = start + 6;
-    for index in 0..random.below(14).saturating_sub(4) {
-        let kind = [0, 43, 44, 51, 60, 135][random.below(6) as usize];
+    for index in 0..random.u8(..14).saturating_sub(4) {
+        let kind = [0, 43, 44, 51, 60, 135][random.usize(..6)];
         // etherparse, like the RFC, wants hop-by-hop options first only.
         let kind = if kind == 0 && index > 0 { 60 } else { kind };
         frame[next] = kind;
         next = frame.len();
-        let doubles = 1 + random.below(3) as u8;
+        let doubles = 1 + random.u8(..3);
         match kind {
             44 => {
-                let field = if random.one_in(3) { random.next() as u16 & 0x19 } else { 0 };
+                let field = if one_in(random, 3) { random.u16(..) & 0x19 } else { 0 };
                 frame.extend([0, 0]);
                 frame.extend(field.to_be_bytes());
                 frame.extend([0; 4]);
             }
             51 => {
                 frame.extend([0, doubles * 2 - 1]);
-                random.bytes(frame, usize::from(doubles) * 8 + 2);
+                bytes(random, frame, usize::from(doubles) * 8 + 2);
             }
             _ => {
                 frame.extend([0, doubles - 1]);
-                random.bytes(frame, usize::from(doubles) * 8 - 2);
+                bytes(random, frame, usize::from(doubles) * 8 - 2);
             }
         }
     }
-    frame[next] = if random.one_in(12) { 17 } else { 6 };
-    let payload = 20 + random.below(24) as usize;
+    frame[next] = if one_in(random, 12) { 17 } else { 6 };
+    let payload = 20 + random.usize(..24);
     tcp(random, frame, payload);
-    let length = if random.one_in(16) { 0 } else { frame.len() - start - 40 };
+    let length = if one_in(random, 16) { 0 } else { frame.len() - start - 40 };
     frame[start + 4..start + 6].copy_from_slice(&(length as u16).to_be_bytes());
 }
 
-fn tcp(random: &mut Random, frame: &mut Vec<u8>, length: usize) {
+fn tcp(random: &mut Rng, frame: &mut Vec<u8>, length: usize) {
     let start = frame.len();
-    random.bytes(frame, length);
-    if !random.one_in(8) {
+    bytes(random, frame, length);
+    if !one_in(random, 8) {
         frame[start + 12] = 5 << 4;
     }
 }
@@ -173,7 +159,7 @@ fn ten_million_frames_beside_etherparse() {
 
 /// Judges `frames` frames and returns on how many both saw the same segment.
 fn judge(frames: u64, seed: u64) -> u64 {
-    let (mut random, mut frame, mut agreed) = (Random(seed), Vec::new(), 0);
+    let (mut random, mut frame, mut agreed) = (Rng::with_seed(seed), Vec::new(), 0);
     for _ in 0..frames {
         generate(&mut random, &mut frame);
         match (see(&frame), etherparse_sees(&frame)) {
