@@ -33,8 +33,9 @@ fn an_incident_is_told() {
     let report: Value = serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
     let (story, verdict) = (&report["story"], &report["story"]["verdict"]);
     let peak = story["during"]["peak"].as_f64().expect("a peak");
+    // A sender that was held up makes good for it: its peak is no less than its mean, and no more than all.
     let sent = flood.rate();
-    assert!((0.5..3.0).contains(&(peak / sent)), "peak {peak}, sent {sent}/s");
+    assert!((0.5 * sent..flood.sent as f64).contains(&peak), "peak {peak}, sent {sent}/s");
     let calm = story["calm_rate"].as_f64().expect("a calm rate");
     assert!((25.0..100.0).contains(&calm), "50 pages a second: {calm}");
     let span = &story["surges"][0];
@@ -63,8 +64,9 @@ fn an_incident_is_told() {
     let arm = &changes[0];
     assert_eq!((&arm["who"], &arm["what"]), (&"root".into(), &"mode observe -> enforce".into()), "{arm}");
     let rate = |when: &str, what: &str| arm[when][what].as_f64().expect("a rate");
-    assert!(rate("before", "held_back") < 1.0 && rate("after", "held_back") > sent * 0.5, "{arm}");
-    assert!(rate("before", "let_through") > sent * 0.5 && rate("after", "let_through") < 100.0, "{arm}");
+    let share = |when: &str, what: &str| rate(when, what) / rate(when, "attempts");
+    assert!(rate("before", "held_back") < 1.0 && share("before", "let_through") > 0.99, "{arm}");
+    assert!(share("after", "held_back") > 0.5 && rate("after", "let_through") < 100.0, "{arm}");
     println!("{flood}");
     let page = std::fs::read_to_string(scene.desk.file("report.html")).expect("a page");
     is_page(&page);
