@@ -2,6 +2,8 @@
 //!
 //! The way of a setting: `cli` (what was typed) -> `policy` (what it means) -> `policy::encode` (records) -> `kernel` (maps).
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod apply;
 pub mod cli;
 pub mod doctor;
@@ -11,6 +13,7 @@ pub mod kernel;
 pub mod markup;
 pub mod observe;
 pub mod operator;
+pub mod output;
 pub use limiter_policy as policy;
 pub mod report;
 pub mod run;

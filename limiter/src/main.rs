@@ -1,32 +1,36 @@
 //! The command. Its exit code is all that this file decides: 0 done, 1 failed, 2 wrong usage (clap's own).
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use limiter::cli::Command;
+use limiter::cli::{Command, Said, Usage, failure};
+use limiter::output;
 
 fn main() -> ExitCode {
-    match Command::parse().run() {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(help) => return print_help(&help),
+    };
+    match command.run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<limiter::cli::Said>() => ExitCode::FAILURE,
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Said>() => ExitCode::FAILURE,
         Err(error) => {
-            let advice = if is_denied(&error) { "; run it as root" } else { "" };
-            eprintln!("limiter: {error:#}{advice}");
-            ExitCode::from(if error.is::<limiter::cli::Usage>() { 2 } else { 1 })
+            output::note(format_args!("{}", failure::said(&error)));
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }
 }
 
-/// Something was not allowed, and nobody said yet what to do.
-fn is_denied(error: &anyhow::Error) -> bool {
-    let io = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    let denied = io.into_iter().any(|io| io.kind() == std::io::ErrorKind::PermissionDenied);
-    denied && !format!("{error:#}").contains("root")
-}
-
-/// `limiter status | head` is no failure.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    kinds.into_iter().any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+/// Help that was asked for, or what is wrong with the words.
+fn print_help(help: &clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(2));
+    match help.print() {
+        Err(error) if !help.use_stderr() && error.kind() != std::io::ErrorKind::BrokenPipe => {
+            output::note(format_args!("limiter: cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
 }

@@ -14,6 +14,7 @@ use crate::apply::{self, Request};
 use crate::history::SWITCH;
 use crate::kernel::{Maps, clock};
 use crate::operator;
+use crate::output;
 use crate::policy::file::{DEFAULT_FILE, Document};
 use crate::policy::{Name, Policy, diff, text};
 use crate::report::{self, human};
@@ -101,7 +102,8 @@ pub fn enforce(context: &Context, file: &File, request: &Request<'_>) -> Result<
         goes_back_in_seconds: left(switch),
         notes,
     };
-    report::print(context.format, &done, describe)
+    report::done(context.format, &done, describe);
+    Ok(())
 }
 
 /// Tells the operator, before anything is switched, if his own next connection could be refused.
@@ -110,7 +112,7 @@ pub fn warn_operator(maps: Option<&Maps>, policy: &Policy, mode: Mode) -> Result
     let allowed = maps.map_or(Ok(Vec::new()), |maps| maps.list(List::Allow))?;
     let allowed: Vec<_> = allowed.into_iter().map(|entry| entry.prefix).collect();
     if let Some(warning) = operator::warning(policy, &allowed, connection) {
-        eprintln!("limiter: warning: {warning}");
+        output::note(format_args!("limiter: warning: {warning}"));
     }
     Ok(())
 }
@@ -155,7 +157,8 @@ fn turn(context: &Context, to: impl FnOnce(&Maps) -> Result<Switch>) -> Result<(
         goes_back_in_seconds: left(switch),
         notes: Vec::new(),
     };
-    report::print(context.format, &done, describe)
+    report::done(context.format, &done, describe);
+    Ok(())
 }
 
 /// Seconds until the switch goes back by itself.

@@ -84,7 +84,8 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
         has_limits: policy.has_limits(),
         challenge_works: !policy.may_challenge() || maps.cookies()?.works(),
     };
-    report::print(context.format, &done, describe)
+    report::done(context.format, &done, describe);
+    Ok(())
 }
 
 /// What the history says. `pending`: it would have gone back by itself.

@@ -90,7 +90,8 @@ impl Attach {
             loaded,
             challenges: loaded && policy.may_challenge(),
         };
-        report::print(context.format, &done, |done| describe(done, &policy))
+        report::done(context.format, &done, |done| describe(done, &policy));
+        Ok(())
     }
 
     fn load_and_attach(

@@ -49,7 +49,8 @@ impl Detach {
             note.record(maps.as_ref().filter(|_| !unloaded), done.lines());
         }
         result?;
-        report::print(context.format, &done, describe)
+        report::done(context.format, &done, describe);
+        Ok(())
     }
 
     /// Whether limiter is unloaded now.

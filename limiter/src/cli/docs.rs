@@ -10,6 +10,7 @@ use clap_complete::shells;
 use clap_mangen::Man;
 
 use super::{Command, Context};
+use crate::output;
 use crate::report;
 
 /// Of administration.
@@ -49,14 +50,17 @@ impl Docs {
     /// Makes it.
     pub fn run(&self, context: &Context) -> Result<()> {
         match self {
-            Docs::Completions { shell } => report::print_raw(&completions(*shell)),
+            Docs::Completions { shell } => {
+                output::data(&completions(*shell))?;
+            }
             Docs::Man { directory } => {
                 let written = write_pages(directory)?;
-                report::print(context.format, &written, |written| {
+                report::done(context.format, &written, |written| {
                     written.iter().map(|path| format!("{}\n", path.display())).collect()
-                })
+                });
             }
         }
+        Ok(())
     }
 }
 

@@ -14,8 +14,9 @@ use super::Context;
 use crate::history::Moment;
 use crate::kernel::{Maps, clock, link};
 use crate::observe::Ring;
+use crate::output::{self, Reader};
 use crate::policy::{prefix, text};
-use crate::report::{self, Format};
+use crate::report::Format;
 use crate::run::reverts::Follower;
 
 /// How often is looked.
@@ -80,20 +81,22 @@ impl Events {
         events.extend(watch.changes()?);
         events.sort_by_key(|event| event.time);
         events.drain(..events.len().saturating_sub(self.lines));
-        show(context.format, &events)?;
-        if self.follow { watch.follow() } else { Ok(()) }
+        match show(context.format, &events)? {
+            Reader::There if self.follow => watch.follow(),
+            _ => Ok(()),
+        }
     }
 }
 
 impl<'a> Watch<'a> {
-    /// Prints what comes, until limiter is unloaded.
+    /// Prints what comes, until limiter is unloaded or the reader is gone.
     fn follow(mut self) -> Result<()> {
         for turn in 1_u64.. {
             std::thread::sleep(PAUSE);
             let mut events = Vec::new();
             if turn.is_multiple_of(SELDOM) {
                 if !self.context.pins.is_loaded()? {
-                    eprintln!("limiter: it was unloaded, so nothing comes any more");
+                    output::note(format_args!("limiter: it was unloaded, so nothing comes any more"));
                     return Ok(());
                 }
                 self.services = services(&self.maps)?;
@@ -101,7 +104,9 @@ impl<'a> Watch<'a> {
             }
             events.extend(self.look()?);
             events.sort_by_key(|event| event.time);
-            show(self.context.format, &events)?;
+            if show(self.context.format, &events)? == Reader::Gone || output::reader() == Reader::Gone {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -182,7 +187,7 @@ fn attached(context: &Context) -> Result<Vec<String>> {
 }
 
 /// One line each, so that JSON too can be read as it comes.
-fn show(format: Format, events: &[Event]) -> Result<()> {
+fn show(format: Format, events: &[Event]) -> Result<Reader> {
     let mut lines = String::new();
     for event in events {
         match format {
@@ -191,7 +196,7 @@ fn show(format: Format, events: &[Event]) -> Result<()> {
         }
         lines.push('\n');
     }
-    report::print_raw(lines.as_bytes())
+    output::data(lines.as_bytes())
 }
 
 impl Event {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::history::{Back, Entry, Moment, back};
+use crate::output;
 use crate::report;
 
 /// What a line shows of a command. `--json` shows all of it.
@@ -34,7 +35,7 @@ impl Arguments {
         if read.skipped > 0 {
             let path = context.history.path().display();
             let lines = if read.skipped == 1 { "line" } else { "lines" };
-            eprintln!("limiter: left out {} {lines} of {path} that a crash cut off", read.skipped);
+            output::note(format_args!("limiter: left out {} {lines} of {path} that a crash cut off", read.skipped));
         }
         let now = Moment::now();
         let became: Vec<_> =

@@ -89,7 +89,8 @@ impl Add {
         let done = Changed { list: name(list), added, removed: Vec::new(), for_seconds };
         let note = self.prefixes.iter().fold(note, |note, prefix| note.decides(subject(list, prefix)));
         note.until(self.time.map(clock::after)).record(Some(&maps), done.lines());
-        report::print(context.format, &done, describe)
+        report::done(context.format, &done, describe);
+        Ok(())
     }
 }
 
@@ -106,7 +107,7 @@ impl Del {
             let note = gone.into_iter().fold(note, |note, prefix| note.decides(subject(list, prefix)));
             note.record(Some(&maps), done.lines());
         }
-        report::print(context.format, &done, describe)?;
+        report::done(context.format, &done, describe);
         if let Some(first) = missing.first() {
             bail!("{first} is not on the {} list; `limiter {} list` shows what is", name(list), name(list));
         }

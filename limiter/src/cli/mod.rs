@@ -7,6 +7,7 @@ mod detach;
 mod docs;
 mod doctor;
 mod events;
+pub mod failure;
 mod history;
 mod list;
 mod metrics;

@@ -10,6 +10,7 @@
 use super::Context;
 use crate::history::{Entry, History, Moment, State, Totals, Who};
 use crate::kernel::Maps;
+use crate::output;
 
 /// An entry in the making.
 #[must_use = "a note that is not recorded is not in the history"]
@@ -58,9 +59,9 @@ impl Note {
         self.entry.after = maps.and_then(State::of);
         self.entry.counters = maps.and_then(Totals::of).or(self.entry.counters);
         if let Err(error) = self.history.append(&self.entry) {
-            eprintln!(
+            output::note(format_args!(
                 "limiter: warning: this is done, but the history does not tell: {error:#}; `--history FILE` names another file"
-            );
+            ));
         }
     }
 }

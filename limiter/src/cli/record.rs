@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{Context, Usage, policy};
 use crate::incident::{self, record};
+use crate::output;
 use crate::policy::text;
 use crate::report;
 use crate::report::human::count;
@@ -47,14 +48,16 @@ impl Record {
             enforced: policy::enforced,
         };
         if !context.pins.is_loaded()? {
-            eprintln!("limiter: limiter is not loaded: only the kernel's own counters are recorded until it is");
+            output::note(format_args!(
+                "limiter: limiter is not loaded: only the kernel's own counters are recorded until it is"
+            ));
         }
         let until = self
             .time
             .map_or_else(|| "Ctrl-C ends it".to_owned(), |time| format!("for {}", humantime::format_duration(time)));
-        eprintln!("recording to {}; {until}", self.output.display());
+        output::note(format_args!("recording to {}; {until}", self.output.display()));
         let outcome = record::record(options)?;
-        report::print(context.format, &outcome, |outcome| {
+        report::done(context.format, &outcome, |outcome| {
             format!(
                 "{} holds {} seconds in {} bytes; {}\n`limiter report {}` tells what happened, with `-o report.html` as a page\n",
                 outcome.archive.display(),
@@ -63,6 +66,7 @@ impl Record {
                 outcome.why,
                 outcome.archive.display()
             )
-        })
+        });
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use super::Context;
 use crate::incident;
 use crate::incident::report::Report as Page;
+use crate::output;
 use crate::report;
 
 /// Arguments of `report`.
@@ -32,9 +33,9 @@ impl Report {
     pub fn run(&self, context: &Context) -> Result<()> {
         let record = incident::read(&self.file)?;
         let page = Page::of(&record);
-        if let Some(output) = &self.output {
-            write(output, &page.html()).with_context(|| format!("cannot write {}", output.display()))?;
-            eprintln!("wrote {}", output.display());
+        if let Some(path) = &self.output {
+            write(path, &page.html()).with_context(|| format!("cannot write {}", path.display()))?;
+            output::note(format_args!("wrote {}", path.display()));
         }
         if self.output.is_none() || self.text {
             report::print(context.format, &page, Page::text)?;

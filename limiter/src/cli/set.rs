@@ -60,7 +60,8 @@ impl Set {
         settle::now_and_later(&context.pins, &mut maps)?;
         let challenge_works = !new.may_challenge() || maps.cookies()?.works() || maps.cookies()?.may_set;
         let done = Done { scope, changed, challenge_works };
-        report::print(context.format, &done, describe)
+        report::done(context.format, &done, describe);
+        Ok(())
     }
 
     fn check_usage(&self) -> Result<(), Usage> {

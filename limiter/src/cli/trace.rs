@@ -8,6 +8,7 @@ use clap::Args;
 use super::Context;
 use crate::kernel::Maps;
 use crate::kernel::trace::{self, Tracing};
+use crate::output::{self, Reader};
 use crate::policy::text;
 use crate::report::{self, Lines};
 
@@ -31,7 +32,8 @@ impl Trace {
         let maps = Maps::open(&pins.root())?;
         if self.stop {
             trace::restore(pins, &pins.links())?;
-            return report::print(context.format, &"stopped", |_| "the usual program is in place\n".to_owned());
+            report::done(context.format, &"stopped", |_| "the usual program is in place\n".to_owned());
+            return Ok(());
         }
         ensure!(!pins.links().is_empty(), "limiter is attached to nothing, so there is nothing to trace");
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(context.format, &maps)?));
@@ -42,7 +44,7 @@ impl Trace {
             let mut tracing = Tracing::start(pins, lines, &lock)?;
             // Other commands may change what they like while it traces.
             drop(lock);
-            eprintln!("tracing one decision in 64; Ctrl-C ends it");
+            output::note(format_args!("tracing one decision in 64; Ctrl-C ends it"));
             while tracing.stands() {
                 tokio::select! {
                     _ = tokio::signal::ctrl_c() => break,
@@ -52,12 +54,17 @@ impl Trace {
                 // As the program that decides meanwhile: names are those of now.
                 lines.follow(&maps)?;
                 tracing.flush();
+                if lines.reader()? == Reader::Gone {
+                    return Ok(());
+                }
                 if end.is_some_and(|end| Instant::now() >= end) {
                     return Ok(());
                 }
             }
             if !tracing.stands() {
-                eprintln!("another command put the usual program back, or detached limiter: the trace ends");
+                output::note(format_args!(
+                    "another command put the usual program back, or detached limiter: the trace ends"
+                ));
             }
             tracing.flush();
             Ok(())

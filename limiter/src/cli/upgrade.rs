@@ -29,7 +29,8 @@ pub fn run(context: &Context) -> Result<()> {
     let changed = if before == after { Vec::new() } else { vec![format!("program {before} -> {after}")] };
     note.record(Some(&maps), changed);
     let done = Done { program_before: before, program: after, interfaces: done.interfaces };
-    report::print(context.format, &done, describe)
+    report::done(context.format, &done, describe);
+    Ok(())
 }
 
 fn describe(done: &Done) -> String {

@@ -101,13 +101,18 @@ pub fn program(loaded: Option<Program>, ours: Option<u64>, to: &mut Findings) {
     }
 }
 
-/// The links. `here`: indices of interfaces of this network namespace that run limiter; `program`: the id of the pinned one.
+/// The links. `here`: indices of interfaces of this network namespace that are theirs; `program`: the id of the pinned one.
 pub fn links(links: &[Link], here: &[u32], program: Option<u32>, to: &mut Findings) {
     if links.is_empty() {
         to.warning("loaded, but attached to no interface: nothing is limited", "`limiter attach IFACE`");
     }
     for Link { index, program: behind, gone } in links {
-        if *gone {
+        if *gone && here.contains(index) {
+            to.problem(
+                format!("interface {index} is here, but another tool detached limiter's link: nothing that comes in there is limited"),
+                "`limiter attach IFACE` attaches it again",
+            );
+        } else if *gone {
             to.problem(
                 format!("the interface with index {index} is gone, and its link with it: a new one of that name is not limited"),
                 format!("attach to the new one with `limiter attach IFACE`, then forget the old one with `limiter detach {index}`"),
@@ -197,6 +202,8 @@ mod tests {
         let all = [link(3, 7, false), link(4, 7, true), link(5, 7, false), link(6, 8, false)];
         links(&all, &[3, 6], Some(7), &mut findings);
         assert_eq!(findings.all.len(), 3, "{findings:#?}");
+        links(&[link(9, 7, true)], &[9], Some(7), &mut findings);
+        assert_eq!(findings.one("interface 9 is here").level, Level::Problem);
         assert_eq!(findings.one("index 4 is gone").level, Level::Problem);
         assert_eq!(findings.one("interface 5 of another").level, Level::Warning);
         assert_eq!(findings.one("interface 6 runs the tracing").level, Level::Warning);

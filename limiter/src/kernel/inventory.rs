@@ -69,6 +69,12 @@ pub fn links(pins: &Pins) -> Result<Vec<Link>> {
     links.collect()
 }
 
+/// Whether the pinned link of an index has no device any more: it is gone, or the link was detached by force.
+pub(super) fn is_dead(pins: &Pins, index: u32) -> bool {
+    let Ok(link) = link::open(pins, index) else { return false };
+    link.info().is_ok_and(|info| device_of(info.id()) == Some(0))
+}
+
 /// Gives the pin of a device that came back from another network namespace under another index the name of that; how many there were.
 /// The caller holds the lock.
 ///

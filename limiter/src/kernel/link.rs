@@ -9,6 +9,7 @@ use limiter_common::names;
 
 use super::capability;
 use super::interface::{self, Attachment, Interface};
+use super::inventory;
 use super::pins::Pins;
 
 /// What limiter is attached to.
@@ -18,7 +19,7 @@ pub struct Attached {
     pub index: u32,
     /// Its name, unless it is gone or in another network namespace.
     pub name: Option<String>,
-    /// Where the program runs, under the same condition.
+    /// Where the program runs; `None` also where the interface is here and another tool took the program from it.
     pub attachment: Option<Attachment>,
 }
 
@@ -43,6 +44,9 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
     pins.make_links()?;
     let mut pinned = Vec::new();
     for (index, link) in links {
+        if inventory::is_dead(pins, index) {
+            detach(pins, index)?;
+        }
         match link.pin(pins.link(index)) {
             Ok(_) => pinned.push(index),
             Err(error) => {
@@ -76,10 +80,10 @@ pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
         // An interface with this index may be another one: of another network namespace, or made since. The program tells.
         let ours = program_of(pins, index);
         let here = interfaces.iter().find(|interface| interface.index == index);
-        let here =
-            here.and_then(|here| here.program.filter(|(id, _)| Some(*id) == ours).map(|(_, place)| (here, place)));
-        let name = here.map(|(interface, _)| interface.name.clone());
-        Attached { index, name, attachment: here.map(|(_, place)| place) }
+        let place = here.and_then(|here| here.program.filter(|(id, _)| Some(*id) == ours).map(|(_, place)| place));
+        // A link without a device was detached by force where an interface of its index is here: the kernel counts indices up.
+        let name = here.filter(|_| place.is_some() || inventory::is_dead(pins, index)).map(|here| here.name.clone());
+        Attached { index, name, attachment: place }
     });
     Ok(links.collect())
 }
@@ -144,7 +148,7 @@ fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
         "limiter is already attached to {name}; `limiter status` shows it, `limiter set` changes limits"
     );
     ensure!(
-        ours.is_none(),
+        ours.is_none() || inventory::is_dead(pins, index),
         "{} belongs to an interface with the index of {name} that is gone or in another network namespace; free it with \
          `limiter detach {index}`, or keep the limiter of each namespace in a --pins directory of its own",
         pins.link(index).display()

@@ -15,6 +15,7 @@ use super::link;
 use super::lock::Lock;
 use super::object::{TRACING_OBJECT, load_over_pins};
 use super::pins::Pins;
+use crate::output;
 
 /// Keeps the tracing program in place until it is dropped; dropping puts the shipped one back.
 pub struct Tracing {
@@ -70,7 +71,9 @@ impl Tracing {
 impl Drop for Tracing {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            eprintln!("limiter: the tracing program is still attached ({error:#}); run `limiter trace --stop`");
+            output::note(format_args!(
+                "limiter: the tracing program is still attached ({error:#}); run `limiter trace --stop`"
+            ));
         }
     }
 }

@@ -47,6 +47,9 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
             Some(Attachment::Native) => "native (in the driver)",
             Some(Attachment::Generic) => "GENERIC (slow path; see `limiter attach --help`)",
             Some(Attachment::Offloaded) => "in the NIC",
+            None if interface.name.is_some() => {
+                "NOT ATTACHED: another tool detached the link; `limiter attach` attaches it again"
+            }
             None => "gone, or in another network namespace",
         };
         writeln!(to, "{label:<11} {name}  {place}")?;

@@ -1,13 +1,13 @@
 //! Traced decisions, a line each, as they come out of the kernel's log.
 
-use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use limiter_common::reason::Reason;
 
 use super::Format;
 use crate::kernel::Maps;
+use crate::output::{self, Reader};
 use crate::policy::text;
 
 /// Prints what the tracing program logs: `reason R service S mode M frame F`, by number.
@@ -16,6 +16,8 @@ pub struct Lines {
     format: Format,
     /// Names of services by counter index; 0 is none.
     services: Mutex<Vec<String>>,
+    /// Why no line is printed any more: the reader is gone, or the reason.
+    ended: OnceLock<Option<String>>,
 }
 
 impl Lines {
@@ -24,7 +26,7 @@ impl Lines {
     /// # Errors
     /// When the policy cannot be read.
     pub fn new(format: Format, maps: &Maps) -> Result<Self> {
-        Ok(Self { format, services: Mutex::new(Self::names(maps)?) })
+        Ok(Self { format, services: Mutex::new(Self::names(maps)?), ended: OnceLock::new() })
     }
 
     /// Names are those of the services that decide now.
@@ -34,6 +36,18 @@ impl Lines {
     pub fn follow(&self, maps: &Maps) -> Result<()> {
         *self.services.lock().unwrap_or_else(PoisonError::into_inner) = Self::names(maps)?;
         Ok(())
+    }
+
+    /// Whether somebody may read the lines still.
+    ///
+    /// # Errors
+    /// When standard output did not take one.
+    pub fn reader(&self) -> Result<Reader> {
+        match self.ended.get() {
+            None => Ok(output::reader()),
+            Some(None) => Ok(Reader::Gone),
+            Some(Some(error)) => bail!("{error}"),
+        }
     }
 
     fn names(maps: &Maps) -> Result<Vec<String>> {
@@ -71,8 +85,13 @@ impl log::Log for Lines {
     fn log(&self, record: &log::Record<'_>) {
         let message = record.args().to_string();
         let line = self.line(&message).unwrap_or(message);
-        // A closed pipe ends the trace by its signal; there is nobody to tell otherwise.
-        let _ = writeln!(std::io::stdout(), "{line}");
+        let ended = match output::data(format!("{line}\n").as_bytes()) {
+            Ok(Reader::There) => return,
+            Ok(Reader::Gone) => None,
+            Err(error) => Some(format!("{error:#}")),
+        };
+        // The first reason is the one.
+        let _ = self.ended.set(ended);
     }
 
     fn flush(&self) {}

@@ -12,6 +12,8 @@ mod snapshot;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::output;
+
 pub use exposition::Form;
 pub use lines::Lines;
 pub use sample::{ByReason, Sample, admitted, attempts, refused};
@@ -29,28 +31,26 @@ pub enum Format {
     Json,
 }
 
-/// Prints bytes as they are.
+/// Prints `value`, which was asked for, as JSON, or what `text` makes of it. For a reader that is gone it does nothing.
 ///
 /// # Errors
-/// When standard output is gone.
-pub fn print_raw(bytes: &[u8]) -> Result<()> {
-    use std::io::Write as _;
-    Ok(std::io::stdout().lock().write_all(bytes)?)
+/// When standard output does not take it.
+pub fn print<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+    output::data(&rendered(format, value, text)?)?;
+    Ok(())
 }
 
-/// Prints `value` as JSON, or what `text` makes of it.
-///
-/// # Errors
-/// When standard output is gone.
-pub fn print<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut out, value)?;
-            out.write_all(b"\n")?;
-        }
-        Format::Human => out.write_all(text(value).as_bytes())?,
-    }
-    Ok(())
+/// Prints `value`, which tells what a change did. The change is done, so this cannot fail: [`output::done`].
+pub fn done<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) {
+    // Values of this crate have texts for keys, so that they are JSON always.
+    output::done(&rendered(format, value, text).unwrap_or_default());
+}
+
+fn rendered<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> Result<Vec<u8>> {
+    let mut bytes = match format {
+        Format::Json => serde_json::to_vec_pretty(value)?,
+        Format::Human => return Ok(text(value).into_bytes()),
+    };
+    bytes.push(b'\n');
+    Ok(bytes)
 }

@@ -129,7 +129,7 @@ impl Interfaces {
         for (name, watched) in &mut self.watched {
             let here = seen.here.contains_key(name);
             match &mut watched.standing {
-                Standing::Attached(_) if seen.attached.iter().any(|one| one.name.as_ref() == Some(name)) => {}
+                Standing::Attached(_) if seen.attached.iter().any(|one| runs_on(one, name)) => {}
                 Standing::Attached(index) if seen.pinned.contains(index) => {
                     changes.push(Change::Gone(name.clone()));
                     let mut missing = Missing::new(Some(*index), now);
@@ -151,7 +151,8 @@ impl Interfaces {
 
     fn take_in(&mut self, attached: &Attached) -> Option<Change> {
         let name = attached.name.clone()?;
-        let generic = attached.attachment == Some(Attachment::Generic);
+        // None: another tool detached the link, and the interface is missing.
+        let generic = attached.attachment? == Attachment::Generic;
         let standing = Standing::Attached(attached.index);
         if let Some(watched) = self.watched.get_mut(&name) {
             let is_new = !matches!(watched.standing, Standing::Attached(_));
@@ -264,6 +265,10 @@ impl Interfaces {
         };
         (named(|one| matches!(one, Standing::Attached(_))), named(|one| matches!(one, Standing::Missing(_))))
     }
+}
+
+fn runs_on(attached: &Attached, name: &str) -> bool {
+    attached.name.as_deref() == Some(name) && attached.attachment.is_some()
 }
 
 #[cfg(test)]

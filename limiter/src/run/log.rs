@@ -9,6 +9,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::output;
+
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Form {
@@ -22,7 +24,12 @@ pub enum Form {
 /// From now on, what the daemon has to say is written to standard error. Only the first call counts.
 pub fn start(form: Form) {
     let journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_standard_error(&stream));
-    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_writer(|| output::Log)
+        // What a failed write would be told with is a print that panics.
+        .log_internal_errors(false)
+        .with_ansi(false)
+        .with_target(false);
     // A second start, which only a test can make, keeps what is there.
     let _ = match (form, journal) {
         (Form::Text, false) => lines.try_init(),

@@ -30,6 +30,7 @@ use crate::history::{History, State};
 use crate::kernel::link_events::LinkEvent;
 use crate::kernel::lock::{Lock, Place};
 use crate::kernel::{Maps, Pins, clock, cookies};
+use crate::output;
 use crate::policy::file::Document;
 use crate::policy::{Name, diff, text};
 use events::{Event, Events};
@@ -75,6 +76,8 @@ struct Daemon {
     settings: Instant,
     /// The last failure, which is not told twice.
     failure: Option<String>,
+    /// Lines of the log that were lost, as far as that was told.
+    lost: u64,
     _place: Place,
 }
 
@@ -102,6 +105,7 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
         loaded: true,
         settings: Instant::now() + SETTINGS,
         failure: None,
+        lost: 0,
     };
     daemon.start()?;
     drop(lock);
@@ -162,7 +166,20 @@ impl Daemon {
             // Only now: whoever waits for it finds the interfaces of the file attached.
             self.manager.ready();
         }
+        self.tell_lost();
         self.manager.alive();
+    }
+
+    /// Says how many lines of the log were lost, as soon as it takes lines again.
+    fn tell_lost(&mut self) {
+        let lost = output::lost();
+        if lost > self.lost {
+            warn!(lines = lost - self.lost, "standard error did not take these lines of the log: they are lost");
+            // This line may be lost as well: then the next one counts it too.
+            if output::lost() == lost {
+                self.lost = lost;
+            }
+        }
     }
 
     fn reload(&mut self) {

@@ -115,6 +115,32 @@ fn an_interface_whose_mtu_changes() {
     assert_eq!(desk.interfaces().len(), 2, "attached at any MTU: the program knows frames in several buffers");
 }
 
+/// A link that another tool detached: the interface is here, so it is not called gone, and is attached again by the usual command.
+#[test]
+fn a_link_that_another_tool_detached() {
+    let desk = Desk::new();
+    desk.ok(&format!("attach web0 web1 {SERVICE} --enforce"));
+    let index = desk.json("status --quick")["interfaces"][0]["index"].clone();
+    let bpftool = |line: &str| desk.program("bpftool").args(line.split(' ')).output().expect("bpftool runs");
+    let links = bpftool("-j link show");
+    let links: serde_json::Value = serde_json::from_slice(&links.stdout).expect("JSON");
+    let links = links.as_array().expect("a list");
+    let ours = links.iter().find(|link| link["type"] == "xdp" && link["ifindex"] == index).expect("our link");
+    let detached = bpftool(&format!("link detach id {}", ours["id"]));
+    assert!(detached.status.success(), "{detached:?}");
+    assert!(desk.becomes_free("web0"));
+    let shown = desk.ok("status --quick");
+    assert!(
+        shown.contains("web0  NOT ATTACHED") && shown.contains("web1  native") && !shown.contains("gone"),
+        "{shown}"
+    );
+    let doctor = desk.output("doctor");
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("another tool detached"), "{doctor:?}");
+    desk.ok("attach web0");
+    assert_eq!(desk.interfaces(), [at("web0", "native"), at("web1", "native")]);
+    assert_eq!(desk.json("status --quick")["interfaces"].as_array().map(Vec::len), Some(2), "no dead link is left");
+}
+
 /// An interface that goes down, loses its peer's end, or comes back by another index.
 #[test]
 fn an_interface_that_goes_away() {

@@ -12,6 +12,8 @@ mod garbage;
 mod history;
 mod killed;
 mod live;
+mod memory;
+mod output;
 mod parallel;
 mod pins;
 mod policy;

@@ -1,0 +1,66 @@
+//! What an operator reads of a failure: one line, with what to do where the kernel's reason is the same whatever was tried.
+
+use std::io::ErrorKind;
+
+/// The line. Of causes that repeat what stands before them, once.
+pub fn said(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    let advice = advice(error, &line).map_or_else(String::new, |advice| format!("; {advice}"));
+    format!("limiter: {line}{advice}")
+}
+
+/// What to do, where no sentence of the line says so yet.
+fn advice(error: &anyhow::Error, line: &str) -> Option<&'static str> {
+    let errors = || error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let is = |kind: ErrorKind| errors().any(|error| error.kind() == kind);
+    let code = |code: i32| errors().any(|error| error.raw_os_error() == Some(code));
+    if is(ErrorKind::PermissionDenied) && !line.contains("root") {
+        return Some("run it as root");
+    }
+    if is(ErrorKind::OutOfMemory) {
+        return Some(
+            "limiter needs about 64 MiB to load: free memory, or raise the limit of the memory cgroup that this \
+             runs in (systemd's MemoryMax=, a container's limit; `cat /proc/self/cgroup` names it), or of `ulimit -v`",
+        );
+    }
+    if code(libc::EMFILE) {
+        return Some("limiter needs up to 128 open files: `ulimit -n 1024`");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+    use std::io::Error;
+
+    use super::*;
+
+    fn os(code: i32) -> anyhow::Error {
+        anyhow::Error::new(Error::from_raw_os_error(code))
+    }
+
+    #[test]
+    fn advice_by_kind() {
+        assert!(said(&os(libc::EACCES).context("cannot open a")).ends_with("; run it as root"));
+        assert!(!said(&os(libc::EACCES).context("be root to open a")).contains("run it"));
+        assert!(said(&os(libc::ENOMEM).context("cannot load")).contains("memory cgroup"));
+        assert!(said(&os(libc::EMFILE).context("cannot load")).contains("ulimit -n"));
+        assert_eq!(said(&anyhow!("no such thing")), "limiter: no such thing");
+    }
+
+    #[test]
+    fn a_reason_is_said_once() {
+        let inner = os(libc::ENOENT);
+        let text = inner.to_string();
+        let twice = inner.context(format!("cannot make a map: {text}")).context("cannot load");
+        assert_eq!(said(&twice), format!("limiter: cannot load: cannot make a map: {text}"));
+    }
+}
