@@ -96,6 +96,11 @@ impl Totals {
 }
 
 impl Entry {
+    /// Whether all that it decides is who is on a list.
+    fn is_of_lists(&self) -> bool {
+        !self.decides.is_empty() && self.decides.iter().all(|subject| subject != SWITCH)
+    }
+
     /// The entry as the file keeps it: of very long lists the beginning.
     fn shortened(&self) -> Self {
         Self {

@@ -55,13 +55,10 @@ fn parse(text: &str) -> Option<Connection> {
     Some(Connection { client: client.to_canonical(), server: SocketAddr::new(server.to_canonical(), port) })
 }
 
-/// What to know before `policy` is enforced: that it could refuse the operator's next connection. `allowed` are the prefixes on the allow list.
-pub fn warning(policy: &Policy, allowed: &[Prefix], connection: Connection) -> Option<String> {
+/// What to know before `policy` is enforced by an operator who is not on the allow list: that it could refuse his next connection.
+pub fn warning(policy: &Policy, connection: Connection) -> Option<String> {
     let Connection { client, server } = connection;
     let host = Prefix::from(client);
-    if allowed.iter().any(|prefix| prefix.covers(&host)) {
-        return None;
-    }
     let service = service(policy, server)?;
     let mut limits = Vec::new();
     let mut note = |what: String, limit: Limit| {
@@ -117,27 +114,26 @@ mod tests {
     #[test]
     fn who_could_be_refused_is_told() {
         let policy = policy();
-        let text = warning(&policy, &[], ssh("192.0.2.7 50000 198.51.100.1 22")).expect("a warning");
+        let text = warning(&policy, ssh("192.0.2.7 50000 198.51.100.1 22")).expect("a warning");
         assert!(text.contains("192.0.2.7") && text.contains("service ssh") && text.contains("20/s"), "{text}");
-        assert!(warning(&policy, &[], ssh("2001:db8::7 50000 2001:db8::1 22")).is_some());
-        assert!(warning(&policy, &[], ssh("::ffff:192.0.2.7 50000 ::ffff:198.51.100.1 22")).is_some());
+        assert!(warning(&policy, ssh("2001:db8::7 50000 2001:db8::1 22")).is_some());
+        assert!(warning(&policy, ssh("::ffff:192.0.2.7 50000 ::ffff:198.51.100.1 22")).is_some());
     }
 
     #[test]
     fn who_cannot_is_not_bothered() {
         let mut policy = policy();
         let mine = ssh("192.0.2.7 50000 198.51.100.1 22");
-        assert_eq!(warning(&policy, &[], ssh("192.0.2.7 50000 198.51.100.1 2222")), None, "another port");
-        assert_eq!(warning(&policy, &["192.0.2.0/24".parse().expect("a prefix")], mine), None, "allowed");
+        assert_eq!(warning(&policy, ssh("192.0.2.7 50000 198.51.100.1 2222")), None, "another port");
         policy.classes = vec![Class {
             name: "admins".parse().expect("a name"),
             members: vec!["192.0.2.0/24".parse().expect("a prefix")],
             source: Limit::default(),
             prefixes: None,
         }];
-        assert_eq!(warning(&policy, &[], mine), None, "a class without limit");
+        assert_eq!(warning(&policy, mine), None, "a class without limit");
         policy.budget = Limit { rate: Rate::per_second(1000), burst: 2000 };
-        assert!(warning(&policy, &[], mine).expect("a warning").contains("global budget"));
+        assert!(warning(&policy, mine).expect("a warning").contains("global budget"));
         for broken in ["", "192.0.2.7", "192.0.2.7 1 198.51.100.1", "a b c d"] {
             assert_eq!(parse(broken), None, "{broken}");
         }

@@ -34,6 +34,29 @@ impl Prefix {
     }
 }
 
+/// Parses an address or prefix as logs write it, too: with a port, in brackets, with the zone of an interface.
+///
+/// # Errors
+/// A sentence that says what to write.
+pub fn logged(text: &str) -> Result<Prefix, String> {
+    text.parse::<Prefix>().or_else(|wrong| bare(text).and_then(|bare| bare.parse().ok()).ok_or(wrong))
+}
+
+/// The address in `[2001:db8::1]:443`, `[2001:db8::1]`, `192.0.2.7:443`, `fe80::1%eth0`.
+fn bare(text: &str) -> Option<&str> {
+    let is_port =
+        |text: &str| text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let address = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').filter(|(_, port)| is_port(port))?.0,
+        // More than one colon is IPv6.
+        None => match text.rsplit_once(':') {
+            Some((address, port)) if !address.contains(':') && port.parse::<u16>().is_ok() => address,
+            _ => text,
+        },
+    };
+    Some(address.split_once('%').map_or(address, |(address, _)| address))
+}
+
 impl From<IpAddr> for Prefix {
     fn from(ip: IpAddr) -> Self {
         Self { address: address(ip), length: 128 }
@@ -103,6 +126,23 @@ impl fmt::Display for Prefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_as_logs_write_them() {
+        for (text, plain) in [
+            ("192.0.2.7:443", "192.0.2.7"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8::/48", "2001:db8::/48"),
+        ] {
+            assert_eq!(logged(text).expect(text).to_string(), plain, "{text}");
+        }
+        for text in ["", "-", "[192.0.2.7", "192.0.2.7:", "192.0.2.7:99999", "[::1]x", "::1:x", "host"] {
+            assert!(logged(text).expect_err(text).contains("is no address"), "{text}");
+        }
+    }
     use proptest::prelude::*;
 
     #[test]

@@ -109,9 +109,11 @@ pub fn enforce(context: &Context, file: &File, request: &Request<'_>) -> Result<
 /// Tells the operator, before anything is switched, if his own next connection could be refused.
 pub fn warn_operator(maps: Option<&Maps>, policy: &Policy, mode: Mode) -> Result<()> {
     let (Mode::Enforce, Some(connection)) = (mode, operator::connection()) else { return Ok(()) };
-    let allowed = maps.map_or(Ok(Vec::new()), |maps| maps.list(List::Allow))?;
-    let allowed: Vec<_> = allowed.into_iter().map(|entry| entry.prefix).collect();
-    if let Some(warning) = operator::warning(policy, &allowed, connection) {
+    let client = connection.client.into();
+    if maps.map_or(Ok(false), |maps| maps.is_listed(List::Allow, client))? {
+        return Ok(());
+    }
+    if let Some(warning) = operator::warning(policy, connection) {
         output::note(format_args!("limiter: warning: {warning}"));
     }
     Ok(())

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::kernel::{Maps, Pins, cookies, link};
-use crate::report;
+use crate::report::{self, human};
 
 /// Arguments of `detach`.
 #[derive(Args, Debug)]
@@ -23,6 +23,14 @@ pub struct Detach {
 struct Done {
     detached: Vec<String>,
     unloaded: bool,
+    /// Entries of the ban and of the allow list that went with it.
+    forgotten: Forgotten,
+}
+
+#[derive(Clone, Copy, Default, Serialize)]
+struct Forgotten {
+    bans: usize,
+    allowed: usize,
 }
 
 impl Detach {
@@ -38,13 +46,15 @@ impl Detach {
         let wanted = if self.all { attached.iter().map(|one| one.index).collect() } else { self.wanted(&attached)? };
         // Maps that cannot be opened are of another version, or gone: nothing that this one set.
         let maps = Maps::open(&pins.root()).ok();
+        let lists = maps.as_ref().and_then(|maps| maps.list_lengths().ok()).unwrap_or_default();
         let note = context.note(maps.as_ref());
         let had_pins = pins.base().read_dir().is_ok_and(|mut entries| entries.next().is_some());
         let result = self.take_away(pins, &wanted);
         // What was taken away is noted even when the rest could not be.
         let (left, unloaded) = (pins.links(), matches!(result, Ok(true)));
         let gone = attached.iter().filter(|one| wanted.contains(&one.index) && !left.contains(&one.index));
-        let done = Done { detached: gone.map(label).collect(), unloaded };
+        let [allowed, bans] = if unloaded { lists } else { [0; 2] };
+        let done = Done { detached: gone.map(label).collect(), unloaded, forgotten: Forgotten { bans, allowed } };
         if !done.detached.is_empty() || unloaded && had_pins {
             note.record(maps.as_ref().filter(|_| !unloaded), done.lines());
         }
@@ -84,7 +94,19 @@ impl Detach {
 impl Done {
     fn lines(&self) -> Vec<String> {
         let detached = self.detached.iter().map(|name| format!("detached from {name}"));
-        detached.chain(self.unloaded.then(|| "limiter is unloaded; nothing of it is left".to_owned())).collect()
+        let unloaded = self.unloaded.then(|| "limiter is unloaded; nothing of it is left".to_owned());
+        detached.chain(unloaded).chain(self.forgotten.line()).collect()
+    }
+}
+
+impl Forgotten {
+    fn line(self) -> Option<String> {
+        let Self { bans, allowed } = self;
+        let (bans, allowed) =
+            (human::plural(bans as u64, ["ban", "bans"]), human::plural(allowed as u64, ["allowed", "allowed"]));
+        (self.bans + self.allowed > 0).then(|| {
+            format!("forgotten with it: {bans}, {allowed}; `limiter ban save FILE` before it keeps them for `limiter ban load FILE`")
+        })
     }
 }
 

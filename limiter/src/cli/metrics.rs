@@ -37,16 +37,16 @@ impl Metrics {
             Format::Human => openmetrics::text(&scrape, form),
             Format::Json => serde_json::to_string(&scrape)? + "\n",
         };
-        replace(path, &text).with_context(|| format!("cannot write {}", path.display()))
+        replace(path, &text, 0o644).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
-/// Writes a file beside the old one and puts it in its place: whoever reads it finds one of them, whole.
-fn replace(path: &Path, text: &str) -> Result<()> {
+/// Writes a file with these permissions beside the old one and puts it in its place: whoever reads it finds one of them, whole.
+pub(super) fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
     let name = path.file_name().context("it names no file")?.display();
     let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = fs::write(&new, text)
-        .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(0o644)))
+        .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(mode)))
         .and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         // What failed is told; there may be nothing to remove.
@@ -63,15 +63,15 @@ mod tests {
     fn a_file_is_replaced_whole_or_not_at_all() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("limiter.prom");
-        replace(&path, "one\n").expect("written");
+        replace(&path, "one\n", 0o644).expect("written");
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("permissions");
-        replace(&path, "two\n").expect("written");
+        replace(&path, "two\n", 0o644).expect("written");
         assert_eq!(fs::read_to_string(&path).expect("a file"), "two\n");
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o644, "for everybody to read");
         fs::create_dir(directory.path().join("taken.prom")).expect("a directory");
-        replace(&directory.path().join("taken.prom"), "x").expect_err("a directory is in its place");
+        replace(&directory.path().join("taken.prom"), "x", 0o644).expect_err("a directory is in its place");
         let names = fs::read_dir(directory.path()).expect("a directory").count();
         assert_eq!(names, 2, "nothing half written stays");
-        replace(Path::new("/"), "x").expect_err("no file");
+        replace(Path::new("/"), "x", 0o644).expect_err("no file");
     }
 }

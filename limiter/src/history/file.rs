@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Entry;
 
-/// Bytes that the file may hold. An entry that does not fit any more drops the older half.
+/// Bytes that the file may hold, and as many more for changes of lists in a file beside it. An entry that does not fit any more drops the older half.
 pub const BOUND: u64 = 1 << 20;
 
 /// How long a writer waits for another one: each holds the lock for one write, or for rewriting half of [`BOUND`].
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct History {
     path: PathBuf,
+    /// Whether a line waits until the disk has it.
+    synced: bool,
 }
 
 /// What was read.
@@ -38,7 +40,17 @@ pub struct Read {
 impl History {
     /// The history in the file at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), synced: true }
+    }
+
+    /// Where changes of lists are: thousands of bans leave the other changes in place. What is lost of them in a crash is lost with the
+    /// bans themselves, so that no ban waits for the disk.
+    fn of_lists(&self) -> Self {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".lists");
+        // What is no file has no other beside it.
+        let is_file = !self.path.exists() || self.path.is_file();
+        Self { path: if is_file { name.into() } else { self.path.clone() }, synced: false }
     }
 
     /// Where it is.
@@ -46,11 +58,15 @@ impl History {
         &self.path
     }
 
-    /// Appends an entry and waits until the disk has it.
+    /// Appends an entry and waits until the disk has it, unless it is of a list.
     ///
     /// # Errors
     /// When the file cannot be made, locked or written. It holds what it held before then.
     pub fn append(&self, entry: &Entry) -> Result<()> {
+        if entry.is_of_lists() { self.of_lists().write(entry) } else { self.write(entry) }
+    }
+
+    fn write(&self, entry: &Entry) -> Result<()> {
         let mut line = serde_json::to_vec(&entry.shortened()).context("an entry cannot be written as JSON")?;
         line.push(b'\n');
         let mut file = self.locked()?;
@@ -62,7 +78,7 @@ impl History {
             // What a crash cut off stays a line of its own.
             line.insert(0, b'\n');
         }
-        let written = write_once(&mut file, &line).and_then(|()| sync(&file));
+        let written = write_once(&mut file, &line).and_then(|()| if self.synced { sync(&file) } else { Ok(()) });
         if before == 0 {
             self.sync_directory();
         }
@@ -78,14 +94,26 @@ impl History {
     /// # Errors
     /// When the file cannot be read.
     pub fn read(&self, limit: usize) -> Result<Read> {
+        let mut read = self.read_all()?;
+        let lists = self.of_lists();
+        if lists.path != self.path {
+            let more = lists.read_all()?;
+            read.skipped += more.skipped;
+            read.entries.extend(more.entries);
+            read.entries.sort_by_key(|entry| entry.time);
+        }
+        read.entries.drain(..read.entries.len().saturating_sub(limit));
+        Ok(read)
+    }
+
+    fn read_all(&self) -> Result<Read> {
         let bytes = match self.bytes() {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Read::default()),
             bytes => bytes.with_context(|| format!("cannot read {}", self.path.display()))?,
         };
         let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        let mut entries: Vec<Entry> = lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let entries: Vec<Entry> = lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
         let skipped = lines.len() - entries.len();
-        entries.drain(..entries.len().saturating_sub(limit));
         Ok(Read { entries, skipped })
     }
 

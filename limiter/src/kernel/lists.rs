@@ -1,17 +1,24 @@
 //! The allow and ban lists. They are runtime state: they hold whichever policy slot decides.
+//!
+//! An address is put on a list by a look-up and a write, however many are there; only a prefix needs a walk, over the prefixes. Entries that
+//! have expired stay until a change meets them: each looks at a page of the maps, goes on while it finds expired ones, and takes these away.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::Key;
+use aya::maps::{IterableMap as _, MapError};
 use limiter_common::address::Address;
 use limiter_common::record::{LIST_HOSTS, LIST_PREFIXES, List, ListEntry, ListKey};
 use limiter_common::switch::Lists;
 
-use super::clock;
 use super::maps::{Maps, Raw};
+use super::{batch, clock};
 use crate::policy::prefix::Prefix;
+
+/// Addresses up to which each is looked up by itself. More are counted first, with a walk.
+const FEW: usize = 256;
 
 /// An entry of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +37,22 @@ struct Stored {
     effective: u64,
 }
 
+/// The two maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Hosts,
+    Prefixes,
+}
+
+/// What a walk saw of entries that have not expired.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    allow: bool,
+    ban: bool,
+    /// Whether the walk came to the end, so that this is all.
+    all: bool,
+}
+
 impl Maps {
     /// What is on `list` and has not expired, in order of addresses.
     ///
@@ -42,28 +65,75 @@ impl Maps {
         Ok(entries)
     }
 
+    /// How many entries of the allow and of the ban list have not expired.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn list_lengths(&self) -> Result<[usize; 2]> {
+        let (now, mut lengths) = (clock::now(), [0; 2]);
+        let lists = self.switch()?.lists();
+        let used = [
+            (Which::Hosts, lists.allow_hosts || lists.ban_hosts),
+            (Which::Prefixes, lists.allow_prefixes || lists.ban_prefixes),
+        ];
+        for (which, _) in used.into_iter().filter(|(_, used)| *used) {
+            self.walk(which, |page| {
+                let live = page.iter().filter(|stored| stored.entry.expires > now);
+                live.for_each(|stored| lengths[usize::from(stored.list == List::Ban)] += 1);
+                true
+            })?;
+        }
+        Ok(lengths)
+    }
+
+    /// The same as [`Maps::list`] with expired entries, which stay until a change of a list meets them, in no order.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn entries(&self, list: List) -> Result<Vec<Entry>> {
+        let (hosts, nets) = (self.stored(Which::Hosts)?, self.stored(Which::Prefixes)?);
+        let mine = hosts.into_iter().chain(nets).filter(|stored| stored.list == list);
+        Ok(mine.map(|stored| stored.entry).collect())
+    }
+
+    /// Whether all of `prefix` is on `list` now, by itself or within a wider prefix. It is looked up, without a walk.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn is_listed(&self, list: List, prefix: Prefix) -> Result<bool> {
+        let (now, key) = (clock::now(), Raw(ListKey::new(list, prefix.address)));
+        let within = found(self.list_prefix.get(&trie_key(list, prefix), 0))?;
+        let itself = if prefix.is_host() { found(self.list_host.get(&key, 0))? } else { None };
+        Ok([within, itself].into_iter().flatten().any(|Raw(entry)| entry.effective > now))
+    }
+
     /// Puts `prefixes` on `list`, for `time` or for ever. An entry that is there gets the new expiry.
     ///
     /// # Errors
     /// When they do not all fit (nothing was changed then), or a map cannot be written (those before the one it names count).
     pub fn add(&mut self, list: List, prefixes: &[Prefix], time: Option<Duration>) -> Result<()> {
-        let mut kept = self.drop_expired()?;
-        check_room(&kept, list, prefixes)?;
         let expires = time.map_or(u64::MAX, clock::after);
-        let written = prefixes.iter().try_for_each(|prefix| {
-            self.write(list, *prefix, ListEntry { expires, effective: expires })
-                .with_context(|| format!("cannot add {prefix}: the kernel refused"))
-        });
-        if written.is_err() {
-            kept = self.stored()?;
-        } else {
-            let new: HashSet<Prefix> = prefixes.iter().copied().collect();
-            kept.retain(|stored| stored.list != list || !new.contains(&stored.entry.prefix));
-            let entries = new.into_iter().map(|prefix| Entry { prefix, expires });
-            kept.extend(entries.map(|entry| Stored { list, entry, effective: expires }));
+        let entries: Vec<Entry> = prefixes.iter().map(|prefix| Entry { prefix: *prefix, expires }).collect();
+        self.add_entries(list, &entries)
+    }
+
+    /// The same, each entry until its own time. Of two for one prefix the last counts.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn add_entries(&mut self, list: List, entries: &[Entry]) -> Result<()> {
+        let (hosts, nets): (Vec<Entry>, Vec<Entry>) = entries.iter().partition(|entry| entry.prefix.is_host());
+        let few = nets.is_empty() && hosts.len() <= FEW;
+        if !few || !self.add_few(list, &hosts)? {
+            let (kept_hosts, kept_nets) = (self.swept(Which::Hosts, &hosts)?, self.swept(Which::Prefixes, &nets)?);
+            check_room(&kept_hosts, list, &hosts, (LIST_HOSTS, "addresses"))?;
+            check_room(&kept_nets, list, &nets, (LIST_PREFIXES, "prefixes"))?;
+            // Before the first packet can meet them.
+            self.mark(list, !hosts.is_empty(), !nets.is_empty())?;
+            self.write_hosts(list, &hosts)?;
+            self.write_nets(list, &nets, kept_nets)?;
         }
-        self.after_change(&kept)?;
-        written
+        self.sweep(|page| page.expired > 0)
     }
 
     /// Takes `prefixes` off `list` and returns those that were not on it.
@@ -77,110 +147,254 @@ impl Maps {
                 missing.push(*prefix);
             }
         }
-        let kept = self.drop_expired()?;
-        self.after_change(&kept)?;
+        if prefixes.iter().any(|prefix| !prefix.is_host()) {
+            let kept = self.stored(Which::Prefixes)?;
+            self.write_effective(&kept)?;
+        }
+        self.sweep(|page| page.expired > 0 || !page.holds(list))?;
         Ok(missing)
     }
 
-    /// The same with expired entries, which stay until a list is changed, in no order.
-    ///
-    /// # Errors
-    /// When a map cannot be read.
-    pub fn entries(&self, list: List) -> Result<Vec<Entry>> {
-        let mine = self.stored()?.into_iter().filter(|stored| stored.list == list);
-        Ok(mine.map(|stored| stored.entry).collect())
-    }
-
-    /// Both lists.
-    fn stored(&self) -> Result<Vec<Stored>> {
-        let mut all = Vec::new();
-        for entry in self.list_host.iter() {
-            let (Raw(key), Raw(entry)) = entry.context("cannot read the list of addresses")?;
-            all.extend(stored(&key, 128, entry));
-        }
-        for entry in self.list_prefix.iter() {
-            let (key, Raw(entry)) = entry.context("cannot read the list of prefixes")?;
-            let length = key.prefix_len().saturating_sub(ListKey::LIST_BITS) as u8;
-            let Raw(data) = key.data();
-            all.extend(stored(&data, length, entry));
-        }
-        Ok(all)
-    }
-
-    fn write(&mut self, list: List, prefix: Prefix, entry: ListEntry) -> Result<()> {
-        let key = Raw(ListKey::new(list, prefix.address));
-        if prefix.is_host() {
-            self.list_host.insert(key, Raw(entry), 0)?;
-        } else {
-            self.list_prefix.insert(&Key::new(ListKey::LIST_BITS + u32::from(prefix.length), key), Raw(entry), 0)?;
-        }
-        Ok(())
-    }
-
-    fn erase(&mut self, list: List, prefix: Prefix) -> Result<bool> {
-        let key = Raw(ListKey::new(list, prefix.address));
-        let erased = if prefix.is_host() {
-            self.list_host.remove(&key)
-        } else {
-            self.list_prefix.remove(&Key::new(ListKey::LIST_BITS + u32::from(prefix.length), key))
-        };
-        match erased {
-            Ok(()) => Ok(true),
-            Err(aya::maps::MapError::KeyNotFound) => Ok(false),
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
-                Ok(false)
+    /// Addresses, each looked up first so that all can be taken back. `false`: they do not all fit, and nothing was changed.
+    fn add_few(&mut self, list: List, hosts: &[Entry]) -> Result<bool> {
+        let mut before = Vec::with_capacity(hosts.len());
+        self.mark(list, !hosts.is_empty(), false)?;
+        for entry in hosts {
+            let key = Raw(ListKey::new(list, entry.prefix.address));
+            let was = found(self.list_host.get(&key, 0))?;
+            match self.list_host.insert(key, Raw(record(entry)), 0) {
+                Ok(()) => before.push((entry.prefix, was)),
+                Err(error) if is_full(&error) => {
+                    for (prefix, was) in before.into_iter().rev() {
+                        match was {
+                            Some(was) => {
+                                self.list_host.insert(Raw(ListKey::new(list, prefix.address)), was, 0)?;
+                            }
+                            None => drop(self.erase(list, prefix)?),
+                        }
+                    }
+                    return Ok(false);
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot add {}: the kernel refused", entry.prefix));
+                }
             }
-            Err(error) => Err(error).with_context(|| format!("cannot remove {prefix}")),
         }
+        Ok(true)
     }
 
-    /// Removes what has expired from both lists, which share their room, and returns the rest.
-    fn drop_expired(&mut self) -> Result<Vec<Stored>> {
-        let now = clock::now();
-        let (kept, expired): (Vec<_>, Vec<_>) =
-            self.stored()?.into_iter().partition(|stored| stored.entry.expires > now);
-        for Stored { list, entry, .. } in expired {
-            self.erase(list, entry.prefix)?;
-        }
-        Ok(kept)
+    fn write_hosts(&self, list: List, hosts: &[Entry]) -> Result<()> {
+        let keys: Vec<_> = hosts.iter().map(|entry| Raw(ListKey::new(list, entry.prefix.address))).collect();
+        let values: Vec<_> = hosts.iter().map(|entry| Raw(record(entry))).collect();
+        batch::write(self.list_host.map(), &keys, &values).context("cannot add addresses: the kernel refused")
     }
 
-    /// Writes anew until when prefixes count where that has changed, and says in the switch which lists hold anything. `all`: what
-    /// stands in the maps.
-    fn after_change(&mut self, all: &[Stored]) -> Result<()> {
+    /// Adds prefixes to those that are there, and writes anew until when each counts.
+    fn write_nets(&mut self, list: List, nets: &[Entry], mut kept: Vec<Stored>) -> Result<()> {
+        if nets.is_empty() {
+            return Ok(());
+        }
+        let written = nets.iter().try_for_each(|entry| {
+            self.write(list, entry.prefix, record(entry))
+                .with_context(|| format!("cannot add {}: the kernel refused", entry.prefix))
+        });
+        if written.is_err() {
+            kept = self.stored(Which::Prefixes)?;
+        } else {
+            let mut new: std::collections::HashMap<Prefix, u64> =
+                nets.iter().map(|one| (one.prefix, one.expires)).collect();
+            kept.retain(|stored| stored.list != list || !new.contains_key(&stored.entry.prefix));
+            let entries = new.drain().map(|(prefix, expires)| Entry { prefix, expires });
+            kept.extend(entries.map(|entry| Stored { list, entry, effective: entry.expires }));
+        }
+        self.write_effective(&kept)?;
+        written
+    }
+
+    /// Writes anew until when prefixes count where that has changed. `all`: what stands in the map.
+    fn write_effective(&mut self, all: &[Stored]) -> Result<()> {
         for list in [List::Allow, List::Ban] {
-            let mine = all.iter().filter(|stored| stored.list == list && !stored.entry.prefix.is_host());
+            let mine = all.iter().filter(|stored| stored.list == list);
             for (Stored { entry, effective, .. }, wanted) in with_effective(mine.copied().collect()) {
                 if effective != wanted {
                     self.write(list, entry.prefix, ListEntry { expires: entry.expires, effective: wanted })?;
                 }
             }
         }
-        let any = |list, hosts| all.iter().any(|one| one.list == list && one.entry.prefix.is_host() == hosts);
-        let lists = Lists {
-            allow_hosts: any(List::Allow, true),
-            allow_prefixes: any(List::Allow, false),
-            ban_hosts: any(List::Ban, true),
-            ban_prefixes: any(List::Ban, false),
+        Ok(())
+    }
+
+    fn write(&mut self, list: List, prefix: Prefix, entry: ListEntry) -> Result<()> {
+        Ok(self.list_prefix.insert(&trie_key(list, prefix), Raw(entry), 0)?)
+    }
+
+    fn erase(&mut self, list: List, prefix: Prefix) -> Result<bool> {
+        let erased = if prefix.is_host() {
+            self.list_host.remove(&Raw(ListKey::new(list, prefix.address)))
+        } else {
+            self.list_prefix.remove(&trie_key(list, prefix))
         };
-        self.set_switch(self.switch()?.with_lists(lists))
+        match found(erased) {
+            Ok(gone) => Ok(gone.is_some()),
+            Err(error) => Err(error).with_context(|| format!("cannot remove {prefix}")),
+        }
+    }
+
+    /// Says in the switch that `list` holds addresses, or prefixes: before they are written, so that each packet after it meets them.
+    fn mark(&self, list: List, hosts: bool, nets: bool) -> Result<()> {
+        self.change_lists(|old| match list {
+            List::Allow => {
+                Lists { allow_hosts: old.allow_hosts || hosts, allow_prefixes: old.allow_prefixes || nets, ..old }
+            }
+            List::Ban => Lists { ban_hosts: old.ban_hosts || hosts, ban_prefixes: old.ban_prefixes || nets, ..old },
+        })
+    }
+
+    /// Takes expired entries away, a page of each map and on while `more` says so. Where that is all of a map, the switch says afterwards
+    /// which list holds anything there.
+    fn sweep(&mut self, more: impl Fn(&Page) -> bool) -> Result<()> {
+        let lists = self.switch()?.lists();
+        for (which, used) in [
+            (Which::Hosts, lists.allow_hosts || lists.ban_hosts),
+            (Which::Prefixes, lists.allow_prefixes || lists.ban_prefixes),
+        ] {
+            if !used {
+                continue;
+            }
+            let (now, mut expired) = (clock::now(), Vec::new());
+            let mut seen = Seen::default();
+            seen.all = self.walk(which, |stored| {
+                let page = Page::of(stored, now);
+                expired.extend(stored.iter().filter(|one| one.entry.expires <= now));
+                (seen.allow, seen.ban) = (seen.allow || page.allow, seen.ban || page.ban);
+                more(&page)
+            })?;
+            self.erase_all(which, &expired)?;
+            if seen.all {
+                self.change_lists(|old| match which {
+                    Which::Hosts => Lists { allow_hosts: seen.allow, ban_hosts: seen.ban, ..old },
+                    Which::Prefixes => Lists { allow_prefixes: seen.allow, ban_prefixes: seen.ban, ..old },
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all that has expired from a map, which both lists share, and returns the rest. Not looked at if nothing is `wanted` of it.
+    fn swept(&mut self, which: Which, wanted: &[Entry]) -> Result<Vec<Stored>> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = clock::now();
+        let (kept, expired): (Vec<_>, Vec<_>) =
+            self.stored(which)?.into_iter().partition(|stored| stored.entry.expires > now);
+        self.erase_all(which, &expired)?;
+        Ok(kept)
+    }
+
+    fn erase_all(&mut self, which: Which, expired: &[Stored]) -> Result<()> {
+        if which == Which::Hosts {
+            let key = |stored: &Stored| Raw(ListKey::new(stored.list, stored.entry.prefix.address));
+            let keys: Vec<_> = expired.iter().map(key).collect();
+            return batch::remove(self.list_host.map(), &keys).context("cannot remove expired addresses");
+        }
+        expired.iter().try_for_each(|stored| self.erase(stored.list, stored.entry.prefix).map(drop))
+    }
+
+    /// All entries of a map, of both lists.
+    fn stored(&self, which: Which) -> Result<Vec<Stored>> {
+        let mut all = Vec::new();
+        self.walk(which, |page| {
+            all.extend_from_slice(page);
+            true
+        })?;
+        Ok(all)
+    }
+
+    /// Hands a map's entries to `take` in pages until it wants no more; whether it wanted all.
+    fn walk(&self, which: Which, mut take: impl FnMut(&[Stored]) -> bool) -> Result<bool> {
+        let hosts = |keys: &[Raw<ListKey>], values: &[Raw<ListEntry>]| -> Vec<Stored> {
+            keys.iter().zip(values).filter_map(|(key, value)| stored(&key.0, 128, value.0)).collect()
+        };
+        let nets = |keys: &[Key<Raw<ListKey>>], values: &[Raw<ListEntry>]| -> Vec<Stored> {
+            let length = |key: &Key<Raw<ListKey>>| key.prefix_len().saturating_sub(ListKey::LIST_BITS) as u8;
+            keys.iter().zip(values).filter_map(|(key, value)| stored(&key.data().0, length(key), value.0)).collect()
+        };
+        let walked = match which {
+            Which::Hosts => batch::read(self.list_host.map(), |keys, values| take(&hosts(keys, values))),
+            Which::Prefixes => batch::read(self.list_prefix.map(), |keys, values| take(&nets(keys, values))),
+        };
+        match walked {
+            // Kernels before 5.13 read the prefixes one by one.
+            Err(error) if which == Which::Prefixes && batch::is_unknown(&error) => {
+                let all: Result<Vec<_>, _> = self.list_prefix.iter().collect();
+                let (keys, values): (Vec<_>, Vec<_>) =
+                    all.context("cannot read the list of prefixes")?.into_iter().unzip();
+                take(&nets(&keys, &values));
+                Ok(true)
+            }
+            walked => walked.context("cannot read the lists"),
+        }
     }
 }
 
-/// Whether `prefixes` fit beside what is there: the two lists share their maps.
-fn check_room(kept: &[Stored], list: List, prefixes: &[Prefix]) -> Result<()> {
+/// What a page of a map holds.
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    expired: usize,
+    allow: bool,
+    ban: bool,
+}
+
+impl Page {
+    fn of(stored: &[Stored], now: u64) -> Self {
+        let live = |list| stored.iter().any(|one| one.list == list && one.entry.expires > now);
+        let expired = stored.iter().filter(|one| one.entry.expires <= now).count();
+        Self { expired, allow: live(List::Allow), ban: live(List::Ban) }
+    }
+
+    const fn holds(&self, list: List) -> bool {
+        match list {
+            List::Allow => self.allow,
+            List::Ban => self.ban,
+        }
+    }
+}
+
+const fn record(entry: &Entry) -> ListEntry {
+    ListEntry { expires: entry.expires, effective: entry.expires }
+}
+
+fn trie_key(list: List, prefix: Prefix) -> Key<Raw<ListKey>> {
+    Key::new(ListKey::LIST_BITS + u32::from(prefix.length), Raw(ListKey::new(list, prefix.address)))
+}
+
+/// What an entry that need not be there is.
+fn found<T>(result: Result<T, MapError>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_full(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG))
+}
+
+/// Whether `entries` fit beside what is there: the two lists share their maps.
+fn check_room(kept: &[Stored], list: List, entries: &[Entry], (most, what): (u32, &str)) -> Result<()> {
     let here: HashSet<Prefix> =
         kept.iter().filter(|stored| stored.list == list).map(|stored| stored.entry.prefix).collect();
-    let new: HashSet<&Prefix> = prefixes.iter().filter(|prefix| !here.contains(prefix)).collect();
-    for (hosts, what, most) in [(true, "addresses", LIST_HOSTS), (false, "prefixes", LIST_PREFIXES)] {
-        let more = new.iter().filter(|prefix| prefix.is_host() == hosts).count();
-        let held = kept.iter().filter(|stored| stored.entry.prefix.is_host() == hosts).count();
-        ensure!(
-            more == 0 || held + more <= most as usize,
-            "{more} more do not fit: the allow and the ban list together hold {held} {what}, of at most {most}; nothing was added. \
-             Take some off (`limiter ban del`, `limiter allow del`), or name the prefix that many of them share"
-        );
-    }
+    let new: HashSet<Prefix> =
+        entries.iter().map(|entry| entry.prefix).filter(|prefix| !here.contains(prefix)).collect();
+    let (more, held) = (new.len(), kept.len());
+    ensure!(
+        more == 0 || held + more <= most as usize,
+        "{more} more do not fit: the allow and the ban list together hold {held} {what}, of at most {most}; nothing was added. \
+         Take some off (`limiter ban del`, `limiter allow del`), or name the prefix that many of them share"
+    );
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use limiter_common::record::{
     Observer, Port, Service, Set as SourceSet,
 };
 use limiter_common::sighting::Sighting;
-use limiter_common::switch::Switch;
+use limiter_common::switch::{Lists, Switch};
 
 use super::capability;
 use super::words::{Access, Mapped};
@@ -94,12 +94,22 @@ impl Maps {
         Ok(Switch(self.switch.words(Access::Read)?.get(0).unwrap_or(0)))
     }
 
-    /// Replaces the switch, for every CPU at once.
+    /// Replaces the switch, for every CPU at once; all of it but which lists hold anything, which whoever changes a list says meanwhile.
     ///
     /// # Errors
     /// When its map cannot be mapped.
     pub fn set_switch(&self, switch: Switch) -> Result<()> {
-        self.switch.words(Access::Write)?.store(0, switch.0);
+        self.switch.words(Access::Write)?.update(0, |old| switch.with_lists(Switch(old).lists()).0);
+        Ok(())
+    }
+
+    /// Says in the switch which lists hold anything, and leaves the rest of it to those who change that.
+    ///
+    /// # Errors
+    /// When its map cannot be mapped.
+    pub fn change_lists(&self, change: impl Fn(Lists) -> Lists) -> Result<()> {
+        let changed = |old: u64| Switch(old).with_lists(change(Switch(old).lists())).0;
+        self.switch.words(Access::Write)?.update(0, changed);
         Ok(())
     }
 

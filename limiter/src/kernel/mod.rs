@@ -1,5 +1,6 @@
 //! The host's side of the kernel: pins, maps, programs, interfaces. On the host only this module knows aya.
 
+pub mod batch;
 pub mod capability;
 pub mod classes;
 pub mod clock;

@@ -146,6 +146,14 @@ impl Pins {
         Ok(lock)
     }
 
+    /// The lock of whoever changes a list. It waits for no other change, and no other change waits for it.
+    ///
+    /// # Errors
+    /// When limiter is not loaded, or another command holds the lock: what to do.
+    pub fn lock_lists(&self) -> Result<Lock> {
+        lock::lock(&self.root(), PATIENCE)
+    }
+
     /// Takes the place of the one daemon of this directory.
     ///
     /// # Errors

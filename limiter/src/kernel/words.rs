@@ -105,6 +105,16 @@ impl Words<'_> {
         }
     }
 
+    /// Replaces one word by what `change` makes of it, whoever else does the same meanwhile. Needs [`Access::Write`].
+    pub fn update(&self, index: usize, change: impl Fn(u64) -> u64) {
+        if index < self.words {
+            // SAFETY: as in `get`.
+            let word = unsafe { self.base.add(index).as_ref() };
+            // It always makes one.
+            let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| Some(change(old)));
+        }
+    }
+
     /// All words.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         (0..self.words).filter_map(|index| self.get(index))

@@ -184,7 +184,8 @@ struct Around {
 /// # Errors
 /// When limiter's maps cannot be read.
 pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
-    take_counting(pins, maps, measure, |list| Ok(maps.list(list)?.len()))
+    let [allowed, banned] = maps.list_lengths()?;
+    take_counting(pins, maps, measure, |list| Ok(if list == List::Allow { allowed } else { banned }))
 }
 
 /// The same, with the entries of the lists counted by `count`: long lists take long to read.

@@ -41,7 +41,7 @@ impl Opened {
     fn count(&mut self) -> Result<()> {
         let start = Instant::now();
         if start >= self.count_at {
-            self.lists = [self.maps.list(List::Allow)?.len(), self.maps.list(List::Ban)?.len()];
+            self.lists = self.maps.list_lengths()?;
             self.count_at = start + start.elapsed() * RARELY;
         }
         Ok(())

@@ -1,8 +1,11 @@
 //! Network interfaces and the XDP programs on them, over netlink.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use rtnetlink::Handle;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 use serde::Serialize;
 
@@ -46,6 +49,25 @@ pub fn all() -> Result<Vec<Interface>> {
 
 async fn links(handle: &Handle) -> Result<Vec<LinkMessage>> {
     handle.link().get().execute().try_collect().await.context("netlink refused to list interfaces")
+}
+
+/// The addresses of this network namespace.
+///
+/// # Errors
+/// When netlink does not answer.
+pub fn addresses() -> Result<Vec<IpAddr>> {
+    let messages: Vec<AddressMessage> = ask(async |handle| {
+        handle.address().get().execute().try_collect().await.context("netlink refused to list addresses")
+    })?;
+    let address = |message: &AddressMessage| {
+        let attributes = || message.attributes.iter();
+        // Of a point-to-point link `Address` is the other end.
+        let local = attributes().find_map(|one| if let AddressAttribute::Local(ip) = one { Some(*ip) } else { None });
+        local.or_else(|| {
+            attributes().find_map(|one| if let AddressAttribute::Address(ip) = one { Some(*ip) } else { None })
+        })
+    };
+    Ok(messages.iter().filter_map(address).collect())
 }
 
 /// Asks netlink, in a runtime that ends with the answer.
