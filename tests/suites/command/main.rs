@@ -2,6 +2,7 @@
 //! Needs root.
 
 mod apply;
+mod bans;
 mod capabilities;
 mod cookies;
 mod devices;

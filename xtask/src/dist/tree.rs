@@ -10,12 +10,14 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Build, run};
 
 /// What is copied: from the repository, to the machine.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 14] = [
     ("packaging/limiter.service", "usr/lib/systemd/system/limiter.service"),
     ("packaging/tmpfiles.conf", "usr/lib/tmpfiles.d/limiter.conf"),
     ("packaging/policy.toml", "etc/limiter/policy.toml"),
     ("packaging/limiter.rules.yml", "usr/share/limiter/limiter.rules.yml"),
     ("packaging/grafana.json", "usr/share/limiter/grafana.json"),
+    ("packaging/fail2ban-limiter.conf", "usr/share/limiter/fail2ban-limiter.conf"),
+    ("packaging/crowdsec-limiter", "usr/share/limiter/crowdsec-limiter"),
     ("packaging/deb/copyright", "usr/share/doc/limiter/copyright"),
     ("README.md", "usr/share/doc/limiter/README.md"),
     ("ARCHITECTURE.md", "usr/share/doc/limiter/ARCHITECTURE.md"),
@@ -43,7 +45,8 @@ pub(super) fn make(build: &Build, root: &Path) -> Result<()> {
     copy(&build.binary, &command, 0o755)?;
     strip(build, &command)?;
     for (from, to) in copied(&build.source)? {
-        copy(&from, &root.join(to), 0o644)?;
+        let runs = fs::metadata(&from).is_ok_and(|file| file.permissions().mode() & 0o111 != 0);
+        copy(&from, &root.join(to), if runs { 0o755 } else { 0o644 })?;
     }
     pages(build, &root.join(MAN))?;
     for (shell, to) in COMPLETIONS {

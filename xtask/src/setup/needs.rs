@@ -1,7 +1,7 @@
 //! Each thing that must be there: how it is found, what it is for, and how Debian gets it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -83,7 +83,13 @@ pub const TESTS: &[Need] = &[
         what: "prometheus",
         why: "a real one scrapes limiter, on a port of the tests; its service is masked before, so that it does not start",
         is_there: || all(&["prometheus", "promtool"]),
-        install: install_prometheus,
+        install: || install_masked("prometheus"),
+    },
+    Need {
+        what: "fail2ban",
+        why: "a real one bans with limiter, with a configuration of the tests; its service is masked before, as that one",
+        is_there: || all(&["fail2ban-server", "fail2ban-client"]),
+        install: || install_masked("fail2ban"),
     },
 ];
 
@@ -125,14 +131,14 @@ fn install_nextest() -> Result<()> {
 }
 
 /// Debian's package would start the service, and at every boot again: a masked one starts never.
-/// `systemctl unmask prometheus` frees it.
-fn install_prometheus() -> Result<()> {
-    let mask = Path::new("/etc/systemd/system/prometheus.service");
+/// `systemctl unmask NAME` frees it.
+fn install_masked(name: &str) -> Result<()> {
+    let mask = PathBuf::from(format!("/etc/systemd/system/{name}.service"));
     if !mask.exists() && !mask.is_symlink() {
         fs::create_dir_all("/etc/systemd/system").context("cannot make /etc/systemd/system")?;
-        std::os::unix::fs::symlink("/dev/null", mask).with_context(|| format!("cannot make {}", mask.display()))?;
+        std::os::unix::fs::symlink("/dev/null", &mask).with_context(|| format!("cannot make {}", mask.display()))?;
     }
-    apt(&["prometheus"])
+    apt(&[name])
 }
 
 fn apt(packages: &[&str]) -> Result<()> {
