@@ -11,7 +11,7 @@ use limiter::output;
 fn main() -> ExitCode {
     let command = match Command::try_parse() {
         Ok(command) => command,
-        Err(help) => return print_help(&help),
+        Err(help) => return print_help(&failure::usage(help)),
     };
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,6 +31,11 @@ fn print_help(help: &clap::Error) -> ExitCode {
             output::note(format_args!("limiter: cannot write to standard output: {error}"));
             ExitCode::FAILURE
         }
-        _ => code,
+        _ => {
+            if let Some(tip) = failure::tip(help) {
+                output::note(format_args!("\n  tip: {tip}"));
+            }
+            code
+        }
     }
 }

@@ -20,13 +20,13 @@ use anyhow::{Context as _, Result};
 /// Who reads standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
-    /// Somebody may.
+    /// There may be one.
     There,
     /// The other end of the pipe is closed: nothing that is written arrives.
     Gone,
 }
 
-/// Prints what was asked for, whole, and says whether anyone could read it.
+/// Prints what was asked for, whole, and says whether there is a reader.
 ///
 /// # Errors
 /// When standard output takes it not or not whole, unless its reader is gone.
@@ -57,7 +57,7 @@ pub fn done(bytes: &[u8]) {
 
 /// Writes a line to standard error: a note, a warning, an error. Where that is gone or full, the line is lost.
 pub fn note(line: Arguments<'_>) {
-    // Whole, in one write; and nobody is left who could be told that it failed.
+    // Whole, in one write. That it failed could only be told here.
     let _ = stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 

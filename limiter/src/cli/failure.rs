@@ -1,6 +1,44 @@
-//! What an operator reads of a failure: one line, with what to do where the kernel's reason is the same whatever was tried.
+//! What an operator reads of a failure: one line, with what to do where the kernel's reason is the same whatever was tried; and of wrong
+//! words, what clap cannot know.
 
 use std::io::ErrorKind;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind as Wrong};
+use clap::{CommandFactory as _, Parser as _};
+
+use super::Command;
+use crate::policy::text;
+
+/// The same mistake as clap tells it where no variable of the environment sets an option: else it shows those as if they were required, and
+/// does not show the help to whoever types nothing.
+pub fn usage(error: clap::Error) -> clap::Error {
+    if !matches!(error.kind(), Wrong::MissingRequiredArgument | Wrong::MissingSubcommand) {
+        return error;
+    }
+    let mut names = Vec::new();
+    variables(&Command::command(), &mut names);
+    for name in names {
+        // SAFETY: the command has one thread until it knows what to do, and it ends with this error.
+        unsafe { std::env::remove_var(name) };
+    }
+    Command::try_parse().err().unwrap_or(error)
+}
+
+fn variables(command: &clap::Command, names: &mut Vec<std::ffi::OsString>) {
+    names.extend(command.get_arguments().filter_map(|argument| argument.get_env().map(ToOwned::to_owned)));
+    command.get_subcommands().for_each(|below| variables(below, names));
+}
+
+/// What was probably meant: a time stands behind its option.
+pub fn tip(error: &clap::Error) -> Option<String> {
+    let kind = match error.kind() {
+        Wrong::UnknownArgument => ContextKind::InvalidArg,
+        Wrong::ValueValidation => ContextKind::InvalidValue,
+        _ => return None,
+    };
+    let Some(ContextValue::String(word)) = error.get(kind) else { return None };
+    text::duration(word).ok().map(|_| format!("a time stands behind its option: `--for {word}`"))
+}
 
 /// The line. Of causes that repeat what stands before them, once.
 pub fn said(error: &anyhow::Error) -> String {
@@ -42,6 +80,17 @@ mod tests {
     use std::io::Error;
 
     use super::*;
+
+    #[test]
+    fn a_time_stands_behind_its_option() {
+        let tip_of = |line: &str| tip(&Command::try_parse_from(line.split(' ')).expect_err(line));
+        for line in ["limiter arm 30m", "limiter ban add 192.0.2.7 30m", "limiter trace 5s"] {
+            assert!(tip_of(line).is_some_and(|tip| tip.contains("`--for ")), "{line}");
+        }
+        for line in ["limiter arm now", "limiter ban add host", "limiter arm --for soon"] {
+            assert_eq!(tip_of(line), None, "{line}");
+        }
+    }
 
     fn os(code: i32) -> anyhow::Error {
         anyhow::Error::new(Error::from_raw_os_error(code))

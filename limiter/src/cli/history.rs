@@ -1,5 +1,7 @@
 //! `limiter history`: who changed what, and when.
 
+use std::num::NonZeroUsize;
+
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
@@ -17,7 +19,7 @@ const LONGEST_COMMAND: usize = 72;
 pub struct Arguments {
     /// Show only the last N changes.
     #[arg(long, value_name = "N")]
-    last: Option<usize>,
+    last: Option<NonZeroUsize>,
 }
 
 #[derive(Serialize)]
@@ -31,7 +33,7 @@ struct Shown {
 impl Arguments {
     /// Shows the entries, oldest first.
     pub fn run(&self, context: &Context) -> Result<()> {
-        let read = context.history.read(self.last.unwrap_or(usize::MAX))?;
+        let read = context.history.read(self.last.map_or(usize::MAX, NonZeroUsize::get))?;
         if read.skipped > 0 {
             let path = context.history.path().display();
             let lines = if read.skipped == 1 { "line" } else { "lines" };

@@ -49,6 +49,9 @@ pub fn check(subject: &Subject, to: &mut Findings) {
     to.area(format!("interface {}", subject.name()));
     state(subject, to);
     program(subject, to);
+    if !is_fit(subject, to) {
+        return;
+    }
     if subject.attached.is_none() && subject.device.program.is_none() {
         native(subject, to);
     }
@@ -58,6 +61,22 @@ pub fn check(subject: &Subject, to: &mut Findings) {
     frames(subject, to);
     tags(subject, to);
     answers(subject, to);
+}
+
+/// Whether limiter could see all on it that it is to limit.
+fn is_fit(subject: &Subject, to: &mut Findings) -> bool {
+    if !subject.device.ethernet {
+        to.problem(
+            "carries no Ethernet frames, as tun, WireGuard and IP tunnels do not: limiter sees no IP on it and limits nothing",
+            "attach to an interface that carries Ethernet, such as the one that the tunnel's packets arrive on",
+        );
+    } else if let Some(bond) = &subject.bond {
+        to.problem(
+            format!("is a part of the bond {bond}, whose other parts would not be limited"),
+            format!("attach to {bond}"),
+        );
+    }
+    subject.device.ethernet && subject.bond.is_none()
 }
 
 fn state(subject: &Subject, to: &mut Findings) {
@@ -121,6 +140,17 @@ fn native(subject: &Subject, to: &mut Findings) {
     }
     match subject.features {
         Some(features) if features.native => to.ok(format!("free, and the driver ({driver}) runs XDP programs")),
+        Some(_) if KNOWN.contains(&driver) => to.warning(
+            format!(
+                "the driver ({driver}) runs XDP programs, but says that it would run none with the settings of now"
+            ),
+            match driver {
+                "veth" => format!(
+                    "as many receive queues here as the other end sends on: `ethtool -L {name} rx N`, or fewer there"
+                ),
+                _ => format!("in calm, `limiter doctor {name} --try` shows the kernel's reason"),
+            },
+        ),
         Some(_) => to.warning(
             format!("the driver ({driver}) runs no XDP program itself"),
             format!("`limiter attach {name} --generic` works, but each packet costs several times as much"),
@@ -194,8 +224,8 @@ fn tags(subject: &Subject, to: &mut Findings) {
 fn answers(subject: &Subject, to: &mut Findings) {
     if subject.challenges && subject.driver() == "veth" {
         to.warning(
-            "is a veth: answers to challenges arrive only if its other end has GRO on, or an XDP program",
-            "at the other end, which doctor cannot see: `ethtool -K PEER gro on`",
+            "is a veth: answers to challenges arrive only if an XDP program runs at its other end",
+            "at the other end, which doctor cannot see, any program that passes packets, such as limiter in observe mode: `limiter attach PEER`",
         );
     }
 }
@@ -212,7 +242,8 @@ mod tests {
     const NONE: Option<Features> = Some(Features { native: false, fragments: false });
 
     fn subject(driver: &str, features: Option<Features>) -> Subject {
-        let device = Detail { name: "web0".to_owned(), up: true, carrier: true, mtu: 1500, ..Detail::default() };
+        let device =
+            Detail { name: "web0".to_owned(), up: true, carrier: true, mtu: 1500, ethernet: true, ..Detail::default() };
         let ethtool = Ethtool { driver: Some(driver.to_owned()), ..Ethtool::default() };
         Subject { device, ethtool, features, ..Subject::default() }
     }
@@ -238,6 +269,27 @@ mod tests {
         assert_eq!(found(&subject("e1000e", None)).one("does not know").level, Level::Warning);
         let vlan = Subject { below: Some("eth0".to_owned()), ..subject("802.1Q VLAN Support", NONE) };
         assert!(found(&vlan).one("is a VLAN").advice.as_ref().is_some_and(|advice| advice.contains("attach to eth0")));
+    }
+
+    #[test]
+    fn what_limiter_could_not_see() {
+        let mut tun = subject("tun", NONE);
+        tun.device.ethernet = false;
+        let findings = found(&tun);
+        assert_eq!(findings.one("no Ethernet frames").level, Level::Problem);
+        assert!(!findings.all.iter().any(|one| one.advice.as_ref().is_some_and(|advice| advice.contains("--generic"))));
+        let part = Subject { bond: Some("bond0".to_owned()), ..subject("ice", NATIVE) };
+        assert_eq!(found(&part).one("the bond bond0").advice.as_deref(), Some("attach to bond0"));
+    }
+
+    #[test]
+    fn a_driver_that_would_refuse_now() {
+        let veth = found(&subject("veth", NONE));
+        assert!(
+            veth.one("settings of now").advice.as_ref().is_some_and(|advice| advice.contains("ethtool -L web0 rx"))
+        );
+        let ena = found(&subject("ena", NONE));
+        assert!(ena.one("settings of now").advice.as_ref().is_some_and(|advice| advice.contains("--try")));
     }
 
     #[test]

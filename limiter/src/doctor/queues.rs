@@ -10,6 +10,9 @@ use crate::report::human::count;
 /// So many queues are enough for any number of CPUs: eight of them take 60 million attempts a second.
 const ENOUGH: u32 = 8;
 
+/// Drivers that need a channel of their own for what XDP sends beside each that receives (`ena_xdp_set` and `gve_set_xdp`).
+const HALVED: [&str; 2] = ["ena", "gve"];
+
 /// Queues, interrupts and rings of the interface; `cpus` are online.
 pub fn check(tree: &Tree, subject: &Subject, cpus: u32, to: &mut Findings) {
     to.area(format!("interface {}", subject.device.name));
@@ -26,11 +29,22 @@ pub fn check(tree: &Tree, subject: &Subject, cpus: u32, to: &mut Findings) {
 fn queues(subject: &Subject, cpus: u32, to: &mut Findings) {
     let name = &subject.device.name;
     let now = subject.ethtool.queues.map_or(subject.device.queues, |queues| queues.now);
-    let most = subject.ethtool.queues.map_or(now, |queues| queues.most);
+    let all = subject.ethtool.queues.map_or(now, |queues| queues.most);
+    // With more the driver takes no XDP program, or refuses to have more while it runs one.
+    let halved = HALVED.contains(&subject.driver());
+    let most = if halved { (all / 2).max(1) } else { all };
     let plural = |number: u32| if number == 1 { "" } else { "s" };
     let what = format!("{now} receive queue{} for {cpus} CPU{}", plural(now), plural(cpus));
     let few = format!("{what}: limiter runs on {now} CPU{} only", plural(now));
-    if now == 0 || now >= cpus.min(ENOUGH) {
+    if halved && now > most && subject.attached.is_none() {
+        to.warning(
+            format!(
+                "{now} channels of {all}, and the driver ({}) takes XDP programs with at most half of them",
+                subject.driver()
+            ),
+            format!("`ethtool -L {name} combined {most}` before attaching (it may drop the link for a moment)"),
+        );
+    } else if now == 0 || now >= cpus.min(ENOUGH) {
         to.ok(what);
     } else if most > now {
         let most = most.min(cpus);
@@ -160,6 +174,23 @@ mod tests {
         );
         let fixed = one(1, 1, 2);
         assert!(fixed.level == Level::Warning && fixed.advice.is_some_and(|advice| advice.contains("no more queues")));
+    }
+
+    #[test]
+    fn channels_that_leave_room_for_xdp() {
+        let ena = |now, most, cpus| {
+            let mut subject = subject(now, most);
+            subject.ethtool.driver = Some("ena".to_owned());
+            found(&[], &subject, cpus).all[0].clone()
+        };
+        assert_eq!(ena(4, 8, 4).level, Level::Ok);
+        let many = ena(8, 8, 8);
+        assert!(many.what.contains("at most half") && many.advice.is_some_and(|advice| advice.contains("combined 4")));
+        let few = ena(2, 8, 8);
+        assert!(
+            few.advice.is_some_and(|advice| advice.contains("combined 4")),
+            "no more than the driver takes with XDP"
+        );
     }
 
     #[test]

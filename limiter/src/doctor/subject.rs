@@ -24,6 +24,8 @@ pub struct Subject {
     pub vlans: Vec<String>,
     /// The name of the interface below it, if it is a VLAN.
     pub below: Option<String>,
+    /// The bond that it is a part of.
+    pub bond: Option<String>,
     /// The bits of a virtio device, as /sys shows them.
     pub virtio: Option<String>,
     /// Whether the loaded policy may challenge.
@@ -104,6 +106,8 @@ pub fn subject(tree: &Tree, device: &Detail, devices: &[Detail], gathered: &Gath
     let is_vlan = |device: &Detail| device.kind.as_deref() == Some("vlan");
     let on_top = devices.iter().filter(|other| is_vlan(other) && other.below == Some(device.index));
     let below = devices.iter().find(|other| is_vlan(device) && device.below == Some(other.index));
+    let is_bond = |device: &Detail| device.kind.as_deref() == Some("bond");
+    let bond = devices.iter().find(|other| is_bond(other) && device.above == Some(other.index));
     let ours = gathered.attached.iter().find(|one| one.index == device.index && one.name.is_some());
     let other = device.program.filter(|_| ours.is_none() && gathered.named).map(|(id, _)| link::name_of(id));
     let before = gathered.before.iter().find(|before| before.index == device.index);
@@ -113,6 +117,7 @@ pub fn subject(tree: &Tree, device: &Detail, devices: &[Detail], gathered: &Gath
         other,
         vlans: on_top.map(|vlan| vlan.name.clone()).collect(),
         below: below.map(|below| below.name.clone()),
+        bond: bond.map(|bond| bond.name.clone()),
         challenges: gathered.challenges,
         lost_now: device.lost.saturating_sub(before.map_or(device.lost, |before| before.lost)),
         device: device.clone(),

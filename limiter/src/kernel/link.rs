@@ -11,6 +11,7 @@ use super::capability;
 use super::interface::{self, Attachment, Interface};
 use super::inventory;
 use super::pins::Pins;
+use super::refusal;
 
 /// What limiter is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
     let wanted: Vec<&Interface> =
         names.iter().map(|name| interface::named(&interfaces, name)).collect::<Result<_>>()?;
     for interface in &wanted {
+        check_kind(interface, &interfaces)?;
         check_free(pins, interface)?;
     }
     let mut program = program(pins)?;
@@ -139,6 +141,21 @@ pub(super) fn program_of(pins: &Pins, index: u32) -> Option<u32> {
     open(pins, index).ok()?.info().ok().map(|info| info.program_id())
 }
 
+/// Refuses interfaces on which limiter would see nothing, or not all.
+fn check_kind(interface: &Interface, all: &[Interface]) -> Result<()> {
+    let Interface { name, .. } = interface;
+    ensure!(
+        interface.ethernet,
+        "{name} carries no Ethernet frames, as tun, WireGuard and IP tunnels do not: limiter would see no IP there and limit nothing; \
+         attach to an interface that carries Ethernet, such as the one that the tunnel's packets arrive on"
+    );
+    let bond = all.iter().find(|one| interface.above == Some(one.index) && one.kind.as_deref() == Some("bond"));
+    if let Some(bond) = bond {
+        bail!("{name} is a part of the bond {0}, whose other parts would not be limited: attach to {0}", bond.name);
+    }
+    Ok(())
+}
+
 fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
     let name = &interface.name;
     let index = interface.index;
@@ -170,7 +187,13 @@ pub(crate) fn name_of(id: u32) -> String {
 
 pub(super) fn create(program: &mut Xdp, interface: &Interface, mode: XdpMode) -> Result<FdLink> {
     let name = &interface.name;
-    let id = program.attach_to_if_index(interface.index, mode).map_err(|error| explain(error, name, mode))?;
+    let id = match program.attach_to_if_index(interface.index, mode) {
+        Ok(id) => id,
+        Err(error) => {
+            let sentence = refusal::sentence(program, interface.index, mode);
+            return Err(explain(error, name, mode, sentence.as_deref()));
+        }
+    };
     // aya answers EINVAL with an attachment over netlink, which cannot be pinned and would end with this process.
     let link = program.take_link(id)?;
     match FdLink::try_from(link) {
@@ -179,12 +202,26 @@ pub(super) fn create(program: &mut Xdp, interface: &Interface, mode: XdpMode) ->
     }
 }
 
-fn explain(error: ProgramError, name: &str, mode: XdpMode) -> anyhow::Error {
+/// What the kernel says of a driver that runs no XDP program at all.
+const NO_XDP: &str = "Underlying driver does not support XDP in native mode";
+
+/// `sentence`: the kernel's own reason.
+fn explain(error: ProgramError, name: &str, mode: XdpMode, sentence: Option<&str>) -> anyhow::Error {
     let errno = match &error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,
     };
     let advice = match errno {
+        Some(libc::ENOSPC | libc::ENOMEM | libc::EINVAL | libc::ERANGE | libc::EOPNOTSUPP)
+            if sentence.is_some_and(|sentence| sentence != NO_XDP) =>
+        {
+            let other = if mode == XdpMode::Driver {
+                "; put that right, or attach with `--generic`, which is slower"
+            } else {
+                ""
+            };
+            format!("{name} refused the program, and the kernel says why: \"{}\"{other}", sentence.unwrap_or_default())
+        }
         Some(libc::EOPNOTSUPP | libc::ENOTSUP) if mode == XdpMode::Driver => format!(
             "the driver of {name} runs no XDP program itself; `--generic` attaches in the kernel's slower generic path"
         ),

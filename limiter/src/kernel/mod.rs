@@ -18,6 +18,7 @@ mod netlink;
 pub mod object;
 pub mod pins;
 pub mod probe;
+mod refusal;
 pub mod slots;
 pub mod trace;
 pub mod upgrade;

@@ -87,7 +87,7 @@ impl Trial {
     /// # Errors
     /// When the driver refuses: the likely reason, and what to do.
     pub fn attach(&mut self, index: u32, name: &str) -> Result<()> {
-        let interface = Interface { index, name: name.to_owned(), program: None };
+        let interface = Interface { index, name: name.to_owned(), ..Interface::default() };
         // Dropped at once, and so detached.
         link::create(program(&mut self.ebpf)?, &interface, XdpMode::Driver).map(drop)
     }

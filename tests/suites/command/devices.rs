@@ -115,6 +115,49 @@ fn an_interface_whose_mtu_changes() {
     assert_eq!(desk.interfaces().len(), 2, "attached at any MTU: the program knows frames in several buffers");
 }
 
+/// A device without an Ethernet header is refused in either mode, as is a part of a bond; doctor says so before.
+#[test]
+fn what_limiter_could_not_see_is_refused() {
+    let desk = Desk::new();
+    desk.front.ip(&["tuntap", "add", "tun0", "mode", "tun"]).expect("a tun");
+    desk.front.ip(&["link", "set", "tun0", "up"]).expect("up");
+    // Not every kernel has every kind of tunnel.
+    let tunnels = ["add wg0 type wireguard", "add ipip9 type ipip local 192.0.2.1 remote 192.0.2.2"];
+    let made = tunnels
+        .iter()
+        .filter(|line| desk.front.ip(&[&["link"], &line.split(' ').collect::<Vec<_>>()[..]].concat()).is_ok());
+    let names: Vec<_> = made.filter_map(|line| line.split(' ').nth(1)).chain(["tun0"]).collect();
+    println!("{names:?}");
+    for name in names {
+        for mode in ["", " --generic"] {
+            desk.fails(&format!("attach web0 {name} {SERVICE}{mode}"), 1, &[name, "no Ethernet frames", "attach to"]);
+            assert!(desk.becomes_free("web0") && desk.left().is_empty(), "all or none");
+        }
+        let doctor = String::from_utf8(desk.output(&format!("doctor {name}")).stdout).expect("text");
+        assert!(doctor.contains("no Ethernet frames") && !doctor.contains("--generic"), "{doctor}");
+    }
+    if desk.front.ip(&["link", "add", "bond0", "type", "bond"]).is_ok() {
+        desk.front.ip(&["link", "set", "web1", "down"]).expect("down");
+        desk.front.ip(&["link", "set", "web1", "master", "bond0"]).expect("a part of it");
+        desk.fails(&format!("attach web1 {SERVICE}"), 1, &["web1 is a part of the bond bond0", "attach to bond0"]);
+    }
+}
+
+/// The kernel's own reason is shown: a veth with fewer receive queues than its other end sends on.
+#[test]
+fn the_kernels_reason_is_shown() {
+    let desk = Desk::new();
+    desk.front
+        .ip(&["link", "add", "few0", "numrxqueues", "1", "type", "veth", "peer", "name", "many0", "numtxqueues", "4"])
+        .expect("a veth");
+    desk.front.ip_batch("link set few0 up\nlink set many0 up\n").expect("up");
+    desk.fails(&format!("attach few0 {SERVICE}"), 1, &["few0", "the kernel says why", "queues", "--generic"]);
+    assert!(desk.becomes_free("few0"), "what is tried to learn the reason leaves nothing");
+    let doctor = String::from_utf8(desk.output("doctor few0").stdout).expect("text");
+    assert!(!doctor.contains("runs no XDP program itself"), "{doctor}");
+    desk.ok(&format!("attach few0 {SERVICE} --generic"));
+}
+
 /// A link that another tool detached: the interface is here, so it is not called gone, and is attached again by the usual command.
 #[test]
 fn a_link_that_another_tool_detached() {

@@ -58,6 +58,24 @@ fn wrong_usage_is_exit_code_2() {
     desk.fails("set --source-rate none --source-burst 4", 2, &["none"]);
 }
 
+/// Mistakes as operators make them: what was meant is named, and options of the environment do not look required.
+#[test]
+fn wrong_usage_is_told_as_it_is() {
+    let desk = Desk::new();
+    let said = |line: &str| {
+        let output = desk.output(line);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert!(said("arm 30m").contains("`--for 30m`"));
+    assert!(said("ban add 192.0.2.7 2h").contains("`--for 2h`"));
+    let detach = said("detach");
+    assert!(detach.contains("<IFACE>") && !detach.contains("--pins") && !detach.contains("--history"), "{detach}");
+    let nothing = said("");
+    assert!(nothing.contains("Commands:") && !nothing.contains("settle"), "{nothing}");
+    assert!(said("history --last 0").contains("--last"));
+}
+
 /// Limits that cannot be kept change nothing.
 #[test]
 fn impossible_limits() {

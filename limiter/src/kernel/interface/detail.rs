@@ -18,6 +18,8 @@ pub struct Detail {
     pub name: String,
     /// What the kernel calls a virtual one: `veth`, `vlan`, `bond`.
     pub kind: Option<String>,
+    /// Whether its packets lie in Ethernet frames.
+    pub ethernet: bool,
     /// Hardware address.
     pub address: Vec<u8>,
     /// Largest packet, in bytes.
@@ -80,6 +82,9 @@ fn device(message: &LinkMessage) -> Detail {
         index: interface.index,
         name: interface.name,
         program: interface.program,
+        ethernet: interface.ethernet,
+        kind: interface.kind,
+        above: interface.above,
         loopback: flags.contains(LinkFlags::Loopback),
         up: flags.contains(LinkFlags::Up),
         carrier: flags.contains(LinkFlags::LowerUp),
@@ -87,11 +92,9 @@ fn device(message: &LinkMessage) -> Detail {
     };
     for attribute in &message.attributes {
         match attribute {
-            LinkAttribute::LinkInfo(infos) => device.kind = kind(infos),
             LinkAttribute::Address(address) => device.address.clone_from(address),
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::Link(index) => device.below = Some(*index),
-            LinkAttribute::Controller(index) => device.above = Some(*index),
             LinkAttribute::NumRxQueues(queues) => device.queues = *queues,
             LinkAttribute::Stats64(stats) => device.lost = stats.rx_missed_errors + stats.rx_fifo_errors,
             _ => {}
@@ -100,7 +103,7 @@ fn device(message: &LinkMessage) -> Detail {
     device
 }
 
-fn kind(infos: &[LinkInfo]) -> Option<String> {
+pub(super) fn kind(infos: &[LinkInfo]) -> Option<String> {
     infos.iter().find_map(|info| match info {
         LinkInfo::Kind(kind) => Some(kind.to_string()),
         _ => None,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached};
 use serde::Serialize;
 
 mod detail;
@@ -28,7 +28,7 @@ pub enum Attachment {
 }
 
 /// An interface of this network namespace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Interface {
     /// Index.
     pub index: u32,
@@ -36,6 +36,12 @@ pub struct Interface {
     pub name: String,
     /// The XDP program on it: its id and where it runs.
     pub program: Option<(u32, Attachment)>,
+    /// Whether its packets lie in Ethernet frames: others are nothing that limiter could read.
+    pub ethernet: bool,
+    /// What the kernel calls a virtual one: `veth`, `bond`.
+    pub kind: Option<String>,
+    /// The interface that it is a part of: a bond or a bridge.
+    pub above: Option<u32>,
 }
 
 /// All interfaces of this network namespace.
@@ -96,11 +102,15 @@ pub fn named<'a>(interfaces: &'a [Interface], name: &str) -> Result<&'a Interfac
 }
 
 fn interface(message: &LinkMessage) -> Interface {
-    let mut interface = Interface { index: message.header.index, name: String::new(), program: None };
+    let layer = message.header.link_layer_type;
+    let ethernet = matches!(layer, LinkLayerType::Ether | LinkLayerType::Loopback);
+    let mut interface = Interface { index: message.header.index, ethernet, ..Interface::default() };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
             LinkAttribute::Xdp(attributes) => interface.program = program(attributes),
+            LinkAttribute::LinkInfo(infos) => interface.kind = detail::kind(infos),
+            LinkAttribute::Controller(index) => interface.above = Some(*index),
             _ => {}
         }
     }
