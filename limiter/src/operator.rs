@@ -55,7 +55,8 @@ fn parse(text: &str) -> Option<Connection> {
     Some(Connection { client: client.to_canonical(), server: SocketAddr::new(server.to_canonical(), port) })
 }
 
-/// What to know before `policy` is enforced by an operator who is not on the allow list: that it could refuse his next connection.
+/// What to know before `policy` is enforced by an operator who is not on the allow list: that it
+/// could refuse his next connection.
 pub fn warning(policy: &Policy, connection: Connection) -> Option<String> {
     let Connection { client, server } = connection;
     let host = Prefix::from(client);

@@ -4,12 +4,15 @@
 //!
 //! | what is printed | the reader is gone | standard output takes nothing (a full disk) |
 //! | --- | --- | --- |
-//! | what was asked for ([`data`]) | the command ends quietly, exit code 0 | exit code 1, with the reason |
+//! | what was asked for ([`data`]) | the command ends quietly, exit code 0 | exit code 1, with the
+//! reason |
 //! | what a change did ([`done`]) | exit code 0 | exit code 0, with a warning on standard error |
 //! | notes, warnings, errors ([`note`]) | lost; the exit code stays | lost; the exit code stays |
-//! | the daemon's log ([`Log`]) | lost and counted; the daemon goes on | lost and counted; the daemon goes on |
+//! | the daemon's log ([`Log`]) | lost and counted; the daemon goes on | lost and counted; the
+//! daemon goes on |
 //!
-//! A standard output that is closed from the beginning is /dev/null: the runtime opens that in its place.
+//! A standard output that is closed from the beginning is /dev/null: the runtime opens that in its
+//! place.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
@@ -47,7 +50,8 @@ pub fn reader() -> Reader {
     if found == 1 && asked.revents & libc::POLLERR != 0 { Reader::Gone } else { Reader::There }
 }
 
-/// Prints what a change did. The change is done, so an answer that cannot be printed is a warning and no failure.
+/// Prints what a change did. The change is done, so an answer that cannot be printed is a warning
+/// and no failure.
 pub fn done(bytes: &[u8]) {
     if let Err(error) = data(bytes) {
         let why = error.root_cause();
@@ -55,7 +59,8 @@ pub fn done(bytes: &[u8]) {
     }
 }
 
-/// Writes a line to standard error: a note, a warning, an error. Where that is gone or full, the line is lost.
+/// Writes a line to standard error: a note, a warning, an error. Where that is gone or full, the
+/// line is lost.
 pub fn note(line: Arguments<'_>) {
     // Whole, in one write. That it failed could only be told here.
     let _ = stderr().lock().write_all(format!("{line}\n").as_bytes());
@@ -64,7 +69,8 @@ pub fn note(line: Arguments<'_>) {
 /// Lines of the log that standard error did not take.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// The daemon's log, a line a write. It takes every line, and counts those that standard error did not take.
+/// The daemon's log, a line a write. It takes every line, and counts those that standard error did
+/// not take.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log;
 

@@ -34,7 +34,8 @@ impl Prefix {
     }
 }
 
-/// Parses an address or prefix as logs write it, too: with a port, in brackets, with the zone of an interface.
+/// Parses an address or prefix as logs write it, too: with a port, in brackets, with the zone of an
+/// interface.
 ///
 /// # Errors
 /// A sentence that says what to write.

@@ -82,7 +82,7 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
         reverts_in_seconds: time.map(|time| time.as_secs_f64()),
         policy_goes_back_in_seconds: trial.map(|revert| (revert - now) as f64 / 1e9),
         has_limits: policy.has_limits(),
-        challenge_works: !policy.may_challenge() || maps.cookies()?.works(),
+        challenge_works: !policy.may_challenge() || maps.cookies().is_ok_and(|cookies| cookies.works()),
     };
     report::done(context.format, &done, describe);
     Ok(())

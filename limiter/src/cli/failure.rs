@@ -1,5 +1,5 @@
-//! What an operator reads of a failure: one line, with what to do where the kernel's reason is the same whatever was tried; and of wrong
-//! words, what clap cannot know.
+//! What an operator reads of a failure: one line, with what to do where the kernel's reason is the
+//! same whatever was tried; and of wrong words, what clap cannot know.
 
 use std::io::ErrorKind;
 
@@ -9,8 +9,8 @@ use clap::{CommandFactory as _, Parser as _};
 use super::Command;
 use crate::policy::text;
 
-/// The same mistake as clap tells it where no variable of the environment sets an option: else it shows those as if they were required, and
-/// does not show the help to whoever types nothing.
+/// The same mistake as clap tells it where no variable of the environment sets an option: else it
+/// shows those as if they were required, and does not show the help to whoever types nothing.
 pub fn usage(error: clap::Error) -> clap::Error {
     if !matches!(error.kind(), Wrong::MissingRequiredArgument | Wrong::MissingSubcommand) {
         return error;
@@ -18,7 +18,8 @@ pub fn usage(error: clap::Error) -> clap::Error {
     let mut names = Vec::new();
     variables(&Command::command(), &mut names);
     for name in names {
-        // SAFETY: the command has one thread until it knows what to do, and it ends with this error.
+        // SAFETY: the command has one thread until it knows what to do, and it ends with this
+        // error.
         unsafe { std::env::remove_var(name) };
     }
     Command::try_parse().err().unwrap_or(error)

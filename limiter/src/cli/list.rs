@@ -34,18 +34,21 @@ pub enum ListAction {
     Del(Del),
     /// Show the list.
     List,
-    /// Write the list to a file, each entry with its end: `load` brings it back, after a reboot too.
+    /// Write the list to a file, each entry with its end: `load` brings it back, after a reboot
+    /// too.
     Save {
         /// Only its owner may read it; `-` is standard output.
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Put what `save` wrote on the list again, until the ends that the file says; what has expired meanwhile is left out.
+    /// Put what `save` wrote on the list again, until the ends that the file says; what has expired
+    /// meanwhile is left out.
     Load {
         /// `-` is standard input.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Ban even the address you are connected from, an address of this host, or a prefix shorter than /8 (IPv6: /16).
+        /// Ban even the address you are connected from, an address of this host, or a prefix
+        /// shorter than /8 (IPv6: /16).
         #[arg(long)]
         force: bool,
     },
@@ -65,8 +68,8 @@ fn word(text: &str) -> Result<Word, String> {
 /// Arguments of `add`.
 #[derive(Args, Debug)]
 pub struct Add {
-    /// `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/48`, or as logs write them: `192.0.2.7:443`, `[2001:db8::1]`. `-` reads them from
-    /// standard input, one a line.
+    /// `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/48`, or as logs write them: `192.0.2.7:443`,
+    /// `[2001:db8::1]`. `-` reads them from standard input, one a line.
     #[arg(required_unless_present = "from", value_name = "PREFIX", value_delimiter = ',', value_parser = word)]
     prefixes: Vec<Word>,
     /// Read them from a file, one a line, where `until TIME` may follow; # begins a comment.
@@ -75,7 +78,8 @@ pub struct Add {
     /// For how long; the kernel ends it. Without this, until `del` or `detach --all`.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
-    /// Ban even the address you are connected from, an address of this host, or a prefix shorter than /8 (IPv6: /16).
+    /// Ban even the address you are connected from, an address of this host, or a prefix shorter
+    /// than /8 (IPv6: /16).
     #[arg(long)]
     force: bool,
 }
@@ -163,10 +167,14 @@ impl Add {
     }
 }
 
-/// Puts entries on `list`, for `time` where they have no end of their own. `force`: whoever they are.
+/// Puts entries on `list`, for `time` where they have no end of their own. `force`: whoever they
+/// are.
 fn put(context: &Context, list: List, lines: &Lines, (time, force): (Option<Duration>, bool)) -> Result<()> {
     if list == List::Ban && !force {
         check_bans(&lines.entries)?;
+    }
+    if lines.entries.is_empty() {
+        bail!("there is nothing to add: no line holds an address or prefix that has not expired");
     }
     let _lock = context.pins.lock_lists()?;
     let mut maps = Maps::open(&context.pins.root())?;
@@ -179,8 +187,10 @@ fn put(context: &Context, list: List, lines: &Lines, (time, force): (Option<Dura
     let noted = lines.entries.iter().take(NOTED);
     let note = noted.fold(note, |note, entry| note.decides(subject(list, &entry.prefix)));
     note.until(time.filter(|_| !lines.own_ends).map(clock::after)).record(Some(&maps), done.lines());
-    if list == List::Ban {
-        warn_allowed(&maps, &lines.entries)?;
+    if list == List::Ban
+        && let Err(error) = warn_allowed(&maps, &lines.entries)
+    {
+        output::note(format_args!("limiter: warning: this is done, but the allow list cannot be read: {error:#}"));
     }
     report::done(context.format, &done, describe);
     Ok(())

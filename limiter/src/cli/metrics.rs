@@ -41,7 +41,8 @@ impl Metrics {
     }
 }
 
-/// Writes a file with these permissions beside the old one and puts it in its place: whoever reads it finds one of them, whole.
+/// Writes a file with these permissions beside the old one and puts it in its place: whoever reads
+/// it finds one of them, whole.
 pub(super) fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
     let name = path.file_name().context("it names no file")?.display();
     let new = path.with_file_name(format!(".{name}.{}", std::process::id()));

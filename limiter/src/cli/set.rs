@@ -58,7 +58,8 @@ impl Set {
         changed.extend(diff::document(&before, &around));
         note.record(Some(&maps), changed.iter().map(|change| format!("{scope} {change}")).collect());
         settle::now_and_later(&context.pins, &mut maps)?;
-        let challenge_works = !new.may_challenge() || maps.cookies()?.works() || maps.cookies()?.may_set;
+        let answers = maps.cookies().is_ok_and(|cookies| cookies.works() || cookies.may_set);
+        let challenge_works = !new.may_challenge() || answers;
         let done = Done { scope, changed, challenge_works };
         report::done(context.format, &done, describe);
         Ok(())

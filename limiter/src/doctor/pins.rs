@@ -101,7 +101,8 @@ pub fn program(loaded: Option<Program>, ours: Option<u64>, to: &mut Findings) {
     }
 }
 
-/// The links. `here`: indices of interfaces of this network namespace that are theirs; `program`: the id of the pinned one.
+/// The links. `here`: indices of interfaces of this network namespace that are theirs; `program`:
+/// the id of the pinned one.
 pub fn links(links: &[Link], here: &[u32], program: Option<u32>, to: &mut Findings) {
     if links.is_empty() {
         to.warning("loaded, but attached to no interface: nothing is limited", "`limiter attach IFACE`");

@@ -10,7 +10,8 @@ use crate::report::human::count;
 /// So many queues are enough for any number of CPUs: eight of them take 60 million attempts a second.
 const ENOUGH: u32 = 8;
 
-/// Drivers that need a channel of their own for what XDP sends beside each that receives (`ena_xdp_set` and `gve_set_xdp`).
+/// Drivers that need a channel of their own for what XDP sends beside each that receives
+/// (`ena_xdp_set` and `gve_set_xdp`).
 const HALVED: [&str; 2] = ["ena", "gve"];
 
 /// Queues, interrupts and rings of the interface; `cpus` are online.

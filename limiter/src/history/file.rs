@@ -14,7 +14,8 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Entry;
 
-/// Bytes that the file may hold, and as many more for changes of lists in a file beside it. An entry that does not fit any more drops the older half.
+/// Bytes that the file may hold, and as many more for changes of lists in a file beside it. An
+/// entry that does not fit any more drops the older half.
 pub const BOUND: u64 = 1 << 20;
 
 /// How long a writer waits for another one: each holds the lock for one write, or for rewriting half of [`BOUND`].
@@ -43,8 +44,8 @@ impl History {
         Self { path: path.into(), synced: true }
     }
 
-    /// Where changes of lists are: thousands of bans leave the other changes in place. What is lost of them in a crash is lost with the
-    /// bans themselves, so that no ban waits for the disk.
+    /// Where changes of lists are: thousands of bans leave the other changes in place. What is lost
+    /// of them in a crash is lost with the bans themselves, so that no ban waits for the disk.
     fn of_lists(&self) -> Self {
         let mut name = self.path.clone().into_os_string();
         name.push(".lists");

@@ -1,4 +1,5 @@
-//! Many entries of a map with one system call: reading, writing and removing them by the thousand. aya moves them one by one.
+//! Many entries of a map with one system call: reading, writing and removing them by the thousand.
+//! aya moves them one by one.
 
 use std::io::{Error, ErrorKind, Result};
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -10,7 +11,8 @@ use aya::maps::MapData;
 const PAGE: u32 = 1024;
 /// Bytes of the kernel's bookmark: a key of the map at most.
 const BOOKMARK: usize = 64;
-/// What a kernel says of a kind of map that it has no such calls for; it is in no header of user space.
+/// What a kernel says of a kind of map that it has no such calls for; it is in no header of user
+/// space.
 const ENOTSUPP: i32 = 524;
 
 // linux/bpf.h: enum bpf_cmd.
@@ -32,7 +34,8 @@ struct Attributes {
     flags: u64,
 }
 
-/// Hands all entries to `take`, a page a call, until it wants no more. The answer: whether it wanted all.
+/// Hands all entries to `take`, a page a call, until it wants no more. The answer: whether it
+/// wanted all.
 ///
 /// # Errors
 /// When the kernel refuses; [`is_unknown`] tells whether it cannot do this for such a map at all.
@@ -121,7 +124,8 @@ impl Attributes {
     }
 
     fn call(&mut self, command: libc::c_long) -> Result<()> {
-        // SAFETY: the record is of the kernel's layout, and what it points to lives while the call lasts and is as long as it says.
+        // SAFETY: the record is of the kernel's layout, and what it points to lives while the call
+        // lasts and is as long as it says.
         let done = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(self), size_of::<Self>()) };
         if done < 0 { Err(Error::last_os_error()) } else { Ok(()) }
     }

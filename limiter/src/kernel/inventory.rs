@@ -63,16 +63,10 @@ pub fn links(pins: &Pins) -> Result<Vec<Link>> {
         let link = link::open(pins, index)?;
         let info = link.info().with_context(|| format!("cannot look at the link of interface {index}"))?;
         // The kernel tells of the device only there, and shows index 0 when it is gone.
-        let gone = device_of(info.id()) == Some(0);
+        let gone = link::device_of(info.id()) == Some(0);
         Ok(Link { index, program: info.program_id(), gone })
     });
     links.collect()
-}
-
-/// Whether the pinned link of an index has no device any more: it is gone, or the link was detached by force.
-pub(super) fn is_dead(pins: &Pins, index: u32) -> bool {
-    let Ok(link) = link::open(pins, index) else { return false };
-    link.info().is_ok_and(|info| device_of(info.id()) == Some(0))
 }
 
 /// Gives the pin of a device that came back from another network namespace under another index the name of that; how many there were.
@@ -86,7 +80,9 @@ pub fn renumber(pins: &Pins) -> Result<usize> {
     for index in pins.links() {
         let info = link::open(pins, index)?;
         let info = info.info().with_context(|| format!("cannot look at the link of interface {index}"))?;
-        let Some(device) = device_of(info.id()).filter(|device| *device != 0 && *device != index) else { continue };
+        let Some(device) = link::device_of(info.id()).filter(|device| *device != 0 && *device != index) else {
+            continue;
+        };
         // That index may be another interface's: the device can be in another namespace. The program tells.
         let ours = |one: &Interface| one.index == device && one.program.is_some_and(|(id, _)| id == info.program_id());
         let (from, to) = (pins.link(index), pins.link(device));
@@ -96,29 +92,4 @@ pub fn renumber(pins: &Pins) -> Result<usize> {
         }
     }
     Ok(renamed)
-}
-
-/// The index of the device of a link that this process has open.
-fn device_of(link: u32) -> Option<u32> {
-    let entries = fs::read_dir("/proc/self/fdinfo").ok()?;
-    let texts = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
-    texts.into_iter().find(|text| number(text, "link_id") == Some(link)).and_then(|text| number(&text, "ifindex"))
-}
-
-fn number(text: &str, key: &str) -> Option<u32> {
-    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-    line.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_kernel_says_of_a_link() {
-        let text =
-            "pos:\t0\nflags:\t02000002\nlink_type:\txdp\nlink_id:\t12\nprog_tag:\t1234\nprog_id:\t7\nifindex:\t0\n";
-        assert_eq!((number(text, "link_id"), number(text, "ifindex")), (Some(12), Some(0)));
-        assert_eq!(number("pos:\t0\n", "ifindex"), None);
-    }
 }

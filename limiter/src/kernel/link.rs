@@ -9,7 +9,6 @@ use limiter_common::names;
 
 use super::capability;
 use super::interface::{self, Attachment, Interface};
-use super::inventory;
 use super::pins::Pins;
 use super::refusal;
 
@@ -20,7 +19,8 @@ pub struct Attached {
     pub index: u32,
     /// Its name, unless it is gone or in another network namespace.
     pub name: Option<String>,
-    /// Where the program runs; `None` also where the interface is here and another tool took the program from it.
+    /// Where the program runs; `None` also where the interface is here and another tool took the
+    /// program from it.
     pub attachment: Option<Attachment>,
 }
 
@@ -46,7 +46,7 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
     pins.make_links()?;
     let mut pinned = Vec::new();
     for (index, link) in links {
-        if inventory::is_dead(pins, index) {
+        if is_dead(pins, index) {
             detach(pins, index)?;
         }
         match link.pin(pins.link(index)) {
@@ -83,8 +83,9 @@ pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
         let ours = program_of(pins, index);
         let here = interfaces.iter().find(|interface| interface.index == index);
         let place = here.and_then(|here| here.program.filter(|(id, _)| Some(*id) == ours).map(|(_, place)| place));
-        // A link without a device was detached by force where an interface of its index is here: the kernel counts indices up.
-        let name = here.filter(|_| place.is_some() || inventory::is_dead(pins, index)).map(|here| here.name.clone());
+        // A link without a device was detached by force where an interface of its index is here:
+        // the kernel counts indices up.
+        let name = here.filter(|_| place.is_some() || is_dead(pins, index)).map(|here| here.name.clone());
         Attached { index, name, attachment: place }
     });
     Ok(links.collect())
@@ -165,7 +166,7 @@ fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
         "limiter is already attached to {name}; `limiter status` shows it, `limiter set` changes limits"
     );
     ensure!(
-        ours.is_none() || inventory::is_dead(pins, index),
+        ours.is_none() || is_dead(pins, index),
         "{} belongs to an interface with the index of {name} that is gone or in another network namespace; free it with \
          `limiter detach {index}`, or keep the limiter of each namespace in a --pins directory of its own",
         pins.link(index).display()
@@ -239,4 +240,36 @@ fn explain(error: ProgramError, name: &str, mode: XdpMode, sentence: Option<&str
         ),
     };
     anyhow::Error::new(error).context(advice)
+}
+
+/// Whether the pinned link of an index has no device any more: it is gone, or the link was detached
+/// by force.
+fn is_dead(pins: &Pins, index: u32) -> bool {
+    let Ok(link) = open(pins, index) else { return false };
+    link.info().is_ok_and(|info| device_of(info.id()) == Some(0))
+}
+
+/// The index of the device of a link that this process has open.
+pub(super) fn device_of(link: u32) -> Option<u32> {
+    let entries = std::fs::read_dir("/proc/self/fdinfo").ok()?;
+    let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+    texts.into_iter().find(|text| number(text, "link_id") == Some(link)).and_then(|text| number(&text, "ifindex"))
+}
+
+fn number(text: &str, key: &str) -> Option<u32> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_says_of_a_link() {
+        let text =
+            "pos:\t0\nflags:\t02000002\nlink_type:\txdp\nlink_id:\t12\nprog_tag:\t1234\nprog_id:\t7\nifindex:\t0\n";
+        assert_eq!((number(text, "link_id"), number(text, "ifindex")), (Some(12), Some(0)));
+        assert_eq!(number("pos:\t0\n", "ifindex"), None);
+    }
 }

@@ -1,7 +1,8 @@
 //! The allow and ban lists. They are runtime state: they hold whichever policy slot decides.
 //!
-//! An address is put on a list by a look-up and a write, however many are there; only a prefix needs a walk, over the prefixes. Entries that
-//! have expired stay until a change meets them: each looks at a page of the maps, goes on while it finds expired ones, and takes these away.
+//! An address is put on a list by a look-up and a write, however many are there; only a prefix
+//! needs a walk, over the prefixes. Entries that have expired stay until a change meets them: each
+//! looks at a page of the maps, goes on while it finds expired ones, and takes these away.
 
 mod walk;
 
@@ -64,7 +65,8 @@ impl Maps {
         Ok(lengths)
     }
 
-    /// The same as [`Maps::list`] with expired entries, which stay until a change of a list meets them, in no order.
+    /// The same as [`Maps::list`] with expired entries, which stay until a change of a list meets
+    /// them, in no order.
     ///
     /// # Errors
     /// When a map cannot be read.
@@ -74,7 +76,8 @@ impl Maps {
         Ok(mine.map(|stored| stored.entry).collect())
     }
 
-    /// Whether all of `prefix` is on `list` now, by itself or within a wider prefix. It is looked up, without a walk.
+    /// Whether all of `prefix` is on `list` now, by itself or within a wider prefix. It is looked
+    /// up, without a walk.
     ///
     /// # Errors
     /// When a map cannot be read.
@@ -133,7 +136,8 @@ impl Maps {
         Ok(missing)
     }
 
-    /// Addresses, each looked up first so that all can be taken back. `false`: they do not all fit, and nothing was changed.
+    /// Addresses, each looked up first so that all can be taken back. `false`: they do not all fit,
+    /// and nothing was changed.
     fn add_few(&mut self, list: List, hosts: &[Entry]) -> Result<bool> {
         let mut before = Vec::with_capacity(hosts.len());
         self.mark(list, !hosts.is_empty(), false)?;
@@ -218,7 +222,8 @@ impl Maps {
         }
     }
 
-    /// Says in the switch that `list` holds addresses, or prefixes: before they are written, so that each packet after it meets them.
+    /// Says in the switch that `list` holds addresses, or prefixes: before they are written, so
+    /// that each packet after it meets them.
     fn mark(&self, list: List, hosts: bool, nets: bool) -> Result<()> {
         self.change_lists(|old| match list {
             List::Allow => {

@@ -94,7 +94,8 @@ impl Maps {
         Ok(Switch(self.switch.words(Access::Read)?.get(0).unwrap_or(0)))
     }
 
-    /// Replaces the switch, for every CPU at once; all of it but which lists hold anything, which whoever changes a list says meanwhile.
+    /// Replaces the switch, for every CPU at once; all of it but which lists hold anything, which
+    /// whoever changes a list says meanwhile.
     ///
     /// # Errors
     /// When its map cannot be mapped.
@@ -103,7 +104,8 @@ impl Maps {
         Ok(())
     }
 
-    /// Says in the switch which lists hold anything, and leaves the rest of it to those who change that.
+    /// Says in the switch which lists hold anything, and leaves the rest of it to those who change
+    /// that.
     ///
     /// # Errors
     /// When its map cannot be mapped.

@@ -146,7 +146,8 @@ impl Pins {
         Ok(lock)
     }
 
-    /// The lock of whoever changes a list. It waits for no other change, and no other change waits for it.
+    /// The lock of whoever changes a list. It waits for no other change, and no other change waits
+    /// for it.
     ///
     /// # Errors
     /// When limiter is not loaded, or another command holds the lock: what to do.

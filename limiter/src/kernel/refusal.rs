@@ -1,6 +1,7 @@
 //! Why the kernel refuses to attach a program, in its own words.
 //!
-//! A BPF link is refused with a number alone. The same over netlink is refused with a sentence, in the extended acknowledgement.
+//! A BPF link is refused with a number alone. The same over netlink is refused with a sentence, in
+//! the extended acknowledgement.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
@@ -23,7 +24,8 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 /// The header of the request, which stands before the attributes.
 const HEADER: usize = 16;
 
-/// Tries over netlink what was just refused, and returns the kernel's sentence. What is not refused this time is taken back at once.
+/// Tries over netlink what was just refused, and returns the kernel's sentence. What is not refused
+/// this time is taken back at once.
 pub fn sentence(program: &Xdp, index: u32, mode: XdpMode) -> Option<String> {
     let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
     let place = if mode == XdpMode::Skb { XDP_FLAGS_SKB_MODE } else { XDP_FLAGS_DRV_MODE };
@@ -62,7 +64,8 @@ fn said(answer: &NetlinkMessage<RouteNetlinkMessage>) -> Option<String> {
     message(error.header.get(HEADER..)?)
 }
 
-/// The sentence among attributes: a length of two bytes, a kind of two, and the rest, each from a multiple of four on.
+/// The sentence among attributes: a length of two bytes, a kind of two, and the rest, each from a
+/// multiple of four on.
 fn message(mut attributes: &[u8]) -> Option<String> {
     while let [a, b, c, d, ..] = *attributes {
         let (length, kind) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]));

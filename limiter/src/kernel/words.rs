@@ -105,7 +105,8 @@ impl Words<'_> {
         }
     }
 
-    /// Replaces one word by what `change` makes of it, whoever else does the same meanwhile. Needs [`Access::Write`].
+    /// Replaces one word by what `change` makes of it, whoever else does the same meanwhile. Needs
+    /// [`Access::Write`].
     pub fn update(&self, index: usize, change: impl Fn(u64) -> u64) {
         if index < self.words {
             // SAFETY: as in `get`.

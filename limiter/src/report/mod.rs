@@ -31,7 +31,8 @@ pub enum Format {
     Json,
 }
 
-/// Prints `value`, which was asked for, as JSON, or what `text` makes of it. For a reader that is gone it does nothing.
+/// Prints `value`, which was asked for, as JSON, or what `text` makes of it. For a reader that is
+/// gone it does nothing.
 ///
 /// # Errors
 /// When standard output does not take it.
@@ -40,7 +41,8 @@ pub fn print<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> S
     Ok(())
 }
 
-/// Prints `value`, which tells what a change did. The change is done, so this cannot fail: [`output::done`].
+/// Prints `value`, which tells what a change did. The change is done, so this cannot fail:
+/// [`output::done`].
 pub fn done<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) {
     // Values of this crate have texts for keys, so that they are JSON always.
     output::done(&rendered(format, value, text).unwrap_or_default());

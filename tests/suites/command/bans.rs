@@ -1,4 +1,5 @@
-//! Bans as operators and their tools make them: one by one, by file, from fail2ban and CrowdSec, saved and loaded.
+//! Bans as operators and their tools make them: one by one, by file, from fail2ban and CrowdSec,
+//! saved and loaded.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use lab::wait::until_so;
 use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
 
 use super::{Desk, binary};
 
@@ -62,7 +64,8 @@ fn addresses_as_logs_write_them() {
     assert_eq!(banned(&desk), ["2001:db8::2"]);
 }
 
-/// A ban of this host needs --force; one of whom the allow list keeps in is made, and said to have no effect.
+/// A ban of this host needs --force; one of whom the allow list keeps in is made, and said to have
+/// no effect.
 #[test]
 fn bans_that_are_not_meant() {
     let desk = desk();
@@ -122,7 +125,8 @@ fn saved_and_loaded() {
     assert!(!desk.ok("detach web0").contains("forgotten"));
 }
 
-/// `arm` and `ban` wait for different locks, and neither takes back what the other said in the switch.
+/// `arm` and `ban` wait for different locks, and neither takes back what the other said in the
+/// switch.
 #[test]
 fn arm_waits_for_no_list() {
     let desk = desk();
@@ -146,7 +150,7 @@ fn arm_waits_for_no_list() {
             assert!(child.wait().expect("it ends").success());
         }
         let status = desk.json("status --quick");
-        assert_eq!((&status["mode"], &status["banned"], &status["allowed"]), (&"enforce".into(), &2.into(), &3.into()));
+        assert_eq!((&status["mode"], &status["banned"], &status["allowed"]), (&json!("enforce"), &json!(2), &json!(3)));
         let maps = limiter::kernel::Maps::open(&desk.pins().join(format!("v{}", limiter_common::names::LAYOUT)));
         let lists = maps.expect("the maps").switch().expect("the switch").lists();
         assert!(lists.ban_hosts && lists.ban_prefixes && lists.allow_hosts && lists.allow_prefixes, "{lists:?}");
@@ -176,7 +180,8 @@ fn bans_push_no_other_change_out_of_the_history() {
     assert_eq!(desk.json("history --last 1")[0]["command"][0], "ban");
 }
 
-/// Debian's fail2ban with the action file of the package: what its log names is banned until fail2ban or the kernel ends it.
+/// Debian's fail2ban with the action file of the package: what its log names is banned until
+/// fail2ban or the kernel ends it.
 #[test]
 fn fail2ban() {
     let desk = desk();
@@ -208,7 +213,7 @@ fn fail2ban() {
             binary().display()
         ),
     );
-    write("filter.d/web.conf", "[Definition]\nfailregex = ^ refused <HOST>$\n");
+    write("filter.d/web.conf", "[Definition]\nfailregex = ^\\s*refused <HOST>\\s*$\n");
     let action = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/fail2ban-limiter.conf");
     write("action.d/limiter.conf", &fs::read_to_string(action).expect("the action file"));
     let with = |program: &str, words: &[&str]| -> Command {
@@ -284,7 +289,8 @@ mod measured {
 
     use super::{ATTACH, Desk, with_input};
 
-    /// Bans one by one, each by a process of its own: none is dearer at the end than at the start, and `arm` beside them waits for none.
+    /// Bans one by one, each by a process of its own: none is dearer at the end than at the start,
+    /// and `arm` beside them waits for none.
     #[test]
     fn twenty_thousand_bans_one_by_one() {
         const BANS: usize = 20_000;

@@ -115,7 +115,8 @@ fn an_interface_whose_mtu_changes() {
     assert_eq!(desk.interfaces().len(), 2, "attached at any MTU: the program knows frames in several buffers");
 }
 
-/// A device without an Ethernet header is refused in either mode, as is a part of a bond; doctor says so before.
+/// A device without an Ethernet header is refused in either mode, as is a part of a bond; doctor
+/// says so before.
 #[test]
 fn what_limiter_could_not_see_is_refused() {
     let desk = Desk::new();
@@ -158,7 +159,8 @@ fn the_kernels_reason_is_shown() {
     desk.ok(&format!("attach few0 {SERVICE} --generic"));
 }
 
-/// A link that another tool detached: the interface is here, so it is not called gone, and is attached again by the usual command.
+/// A link that another tool detached: the interface is here, so it is not called gone, and is
+/// attached again by the usual command.
 #[test]
 fn a_link_that_another_tool_detached() {
     let desk = Desk::new();

@@ -128,7 +128,7 @@ fn a_challenge_and_what_it_needs() {
     let found = doctor(&desk, "");
     found.says("warning", "NOBODY IS CHALLENGED", &["settings", "--set-syncookies yes"]);
     found.says("warning", "tcp_timestamps is not 2", &["window scaling"]);
-    found.says("warning", "is a veth", &["gro on"]);
+    found.says("warning", "is a veth", &["limiter attach"]);
     desk.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
     desk.front.sysctl("ipv4/tcp_timestamps", "2").expect("the namespace's own setting");
     let found = doctor(&desk, "");

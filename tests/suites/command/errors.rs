@@ -58,7 +58,8 @@ fn wrong_usage_is_exit_code_2() {
     desk.fails("set --source-rate none --source-burst 4", 2, &["none"]);
 }
 
-/// Mistakes as operators make them: what was meant is named, and options of the environment do not look required.
+/// Mistakes as operators make them: what was meant is named, and options of the environment do not
+/// look required.
 #[test]
 fn wrong_usage_is_told_as_it_is() {
     let desk = Desk::new();

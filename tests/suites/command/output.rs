@@ -1,5 +1,5 @@
-//! Output that nobody takes fails no change that is done, and panics nowhere: every command with standard output and standard error
-//! closed, full, or with a reader that left.
+//! Output that nobody takes fails no change that is done, and panics nowhere: every command with
+//! standard output and standard error closed, full, or with a reader that left.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -37,7 +37,8 @@ impl Sink {
             _ => command.stderr(place),
         };
         if self == Self::Closed {
-            // SAFETY: close is a single system call, safe between fork and exec, and nothing there uses the descriptor.
+            // SAFETY: close is a single system call, safe between fork and exec, and nothing there
+            // uses the descriptor.
             unsafe {
                 command.pre_exec(move || {
                     libc::close(descriptor);
@@ -131,7 +132,8 @@ fn run(desk: &Desk, line: &str, furnish: impl FnOnce(&mut Command)) -> Output {
     command.spawn().expect("it starts").wait_with_output().expect("it ends")
 }
 
-/// Runs a command as the table says, after what makes its change one; its exit code and what it said.
+/// Runs a command as the table says, after what makes its change one; its exit code and what it
+/// said.
 fn tried(
     desk: &Desk,
     (name, kind, before, line): (&str, Kind, &[&str], &str),
@@ -164,7 +166,8 @@ fn every_command_is_in_the_table() {
     assert_eq!(names, known, "each command says here what becomes of its output");
 }
 
-/// What was asked for fails when it cannot be printed, unless its reader left; what was done is done.
+/// What was asked for fails when it cannot be printed, unless its reader left; what was done is
+/// done.
 #[test]
 fn standard_output_that_nobody_takes() {
     let desk = desk();
@@ -208,7 +211,8 @@ fn no_output_at_all() {
     }
 }
 
-/// As `limiter ... | head -1`, as text and as JSON, with more than a pipe holds; and what goes on for ever ends with its reader.
+/// As `limiter ... | head -1`, as text and as JSON, with more than a pipe holds; and what goes on
+/// for ever ends with its reader.
 #[test]
 fn a_reader_that_leaves_in_the_middle() {
     let desk = desk();

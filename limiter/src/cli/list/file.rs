@@ -1,4 +1,5 @@
-//! Lists in a file: a prefix a line, with its end where it has one. What `save` writes `load` and `add --from` read.
+//! Lists in a file: a prefix a line, with its end where it has one. What `save` writes `load` and
+//! `add --from` read.
 //!
 //! ```text
 //! # the ban list of limiter
@@ -88,7 +89,8 @@ fn parse(text: &str, shown: &str, time: Option<Duration>, now: SystemTime) -> Re
     }
 }
 
-/// Writes `entries` of `list` to a file that only its owner may read, whole or not at all; to standard output if it is called `-`.
+/// Writes `entries` of `list` to a file that only its owner may read, whole or not at all; to
+/// standard output if it is called `-`.
 ///
 /// # Errors
 /// When it cannot be written.

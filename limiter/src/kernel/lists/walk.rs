@@ -37,8 +37,8 @@ struct Seen {
 }
 
 impl Maps {
-    /// Takes expired entries away, a page of each map and on while `more` says so. Where that is all of a map, the switch says afterwards
-    /// which list holds anything there.
+    /// Takes expired entries away, a page of each map and on while `more` says so. Where that is
+    /// all of a map, the switch says afterwards which list holds anything there.
     pub(super) fn sweep(&mut self, more: impl Fn(&Page) -> bool) -> Result<()> {
         let lists = self.switch()?.lists();
         for (which, used) in [
@@ -67,7 +67,8 @@ impl Maps {
         Ok(())
     }
 
-    /// Removes all that has expired from a map, which both lists share, and returns the rest. Not looked at if nothing is `wanted` of it.
+    /// Removes all that has expired from a map, which both lists share, and returns the rest. Not
+    /// looked at if nothing is `wanted` of it.
     pub(super) fn swept(&mut self, which: Which, wanted: &[Entry]) -> Result<Vec<Stored>> {
         if wanted.is_empty() {
             return Ok(Vec::new());
