@@ -170,7 +170,13 @@ fn a_link_that_another_tool_detached() {
     let links = bpftool("-j link show");
     let links: serde_json::Value = serde_json::from_slice(&links.stdout).expect("JSON");
     let links = links.as_array().expect("a list");
-    let ours = links.iter().find(|link| link["type"] == "xdp" && link["ifindex"] == index).expect("our link");
+    // Links of other namespaces are in the list too, with indices of their own.
+    let shown = desk.program("ip").args(["-j", "link", "show", "dev", "web0"]).output().expect("ip runs");
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    let program = &shown[0]["xdp"]["prog"]["id"];
+    assert!(program.is_u64(), "{shown}");
+    let is_ours = |link: &&serde_json::Value| link["prog_id"] == *program && link["ifindex"] == index;
+    let ours = links.iter().find(is_ours).expect("our link");
     let detached = bpftool(&format!("link detach id {}", ours["id"]));
     assert!(detached.status.success(), "{detached:?}");
     assert!(desk.becomes_free("web0"));
