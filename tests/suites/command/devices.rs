@@ -152,6 +152,8 @@ fn the_kernels_reason_is_shown() {
         .ip(&["link", "add", "few0", "numrxqueues", "1", "type", "veth", "peer", "name", "many0", "numtxqueues", "4"])
         .expect("a veth");
     desk.front.ip_batch("link set few0 up\nlink set many0 up\n").expect("up");
+    let grown = desk.program("ethtool").args(["-L", "many0", "tx", "4"]).output().expect("ethtool runs");
+    assert!(grown.status.success(), "{grown:?}");
     desk.fails(&format!("attach few0 {SERVICE}"), 1, &["few0", "the kernel says why", "queues", "--generic"]);
     assert!(desk.becomes_free("few0"), "what is tried to learn the reason leaves nothing");
     let doctor = String::from_utf8(desk.output("doctor few0").stdout).expect("text");
