@@ -68,10 +68,12 @@ pub const TESTS: &[Need] = &[
         install: install_nextest,
     },
     Need {
-        what: "nftables, bpftool, nginx-light, wrk, curl, tmux, util-linux, procps",
+        what: "nftables, bpftool, ethtool, nginx-light, wrk, curl, tmux, util-linux, procps",
         why: "tests run real tools, servers and clients (Debian may start nginx on port 80; they do not need that one)",
-        is_there: || all(&["nft", "bpftool", "nginx", "wrk", "curl", "tmux", "setpriv", "unshare"]),
-        install: || apt(&["nftables", "bpftool", "nginx-light", "wrk", "curl", "tmux", "util-linux", "procps"]),
+        is_there: || all(&["nft", "bpftool", "ethtool", "nginx", "wrk", "curl", "tmux", "setpriv", "unshare"]),
+        install: || {
+            apt(&["nftables", "bpftool", "ethtool", "nginx-light", "wrk", "curl", "tmux", "util-linux", "procps"])
+        },
     },
     Need {
         what: "mandoc, man-db, zsh, fish, systemd, chromium",
