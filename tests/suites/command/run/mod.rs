@@ -141,7 +141,9 @@ impl Daemon {
         self.signal(Signal::TERM);
         self.told("STOPPING=1");
         assert_eq!(self.code(), Some(0));
-        self.reader.take().map(|reader| reader.join().expect("no panic"));
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("no panic");
+        }
         self.said()
     }
 
