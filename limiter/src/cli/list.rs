@@ -245,7 +245,8 @@ fn check_bans(entries: &[Entry]) -> Result<()> {
             bail!("{prefix} holds {client}, from which you are connected; if that is what you mean, add --force");
         }
         if let Some(own) = own.iter().find(|own| prefix.covers(own)) {
-            bail!("{prefix} holds {own}, an address of this host; if that is what you mean, add --force");
+            let holds = if prefix == *own { "is".to_owned() } else { format!("holds {own},") };
+            bail!("{prefix} {holds} an address of this host; if that is what you mean, add --force");
         }
     }
     Ok(())
