@@ -103,6 +103,7 @@ impl Maps {
     /// # Errors
     /// The same.
     pub fn add_entries(&mut self, list: List, entries: &[Entry]) -> Result<()> {
+        self.sweep(|page| page.expired > 0)?;
         let (hosts, nets): (Vec<Entry>, Vec<Entry>) = entries.iter().partition(|entry| entry.prefix.is_host());
         let few = nets.is_empty() && hosts.len() <= FEW;
         if !few || !self.add_few(list, &hosts)? {
@@ -114,7 +115,7 @@ impl Maps {
             self.write_hosts(list, &hosts)?;
             self.write_nets(list, &nets, kept_nets)?;
         }
-        self.sweep(|page| page.expired > 0)
+        Ok(())
     }
 
     /// Takes `prefixes` off `list` and returns those that were not on it.
