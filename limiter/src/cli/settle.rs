@@ -1,6 +1,6 @@
 //! `limiter settle`: waits for the kernel side to go back by itself, then puts back what was set for the challenge.
 //!
-//! BPF cannot write a sysctl. If this process is ended too, the setting stays until the next command that changes anything, and `status`
+//! BPF cannot write a sysctl. If this process is ended too, the setting stays until the next command that changes limits, and `status`
 //! says so.
 
 use std::os::unix::process::CommandExt as _;
