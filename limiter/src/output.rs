@@ -2,14 +2,12 @@
 //!
 //! No print panics, and none makes a change that is done look undone:
 //!
-//! | what is printed | the reader is gone | standard output takes nothing (a full disk) |
+//! | what is printed | its reader is gone | a full disk |
 //! | --- | --- | --- |
-//! | what was asked for ([`data`]) | the command ends quietly, exit code 0 | exit code 1, with the
-//! reason |
-//! | what a change did ([`done`]) | exit code 0 | exit code 0, with a warning on standard error |
-//! | notes, warnings, errors ([`note`]) | lost; the exit code stays | lost; the exit code stays |
-//! | the daemon's log ([`Log`]) | lost and counted; the daemon goes on | lost and counted; the
-//! daemon goes on |
+//! | what was asked for ([`data`]) | ends quietly, exit code 0 | exit code 1, with the reason |
+//! | what a change did ([`done`]) | exit code 0 | exit code 0, and a warning on standard error |
+//! | notes, warnings, errors ([`note`]) | lost | lost |
+//! | the daemon's log ([`Log`]) | lost and counted | lost and counted; the daemon goes on |
 //!
 //! A standard output that is closed from the beginning is /dev/null: the runtime opens that in its
 //! place.
