@@ -1,11 +1,10 @@
 //! Kill -9 at any point leaves a working limiter or none, never half of one.
 //!
-//! A kill leaves something new only where a call of lasting effect lies between it and the last one:
-//! commands are killed before such calls, each in turn, as `lab::calls` finds them.
+//! A kill leaves something new only where a call of lasting effect lies between it and the last
+//! one: commands are killed before such calls, each in turn, as `lab::calls` finds them.
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
 use lab::calls::{self, Call};
 use lab::wait::until_so;
@@ -28,8 +27,8 @@ pub fn doubles(call: Call) -> bool {
     call.nth.is_power_of_two()
 }
 
-/// Runs a command, and kills it before the first call that `is_point` says yes to: that call, or none if
-/// it came to its end.
+/// Runs a command, and kills it before the first call that `is_point` says yes to: that call, or
+/// none if it came to its end.
 pub fn kill_before(desk: &Desk, line: &str, is_point: impl FnMut(Call) -> bool) -> Option<Call> {
     let mut command = desk.command(line);
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -46,8 +45,8 @@ fn kill_at(desk: &Desk, line: &str, is_point: impl Fn(Call) -> bool, number: usi
     })
 }
 
-/// Runs a command again and again: killed before each of its points in turn, and to its end. After each
-/// `look` is told where it was killed, and puts back what was before.
+/// Runs a command again and again: killed before each of its points in turn, and to its end. After
+/// each `look` is told where it was killed, and puts back what was before.
 pub fn kill_everywhere(desk: &Desk, line: &str, is_point: impl Fn(Call) -> bool, mut look: impl FnMut(Option<Call>)) {
     for number in 0.. {
         let killed = kill_at(desk, line, &is_point, number);
@@ -88,8 +87,8 @@ fn is_first(status: &serde_json::Value) {
     assert_eq!((&status["source_limit"], &status["mode"]), (&OLD.into(), &"enforce".into()));
 }
 
-/// Second pins of the maps and of the program: limiter can be had back without loading it, which is what
-/// takes long.
+/// Second pins of the maps and of the program: limiter can be had back without loading it, which is
+/// what takes long.
 pub struct Kept {
     root: PathBuf,
     aside: PathBuf,
@@ -119,7 +118,8 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// Loading takes long, so this ends where limiter is loaded: `killed_while_attaching` goes on there.
+/// Loading takes long, so this ends where limiter is loaded: `killed_while_attaching` goes on
+/// there.
 #[test]
 fn killed_while_loading() {
     let desk = Desk::new();
@@ -136,7 +136,14 @@ fn killed_while_loading() {
     assert!(loaded_at > Some(0), "absent before: {loaded_at:?}");
     // In the middle of the call that takes long, or wherever this comes.
     let mut child = desk.command(ATTACH).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
-    std::thread::sleep(Duration::from_millis(300));
+    let in_kernel = |id: u32| -> Option<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(12)?.parse().ok()
+    };
+    // A tenth of a second of system time, in ticks: nothing but the verifier takes so much.
+    until_so("the verifier is at work", || {
+        child.try_wait().expect("a child").is_some() || in_kernel(child.id()) >= Some(10)
+    });
     child.kill().expect("killed");
     child.wait().expect("ended");
     is_loaded_after(None);
