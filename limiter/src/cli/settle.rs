@@ -1,7 +1,8 @@
-//! `limiter settle`: waits for the kernel side to go back by itself, then puts back what was set for the challenge.
+//! `limiter settle`: waits for the kernel side to go back by itself, then puts back what was set
+//! for the challenge.
 //!
-//! BPF cannot write a sysctl. If this process is ended too, the setting stays until the next command that changes limits, and `status`
-//! says so.
+//! BPF cannot write a sysctl. If this process is ended too, the setting stays until the next
+//! command that changes limits, and `status` says so.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};

@@ -21,8 +21,9 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 /// The object that logs sampled decisions.
 pub static TRACING_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/limiter-trace"));
 
-/// Loads the object with a table for at least `sources` sources, writes `policy` and whether limiter may set
-/// `tcp_syncookies` (`consent`), turns the switch on, and pins all of it. It is attached to nothing yet.
+/// Loads the object with a table for at least `sources` sources, writes `policy` and whether
+/// limiter may set `tcp_syncookies` (`consent`), turns the switch on, and pins all of it. It is
+/// attached to nothing yet.
 ///
 /// # Errors
 /// When the kernel refuses: why, and what to do. Nothing stays then.

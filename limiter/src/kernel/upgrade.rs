@@ -57,7 +57,8 @@ pub fn add_maps(pins: &Pins) -> Result<()> {
 /// When the kernel refuses the program or a link. The interfaces that have it keep it; all are limited all the time.
 pub fn upgrade(pins: &Pins) -> Result<Upgraded> {
     let before = pinned(pins)?.info().context("cannot ask about the pinned program")?.tag();
-    // Before anything is loaded, which takes long: with a pin that is another thing no interface is changed.
+    // Before anything is loaded, which takes long: with a pin that is another thing no interface is
+    // changed.
     let links = pins.links().into_iter().map(|index| Ok((index, link::to_swap(pins, index)?)));
     let links = links.collect::<Result<Vec<_>>>()?;
     let mut ebpf = load_over_pins(pins, OBJECT)?;

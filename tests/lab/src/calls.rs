@@ -1,6 +1,6 @@
-//! Owns killing a command at a chosen point of its work: before one of the system calls whose effect
-//! outlasts it. Between two of these a kill leaves the same whenever it comes, so that a kill before
-//! each of them stands for a kill at any time, and needs no luck.
+//! Owns killing a command at a chosen point of its work: before one of the system calls whose
+//! effect outlasts it. Between two of these a kill leaves the same whenever it comes, so that a
+//! kill before each of them stands for a kill at any time, and needs no luck.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -57,8 +57,8 @@ const CALLS: &[(libc::c_long, &str)] = &[
     (libc::SYS_rmdir, "remove"),
 ];
 
-/// Runs a command, and kills it before the first call that `is_point` says yes to: that call, or none if
-/// the command came to its end.
+/// Runs a command, and kills it before the first call that `is_point` says yes to: that call, or
+/// none if the command came to its end.
 ///
 /// # Errors
 /// When it cannot be traced, or fails by itself.

@@ -141,7 +141,8 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        // The pins of somebody else stay. Of its own the mount goes next, and with it what is pinned there.
+        // The pins of somebody else stay. Of its own the mount goes next, and with it what is
+        // pinned there.
         if self.bpffs.is_some()
             && let Err(error) = self.run("detach --all")
         {

@@ -67,7 +67,8 @@ impl Recording {
         series.lines().filter(|line| line.starts_with("{\"kind\":\"tick\"")).count()
     }
 
-    /// Waits until it has written so many more: what is to be in the report was seen, however slow it goes.
+    /// Waits until it has written so many more: what is to be in the report was seen, however slow
+    /// it goes.
     fn sees(&self, seconds: usize) {
         let before = self.seconds();
         until_so("the recording goes on", || self.seconds() >= before + seconds);

@@ -33,7 +33,8 @@ fn an_incident_is_told() {
     let report: Value = serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
     let (story, verdict) = (&report["story"], &report["story"]["verdict"]);
     let peak = story["during"]["peak"].as_f64().expect("a peak");
-    // A sender that was held up makes good for it: its peak is no less than its mean, and no more than all.
+    // A sender that was held up makes good for it: its peak is no less than its mean, and no more
+    // than all.
     let sent = flood.rate();
     assert!((0.5 * sent..flood.sent as f64).contains(&peak), "peak {peak}, sent {sent}/s");
     let calm = story["calm_rate"].as_f64().expect("a calm rate");

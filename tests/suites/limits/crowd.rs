@@ -76,7 +76,8 @@ fn simulated(attempts: &[(Sighting, bool)], tickets: bool) -> Vec<(Sighting, boo
     attempts.iter().map(|attempt| (attempt.0, judge(attempt))).collect()
 }
 
-/// Which of two attempts within a tick of the clock comes first depends on the machine, and with it who is let in.
+/// Which of two attempts within a tick of the clock comes first depends on the machine, and with it
+/// who is let in.
 mod measured {
     use super::*;
 

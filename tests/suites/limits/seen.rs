@@ -55,8 +55,8 @@ fn top_names_the_five_heavy_sources_among_a_hundred_thousand() {
     for heavy in top {
         let off = heavy["count"].as_f64().expect("a number") / refused - 1.0;
         println!("{}: {} ({:+.2}%)", heavy["source"], heavy["count"], off * 100.0);
-        // A sender that was held up makes good for it, and then refusals are thinned to one in sixteen: four deviations
-        // if all of them were.
+        // A sender that was held up makes good for it, and then refusals are thinned to one in
+        // sixteen: four deviations if all of them were.
         let most = 4.0 * (15.0 / refused).sqrt();
         assert!(off.abs() < most && heavy["service"] == "web" && heavy["uncertain"] == 0, "{heavy}");
     }

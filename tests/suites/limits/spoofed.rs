@@ -33,7 +33,8 @@ fn two_services() -> Policy {
     let mut policy = policy(&["web=*:80", "mail=*:25"]);
     // An attempt is a debt for longer than a turn takes, so that the table is full after two of them.
     policy.source = Limit { rate: Rate { count: 1, period: 60_000_000_000 }, burst: 40 };
-    // Its first attempt already is more in debt than any random source ever is, so that no set which overflows by chance forgets it.
+    // Its first attempt already is more in debt than any random source ever is, so that no set
+    // which overflows by chance forgets it.
     policy.services[1].source = Some(Limit { rate: Rate { count: 1, period: 3_600_000_000_000 }, burst: 2 });
     policy
 }
@@ -107,8 +108,8 @@ fn the_table_remembers_heavy_sources_and_spares_the_others() {
 mod measured {
     use super::*;
 
-    /// The same limiter over an LRU hash in as much memory forgets the heavy source with everybody else. (If this fails, the comparison in docs/decisions/001 is
-    /// wrong.)
+    /// The same limiter over an LRU hash in as much memory forgets the heavy source with everybody
+    /// else. (If this fails, the comparison in docs/decisions/001 is wrong.)
     #[test]
     fn an_lru_hash_forgets_heavy_sources() {
         let lab = Lab::new().expect("a lab");

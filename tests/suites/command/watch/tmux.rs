@@ -76,7 +76,8 @@ impl Terminal {
         }
     }
 
-    /// Waits until it has shown so many more readings, which the clock on the screen tells; the screen then.
+    /// Waits until it has shown so many more readings, which the clock on the screen tells; the
+    /// screen then.
     #[track_caller]
     pub fn wait_for_readings(&self, readings: usize) -> String {
         let clock = |screen: &str| screen.split_whitespace().next().map(str::to_owned);

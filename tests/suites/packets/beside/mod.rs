@@ -29,12 +29,13 @@ use super::Judge;
 use fastrand::Rng;
 use host::{Host, Line, Said};
 
-/// Policies at most, each with tables of its own, and frames of each at least: to load the program for one takes an
-/// emulated machine ten seconds.
+/// Policies at most, each with tables of its own, and frames of each at least: to load the program
+/// for one takes an emulated machine ten seconds.
 const POLICIES: u64 = 20;
 const FRAMES: u64 = 2_000;
-/// On an emulated machine there are fewer frames: so long at most, but for the first of each policy. There the clock
-/// ticks during most of them, and each such frame costs a copy of all tables.
+/// On an emulated machine there are fewer frames: so long at most, but for the first of each
+/// policy. There the clock ticks during most of them, and each such frame costs a copy of all
+/// tables.
 const LONGEST: Duration = Duration::from_secs(60);
 const FIRST: u64 = 1;
 /// The CPU that all runs on: leases and counters are per CPU.
