@@ -1,17 +1,18 @@
-//! Whether an attempt is let in: budgets, tickets, challenge, source limit and fair share, in the order that makes a refusal
-//! cost nobody anything.
+//! Whether an attempt is let in: budgets, tickets, source limit and fair share, in the order that makes a refusal cost nobody anything.
 //!
-//! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once where there is nothing to prove: no
-//!    random cache line is read, and a flood fills no table with the debts of addresses that were never let in.
-//! 2. The ticket. A source without one is a *newcomer*: where sources can come to hold one, it may draw a budget only down to the
-//!    floor, and at its own rate. While the service challenges, its attempt is not judged at all but answered: [`Verdict::Challenge`].
-//! 3. The source limit (of its class, if it has one), then the fair share. What they refuse costs no budget, and what the share refuses is not
-//!    charged to the source limit.
+//! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once: no random cache line is read.
+//! 2. The ticket. A source without one is a *newcomer*: it may draw a budget only down to the floor, and at its own rate.
+//! 3. The judges of a source: its limit (of its class, if it has one), then its fair share. What they refuse costs no budget, and what a later one
+//!    refuses is not charged to an earlier one.
 //! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the next meanwhile.
-//! 5. Give or note the ticket.
+//! 5. Give the ticket.
 //!
-//! A service without tickets and fair shares, in a policy without classes, needs 1, 3 and 4 only: [`plain`]. The kernel side runs this over its maps
-//! ([`State`]); simulations run it over vectors.
+//! Where the kernel makes cookies an attempt *peeks*: it goes through 1 to 3 and writes nothing, because nobody has proven that it comes from where
+//! it says. What is over no limit passes to the kernel, which asks for a proof, while the service's purse for unproven attempts lasts; beyond that it is
+//! answered here ([`Verdict::Challenge`]). The proof goes through 1 to 5 and pays. Where the kernel makes none the attempt pays.
+//!
+//! A service without tickets and fair shares, in a policy without classes, is the same order with less in it: [`plain`]. The kernel side runs this over
+//! its maps ([`State`]); simulations run it over vectors.
 
 use crate::address::Address;
 use crate::budget::{Look, Take};
@@ -22,17 +23,18 @@ use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
 use crate::record::{Class, Host, Service};
 use crate::source_table::{Charge, Charged, SourceLimit};
-use crate::ticket::Change;
 
 /// What comes, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// An attempt.
-    Syn,
-    /// An ACK that brings a good cookie back: the source is there. The kernel will make the connection from it.
+    /// An attempt that pays: nothing is asked of it any more.
+    Pays,
+    /// An attempt whose proof will pay.
+    Peeks,
+    /// A packet that brings a good cookie back: the source is there, and the kernel makes the connection from it.
     Proof,
-    /// An attempt of a source without a ticket that was to be challenged and cannot be: nobody listens there, or it is signed, or a
-    /// fragment. A spoofer can make any number of them, so they must not spend what others need.
+    /// An attempt that nobody asks for a proof and that a spoofer can make any number of, so that it must not spend what others need:
+    /// nobody listens there, or it is to be challenged and is signed, or a fragment.
     Unanswerable,
 }
 
@@ -51,10 +53,8 @@ pub struct Case<'a> {
     pub client: Address,
     /// Coarse clock, nanoseconds.
     pub now: u64,
-    /// Attempt or ACK.
+    /// What comes.
     pub stage: Stage,
-    /// Whether an attempt may be answered with a challenge.
-    pub may_challenge: bool,
 }
 
 /// What is to be done.
@@ -62,7 +62,7 @@ pub struct Case<'a> {
 pub enum Verdict {
     /// This.
     Decided(Reason),
-    /// Answer with a cookie. Nothing was charged.
+    /// Answer with a cookie. Nothing is charged.
     Challenge,
 }
 
@@ -92,6 +92,8 @@ pub struct Attempt<'a> {
     pub limit: &'a SourceLimit,
     /// Whether that is a fair share.
     pub is_share: bool,
+    /// Whether it only looks.
+    pub peeks: bool,
     /// Longest debt of the whole policy, in shifted ticks.
     pub horizon: u64,
 }
@@ -113,40 +115,92 @@ pub trait State {
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take>;
     /// Gives back the token that was just taken there.
     fn give_back(&self, case: &Case<'_>, purse: Purse);
+    /// Takes all that was seen, or nothing. For a function of the kernel side, which the verifier follows by itself.
+    #[inline(always)]
+    fn draw(&self, case: &Case<'_>, seen: &Purses) -> Option<Reason>
+    where
+        Self: Sized,
+    {
+        draw(self, case, seen.newcomers.is_some(), Some(seen))
+    }
     /// The id of the client's class, 0 for none, and its record.
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>);
     /// The place of a source in the tables, by the number of the service; a class has debts of its own.
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
-    /// Charges an attempt to the source table.
+    /// Charges an attempt to the source table; one that peeks is only told whether that would go.
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
     /// Takes back the charge that was just made there.
     fn refund(&self, place: &Place, attempt: &Attempt<'_>);
-    /// Reads or changes the ticket at a place, and says what `change` does.
-    fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool>;
+    /// Whether there is a ticket at a place.
+    fn holds(&self, place: &Place, now: u64) -> Option<bool>;
+    /// Gives or renews the one there, and says whether there was none.
+    fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool>;
     /// Asks or tells the challenge of the service.
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool>;
 }
 
-/// Judges one case.
+/// Judges one case, whatever it is.
 #[inline(always)]
 pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
-    let mut notes = Notes { stole: false, granted: false, step: 0 };
-    let verdict = by_policy(state, case, &mut notes).unwrap_or(Verdict::Decided(Reason::NoPolicy));
-    Outcome { verdict, stole: notes.stole, granted: notes.granted, step: notes.step }
+    match case.stage {
+        Stage::Peeks => peek(state, case),
+        Stage::Pays | Stage::Proof => pay(state, case),
+        Stage::Unanswerable => unanswerable(state, case),
+    }
 }
 
-/// Judges an attempt where there are neither tickets nor fair shares.
+/// Judges an attempt whose proof will pay. (The kernel side has a function for each of these, so that the verifier follows one at a time.)
+#[inline(always)]
+pub fn peek<S: State>(state: &S, case: &Case<'_>) -> Outcome {
+    let mut notes = Notes::default();
+    let verdict = order::<S, true, true>(state, case, &mut notes);
+    notes.outcome(verdict)
+}
+
+/// Judges what pays.
+#[inline(always)]
+pub fn pay<S: State>(state: &S, case: &Case<'_>) -> Outcome {
+    let mut notes = Notes::default();
+    let verdict = order::<S, true, false>(state, case, &mut notes);
+    let outcome = notes.outcome(verdict);
+    let verdict = match (outcome.verdict, case.stage) {
+        (Verdict::Decided(Reason::Admitted), Stage::Proof) => Verdict::Decided(Reason::Proven),
+        (Verdict::Decided(reason), Stage::Proof) if reason.is_limit() => Verdict::Decided(Reason::Waiting),
+        (verdict, _) => verdict,
+    };
+    Outcome { verdict, ..outcome }
+}
+
+/// Judges an attempt that pays where there are neither tickets nor fair shares nor classes.
 #[inline(always)]
 pub fn plain<S: State>(state: &S, case: &Case<'_>) -> Outcome {
-    let mut notes = Notes { stole: false, granted: false, step: 0 };
-    let reason = plainly(state, case, &mut notes).unwrap_or(Reason::NoPolicy);
-    Outcome { verdict: Verdict::Decided(reason), stole: notes.stole, granted: false, step: notes.step }
+    let mut notes = Notes::default();
+    let verdict = order::<S, false, false>(state, case, &mut notes);
+    notes.outcome(verdict)
 }
 
+/// Judges what nobody asks for a proof. A few pass, at no charge to newcomers, to a budget, or to what their source is charged for when it proves
+/// itself: they have debts of their own.
+#[inline(always)]
+pub fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Outcome {
+    let mut notes = Notes::default();
+    let verdict = few(state, case, &mut notes);
+    notes.outcome(verdict)
+}
+
+#[derive(Default)]
 struct Notes {
     stole: bool,
     granted: bool,
     step: u8,
+}
+
+impl Notes {
+    #[inline(always)]
+    fn outcome(self, verdict: Option<Verdict>) -> Outcome {
+        let verdict = verdict.unwrap_or(Verdict::Decided(Reason::NoPolicy));
+        Outcome { verdict, stole: self.stole, granted: self.granted, step: self.step }
+    }
 }
 
 /// Who comes, and on what terms.
@@ -163,275 +217,213 @@ struct Terms<'a> {
 
 impl<'a> Terms<'a> {
     #[inline(always)]
-    fn of<S: State>(state: &'a S, case: &Case<'a>) -> Self {
+    fn of<S: State, const MORE: bool>(state: &'a S, case: &Case<'a>) -> Self {
         let (service, client) = (case.service, case.client);
-        if case.host.class_prefixes != 0
+        if MORE
+            && case.host.class_prefixes != 0
             && let (class, Some(record)) = state.class(case)
         {
             let mask = if record.own_mask != 0 { &record.mask } else { &service.mask };
             return Self { source: mask.apply(client), class, limit: &record.source, shares: record.unlimited == 0 };
         }
-        Self { source: service.mask.apply(client), class: 0, limit: &service.source, shares: true }
+        Self { source: service.mask.apply(client), class: 0, limit: &service.source, shares: MORE }
     }
 }
 
+/// The order of everything. `MORE`: there may be tickets, fair shares or classes. `PEEKS`: nothing is written.
 #[inline(always)]
-fn plainly<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Reason> {
-    let purses = [Purse::Service, Purse::Host];
-    let seen = [state.look(case, purses[0])?, state.look(case, purses[1])?];
-    if let Some(reason) = spent(&seen) {
-        return Some(reason);
+fn order<S: State, const MORE: bool, const PEEKS: bool>(
+    state: &S,
+    case: &Case<'_>,
+    notes: &mut Notes,
+) -> Option<Verdict> {
+    let Case { service, now, .. } = *case;
+    let [mut mine, mut hosts] = [state.look(case, Purse::Service)?, state.look(case, Purse::Host)?];
+    if mine.look == Look::SPENT {
+        return Some(Verdict::Decided(Reason::ServiceBudget));
     }
-    let source = case.service.mask.apply(case.client);
-    let mut admitted = Reason::Admitted;
-    if case.service.source.interval != 0 {
-        let place = state.place(case.service.number, 0, source)?;
-        let limit = &case.service.source;
-        match charge(state, case, source, &place, (limit, false), notes)? {
-            Charge::Exceeds => return Some(Reason::SourceLimit),
-            Charge::Contended => admitted = Reason::Contended,
-            _ => {}
+    if hosts.look == Look::SPENT {
+        return Some(Verdict::Decided(Reason::GlobalBudget));
+    }
+    let terms = Terms::of::<S, MORE>(state, case);
+    let life = if MORE { service.admission.ticket_life } else { 0 };
+    let mut newcomers = None;
+    if !MORE && terms.limit.interval == 0 {
+        let seen = Purses { mine: mine.look, hosts: hosts.look, newcomers };
+        return state.draw(case, &seen).map(Verdict::Decided);
+    }
+    let place = state.place(service.number, terms.class, terms.source)?;
+    if life != 0 && !state.holds(&place, now)? {
+        [mine, hosts] = [state.look(case, Purse::ServiceAboveFloor)?, state.look(case, Purse::HostAboveFloor)?];
+        let rate = state.look(case, Purse::Newcomers)?.look;
+        if mine.look == Look::SPENT || hosts.look == Look::SPENT {
+            return Some(Verdict::Decided(Reason::Newcomer));
+        }
+        if rate == Look::SPENT {
+            return Some(Verdict::Decided(Reason::NewcomerRate));
+        }
+        newcomers = Some(rate);
+    }
+    // The judges of a source, one after the other.
+    let mut is_contended = false;
+    let limit = attempt(case, terms.source, (terms.limit, false), PEEKS);
+    if terms.limit.interval != 0 {
+        match charge(state, &place, &limit, notes)? {
+            Charge::Exceeds => return Some(Verdict::Decided(Reason::SourceLimit)),
+            judged => is_contended |= matches!(judged, Charge::Contended),
         }
     }
-    draw(state, case, purses, seen, admitted)
-}
-
-#[inline(always)]
-fn by_policy<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
-    let Case { id, service, now, .. } = *case;
-    if matches!(case.stage, Stage::Unanswerable) {
-        return unanswerable(state, case, notes);
+    let interval = if MORE && terms.shares { share(service, mine.used, hosts.used) } else { 0 };
+    if interval != 0 {
+        let share = pressure::limit(interval);
+        match charge(state, &place.beside(), &attempt(case, terms.source, (&share, true), PEEKS), notes)? {
+            Charge::Exceeds => {
+                if terms.limit.interval != 0 && !PEEKS {
+                    state.refund(&place, &limit);
+                }
+                return Some(Verdict::Decided(Reason::FairShare));
+            }
+            judged => is_contended |= matches!(judged, Charge::Contended),
+        }
     }
-    let admission = &service.admission;
-    let is_proof = matches!(case.stage, Stage::Proof);
-    let may_challenge = case.may_challenge && !is_proof && admission.challenge != 0;
-    let mut purses = [Purse::Service, Purse::Host];
-    let mut seen = [state.look(case, purses[0])?, state.look(case, purses[1])?];
-    let mut short = spent(&seen);
-    if let Some(reason) = short
-        && !may_challenge
-        && !is_proof
-    {
+    if PEEKS {
+        return unproven(state, case, life != 0 && newcomers.is_none());
+    }
+    let reason = state.draw(case, &Purses { mine: mine.look, hosts: hosts.look, newcomers })?;
+    if !reason.admits() {
         return Some(Verdict::Decided(reason));
     }
-    let terms = Terms::of(state, case);
-    let place = state.place(service.number, terms.class, terms.source)?;
-    let keeps_tickets = admission.ticket_life != 0;
-    let mut newcomers = None;
-    if keeps_tickets {
-        if is_proof && state.ticket(Change::Redeem, &place, now, admission.ticket_life)? {
-            notes.granted = state.ticket(Change::Grant, &place, now, admission.ticket_life)?;
-            return Some(Verdict::Decided(Reason::Redeemed));
-        }
-        if !state.ticket(Change::Nothing, &place, now, admission.ticket_life)? {
-            let always = matches!(Challenge::from_number(admission.challenge), Challenge::Always);
-            if may_challenge && (always || state.challenge(id, challenge::Ask::IsOn, now)?) {
-                unproven(state, case)?;
-                return Some(Verdict::Challenge);
-            }
-            if short.is_none() && can_hold(state, case)? {
-                purses = [Purse::ServiceAboveFloor, Purse::HostAboveFloor];
-                seen = [state.look(case, purses[0])?, state.look(case, purses[1])?];
-                let rate = state.look(case, Purse::Newcomers)?.look;
-                if spent(&seen).is_some() {
-                    short = Some(Reason::Newcomer);
-                } else if rate == Look::SPENT {
-                    short = Some(Reason::NewcomerRate);
-                }
-                newcomers = Some(rate);
-            }
-            if short.is_some() && may_challenge {
-                state.challenge(id, challenge::Ask::TurnOn, now)?;
-                return Some(Verdict::Challenge);
-            }
-        }
+    if life != 0 {
+        notes.granted = state.grant(&place, now, life)?;
     }
-    let reason = match short {
-        Some(reason) => reason,
-        None => {
-            let interval = if terms.shares { share(service, &seen) } else { 0 };
-            limits(state, case, &terms, &place, interval, purses, seen, newcomers, notes)?
-        }
-    };
-    if keeps_tickets && reason.admits() {
-        tickets(state, case, &place, notes)?;
-    }
-    Some(Verdict::Decided(match reason {
-        Reason::Admitted if is_proof => Reason::Proven,
-        reason if is_proof && reason.is_limit() => Reason::Waiting,
-        reason => reason,
-    }))
-}
-
-/// Source limit, fair share, budgets.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "they are one line of thought")]
-fn limits<S: State>(
-    state: &S,
-    case: &Case<'_>,
-    terms: &Terms<'_>,
-    place: &Place,
-    interval: u64,
-    purses: [Purse; 2],
-    seen: [Seen; 2],
-    newcomers: Option<Look>,
-    notes: &mut Notes,
-) -> Option<Reason> {
-    let source = terms.source;
-    let mut admitted = Reason::Admitted;
-    if terms.limit.interval != 0 {
-        match charge(state, case, source, place, (terms.limit, false), notes)? {
-            Charge::Exceeds => return Some(Reason::SourceLimit),
-            Charge::Contended => admitted = Reason::Contended,
-            _ => {}
-        }
-    }
-    if interval != 0 {
-        let limit = pressure::limit(interval);
-        match charge(state, case, source, &place.beside(), (&limit, true), notes)? {
-            Charge::Exceeds => {
-                if terms.limit.interval != 0 {
-                    state.refund(place, &attempt(case, source, terms.limit, false));
-                }
-                return Some(Reason::FairShare);
-            }
-            Charge::Contended => admitted = Reason::Contended,
-            _ => {}
-        }
-    }
-    let mut is_taken = false;
-    if let Some(look) = newcomers {
-        match state.take(case, Purse::Newcomers, look)? {
-            Take::Taken => is_taken = true,
-            Take::Gone => return Some(Reason::NewcomerRate),
-            Take::Contended => admitted = Reason::Contended,
-        }
-    }
-    let reason = draw(state, case, purses, seen, admitted)?;
-    if is_taken && !reason.admits() {
-        state.give_back(case, Purse::Newcomers);
-    }
-    Some(reason)
+    Some(Verdict::Decided(if is_contended { Reason::Contended } else { reason }))
 }
 
 #[inline(always)]
-fn charge<S: State>(
-    state: &S,
-    case: &Case<'_>,
-    source: Address,
-    place: &Place,
-    (limit, is_share): (&SourceLimit, bool),
-    notes: &mut Notes,
-) -> Option<Charge> {
-    let Charged { charge, step } = state.charge(place, &attempt(case, source, limit, is_share))?;
+fn charge<S: State>(state: &S, place: &Place, attempt: &Attempt<'_>, notes: &mut Notes) -> Option<Charge> {
+    let Charged { charge, step } = state.charge(place, attempt)?;
     notes.stole |= matches!(charge, Charge::Stole);
-    if !is_share {
+    if !attempt.is_share {
         notes.step = step;
     }
     Some(charge)
 }
 
 #[inline(always)]
-fn attempt<'a>(case: &Case<'_>, source: Address, limit: &'a SourceLimit, is_share: bool) -> Attempt<'a> {
-    Attempt { service: case.service.number, source, now: case.now, limit, is_share, horizon: case.host.horizon }
+fn attempt<'a>(
+    case: &Case<'_>,
+    source: Address,
+    (limit, is_share): (&'a SourceLimit, bool),
+    peeks: bool,
+) -> Attempt<'a> {
+    Attempt { service: case.service.number, source, now: case.now, limit, is_share, peeks, horizon: case.host.horizon }
 }
 
-/// Takes from both budgets, or from none.
+/// What was seen in the purses that pay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purses {
+    /// The service's, of a newcomer down to its floor.
+    pub mine: Look,
+    /// The host's, likewise.
+    pub hosts: Look,
+    /// The service's rate of newcomers, of a newcomer.
+    pub newcomers: Option<Look>,
+}
+
+/// Takes from the purse of newcomers and from both budgets, or from none. `seen`: what was seen there, or it looks again.
 #[inline(always)]
-fn draw<S: State>(
-    state: &S,
-    case: &Case<'_>,
-    [mine, hosts]: [Purse; 2],
-    seen: [Seen; 2],
-    mut admitted: Reason,
-) -> Option<Reason> {
-    let mut is_taken = false;
-    match state.take(case, mine, seen[0].look)? {
-        Take::Taken => is_taken = true,
-        Take::Gone => return Some(Reason::ServiceBudget),
-        Take::Contended => admitted = Reason::Contended,
-    }
-    match state.take(case, hosts, seen[1].look)? {
-        Take::Taken => {}
-        Take::Gone => {
-            if is_taken {
-                state.give_back(case, mine);
-            }
-            return Some(Reason::GlobalBudget);
+pub fn draw<S: State>(state: &S, case: &Case<'_>, is_newcomer: bool, seen: Option<&Purses>) -> Option<Reason> {
+    let (mine, hosts) = match is_newcomer {
+        true => (Purse::ServiceAboveFloor, Purse::HostAboveFloor),
+        false => (Purse::Service, Purse::Host),
+    };
+    let (mut admitted, mut is_new, mut is_mine) = (Reason::Admitted, false, false);
+    if is_newcomer {
+        match take(state, case, Purse::Newcomers, seen)? {
+            Take::Taken => is_new = true,
+            Take::Gone => return Some(Reason::NewcomerRate),
+            Take::Contended => admitted = Reason::Contended,
         }
-        Take::Contended => admitted = Reason::Contended,
+    }
+    let refusal = match take(state, case, mine, seen)? {
+        Take::Gone => Some(Reason::ServiceBudget),
+        taken => {
+            is_mine = matches!(taken, Take::Taken);
+            match (taken, take(state, case, hosts, seen)?) {
+                (_, Take::Gone) => Some(Reason::GlobalBudget),
+                (Take::Taken, Take::Taken) => None,
+                _ => {
+                    admitted = Reason::Contended;
+                    None
+                }
+            }
+        }
+    };
+    if let Some(reason) = refusal {
+        if is_mine {
+            state.give_back(case, mine);
+        }
+        if is_new {
+            state.give_back(case, Purse::Newcomers);
+        }
+        return Some(reason);
     }
     Some(admitted)
 }
 
+#[inline(always)]
+fn take<S: State>(state: &S, case: &Case<'_>, purse: Purse, seen: Option<&Purses>) -> Option<Take> {
+    let look = match (seen, purse) {
+        (None, _) => state.look(case, purse)?.look,
+        (Some(seen), Purse::Newcomers) => seen.newcomers.unwrap_or(Look::SPENT),
+        (Some(seen), Purse::Service | Purse::ServiceAboveFloor) => seen.mine,
+        (Some(seen), _) => seen.hosts,
+    };
+    state.take(case, purse, look)
+}
+
 /// Interval of one source under the pressure of the fuller budget, in ticks.
 #[inline(always)]
-fn share(service: &Service, seen: &[Seen; 2]) -> u64 {
-    let own = service.admission.pressure.interval(seen[0].used);
-    let all = service.admission.host_pressure.interval(seen[1].used);
+fn share(service: &Service, mine: u64, hosts: u64) -> u64 {
+    let own = service.admission.pressure.interval(mine);
+    let all = service.admission.host_pressure.interval(hosts);
     if own > all { own } else { all }
 }
 
-/// A ticket for who proved itself, or was admitted where nothing has to be proven. Elsewhere, while cookies may come back, a note that
-/// this one has paid.
+/// An attempt over no limit: it passes to the kernel while what may pass unproven lasts. Beyond that it is answered here, or where that must not
+/// be, refused. While a challenge is on it draws all the same, and what is not there keeps the challenge on. Who bears the address of one with a
+/// ticket draws from a purse that strangers cannot spend.
 #[inline(always)]
-fn tickets<S: State>(state: &S, case: &Case<'_>, place: &Place, notes: &mut Notes) -> Option<()> {
-    let Case { id, service, now, .. } = *case;
-    let life = service.admission.ticket_life;
-    if service.admission.challenge == 0 || matches!(case.stage, Stage::Proof) {
-        notes.granted = state.ticket(Change::Grant, place, now, life)?;
-    } else if state.challenge(id, challenge::Ask::IsChecking, now)? {
-        state.ticket(Change::Prepay, place, now, life)?;
+fn unproven<S: State>(state: &S, case: &Case<'_>, holds: bool) -> Option<Verdict> {
+    let challenge = Challenge::from_number(case.service.admission.challenge);
+    let purse = if holds { Purse::Holders } else { Purse::Unproven };
+    let look = state.look(case, purse)?.look;
+    let fits = look != Look::SPENT && !matches!(state.take(case, purse, look)?, Take::Gone);
+    if matches!(challenge, Challenge::Off) {
+        return Some(Verdict::Decided(if fits { Reason::Asked } else { Reason::Unanswerable }));
     }
-    Some(())
-}
-
-/// Whether anybody can come to hold a ticket: where there is a challenge only who brings a cookie back does, and the kernel may make none. A
-/// part of the budget that is kept for nobody would be lost to all.
-#[inline(always)]
-fn can_hold<S: State>(state: &S, case: &Case<'_>) -> Option<bool> {
-    if case.service.admission.challenge == 0 || matches!(case.stage, Stage::Proof) {
-        return Some(true);
-    }
-    state.challenge(case.id, challenge::Ask::IsChecking, case.now)
-}
-
-/// Draws what a challenged attempt would draw, and keeps the challenge on if that is not there.
-#[inline(always)]
-fn unproven<S: State>(state: &S, case: &Case<'_>) -> Option<()> {
-    let seen = state.look(case, Purse::Unproven)?;
-    if !matches!(state.take(case, Purse::Unproven, seen.look)?, Take::Taken) {
+    if !fits && !holds {
         state.challenge(case.id, challenge::Ask::TurnOn, case.now)?;
     }
-    Some(())
+    let is_on = !fits
+        || !holds
+            && (matches!(challenge, Challenge::Always) || state.challenge(case.id, challenge::Ask::IsOn, case.now)?);
+    Some(if is_on { Verdict::Challenge } else { Verdict::Decided(Reason::Asked) })
 }
 
-/// Lets a few pass, at no charge to their source, to newcomers or to a budget. Where there is no budget that they could spend of others, there is
-/// the source limit.
 #[inline(always)]
-fn unanswerable<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
-    if case.service.admission.unanswerable.interval == 0 {
-        let terms = Terms::of(state, case);
-        if terms.limit.interval != 0 {
-            let place = state.place(case.service.number, terms.class, terms.source)?;
-            let charged = charge(state, case, terms.source, &place, (terms.limit, false), notes)?;
-            if matches!(charged, Charge::Exceeds) {
-                return Some(Verdict::Decided(Reason::SourceLimit));
-            }
+fn few<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
+    let terms = Terms::of::<S, true>(state, case);
+    if terms.limit.interval != 0 {
+        let place = state.place(case.service.number, terms.class, terms.source)?.apart();
+        let charged = charge(state, &place, &attempt(case, terms.source, (terms.limit, false), false), notes)?;
+        if matches!(charged, Charge::Exceeds) {
+            return Some(Verdict::Decided(Reason::SourceLimit));
         }
-        return Some(Verdict::Decided(Reason::Unanswered));
     }
     let seen = state.look(case, Purse::Unanswerable)?;
     Some(Verdict::Decided(match state.take(case, Purse::Unanswerable, seen.look)? {
         Take::Gone => Reason::Unanswerable,
         Take::Taken | Take::Contended => Reason::Unanswered,
     }))
-}
-
-#[inline(always)]
-fn spent(seen: &[Seen; 2]) -> Option<Reason> {
-    if seen[0].look == Look::SPENT {
-        return Some(Reason::ServiceBudget);
-    }
-    if seen[1].look == Look::SPENT { Some(Reason::GlobalBudget) } else { None }
 }

@@ -1,11 +1,10 @@
-//! When sources without a ticket are challenged: per service, decided in the kernel side, seen by everybody.
+//! When attempts are answered by limiter instead of the kernel: per service, decided in the kernel side, seen by everybody.
 //!
-//! A *challenge* answers an attempt with a SYN cookie (RFC 4987 3.6) instead of letting it in. It turns on when attempts of sources
-//! without a ticket find a budget down to what is left to them, and stays on until they would have fitted into the budget for
-//! [`HOLD`]: while it is on they draw from a budget of their own that nothing else uses, and each time that is spent, the end moves.
-//! For [`CHECK`] after the last cookie, ACKs that meet a listening socket are looked at, because they may bring it back.
+//! A *challenge* answers an attempt with a SYN cookie (RFC 4987 3.6) before the kernel sees it. It turns on when more attempts come than may pass to
+//! the kernel unproven, and stays on until they would have fitted for [`HOLD`]: while it is on they draw from the same purse, which nothing
+//! else uses, and each time that is spent, the end moves.
 //!
-//! The state is one cache line of words per service, and one for the host that says whether any service looks at ACKs.
+//! The state is one cache line of words per service.
 
 use crate::word::SharedWord;
 
@@ -13,15 +12,13 @@ use crate::word::SharedWord;
 pub const WORDS: usize = 8;
 /// How long a challenge stays on after the last sign of need: 10 s.
 pub const HOLD: u64 = 10_000_000_000;
-/// How long a cookie may come back: 128 s. The kernel takes one for at most two minutes after it was made.
-pub const CHECK: u64 = 128_000_000_000;
 /// How long it counts that the kernel made a cookie: 10 s.
 const LATELY: u64 = 10_000_000_000;
 /// Ends are moved only when they move by this much, so that a flood does not write: 1 s.
 const STEP: u64 = 1_000_000_000;
 
 const ON_UNTIL: usize = 0;
-const CHECK_UNTIL: usize = 1;
+const MADE_UNTIL: usize = 1;
 const TURNS: usize = 2;
 const SINCE: usize = 3;
 
@@ -57,8 +54,6 @@ pub enum Ask {
     IsOn,
     /// Turn it on, or keep it on.
     TurnOn,
-    /// Are ACKs to be looked at?
-    IsChecking,
 }
 
 /// Asks or tells a line.
@@ -70,17 +65,14 @@ pub fn ask<W: SharedWord>(line: &[W; WORDS], ask: Ask, now: u64) -> bool {
             turn_on(line, now);
             true
         }
-        Ask::IsChecking => is_checking(line, now),
     }
 }
 
-/// The state of one service, or of the host.
+/// The state of one service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// On until then, nanoseconds.
     pub on_until: u64,
-    /// ACKs are looked at until then, nanoseconds.
-    pub check_until: u64,
     /// How often it was turned on.
     pub turns: u64,
     /// When it was last turned on, nanoseconds.
@@ -90,7 +82,7 @@ pub struct State {
 impl State {
     /// Reads a line.
     pub const fn read(line: &[u64; WORDS]) -> Self {
-        Self { on_until: line[ON_UNTIL], check_until: line[CHECK_UNTIL], turns: line[TURNS], since: line[SINCE] }
+        Self { on_until: line[ON_UNTIL], turns: line[TURNS], since: line[SINCE] }
     }
 }
 
@@ -111,40 +103,19 @@ pub fn turn_on<W: SharedWord>(line: &[W; WORDS], now: u64) {
     }
 }
 
-/// Whether ACKs are to be looked at.
-#[inline(always)]
-pub fn is_checking<W: SharedWord>(line: &[W; WORDS], now: u64) -> bool {
-    now < line[CHECK_UNTIL].load()
-}
-
-/// Whether they may have to be: the same without a clock, and so sometimes yes too long.
-#[inline(always)]
-pub fn may_be_checking<W: SharedWord>(line: &[W; WORDS]) -> bool {
-    line[CHECK_UNTIL].load() != 0
-}
-
-/// Notes that a cookie goes out.
+/// Notes that the kernel made a cookie.
 #[inline(always)]
 pub fn issue<W: SharedWord>(line: &[W; WORDS], now: u64) {
-    let until = line[CHECK_UNTIL].load();
-    if until < now + CHECK - STEP {
-        line[CHECK_UNTIL].replace(until, now + CHECK);
+    let until = line[MADE_UNTIL].load();
+    if until < now + LATELY - STEP {
+        line[MADE_UNTIL].replace(until, now + LATELY);
     }
 }
 
 /// Whether the kernel made a cookie lately, and so would make one now if it could.
 #[inline(always)]
 pub fn has_issued<W: SharedWord>(line: &[W; WORDS], now: u64) -> bool {
-    now + (CHECK - LATELY) < line[CHECK_UNTIL].load()
-}
-
-/// Ends the looking once it is over, so that other packets need no clock again.
-#[inline(always)]
-pub fn settle<W: SharedWord>(line: &[W; WORDS], now: u64) {
-    let until = line[CHECK_UNTIL].load();
-    if until != 0 && until <= now {
-        line[CHECK_UNTIL].replace(until, 0);
-    }
+    now < line[MADE_UNTIL].load()
 }
 
 #[cfg(test)]
@@ -171,17 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn acks_are_looked_at_for_a_while() {
+    fn it_is_remembered_that_the_kernel_made_a_cookie() {
         let line: [Cell<u64>; WORDS] = core::array::from_fn(|_| Cell::new(0));
         let start = 1 << 40;
-        assert!(!is_checking(&line, start) && !may_be_checking(&line));
         assert!(!has_issued(&line, start));
         issue(&line, start);
         assert!(has_issued(&line, start + LATELY - 1) && !has_issued(&line, start + LATELY));
-        settle(&line, start + CHECK - 1);
-        assert!(is_checking(&line, start + CHECK - 1) && may_be_checking(&line));
-        assert!(!is_checking(&line, start + CHECK) && may_be_checking(&line));
-        settle(&line, start + CHECK);
-        assert!(!may_be_checking(&line));
+        issue(&line, start + 2 * STEP);
+        assert!(has_issued(&line, start + LATELY + STEP));
     }
 }

@@ -27,6 +27,12 @@ impl Place {
         Self(mix(self.0))
     }
 
+    /// The place of what comes in the name of a source and is never proven.
+    #[inline(always)]
+    pub const fn apart(self) -> Self {
+        Self(mix(self.0.rotate_left(32)))
+    }
+
     /// The low 24 bits tell sources of a set apart; never 0, which marks a way that was never used.
     #[inline(always)]
     pub const fn fingerprint(self) -> u32 {
@@ -53,6 +59,18 @@ pub const fn place(key: &Key, service: u32, class: u32, source: Address) -> Plac
         finish(absorb(absorb(state, source.high), source.low))
     };
     Place(hash)
+}
+
+/// The place of a flow in the table of flows: both addresses, and both ports in one number.
+#[inline(always)]
+pub const fn flow(key: &Key, source: Address, destination: Address, ports: u32) -> Place {
+    let state = start(key);
+    let state = if source.is_v4() {
+        absorb(state, source.low << 32 | destination.low & 0xffff_ffff)
+    } else {
+        absorb(absorb(absorb(absorb(state, source.high), source.low), destination.high), destination.low)
+    };
+    Place(finish(absorb(state, (source.is_v4() as u64) << 32 | ports as u64)))
 }
 
 /// Spreads the bits of a number over all of it, one to one (David Stafford's mix13). Not keyed: what goes in must be a secret's already, or

@@ -11,6 +11,7 @@ pub mod budget;
 pub mod challenge;
 pub mod class_tree;
 pub mod distinct;
+pub mod flow;
 pub mod hash;
 pub mod heavy;
 pub mod line;

@@ -56,8 +56,8 @@ macro_rules! maps {
                 SOURCES sources: Table<SourceSet>[DEFAULT_SETS];
                 /// Tickets, in as many sets.
                 TICKETS tickets: Table<SourceSet>[DEFAULT_SETS];
-                /// Challenges by service, and of the host at `HOST_BUDGET`.
-                CHALLENGE challenge: Aligned<ChallengeLine>[HOST_BUDGET + 1];
+                /// Challenges by service.
+                CHALLENGE challenge: Aligned<ChallengeLine>[SERVICES];
                 /// The shared words of the budgets, by the indices of `record`.
                 BUDGET budget: Aligned<BudgetLine>[BUDGET_LINES];
                 /// What a CPU holds of each budget.
@@ -80,8 +80,8 @@ macro_rules! maps {
             Scratch {
                 /// The reply that a CPU is writing: it does not fit on the stack.
                 REPLY reply: PerCpuArray<Draft>[1];
-                /// Connections that a CPU has just let in by their ACK.
-                RECENT recent: PerCpuArray<[u64; RECENT_WORDS]>[1];
+                /// Flows that brought a cookie back.
+                FLOWS flows: Aligned<SourceSet>[flow::SETS];
             }
         }
     };
@@ -191,10 +191,10 @@ mod table {
     pub use crate::budget::Lease;
     pub use crate::class_tree::{FAN, Root};
     pub use crate::heavy::Set as HeavySet;
-    pub use crate::record::{RECENT as RECENT_WORDS, Set as SourceSet, *};
+    pub use crate::record::{Set as SourceSet, *};
     pub use crate::reply::Draft;
     pub use crate::sighting::Sighting;
-    pub use crate::{distinct, heavy, sighting};
+    pub use crate::{distinct, flow, heavy, sighting};
 
     /// The sketches of an interval.
     pub type Sketches = [u64; distinct::WORDS];

@@ -2,7 +2,9 @@
 
 use crate::budget::{BudgetLimit, Lease, Look, Take};
 use crate::challenge::HOLD;
-use crate::record::{ABOVE_FLOOR, HOST_ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNANSWERABLE, UNPROVEN};
+use crate::record::{
+    ABOVE_FLOOR, HOLDERS, HOST_ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNANSWERABLE, UNPROVEN,
+};
 use crate::word::SharedWord;
 
 /// A budget, as one kind of drawer may use it.
@@ -19,10 +21,12 @@ pub enum Purse {
     HostAboveFloor = 3,
     /// The service's rate of newcomers.
     Newcomers = 4,
-    /// What challenged attempts would draw: from nothing that anybody else uses.
+    /// What passes to the kernel of attempts that nobody has proven yet: from nothing that anybody else uses.
     Unproven = 5,
     /// What passes of attempts that cannot be challenged: from nothing that anybody else uses.
     Unanswerable = 6,
+    /// What passes to the kernel of attempts in the name of those with a ticket: from nothing that anybody else uses.
+    Holders = 7,
 }
 
 impl Purse {
@@ -37,8 +41,17 @@ impl Purse {
             4 => Some(Self::Newcomers),
             5 => Some(Self::Unproven),
             6 => Some(Self::Unanswerable),
+            7 => Some(Self::Holders),
             _ => None,
         }
+    }
+
+    /// The purse that `service` has in place of this one: where it keeps no tickets and others do, it goes no lower in the host's budget than a newcomer
+    /// of theirs.
+    #[inline(always)]
+    pub const fn of(self, service: &Service) -> Self {
+        let is_guest = service.admission.ticket_life == 0 && service.admission.host_floor != 0;
+        if matches!(self, Self::Host) && is_guest { Self::HostAboveFloor } else { self }
     }
 
     /// Index of the lease, for service `id`.
@@ -52,6 +65,7 @@ impl Purse {
             Self::Newcomers => NEWCOMERS + id,
             Self::Unproven => UNPROVEN + id,
             Self::Unanswerable => UNANSWERABLE + id,
+            Self::Holders => HOLDERS + id,
         }
     }
 
@@ -75,7 +89,7 @@ impl Purse {
             Self::HostAboveFloor => (&host.budget, service.admission.host_floor),
             Self::Newcomers => (&service.admission.newcomers, 0),
             Self::Unanswerable => (&service.admission.unanswerable, 0),
-            Self::Unproven => (&service.admission.unproven, 0),
+            Self::Unproven | Self::Holders => (&service.admission.unproven, 0),
         }
     }
 }
@@ -90,7 +104,7 @@ pub fn unanswerable(budgets: [&BudgetLimit; 3]) -> BudgetLimit {
     BudgetLimit { interval, capacity: core::cmp::max(tightest.capacity, interval), lease: 1 }
 }
 
-/// The limit of [`Purse::Unproven`]: the tightest budget, with so small a burst that twice its rate spends it before the challenge ends.
+/// The limit of [`Purse::Unproven`] and of [`Purse::Holders`]: the tightest budget, with so small a burst that twice its rate spends it before the challenge ends.
 pub fn unproven(budgets: [&BudgetLimit; 3]) -> BudgetLimit {
     let BudgetLimit { interval, capacity, lease } = tightest(budgets);
     BudgetLimit { interval, capacity: capacity.clamp(0, HOLD / 2).max(interval), lease }

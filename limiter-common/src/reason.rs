@@ -42,7 +42,7 @@ pub enum Limit {
 pub enum Group {
     /// Let in.
     LetIn,
-    /// Answered with a cookie.
+    /// Asked for a proof with a cookie, by limiter or by the kernel.
     Challenged,
     /// The source is over its limit.
     OverLimit,
@@ -178,11 +178,9 @@ reasons! {
     Contended = 11, "contended", Attempt, Pass, _, LetIn, _,
         "attempt passed uncharged: too many CPUs at one record";
     Proven = 12, "proven", Proof, Pass, _, _, _,
-        "ACK that brought its cookie back: the connection is admitted";
+        "packet that brought its cookie back: the connection is admitted, and charged";
     Unanswered = 13, "unanswered", Attempt, Pass, _, LetIn, _,
         "attempt passed unchallenged: nobody listens, or nobody else can answer it";
-    Redeemed = 14, "redeemed", Cookie, Pass, _, _, _,
-        "ACK with a good cookie of an attempt that was admitted and charged when it came";
     Challenged = 15, "challenged", Attempt, Answer, _, Challenged, _,
         "attempt answered with a SYN cookie, at no charge";
     SourceLimit = 16, "source_limit", Attempt, Drop, Own, OverLimit, Sources,
@@ -205,15 +203,17 @@ reasons! {
     FairShare = 25, "fair_share", Attempt, Drop, Own, OverShare, Users,
         "a budget is short, and the source is over its equal share";
     BadCookie = 26, "bad_cookie", Cookie, Drop, _, _, _,
-        "ACK for a connection that does not exist, with a wrong cookie";
+        "cookie or reset in a fragment, or cookie past the first byte of a handshake that had to wait";
     Waiting = 27, "waiting", Proof, Drop, _, _, Users,
         "ACK with a good cookie, over a limit: the client's next one asks again";
     BadFlags = 28, "bad_flags", Attempt, Drop, _, Unfit, _,
         "attempt with a FIN or RST beside its SYN; the kernel discards it";
     QueueFull = 29, "queue_full", Attempt, Drop, _, Unfit, Server,
-        "attempt without a cookie: the listener's accept queue is full, and the kernel would drop it";
+        "the listener's accept queue is full, and the kernel would drop it";
     Unanswerable = 30, "unanswerable", Attempt, Drop, _, Unfit, Users,
         "attempt that cannot be challenged, beyond the few that pass of those";
+    Asked = 31, "asked", Attempt, Pass, _, Challenged, _,
+        "attempt within every limit, at no charge: the kernel answers it with a cookie";
 }
 
 impl Reason {
@@ -222,15 +222,15 @@ impl Reason {
         matches!(self.packet(), Packet::Attempt)
     }
 
-    /// Whether it is the good cookie of a challenged attempt.
+    /// Whether it is the good cookie of an attempt that was asked for it.
     pub const fn is_proof(self) -> bool {
         matches!(self.packet(), Packet::Proof)
     }
 
-    /// Whether it lets a connection in: as an attempt, or as the ACK of a challenged one. Each
-    /// connection once: the ACK of an admitted attempt is redeemed.
+    /// Whether it lets a connection in: as an attempt, or as what brings a cookie back. Each
+    /// connection once.
     pub const fn admits(self) -> bool {
-        (self.is_attempt() || self.is_proof()) && matches!(self.verdict(), Verdict::Pass)
+        bits::has(bits::ADMITS, self as u64)
     }
 
     /// Whether it drops.
@@ -255,7 +255,7 @@ impl Reason {
 
 /// Reasons as bits of a number: which of them are in a set costs one shift.
 pub mod bits {
-    use super::{Limit, Packet, Reason};
+    use super::{Group, Limit, Packet, Reason};
     use crate::record::REASONS;
 
     /// Those for which `$holds` is true.
@@ -275,6 +275,9 @@ pub mod bits {
 
     /// Those that drop.
     pub const DROP: u64 = set!(reason => reason.drops());
+    /// See [`Reason::admits`].
+    pub(super) const ADMITS: u64 = set!(reason => matches!(reason.group(), Some(Group::LetIn))
+        || reason.is_proof() && !reason.drops());
     /// A source's own limit, or its share.
     pub const OWN: u64 = set!(reason => matches!(reason.limit(), Some(Limit::Own)));
     /// What a budget does not have.

@@ -30,20 +30,20 @@ const BUDGETS: u32 = SERVICES + 1;
 pub const NEWCOMERS: u32 = BUDGETS;
 /// Index of the host's resets per second.
 pub const RESETS: u32 = NEWCOMERS + HOST_BUDGET;
-/// First index of what challenged attempts would draw from a budget, by service.
+/// First index of what passes to the kernel of unproven attempts, by service.
 pub const UNPROVEN: u32 = 2 * BUDGETS;
 /// First index of what attempts that cannot be challenged may pass, by service.
 pub const UNANSWERABLE: u32 = 3 * BUDGETS;
+/// First index of what passes to the kernel of attempts in the name of those with a ticket, by service.
+pub const HOLDERS: u32 = 4 * BUDGETS;
 /// Budgets that have a shared word.
-pub const BUDGET_LINES: u32 = 4 * BUDGETS;
+pub const BUDGET_LINES: u32 = 5 * BUDGETS;
 /// First index of the leases that newcomers draw from the budgets: the same shared words, down to a floor.
-pub const ABOVE_FLOOR: u32 = 4 * BUDGETS;
+pub const ABOVE_FLOOR: u32 = 5 * BUDGETS;
 /// First index of those from the host's budget, by service, because each service has a floor of its own.
-pub const HOST_ABOVE_FLOOR: u32 = 5 * BUDGETS;
+pub const HOST_ABOVE_FLOOR: u32 = 6 * BUDGETS;
 /// Leases of one CPU.
-pub const LEASES: u32 = 6 * BUDGETS;
-/// Words per CPU that remember connections which have just been let in by their ACK.
-pub const RECENT: usize = 256;
+pub const LEASES: u32 = 7 * BUDGETS;
 /// Longest name of a service, a class or a profile, in bytes.
 pub const NAME: usize = 32;
 /// Class records of a slot; number 0 is no class.
@@ -119,7 +119,7 @@ pub struct Admission {
     pub host_floor: u64,
     /// Newcomers per second.
     pub newcomers: BudgetLimit,
-    /// What challenged attempts would draw from, see [`crate::purse::unproven`].
+    /// Unproven attempts that pass to the kernel, see [`crate::purse::unproven`].
     pub unproven: BudgetLimit,
     /// Attempts that cannot be challenged, per second.
     pub unanswerable: BudgetLimit,
@@ -146,18 +146,15 @@ pub struct Kernel {
     pub window_scale: u32,
     /// 1 if the kernel takes selective acknowledgments.
     pub sack: u32,
-    /// What comes of the kernel's own cookies: one of [`Kernel::MAKES_NONE`], [`Kernel::MAKES_COOKIES`] and [`Kernel::TAKES_COOKIES`].
-    pub cookies: u32,
+    /// Until when a cookie that the kernel made may come back, in seconds of CLOCK_MONOTONIC: [`Kernel::MAKES_COOKIES`] while it makes them,
+    /// 0 if none is out. What follows from it is the switch's: [`crate::switch::Regime`].
+    pub cookies_until: u32,
 }
 const _: () = assert!(size_of::<Kernel>() == 24);
 
 impl Kernel {
-    /// It makes none but in a flood of its own (`net.ipv4.tcp_syncookies` is 0 or 1).
-    pub const MAKES_NONE: u32 = 0;
-    /// It answers every attempt that passes with a cookie (`net.ipv4.tcp_syncookies` is 2): what was charged is noted.
-    pub const MAKES_COOKIES: u32 = 1;
-    /// And limiter enforces, so that each cookie that comes back must have been charged.
-    pub const TAKES_COOKIES: u32 = 2;
+    /// It answers every attempt that passes with a cookie (`net.ipv4.tcp_syncookies` is 2).
+    pub const MAKES_COOKIES: u32 = u32::MAX;
 }
 
 /// State of a challenge, alone on its cache line: see [`challenge::State`].

@@ -86,6 +86,14 @@ pub struct Charged {
     pub step: u8,
 }
 
+impl Charged {
+    /// What is said to who only looks. (Its step would be of an attempt that is not counted as one.)
+    #[inline(always)]
+    pub const fn peek(exceeds: bool) -> Self {
+        if exceeds { Self { charge: Charge::Exceeds, step: OVER } } else { Self { charge: Charge::Conforms, step: 0 } }
+    }
+}
+
 /// Steps of a debt: 0 where no limit applied, 1 for none, 2 to 17 for the sixteenths of the window, 18 for more than that.
 pub const STEPS: usize = 19;
 /// The step of a source over its limit.
@@ -148,6 +156,12 @@ pub fn charge<W: SharedWord>(
         }
     }
     Charged { charge: Charge::Contended, step: 0 }
+}
+
+/// Whether the source with `fingerprint` is over its limit. Nothing is written.
+#[inline(always)]
+pub fn exceeds<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, now: Ticks, limit: &SourceLimit, own: u64) -> bool {
+    find(set, fingerprint).is_some_and(|(_, word)| debt(word, now, own) > limit.window)
 }
 
 /// Takes back a charge of `interval` (shifted ticks) that was just made. Another's debt that was forgotten for it stays forgotten.

@@ -1,4 +1,5 @@
-//! The switch: the one word that says which policy decides, in which mode, until when, and which lists are in use.
+//! The switch: the one word that says which policy decides, in which mode, until when, which lists are in use, and what
+//! pays for a connection.
 //!
 //! A packet loads it once and lives by that value. User space replaces it with one aligned 64-bit store. Bits 20 to 63 are
 //! the revert time, CLOCK_MONOTONIC in units of 2^20 ns (1.05 ms), so masking the low bits away leaves nanoseconds. From
@@ -33,6 +34,17 @@ const FALLBACK_SLOT: u32 = 3;
 const FALLBACK_ENFORCE: u32 = 4;
 const REVERT: u64 = !0xf_ffff;
 
+/// What pays for a connection, in the whole network namespace. User space keeps it in line with `net.ipv4.tcp_syncookies`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Regime {
+    /// The attempt: the kernel makes no cookies, but in a flood of its own.
+    Attempts,
+    /// The attempt, and what brings one of the cookies that the kernel made until a moment ago.
+    Ending,
+    /// What brings a cookie back: the kernel answers every attempt with one.
+    Proofs,
+}
+
 /// Which allow and ban lists hold anything: an empty one is not looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
@@ -55,8 +67,9 @@ impl Switch {
     pub const BAN_HOSTS: u64 = 1 << 10;
     /// See [`Lists::ban_prefixes`].
     pub const BAN_PREFIXES: u64 = 1 << 11;
-    /// Some service of a slot that may decide may challenge: ACKs may have to be looked at. Bit 12.
-    const CHALLENGE: u64 = 1 << 12;
+    /// What pays for a connection: bits 12 and 13.
+    const PROOFS: u64 = 1 << 12;
+    const ASKS: u64 = 1 << 13;
     const BANS: u64 = Self::BAN_HOSTS | Self::BAN_PREFIXES;
     const LISTS: u64 = Self::BANS | Self::ALLOW_HOSTS | Self::ALLOW_PREFIXES;
 
@@ -67,7 +80,7 @@ impl Switch {
 
     /// A switch that selects `now` for good, and is this one otherwise.
     pub const fn select(self, now: Selection) -> Self {
-        Self::new(now, self.lists()).with_challenge(self.may_challenge())
+        Self::new(now, self.lists()).with_regime(self.regime())
     }
 
     /// The same in another mode now; when and where it goes back to stays.
@@ -92,15 +105,35 @@ impl Switch {
         Self(self.0 & !Self::LISTS | bits)
     }
 
-    /// The same, with or without services that may challenge.
-    pub const fn with_challenge(self, challenge: bool) -> Self {
-        Self(self.0 & !Self::CHALLENGE | (challenge as u64 * Self::CHALLENGE))
+    /// The same under another regime.
+    pub const fn with_regime(self, regime: Regime) -> Self {
+        let bits = match regime {
+            Regime::Attempts => 0,
+            Regime::Ending => Self::PROOFS,
+            Regime::Proofs => Self::PROOFS | Self::ASKS,
+        };
+        Self(self.0 & !(Self::PROOFS | Self::ASKS) | bits)
     }
 
-    /// Whether some service may challenge.
+    /// What pays for a connection.
+    pub const fn regime(self) -> Regime {
+        match (self.charges_proofs(), self.asks()) {
+            (false, _) => Regime::Attempts,
+            (true, false) => Regime::Ending,
+            (true, true) => Regime::Proofs,
+        }
+    }
+
+    /// Whether what brings a cookie back is charged.
     #[inline(always)]
-    pub const fn may_challenge(self) -> bool {
-        self.0 & Self::CHALLENGE != 0
+    pub const fn charges_proofs(self) -> bool {
+        self.0 & Self::PROOFS != 0
+    }
+
+    /// Whether the kernel asks for a proof whatever attempt it gets, so that attempts cost nothing.
+    #[inline(always)]
+    pub const fn asks(self) -> bool {
+        self.0 & Self::ASKS != 0
     }
 
     /// The lists in use.
@@ -228,10 +261,11 @@ mod tests {
         assert_eq!((listed.at(0), listed.revert()), (plain.at(0), plain.revert()));
         assert_eq!(listed.with_lists(Lists::default()), plain);
         assert_eq!(plain.with_lists(listed.lists()), listed);
-        let challenging = listed.with_challenge(true);
-        assert!(challenging.may_challenge() && !listed.may_challenge());
-        assert_eq!(challenging.with_challenge(false), listed);
-        assert_eq!(challenging.select(ENFORCE_1), Switch::new(ENFORCE_1, listed.lists()).with_challenge(true));
-        assert_eq!((challenging.at(0), challenging.lists()), (listed.at(0), listed.lists()));
+        for regime in [Regime::Proofs, Regime::Ending, Regime::Attempts] {
+            let other = listed.with_regime(regime);
+            assert_eq!((other.regime(), other.at(0), other.lists()), (regime, listed.at(0), listed.lists()));
+            assert_eq!(other.select(ENFORCE_1), Switch::new(ENFORCE_1, listed.lists()).with_regime(regime));
+            assert_eq!(other.with_regime(listed.regime()), listed);
+        }
     }
 }

@@ -12,7 +12,6 @@ use crate::listener::Met;
 use crate::maps::{KERNEL, REPLY};
 use crate::{clock, listener};
 
-const FIN_OR_RST: u8 = 0x05;
 /// Bounds that say nothing new, but that the verifier wants to see.
 const MOST_OFFSET: usize = 0x7fff;
 const MOST_OPTIONS: usize = 0x3f;
@@ -29,11 +28,11 @@ const LEAST_MSS_V6: u16 = 1220;
 pub const ANSWERED: u32 = 1;
 /// Somebody listens, and the kernel makes no cookie.
 pub const NO_COOKIE: u32 = 2;
-/// The attempt meets a connection, or what is left of one.
-pub const CONNECTED: u32 = 3;
-/// There is a FIN or RST beside the SYN.
-pub const BAD_FLAGS: u32 = 4;
-/// Nobody listens, or nobody else can answer it.
+/// The attempt meets what is left of a connection, of which the kernel makes another without a cookie.
+pub const TIME_WAIT: u32 = 3;
+/// Somebody listens.
+pub const LISTENS: u32 = 4;
+/// Nobody listens, nobody else can answer it, or there is such a connection.
 const UNANSWERABLE: u32 = 0;
 
 /// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it cannot; the frame is untouched then.
@@ -49,9 +48,6 @@ pub extern "C" fn limiter_syn_ack(context: *mut xdp_md) -> u32 {
 fn try_syn_ack(context: &XdpContext) -> Option<u32> {
     let frame = Frame::of(context)?;
     let segment = packet::parse(frame.cursor).ok()?;
-    if segment.flags & FIN_OR_RST != 0 {
-        return Some(BAD_FLAGS);
-    }
     let (asked, cursor) = segment.numbers()?;
     let kernel = KERNEL.get(0)?;
     limiter_options(context.ctx, cursor.offset(&frame.cursor) as u64, asked.options as u64);
@@ -66,13 +62,29 @@ fn try_syn_ack(context: &XdpContext) -> Option<u32> {
     let cookie = match listener::cookie(context, &segment.network, &asked, theirs) {
         Met::Listener(cookie) if cookie > 0 => cookie as u32,
         Met::Listener(_) => return Some(NO_COOKIE),
-        Met::Connection => return Some(CONNECTED),
-        Met::Nobody => return None,
+        met if met.is_time_wait() => return Some(TIME_WAIT),
+        Met::Connection(_) | Met::Nobody => return None,
     };
     let offer = Offer { cookie, mss, milliseconds: clock::precise() / 1_000_000 };
     let Draft { words, options } = draft()?;
     let length = reply::syn_ack(words, &segment.network, &asked, options, &offer, kernel, frame.room)?;
     frame.replace(context, length).map(|()| ANSWERED)
+}
+
+/// What an attempt meets that is to pass to the kernel: [`LISTENS`], [`TIME_WAIT`] or neither.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_meets(context: *mut xdp_md) -> u32 {
+    let context = XdpContext::new(context);
+    // SAFETY: these are the kernel's packet pointers, valid for this run.
+    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
+    let Ok(segment) = packet::parse(frame) else { return UNANSWERABLE };
+    let Some(ports) = segment.ports() else { return UNANSWERABLE };
+    match listener::meets(&context, &segment.network, &ports) {
+        Met::Listener(_) => LISTENS,
+        met if met.is_time_wait() => TIME_WAIT,
+        _ => UNANSWERABLE,
+    }
 }
 
 /// Reads `length` bytes of TCP options behind the byte at `offset` into this CPU's draft. On its own, because the verifier would follow every list of

@@ -33,6 +33,7 @@ impl Notes {
     const STOLE: u32 = 1;
     const GRANTED: u32 = 1 << 1;
     const MAY_RESET: u32 = 1 << 2;
+    const MUST_RESET: u32 = 1 << 3;
     const STEP_SHIFT: u32 = 8;
 
     /// A live way of the source table was taken from its owner.
@@ -53,6 +54,12 @@ impl Notes {
         self.0 & Self::MAY_RESET != 0
     }
 
+    /// What is refused is answered with a reset, whatever the service does else.
+    #[inline(always)]
+    const fn must_reset(self) -> bool {
+        self.0 & Self::MUST_RESET != 0
+    }
+
     /// How near the source was to its limit, 0 if that was not asked.
     #[inline(always)]
     const fn step(self) -> usize {
@@ -71,6 +78,13 @@ impl Decision {
     #[inline(always)]
     pub fn of_service(&mut self, service: &Service) {
         self.notes.0 |= if service.admission.reset != 0 { Notes::MAY_RESET } else { 0 };
+    }
+
+    /// A refusal is to be answered with a reset. That takes none of the host's resets: what is answered brought a good cookie, so its sender is where it says and
+    /// gets no more than it sent.
+    #[inline(always)]
+    pub fn must_reset(&mut self) {
+        self.notes.0 |= Notes::MUST_RESET;
     }
 
     /// Takes over what happened on the way to a verdict.
@@ -97,7 +111,7 @@ pub fn pass(reason: Reason) -> u32 {
 pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
     let stops = !matches!(decision.reason.verdict(), Verdict::Pass);
     let enforced = matches!(decision.mode, Mode::Enforce);
-    let reset = stops && enforced && decision.notes.may_reset() && resets(context, decision);
+    let reset = stops && enforced && resets(context, decision);
     if let Some(counters) = COUNTER.get_ptr_mut(decision.counter) {
         // The compiler knows the bounds and would leave the masks out, but the verifier wants to see them.
         let both = core::hint::black_box(decision.reason as usize | decision.notes.step() << 8);
@@ -123,10 +137,11 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
     if reset || matches!(decision.reason.verdict(), Verdict::Answer) { XDP_TX } else { XDP_DROP }
 }
 
-/// Turns a refused segment into a reset, if the host's resets are not spent.
+/// Turns a refused segment into a reset, if that is wanted.
 #[inline(always)]
 fn resets(context: &XdpContext, decision: &Decision) -> bool {
-    decision.reason.may_be_reset() && draw(decision.slot) && answer::limiter_reset(context.ctx) != 0
+    let may = decision.notes.may_reset() && decision.reason.may_be_reset();
+    (decision.notes.must_reset() || may && draw(decision.slot)) && answer::limiter_reset(context.ctx) != 0
 }
 
 /// Takes one of the host's resets per second.

@@ -4,7 +4,7 @@
 //! few nanoseconds and keeps the verifier's work at the sum of its parts instead of their product.
 
 use limiter_common::address::Address;
-use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State, Verdict};
+use limiter_common::admission::{self, Attempt, Case, Outcome, Purses, Stage, State, Verdict};
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::class_tree::{self, FAN, Root, Trees};
@@ -14,7 +14,7 @@ use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
-use limiter_common::ticket::{self, Change};
+use limiter_common::ticket;
 
 use crate::limits::{self, Question};
 use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES, TICKETS};
@@ -24,16 +24,18 @@ const NOTHING: u64 = u64::MAX;
 /// Judges one case of a service that has more than limits.
 #[inline(always)]
 pub fn admit(question: &Question) -> Option<Outcome> {
-    let Question { slot, id, client, now, stage, may_challenge } = *question;
-    let stage = match stage {
-        Stage::Syn => 0,
-        Stage::Proof => 1,
-        Stage::Unanswerable => 2,
-    };
-    let what = pack_what(slot, id) | stage << 40 | u64::from(may_challenge) << 42;
-    unpack_outcome(limiter_admit(what, client.high, client.low, now))
+    let Question { slot, id, client, now, stage } = *question;
+    let what = pack_what(slot, id);
+    unpack_outcome(match stage {
+        Stage::Peeks => limiter_peek(what, client.high, client.low, now),
+        Stage::Pays => limiter_pay(what, client.high, client.low, now),
+        Stage::Proof => limiter_pay(what | IS_PROOF, client.high, client.low, now),
+        Stage::Unanswerable => limiter_few(what, client.high, client.low, now),
+    })
 }
 
+/// Beside [`pack_what`]: it is a proof that pays.
+const IS_PROOF: u64 = 1 << 40;
 const STOLE: u64 = 1 << 8;
 const GRANTED: u64 = 1 << 9;
 const CHALLENGE: u64 = 1 << 10;
@@ -53,20 +55,39 @@ fn unpack_outcome(packed: u64) -> Option<Outcome> {
     Some(Outcome { verdict, stole, granted, step: (packed >> STEP_SHIFT) as u8 })
 }
 
-/// `what`: [`pack_what`], and above it the stage and whether a challenge may be answered.
+/// Judges an attempt whose proof will pay. `what`: [`pack_what`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_admit(what: u64, high: u64, low: u64, now: u64) -> u64 {
+pub extern "C" fn limiter_peek(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let Some(case) = case(what, Address { high, low }, now, Stage::Peeks) else { return NOTHING };
+    pack_outcome(&admission::peek(&Called, &case))
+}
+
+/// Judges an attempt that pays, or a proof.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_pay(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let stage = if what & IS_PROOF != 0 { Stage::Proof } else { Stage::Pays };
+    let Some(case) = case(what, Address { high, low }, now, stage) else { return NOTHING };
+    pack_outcome(&admission::pay(&Called, &case))
+}
+
+/// Judges an attempt that nobody asks for a proof.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_few(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let Some(case) = case(what, Address { high, low }, now, Stage::Unanswerable) else { return NOTHING };
+    pack_outcome(&admission::unanswerable(&Called, &case))
+}
+
+#[inline(always)]
+fn case(what: u64, client: Address, now: u64, stage: Stage) -> Option<Case<'static>> {
     let (slot, id) = unpack_what(what);
-    let stage = match what >> 40 & 3 {
-        0 => Stage::Syn,
-        1 => Stage::Proof,
-        _ => Stage::Unanswerable,
-    };
-    let may_challenge = what >> 42 & 1 != 0;
-    let (Some(service), Some(host)) = (limits::service(slot, id), limits::host(slot)) else { return NOTHING };
-    let client = Address { high, low };
-    let outcome = admission::judge(&Called, &Case { slot, id, service, host, client, now, stage, may_challenge });
+    Some(Case { slot, id, service: limits::service(slot, id)?, host: limits::host(slot)?, client, now, stage })
+}
+
+#[inline(always)]
+fn pack_outcome(outcome: &Outcome) -> u64 {
     let said = match outcome.verdict {
         Verdict::Decided(reason) => reason as u64,
         Verdict::Challenge => CHALLENGE,
@@ -75,7 +96,7 @@ pub extern "C" fn limiter_admit(what: u64, high: u64, low: u64, now: u64) -> u64
     said | step | if outcome.stole { STOLE } else { 0 } | if outcome.granted { GRANTED } else { 0 }
 }
 
-/// The state of [`admission::judge`], each part behind a call.
+/// The state of `admission`, each part behind a call.
 struct Called;
 
 impl State for Called {
@@ -88,7 +109,7 @@ impl State for Called {
             NOTHING => return None,
             look => Look(look),
         };
-        let lease = LEASE.get(purse.lease(case.id))?;
+        let lease = LEASE.get(purse.of(case.service).lease(case.id))?;
         Some(Seen { look, used: lease.used })
     }
 
@@ -108,6 +129,12 @@ impl State for Called {
     #[inline(always)]
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
         limits::give_back(case.service, case.host, case.id, purse);
+    }
+
+    #[inline(always)]
+    fn draw(&self, case: &Case<'_>, seen: &Purses) -> Option<Reason> {
+        let what = pack_what(case.slot, case.id) | if seen.newcomers.is_some() { IS_NEWCOMER } else { 0 };
+        Reason::from_number(limiter_draw(what, case.now) as u8 & (REASONS as u8 - 1))
     }
 
     #[inline(always)]
@@ -134,19 +161,24 @@ impl State for Called {
     }
 
     #[inline(always)]
-    fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {
-        match limiter_ticket(change as u64, place.0, now, life) {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
+    fn holds(&self, place: &Place, now: u64) -> Option<bool> {
+        match limiter_ticket(place.0, now, 0) {
+            NOTHING => None,
+            said => Some(said != 0),
+        }
+    }
+
+    #[inline(always)]
+    fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool> {
+        match limiter_ticket(place.0, now, life) {
+            NOTHING => None,
+            said => Some(said != 0),
         }
     }
 
     #[inline(always)]
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
-        // What the kernel answers by itself comes back too, challenge or not.
-        let comes_back = matches!(ask, challenge::Ask::IsChecking) && limits::makes_cookies();
-        Some(comes_back || challenge::ask(limits::challenge_line(id)?, ask, now))
+        Some(challenge::ask(limits::challenge_line(id)?, ask, now))
     }
 }
 
@@ -154,12 +186,14 @@ impl State for Called {
 const SHARE: u64 = 1;
 /// In the same place: the charge is taken back.
 const REFUND: u64 = 2;
+/// In the same place: nothing is written.
+const PEEK: u64 = 4;
 
 /// Charges an attempt to the source table.
 #[inline(always)]
 pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
     let SourceLimit { interval, window } = *attempt.limit;
-    let interval = interval | if attempt.is_share { SHARE } else { 0 };
+    let interval = interval | if attempt.is_share { SHARE } else { 0 } | if attempt.peeks { PEEK } else { 0 };
     let said = limiter_charge(place.0, interval, window, attempt.now, attempt.horizon);
     let charge = match said & 0xff {
         0 => Charge::Conforms,
@@ -205,6 +239,19 @@ pub extern "C" fn limiter_take(what: u64, purse: u64, look: u64) -> u64 {
     }
 }
 
+/// Beside [`pack_what`]: a newcomer draws.
+const IS_NEWCOMER: u64 = 1 << 41;
+
+/// Takes from the purses that pay, and says which [`Reason`] came of it. It looks once more: to hand on what was seen would take room on a stack that
+/// is full.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_draw(what: u64, now: u64) -> u64 {
+    let client = Address { high: 0, low: 0 };
+    let Some(case) = case(what, client, now, Stage::Pays) else { return Reason::NoPolicy as u64 };
+    admission::draw(&Called, &case, what & IS_NEWCOMER != 0, None).unwrap_or(Reason::NoPolicy) as u64
+}
+
 /// The place of a source, as [`Place`]; 0 if there is no key. `what`: the service, and above it the class.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -239,7 +286,7 @@ pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
     class_tree::find(&Slot(slot as u32 & 1), Address { high, low }).into()
 }
 
-/// Charges the source at `hash`, or takes that back: [`SHARE`] and [`REFUND`] are added to the interval. 0 conforms, 1 stole,
+/// Charges the source at `hash`, takes that back or only looks: [`SHARE`], [`REFUND`] and [`PEEK`] are added to the interval. 0 conforms, 1 stole,
 /// 2 exceeds, 3 contended, and above these 8 bits the step.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -251,8 +298,12 @@ pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64
         source_table::refund(set, place.fingerprint(), interval & !REFUND);
         return 0;
     }
-    let limit = SourceLimit { interval: interval & !SHARE, window };
+    let limit = SourceLimit { interval: interval & !(SHARE | PEEK), window };
     let own = if interval & SHARE != 0 { pressure::HORIZON } else { limit.horizon() };
+    if interval & PEEK != 0 {
+        let exceeds = source_table::exceeds(set, place.fingerprint(), Ticks::at(now), &limit, own);
+        return if exceeds { 2 | u64::from(source_table::OVER) << 8 } else { 0 };
+    }
     let Charged { charge, step } = source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon);
     let said = match charge {
         Charge::Conforms => 0,
@@ -263,12 +314,14 @@ pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64
     said | u64::from(step) << 8
 }
 
-/// Changes the ticket at `hash`: what [`ticket::change`] says.
+/// Whether there is a ticket at `hash`; with a life, gives or renews it, and says whether there was none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_ticket(change: u64, hash: u64, now: u64, life: u64) -> u64 {
+pub extern "C" fn limiter_ticket(hash: u64, now: u64, life: u64) -> u64 {
     let place = Place(hash);
     let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| TICKETS.get(place.set(*sets)));
     let Some(set) = set else { return NOTHING };
-    ticket::change(set, place.wide(), Change::from_number(change as u32), now, life).into()
+    let said =
+        if life == 0 { ticket::holds(set, place.wide(), now) } else { ticket::grant(set, place.wide(), now, life) };
+    said.into()
 }

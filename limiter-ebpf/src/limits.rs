@@ -10,13 +10,13 @@ use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State};
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Place};
+use limiter_common::packet::{Header, Numbers};
 use limiter_common::purse::{self, Purse, Seen};
-use limiter_common::record::{Admission, Class, HOST_BUDGET, Host, Instance, Kernel, SERVICES, Service};
+use limiter_common::record::{Admission, Class, Host, Instance, SERVICES, Service};
 use limiter_common::source_table::Charged;
-use limiter_common::ticket::Change;
 
 use crate::clock;
-use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, KERNEL, LEASE, MapWord, SERVICE};
+use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE};
 use crate::source::Sources;
 
 /// What is to be judged, as the packet tells it.
@@ -30,18 +30,16 @@ pub struct Question {
     pub client: Address,
     /// Coarse clock, nanoseconds.
     pub now: u64,
-    /// Attempt or ACK.
+    /// What comes.
     pub stage: Stage,
-    /// Whether an attempt may be answered with a challenge.
-    pub may_challenge: bool,
 }
 
-/// Judges an attempt to a service that has only limits.
+/// Judges an attempt that pays, to a service that has only limits.
 #[inline(always)]
 pub fn plain<S: Sources>(question: &Question, service: &Service, host: &Host) -> Outcome {
-    let Question { slot, id, client, now, stage, may_challenge } = *question;
+    let Question { slot, id, client, now, stage } = *question;
     let state = Inline::<S> { sources: PhantomData };
-    admission::plain(&state, &Case { slot, id, service, host, client, now, stage, may_challenge })
+    admission::plain(&state, &Case { slot, id, service, host, client, now, stage })
 }
 
 /// Whether more than limits are asked: the service has tickets or fair shares, or the policy classes.
@@ -68,35 +66,10 @@ pub fn host(slot: u32) -> Option<&'static Host> {
     HOST.get(slot)
 }
 
-/// The state of a challenge: of a service, or of the host at [`HOST_BUDGET`].
+/// The state of a service's challenge.
 #[inline(always)]
 pub fn challenge_line(id: u32) -> Option<&'static [MapWord; challenge::WORDS]> {
     CHALLENGE.get(id)
-}
-
-/// What the kernel's own cookies are to this host: see [`Kernel::cookies`].
-#[inline(always)]
-fn kernels_cookies() -> u32 {
-    // SAFETY: a pointer that a map lookup returned is valid for this run. Volatile, because user space stores to it.
-    KERNEL.get_ptr(0).map_or(Kernel::MAKES_NONE, |kernel| unsafe { (&raw const (*kernel).cookies).read_volatile() })
-}
-
-/// Whether the kernel answers what passes with a cookie, which then comes back.
-#[inline(always)]
-pub fn makes_cookies() -> bool {
-    kernels_cookies() != Kernel::MAKES_NONE
-}
-
-/// Whether such cookies must have been charged.
-#[inline(always)]
-pub fn takes_cookies() -> bool {
-    kernels_cookies() == Kernel::TAKES_COOKIES
-}
-
-/// Whether ACKs may have to be looked at. Costs no clock.
-#[inline(always)]
-pub fn may_be_checking() -> bool {
-    challenge_line(HOST_BUDGET).is_some_and(challenge::may_be_checking)
 }
 
 /// The place of a source in the tables.
@@ -104,6 +77,14 @@ pub fn may_be_checking() -> bool {
 pub fn place(service: u32, class: u32, source: Address) -> Option<Place> {
     let Instance { key, .. } = INSTANCE.get(0)?;
     Some(hash::place(key, service, class, source))
+}
+
+/// The place of a segment's flow.
+#[inline(always)]
+pub fn flow(header: &Header<'_>, asked: &Numbers) -> Option<Place> {
+    let Instance { key, .. } = INSTANCE.get(0)?;
+    let ports = u32::from(asked.source_port) << 16 | u32::from(asked.port);
+    Some(hash::flow(key, header.source(), header.destination(), ports))
 }
 
 /// Whether there is a limit at all. If not, nothing has to be found.
@@ -118,6 +99,7 @@ pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> 
     if !has_limit(service, host, purse) {
         return Some(Seen::UNLIMITED);
     }
+    let purse = purse.of(service);
     // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and the borrow ends here.
     let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.line(id))?.arrival;
@@ -130,6 +112,7 @@ pub fn take(service: &Service, host: &Host, id: u32, purse: Purse, look: Look) -
     if !has_limit(service, host, purse) {
         return Some(Take::Taken);
     }
+    let purse = purse.of(service);
     // SAFETY: as above.
     let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.line(id))?.arrival;
@@ -142,7 +125,7 @@ pub fn give_back(service: &Service, host: &Host, id: u32, purse: Purse) {
     if !has_limit(service, host, purse) {
         return;
     }
-    if let Some(lease) = LEASE.get_ptr_mut(purse.lease(id)) {
+    if let Some(lease) = LEASE.get_ptr_mut(purse.of(service).lease(id)) {
         // SAFETY: as above.
         unsafe { (*lease).give_back() };
     }
@@ -188,7 +171,12 @@ impl<S: Sources> State for Inline<S> {
     fn refund(&self, _: &Place, _: &Attempt<'_>) {}
 
     #[inline(always)]
-    fn ticket(&self, _: Change, _: &Place, _: u64, _: u64) -> Option<bool> {
+    fn holds(&self, _: &Place, _: u64) -> Option<bool> {
+        None
+    }
+
+    #[inline(always)]
+    fn grant(&self, _: &Place, _: u64, _: u64) -> Option<bool> {
         None
     }
 

@@ -5,16 +5,19 @@ use core::mem::size_of;
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{
-    bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie, bpf_tcp_gen_syncookie,
-    bpf_tcp_raw_check_syncookie_ipv4, bpf_tcp_raw_check_syncookie_ipv6,
+    bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie, bpf_tcp_raw_check_syncookie_ipv4,
+    bpf_tcp_raw_check_syncookie_ipv6,
 };
 use aya_ebpf::programs::XdpContext;
-use limiter_common::packet::{Header, Numbers, Segment};
+use limiter_common::packet::{Header, Numbers};
 
 use crate::answer::draft;
 
-/// TCP_LISTEN in include/net/tcp_states.h.
+/// States in include/net/tcp_states.h.
+const TIME_WAIT: u32 = 6;
 const LISTEN: u32 = 10;
+/// Those of a connection that no packet but a reset ends: established, its handshake, and with one side closed.
+const ALIVE: u32 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 12;
 /// The device's own network namespace (BPF_F_CURRENT_NETNS).
 const OWN_NAMESPACE: u64 = u64::MAX;
 
@@ -22,24 +25,28 @@ const OWN_NAMESPACE: u64 = u64::MAX;
 #[repr(C, align(4))]
 struct Tcp<const WORDS: usize>([u32; WORDS]);
 
-/// An answer of the kernel about a cookie.
-pub enum Checked {
-    /// The segment meets something other than a listening socket.
-    NoListener,
-    /// It brings a cookie that the kernel will accept.
-    Good,
-    /// It does not.
-    Bad,
-}
-
 /// What a segment meets.
 pub enum Met {
     /// No socket of this namespace.
     Nobody,
-    /// A socket that does not listen: a connection, or what is left of one.
-    Connection,
+    /// A socket that does not listen, in this state: a connection, or what is left of one.
+    Connection(u32),
     /// A listening one, and what it says.
     Listener(i64),
+}
+
+impl Met {
+    /// A connection that the packets before this one cannot have ended, if they are no resets.
+    #[inline(always)]
+    pub const fn is_alive(&self) -> bool {
+        matches!(self, Self::Connection(state) if ALIVE >> (*state & 31) & 1 != 0)
+    }
+
+    /// What the kernel makes a connection of without a cookie, if the SYN is new enough (`tcp_conn_request`: not with `isn`).
+    #[inline(always)]
+    pub const fn is_time_wait(&self) -> bool {
+        matches!(self, Self::Connection(TIME_WAIT))
+    }
 }
 
 /// The cookie that the listening socket would answer a SYN with, if it is above 0. The kernel also notes that it made one, and so will accept
@@ -64,46 +71,31 @@ pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u
     })
 }
 
-/// Whether an ACK that meets a listening socket brings a good cookie.
+/// What a segment meets; a listener says whether its accept queue has room: it makes no cookie else.
 #[inline(always)]
-pub fn check(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> Checked {
-    const ACK: u32 = 0x10;
-    let tcp =
-        Tcp([ports(asked), asked.sequence.to_be(), asked.acknowledgment.to_be(), (5 << 28 | ACK << 16_u32).to_be(), 0]);
-    let checked = with_listener(context, header, asked, |socket| {
-        with_ip(header, |ip, length| {
-            let tcp = (&raw const tcp).cast_mut();
-            // SAFETY: as above.
-            unsafe { bpf_tcp_check_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<5>>() as u32) }
-        })
-    });
-    match checked {
-        Met::Nobody | Met::Connection => Checked::NoListener,
-        Met::Listener(0) => Checked::Good,
-        Met::Listener(_) => Checked::Bad,
-    }
+pub fn room(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> Met {
+    cookie(context, header, asked, 536)
 }
 
-/// Whether the kernel may have made the cookie that a whole ACK brings, lately: a matter of two numbers and a hash, without any socket.
-/// What is no such cookie makes no connection.
+/// What a segment meets, of which no more than the ports need be known.
 #[inline(always)]
-pub fn is_cookie(segment: &Segment<'_>) -> bool {
-    let Some(tcp) = segment.header() else { return false };
-    let tcp = tcp.as_ptr().cast_mut().cast();
-    // SAFETY: both headers lie within the frame, whole, and the helpers only read them.
+pub fn meets(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> Met {
+    with_listener(context, header, asked, |_| 1)
+}
+
+/// Whether the kernel may have made the cookie that a segment brings, lately: a matter of two numbers and a hash, without any socket. The
+/// segment has ACK and neither SYN nor RST; what brings no such cookie makes no connection.
+#[inline(always)]
+pub fn is_cookie(header: &Header<'_>, tcp: *const u8) -> bool {
+    let tcp = tcp.cast_mut().cast();
+    // SAFETY: both headers are whole where they stand, and the helpers only read them.
     let said = unsafe {
-        match &segment.network {
+        match header {
             Header::V4(ip) => bpf_tcp_raw_check_syncookie_ipv4(ip.as_ptr().cast_mut().cast(), tcp),
             Header::V6(ip) => bpf_tcp_raw_check_syncookie_ipv6(ip.as_ptr().cast_mut().cast(), tcp),
         }
     };
     said == 0
-}
-
-/// Whether a segment meets a listening socket.
-#[inline(always)]
-pub fn is_there(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> bool {
-    matches!(with_listener(context, header, asked, |_| 0), Met::Listener(_))
 }
 
 #[inline(always)]
@@ -162,7 +154,7 @@ fn with_listener(
     }
     // SAFETY: the kernel returned a socket and holds it for us. Volatile, so that the load keeps its width.
     let state = unsafe { (&raw const (*socket).state).read_volatile() };
-    let met = if state == LISTEN { Met::Listener(f(socket.cast())) } else { Met::Connection };
+    let met = if state == LISTEN { Met::Listener(f(socket.cast())) } else { Met::Connection(state) };
     // SAFETY: it is released once.
     unsafe { bpf_sk_release(socket.cast()) };
     met

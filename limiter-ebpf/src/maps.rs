@@ -16,8 +16,7 @@ use limiter_common::distinct::{self, REGISTERS, SKETCHES};
 use limiter_common::heavy::Set as HeavySet;
 use limiter_common::names::entries;
 use limiter_common::record::{
-    Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Observer, Port,
-    RECENT as RECENT_WORDS, Service,
+    Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Observer, Port, Service,
 };
 use limiter_common::reply::Draft;
 use limiter_common::sighting::Sighting;

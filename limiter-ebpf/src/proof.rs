@@ -1,155 +1,157 @@
-//! ACKs while cookies may come back: which of them bring one.
+//! Packets that bring a cookie back, wherever they come and whatever they meet: they pay, unless their flow has paid.
 //!
-//! From a challenge until two minutes later each ACK is looked at with the socket that it meets, and what brings a wrong cookie to a listening
-//! one is dropped: a flood of ACKs goes no further. In calm the kernel's own cookies come back, where it makes any, and only what brings one
-//! is looked at.
+//! The rule is not what a packet meets now, but what the kernel will make of it when it gets there. Of a packet without a good cookie it makes no
+//! connection: that passes. A packet with one belongs to its connection only if the flow has paid, no reset of its client went by since, and the
+//! connection is there; or if it is the first data right behind the packet that paid. A fragment's cookie counts when the last one comes, which is
+//! its sender's to choose: a first fragment with a good cookie is dropped, and so is a reset in fragments. No client sends either.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use limiter_common::challenge;
+use limiter_common::flow::{self, Flow, Known, State};
 use limiter_common::packet::{self, Cursor, Segment};
-use limiter_common::record::RECENT as WORDS;
 
-use crate::limits::{self, challenge_line};
-use crate::listener::{self, Checked};
-use crate::maps::RECENT;
-use crate::service;
-
-const ACK: u8 = 0x10;
-const SYN_OR_RST: u8 = 0x06;
-/// Nanoseconds of one step of a note's time, as a power of two: 67 ms.
-const STEP: u32 = 26;
+use crate::listener::{self, Met};
+use crate::maps::FLOWS;
+use crate::{limits, service};
 
 /// What a segment that opens no connection is.
 pub enum Proof {
-    /// None of ours: it belongs to a connection, or to nothing that a cookie was made for.
+    /// None that has to pay.
     None,
-    /// It brings a good cookie.
-    Good(Note),
-    /// Right behind an ACK that was let in a moment ago: the kernel has that one, and has not made the socket yet.
-    Behind,
-    /// It meets a listening socket with a wrong cookie.
-    Bad,
+    /// It brings a good cookie, and pays.
+    Pays(Paying),
+    /// The same, and the accept queue of its listener is full: the kernel would drop it.
+    Full(Paying),
+    /// It brings a good cookie that must not be taken. Whether it is whole, so that it can be answered.
+    Bad(bool),
 }
 
-const NO_LISTENER: u64 = 0;
-/// Above the 48 bits of a flow.
-const BAD: u64 = 1 << 62;
-const GOOD: u64 = 1 << 63;
-const FLOW: u64 = (1 << 48) - 1;
+const NONE: u64 = 0;
+const PAYS: u64 = 1;
+const FULL: u64 = 2;
+const SHIFTED: u64 = 3;
+const CODE: u64 = 3;
+/// Beside the code: there is data in it.
+const DATA: u64 = 4;
+/// Its connection is there.
+const ALIVE: u64 = 8;
 
-/// What the kernel says of the frame's cookie, and the flow: cookie and source port. In calm, what brings no cookie is nobody's business. A
-/// function that the verifier checks once: see `global`.
+/// Whether a segment that opens no connection may bring a cookie, or end a connection that was made of one. Costs no clock, and what is for no port
+/// of a service next to nothing.
+#[inline(always)]
+pub fn may_be(context: &XdpContext, segment: &Segment<'_>) -> bool {
+    if segment.is_reset() {
+        return service::may_be(segment.port);
+    }
+    if !segment.may_prove() || !service::may_be(segment.port) {
+        return false;
+    }
+    match segment.header() {
+        Some(tcp) => listener::is_cookie(&segment.network, tcp.as_ptr()),
+        None => limiter_fragment(context.ctx) != 0,
+    }
+}
+
+/// Whether a first fragment brings a good cookie. All that a cookie depends on is in the part that shows the flags.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_check(context: *mut xdp_md, calm: u64) -> u64 {
+pub extern "C" fn limiter_fragment(context: *mut xdp_md) -> u32 {
     let context = XdpContext::new(context);
     // SAFETY: these are the kernel's packet pointers, valid for this run.
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return NO_LISTENER };
-    let Some((asked, _)) = segment.numbers() else { return fragment(&context, &segment) };
-    if calm != 0 && !listener::is_cookie(&segment) {
-        return NO_LISTENER;
+    let Ok(segment) = packet::parse(frame) else { return 0 };
+    let Some(header) = segment.beginning() else { return 0 };
+    listener::is_cookie(&segment.network, header.as_ptr()).into()
+}
+
+/// Looks at a segment of which [`may_be`] is true. `asks`: whether the kernel makes cookies still.
+#[inline(always)]
+pub fn find(context: &XdpContext, segment: &Segment<'_>, asks: bool, now: u64) -> Proof {
+    if segment.is_fragment {
+        return Proof::Bad(false);
     }
-    let flow = u64::from(asked.acknowledgment) << 16 | u64::from(asked.source_port);
-    match listener::check(&context, &segment.network, &asked) {
-        Checked::NoListener => NO_LISTENER,
-        Checked::Bad => BAD | flow,
-        Checked::Good => GOOD | flow,
+    let said = limiter_check(context.ctx, asks.into(), now);
+    match said & CODE {
+        PAYS => Proof::Pays(Paying(said)),
+        FULL => Proof::Full(Paying(said)),
+        SHIFTED => Proof::Bad(true),
+        _ => Proof::None,
     }
 }
 
-/// The kernel puts fragments together and would take the cookie in them, which nobody can check here. No client sends a handshake in
-/// fragments; those of connections that exist meet a socket of their own.
-#[inline(always)]
-fn fragment(context: &XdpContext, segment: &Segment<'_>) -> u64 {
-    let meets = segment.ports().is_some_and(|asked| listener::is_there(context, &segment.network, &asked));
-    if meets { BAD } else { NO_LISTENER }
-}
-
-/// Whether a segment that opens no connection may bring a cookie, while no challenge is on. Costs no clock, and what is for no port of a
-/// service next to nothing.
-#[inline(always)]
-pub fn may_be(segment: &Segment<'_>) -> bool {
-    // The ports are half a megabyte: where no cookie is taken their lines stay cold.
-    is_ack(segment.flags)
-        && limits::takes_cookies()
-        && service::may_be(segment.port)
-        && (segment.is_fragment || listener::is_cookie(segment))
-}
-
-#[inline(always)]
-const fn is_ack(flags: u8) -> bool {
-    flags & (ACK | SYN_OR_RST) == ACK
-}
-
-/// Looks at a segment with these TCP flags to service `id`.
-#[inline(always)]
-pub fn find(context: &XdpContext, flags: u8, id: u32, now: u64) -> Proof {
-    let is_checking = challenge_line(id).is_some_and(|line| challenge::is_checking(line, now));
-    if !is_ack(flags) || !is_checking && !limits::takes_cookies() {
-        return Proof::None;
+/// What a whole segment is that brings a good cookie or resets a connection: a code, and if it has to pay its [`Flow`] above that. A function that the
+/// verifier checks once: see `global`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_check(context: *mut xdp_md, asks: u64, now: u64) -> u64 {
+    let context = XdpContext::new(context);
+    // SAFETY: these are the kernel's packet pointers, valid for this run.
+    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
+    let Ok(segment) = packet::parse(frame) else { return NONE };
+    let Some((asked, _)) = segment.numbers() else { return NONE };
+    let Some(place) = limits::flow(&segment.network, &asked) else { return NONE };
+    let flow = Flow::at(place);
+    let Some(set) = FLOWS.get(flow.set()) else { return NONE };
+    if segment.is_reset() {
+        flow::reset(set, flow.fingerprint(), now);
+        return NONE;
     }
-    let said = limiter_check(context.ctx, u64::from(!is_checking));
-    if said == NO_LISTENER {
-        return Proof::None;
+    let known = flow::ask(set, flow.fingerprint(), asked.sequence as u16, now);
+    if matches!(known, Known::Shifted) {
+        return SHIFTED;
     }
-    let (is_good, note) = (said & GOOD != 0, Note::new(said & FLOW, now));
-    match note.left() {
-        // Only the first byte of a connection brings a cookie. What comes later makes no socket, whoever sends it.
-        Some(_) if !is_good => Proof::Behind,
-        Some(1) => {
-            Note { uses: 0, ..note }.keep();
-            Proof::Behind
+    let has_data = segment.has_data(&asked);
+    let met = listener::room(&context, &segment.network, &asked);
+    let is_alive = met.is_alive();
+    if let Known::Paid { first, fresh, ahead } = known {
+        // Data may be ahead of its connection once, and only if it did not find that there.
+        let follows = ahead && has_data && flow::follow(set, flow.fingerprint());
+        if is_alive || first && fresh && follows {
+            return NONE;
         }
-        Some(_) => Proof::Good(Note { uses: 0, ..note }),
-        None if is_good => Proof::Good(note),
-        None => Proof::Bad,
-    }
-}
-
-/// Remembers for a moment, on this CPU, that a cookie was let in. A client sends its first data right behind the ACK, ten segments or
-/// so; the ACK and the first of them bring the cookie, and all may be here before the kernel has made a socket of the ACK. They are of one
-/// flow, and so on one CPU.
-///
-/// One more packet with the cookie passes uncharged, not any number: a client that resets its connection and sends the ACK again gets a
-/// second one.
-pub struct Note {
-    index: usize,
-    /// `flow (48) | uses left (1) | time (15)`, without the uses.
-    word: u64,
-    /// Packets with the cookie that will pass uncharged: 0 or 1.
-    uses: u64,
-}
-
-/// Bits of a note's time.
-const TIME: u64 = 0x7fff;
-
-impl Note {
-    /// The cookie and the port say which connection it is: nobody chooses a cookie but the kernel.
-    #[inline(always)]
-    const fn new(flow: u64, now: u64) -> Self {
-        Self { index: (flow >> 16) as usize & (WORDS - 1), word: flow << 16 | (now >> STEP & TIME), uses: 1 }
-    }
-
-    /// Packets with the cookie that may still pass uncharged, if it was let in a moment ago.
-    #[inline(always)]
-    fn left(&self) -> Option<u64> {
-        let words = RECENT.get_ptr_mut(0)?;
-        // SAFETY: the element belongs to this CPU, and the index is below its length.
-        let word = unsafe { (*words)[self.index & (WORDS - 1)] };
-        // The same step or the one before; zero is a fragment's flow, and what was never written.
-        let is_mine = word >> 16 == self.word >> 16 && word >> 16 != 0;
-        let is_fresh = is_mine && self.word.wrapping_sub(word) & TIME <= 1;
-        if is_fresh { Some(word >> 15 & 1) } else { None }
-    }
-
-    /// Notes that it was let in.
-    #[inline(always)]
-    pub fn keep(&self) {
-        if let Some(words) = RECENT.get_ptr_mut(0) {
-            // SAFETY: as above.
-            unsafe { (*words)[self.index & (WORDS - 1)] = self.word | self.uses << 15 };
+        // Its connection is gone, or was never made: what comes past the first byte would make one with a hole.
+        if !first && !fresh {
+            return SHIFTED;
         }
     }
+    if is_alive && matches!(known, Known::Reset { on_its_way: false }) {
+        return NONE;
+    }
+    let code = match met {
+        Met::Listener(cookie) if cookie <= 0 && asks != 0 => FULL,
+        _ => PAYS,
+    };
+    flow.0 & !0xff | code | if has_data { DATA } else { 0 } | if is_alive { ALIVE } else { 0 }
+}
+
+/// A flow that has to pay.
+pub struct Paying(u64);
+
+impl Paying {
+    /// Notes what came of it, and says whether it could: who waits unnoted must not.
+    #[inline(always)]
+    pub fn note(&self, context: &XdpContext, passes: bool, now: u64) -> bool {
+        limiter_note(context.ctx, self.0, passes.into(), now) != 0
+    }
+}
+
+/// Notes whether the flow of a segment has paid or waits. Says whether it could.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_note(context: *mut xdp_md, flow: u64, passes: u64, now: u64) -> u32 {
+    let context = XdpContext::new(context);
+    // SAFETY: these are the kernel's packet pointers, valid for this run.
+    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
+    let Ok(segment) = packet::parse(frame) else { return 0 };
+    let Some((asked, _)) = segment.numbers() else { return 0 };
+    let state = match (passes, flow & DATA) {
+        // A connection that is there does not wait: what is refused of it, because it was reset or was never charged, is sent again.
+        (0, _) if flow & ALIVE != 0 => return 1,
+        (0, _) => State::Waiting,
+        (_, 0) => State::PaidAhead,
+        _ => State::Paid,
+    };
+    let flow = Flow(flow);
+    let Some(set) = FLOWS.get(flow.set()) else { return 0 };
+    flow::note(set, flow.fingerprint(), asked.sequence as u16, state, now).into()
 }

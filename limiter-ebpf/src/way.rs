@@ -1,11 +1,11 @@
-//! The way of a packet: parse -> attempt? -> service? -> lists -> challenge and limits -> observe -> exit.
+//! The way of a packet: parse -> attempt? -> service? -> lists -> limits, or what a cookie pays -> observe -> exit.
 
 use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::{Outcome, Stage, Verdict as Judged};
 use limiter_common::challenge;
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::{HOST_BUDGET, List};
+use limiter_common::record::List;
 use limiter_common::switch::{Mode, Switch};
 
 use crate::exit::{self, Decision};
@@ -25,10 +25,12 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
     };
     let decision = match packet::parse(frame) {
         Ok(segment) => {
-            if !segment.hides_flags && !segment.is_attempt() && !looks_at(&segment, switch) {
+            let is_attempt = segment.is_attempt();
+            let proves = !is_attempt && switch.charges_proofs() && proof::may_be(context, &segment);
+            if !is_attempt && !proves && !segment.hides_flags && !switch.has_bans() {
                 return exit::pass(Reason::NotAttempt);
             }
-            judge::<S, O>(context, &segment, switch)
+            judge::<S, O>(context, &segment, switch, proves)
         }
         Err(reason) => {
             let reason = packet::second_look(frame_again(context), reason);
@@ -54,15 +56,14 @@ fn frame_again(context: &XdpContext) -> Cursor<'_> {
     }
 }
 
-/// Whether a packet that is no attempt matters now: any does while a ban is listed or while cookies of a challenge may come back; else what
-/// brings one of the kernel's own.
+/// `proves`: whether it is no attempt, and may bring a cookie back or reset a connection.
 #[inline(always)]
-fn looks_at(segment: &Segment<'_>, switch: Switch) -> bool {
-    switch.has_bans() || (switch.may_challenge() && (limits::may_be_checking() || proof::may_be(segment)))
-}
-
-#[inline(always)]
-fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Decision {
+fn judge<S: Sources, O: Observe>(
+    context: &XdpContext,
+    segment: &Segment<'_>,
+    switch: Switch,
+    proves: bool,
+) -> Decision {
     let mut decision = Decision::of(Reason::NoPolicy);
     if !switch.is_ready() {
         return decision;
@@ -82,11 +83,12 @@ fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, sw
         return decision;
     }
     let client = segment.network.source();
-    let question = Question { slot: selection.slot, id, client, now, stage: Stage::Syn, may_challenge: true };
+    let stage = if switch.asks() { Stage::Peeks } else { Stage::Pays };
+    let question = Question { slot: selection.slot, id, client, now, stage };
     if segment.is_attempt() {
-        attempt::<S>(context, &question, &mut decision);
+        attempt::<S>(context, segment, &question, &mut decision);
         O::attempt(&question, &decision);
-    } else if switch.may_challenge() {
+    } else if proves {
         other(context, segment, &question, &mut decision);
     } else {
         decision.reason = Reason::NotAttempt;
@@ -109,21 +111,34 @@ fn by_lists(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
     }
 }
 
-/// An attempt: judged, or answered with a challenge.
+/// An attempt: it pays, or passes to the kernel, or is answered with a cookie.
 #[inline(always)]
-fn attempt<S: Sources>(context: &XdpContext, question: &Question, decision: &mut Decision) {
+fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
     let (Some(service), Some(host)) = (limits::service(question.slot, question.id), limits::host(question.slot)) else {
         return;
     };
     decision.of_service(service);
-    if !limits::are_more(service, host) {
+    let peeks = matches!(question.stage, Stage::Peeks);
+    if !peeks && !limits::are_more(service, host) {
         settle(&limits::plain::<S>(question, service, host), decision);
         return;
     }
+    if peeks && segment.has_bad_flags() {
+        decision.reason = Reason::BadFlags;
+        return;
+    }
     let Some(outcome) = global::admit(question) else { return };
-    match outcome.verdict {
-        Judged::Challenge if matches!(decision.mode, Mode::Enforce) => challenge(context, question, decision),
-        _ => settle(&outcome, decision),
+    settle(&outcome, decision);
+    let is_enforced = matches!(decision.mode, Mode::Enforce);
+    match decision.reason {
+        Reason::Challenged if is_enforced => challenge(context, question, decision),
+        Reason::Asked => {
+            let met = answer::limiter_meets(context.ctx);
+            if met != answer::LISTENS {
+                unasked(met, question, decision);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -137,67 +152,59 @@ fn settle(outcome: &Outcome, decision: &mut Decision) {
     };
 }
 
-/// Answers with a cookie. What cannot be answered is dropped where the kernel would drop it too; what meets a connection, or a kernel that
-/// makes no cookies at all, is judged as if there were no challenge; of the rest a few pass.
+/// Answers with a cookie, or says why not.
 #[inline(always)]
 fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) {
     let said = answer::limiter_syn_ack(context.ctx);
-    let (Some(line), Some(host)) = (limits::challenge_line(question.id), limits::challenge_line(HOST_BUDGET)) else {
-        return;
-    };
-    let stage = match said {
-        answer::ANSWERED => {
-            // The answer leaves when this run has ended, so its ACK will be looked at.
-            challenge::issue(line, question.now);
-            challenge::issue(host, question.now);
-            decision.reason = Reason::Challenged;
-            return;
-        }
-        answer::BAD_FLAGS => {
-            decision.reason = Reason::BadFlags;
-            return;
-        }
-        answer::NO_COOKIE if challenge::has_issued(line, question.now) => {
-            decision.reason = Reason::QueueFull;
-            return;
-        }
-        answer::NO_COOKIE | answer::CONNECTED => Stage::Syn,
-        _ => Stage::Unanswerable,
-    };
-    if let Some(outcome) = global::admit(&Question { stage, may_challenge: false, ..*question }) {
-        settle(&outcome, decision);
-        if matches!(decision.reason, Reason::Admitted) {
-            decision.reason = Reason::Unanswered;
-        }
+    let Some(line) = limits::challenge_line(question.id) else { return };
+    match said {
+        answer::ANSWERED => challenge::issue(line, question.now),
+        answer::NO_COOKIE if challenge::has_issued(line, question.now) => decision.reason = Reason::QueueFull,
+        said => unasked(said, question, decision),
     }
 }
 
-/// Anything else, while a ban is listed or cookies may come back.
+/// An attempt that the kernel asks for no proof: one that would make a connection pays at once, of the rest a few pass.
+#[inline(always)]
+fn unasked(met: u32, question: &Question, decision: &mut Decision) {
+    let stage = match met {
+        answer::TIME_WAIT | answer::NO_COOKIE => Stage::Pays,
+        _ => Stage::Unanswerable,
+    };
+    if let Some(outcome) = global::admit(&Question { stage, ..*question }) {
+        settle(&outcome, decision);
+    }
+}
+
+/// What may bring a cookie back, or resets a connection.
 #[inline(always)]
 fn other(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
     decision.reason = Reason::NotAttempt;
-    // In either mode: after a disarm nobody else ends the looking, and every packet would go on paying for it.
-    if let Some(host) = limits::challenge_line(HOST_BUDGET) {
-        challenge::settle(host, question.now);
-    }
-    // Where the challenge was just switched off, attempts are charged when they come, and what comes back is not looked at.
-    let Some(service) = limits::service(question.slot, question.id) else { return };
-    if matches!(decision.mode, Mode::Observe) || service.admission.challenge == 0 {
-        return;
-    }
-    decision.of_service(service);
-    match proof::find(context, segment.flags, question.id, question.now) {
-        Proof::None | Proof::Behind => {}
-        Proof::Bad => decision.reason = Reason::BadCookie,
-        Proof::Good(note) => {
-            let Some(outcome) = global::admit(&Question { stage: Stage::Proof, ..*question }) else { return };
-            decision.note(&outcome);
-            if let Judged::Decided(reason) = outcome.verdict {
-                decision.reason = reason;
-                if matches!(reason.verdict(), Verdict::Pass) {
-                    note.keep();
-                }
+    let asks = matches!(question.stage, Stage::Peeks);
+    let paying = match proof::find(context, segment, asks, question.now) {
+        Proof::None => return,
+        Proof::Bad(is_whole) => {
+            decision.reason = Reason::BadCookie;
+            if is_whole {
+                decision.must_reset();
             }
+            return;
         }
+        Proof::Full(paying) => {
+            decision.reason = Reason::QueueFull;
+            paying
+        }
+        Proof::Pays(paying) => {
+            let Some(service) = limits::service(question.slot, question.id) else { return };
+            decision.of_service(service);
+            let Some(outcome) = global::admit(&Question { stage: Stage::Proof, ..*question }) else { return };
+            settle(&outcome, decision);
+            paying
+        }
+    };
+    let passes = matches!(decision.mode, Mode::Observe) || matches!(decision.reason.verdict(), Verdict::Pass);
+    // Who waits is let in with his first byte only, and where that cannot be remembered he is told not to wait.
+    if !paying.note(context, passes, question.now) && !passes {
+        decision.must_reset();
     }
 }

@@ -17,6 +17,11 @@ pub use tcp::Numbers;
 
 use crate::reason::Reason;
 
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
 /// A TCP segment, or the first fragment of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
@@ -24,6 +29,8 @@ pub struct Segment<'a> {
     pub network: Header<'a>,
     /// The TCP header, for who answers the segment.
     tcp: Cursor<'a>,
+    /// Bytes from there to its end.
+    length: usize,
     /// Destination port.
     pub port: u16,
     /// TCP flags, 0 if they are hidden. (Not an `Option<u8>`: the undefined byte of a `None` is any register to LLVM, and the
@@ -40,9 +47,25 @@ impl Segment<'_> {
     /// and a FIN or RST beside the SYN hides nothing.
     #[inline(always)]
     pub const fn is_attempt(&self) -> bool {
-        const SYN: u8 = 0x02;
-        const ACK: u8 = 0x10;
         self.flags & (SYN | ACK) == SYN
+    }
+
+    /// Whether the kernel would take a cookie from it (`cookie_v4_check`).
+    #[inline(always)]
+    pub const fn may_prove(&self) -> bool {
+        self.flags & (SYN | ACK | RST) == ACK
+    }
+
+    /// Whether it ends a connection.
+    #[inline(always)]
+    pub const fn is_reset(&self) -> bool {
+        self.flags & RST != 0
+    }
+
+    /// Whether there is a FIN or RST beside a SYN: the kernel discards that, or takes it for the reset that it is.
+    #[inline(always)]
+    pub const fn has_bad_flags(&self) -> bool {
+        self.flags & (FIN | RST) != 0
     }
 }
 

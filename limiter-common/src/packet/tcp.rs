@@ -1,7 +1,7 @@
 //! TCP ports and flags.
 
 use super::network::{Header, Payload};
-use super::{Bytes, Cursor, Segment};
+use super::{Bytes, Cursor, FIN, Segment};
 use crate::reason::Reason;
 
 /// The numbers of a TCP header. Only who answers a segment reads them.
@@ -38,7 +38,8 @@ pub fn segment<'a>(mut frame: Cursor<'a>, network: Header<'a>, payload: Payload)
         return Err(Reason::Malformed);
     }
     let (port, flags) = (header.half::<2>(), header.byte::<13>());
-    Ok(Segment { network, tcp, port, flags, is_fragment: payload.is_fragment, hides_flags: false })
+    let Payload { length, is_fragment } = payload;
+    Ok(Segment { network, tcp, length, port, flags, is_fragment, hides_flags: false })
 }
 
 impl<'a> Segment<'a> {
@@ -69,6 +70,21 @@ impl<'a> Segment<'a> {
         if self.is_fragment { None } else { self.tcp.ahead::<HEADER>() }
     }
 
+    /// Whether anything follows its header: data, or the end of it.
+    #[inline(always)]
+    pub const fn has_data(&self, numbers: &Numbers) -> bool {
+        self.length > HEADER + numbers.options || numbers.flags & FIN != 0
+    }
+
+    /// Its header as far as a first fragment that shows its flags has it, and zeros.
+    #[inline(always)]
+    pub fn beginning(&self) -> Option<[u8; HEADER]> {
+        let mut header = [0; HEADER];
+        let (shown, _) = header.split_first_chunk_mut::<TO_FLAGS>()?;
+        *shown = self.tcp.ahead::<TO_FLAGS>()?.copied();
+        Some(header)
+    }
+
     /// The ports of a first fragment, and nothing else of its header: the rest may not be in it.
     #[inline(always)]
     pub fn ports(&self) -> Option<Numbers> {
@@ -88,9 +104,17 @@ fn short<'a>(mut frame: Cursor<'a>, network: Header<'a>, payload: Payload) -> Re
     let ports = frame.take::<4>().ok_or(Reason::Truncated)?;
     let port = ports.half::<2>();
     if payload.length < TO_FLAGS {
-        return Ok(Segment { network, tcp, port, flags: 0, is_fragment: true, hides_flags: true });
+        return Ok(Segment {
+            network,
+            tcp,
+            length: payload.length,
+            port,
+            flags: 0,
+            is_fragment: true,
+            hides_flags: true,
+        });
     }
     frame.skip(TO_FLAGS - 6);
     let flags = frame.take::<2>().ok_or(Reason::Truncated)?.byte::<1>();
-    Ok(Segment { network, tcp, port, flags, is_fragment: true, hides_flags: false })
+    Ok(Segment { network, tcp, length: payload.length, port, flags, is_fragment: true, hides_flags: false })
 }

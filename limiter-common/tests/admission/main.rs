@@ -37,62 +37,67 @@ fn newcomers_leave_the_reserve_to_those_with_tickets() {
 }
 
 #[test]
-fn a_challenge_charges_proofs_and_nothing_else() {
-    let world = World::new(100, 100, Challenge::Always, false);
-    for source in 0..100_000 {
-        assert_eq!(world.syn(source, START), Verdict::Challenge);
+fn proofs_pay_and_nothing_else() {
+    for challenge in [Challenge::Always, Challenge::Auto, Challenge::Off] {
+        let world = World::new(100, 100, challenge, false);
+        for source in 0..100_000 {
+            let verdict = match (challenge, source) {
+                (Challenge::Always, _) => Verdict::Challenge,
+                (_, 0..100) => is(Reason::Asked),
+                (Challenge::Auto, _) => Verdict::Challenge,
+                (Challenge::Off, _) => is(Reason::Unanswerable),
+            };
+            assert_eq!(world.peek(source, START), verdict, "{challenge:?} {source}");
+        }
+        for source in 0..50 {
+            assert_eq!(world.proof(source, START), is(Reason::Proven));
+        }
+        assert_eq!(world.proof(50, START), is(Reason::Waiting), "no budget: the client's next segment asks again");
+        assert_eq!(world.peek(50, START), is(Reason::Newcomer), "and an attempt would be for nothing");
+        assert_eq!(world.proof(50, START + SECOND / 50), is(Reason::Proven));
+        assert_eq!(world.peek(7, START), is(Reason::Asked), "a ticket is not challenged");
     }
-    for source in 0..50 {
-        assert_eq!(world.proof(source, START), is(Reason::Proven));
-    }
-    assert_eq!(world.proof(50, START), is(Reason::Waiting), "no budget: the client's next segment asks again");
-    assert_eq!(world.proof(50, START + SECOND / 50), is(Reason::Proven));
-    assert_eq!(world.syn(7, START + SECOND / 50), is(Reason::Admitted), "a ticket is not challenged");
 }
 
-/// An attempt that was charged when it came is not charged again when its ACK brings the kernel's own cookie.
+/// Whoever bears somebody's address, and however often: what he may have is what he has proven.
 #[test]
-fn a_connection_is_charged_once() {
-    let world = World::new(100, 100, Challenge::Auto, false);
-    challenge::issue(&world.memory.challenge, START);
-    for source in 0..50 {
-        assert_eq!(world.syn(source, START), is(Reason::Admitted));
+fn attempts_in_the_name_of_another_cost_him_nothing() {
+    let mut world = World::new(100, 100, Challenge::Auto, true);
+    world.service.source = Limit { rate: Rate::per_second(1), burst: 3 }.to_source().expect("keepable");
+    world.host.horizon = world.host.horizon.max(world.service.source.horizon());
+    assert_eq!(world.proof(7, START), is(Reason::Proven));
+    for attempt in 0..100_000 {
+        let verdict = if attempt < 100 { is(Reason::Asked) } else { Verdict::Challenge };
+        assert_eq!(world.peek(7, START + 1), verdict, "{attempt}");
     }
-    for source in 0..50 {
-        let outcome = world.judge(source, START, Stage::Proof);
-        assert_eq!(outcome.verdict, is(Reason::Redeemed), "paid already, and nothing is left");
-        assert!(outcome.granted, "the ticket is counted");
+    for proof in [Reason::Proven, Reason::Proven, Reason::Waiting] {
+        assert_eq!(world.proof(7, START + 1), is(proof));
     }
-    // A second ACK of the same source was not paid for. It has a ticket now, and so may go below the floor.
-    assert_eq!(world.proof(0, START), is(Reason::Proven));
-    for source in 1..50 {
-        assert_eq!(world.proof(source, START), is(Reason::Proven));
-    }
-    assert_eq!(world.proof(0, START), is(Reason::Waiting));
+    assert_eq!(world.peek(7, START + 1), is(Reason::SourceLimit));
 }
 
 #[test]
-fn auto_turns_on_when_the_reserve_is_reached_and_off_when_the_flood_ends() {
+fn auto_turns_on_when_more_come_than_may_pass_unproven_and_off_when_the_flood_ends() {
     let world = World::new(100, 100, Challenge::Auto, false);
     let mut now = START;
-    for source in 0..50 {
-        assert_eq!(world.syn(source, now), is(Reason::Admitted));
+    for source in 0..100 {
+        assert_eq!(world.peek(source, now), is(Reason::Asked));
     }
-    assert_eq!(world.syn(50, now), Verdict::Challenge);
+    assert_eq!(world.peek(100, now), Verdict::Challenge);
     // A flood of 1,000/s for a minute: on all the time, and nothing is charged.
     for source in 0..60_000 {
         now += SECOND / 1000;
-        assert_eq!(world.syn(100 + source, now), Verdict::Challenge);
+        assert_eq!(world.peek(1000 + source, now), Verdict::Challenge);
     }
-    // Then 50/s, which fits: off within the hold and the time that the shadow budget takes to recover.
-    let mut admitted_after = None;
+    // Then 50/s, which fits: off within the hold and the time that the purse takes to recover.
+    let mut asked_after = None;
     for source in 0..3000 {
         now += SECOND / 50;
-        if world.syn(200_000 + source, now) == is(Reason::Admitted) && admitted_after.is_none() {
-            admitted_after = Some(source / 50);
+        if world.peek(200_000 + source, now) == is(Reason::Asked) && asked_after.is_none() {
+            asked_after = Some(source / 50);
         }
     }
-    let seconds = admitted_after.expect("it turned off");
+    let seconds = asked_after.expect("it turned off");
     assert!((9..=13).contains(&seconds), "off after {seconds} s");
     assert_eq!(challenge::State::read(&std::array::from_fn(|word| world.memory.challenge[word].get())).turns, 1);
 }
@@ -105,10 +110,10 @@ fn auto_stays_on_through_a_flood_that_a_burst_could_hold() {
     let mut strangers = 0;
     for source in 0..24_000 {
         let now = START + u64::from(source) * SECOND / 200;
-        strangers += u32::from(world.syn(source, now) == is(Reason::Admitted));
+        strangers += u32::from(world.peek(source, now) == is(Reason::Asked));
     }
-    // What is above the reserve, and what came in until that was spent.
-    assert!((1000..=2010).contains(&strangers), "{strangers} admitted unproven");
+    // Five seconds of the rate, and what came in until that was spent.
+    assert!((500..=1010).contains(&strangers), "{strangers} passed unproven");
     assert_eq!(challenge::State::read(&std::array::from_fn(|word| world.memory.challenge[word].get())).turns, 1);
 }
 
@@ -127,17 +132,26 @@ fn the_tightest_budget_is_the_slowest() {
     assert_eq!(purse::unproven([&none; 3]).interval, 0);
 }
 
-/// Without any budget there is no purse for attempts that cannot be challenged, and nothing that they could spend: their source's limit holds.
+/// What nobody asks for a proof has a purse of its own, and debts of its own: who proves himself pays as if it had not come.
 #[test]
-fn what_cannot_be_challenged_has_its_source_limit_at_least() {
-    let mut world = World::new(100, 200, Challenge::Always, false);
-    world.service.budget = BudgetLimit { lease: 1, ..BudgetLimit::default() };
-    world.service.admission.unanswerable = BudgetLimit::default();
-    world.service.source = Limit { rate: Rate::per_second(1), burst: 3 }.to_source().expect("keepable");
-    let verdicts: Vec<_> = (0..5).map(|_| world.judge(7, START, Stage::Unanswerable).verdict).collect();
-    let (passed, refused) = (is(Reason::Unanswered), is(Reason::SourceLimit));
-    assert_eq!(verdicts, [passed, passed, passed, refused, refused]);
-    assert_eq!(world.judge(8, START, Stage::Unanswerable).verdict, passed);
+fn what_cannot_be_asked_has_its_source_limit_apart() {
+    for has_budget in [true, false] {
+        let mut world = World::new(100, 200, Challenge::Always, false);
+        if !has_budget {
+            world.service.budget = BudgetLimit { lease: 1, ..BudgetLimit::default() };
+            world.service.admission.unanswerable = BudgetLimit::default();
+        }
+        world.service.source = Limit { rate: Rate::per_second(1), burst: 3 }.to_source().expect("keepable");
+        let judge = |source| world.judge(source, START, Stage::Unanswerable).verdict;
+        let (passed, refused) = (is(Reason::Unanswered), is(Reason::SourceLimit));
+        assert_eq!([7, 7, 7, 7, 7, 8].map(judge), [passed, passed, passed, refused, refused, passed]);
+        let left = (9..1000).filter(|source| judge(*source) == passed).count();
+        assert_eq!(left, if has_budget { 200 / 16 - 4 } else { 991 });
+        assert_eq!(
+            [0; 4].map(|_| world.proof(7, START)),
+            [Reason::Proven, Reason::Proven, Reason::Proven, Reason::Waiting].map(is)
+        );
+    }
 }
 
 /// 10 greedy sources at 20/s and 1,000 modest ones at 0.5/s, for ten minutes; shares of what each asked for after two.
@@ -228,14 +242,15 @@ fn a_share_locks_nobody_out_longer_than_its_window() {
     }
 }
 
-/// Where a challenge is on and the kernel makes no cookie nobody can come to hold a ticket, and nothing is kept for those who do.
+/// Where the kernel makes no cookies nobody is asked for a proof, whatever the service says of challenges, and who is admitted holds a ticket: what is kept
+/// is kept for somebody.
 #[test]
-fn nothing_is_kept_for_tickets_that_nobody_can_hold() {
-    for makes_cookies in [true, false] {
-        let mut world = World::new(100, 100, Challenge::Auto, false);
-        world.memory.makes_cookies = makes_cookies;
+fn where_nothing_is_proven_admission_gives_the_ticket() {
+    for challenge in [Challenge::Off, Challenge::Auto, Challenge::Always] {
+        let world = World::new(100, 100, challenge, false);
         let admitted = (0..200).filter(|&source| world.syn(source, START) == is(Reason::Admitted)).count();
-        assert_eq!(admitted, if makes_cookies { 50 } else { 100 }, "cookies: {makes_cookies}");
+        let again = (0..200).filter(|&source| world.syn(source, START) == is(Reason::Admitted)).count();
+        assert_eq!((admitted, again), (50, 50), "{challenge:?}");
     }
 }
 
@@ -250,7 +265,7 @@ fn services_with_different_reserves_share_the_hosts_budget() {
         service
     };
     let (mail, web) = (service(50), service(10));
-    let syn = |id, service, source| world.judge_for(id, service, source, START, Stage::Syn).verdict;
+    let syn = |id, service, source| world.judge_for(id, service, source, START, Stage::Pays).verdict;
     for source in 0..50 {
         assert_eq!(syn(1, &mail, source), is(Reason::Admitted));
     }

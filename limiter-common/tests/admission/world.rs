@@ -14,7 +14,7 @@ use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::record::{self, BUDGET_LINES, Class, Host, LEASES, NAME, Service, Stated};
 use limiter_common::source_table::{self, Charged, SourceLimit, Ticks, WAYS};
-use limiter_common::ticket::{self, Change};
+use limiter_common::ticket;
 
 pub const SECOND: u64 = 1_000_000_000;
 const SETS: u32 = 65_536;
@@ -26,8 +26,6 @@ pub struct Memory {
     sources: Vec<[Cell<u64>; WAYS]>,
     tickets: Vec<[Cell<u64>; WAYS]>,
     pub challenge: [Cell<u64>; challenge::WORDS],
-    /// Whether the kernel answers what passes with a cookie, challenge or not.
-    pub makes_cookies: bool,
     /// What becomes of taking from these purses, because another CPU was faster.
     pub races: Cell<&'static [(Purse, Take)]>,
     /// First and last IPv4 address of a class.
@@ -43,7 +41,6 @@ impl Memory {
             sources: sets(),
             tickets: sets(),
             challenge: Default::default(),
-            makes_cookies: true,
             races: Cell::new(&[]),
             classes: Vec::new(),
         }
@@ -52,22 +49,22 @@ impl Memory {
 
 impl State for Memory {
     fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
-        let lease = &mut self.leases.borrow_mut()[purse.lease(case.id) as usize];
-        let line = &self.lines[purse.line(case.id) as usize];
-        Some(purse::look(lease, line, purse.limit(case.service, case.host), case.now, || case.now))
+        let lease = &mut self.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
+        let line = &self.lines[purse.of(case.service).line(case.id) as usize];
+        Some(purse::look(lease, line, purse.of(case.service).limit(case.service, case.host), case.now, || case.now))
     }
 
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
-        let lease = &mut self.leases.borrow_mut()[purse.lease(case.id) as usize];
-        let line = &self.lines[purse.line(case.id) as usize];
+        let lease = &mut self.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
+        let line = &self.lines[purse.of(case.service).line(case.id) as usize];
         if let Some(take) = self.races.get().iter().find_map(|(lost, take)| (*lost == purse).then_some(*take)) {
             return Some(take);
         }
-        Some(purse::take(lease, line, purse.limit(case.service, case.host), look, || case.now))
+        Some(purse::take(lease, line, purse.of(case.service).limit(case.service, case.host), look, || case.now))
     }
 
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
-        self.leases.borrow_mut()[purse.lease(case.id) as usize].give_back();
+        self.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize].give_back();
     }
 
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>) {
@@ -81,8 +78,11 @@ impl State for Memory {
 
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         let set = &self.sources[place.set(SETS) as usize];
-        let now = Ticks::at(attempt.now);
-        Some(source_table::charge(set, place.fingerprint(), now, attempt.limit, attempt.own(), attempt.horizon))
+        let (fingerprint, now, own) = (place.fingerprint(), Ticks::at(attempt.now), attempt.own());
+        if attempt.peeks {
+            return Some(Charged::peek(source_table::exceeds(set, fingerprint, now, attempt.limit, own)));
+        }
+        Some(source_table::charge(set, fingerprint, now, attempt.limit, own, attempt.horizon))
     }
 
     fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
@@ -90,13 +90,16 @@ impl State for Memory {
         source_table::refund(set, place.fingerprint(), attempt.limit.interval);
     }
 
-    fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {
-        Some(ticket::change(&self.tickets[place.set(SETS) as usize], place.wide(), change, now, life))
+    fn holds(&self, place: &Place, now: u64) -> Option<bool> {
+        Some(ticket::holds(&self.tickets[place.set(SETS) as usize], place.wide(), now))
+    }
+
+    fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool> {
+        Some(ticket::grant(&self.tickets[place.set(SETS) as usize], place.wide(), now, life))
     }
 
     fn challenge(&self, _: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
-        let comes_back = matches!(ask, challenge::Ask::IsChecking) && self.makes_cookies;
-        Some(comes_back || challenge::ask(&self.challenge, ask, now))
+        Some(challenge::ask(&self.challenge, ask, now))
     }
 }
 
@@ -158,12 +161,18 @@ impl World {
     /// For another service.
     pub fn judge_for(&self, id: u32, service: &Service, source: u32, now: u64, stage: Stage) -> Outcome {
         let (host, client) = (&self.host, Address::v4(source));
-        let case = Case { slot: 0, id, service, host, client, now, stage, may_challenge: true };
+        let case = Case { slot: 0, id, service, host, client, now, stage };
         admission::judge(&self.memory, &case)
     }
 
+    /// An attempt where nothing has to be proven.
     pub fn syn(&self, source: u32, now: u64) -> Verdict {
-        self.judge(source, now, Stage::Syn).verdict
+        self.judge(source, now, Stage::Pays).verdict
+    }
+
+    /// An attempt that a proof will pay for.
+    pub fn peek(&self, source: u32, now: u64) -> Verdict {
+        self.judge(source, now, Stage::Peeks).verdict
     }
 
     pub fn proof(&self, source: u32, now: u64) -> Verdict {

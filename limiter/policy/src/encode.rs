@@ -115,6 +115,13 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
             port(&mut encoded.ports, *listener, id);
         }
     }
+    // A service without tickets leaves what others keep for theirs of the host's budget: it goes no lower than a newcomer of any of them.
+    let kept = |service: &record::Service| service.admission.ticket_life != 0;
+    let floors = encoded.services.values().filter(|service| kept(service)).map(|service| service.admission.host_floor);
+    let highest = floors.max().unwrap_or(0);
+    for service in encoded.services.values_mut().filter(|service| !kept(service)) {
+        service.admission.host_floor = highest;
+    }
     let most = LISTENERS as usize / 2;
     ensure!(encoded.listeners.len() <= most, "a policy holds at most {most} address:port pairs");
     Ok(encoded)

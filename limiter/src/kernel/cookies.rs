@@ -12,7 +12,7 @@ use aya::maps::{Array, Map, MapData};
 use limiter_common::challenge::Challenge;
 use limiter_common::names;
 use limiter_common::record::Kernel;
-use limiter_common::switch::Mode;
+use limiter_common::switch::{Mode, Regime};
 use serde::Serialize;
 
 use super::clock;
@@ -24,6 +24,9 @@ const SYNCOOKIES: &str = "net/ipv4/tcp_syncookies";
 const ALWAYS: u32 = 2;
 /// The kernel's own default: what is put back where the note is no value that the setting can have.
 const DEFAULT: u32 = 1;
+
+/// How long the kernel takes a cookie after it was made, in seconds: two minutes, and some.
+const GOOD_FOR: u32 = 128;
 
 /// What the challenge finds, for `status`.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -68,15 +71,15 @@ impl Maps {
         })
     }
 
-    /// Whether the settings that a challenge writes into its answers are still those that were noted, and as many of the kernel's cookies are
-    /// looked at as must be.
+    /// Whether the settings that a challenge writes into its answers are still those that were noted, and what pays for a connection follows from
+    /// what the kernel does.
     ///
     /// # Errors
     /// When the map or a setting cannot be read.
     pub fn has_noted_settings(&self) -> Result<bool> {
         let kernel = self.kernel_record()?;
-        // More than must be is looked at after the kernel side went back to observing by itself.
-        Ok(self.cookies_of_kernel(read(SYNCOOKIES)?)? <= kernel.cookies && with_options(kernel)? == kernel)
+        let asks = read(SYNCOOKIES)? == ALWAYS;
+        Ok(asks == self.switch()?.asks() && with_options(kernel)? == kernel)
     }
 
     /// Whether [`Maps::settle_cookies`] would change nothing.
@@ -93,7 +96,8 @@ impl Maps {
         let wanted = selection.mode == Mode::Enforce && challenges && kernel.may_set_syncookies != 0;
         let now = read(SYNCOOKIES)?;
         let is_set = if wanted { now == ALWAYS } else { kernel.syncookies_before == 0 };
-        Ok(is_set && kernel.cookies == self.cookies_of_kernel(now)? && with_options(kernel)? == kernel)
+        let regime = regime(with_cookies(kernel, now));
+        Ok(is_set && regime == self.switch()?.regime() && with_options(kernel)? == kernel)
     }
 
     /// What is noted of the settings that a challenge writes into its answers, in words.
@@ -120,7 +124,8 @@ impl Maps {
         self.write_kernel(kernel)
     }
 
-    /// Brings the settings in line with what decides now, and tells the kernel side what they are.
+    /// Brings the settings in line with what decides now, and tells the kernel side what they are. Between one setting and another both attempts and
+    /// proofs pay, so that no connection passes unpaid.
     ///
     /// # Errors
     /// When a setting cannot be read or written, or the map.
@@ -139,25 +144,22 @@ impl Maps {
         } else if let Some(before) = before(&kernel) {
             // Somebody else's later change is theirs.
             if now == ALWAYS {
+                self.pay(with_cookies(with_cookies(kernel, ALWAYS), before))?;
                 write(SYNCOOKIES, before)?;
                 now = before;
             }
             kernel.syncookies_before = 0;
         }
-        kernel.cookies = self.cookies_of_kernel(now)?;
-        self.write_kernel(with_options(kernel)?)
+        kernel = with_options(with_cookies(kernel, now))?;
+        self.write_kernel(kernel)?;
+        self.pay(kernel)
     }
 
-    /// What the kernel's own cookies are to the kernel side, with `tcp_syncookies` at `setting`. Whoever goes back by itself to enforcing
-    /// finds them charged.
-    fn cookies_of_kernel(&self, setting: u32) -> Result<u32> {
+    /// Tells the kernel side what pays for a connection.
+    fn pay(&self, kernel: Kernel) -> Result<()> {
         let switch = self.switch()?;
-        let enforces = [switch.at(clock::now()), switch.fallback()].iter().any(|one| one.mode == Mode::Enforce);
-        Ok(match setting {
-            ALWAYS if enforces => Kernel::TAKES_COOKIES,
-            ALWAYS => Kernel::MAKES_COOKIES,
-            _ => Kernel::MAKES_NONE,
-        })
+        let new = switch.with_regime(regime(kernel));
+        if new == switch { Ok(()) } else { self.set_switch(new) }
     }
 
     fn kernel_record(&self) -> Result<Kernel> {
@@ -167,6 +169,30 @@ impl Maps {
     fn write_kernel(&mut self, kernel: Kernel) -> Result<()> {
         self.kernel.set(0, Raw(kernel), 0).context("cannot note the kernel's settings")
     }
+}
+
+/// What pays for a connection now.
+fn regime(kernel: Kernel) -> Regime {
+    match kernel.cookies_until {
+        Kernel::MAKES_COOKIES => Regime::Proofs,
+        until if seconds() < until => Regime::Ending,
+        _ => Regime::Attempts,
+    }
+}
+
+/// With `tcp_syncookies` at `setting`: until when cookies may come back.
+fn with_cookies(kernel: Kernel, setting: u32) -> Kernel {
+    let cookies_until = match (setting, kernel.cookies_until) {
+        (ALWAYS, _) => Kernel::MAKES_COOKIES,
+        (_, Kernel::MAKES_COOKIES) => seconds() + GOOD_FOR,
+        (_, until) => until,
+    };
+    Kernel { cookies_until, ..kernel }
+}
+
+/// CLOCK_MONOTONIC.
+fn seconds() -> u32 {
+    u32::try_from(clock::now() / 1_000_000_000).unwrap_or(0)
 }
 
 /// Puts back what limiter set, before it goes. It needs no more than the one map that notes it, of this layout or an older one: what else is

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::record::{
-    self, ABOVE_FLOOR, HOST_ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS, SERVICES, UNANSWERABLE, UNPROVEN,
+    self, ABOVE_FLOOR, HOLDERS, HOST_ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS, SERVICES, UNANSWERABLE,
+    UNPROVEN,
 };
 use limiter_common::source_table::SourceLimit;
 use limiter_common::switch::{Selection, Switch};
@@ -101,7 +102,7 @@ impl Maps {
         }
         self.write_slot(idle, &encoded, &known)?;
         let selected = Selection { slot: idle, mode: now.mode };
-        let staged = Switch::new(selected, switch.lists()).with_challenge(policy.may_challenge());
+        let staged = switch.select(selected);
         Ok(match switch.revert() {
             Some(revert) => staged.until(revert, Selection { slot: idle, mode: switch.fallback().mode }),
             None => staged,
@@ -114,8 +115,7 @@ impl Maps {
         if switch.revert().is_none_or(|revert| revert > now) {
             return Ok(switch);
         }
-        let fixed =
-            switch.select(switch.fallback()).with_challenge(self.policy(switch.fallback().slot)?.may_challenge());
+        let fixed = switch.select(switch.fallback());
         self.set_switch(fixed)?;
         Self::settle();
         Ok(fixed)
@@ -128,8 +128,7 @@ impl Maps {
     /// When a map cannot be read.
     pub fn on_trial(&self, staged: Switch, revert: u64) -> Result<Switch> {
         let back = self.switch()?.at(revert);
-        let either = staged.may_challenge() || self.policy(back.slot)?.may_challenge();
-        Ok(staged.with_challenge(either).until(revert, back))
+        Ok(staged.until(revert, back))
     }
 
     /// The switch that keeps what decides now, a policy or a mode that would go back by itself: for good, or until its own end.
@@ -147,7 +146,7 @@ impl Maps {
         let selection = switch.at(now);
         Ok(match self.origin(selection.slot)?.ends {
             ends if ends > revert => switch.until(ends, switch.fallback()),
-            _ => switch.select(selection).with_challenge(self.policy(selection.slot)?.may_challenge()),
+            _ => switch.select(selection),
         })
     }
 
@@ -178,7 +177,7 @@ impl Maps {
                 "the policy before this one is gone: this is the one that was gone back to; apply the file that you want"
             );
         }
-        Ok(switch.select(back).with_challenge(self.policy(back.slot)?.may_challenge()))
+        Ok(switch.select(back))
     }
 
     /// The number of the newest policy.
@@ -268,7 +267,7 @@ impl Maps {
         debug_assert!(id < HOST_BUDGET);
         let clear = record::BudgetLine { arrival: 0, padding: [0; 7] };
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("cannot read {what}: {error}"))?;
-        let lines = [id, NEWCOMERS + id, UNPROVEN + id, UNANSWERABLE + id];
+        let lines = [id, NEWCOMERS + id, UNPROVEN + id, UNANSWERABLE + id, HOLDERS + id];
         for index in lines {
             self.budget.set(index, Raw(clear), 0)?;
         }

@@ -8,7 +8,7 @@ use limiter_common::challenge::{Challenge, State};
 use limiter_common::record::{self, Counters, HOST_BUDGET, List};
 use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
-use limiter_common::ticket::Ticket;
+use limiter_common::ticket;
 use serde::Serialize;
 
 use super::sample::{self, ByReason, Sample};
@@ -247,7 +247,7 @@ fn tickets(maps: &Maps, slot: u32, now: u64) -> Result<usize> {
     if maps.services(slot)?.values().all(|service| service.admission.ticket_life == 0) {
         return Ok(0);
     }
-    Ok(count_some(&maps.tickets.words(Access::Read)?, |word| Ticket::read(word, now).is_valid()))
+    Ok(count_some(&maps.tickets.words(Access::Read)?, |word| ticket::left(word, now) > 0))
 }
 
 fn class(class: &policy::Class) -> Class {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use lab::calls::Call;
 use lab::wait::until_so;
 use limiter::kernel::{Maps, Pins};
-use limiter_common::record::Kernel;
+use limiter_common::switch::Regime;
 
 use super::{Desk, killed};
 
@@ -110,22 +110,20 @@ fn it_is_put_back_after_an_armed_time() {
     assert!(start.elapsed() >= Duration::from_secs(1), "not before the time");
 }
 
-/// What the kernel side knows of the kernel's cookies follows the setting and the mode; where somebody else changed the setting, doctor says so
+/// What pays for a connection follows from what the kernel does with attempts, whatever the mode; where somebody else changed the setting, doctor says so
 /// until a command has looked again.
 #[test]
-fn the_kernel_side_knows_whose_cookies_come_back() {
+fn what_pays_follows_the_setting() {
     let desk = attached();
-    let told = || {
-        let maps = Maps::open(&Pins::at(desk.pins()).root()).expect("the maps");
-        maps.kernel.get(&0, 0).expect("the kernel's settings").0.cookies
-    };
-    assert_eq!(told(), Kernel::MAKES_NONE);
+    let told =
+        || Maps::open(&Pins::at(desk.pins()).root()).and_then(|maps| maps.switch()).expect("the switch").regime();
+    assert_eq!(told(), Regime::Attempts);
     desk.ok("set --set-syncookies yes");
     desk.ok("set --service web --challenge auto");
     desk.ok("arm");
-    assert_eq!(told(), Kernel::TAKES_COOKIES);
+    assert_eq!(told(), Regime::Proofs);
     desk.ok("disarm");
-    assert_eq!(told(), Kernel::MAKES_NONE);
+    assert_eq!(told(), Regime::Ending, "cookies are out still");
     // The operator's own setting, without limiter's doing.
     desk.ok("set --set-syncookies no");
     desk.ok("arm");
@@ -135,14 +133,14 @@ fn the_kernel_side_knows_whose_cookies_come_back() {
     desk.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
     assert!(says(stale()));
     desk.ok("set --set-syncookies no");
-    assert_eq!(told(), Kernel::TAKES_COOKIES);
+    assert_eq!(told(), Regime::Proofs);
     assert!(!says(stale()));
     desk.ok("disarm");
-    assert_eq!(told(), Kernel::MAKES_COOKIES, "marks are made, so that arming charges nobody twice");
+    assert_eq!(told(), Regime::Proofs);
     desk.ok("arm --for 1s");
-    assert_eq!(told(), Kernel::TAKES_COOKIES);
     until_so("it goes back", || desk.json("status --quick")["mode"] == "observe");
-    assert!(!says(stale()), "more is looked at than must be, which is no problem");
+    assert_eq!(told(), Regime::Proofs);
+    assert!(!says(stale()));
 }
 
 /// What the operator sets meanwhile is the operator's.

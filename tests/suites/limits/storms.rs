@@ -71,15 +71,6 @@ fn attempts_that_cannot_be_answered_keep_nobody_out() {
     }
 }
 
-/// Segments that the front end's TCP received.
-fn segments(front: &Front) -> u64 {
-    let text = front.lab.front.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/snmp")?)).expect("snmp");
-    let lines: Vec<Vec<&str>> =
-        text.lines().filter(|line| line.starts_with("Tcp:")).map(|line| line.split_whitespace().collect()).collect();
-    let at = lines[0].iter().position(|name| *name == "InSegs").expect("the kernel counts them");
-    lines[1][at].parse().expect("a number")
-}
-
 /// What the front end answers the attacker: everything that comes in on its device.
 fn sniffer(front: &Front) -> OwnedFd {
     let open = || {
@@ -108,9 +99,10 @@ fn recorded_cookie(front: &Front, source: Ipv4Addr, port: u16, sequence: u32) ->
     })
 }
 
-/// ACKs at full speed, with random cookies and with one that was recorded, under the addresses of others: refused before the kernel.
+/// ACKs at full speed, with random cookies and with one that was recorded, under the addresses of others: they make no connection and cost nobody
+/// anything. The kernel answers them, as it would alone.
 #[test]
-fn ack_floods_do_not_reach_the_kernel() {
+fn ack_floods_cost_nobody_anything() {
     let attacker = Ipv4Addr::new(11, 0, 0, 1);
     let (port, sequence) = (40_000, 77);
     let front = challenged();
@@ -130,30 +122,18 @@ fn ack_floods_do_not_reach_the_kernel() {
         ..random.clone()
     };
     for (name, flood) in [("random cookies", random), ("a recorded cookie", recorded)] {
-        let (before, fetched) = (segments(&front), server.accepted());
-        let bad = decided(&front.service(0), Reason::BadCookie);
+        let fetched = server.accepted();
+        let before = front.service(0);
         let (report, sent) = strangers_during(&front, &flood, 4.0);
         let counters = front.service(0);
-        let (received, refused) = (segments(&front) - before, decided(&counters, Reason::BadCookie) - bad);
-        println!(
-            "{name}: {sent} ACKs, {refused} refused, {received} segments received; {} of {} pages",
-            report.ok, report.tried
-        );
-        assert_eq!(report.ok, report.tried, "{name}: {counters:?}");
+        let moved = |reason| decided(&counters, reason) - decided(&before, reason);
+        let proven = moved(Reason::Proven);
+        println!("{name}: {sent} ACKs; {proven} proven, {} of {} pages", report.ok, report.tried);
         // A random cookie is one of those that are good with a probability of 2^-24 or so, and such a one makes a connection.
-        let guessed = sent - refused;
-        assert!(guessed <= 5 + sent / 1_000_000, "{name}: {refused} of {sent} refused");
-        assert!(
-            received <= 50 * report.tried && received < sent / 2,
-            "{name}: {received} segments for {} pages",
-            report.tried
-        );
-        let connections = report.tried..=report.tried + guessed;
-        let accepted = server.accepted() - fetched;
-        assert!(connections.contains(&accepted), "{name}: {accepted} connections; a page needs one, a guess makes one");
-        assert_eq!(kernel(&front, "SyncookiesFailed"), 0);
-        let proofs = decided(&counters, Reason::Proven) + decided(&counters, Reason::Redeemed);
-        assert_eq!(kernel(&front, "SyncookiesRecv"), proofs, "{name}: {counters:?}");
+        let guessed = (server.accepted() - fetched).saturating_sub(report.tried);
+        assert!(guessed <= 5 + sent / 1_000_000, "{name}: {guessed} of {sent} guessed: {counters:?}");
+        assert_eq!(proven + moved(Reason::Admitted), server.accepted() - fetched, "{name}: {counters:?}");
+        assert_eq!(kernel(&front, "SyncookiesRecv"), decided(&counters, Reason::Proven), "{name}: {counters:?}");
     }
 }
 
@@ -213,16 +193,12 @@ fn a_cookie_of_the_kernel_is_charged_each_time_that_it_makes_a_connection() {
         std::thread::sleep(PAUSE);
     }
     let counters = front.service(0);
-    let [admitted, redeemed, proven, waiting] =
-        [Reason::Admitted, Reason::Redeemed, Reason::Proven, Reason::Waiting].map(|reason| decided(&counters, reason));
-    println!(
-        "{} connections of {REPLAYS} ACKs; {admitted} admitted, {redeemed} redeemed, {proven} proven",
-        server.accepted()
-    );
-    assert_eq!((admitted, redeemed, proven), (1, 1, 4), "{counters:?}");
-    assert_eq!(waiting, REPLAYS - 5, "{counters:?}");
-    assert_eq!(kernel(&front, "SyncookiesRecv"), admitted + proven);
-    assert_eq!(server.accepted(), admitted + proven);
+    let [asked, proven, waiting] =
+        [Reason::Asked, Reason::Proven, Reason::Waiting].map(|reason| decided(&counters, reason));
+    println!("{} connections of {REPLAYS} ACKs; {asked} asked, {proven} proven", server.accepted());
+    assert_eq!((asked, proven, waiting), (1, 5, REPLAYS - 5), "{counters:?}");
+    assert_eq!(kernel(&front, "SyncookiesRecv"), proven);
+    assert_eq!(server.accepted(), proven);
     // Others come in as before, and have a ticket from their first connection on.
     let report = pages(&front, FRONT_V4, front.lab.clients_v4(), 100.0, 1.0);
     assert_eq!(report.ok, report.tried, "{:?}", front.service(0));

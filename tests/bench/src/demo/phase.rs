@@ -121,7 +121,7 @@ impl Stage {
         let number = |value: &Value| value.as_u64().context("status has a number here");
         let mut refused = BTreeMap::new();
         for (reason, count) in service["decided"].as_object().context("status has reasons")? {
-            if !["not_attempt", "admitted", "proven", "redeemed", "unanswered"].contains(&reason.as_str()) {
+            if !["not_attempt", "admitted", "asked", "proven", "unanswered"].contains(&reason.as_str()) {
                 refused.insert(reason.clone(), number(count)?);
             }
         }

@@ -6,7 +6,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use lab::frame::flags::ACK;
 use limiter::kernel::Maps;
 use limiter::kernel::lists::Entry;
 use limiter::policy::prefix::{Prefix, ip};
@@ -19,10 +18,10 @@ use limiter_common::hash::{self, Key, Place};
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::{self, BUDGET_LINES, Class, Counters, HOST_BUDGET, LEASES, List, SERVICES, Service};
+use limiter_common::record::{self, BUDGET_LINES, Class, Counters, LEASES, List, SERVICES, Service};
 use limiter_common::source_table::{self, Charged, Ticks, WAYS};
 use limiter_common::switch::{Mode, Switch};
-use limiter_common::ticket::{self, Change};
+use limiter_common::ticket;
 
 use super::super::{DROP, PASS};
 
@@ -37,7 +36,7 @@ pub struct Memory {
     pub sources: Vec<Line>,
     /// Tickets.
     pub tickets: Vec<Line>,
-    /// Challenges by service, and of the host.
+    /// Challenges by service.
     pub challenges: Vec<Line>,
     /// Shared words of budgets.
     pub budgets: Vec<Cell<u64>>,
@@ -55,7 +54,7 @@ impl Memory {
             key,
             sources: lines(sets),
             tickets: lines(sets),
-            challenges: lines(HOST_BUDGET + 1),
+            challenges: lines(SERVICES),
             budgets: vec![Cell::new(0); BUDGET_LINES as usize],
             leases: RefCell::new(vec![Lease::default(); LEASES as usize]),
             touched: RefCell::default(),
@@ -76,8 +75,6 @@ pub struct Host {
     services: BTreeMap<u32, Service>,
     classes: BTreeMap<u32, Class>,
     lists: Vec<(List, Entry)>,
-    /// What the kernel's own cookies are to limiter.
-    cookies: u32,
     /// The precise clock, a little after the kernel read it.
     precise: u64,
     /// The state.
@@ -120,7 +117,6 @@ impl Host {
             services: maps.services(slot).expect("the services"),
             classes: maps.classes(slot).expect("the classes"),
             lists: entries(List::Allow).chain(entries(List::Ban)).collect(),
-            cookies: maps.kernel.get(&0, 0).expect("the kernel's settings").0.cookies,
             precise: 0,
             memory: Memory::new(key, sets),
             counters: vec![Counters::default(); SERVICES as usize + 1],
@@ -164,9 +160,8 @@ impl Host {
     fn judge(&self, segment: &Segment<'_>, now: u64, decision: &mut Decision) {
         let attempt = segment.is_attempt();
         decision.reason = Reason::NotAttempt;
-        let is_checking = self.memory.challenges[HOST_BUDGET as usize][1].get() != 0;
-        let cookies = self.switch.may_challenge() && (is_checking || self.may_bring_a_cookie(segment));
-        if !attempt && !segment.hides_flags && !self.switch.has_bans() && !cookies {
+        let resets = !attempt && self.switch.charges_proofs() && self.resets(segment);
+        if !attempt && !segment.hides_flags && !self.switch.has_bans() && !resets {
             return;
         }
         let Some((id, service)) = self.service(segment) else {
@@ -189,39 +184,41 @@ impl Host {
             decision.reason = Reason::Banned;
         } else if attempt {
             decision.reason = self.limits(id, service, segment, now, decision);
+        } else if resets && segment.is_fragment {
+            decision.reason = Reason::BadCookie;
         }
     }
 
-    /// In calm: of random frames only a fragment, because in it nobody can see.
-    fn may_bring_a_cookie(&self, segment: &Segment<'_>) -> bool {
-        const SYN_OR_RST: u8 = 0x06;
-        let is_ack = segment.flags & (ACK | SYN_OR_RST) == ACK;
+    /// Whether it resets a connection to what may be a service. (No random frame brings a good cookie.)
+    fn resets(&self, segment: &Segment<'_>) -> bool {
         let mut listeners = self.policy.services.iter().flat_map(|service| &service.listeners);
-        let takes = self.cookies == record::Kernel::TAKES_COOKIES;
-        takes && is_ack && segment.is_fragment && listeners.any(|listener| listener.port() == segment.port)
+        segment.is_reset() && listeners.any(|listener| listener.port() == segment.port)
     }
 
-    /// The limits; a challenge that cannot be answered, because nobody listens here, is judged again without.
+    /// The limits. Nobody listens here: what the kernel should ask for a proof is judged again as what nobody asks.
     fn limits(&self, id: u32, service: &Service, segment: &Segment<'_>, now: u64, decision: &mut Decision) -> Reason {
-        const FIN_OR_RST: u8 = 0b101;
         let (mode, client) = (decision.mode, segment.network.source());
         let mut judge = |stage| {
-            let may_challenge = stage == Stage::Syn;
-            let case = Case { slot: 0, id, service, host: &self.record, client, now, stage, may_challenge };
+            let case = Case { slot: 0, id, service, host: &self.record, client, now, stage };
             let outcome = admission::judge(self, &case);
             decision.stole |= outcome.stole;
             decision.granted |= outcome.granted;
             decision.step = outcome.step;
-            outcome.verdict
-        };
-        match judge(Stage::Syn) {
-            Judged::Decided(reason) => reason,
-            Judged::Challenge if mode == Mode::Observe => Reason::Challenged,
-            Judged::Challenge if segment.flags & FIN_OR_RST != 0 => Reason::BadFlags,
-            Judged::Challenge => match judge(Stage::Unanswerable) {
-                Judged::Decided(Reason::Admitted) | Judged::Challenge => Reason::Unanswered,
+            match outcome.verdict {
                 Judged::Decided(reason) => reason,
-            },
+                Judged::Challenge => Reason::Challenged,
+            }
+        };
+        if !self.switch.asks() {
+            return judge(Stage::Pays);
+        }
+        if segment.has_bad_flags() {
+            return Reason::BadFlags;
+        }
+        match judge(Stage::Peeks) {
+            Reason::Challenged if mode == Mode::Observe => Reason::Challenged,
+            Reason::Challenged | Reason::Asked => judge(Stage::Unanswerable),
+            reason => reason,
         }
     }
 
@@ -249,20 +246,20 @@ fn wire(address: Address, v6: bool) -> IpAddr {
 
 impl State for Host {
     fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
-        let lease = &mut self.memory.leases.borrow_mut()[purse.lease(case.id) as usize];
-        let line = &self.memory.budgets[purse.line(case.id) as usize];
-        Some(purse::look(lease, line, purse.limit(case.service, case.host), case.now, || self.precise))
+        let lease = &mut self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
+        let line = &self.memory.budgets[purse.of(case.service).line(case.id) as usize];
+        Some(purse::look(lease, line, purse.of(case.service).limit(case.service, case.host), case.now, || self.precise))
     }
 
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
-        let lease = &mut self.memory.leases.borrow_mut()[purse.lease(case.id) as usize];
-        let line = &self.memory.budgets[purse.line(case.id) as usize];
-        Some(purse::take(lease, line, purse.limit(case.service, case.host), look, || self.precise))
+        let lease = &mut self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
+        let line = &self.memory.budgets[purse.of(case.service).line(case.id) as usize];
+        Some(purse::take(lease, line, purse.of(case.service).limit(case.service, case.host), look, || self.precise))
     }
 
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
         if purse.limit(case.service, case.host).0.interval != 0 {
-            self.memory.leases.borrow_mut()[purse.lease(case.id) as usize].give_back();
+            self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize].give_back();
         }
     }
 
@@ -281,14 +278,12 @@ impl State for Host {
 
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         let set = &self.memory.sources[self.memory.set(*place)];
-        Some(source_table::charge(
-            set,
-            place.fingerprint(),
-            Ticks::at(attempt.now),
-            attempt.limit,
-            attempt.own(),
-            attempt.horizon,
-        ))
+        self.memory.touched.borrow_mut().push(*place);
+        let (fingerprint, now, own) = (place.fingerprint(), Ticks::at(attempt.now), attempt.own());
+        if attempt.peeks {
+            return Some(Charged::peek(source_table::exceeds(set, fingerprint, now, attempt.limit, own)));
+        }
+        Some(source_table::charge(set, fingerprint, now, attempt.limit, own, attempt.horizon))
     }
 
     fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
@@ -296,13 +291,15 @@ impl State for Host {
         source_table::refund(set, place.fingerprint(), attempt.limit.interval);
     }
 
-    fn ticket(&self, change: Change, place: &Place, now: u64, life: u64) -> Option<bool> {
-        let set = &self.memory.tickets[self.memory.set(*place)];
-        Some(ticket::change(set, place.wide(), change, now, life))
+    fn holds(&self, place: &Place, now: u64) -> Option<bool> {
+        Some(ticket::holds(&self.memory.tickets[self.memory.set(*place)], place.wide(), now))
+    }
+
+    fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool> {
+        Some(ticket::grant(&self.memory.tickets[self.memory.set(*place)], place.wide(), now, life))
     }
 
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
-        let comes_back = ask == challenge::Ask::IsChecking && self.cookies != record::Kernel::MAKES_NONE;
-        Some(comes_back || challenge::ask(&self.memory.challenges[id as usize], ask, now))
+        Some(challenge::ask(&self.memory.challenges[id as usize], ask, now))
     }
 }

@@ -19,9 +19,11 @@ use limiter::kernel::maps::Raw;
 use limiter::kernel::words::{Access, Words};
 use limiter_common::names;
 use limiter_common::reason::Reason;
-use limiter_common::record::{self, BUDGET_LINES, HOST_BUDGET, Instance, LEASES, List, NEWCOMERS, UNPROVEN};
+use limiter_common::record::{
+    BUDGET_LINES, HOLDERS, HOST_BUDGET, Instance, LEASES, List, NEWCOMERS, SERVICES, UNPROVEN,
+};
 use limiter_common::source_table::WAYS;
-use limiter_common::switch::Mode;
+use limiter_common::switch::{Mode, Regime};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -87,11 +89,11 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
     let Raw(instance) = judge.maps.instance.get(&0, 0).expect("the instance");
     judge.maps.instance.set(0, Raw(Instance { sets, ..instance }), 0).expect("written");
     lists(random, &mut judge);
-    // Whether the kernel answers what passes with cookies, and whether they are taken: no random ACK brings one.
-    let Raw(kernel) = judge.maps.kernel.get(&0, 0).expect("the kernel's settings");
-    let cookies = random.u32(..3);
-    judge.maps.kernel.set(0, Raw(record::Kernel { cookies, ..kernel }), 0).expect("written");
     judge.mode(if random.u8(..4) == 0 { Mode::Observe } else { Mode::Enforce });
+    // Whether the kernel answers what passes with cookies: no random ACK brings one.
+    let regime = [Regime::Attempts, Regime::Ending, Regime::Proofs, Regime::Proofs][random.usize(..4)];
+    let switch = judge.maps.switch().expect("the switch");
+    judge.maps.set_switch(switch.with_regime(regime)).expect("switched");
     let maps = [names::SOURCES, names::TICKETS, names::CHALLENGE, names::BUDGET];
     let [sources, tickets, challenges, budgets] =
         maps.map(|name| MapData::from_pin(judge.bpffs.path().join(name)).expect("a map"));
@@ -99,7 +101,7 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
     let kernel = Kernel {
         sources: words(&sources, sets as usize * WAYS),
         tickets: words(&tickets, sets as usize * WAYS),
-        challenges: words(&challenges, (HOST_BUDGET as usize + 1) * WAYS),
+        challenges: words(&challenges, SERVICES as usize * WAYS),
         budgets: words(&budgets, BUDGET_LINES as usize * WAYS),
     };
     if random.bool() {
@@ -183,14 +185,16 @@ fn left_alike(host: &Host, kernel: &Kernel<'_>, said: &Said) -> Result<(), Strin
         let theirs: Vec<u64> = (0..WAYS).filter_map(|way| words.get(index * WAYS + way)).collect();
         if mine == theirs { Ok(()) } else { Err(format!("{what}: {mine:x?} here, {theirs:x?} in the kernel")) }
     };
-    for place in host.memory.touched.borrow().iter().flat_map(|place| [*place, place.beside()]) {
+    for place in host.memory.touched.borrow().iter().flat_map(|place| [*place, place.beside(), place.apart()]) {
         let set = host.memory.set(place);
         same("a set of sources", &host.memory.sources[set], &kernel.sources, set)?;
         same("a set of tickets", &host.memory.tickets[set], &kernel.tickets, set)?;
     }
     let Some(id) = said.counter.checked_sub(1) else { return Ok(()) };
     same("a challenge", &host.memory.challenges[id], &kernel.challenges, id)?;
-    for line in [id, HOST_BUDGET as usize, NEWCOMERS as usize + id, UNPROVEN as usize + id] {
+    for line in
+        [0, NEWCOMERS, UNPROVEN, HOLDERS].map(|kind| kind as usize + id).into_iter().chain([HOST_BUDGET as usize])
+    {
         let (mine, theirs) = (&host.memory.budgets[line], kernel.budgets.get(line * WAYS).unwrap_or(0));
         if mine.get().abs_diff(theirs) > 1_000_000_000 {
             return Err(format!("budget {line}: {} here, {theirs} in the kernel", mine.get()));

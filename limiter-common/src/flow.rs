@@ -1,0 +1,226 @@
+//! Flows that brought a cookie back: which of them have paid, and which wait, in eight bytes a flow.
+//!
+//! Where the kernel makes cookies a connection is made from a packet that brings one, and that packet pays. A client may send it again,
+//! and its first data brings the same cookie; so a flow that paid is noted, until no cookie of it can be good any more ([`LIFE`]). What comes
+//! of a noted flow is not charged while its connection is there, unless a reset of the client went by: it may be on its way to the
+//! connection still when the next packet is looked at.
+//!
+//! A cookie is good for up to four sequence numbers, because the size of segments stands in its lowest bits. Of a flow whose first packets were
+//! refused a later one could make the connection, and its first bytes would be missing; so a flow that waits is noted with the sequence number of its first
+//! byte, and comes in with that or not at all. Where that cannot be noted nobody waits.
+//!
+//! The table is of the kind of [`crate::source_table`]: a set is one cache line of eight ways. A way is
+//! `time (21 bits) | sequence number (16) | state (3) | fingerprint (24)`. Time counts units of 2^24 ns (17 ms) and wraps after 9.8 hours; what
+//! was left there by the same flow a wrap ago is taken for new with a probability of 1 in 270.
+
+use crate::hash::Place;
+use crate::source_table::{TRIES, WAYS};
+use crate::word::SharedWord;
+
+/// Sets of the table: 4 MiB, half a million flows.
+pub const SETS: u32 = 65_536;
+/// Nanoseconds in a unit of time, as a power of two.
+const UNIT_SHIFT: u32 = 24;
+/// How long a note counts, in units: 129 s. The kernel takes a cookie for at most two minutes after it was made.
+pub const LIFE: u64 = 129_000_000_000 >> UNIT_SHIFT;
+/// Units in which data that comes right behind its ACK may be ahead of the connection: this one and the next, 17 to 34 ms.
+const BEHIND: u64 = 1;
+/// Units in which a reset may be on its way to its connection: a quarter of a second. Later the connection that is there was not reset by it.
+const ON_ITS_WAY: u64 = 15;
+/// Flows may wait in so many ways of a set, the first: the others are for those that pay.
+const MAY_WAIT: usize = 4;
+/// Sequence numbers around the first byte that a cookie may be good for.
+const NEAR: u16 = 3;
+
+const FINGERPRINT: u64 = 0xff_ffff;
+const STATE: u32 = 24;
+const SEQUENCE: u32 = 27;
+const TIME: u32 = 43;
+const TIMES: u64 = (1 << (64 - TIME)) - 1;
+
+/// Where a flow is in the table. The lowest byte says nothing of that, and is free for who hands it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow(pub u64);
+
+impl Flow {
+    /// The flow at a place.
+    #[inline(always)]
+    pub const fn at(place: Place) -> Self {
+        Self(place.0)
+    }
+
+    /// Index of its set.
+    #[inline(always)]
+    pub const fn set(self) -> u32 {
+        Place(self.0).set(SETS)
+    }
+
+    /// What tells flows of a set apart; never 0, which marks a way that was never used.
+    #[inline(always)]
+    pub const fn fingerprint(self) -> u32 {
+        Place(self.0 >> 8).fingerprint()
+    }
+}
+
+/// What is noted of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// It brought a good cookie and was refused.
+    Waiting = 1,
+    /// It has paid.
+    Paid = 2,
+    /// It has paid with a packet without data: data may be right behind it.
+    PaidAhead = 3,
+    /// It has paid, and then its client sent a reset.
+    Reset = 4,
+}
+
+impl State {
+    /// The state with a number; what is unknown is a flow that was reset, which pays again.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        match number {
+            1 => Self::Waiting,
+            2 => Self::Paid,
+            3 => Self::PaidAhead,
+            _ => Self::Reset,
+        }
+    }
+}
+
+/// What a packet with a good cookie is to a note of its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// There is none: nothing was ever charged.
+    No,
+    /// It waits, and this is its first byte.
+    Pays,
+    /// It has paid, and its client sent a reset.
+    Reset {
+        /// Which may be on its way to the connection still.
+        on_its_way: bool,
+    },
+    /// It waits or has paid, and this is not its first byte.
+    Shifted,
+    /// It has paid. Whether this may be data right behind the packet that paid.
+    Paid {
+        /// This is its first byte.
+        first: bool,
+        /// It paid just now.
+        fresh: bool,
+        /// With a packet without data, and none has come since.
+        ahead: bool,
+    },
+}
+
+/// What is known of the flow with `fingerprint`, of which a packet with this sequence number brings a good cookie.
+#[inline(always)]
+pub fn ask<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, now: u64) -> Known {
+    let word = find(set, fingerprint).1;
+    let age = age(word, now);
+    let off = sequence.wrapping_sub((word >> SEQUENCE) as u16);
+    // Far from what is noted it is another connection from the same port.
+    if word == 0 || age > LIFE || off.wrapping_add(NEAR) > 2 * NEAR {
+        return Known::No;
+    }
+    match State::from_number(word >> STATE & 7) {
+        State::Waiting if off != 0 => Known::Shifted,
+        State::Waiting => Known::Pays,
+        State::Reset => Known::Reset { on_its_way: age <= ON_ITS_WAY },
+        state => Known::Paid { first: off == 0, fresh: age <= BEHIND, ahead: matches!(state, State::PaidAhead) },
+    }
+}
+
+/// Notes a flow, and says whether it could. One that pays takes the place of another that paid, one that waits a place of those
+/// in which flows may wait.
+#[inline(always)]
+pub fn note<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, state: State, now: u64) -> bool {
+    let time = now >> UNIT_SHIFT & TIMES;
+    let new = time << TIME | (sequence as u64) << SEQUENCE | (state as u64) << STATE | fingerprint as u64;
+    let mut tries = 0;
+    while tries < TRIES {
+        tries += 1;
+        let (mut way, mut word) = find(set, fingerprint);
+        if word == 0 {
+            let Some(free) = room(set, matches!(state, State::Waiting), now) else { return false };
+            (way, word) = free;
+        }
+        if set[way & (WAYS - 1)].replace(word, new) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Notes that a flow's client sent a reset, if the flow has paid.
+#[inline(always)]
+pub fn reset<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, now: u64) {
+    let time = (now >> UNIT_SHIFT & TIMES) << TIME;
+    let mut tries = 0;
+    while tries < TRIES {
+        tries += 1;
+        let (way, word) = find(set, fingerprint);
+        if word == 0 || word >> STATE & 7 == State::Waiting as u64 {
+            return;
+        }
+        let kept = word & ((1 << TIME) - 1) & !(7 << STATE);
+        if set[way & (WAYS - 1)].replace(word, time | kept | (State::Reset as u64) << STATE) {
+            return;
+        }
+    }
+}
+
+/// Notes that data came after the packet that paid without any, and says whether it was the first.
+#[inline(always)]
+pub fn follow<W: SharedWord>(set: &[W; WAYS], fingerprint: u32) -> bool {
+    let (way, word) = find(set, fingerprint);
+    word >> STATE & 7 == State::PaidAhead as u64
+        && set[way & (WAYS - 1)].replace(word, word ^ ((State::PaidAhead as u64 ^ State::Paid as u64) << STATE))
+}
+
+#[inline(always)]
+const fn age(word: u64, now: u64) -> u64 {
+    (now >> UNIT_SHIFT).wrapping_sub(word >> TIME) & TIMES
+}
+
+/// The flow's way; a word of 0 if it has none.
+#[inline(always)]
+fn find<W: SharedWord>(set: &[W; WAYS], fingerprint: u32) -> (usize, u64) {
+    let mut way = 0;
+    while way < WAYS {
+        let word = set[way].load();
+        if word & FINGERPRINT == fingerprint as u64 {
+            return (way, word);
+        }
+        way += 1;
+    }
+    (0, 0)
+}
+
+/// A way for a new note: one that is over; else one of a flow that has paid. For those who pay by chance one of the ways in which nobody waits.
+#[inline(always)]
+fn room<W: SharedWord>(set: &[W; WAYS], waits: bool, now: u64) -> Option<(usize, u64)> {
+    let ways = if waits { MAY_WAIT } else { WAYS };
+    let mut way = 0;
+    while way < ways {
+        let word = set[way & (WAYS - 1)].load();
+        if word == 0 || age(word, now) > LIFE {
+            return Some((way, word));
+        }
+        way += 1;
+    }
+    if !waits {
+        let way = MAY_WAIT | (now >> UNIT_SHIFT) as usize & (MAY_WAIT - 1);
+        return Some((way, set[way & (WAYS - 1)].load()));
+    }
+    way = 0;
+    while way < MAY_WAIT {
+        let word = set[way].load();
+        if word >> STATE & 7 != State::Waiting as u64 {
+            return Some((way, word));
+        }
+        way += 1;
+    }
+    None
+}
