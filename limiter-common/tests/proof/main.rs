@@ -6,10 +6,12 @@ mod cookie;
 mod kernel;
 mod packet;
 mod purse;
+mod real;
 mod sequence;
 mod sketch;
 mod world;
 
+use real::Real;
 use sequence::Sequence;
 use sketch::{Flaw, Sketch};
 use world::{Broken, Limiter, World};
@@ -56,6 +58,14 @@ fn broken<L: Limiter>(sequences: u64, make: impl Fn(bool) -> L) -> Option<(u64, 
 fn the_rules_keep_every_promise() {
     let found = broken(1_000_000, |challenges| Sketch::new(Flaw::None, challenges));
     if let Some((seed, how)) = found {
+        panic!("sequence {seed}: {how}");
+    }
+}
+
+/// The project's own code, called as the kernel side calls it.
+#[test]
+fn the_notes_of_flows_keep_every_promise() {
+    if let Some((seed, how)) = broken(1_000_000, Real::new) {
         panic!("sequence {seed}: {how}");
     }
 }

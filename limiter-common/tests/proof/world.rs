@@ -28,6 +28,10 @@ pub trait Limiter {
     fn judge(&mut self, kernel: &Kernel, packet: &Packet, cpu: usize) -> Said;
     /// Connections that a source has paid for.
     fn paid(&self, source: usize) -> u64;
+    /// Whether it knows that a client's FIN may end a connection. If not, a connection that is ended at once may have one more for its charge.
+    fn sees_ends(&self) -> bool {
+        true
+    }
 }
 
 /// A promise that was broken, in words.
@@ -208,6 +212,9 @@ impl<L: Limiter> World<L> {
         }
         for flow in self.kernel.close() {
             self.owners[flow] = None;
+            if !self.limiter.sees_ends() {
+                self.forgive(flow);
+            }
         }
         Ok(())
     }
