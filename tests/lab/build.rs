@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let ebpf = ebpf.to_str().context("the path of the project is not UTF-8")?;
     // The object also holds code of these packages, whose changes cargo cannot see from here.
     for library in ["limiter-common", "limiter-ebpf"] {
-        println!("cargo:rerun-if-changed={root}/../../{library}");
+        println!("cargo:rerun-if-changed={root}/../../{library}/src");
     }
 
     // SAFETY: a build script's main has no other thread that could read the environment meanwhile.

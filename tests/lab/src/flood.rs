@@ -310,7 +310,7 @@ impl fmt::Display for FloodReport {
 }
 
 /// `struct xdp_md` for a live frame: XDP_TX goes out by the ingress device, in the caller's namespace.
-fn live_context(length: usize, device: u32) -> Vec<u8> {
+pub(crate) fn live_context(length: usize, device: u32) -> Vec<u8> {
     // data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
     [0, length as u32, 0, device, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect()
 }

@@ -55,6 +55,8 @@ pub struct Frame {
     ethertype: Option<u16>,
     ipv4_options: Vec<u8>,
     fragment: (u16, bool),
+    identification: u32,
+    wrong_checksum: bool,
     ihl: Option<u8>,
     version: Option<u8>,
     ip_length: Option<u16>,
@@ -76,6 +78,8 @@ impl Frame {
             ethertype: None,
             ipv4_options: Vec::new(),
             fragment: (0, false),
+            identification: 1,
+            wrong_checksum: false,
             ihl: None,
             version: None,
             ip_length: None,
@@ -174,6 +178,37 @@ impl Frame {
         self
     }
 
+    /// Sets the number that tells the fragments of one datagram from those of another; of an IPv4 packet its low half.
+    pub fn identification(mut self, new: u32) -> Self {
+        self.identification = new;
+        self
+    }
+
+    /// Writes another checksum of TCP or UDP than the right one.
+    pub fn wrong_checksum(mut self) -> Self {
+        self.wrong_checksum = true;
+        self
+    }
+
+    /// The datagram in two fragments, of which the first holds so many bytes of what follows the IP header: a multiple of eight.
+    ///
+    /// # Panics
+    /// When the first would hold everything.
+    pub fn fragments(&self, first: usize) -> [Self; 2] {
+        let at = self.transport_offset();
+        let bytes = self.build();
+        let part = |offset: usize, content: &[u8], more: bool| {
+            let units = offset as u16 / 8;
+            let part = Self { transport: Transport::Raw(TCP), payload: content.to_vec(), ..self.clone() };
+            if self.destination.is_ipv4() {
+                part.fragment(units, more)
+            } else {
+                part.extension(Extension::Fragment(units, more))
+            }
+        };
+        [part(0, &bytes[at..at + first], true), part(first, &bytes[at + first..], false)]
+    }
+
     /// Adds an IPv6 extension header after those already there.
     pub fn extension(mut self, extension: Extension) -> Self {
         self.extensions.push(extension);
@@ -226,7 +261,7 @@ impl Frame {
     /// Offset of the transport header in bytes.
     pub fn transport_offset(&self) -> usize {
         let mut extensions = Vec::new();
-        self.extensions.iter().for_each(|extension| extension.write(0, &mut extensions));
+        self.extensions.iter().for_each(|extension| extension.write(0, 0, &mut extensions));
         let ip = if self.destination.is_ipv4() { 20 + self.ipv4_options.len() } else { 40 + extensions.len() };
         self.network_offset() + ip
     }

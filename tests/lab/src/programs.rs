@@ -100,6 +100,16 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Writes the frames of a volley.
+    pub(crate) fn set_volley(&mut self, frames: &[[u64; record::VOLLEY_WORDS]]) -> Result<()> {
+        let map = self.object.map_mut("VOLLEY").context("the object has no map VOLLEY")?;
+        let mut records: Array<&mut MapData, [u64; record::VOLLEY_WORDS]> = map.try_into()?;
+        let mut numbered = (0..).zip(frames);
+        numbered.try_for_each(|(at, frame)| records.set(at, *frame, 0)).context("cannot write a volley")
+    }
+}
+
 fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     let program = object.program_mut(name).with_context(|| format!("no program `{name}`"))?;
     Ok(program.try_into()?)

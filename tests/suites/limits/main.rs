@@ -12,6 +12,7 @@ mod exact;
 mod fair;
 mod interop;
 mod measured;
+mod proof;
 mod seen;
 mod servers;
 mod spoofed;

@@ -20,6 +20,17 @@ use super::{Front, decided, limit};
 /// sends it again until there is budget. Everybody is served, and the budget holds.
 #[test]
 fn strangers_over_the_budget_wait_and_are_served() {
+    strangers_wait("/");
+}
+
+/// The same where a request is more than one segment, as the first words of TLS are today: what comes behind the first of them must not
+/// end the wait.
+#[test]
+fn strangers_with_large_requests_wait_and_are_served() {
+    strangers_wait(&format!("/{}", "x".repeat(3000)));
+}
+
+fn strangers_wait(path: &str) {
     const CLIENTS: usize = 100;
     let mut policy = web(Challenge::Always);
     policy.services[0].budget = limit(20, 20);
@@ -31,6 +42,7 @@ fn strangers_over_the_budget_wait_and_are_served() {
         pages_per_second: 50.0,
         seconds: 2.0,
         timeout: PATIENCE,
+        path: path.to_owned(),
         ..Crowd::new(SocketAddr::new(FRONT_V4, 80), clients)
     };
     let start = Instant::now();

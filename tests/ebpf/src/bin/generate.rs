@@ -1,4 +1,4 @@
-//! The lab's small XDP programs: the flood generator, and `pass`, `drop_all` and `empty` to meet it.
+//! The lab's small XDP programs: the flood generator, `volley` for a few given frames at once, and `pass`, `drop_all` and `empty` to meet it.
 //!
 //! `flood` is run by BPF_PROG_TEST_RUN with live frames. It writes every frame whole, from a template in its record:
 //! the kernel recycles the pages without restoring them, so a frame may come back as the receiver left it.
@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use record::{
     COUNTERS, FloodRecord, PORTS_COUNTING, PORTS_FIXED, SEEN, SENT, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_RANDOM,
-    STOPPED, TEMPLATE_WORDS,
+    STOPPED, TEMPLATE_WORDS, VOLLEY_FRAMES, VOLLEY_WORDS,
 };
 
 #[path = "../record.rs"]
@@ -24,6 +24,9 @@ mod record;
 
 #[btf_map]
 static FLOOD: Array<FloodRecord, 1> = Array::new();
+
+#[btf_map]
+static VOLLEY: Array<[u64; VOLLEY_WORDS], VOLLEY_FRAMES> = Array::new();
 
 #[btf_map]
 static FRAMES: PerCpuArray<u64, COUNTERS> = PerCpuArray::new();
@@ -35,6 +38,33 @@ const OFFSET_MASK: usize = 0x3f;
 #[xdp(frags)]
 pub fn flood(ctx: XdpContext) -> u32 {
     next_frame(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+/// Sends given frames, each of them whole and as long as any other: what follows a packet in its frame is nobody's business.
+#[xdp(frags)]
+pub fn volley(ctx: XdpContext) -> u32 {
+    next_of_volley(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+fn next_of_volley(ctx: &XdpContext) -> Option<u32> {
+    let sent = FRAMES.get_ptr_mut(SENT)?;
+    // SAFETY: the slot is this CPU's own, and XDP programs do not interrupt each other.
+    let number = unsafe { *sent };
+    let words = VOLLEY.get(number as u32 & (VOLLEY_FRAMES as u32 - 1))?;
+    // Once: the verifier knows only this copy of the pointer to be good.
+    let start = ctx.data();
+    if start + VOLLEY_WORDS * 8 > ctx.data_end() {
+        return None;
+    }
+    let mut word = 0;
+    while word < VOLLEY_WORDS {
+        // SAFETY: inside the frame, as was just seen, which starts 256 bytes into a page, so that the word is aligned too.
+        unsafe { *((start + word * 8) as *mut u64) = words[word] };
+        word += 1;
+    }
+    // SAFETY: as above.
+    unsafe { *sent = number + 1 };
+    Some(xdp_action::XDP_TX)
 }
 
 /// Passes and counts: a veth needs a program of its own to take frames from XDP_TX and redirects.

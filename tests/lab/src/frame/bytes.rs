@@ -55,7 +55,7 @@ impl Frame {
         let (offset, more) = self.fragment;
         let mut header = vec![self.version.unwrap_or(4) << 4 | self.ihl.unwrap_or(words), 0];
         header.extend(self.ip_length.unwrap_or(length).to_be_bytes());
-        header.extend([0, 1]);
+        header.extend((self.identification as u16).to_be_bytes());
         header.extend((u16::from(more) << 13 | offset).to_be_bytes());
         header.extend([64, protocol, 0, 0]);
         header.extend(source.iter().chain(&destination).chain(&self.ipv4_options));
@@ -71,7 +71,7 @@ impl Frame {
         let mut content = Vec::new();
         for (at, extension) in self.extensions.iter().enumerate() {
             let next = self.extensions.get(at + 1).map_or(protocol, Extension::number);
-            extension.write(next, &mut content);
+            extension.write(next, self.identification, &mut content);
         }
         content.extend(body);
         frame.extend([self.version.unwrap_or(6) << 4, 0, 0, 0]);
@@ -112,6 +112,7 @@ impl Frame {
             .add_slice(&body);
         // UDP's zero means "none"; TCP may send either form of zero (RFC 768, RFC 1624).
         let sum = if protocol == UDP { sum.to_ones_complement_with_no_zero() } else { sum.ones_complement() };
+        let sum = if self.wrong_checksum { sum ^ 0x0101 } else { sum };
         body[checksum_at..checksum_at + 2].copy_from_slice(&sum.to_ne_bytes());
         (protocol, body)
     }

@@ -30,13 +30,13 @@ impl Extension {
         }
     }
 
-    pub(super) fn write(&self, next: u8, to: &mut Vec<u8>) {
+    pub(super) fn write(&self, next: u8, identification: u32, to: &mut Vec<u8>) {
         let start = to.len();
         match *self {
             Self::Fragment(offset, more) => {
                 to.extend([next, 0]);
                 to.extend((offset << 3 | u16::from(more)).to_be_bytes());
-                to.extend([0, 0, 0, 1]);
+                to.extend(identification.to_be_bytes());
             }
             Self::Authentication(units) => {
                 to.extend([next, units]);
