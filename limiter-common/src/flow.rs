@@ -27,6 +27,10 @@ pub const LIFE: u64 = 129_000_000_000 >> UNIT_SHIFT;
 const BEHIND: u64 = 1;
 /// Units in which a reset may be on its way to its connection: a quarter of a second. Later the connection that is there was not reset by it.
 const ON_ITS_WAY: u64 = 15;
+/// How long after a flow had to wait a look at its other packets is worth it, nanoseconds.
+const WAITS_UNTIL: u64 = ((LIFE + 1) << UNIT_SHIFT) + STEP;
+/// That is moved only when it moves by this much: a second.
+const STEP: u64 = 1_000_000_000;
 /// Flows may wait in so many ways of a set, the first: the others are for those that pay.
 const MAY_WAIT: usize = 4;
 /// Sequence numbers around the first byte that a cookie may be good for.
@@ -74,6 +78,9 @@ pub enum State {
     PaidAhead = 3,
     /// It has paid, and then its client sent a reset.
     Reset = 4,
+    /// Its client sent a reset, and nothing else is known of it: its connection is older than the table,
+    /// or its note had to go. The first to go itself.
+    ResetUnknown = 5,
 }
 
 impl State {
@@ -84,6 +91,7 @@ impl State {
             1 => Self::Waiting,
             2 => Self::Paid,
             3 => Self::PaidAhead,
+            5 => Self::ResetUnknown,
             _ => Self::Reset,
         }
     }
@@ -92,8 +100,10 @@ impl State {
 /// What a packet with a good cookie is to a note of its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// There is none: nothing was ever charged.
+    /// There is none: nothing was charged since the table was made, or it had to go.
     No,
+    /// There is one of another connection from the same port.
+    Another,
     /// It waits, and this is its first byte.
     Pays,
     /// It has paid, and its client sent a reset.
@@ -120,14 +130,17 @@ pub fn ask<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, now:
     let word = find(set, fingerprint).1;
     let age = age(word, now);
     let off = sequence.wrapping_sub((word >> SEQUENCE) as u16);
-    // Far from what is noted it is another connection from the same port.
-    if word == 0 || age > LIFE || off.wrapping_add(NEAR) > 2 * NEAR {
+    let state = State::from_number(word >> STATE & 7);
+    if word == 0 || age > LIFE {
         return Known::No;
     }
-    match State::from_number(word >> STATE & 7) {
+    if !matches!(state, State::ResetUnknown) && off.wrapping_add(NEAR) > 2 * NEAR {
+        return Known::Another;
+    }
+    match state {
         State::Waiting if off != 0 => Known::Shifted,
         State::Waiting => Known::Pays,
-        State::Reset => Known::Reset { on_its_way: age <= ON_ITS_WAY },
+        State::Reset | State::ResetUnknown => Known::Reset { on_its_way: age <= ON_ITS_WAY },
         state => Known::Paid { first: off == 0, fresh: age <= BEHIND, ahead: matches!(state, State::PaidAhead) },
     }
 }
@@ -153,30 +166,71 @@ pub fn note<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, sta
     false
 }
 
-/// Notes that a flow's client sent a reset, if the flow has paid.
+/// Notes that a flow's client sent a reset, unless the flow waits. Of a flow without a note that takes
+/// no other's place: a flood of resets drives out nothing but itself.
 #[inline(always)]
 pub fn reset<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, now: u64) {
     let time = (now >> UNIT_SHIFT & TIMES) << TIME;
     let mut tries = 0;
     while tries < TRIES {
         tries += 1;
-        let (way, word) = find(set, fingerprint);
-        if word == 0 || word >> STATE & 7 == State::Waiting as u64 {
-            return;
+        let (mut way, mut word) = find(set, fingerprint);
+        let mut state = State::Reset;
+        match State::from_number(word >> STATE & 7) {
+            State::Waiting => return,
+            State::ResetUnknown => state = State::ResetUnknown,
+            _ if word == 0 => {
+                let Some(free) = unused(set, WAYS, now) else { return };
+                (way, word) = free;
+                state = State::ResetUnknown;
+            }
+            _ => {}
         }
-        let kept = word & ((1 << TIME) - 1) & !(7 << STATE);
-        if set[way & (WAYS - 1)].replace(word, time | kept | (State::Reset as u64) << STATE) {
+        let kept = match state {
+            State::ResetUnknown => fingerprint as u64,
+            _ => word & ((1 << TIME) - 1) & !(7 << STATE),
+        };
+        if set[way & (WAYS - 1)].replace(word, time | kept | (state as u64) << STATE) {
             return;
         }
     }
 }
 
-/// Notes that data came after the packet that paid without any, and says whether it was the first.
+/// Whether a flow waits.
+#[inline(always)]
+pub fn waits<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, now: u64) -> bool {
+    let word = find(set, fingerprint).1;
+    word >> STATE & 7 == State::Waiting as u64 && age(word, now) <= LIFE
+}
+
+/// Notes in a word that some flow waits from now on: until when is what [`may_wait`] reads.
+#[inline(always)]
+pub fn note_waiting<W: SharedWord>(until: &W, now: u64) {
+    let old = until.load();
+    // Not for each of them: a flood of proofs does not write.
+    if old < now + WAITS_UNTIL - STEP {
+        until.replace(old, now + WAITS_UNTIL);
+    }
+}
+
+/// Whether any flow may wait still.
+#[inline(always)]
+pub fn may_wait<W: SharedWord>(until: &W, now: impl FnOnce() -> u64) -> bool {
+    let until = until.load();
+    until != 0 && now() < until
+}
+
+/// Notes that data or a FIN came after the packet that paid without any, and says whether it was the first.
 #[inline(always)]
 pub fn follow<W: SharedWord>(set: &[W; WAYS], fingerprint: u32) -> bool {
     let (way, word) = find(set, fingerprint);
     word >> STATE & 7 == State::PaidAhead as u64
         && set[way & (WAYS - 1)].replace(word, word ^ ((State::PaidAhead as u64 ^ State::Paid as u64) << STATE))
+}
+
+/// Whether a way is of a flow that has paid.
+pub const fn is_paid(way: u64) -> bool {
+    matches!(State::from_number(way >> STATE & 7), State::Paid | State::PaidAhead) && way != 0
 }
 
 #[inline(always)]
@@ -198,23 +252,32 @@ fn find<W: SharedWord>(set: &[W; WAYS], fingerprint: u32) -> (usize, u64) {
     (0, 0)
 }
 
-/// A way for a new note: one that is over; else one of a flow that has paid. For those who pay by chance one of the ways in which nobody waits.
+/// Of the first ways one that is over, or of which only a reset is known.
 #[inline(always)]
-fn room<W: SharedWord>(set: &[W; WAYS], waits: bool, now: u64) -> Option<(usize, u64)> {
-    let ways = if waits { MAY_WAIT } else { WAYS };
+fn unused<W: SharedWord>(set: &[W; WAYS], ways: usize, now: u64) -> Option<(usize, u64)> {
     let mut way = 0;
     while way < ways {
         let word = set[way & (WAYS - 1)].load();
-        if word == 0 || age(word, now) > LIFE {
+        let is_unknown = word >> STATE & 7 == State::ResetUnknown as u64;
+        if word == 0 || is_unknown || age(word, now) > LIFE {
             return Some((way, word));
         }
         way += 1;
+    }
+    None
+}
+
+/// A way for a new note: one that is not used; else one of a flow that has paid. For those who pay by chance one of the ways in which nobody waits.
+#[inline(always)]
+fn room<W: SharedWord>(set: &[W; WAYS], waits: bool, now: u64) -> Option<(usize, u64)> {
+    if let Some(unused) = unused(set, if waits { MAY_WAIT } else { WAYS }, now) {
+        return Some(unused);
     }
     if !waits {
         let way = MAY_WAIT | (now >> UNIT_SHIFT) as usize & (MAY_WAIT - 1);
         return Some((way, set[way & (WAYS - 1)].load()));
     }
-    way = 0;
+    let mut way = 0;
     while way < MAY_WAIT {
         let word = set[way].load();
         if word >> STATE & 7 != State::Waiting as u64 {

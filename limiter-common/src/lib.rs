@@ -9,6 +9,7 @@ pub mod admission;
 pub mod auto;
 pub mod budget;
 pub mod challenge;
+pub mod checksum;
 pub mod class_tree;
 pub mod distinct;
 pub mod flow;

@@ -82,6 +82,10 @@ macro_rules! maps {
                 REPLY reply: PerCpuArray<Draft>[1];
                 /// Flows that brought a cookie back.
                 FLOWS flows: Aligned<SourceSet>[flow::SETS];
+                /// Until when any flow may wait, in its first word.
+                WAITS waits: Aligned<SourceSet>[1];
+                /// A segment whose checksum is computed.
+                SUMMED summed: PerCpuArray<[u32; checksum::WORDS]>[1];
             }
         }
     };
@@ -194,7 +198,7 @@ mod table {
     pub use crate::record::{Set as SourceSet, *};
     pub use crate::reply::Draft;
     pub use crate::sighting::Sighting;
-    pub use crate::{distinct, flow, heavy, sighting};
+    pub use crate::{checksum, distinct, flow, heavy, sighting};
 
     /// The sketches of an interval.
     pub type Sketches = [u64; distinct::WORDS];

@@ -214,6 +214,8 @@ reasons! {
         "attempt that cannot be challenged, beyond the few that pass of those";
     Asked = 31, "asked", Attempt, Pass, _, Challenged, _,
         "attempt within every limit, at no charge: the kernel answers it with a cookie";
+    Held = 32, "held", Other, Drop, _, _, _,
+        "segment behind the first of a connection that waits: its client sends it again";
 }
 
 impl Reason {

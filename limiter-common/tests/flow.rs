@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use limiter_common::flow::{Flow, Known, LIFE, SETS, State, ask, follow, note, reset};
+use limiter_common::flow::{Flow, Known, LIFE, SETS, State, ask, follow, may_wait, note, note_waiting, reset, waits};
 use limiter_common::hash::Place;
 use limiter_common::source_table::WAYS;
 
@@ -30,8 +30,8 @@ fn a_flow_is_known_as_long_as_its_cookie_may_be_good() {
         assert_eq!(ask(&set, 7, FIRST, START + 120 * SECOND), known);
         assert_eq!(ask(&set, 7, FIRST, START + ((LIFE + 1) << 24)), Known::No);
         assert_eq!(ask(&set, 8, FIRST, START), Known::No, "another flow");
-        assert_eq!(ask(&set, 7, FIRST.wrapping_add(4), START), Known::No, "another connection from its port");
-        assert_eq!(ask(&set, 7, FIRST.wrapping_sub(4), START), Known::No);
+        assert_eq!(ask(&set, 7, FIRST.wrapping_add(4), START), Known::Another, "from its port");
+        assert_eq!(ask(&set, 7, FIRST.wrapping_sub(4), START), Known::Another);
     }
 }
 
@@ -74,7 +74,41 @@ fn a_reset_is_on_its_way_for_a_moment() {
     for (after, on_its_way) in [(0, true), (SECOND / 5, true), (SECOND / 3, false), (100 * SECOND, false)] {
         assert_eq!(ask(&set, 7, FIRST, later + after), Known::Reset { on_its_way });
     }
-    assert_eq!(ask(&set, 8, FIRST, later), Known::No);
+    // Of a flow without a note nothing else is known, whatever number it comes with.
+    assert_eq!(ask(&set, 8, FIRST, later), Known::Reset { on_its_way: true });
+    assert_eq!(ask(&set, 8, 1234, later + SECOND), Known::Reset { on_its_way: false });
+    reset(&set, 8, later + SECOND);
+    assert_eq!(ask(&set, 8, 1234, later + SECOND), Known::Reset { on_its_way: true });
+}
+
+/// A flood of resets drives out nobody's note, and gives way to everybody's.
+#[test]
+fn a_flood_of_resets_drives_out_nothing() {
+    let set = set();
+    assert!((1..=3).all(|flow| note(&set, flow, FIRST, State::Waiting, START)));
+    assert!((11..=13).all(|flow| note(&set, flow, FIRST, State::Paid, START)));
+    (100..200).for_each(|flow| reset(&set, flow, START));
+    for flow in 1..=3 {
+        assert_eq!(ask(&set, flow, FIRST, START), Known::Pays);
+        assert!(matches!(ask(&set, 10 + flow, FIRST, START), Known::Paid { .. }));
+    }
+    assert!((14..=15).all(|flow| note(&set, flow, FIRST, State::Paid, START)));
+    assert!((11..=15).all(|flow| matches!(ask(&set, flow, FIRST, START), Known::Paid { .. })));
+}
+
+/// Only while some flow waits are other packets worth a look, and a flood of those that wait does not write.
+#[test]
+fn a_word_says_whether_any_flow_waits() {
+    let (set, until) = (set(), Cell::new(0));
+    assert!(!may_wait(&until, || unreachable!("nobody ever waited")));
+    note_waiting(&until, START);
+    let written = until.get();
+    note_waiting(&until, START + SECOND / 2);
+    assert_eq!(until.get(), written);
+    assert!(note(&set, 7, FIRST, State::Waiting, START + SECOND / 2));
+    let last = START + SECOND / 2 + (LIFE << 24);
+    assert!(waits(&set, 7, last) && may_wait(&until, || last) && !waits(&set, 8, START));
+    assert!(!waits(&set, 7, last + (2 << 24)) && !may_wait(&until, || last + 2 * SECOND));
 }
 
 /// Nobody who waits loses his note to anybody: who finds no room does not wait. Of those that paid one loses his.

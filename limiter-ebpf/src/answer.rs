@@ -8,6 +8,7 @@ use aya_ebpf::programs::XdpContext;
 use limiter_common::packet::{self, Cursor};
 use limiter_common::reply::{self, Draft, Offer};
 
+use crate::checksum::limiter_is_whole;
 use crate::listener::Met;
 use crate::maps::{KERNEL, REPLY};
 use crate::{clock, listener};
@@ -50,6 +51,9 @@ fn try_syn_ack(context: &XdpContext) -> Option<u32> {
     let segment = packet::parse(frame.cursor).ok()?;
     let (asked, cursor) = segment.numbers()?;
     let kernel = KERNEL.get(0)?;
+    if frame.is_group() || segment.network.is_group() || limiter_is_whole(context.ctx) == 0 {
+        return None;
+    }
     limiter_options(context.ctx, cursor.offset(&frame.cursor) as u64, asked.options as u64);
     let options = draft()?.options;
     if options.is_signed {
@@ -113,6 +117,9 @@ fn try_reset(context: &XdpContext) -> Option<()> {
     let frame = Frame::of(context)?;
     let segment = packet::parse(frame.cursor).ok()?;
     let (asked, _) = segment.numbers()?;
+    if frame.is_group() || segment.network.is_group() {
+        return None;
+    }
     let length = reply::reset(&mut draft()?.words, &segment.network, &asked, frame.room)?;
     frame.replace(context, length)
 }
@@ -150,6 +157,12 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// Whether it is for many or, wrongly, from many (IEEE 802.3 3.2.3).
+    #[inline(always)]
+    const fn is_group(&self) -> bool {
+        (self.macs[0] | self.macs[6]) & 1 != 0
+    }
+
     #[inline(always)]
     fn of(context: &XdpContext) -> Option<Self> {
         // SAFETY: these are the kernel's packet pointers, valid for this run.

@@ -7,6 +7,7 @@
 #![feature(core_intrinsics)]
 
 pub mod answer;
+pub mod checksum;
 pub mod clock;
 pub mod exit;
 pub mod global;

@@ -16,8 +16,9 @@ use crate::answer::draft;
 /// States in include/net/tcp_states.h.
 const TIME_WAIT: u32 = 6;
 const LISTEN: u32 = 10;
-/// Those of a connection that no packet but a reset ends: established, its handshake, and with one side closed.
-const ALIVE: u32 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 12;
+/// Those of a connection that no packet of its client but a reset ends: established, its handshake, and closed by its client. One that its
+/// server has closed ends with the next data.
+const ALIVE: u32 = 1 << 1 | 1 << 3 | 1 << 8 | 1 << 12;
 /// The device's own network namespace (BPF_F_CURRENT_NETNS).
 const OWN_NAMESPACE: u64 = u64::MAX;
 
@@ -36,6 +37,12 @@ pub enum Met {
 }
 
 impl Met {
+    /// A connection, or what is left of one.
+    #[inline(always)]
+    pub const fn is_socket(&self) -> bool {
+        matches!(self, Self::Connection(_))
+    }
+
     /// A connection that the packets before this one cannot have ended, if they are no resets.
     #[inline(always)]
     pub const fn is_alive(&self) -> bool {

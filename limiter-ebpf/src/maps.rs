@@ -11,6 +11,7 @@ use aya_ebpf::btf_maps::{self, Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use limiter_common::budget::Lease;
 use limiter_common::challenge;
+use limiter_common::checksum;
 use limiter_common::class_tree::{FAN, Root};
 use limiter_common::distinct::{self, REGISTERS, SKETCHES};
 use limiter_common::heavy::Set as HeavySet;

@@ -1,9 +1,15 @@
-//! Packets that bring a cookie back, wherever they come and whatever they meet: they pay, unless their flow has paid.
+//! Packets that bring a cookie back, wherever they come and whatever they meet: they pay, unless
+//! their flow has paid.
 //!
-//! The rule is not what a packet meets now, but what the kernel will make of it when it gets there. Of a packet without a good cookie it makes no
-//! connection: that passes. A packet with one belongs to its connection only if the flow has paid, no reset of its client went by since, and the
-//! connection is there; or if it is the first data right behind the packet that paid. A fragment's cookie counts when the last one comes, which is
-//! its sender's to choose: a first fragment with a good cookie is dropped, and so is a reset in fragments. No client sends either.
+//! The rule is not what a packet meets now, but what the kernel will make of it when it gets there.
+//! Of a packet without a good cookie it makes no connection: that passes. A packet with one belongs
+//! to its connection only if the connection is there and no reset of its client went by since; or if
+//! it is the first data right behind the packet that paid. A fragment's cookie counts when the last
+//! one comes, which is its sender's to choose: a first fragment with a good cookie is dropped, and so
+//! is a reset in fragments. No client sends either.
+//!
+//! Of a flow that waits nothing may reach the kernel, which would answer with a reset: what comes
+//! behind its first segment is held back until that is let in. Its client sends it again.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
@@ -11,8 +17,8 @@ use limiter_common::flow::{self, Flow, Known, State};
 use limiter_common::packet::{self, Cursor, Segment};
 
 use crate::listener::{self, Met};
-use crate::maps::FLOWS;
-use crate::{limits, service};
+use crate::maps::{FLOWS, WAITS};
+use crate::{checksum, clock, limits, service};
 
 /// What a segment that opens no connection is.
 pub enum Proof {
@@ -22,37 +28,63 @@ pub enum Proof {
     Pays(Paying),
     /// The same, and the accept queue of its listener is full: the kernel would drop it.
     Full(Paying),
-    /// It brings a good cookie that must not be taken. Whether it is whole, so that it can be answered.
+    /// It brings a good cookie that must not be taken. Whether it is whole, so that it can be
+    /// answered.
     Bad(bool),
+    /// Its flow waits, and it is not what the flow waits with.
+    Held,
+}
+
+/// What a segment that opens no connection may be, at the first look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct May(u64);
+
+impl May {
+    /// Nothing that matters.
+    pub const NOTHING: Self = Self(0);
+    /// It is whole, and brings a good cookie.
+    const COOKIE: Self = Self(1);
+    /// A fragment that brings a good cookie, or a reset in one.
+    const PARKED: Self = Self(2);
+    /// It brings none, and its flow waits.
+    const HELD: Self = Self(3);
 }
 
 const NONE: u64 = 0;
 const PAYS: u64 = 1;
 const FULL: u64 = 2;
 const SHIFTED: u64 = 3;
-const CODE: u64 = 3;
+const HELD: u64 = 4;
+const CODE: u64 = 7;
 /// Beside the code: there is data in it.
-const DATA: u64 = 4;
-/// Its connection is there.
-const ALIVE: u64 = 8;
+const DATA: u64 = 8;
+/// Its connection is there, or what is left of it, or has been paid for: it does not wait.
+const KEPT: u64 = 16;
 
-/// Whether a segment that opens no connection may bring a cookie, or end a connection that was made of one. Costs no clock, and what is for no port
-/// of a service next to nothing.
+/// Looks whether a segment that opens no connection brings a cookie or is of a flow that waits, and
+/// notes what it ends. Costs no clock while no flow waits, and what is for no port of a service next
+/// to nothing.
 #[inline(always)]
-pub fn may_be(context: &XdpContext, segment: &Segment<'_>) -> bool {
-    if segment.is_reset() {
-        return service::may_be(segment.port);
+pub fn look(context: &XdpContext, segment: &Segment<'_>) -> May {
+    if !service::may_be(segment.port) {
+        return May::NOTHING;
     }
-    if !segment.may_prove() || !service::may_be(segment.port) {
-        return false;
+    if segment.may_prove() {
+        match segment.header() {
+            Some(tcp) if listener::is_cookie(&segment.network, tcp.as_ptr()) => return May::COOKIE,
+            None if limiter_fragment(context.ctx) != 0 => return May::PARKED,
+            _ => {}
+        }
+    } else if segment.is_fragment && segment.is_reset() {
+        return May::PARKED;
     }
-    match segment.header() {
-        Some(tcp) => listener::is_cookie(&segment.network, tcp.as_ptr()),
-        None => limiter_fragment(context.ctx) != 0,
-    }
+    let ends = segment.is_reset() || segment.is_end();
+    let waits = WAITS.get(0).is_some_and(|line| flow::may_wait(&line[0], clock::coarse));
+    if (ends || waits) && limiter_behind(context.ctx, clock::coarse()) != 0 { May::HELD } else { May::NOTHING }
 }
 
-/// Whether a first fragment brings a good cookie. All that a cookie depends on is in the part that shows the flags.
+/// Whether a first fragment brings a good cookie. All that a cookie depends on is in the part that
+/// shows the flags.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_fragment(context: *mut xdp_md) -> u32 {
@@ -64,23 +96,54 @@ pub extern "C" fn limiter_fragment(context: *mut xdp_md) -> u32 {
     listener::is_cookie(&segment.network, header.as_ptr()).into()
 }
 
-/// Looks at a segment of which [`may_be`] is true. `asks`: whether the kernel makes cookies still.
+/// Says what a segment is of which [`look`] said `may`. `asks`: whether the kernel makes cookies
+/// still.
 #[inline(always)]
-pub fn find(context: &XdpContext, segment: &Segment<'_>, asks: bool, now: u64) -> Proof {
-    if segment.is_fragment {
-        return Proof::Bad(false);
+pub fn find(context: &XdpContext, may: May, asks: bool, now: u64) -> Proof {
+    match may {
+        May::PARKED => return Proof::Bad(false),
+        May::HELD => return Proof::Held,
+        _ => {}
     }
     let said = limiter_check(context.ctx, asks.into(), now);
     match said & CODE {
         PAYS => Proof::Pays(Paying(said)),
         FULL => Proof::Full(Paying(said)),
         SHIFTED => Proof::Bad(true),
+        HELD => Proof::Held,
         _ => Proof::None,
     }
 }
 
-/// What a whole segment is that brings a good cookie or resets a connection: a code, and if it has to pay its [`Flow`] above that. A function that the
-/// verifier checks once: see `global`.
+/// Notes what a segment without a cookie ends, and says whether it has to be held back because its
+/// flow waits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_behind(context: *mut xdp_md, now: u64) -> u32 {
+    let context = XdpContext::new(context);
+    // SAFETY: these are the kernel's packet pointers, valid for this run.
+    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
+    let Ok(segment) = packet::parse(frame) else { return 0 };
+    let Some(ports) = segment.ports() else { return 0 };
+    let Some(flow) = limits::flow(&segment.network, &ports).map(Flow::at) else { return 0 };
+    let Some(set) = FLOWS.get(flow.set()) else { return 0 };
+    if segment.is_reset() {
+        flow::reset(set, flow.fingerprint(), now);
+        return 0;
+    }
+    if flow::waits(set, flow.fingerprint(), now) {
+        // One that was made without a proof, or before the flow had to wait, is left alone.
+        return (!listener::meets(&context, &segment.network, &ports).is_socket()).into();
+    }
+    if segment.is_end() {
+        // What was ahead of the connection is not any more: after its end data would make another.
+        flow::follow(set, flow.fingerprint());
+    }
+    0
+}
+
+/// What a whole segment is that brings a good cookie: a code, and if it has to pay its [`Flow`] above
+/// that. A function that the verifier checks once: see `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_check(context: *mut xdp_md, asks: u64, now: u64) -> u64 {
@@ -89,39 +152,41 @@ pub extern "C" fn limiter_check(context: *mut xdp_md, asks: u64, now: u64) -> u6
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
     let Ok(segment) = packet::parse(frame) else { return NONE };
     let Some((asked, _)) = segment.numbers() else { return NONE };
-    let Some(place) = limits::flow(&segment.network, &asked) else { return NONE };
-    let flow = Flow::at(place);
+    let Some(flow) = limits::flow(&segment.network, &asked).map(Flow::at) else { return NONE };
     let Some(set) = FLOWS.get(flow.set()) else { return NONE };
-    if segment.is_reset() {
-        flow::reset(set, flow.fingerprint(), now);
-        return NONE;
-    }
     let known = flow::ask(set, flow.fingerprint(), asked.sequence as u16, now);
-    if matches!(known, Known::Shifted) {
-        return SHIFTED;
-    }
     let has_data = segment.has_data(&asked);
     let met = listener::room(&context, &segment.network, &asked);
-    let is_alive = met.is_alive();
-    if let Known::Paid { first, fresh, ahead } = known {
-        // Data may be ahead of its connection once, and only if it did not find that there.
-        let follows = ahead && has_data && flow::follow(set, flow.fingerprint());
-        if is_alive || first && fresh && follows {
-            return NONE;
+    // What its server has closed is there, and may end with the next data that comes.
+    let (is_there, is_alive) = (met.is_socket(), met.is_alive());
+    let shifted = if is_there { HELD } else { SHIFTED };
+    match known {
+        Known::Paid { first, fresh, ahead } => {
+            // Data may be ahead of its connection once, and only if it did not find that there.
+            let follows = ahead && has_data && flow::follow(set, flow.fingerprint());
+            if is_alive || first && fresh && follows {
+                return NONE;
+            }
+            // Its connection is gone, or was never made: what comes past the first byte would make
+            // one with a hole. Or it is not there yet: then this is sent again.
+            if !first {
+                return if fresh { HELD } else { shifted };
+            }
         }
-        // Its connection is gone, or was never made: what comes past the first byte would make one with a hole.
-        if !first && !fresh {
-            return SHIFTED;
-        }
+        // It is older than the table, or its note had to go, or was not ended by that reset.
+        Known::No | Known::Pays | Known::Shifted | Known::Reset { on_its_way: false } if is_alive => return NONE,
+        Known::Shifted => return shifted,
+        _ => {}
     }
-    if is_alive && matches!(known, Known::Reset { on_its_way: false }) {
+    if checksum::limiter_is_whole(context.ctx) == 0 {
         return NONE;
     }
     let code = match met {
         Met::Listener(cookie) if cookie <= 0 && asks != 0 => FULL,
         _ => PAYS,
     };
-    flow.0 & !0xff | code | if has_data { DATA } else { 0 } | if is_alive { ALIVE } else { 0 }
+    let is_kept = is_there || matches!(known, Known::Paid { .. });
+    flow.0 & !0xff | code | if has_data { DATA } else { 0 } | if is_kept { KEPT } else { 0 }
 }
 
 /// A flow that has to pay.
@@ -145,12 +210,17 @@ pub extern "C" fn limiter_note(context: *mut xdp_md, flow: u64, passes: u64, now
     let Ok(segment) = packet::parse(frame) else { return 0 };
     let Some((asked, _)) = segment.numbers() else { return 0 };
     let state = match (passes, flow & DATA) {
-        // A connection that is there does not wait: what is refused of it, because it was reset or was never charged, is sent again.
-        (0, _) if flow & ALIVE != 0 => return 1,
+        // What is refused of it, because it was reset or is ahead of its connection, is sent again.
+        (0, _) if flow & KEPT != 0 => return 1,
         (0, _) => State::Waiting,
         (_, 0) => State::PaidAhead,
         _ => State::Paid,
     };
+    if matches!(state, State::Waiting)
+        && let Some(line) = WAITS.get(0)
+    {
+        flow::note_waiting(&line[0], now);
+    }
     let flow = Flow(flow);
     let Some(set) = FLOWS.get(flow.set()) else { return 0 };
     flow::note(set, flow.fingerprint(), asked.sequence as u16, state, now).into()

@@ -1,5 +1,6 @@
 //! The way of a packet: parse -> attempt? -> service? -> lists -> limits, or what a cookie pays -> observe -> exit.
 
+use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::{Outcome, Stage, Verdict as Judged};
 use limiter_common::challenge;
@@ -11,7 +12,7 @@ use limiter_common::switch::{Mode, Switch};
 use crate::exit::{self, Decision};
 use crate::limits::Question;
 use crate::observe::Observe;
-use crate::proof::{self, Proof};
+use crate::proof::{self, May, Proof};
 use crate::source::Sources;
 use crate::{answer, clock, global, limits, lists, maps, service};
 
@@ -26,14 +27,17 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
     let decision = match packet::parse(frame) {
         Ok(segment) => {
             let is_attempt = segment.is_attempt();
-            let proves = !is_attempt && switch.charges_proofs() && proof::may_be(context, &segment);
-            if !is_attempt && !proves && !segment.hides_flags && !switch.has_bans() {
+            let may =
+                if !is_attempt && switch.charges_proofs() { proof::look(context, &segment) } else { May::NOTHING };
+            if !is_attempt && may == May::NOTHING && !segment.hides_flags && !switch.has_bans() {
                 return exit::pass(Reason::NotAttempt);
             }
-            judge::<S, O>(context, &segment, switch, proves)
+            judge::<S, O>(context, &segment, switch, may)
         }
         Err(reason) => {
-            let reason = packet::second_look(frame_again(context), reason);
+            let (frame, shown) = frame_again(context);
+            // SAFETY: the context is this run's.
+            let reason = packet::second_look(frame, || unsafe { bpf_xdp_get_buff_len(context.ctx) } == shown, reason);
             match reason.verdict() {
                 Verdict::Drop => Decision { mode: switch.at(clock::coarse()).mode, ..Decision::of(reason) },
                 _ => return exit::pass(reason),
@@ -45,25 +49,20 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
     exit::finish(context, &decision)
 }
 
-/// The whole frame, from the context once more: to keep it since the first time would take room in the stack of every packet.
+/// What is shown of the frame, and its length, from the context once more: to keep it since the first time would take room in the stack of every packet.
 #[inline(always)]
-fn frame_again(context: &XdpContext) -> Cursor<'_> {
+fn frame_again(context: &XdpContext) -> (Cursor<'_>, u64) {
     // SAFETY: the kernel's context is there for this run, and so is what its packet pointers enclose.
     unsafe {
         let start = (&raw const (*context.ctx).data).read_volatile();
         let end = (&raw const (*context.ctx).data_end).read_volatile();
-        Cursor::from_raw(start as usize, end as usize)
+        (Cursor::from_raw(start as usize, end as usize), u64::from(end.wrapping_sub(start)))
     }
 }
 
-/// `proves`: whether it is no attempt, and may bring a cookie back or reset a connection.
+/// `may`: what it may be if it is no attempt.
 #[inline(always)]
-fn judge<S: Sources, O: Observe>(
-    context: &XdpContext,
-    segment: &Segment<'_>,
-    switch: Switch,
-    proves: bool,
-) -> Decision {
+fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, switch: Switch, may: May) -> Decision {
     let mut decision = Decision::of(Reason::NoPolicy);
     if !switch.is_ready() {
         return decision;
@@ -88,8 +87,8 @@ fn judge<S: Sources, O: Observe>(
     if segment.is_attempt() {
         attempt::<S>(context, segment, &question, &mut decision);
         O::attempt(&question, &decision);
-    } else if proves {
-        other(context, segment, &question, &mut decision);
+    } else if may != May::NOTHING {
+        other(context, may, &question, &mut decision);
     } else {
         decision.reason = Reason::NotAttempt;
     }
@@ -176,13 +175,17 @@ fn unasked(met: u32, question: &Question, decision: &mut Decision) {
     }
 }
 
-/// What may bring a cookie back, or resets a connection.
+/// What brings a cookie back, or is of a flow that waits.
 #[inline(always)]
-fn other(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
+fn other(context: &XdpContext, may: May, question: &Question, decision: &mut Decision) {
     decision.reason = Reason::NotAttempt;
     let asks = matches!(question.stage, Stage::Peeks);
-    let paying = match proof::find(context, segment, asks, question.now) {
+    let paying = match proof::find(context, may, asks, question.now) {
         Proof::None => return,
+        Proof::Held => {
+            decision.reason = Reason::Held;
+            return;
+        }
         Proof::Bad(is_whole) => {
             decision.reason = Reason::BadCookie;
             if is_whole {

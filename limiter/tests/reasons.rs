@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use limiter_common::reason::{Alarm, Packet, Reason, Verdict};
+use limiter_common::reason::{Alarm, Group, Packet, Reason};
 
 fn packaged(name: &str) -> String {
     let path = format!("{}/../packaging/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -41,7 +41,7 @@ fn the_dashboard_shows_all_that_is_about_cookies() {
     let dashboard: serde_json::Value = serde_json::from_str(&packaged("grafana.json")).expect("JSON");
     let text = dashboard.to_string().replace("\\\"", "\"");
     let cookies = names(|reason| {
-        reason.verdict() == Verdict::Answer || matches!(reason.packet(), Packet::Proof | Packet::Cookie)
+        reason.group() == Some(Group::Challenged) || matches!(reason.packet(), Packet::Proof | Packet::Cookie)
     });
     assert_eq!(picked(&text), [cookies]);
 }

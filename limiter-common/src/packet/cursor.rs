@@ -50,6 +50,12 @@ impl<'a> Cursor<'a> {
         self.position - start.position
     }
 
+    /// Whether it is `length` bytes behind a place in the same frame.
+    #[inline(always)]
+    pub fn starts_behind(&self, place: *const u8, length: usize) -> bool {
+        self.position == place.addr() + length
+    }
+
     /// Moves on without looking; the next [`Cursor::take`] checks.
     #[inline(always)]
     pub fn skip(&mut self, bytes: usize) {

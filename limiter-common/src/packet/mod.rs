@@ -56,10 +56,16 @@ impl Segment<'_> {
         self.flags & (SYN | ACK | RST) == ACK
     }
 
-    /// Whether it ends a connection.
+    /// Whether it resets a connection.
     #[inline(always)]
     pub const fn is_reset(&self) -> bool {
         self.flags & RST != 0
+    }
+
+    /// Whether its sender has no more to say.
+    #[inline(always)]
+    pub const fn is_end(&self) -> bool {
+        self.flags & FIN != 0
     }
 
     /// Whether there is a FIN or RST beside a SYN: the kernel discards that, or takes it for the reset that it is.
@@ -68,10 +74,6 @@ impl Segment<'_> {
         self.flags & (FIN | RST) != 0
     }
 }
-
-/// Bytes after which a frame that ends within its headers hides them. A driver that received a frame in pieces shows the first, a page or so, and a
-/// few of the longest IPv6 extension headers push TCP out of that, where the kernel still finds it. What really ends there the kernel discards.
-pub const MOST_HEADERS: usize = 512;
 
 /// Reads a frame from its first byte, the Ethernet header.
 ///
@@ -93,11 +95,12 @@ pub fn parse<'a>(mut frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
 }
 
 /// A second look at a frame that [`parse`] could not read and that would pass: what the kernel reads all the same must not. Apart from `parse`,
-/// because it costs that nothing.
+/// because it costs that nothing. `is_whole`: the driver shows all that it received. Of a frame in pieces it shows the first, and a few of the
+/// longest IPv6 extension headers push TCP out of that, where the kernel still finds it; what really ends there the kernel discards.
 #[inline(always)]
-pub fn second_look(frame: Cursor<'_>, reason: Reason) -> Reason {
+pub fn second_look(frame: Cursor<'_>, is_whole: impl FnOnce() -> bool, reason: Reason) -> Reason {
     match reason {
-        Reason::Truncated if frame.ahead::<MOST_HEADERS>().is_some() => Reason::TooManyHeaders,
+        Reason::Truncated if !is_whole() => Reason::TooManyHeaders,
         Reason::TooManyTags if link::has_priority_tag(frame) => Reason::TooManyHeaders,
         other => other,
     }

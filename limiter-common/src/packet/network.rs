@@ -46,6 +46,19 @@ impl Header<'_> {
         }
     }
 
+    /// Whether it is from or to many (RFC 5771, RFC 4291 2.7, RFC 919): TCP has connections with nobody
+    /// there. The broadcast address of a subnet is not told by its numbers; frames to one are.
+    #[inline(always)]
+    pub fn is_group(&self) -> bool {
+        match self {
+            Header::V4(ip) => {
+                let is_group = |address: u32| address >> 28 == 0xe || address == u32::MAX;
+                is_group(ip.word::<12>()) || is_group(ip.word::<16>())
+            }
+            Header::V6(ip) => ip.byte::<8>() == 0xff || ip.byte::<24>() == 0xff,
+        }
+    }
+
     /// Whether this is IPv6.
     #[inline(always)]
     pub const fn is_v6(&self) -> bool {

@@ -12,7 +12,7 @@ type Seen = (u128, u128, u16, u8, bool);
 fn see(frame: &[u8]) -> Result<Seen, Reason> {
     // An exactly sized allocation: whoever reads past it is seen by the sanitiser, and by luck without one.
     let frame: Box<[u8]> = frame.into();
-    let segment = parse(Cursor::new(&frame)).map_err(|reason| second_look(Cursor::new(&frame), reason));
+    let segment = parse(Cursor::new(&frame)).map_err(|reason| second_look(Cursor::new(&frame), || true, reason));
     segment.map(|segment| {
         let wide = |a: limiter_common::address::Address| u128::from(a.high) << 64 | u128::from(a.low);
         let (source, destination) = (segment.network.source(), segment.network.destination());

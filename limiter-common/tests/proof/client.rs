@@ -76,7 +76,7 @@ impl Client {
 
     /// Closes, and is done with the connection.
     pub fn close(&mut self) -> Option<Packet> {
-        if !self.is_open() || self.arrived != self.writes.iter().sum() {
+        if !self.is_open() || self.arrived != self.writes.iter().sum::<u32>() {
             return None;
         }
         self.state = State::Idle;
@@ -98,7 +98,7 @@ impl Client {
             }
             (State::Open, Reply::Ack(sent, next)) => {
                 let arrived = next.wrapping_sub(self.first).wrapping_sub(1);
-                if arrived <= self.writes.iter().sum() {
+                if arrived <= self.writes.iter().sum::<u32>() {
                     self.arrived = self.arrived.max(arrived);
                     self.acknowledgment = sent;
                 }

@@ -22,6 +22,8 @@ const ANSWER: u32 = 100;
 pub enum Met {
     /// One that is open.
     Connection,
+    /// One that its server has closed, and its client not yet.
+    Closed,
     /// What is left of one.
     TimeWait,
     Listener,
@@ -46,6 +48,8 @@ struct Open {
     next: u32,
     sent: u32,
     has_answered: bool,
+    /// The server has closed it, and so ends it with the next data (`tcp_rcv_state_process`, RCV_SHUTDOWN).
+    is_closed: bool,
 }
 
 /// A connection that was made.
@@ -102,6 +106,7 @@ impl Kernel {
             Socket::None => Met::Listener,
             Socket::TimeWait { until, .. } if until <= self.now => Met::Listener,
             Socket::TimeWait { .. } => Met::TimeWait,
+            Socket::Open(Open { is_closed: true, .. }) => Met::Closed,
             Socket::Request(..) | Socket::Open(_) => Met::Connection,
         }
     }
@@ -174,7 +179,8 @@ impl Kernel {
                     return None;
                 }
                 self.make(packet);
-                let open = Open { next: packet.sequence, sent: packet.acknowledgment, has_answered: false };
+                let open =
+                    Open { next: packet.sequence, sent: packet.acknowledgment, has_answered: false, is_closed: false };
                 self.open(packet, open)
             }
             _ if packet.flags & RST != 0 => None,
@@ -194,6 +200,17 @@ impl Kernel {
                 self.sockets[packet.flow] = Socket::None;
             }
             return None;
+        }
+        if open.is_closed && packet.flags & SYN == 0 && packet.sequence == open.next {
+            if packet.length > 0 {
+                self.sockets[packet.flow] = Socket::None;
+                return Some(Reply::Reset);
+            }
+            if packet.flags & FIN != 0 {
+                let next = open.next.wrapping_add(1);
+                self.sockets[packet.flow] = Socket::TimeWait { next, until: self.now + TIME_WAIT };
+                return Some(Reply::Ack(open.sent, next));
+            }
         }
         // A SYN, or what is out of order: it says where it is, and keeps nothing.
         if packet.flags & SYN == 0 && packet.sequence == open.next && packet.length > 0 {
@@ -239,7 +256,8 @@ impl Kernel {
                     return None;
                 }
                 self.make(packet);
-                let open = Open { next: packet.sequence, sent: packet.acknowledgment, has_answered: false };
+                let open =
+                    Open { next: packet.sequence, sent: packet.acknowledgment, has_answered: false, is_closed: false };
                 self.open(packet, open)
             }
             ACK => Some(Reply::Reset),
@@ -273,12 +291,23 @@ impl Kernel {
         self.queued = 0;
     }
 
-    /// The server ends a connection: at once, or with TIME_WAIT on its side. Says whether there was one.
-    pub fn end(&mut self, flow: Flow, at_once: bool) -> bool {
-        let Socket::Open(open) = self.sockets[flow] else { return false };
+    /// The server ends a connection: at once, or with a FIN, which its client may answer at once too. Says what it
+    /// tells its client, if there was one.
+    pub fn end(&mut self, flow: Flow, at_once: bool) -> Option<Reply> {
+        let Socket::Open(mut open) = self.sockets[flow] else { return None };
+        if open.is_closed && !at_once {
+            return None;
+        }
+        if at_once {
+            self.sockets[flow] = Socket::None;
+            return Some(Reply::Reset);
+        }
+        open.sent = open.sent.wrapping_add(1);
+        open.is_closed = true;
+        let is_answered = open.next & 1 != 0;
         let until = self.now + TIME_WAIT;
-        self.sockets[flow] = if at_once { Socket::None } else { Socket::TimeWait { next: open.next, until } };
-        true
+        self.sockets[flow] = if is_answered { Socket::TimeWait { next: open.next, until } } else { Socket::Open(open) };
+        Some(Reply::Ack(open.sent, open.next))
     }
 
     /// The server is started again: its connections are gone, and its new socket has made no cookie.

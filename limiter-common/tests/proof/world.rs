@@ -28,10 +28,6 @@ pub trait Limiter {
     fn judge(&mut self, kernel: &Kernel, packet: &Packet, cpu: usize) -> Said;
     /// Connections that a source has paid for.
     fn paid(&self, source: usize) -> u64;
-    /// Whether it knows that a client's FIN may end a connection. If not, a connection that is ended at once may have one more for its charge.
-    fn sees_ends(&self) -> bool {
-        true
-    }
 }
 
 /// A promise that was broken, in words.
@@ -113,13 +109,12 @@ impl<L: Limiter> World<L> {
                 Ok(())
             }
             Action::End(flow, at_once) => {
-                if self.kernel.end(flow, at_once) {
+                let reply = self.kernel.end(flow, at_once);
+                if reply.is_some() {
                     self.forgive(flow);
                     self.owners[flow] = None;
-                    let reply = if at_once { Some(Reply::Reset) } else { None };
-                    return self.reply(flow, reply);
                 }
-                Ok(())
+                self.reply(flow, reply)
             }
             Action::Restart => {
                 // It takes longer than packets lie before a kernel.
@@ -212,9 +207,6 @@ impl<L: Limiter> World<L> {
         }
         for flow in self.kernel.close() {
             self.owners[flow] = None;
-            if !self.limiter.sees_ends() {
-                self.forgive(flow);
-            }
         }
         Ok(())
     }
@@ -259,7 +251,7 @@ impl<L: Limiter> World<L> {
         self.kernel.accept();
         self.kernel.accepts = true;
         for client in 0..self.clients.len() {
-            for _ in 0..4 {
+            for _ in 0..12 {
                 self.kernel.now += 30 * SECOND;
                 let packet = self.clients[client].again(0);
                 self.send(packet)?;

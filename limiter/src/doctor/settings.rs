@@ -185,7 +185,13 @@ mod tests {
     }
 
     fn challenge(syncookies: u32, may_set: bool, enforced: bool) -> Challenge {
-        let cookies = Cookies { syncookies, syncookies_before: None, may_set, keeps_options: true };
+        let cookies = Cookies {
+            syncookies,
+            syncookies_before: None,
+            may_set,
+            keeps_options: true,
+            charged: crate::kernel::cookies::Charged::Proofs,
+        };
         Challenge { wanted: true, without: Vec::new(), enforced, cookies, noted: true }
     }
 

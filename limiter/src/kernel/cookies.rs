@@ -39,6 +39,41 @@ pub struct Cookies {
     pub may_set: bool,
     /// Whether challenged connections keep window scaling, SACK and timestamps (`net.ipv4.tcp_timestamps` is 2).
     pub keeps_options: bool,
+    /// What pays for a connection on this host now.
+    pub charged: Charged,
+}
+
+/// What pays for a connection: [`Regime`], in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charged {
+    /// Attempts, as they come.
+    Attempts,
+    /// Both, for two minutes after the kernel stopped making cookies.
+    Both,
+    /// Proofs: attempts cost nothing.
+    Proofs,
+}
+
+impl From<Regime> for Charged {
+    fn from(regime: Regime) -> Self {
+        match regime {
+            Regime::Attempts => Self::Attempts,
+            Regime::Ending => Self::Both,
+            Regime::Proofs => Self::Proofs,
+        }
+    }
+}
+
+impl Charged {
+    /// For a person.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts (net.ipv4.tcp_syncookies is not 2)",
+            Self::Both => "attempts, and proofs for two minutes: cookies are out still",
+            Self::Proofs => "proofs; an attempt costs nothing (net.ipv4.tcp_syncookies is 2)",
+        }
+    }
 }
 
 impl Cookies {
@@ -68,6 +103,7 @@ impl Maps {
             syncookies_before: before(&kernel),
             may_set: kernel.may_set_syncookies != 0,
             keeps_options: kernel.timestamps != 0,
+            charged: self.switch()?.regime().into(),
         })
     }
 

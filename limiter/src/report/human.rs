@@ -196,6 +196,7 @@ fn write_admission(to: &mut String, said: &policy::Admission, now: &Admission) -
 /// The kernel's settings, if any service may challenge.
 fn write_cookies(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     let cookies = &snapshot.cookies;
+    writeln!(to, "charged     {}", cookies.charged.text())?;
     if let Some(before) = cookies.syncookies_before {
         writeln!(
             to,

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use limiter_common::switch::Mode;
+use limiter_common::switch::{Mode, Switch};
 use tracing::{error, info, warn};
 
 use crate::history::{History, State};
@@ -42,8 +42,10 @@ use reverts::{Follower, WentBack};
 
 /// How long the daemon waits for a command that holds the lock, before it does something else and tries again.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it reads the kernel's settings that a challenge depends on.
+/// How often it reads the kernel's settings that a challenge depends on, and how often while proofs
+/// pay: whoever changes them then cuts new clients off.
 const SETTINGS: Duration = Duration::from_secs(60);
+const SETTINGS_WHILE_ASKING: Duration = Duration::from_secs(1);
 
 /// What the daemon is to do.
 #[derive(Clone, Debug)]
@@ -72,8 +74,8 @@ struct Daemon {
     /// What the file said when it was good last.
     document: Option<Document>,
     loaded: bool,
-    /// When the settings are to be read again.
-    settings: Instant,
+    /// When the settings were read; `None`: they are to be read now.
+    settings: Option<Instant>,
     /// The last failure, which is not told twice.
     failure: Option<String>,
     /// Lines of the log that were lost, as far as that was told.
@@ -103,7 +105,7 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
         follower: Follower::default(),
         document: None,
         loaded: true,
-        settings: Instant::now() + SETTINGS,
+        settings: Some(Instant::now()),
         failure: None,
         lost: 0,
     };
@@ -137,11 +139,17 @@ impl Daemon {
 
     /// How long nothing needs to be looked at: no longer than until the switch goes back.
     fn nap(&self) -> Duration {
-        let nap = self.manager.nap();
-        let switch = Maps::open(&self.pins.root()).and_then(|maps| maps.switch());
-        let left = switch.ok().and_then(|switch| reverts::left(switch, clock::now()));
+        let switch = Maps::open(&self.pins.root()).and_then(|maps| maps.switch()).ok();
+        let nap = switch.map_or(self.manager.nap(), |switch| self.manager.nap().min(self.settings_due(switch)));
+        let left = switch.and_then(|switch| reverts::left(switch, clock::now()));
         // The kernel side reads a clock that is up to a tick behind.
         left.map_or(nap, |left| nap.min(left + Duration::from_millis(10)))
+    }
+
+    /// How long the kernel's settings need not be read.
+    fn settings_due(&self, switch: Switch) -> Duration {
+        let pause = if switch.asks() { SETTINGS_WHILE_ASKING } else { SETTINGS };
+        self.settings.map_or(Duration::ZERO, |read| pause.saturating_sub(read.elapsed()))
     }
 
     fn work(&mut self, event: Event) {
@@ -188,7 +196,7 @@ impl Daemon {
             error!(error = format!("{error:#}"), "the policy file is not applied: what is in force stays");
         }
         // Whoever changed the file may have changed the settings that go with it.
-        self.settings = Instant::now();
+        self.settings = None;
     }
 
     fn look_around(&mut self, event: Event) -> Result<()> {
@@ -219,9 +227,9 @@ impl Daemon {
         if let Some(went_back) = self.follower.look(maps.switch()?, clock::now()) {
             self.went_back(went_back)?;
         }
-        if Instant::now() >= self.settings {
+        if self.settings_due(maps.switch()?).is_zero() {
             self.settle(&maps)?;
-            self.settings = Instant::now() + SETTINGS;
+            self.settings = Some(Instant::now());
         }
         self.tell_status(&maps)
     }

@@ -118,12 +118,15 @@ fn what_pays_follows_the_setting() {
     let told =
         || Maps::open(&Pins::at(desk.pins()).root()).and_then(|maps| maps.switch()).expect("the switch").regime();
     assert_eq!(told(), Regime::Attempts);
+    let charged = || desk.json("status --quick")["cookies"]["charged"].clone();
+    assert_eq!(charged(), "attempts");
     desk.ok("set --set-syncookies yes");
     desk.ok("set --service web --challenge auto");
     desk.ok("arm");
-    assert_eq!(told(), Regime::Proofs);
+    assert_eq!((told(), charged()), (Regime::Proofs, "proofs".into()));
+    assert!(desk.ok("status --quick").contains("charged     proofs; an attempt costs nothing"));
     desk.ok("disarm");
-    assert_eq!(told(), Regime::Ending, "cookies are out still");
+    assert_eq!((told(), charged()), (Regime::Ending, "both".into()), "cookies are out still");
     // The operator's own setting, without limiter's doing.
     desk.ok("set --set-syncookies no");
     desk.ok("arm");

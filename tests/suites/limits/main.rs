@@ -79,10 +79,16 @@ impl Front {
         Sample::take(&self.maps).expect("counters can be read").counters[id + 1]
     }
 
-    /// Waits until so many attempts to service 0 were decided: a flood is under way.
+    /// Packets that were decided, whatever they were.
+    fn seen(&self) -> u64 {
+        let counters = Sample::take(&self.maps).expect("counters can be read").counters;
+        counters.iter().flat_map(|counters| counters.decided).sum()
+    }
+
+    /// Waits until so many packets were decided: a flood is under way.
     #[track_caller]
-    fn floods(&self, attempts: u64) {
-        until_so("a flood worth the name", || self.service(0).decided.iter().sum::<u64>() >= attempts);
+    fn floods(&self, packets: u64) {
+        until_so("a flood worth the name", || self.seen() >= packets);
     }
 
     /// SYNs that clients of the crowd sent again, because no answer came in time. Each of them is an attempt.

@@ -37,7 +37,7 @@ fn spawn(front: &Front, flood: &Flood) -> [FloodHandle; 2] {
 
 /// Strangers fetch pages during the flood; what they got, and how large it was.
 fn strangers_during(front: &Front, flood: &Flood, seconds: f64) -> (PageReport, u64) {
-    let before: u64 = front.service(0).decided.iter().sum();
+    let before = front.seen();
     let floods = spawn(front, flood);
     front.floods(before + FLOODED);
     let mut clients = front.lab.clients_v4();

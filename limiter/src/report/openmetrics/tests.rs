@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use limiter_common::challenge::Challenge;
 
 use super::*;
-use crate::kernel::cookies::Cookies;
+use crate::kernel::cookies::{Charged, Cookies};
 use crate::policy::{self, Prefixes};
 use crate::report::snapshot::{Admission, Class, Interface, Revert, Table};
 
@@ -62,7 +62,13 @@ fn snapshot() -> Snapshot {
         measured_seconds: 0.0,
         table: Table { ways: 524_288, live: 1, steals: 5 },
         tickets: 9,
-        cookies: Cookies { syncookies: 2, syncookies_before: Some(1), may_set: true, keeps_options: true },
+        cookies: Cookies {
+            syncookies: 2,
+            syncookies_before: Some(1),
+            may_set: true,
+            keeps_options: true,
+            charged: Charged::Proofs,
+        },
         allowed: 1,
         banned: 2,
         distinct: Distinct { seconds: 40.0, sources: 12, returning_percent: Some(75.0), ..Distinct::default() },

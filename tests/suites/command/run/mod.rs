@@ -318,6 +318,24 @@ fn under_systemd() {
     assert!(value["timestamp"].is_null() && value["level"] == "INFO", "{line}");
 }
 
+/// While proofs pay, another process that changes `tcp_syncookies` cuts new clients off: the daemon looks every second then, and sets it again long before
+/// it would look in calm.
+#[test]
+fn a_setting_that_is_changed_in_a_challenge_is_set_again_at_once() {
+    let (desk, _client) = wired();
+    let daemon = Daemon::ready(&desk, "run");
+    desk.ok("set --set-syncookies yes");
+    desk.ok("set --service web --challenge always");
+    desk.ok("arm");
+    assert_eq!(super::cookies::syncookies(&desk), "2");
+    let start = Instant::now();
+    desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
+    lab::wait::until_so("it is set again", || super::cookies::syncookies(&desk) == "2");
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    daemon.says(&["WARN", "another process changed net.ipv4.tcp_syncookies", "was=1", "is=2"]);
+    daemon.end();
+}
+
 /// In a minute of rest it uses next to no time, and then notices what somebody changed of the kernel's settings.
 #[test]
 fn a_minute_of_rest() {

@@ -11,7 +11,7 @@ use lab::topology::FRONT_V4;
 use limiter_common::challenge::Challenge;
 
 use super::{
-    BURST, Front, Keeper, PAIRS, agree, agree_within_limit, fence, front, hand, kernel, strict, until_so, web,
+    BURST, Front, Keeper, PAIRS, agree_within_limit, all_paid, fence, front, hand, kernel, strict, until_so, web,
 };
 
 /// Longer than what comes right behind an ACK is let in for.
@@ -140,7 +140,7 @@ fn a_port_that_is_used_again_on_another_cpu_is_charged_each_time() {
             std::thread::sleep(PAUSE);
         }
         fence(&front, &keeper, server);
-        agree(&front, &keeper, client);
+        all_paid(&front, &keeper, client);
         assert!(keeper.accepted() > 20, "{client}: {} connections", keeper.accepted());
     }
 }

@@ -5,7 +5,7 @@ use lab::topology::ATTACK_DEVICE;
 use lab::{Frame, Hand, volley};
 use limiter_common::challenge::Challenge;
 
-use super::{Front, Keeper, PAIRS, agree_within_limit, fence, hand, on_cpu, strict, until_so};
+use super::{Front, Keeper, PAIRS, all_paid_within_limit, fence, hand, listeners, on_cpu, strict, until_so};
 
 /// Volleys of a case.
 const ROUNDS: usize = 10;
@@ -94,7 +94,7 @@ fn storm(ahead: Ahead, client: &str, server: std::net::IpAddr) {
         }
     }
     let strangers = fence(&front, &keeper, server);
-    agree_within_limit(&front, &keeper, strangers, &format!("{ahead:?}, {client}"));
+    all_paid_within_limit(&front, &keeper, strangers, &format!("{ahead:?}, {client}"));
 }
 
 /// A client closes, the server does too, and data with the same cookie comes at once: another connection, and charged.
@@ -116,6 +116,31 @@ fn an_end_and_data_behind_it_are_charged_each_time() {
             hand.send(&hand.frame(RST).numbers(hand.first.wrapping_add(15), 0)).expect("sent");
         }
         let strangers = fence(&front, &closer, server);
-        agree_within_limit(&front, &closer, strangers, client);
+        all_paid_within_limit(&front, &closer, strangers, client);
+    }
+}
+
+/// The server closes at once, data that comes after that ends what is left of the connection, and the cookie is right behind it: another
+/// connection, and charged.
+#[test]
+fn data_for_a_closed_connection_and_an_ack_behind_it_are_charged_each_time() {
+    for (client, server) in PAIRS {
+        let front = strict(Challenge::Auto);
+        let keeper = Keeper::on(listeners(&front.lab), |stream, _| drop(stream));
+        let mut hand = hand(&front, client, 40_000, server);
+        on_cpu(0, || hand.connect()).expect("a SYN-ACK");
+        hand.wait(|heard| heard.flags & FIN != 0).expect("the server's end");
+        // Far enough from the first byte to bring no cookie.
+        let data = hand.frame(ACK).numbers(hand.first.wrapping_add(9), hand.cookie.wrapping_add(1)).payload(b"x");
+        let frames = [data.build(), hand.frame(ACK).build()];
+        for _ in 0..ROUNDS {
+            let before = keeper.accepted();
+            on_cpu(0, || volley(&front.lab.attacker, &frames)).expect("a volley");
+            if keeper.accepted() > before {
+                hand.wait(|heard| heard.flags & FIN != 0).expect("the server's end");
+            }
+        }
+        let strangers = fence(&front, &keeper, server);
+        all_paid_within_limit(&front, &keeper, strangers, client);
     }
 }

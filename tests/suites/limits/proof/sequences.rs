@@ -5,8 +5,10 @@
 #[path = "../../../../limiter-common/tests/proof/attacker.rs"]
 mod attacker;
 #[path = "../../../../limiter-common/tests/proof/client.rs"]
+#[expect(dead_code, reason = "the model uses the rest")]
 mod client;
 #[path = "../../../../limiter-common/tests/proof/packet.rs"]
+#[expect(dead_code, reason = "the model uses the rest")]
 mod packet;
 #[path = "../../../../limiter-common/tests/proof/sequence.rs"]
 #[expect(dead_code, reason = "the model uses the rest")]
@@ -31,8 +33,6 @@ use sequence::{Action, Sequence};
 
 /// Of each family and challenge.
 const SEQUENCES: u32 = 2500;
-/// No more time than this for each of the four.
-const LONGEST: Duration = Duration::from_secs(120);
 
 /// A connection that the server has accepted.
 struct Open {
@@ -233,17 +233,14 @@ fn reply(heard: &Heard) -> Option<Reply> {
     }
 }
 
-fn play(front: &Front, server: IpAddr) -> u32 {
+fn play(front: &Front, server: IpAddr) {
     let address = SocketAddr::new(server, 80);
     let listener = front.lab.front.run(|| Ok(TcpListener::bind(address)?)).expect("a listener");
     listener.set_nonblocking(true).expect("a setting");
     let mut hand = Hand::new(&front.lab, address, address).expect("a packet socket");
     let start = Instant::now();
-    let (mut ended, mut played) = (0, 0);
+    let mut ended = 0;
     for number in 0..SEQUENCES {
-        if start.elapsed() > LONGEST {
-            break;
-        }
         let sequence = Sequence::new(u64::from(number));
         let mut stage = Stage {
             hand: &mut hand,
@@ -259,12 +256,10 @@ fn play(front: &Front, server: IpAddr) -> u32 {
         sequence.actions.iter().for_each(|action| stage.act(*action));
         stage.finish();
         ended += stage.ended.iter().sum::<u64>();
-        played += 1;
     }
     let (received, charged) = (kernel(front, "SyncookiesRecv"), proofs(front));
-    println!("{server}: {played} sequences in {:.1?}; {received} cookies taken, {charged} charged", start.elapsed());
+    println!("{server}: {SEQUENCES} sequences in {:.1?}; {received} cookies taken, {charged} charged", start.elapsed());
     assert!(received <= charged + ended, "{received} cookies taken, {charged} charged, {ended} connections ended");
-    played
 }
 
 /// Whatever happens in whatever order: no source has more connections than it may, every stream begins with its first byte, and no connection that the
@@ -274,8 +269,7 @@ fn ten_thousand_random_sequences_against_the_kernel() {
     for challenge in [Challenge::Always, Challenge::Auto] {
         for server in [FRONT_V4, FRONT_V6] {
             let front = strict(challenge);
-            let played = play(&front, server);
-            assert!(played > SEQUENCES / 10, "{challenge:?}: {played} sequences");
+            play(&front, server);
         }
     }
 }

@@ -151,7 +151,7 @@ impl Host {
             step: 0,
         };
         match packet::parse(Cursor::new(frame)) {
-            Err(reason) => decision.reason = packet::second_look(Cursor::new(frame), reason),
+            Err(reason) => decision.reason = packet::second_look(Cursor::new(frame), || true, reason),
             Ok(segment) => self.judge(&segment, now, &mut decision),
         }
         decision
@@ -160,8 +160,8 @@ impl Host {
     fn judge(&self, segment: &Segment<'_>, now: u64, decision: &mut Decision) {
         let attempt = segment.is_attempt();
         decision.reason = Reason::NotAttempt;
-        let resets = !attempt && self.switch.charges_proofs() && self.resets(segment);
-        if !attempt && !segment.hides_flags && !self.switch.has_bans() && !resets {
+        let parked = !attempt && self.switch.charges_proofs() && self.parks(segment);
+        if !attempt && !segment.hides_flags && !self.switch.has_bans() && !parked {
             return;
         }
         let Some((id, service)) = self.service(segment) else {
@@ -184,15 +184,15 @@ impl Host {
             decision.reason = Reason::Banned;
         } else if attempt {
             decision.reason = self.limits(id, service, segment, now, decision);
-        } else if resets && segment.is_fragment {
+        } else if parked {
             decision.reason = Reason::BadCookie;
         }
     }
 
-    /// Whether it resets a connection to what may be a service. (No random frame brings a good cookie.)
-    fn resets(&self, segment: &Segment<'_>) -> bool {
+    /// Whether it is a reset in a fragment, to what may be a service. (No random frame brings a good cookie.)
+    fn parks(&self, segment: &Segment<'_>) -> bool {
         let mut listeners = self.policy.services.iter().flat_map(|service| &service.listeners);
-        segment.is_reset() && listeners.any(|listener| listener.port() == segment.port)
+        segment.is_reset() && segment.is_fragment && listeners.any(|listener| listener.port() == segment.port)
     }
 
     /// The limits. Nobody listens here: what the kernel should ask for a proof is judged again as what nobody asks.
