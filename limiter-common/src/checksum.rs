@@ -7,7 +7,7 @@
 use crate::packet::Header;
 
 /// 32-bit words of the longest segment that is summed; of a longer one it is not asked.
-pub const WORDS: usize = 512;
+pub const WORDS: usize = 520;
 
 /// The sum of the pseudo header of a segment of `length` bytes, which the sum of the segment is added to.
 /// Not folded.

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_check_mtu, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
-use limiter_common::packet::{self, Cursor};
+use limiter_common::packet::{self, Cursor, Found, Segment};
 use limiter_common::reply::{self, Draft, Offer};
 
 use crate::checksum::limiter_is_whole;
@@ -36,22 +36,36 @@ pub const LISTENS: u32 = 4;
 /// Nobody listens, nobody else can answer it, or there is such a connection.
 const UNANSWERABLE: u32 = 0;
 
-/// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it cannot; the frame is untouched then.
-///
-/// Like [`limiter_reset`] a function that the verifier checks once (see `global`), and that reads the frame again.
+/// Where the headers of a frame are, as [`Found`], or 0: read again, because to keep it would take room on a stack that is full.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_syn_ack(context: *mut xdp_md) -> u32 {
-    try_syn_ack(&XdpContext::new(context)).unwrap_or(UNANSWERABLE)
+pub extern "C" fn limiter_find(context: *mut xdp_md) -> u64 {
+    let context = XdpContext::new(context);
+    // SAFETY: these are the kernel's packet pointers, valid for this run.
+    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
+    match packet::parse(frame) {
+        Ok(segment) if !segment.hides_flags => Found::of(&segment, &frame).0,
+        _ => 0,
+    }
+}
+
+/// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it cannot; the
+/// frame is untouched then. `found`, here and below: a [`Found`].
+///
+/// Like [`limiter_reset`] a function that the verifier checks once: see `global`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_syn_ack(context: *mut xdp_md, found: u64) -> u32 {
+    try_syn_ack(&XdpContext::new(context), Found(found)).unwrap_or(UNANSWERABLE)
 }
 
 #[inline(always)]
-fn try_syn_ack(context: &XdpContext) -> Option<u32> {
-    let frame = Frame::of(context)?;
-    let segment = packet::parse(frame.cursor).ok()?;
+fn try_syn_ack(context: &XdpContext, found: Found) -> Option<u32> {
+    let frame = Frame::of(context, found)?;
+    let segment = found.read(frame.cursor)?;
     let (asked, cursor) = segment.numbers()?;
     let kernel = KERNEL.get(0)?;
-    if frame.is_group() || segment.network.is_group() || limiter_is_whole(context.ctx) == 0 {
+    if frame.is_group() || segment.network.is_group() || limiter_is_whole(context.ctx, found.0) == 0 {
         return None;
     }
     limiter_options(context.ctx, cursor.offset(&frame.cursor) as u64, asked.options as u64);
@@ -78,11 +92,9 @@ fn try_syn_ack(context: &XdpContext) -> Option<u32> {
 /// What an attempt meets that is to pass to the kernel: [`LISTENS`], [`TIME_WAIT`] or neither.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_meets(context: *mut xdp_md) -> u32 {
+pub extern "C" fn limiter_meets(context: *mut xdp_md, found: u64) -> u32 {
     let context = XdpContext::new(context);
-    // SAFETY: these are the kernel's packet pointers, valid for this run.
-    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return UNANSWERABLE };
+    let Some(segment) = read(&context, Found(found)) else { return UNANSWERABLE };
     let Some(ports) = segment.ports() else { return UNANSWERABLE };
     match listener::meets(&context, &segment.network, &ports) {
         Met::Listener(_) => LISTENS,
@@ -108,20 +120,27 @@ pub extern "C" fn limiter_options(context: *mut xdp_md, offset: u64, length: u64
 /// Turns a refused segment into the reset that answers it. Says whether it could.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_reset(context: *mut xdp_md) -> u32 {
-    try_reset(&XdpContext::new(context)).is_some().into()
+pub extern "C" fn limiter_reset(context: *mut xdp_md, found: u64) -> u32 {
+    try_reset(&XdpContext::new(context), Found(found)).is_some().into()
 }
 
 #[inline(always)]
-fn try_reset(context: &XdpContext) -> Option<()> {
-    let frame = Frame::of(context)?;
-    let segment = packet::parse(frame.cursor).ok()?;
+fn try_reset(context: &XdpContext, found: Found) -> Option<()> {
+    let frame = Frame::of(context, found)?;
+    let segment = found.read(frame.cursor)?;
     let (asked, _) = segment.numbers()?;
     if frame.is_group() || segment.network.is_group() {
         return None;
     }
     let length = reply::reset(&mut draft()?.words, &segment.network, &asked, frame.room)?;
     frame.replace(context, length)
+}
+
+/// The segment that was found.
+#[inline(always)]
+pub fn read(context: &XdpContext, found: Found) -> Option<Segment<'_>> {
+    // SAFETY: these are the kernel's packet pointers, valid for this run.
+    found.read(unsafe { Cursor::from_raw(context.data(), context.data_end()) })
 }
 
 /// What this CPU is writing.
@@ -164,10 +183,10 @@ impl Frame<'_> {
     }
 
     #[inline(always)]
-    fn of(context: &XdpContext) -> Option<Self> {
+    fn of(context: &XdpContext, found: Found) -> Option<Self> {
         // SAFETY: these are the kernel's packet pointers, valid for this run.
         let cursor = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-        let link = packet::link_length(cursor)?;
+        let link = found.link();
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = cursor.ahead::<12>()?.copied();
         // SAFETY: the context is this run's.
         let length = unsafe { bpf_xdp_get_buff_len(context.ctx) } as usize;

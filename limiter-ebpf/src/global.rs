@@ -16,6 +16,7 @@ use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 use limiter_common::ticket;
 
+use crate::clock;
 use crate::limits::{self, Question};
 use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES, TICKETS};
 
@@ -34,6 +35,12 @@ pub fn admit(question: &Question) -> Option<Outcome> {
     })
 }
 
+/// Lets a proof pay to a service in a slot. Says what [`unpack_outcome`] reads.
+#[inline(always)]
+pub fn pay_proof((slot, id): (u32, u32), client: Address) -> u64 {
+    limiter_pay(pack_what(slot, id) | IS_PROOF, client.high, client.low, clock::coarse())
+}
+
 /// Beside [`pack_what`]: it is a proof that pays.
 const IS_PROOF: u64 = 1 << 40;
 const STOLE: u64 = 1 << 8;
@@ -41,8 +48,9 @@ const GRANTED: u64 = 1 << 9;
 const CHALLENGE: u64 = 1 << 10;
 const STEP_SHIFT: u32 = 16;
 
+/// What a call said of an outcome. `None`: a record is not there.
 #[inline(always)]
-fn unpack_outcome(packed: u64) -> Option<Outcome> {
+pub fn unpack_outcome(packed: u64) -> Option<Outcome> {
     if packed == NOTHING {
         return None;
     }

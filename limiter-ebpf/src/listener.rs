@@ -6,7 +6,7 @@ use core::mem::size_of;
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{
     bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie, bpf_tcp_raw_check_syncookie_ipv4,
-    bpf_tcp_raw_check_syncookie_ipv6,
+    bpf_tcp_raw_check_syncookie_ipv6, bpf_tcp_raw_gen_syncookie_ipv4, bpf_tcp_raw_gen_syncookie_ipv6,
 };
 use aya_ebpf::programs::XdpContext;
 use limiter_common::packet::{Header, Numbers};
@@ -72,7 +72,7 @@ pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u
     with_listener(context, header, asked, |socket| {
         with_ip(header, |ip, length| {
             let tcp = (&raw const tcp).cast_mut();
-            // SAFETY: the socket is a listening one that is held; both headers are on the stack, with their sizes.
+            // SAFETY: the socket is a listening one that is held; the headers are whole, with their sizes.
             unsafe { bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32) }
         })
     })
@@ -105,23 +105,33 @@ pub fn is_cookie(header: &Header<'_>, tcp: *const u8) -> bool {
     said == 0
 }
 
+/// The kernel's own cookie of this minute for a SYN of a flow, of any class of segment size. `ports` as in the header.
+#[inline(always)]
+pub fn own_cookie(header: &Header<'_>, ports: u32, sequence: u32) -> Option<u32> {
+    const SYN: u32 = 0x02;
+    let tcp = Tcp([ports.to_be(), sequence.to_be(), 0, (5 << 28 | SYN << 16_u32).to_be(), 0]);
+    let (tcp, length) = ((&raw const tcp).cast_mut().cast(), size_of::<Tcp<5>>() as u32);
+    // SAFETY: both headers are whole, and the helpers only read them.
+    let said = unsafe {
+        match header {
+            Header::V4(ip) => bpf_tcp_raw_gen_syncookie_ipv4(ip.as_ptr().cast_mut().cast(), tcp, length),
+            Header::V6(ip) => bpf_tcp_raw_gen_syncookie_ipv6(ip.as_ptr().cast_mut().cast(), tcp, length),
+        }
+    };
+    if said < 0 { None } else { Some(said as u32) }
+}
+
 #[inline(always)]
 fn ports(asked: &Numbers) -> u32 {
     (u32::from(asked.source_port) << 16 | u32::from(asked.port)).to_be()
 }
 
-/// Calls `f` with a copy of the IP header on the stack and its length.
+/// Calls `f` with the IP header where it stands, and its length.
 #[inline(always)]
 fn with_ip(header: &Header<'_>, f: impl Fn(*mut c_void, u32) -> i64) -> i64 {
     match header {
-        Header::V4(ip) => {
-            let copy = ip.copied();
-            f((&raw const copy).cast_mut().cast(), 20)
-        }
-        Header::V6(ip) => {
-            let copy = ip.copied();
-            f((&raw const copy).cast_mut().cast(), 40)
-        }
+        Header::V4(ip) => f(ip.as_ptr().cast_mut().cast(), 20),
+        Header::V6(ip) => f(ip.as_ptr().cast_mut().cast(), 40),
     }
 }
 

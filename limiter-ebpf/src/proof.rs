@@ -14,20 +14,21 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::flow::{self, Flow, Known, State};
-use limiter_common::packet::{self, Cursor, Segment};
+use limiter_common::packet::{Found, Segment};
+use limiter_common::reason::{Reason, Verdict};
+use limiter_common::switch::{Mode, Selection, Switch};
 
+use crate::answer::read;
+use crate::exit::{Decision, Notes};
 use crate::listener::{self, Met};
-use crate::maps::{FLOWS, WAITS};
-use crate::{checksum, clock, limits, service};
+use crate::maps::{self, FLOWS, WAITS};
+use crate::way::{self, frame_again};
+use crate::{checksum, clock, global, limits, service};
 
-/// What a segment that opens no connection is.
-pub enum Proof {
-    /// None that has to pay.
-    None,
-    /// It brings a good cookie, and pays.
-    Pays(Paying),
-    /// The same, and the accept queue of its listener is full: the kernel would drop it.
-    Full(Paying),
+/// What a segment is that does not pass as any other.
+enum Proof {
+    /// It brings a good cookie, and what comes of that is to be noted. Of [`PAYS`], [`DATA`] and [`KEPT`].
+    Brings(u64),
     /// It brings a good cookie that must not be taken. Whether it is whole, so that it can be
     /// answered.
     Bad(bool),
@@ -35,193 +36,220 @@ pub enum Proof {
     Held,
 }
 
-/// What a segment that opens no connection may be, at the first look.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct May(u64);
+// What is asked of a segment:
+/// It is whole and has a good cookie.
+const COOKIE: u64 = 1;
+/// It may bring one in part, end something, or be of a flow that waits.
+const BEHIND: u64 = 2;
 
-impl May {
-    /// Nothing that matters.
-    pub const NOTHING: Self = Self(0);
-    /// It is whole, and brings a good cookie.
-    const COOKIE: Self = Self(1);
-    /// A fragment that brings a good cookie, or a reset in one.
-    const PARKED: Self = Self(2);
-    /// It brings none, and its flow waits.
-    const HELD: Self = Self(3);
-}
-
-const NONE: u64 = 0;
-const PAYS: u64 = 1;
-const FULL: u64 = 2;
-const SHIFTED: u64 = 3;
-const HELD: u64 = 4;
-const CODE: u64 = 7;
-/// Beside the code: there is data in it.
-const DATA: u64 = 8;
+// Beside a packed decision, in bits that it leaves free:
+/// It brings a cookie, and what comes of that is to be noted.
+const BRINGS: u64 = 1 << 26;
+/// It pays. Else the accept queue of its listener is full: the kernel would drop it.
+const PAYS: u64 = 1 << 27;
+/// There is data in it.
+const DATA: u64 = 1 << 28;
 /// Its connection is there, or what is left of it, or has been paid for: it does not wait.
-const KEPT: u64 = 16;
+const KEPT: u64 = 1 << 29;
 
-/// Looks whether a segment that opens no connection brings a cookie or is of a flow that waits, and
-/// notes what it ends. Costs no clock while no flow waits, and what is for no port of a service next
-/// to nothing.
+/// Decides on a segment that shows that it opens no connection, if a ban or a proof may matter to it: it
+/// brings a cookie, ends something or is of a flow that waits. What is for no port of a service costs next
+/// to nothing, and the rest no clock while no flow waits.
+///
+/// In three calls one after the other, because the stacks of calls within calls would not fit.
 #[inline(always)]
-pub fn look(context: &XdpContext, segment: &Segment<'_>) -> May {
-    if !service::may_be(segment.port) {
-        return May::NOTHING;
+pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Option<Decision> {
+    let (charges, bans) = (switch.charges_proofs(), switch.has_bans());
+    if !charges && !bans || !service::may_be(segment.port) {
+        return None;
     }
-    if segment.may_prove() {
-        match segment.header() {
-            Some(tcp) if listener::is_cookie(&segment.network, tcp.as_ptr()) => return May::COOKIE,
-            None if limiter_fragment(context.ctx) != 0 => return May::PARKED,
-            _ => {}
+    let mut asked = 0;
+    if charges {
+        let waits = || WAITS.get(0).is_some_and(|line| flow::may_wait(&line[0], clock::coarse));
+        if brings_cookie(segment) {
+            asked = COOKIE;
+        } else if segment.is_fragment || segment.is_reset() || segment.is_end() || waits() {
+            asked = BEHIND;
         }
-    } else if segment.is_fragment && segment.is_reset() {
-        return May::PARKED;
     }
-    let ends = segment.is_reset() || segment.is_end();
-    let waits = WAITS.get(0).is_some_and(|line| flow::may_wait(&line[0], clock::coarse));
-    if (ends || waits) && limiter_behind(context.ctx, clock::coarse()) != 0 { May::HELD } else { May::NOTHING }
+    if asked == 0 && !bans {
+        return None;
+    }
+    let found = Found::of(segment, &frame_again(context).0);
+    let mut said = limiter_prove(context.ctx, found.0, asked);
+    if said & BRINGS != 0 {
+        let pays = || global::pay_proof(Decision::place(said), segment.network.source());
+        let outcome = if said & PAYS != 0 { pays() } else { 0 };
+        said = limiter_close(context.ctx, found.0, said, outcome);
+    }
+    Decision::unpack(said)
 }
 
-/// Whether a first fragment brings a good cookie. All that a cookie depends on is in the part that
-/// shows the flags.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_fragment(context: *mut xdp_md) -> u32 {
-    let context = XdpContext::new(context);
-    // SAFETY: these are the kernel's packet pointers, valid for this run.
-    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return 0 };
-    let Some(header) = segment.beginning() else { return 0 };
-    listener::is_cookie(&segment.network, header.as_ptr()).into()
-}
-
-/// Says what a segment is of which [`look`] said `may`. `asks`: whether the kernel makes cookies
-/// still.
+/// Whether a segment brings a good cookie, as a whole.
 #[inline(always)]
-pub fn find(context: &XdpContext, may: May, asks: bool, now: u64) -> Proof {
-    match may {
-        May::PARKED => return Proof::Bad(false),
-        May::HELD => return Proof::Held,
-        _ => {}
-    }
-    let said = limiter_check(context.ctx, asks.into(), now);
-    match said & CODE {
-        PAYS => Proof::Pays(Paying(said)),
-        FULL => Proof::Full(Paying(said)),
-        SHIFTED => Proof::Bad(true),
-        HELD => Proof::Held,
-        _ => Proof::None,
-    }
+fn brings_cookie(segment: &Segment<'_>) -> bool {
+    let may = segment.may_prove();
+    may && matches!(segment.header(), Some(tcp) if listener::is_cookie(&segment.network, tcp.as_ptr()))
 }
 
-/// Notes what a segment without a cookie ends, and says whether it has to be held back because its
-/// flow waits.
+/// Says of a segment what [`Decision::pack`] makes of it, and what is left to do; 0 if it passes as any other.
+/// `asked`: [`COOKIE`], [`BEHIND`], or 0 if only a ban may matter. A function that the verifier checks once:
+/// see `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_behind(context: *mut xdp_md, now: u64) -> u32 {
-    let context = XdpContext::new(context);
-    // SAFETY: these are the kernel's packet pointers, valid for this run.
-    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return 0 };
-    let Some(ports) = segment.ports() else { return 0 };
-    let Some(flow) = limits::flow(&segment.network, &ports).map(Flow::at) else { return 0 };
-    let Some(set) = FLOWS.get(flow.set()) else { return 0 };
+pub extern "C" fn limiter_prove(context: *mut xdp_md, found: u64, asked: u64) -> u64 {
+    prove(&XdpContext::new(context), Found(found), asked).unwrap_or(0)
+}
+
+#[inline(always)]
+fn prove(context: &XdpContext, found: Found, asked: u64) -> Option<u64> {
+    let segment = read(context, found)?;
+    let switch = maps::switch()?;
+    if !switch.is_ready() {
+        return None;
+    }
+    let now = clock::coarse();
+    let Selection { slot, mode } = switch.at(now);
+    let id = service::find(&segment, slot)?;
+    let mut decision = Decision { reason: Reason::NotAttempt, counter: id + 1, slot, mode, notes: Notes::NONE };
+    match way::by_lists(&segment, switch, now) {
+        Some(Reason::Banned) => {
+            decision.reason = Reason::Banned;
+            return Some(decision.pack());
+        }
+        Some(_) => return None,
+        None => {}
+    }
+    let proof = match asked {
+        COOKIE => check(context, found, &segment, switch.asks(), now),
+        BEHIND => behind(context, &segment, now),
+        _ => None,
+    };
+    match proof? {
+        Proof::Held => decision.reason = Reason::Held,
+        Proof::Bad(is_whole) => {
+            decision.reason = Reason::BadCookie;
+            if is_whole {
+                decision.must_reset();
+            }
+        }
+        Proof::Brings(what) => {
+            decision.reason = Reason::QueueFull;
+            return Some(decision.pack() | what | BRINGS);
+        }
+    }
+    Some(decision.pack())
+}
+
+/// Says what a segment is that brings no cookie as a whole, and notes what it ends.
+#[inline(always)]
+fn behind(context: &XdpContext, segment: &Segment<'_>, now: u64) -> Option<Proof> {
+    if segment.is_fragment {
+        // All that a cookie depends on is in the part that shows the flags.
+        let is_cookie = || listener::is_cookie(&segment.network, segment.beginning()?.as_ptr()).then_some(());
+        if segment.is_reset() || segment.may_prove() && is_cookie().is_some() {
+            return Some(Proof::Bad(false));
+        }
+    }
+    let ports = segment.ports()?;
+    let flow = limits::flow(&segment.network, &ports).map(Flow::at)?;
+    let set = FLOWS.get(flow.set())?;
     if segment.is_reset() {
         flow::reset(set, flow.fingerprint(), now);
-        return 0;
-    }
-    if flow::waits(set, flow.fingerprint(), now) {
+    } else if flow::waits(set, flow.fingerprint(), now) {
         // One that was made without a proof, or before the flow had to wait, is left alone.
-        return (!listener::meets(&context, &segment.network, &ports).is_socket()).into();
-    }
-    if segment.is_end() {
+        if !listener::meets(context, &segment.network, &ports).is_socket() {
+            return Some(Proof::Held);
+        }
+    } else if segment.is_end() {
         // What was ahead of the connection is not any more: after its end data would make another.
         flow::follow(set, flow.fingerprint());
     }
-    0
+    None
 }
 
-/// What a whole segment is that brings a good cookie: a code, and if it has to pay its [`Flow`] above
-/// that. A function that the verifier checks once: see `global`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_check(context: *mut xdp_md, asks: u64, now: u64) -> u64 {
-    let context = XdpContext::new(context);
-    // SAFETY: these are the kernel's packet pointers, valid for this run.
-    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return NONE };
-    let Some((asked, _)) = segment.numbers() else { return NONE };
-    let Some(flow) = limits::flow(&segment.network, &asked).map(Flow::at) else { return NONE };
-    let Some(set) = FLOWS.get(flow.set()) else { return NONE };
+/// Says what a whole segment is that brings a good cookie.
+#[inline(always)]
+fn check(context: &XdpContext, found: Found, segment: &Segment<'_>, asks: bool, now: u64) -> Option<Proof> {
+    let (asked, _) = segment.numbers()?;
+    let flow = limits::flow(&segment.network, &asked).map(Flow::at)?;
+    let set = FLOWS.get(flow.set())?;
     let known = flow::ask(set, flow.fingerprint(), asked.sequence as u16, now);
     let has_data = segment.has_data(&asked);
-    let met = listener::room(&context, &segment.network, &asked);
+    let met = listener::room(context, &segment.network, &asked);
     // What its server has closed is there, and may end with the next data that comes.
     let (is_there, is_alive) = (met.is_socket(), met.is_alive());
-    let shifted = if is_there { HELD } else { SHIFTED };
+    let shifted = || if is_there { Proof::Held } else { Proof::Bad(true) };
     match known {
         Known::Paid { first, fresh, ahead } => {
             // Data may be ahead of its connection once, and only if it did not find that there.
             let follows = ahead && has_data && flow::follow(set, flow.fingerprint());
             if is_alive || first && fresh && follows {
-                return NONE;
+                return None;
             }
             // Its connection is gone, or was never made: what comes past the first byte would make
             // one with a hole. Or it is not there yet: then this is sent again.
             if !first {
-                return if fresh { HELD } else { shifted };
+                return Some(if fresh { Proof::Held } else { shifted() });
             }
         }
         // It is older than the table, or its note had to go, or was not ended by that reset.
-        Known::No | Known::Pays | Known::Shifted | Known::Reset { on_its_way: false } if is_alive => return NONE,
-        Known::Shifted => return shifted,
+        Known::No | Known::Pays | Known::Shifted | Known::Reset { on_its_way: false } if is_alive => return None,
+        Known::Shifted => return Some(shifted()),
         _ => {}
     }
-    if checksum::limiter_is_whole(context.ctx) == 0 {
-        return NONE;
+    if checksum::limiter_is_whole(context.ctx, found.0) == 0 {
+        return None;
     }
-    let code = match met {
-        Met::Listener(cookie) if cookie <= 0 && asks != 0 => FULL,
-        _ => PAYS,
-    };
+    let is_full = matches!(met, Met::Listener(cookie) if cookie <= 0 && asks);
     let is_kept = is_there || matches!(known, Known::Paid { .. });
-    flow.0 & !0xff | code | if has_data { DATA } else { 0 } | if is_kept { KEPT } else { 0 }
+    let pays = if is_full { 0 } else { PAYS };
+    Some(Proof::Brings(pays | if has_data { DATA } else { 0 } | if is_kept { KEPT } else { 0 }))
 }
 
-/// A flow that has to pay.
-pub struct Paying(u64);
+/// Takes over what came of a proof, and notes whether its flow has paid or waits. Who waits is let in with
+/// his first byte only, and where that cannot be noted he is told not to wait. `said` is what
+/// [`limiter_prove`] said, `outcome` what [`global::pay_proof`] did. Says what [`Decision::pack`] makes of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_close(context: *mut xdp_md, found: u64, said: u64, outcome: u64) -> u64 {
+    close(&XdpContext::new(context), Found(found), said, outcome).unwrap_or(0)
+}
 
-impl Paying {
-    /// Notes what came of it, and says whether it could: who waits unnoted must not.
-    #[inline(always)]
-    pub fn note(&self, context: &XdpContext, passes: bool, now: u64) -> bool {
-        limiter_note(context.ctx, self.0, passes.into(), now) != 0
+#[inline(always)]
+fn close(context: &XdpContext, found: Found, said: u64, outcome: u64) -> Option<u64> {
+    let mut decision = Decision::unpack(said)?;
+    if said & PAYS != 0 {
+        let (slot, id) = Decision::place(said);
+        decision.of_service(limits::service(slot, id)?);
+        way::settle(&global::unpack_outcome(outcome)?, &mut decision);
     }
+    let passes = matches!(decision.mode, Mode::Observe) || matches!(decision.reason.verdict(), Verdict::Pass);
+    let state = match (passes, said & DATA) {
+        // What is refused of it, because it was reset or is ahead of its connection, is sent again.
+        (false, _) if said & KEPT != 0 => return Some(decision.pack()),
+        (false, _) => State::Waiting,
+        (true, 0) => State::PaidAhead,
+        (true, _) => State::Paid,
+    };
+    if !note(context, found, state).unwrap_or(false) && !passes {
+        decision.must_reset();
+    }
+    Some(decision.pack())
 }
 
 /// Notes whether the flow of a segment has paid or waits. Says whether it could.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_note(context: *mut xdp_md, flow: u64, passes: u64, now: u64) -> u32 {
-    let context = XdpContext::new(context);
-    // SAFETY: these are the kernel's packet pointers, valid for this run.
-    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    let Ok(segment) = packet::parse(frame) else { return 0 };
-    let Some((asked, _)) = segment.numbers() else { return 0 };
-    let state = match (passes, flow & DATA) {
-        // What is refused of it, because it was reset or is ahead of its connection, is sent again.
-        (0, _) if flow & KEPT != 0 => return 1,
-        (0, _) => State::Waiting,
-        (_, 0) => State::PaidAhead,
-        _ => State::Paid,
-    };
+#[inline(always)]
+fn note(context: &XdpContext, found: Found, state: State) -> Option<bool> {
+    let now = clock::coarse();
+    let segment = read(context, found)?;
+    let (asked, _) = segment.numbers()?;
     if matches!(state, State::Waiting)
         && let Some(line) = WAITS.get(0)
     {
         flow::note_waiting(&line[0], now);
     }
-    let flow = Flow(flow);
-    let Some(set) = FLOWS.get(flow.set()) else { return 0 };
-    flow::note(set, flow.fingerprint(), asked.sequence as u16, state, now).into()
+    let flow = limits::flow(&segment.network, &asked).map(Flow::at)?;
+    let set = FLOWS.get(flow.set())?;
+    Some(flow::note(set, flow.fingerprint(), asked.sequence as u16, state, now))
 }

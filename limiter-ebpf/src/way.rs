@@ -12,9 +12,8 @@ use limiter_common::switch::{Mode, Switch};
 use crate::exit::{self, Decision};
 use crate::limits::Question;
 use crate::observe::Observe;
-use crate::proof::{self, May, Proof};
 use crate::source::Sources;
-use crate::{answer, clock, global, limits, lists, maps, service};
+use crate::{answer, clock, global, limits, lists, maps, proof, service};
 
 /// Decides on one frame and returns XDP's number for it.
 #[inline(always)]
@@ -25,15 +24,11 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
         return exit::pass(Reason::NoPolicy);
     };
     let decision = match packet::parse(frame) {
-        Ok(segment) => {
-            let is_attempt = segment.is_attempt();
-            let may =
-                if !is_attempt && switch.charges_proofs() { proof::look(context, &segment) } else { May::NOTHING };
-            if !is_attempt && may == May::NOTHING && !segment.hides_flags && !switch.has_bans() {
-                return exit::pass(Reason::NotAttempt);
-            }
-            judge::<S, O>(context, &segment, switch, may)
-        }
+        Ok(segment) if segment.is_attempt() || segment.hides_flags => judge::<S, O>(context, &segment, switch),
+        Ok(segment) => match proof::decide(context, &segment, switch) {
+            Some(decision) => decision,
+            None => return exit::pass(Reason::NotAttempt),
+        },
         Err(reason) => {
             let (frame, shown) = frame_again(context);
             // SAFETY: the context is this run's.
@@ -51,7 +46,7 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
 
 /// What is shown of the frame, and its length, from the context once more: to keep it since the first time would take room in the stack of every packet.
 #[inline(always)]
-fn frame_again(context: &XdpContext) -> (Cursor<'_>, u64) {
+pub fn frame_again(context: &XdpContext) -> (Cursor<'_>, u64) {
     // SAFETY: the kernel's context is there for this run, and so is what its packet pointers enclose.
     unsafe {
         let start = (&raw const (*context.ctx).data).read_volatile();
@@ -60,9 +55,9 @@ fn frame_again(context: &XdpContext) -> (Cursor<'_>, u64) {
     }
 }
 
-/// `may`: what it may be if it is no attempt.
+/// Judges an attempt, and what may hide one.
 #[inline(always)]
-fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, switch: Switch, may: May) -> Decision {
+fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Decision {
     let mut decision = Decision::of(Reason::NoPolicy);
     if !switch.is_ready() {
         return decision;
@@ -87,8 +82,6 @@ fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, sw
     if segment.is_attempt() {
         attempt::<S>(context, segment, &question, &mut decision);
         O::attempt(&question, &decision);
-    } else if may != May::NOTHING {
-        other(context, may, &question, &mut decision);
     } else {
         decision.reason = Reason::NotAttempt;
     }
@@ -97,7 +90,7 @@ fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, sw
 
 /// What needs no limits to be decided.
 #[inline(always)]
-fn by_lists(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
+pub fn by_lists(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
     if segment.hides_flags {
         return Some(Reason::ShortFragment);
     }
@@ -132,7 +125,7 @@ fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Q
     match decision.reason {
         Reason::Challenged if is_enforced => challenge(context, question, decision),
         Reason::Asked => {
-            let met = answer::limiter_meets(context.ctx);
+            let met = answer::limiter_meets(context.ctx, answer::limiter_find(context.ctx));
             if met != answer::LISTENS {
                 unasked(met, question, decision);
             }
@@ -143,7 +136,7 @@ fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Q
 
 /// Takes over an outcome.
 #[inline(always)]
-fn settle(outcome: &Outcome, decision: &mut Decision) {
+pub fn settle(outcome: &Outcome, decision: &mut Decision) {
     decision.note(outcome);
     decision.reason = match outcome.verdict {
         Judged::Decided(reason) => reason,
@@ -154,7 +147,7 @@ fn settle(outcome: &Outcome, decision: &mut Decision) {
 /// Answers with a cookie, or says why not.
 #[inline(always)]
 fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) {
-    let said = answer::limiter_syn_ack(context.ctx);
+    let said = answer::limiter_syn_ack(context.ctx, answer::limiter_find(context.ctx));
     let Some(line) = limits::challenge_line(question.id) else { return };
     match said {
         answer::ANSWERED => challenge::issue(line, question.now),
@@ -172,42 +165,5 @@ fn unasked(met: u32, question: &Question, decision: &mut Decision) {
     };
     if let Some(outcome) = global::admit(&Question { stage, ..*question }) {
         settle(&outcome, decision);
-    }
-}
-
-/// What brings a cookie back, or is of a flow that waits.
-#[inline(always)]
-fn other(context: &XdpContext, may: May, question: &Question, decision: &mut Decision) {
-    decision.reason = Reason::NotAttempt;
-    let asks = matches!(question.stage, Stage::Peeks);
-    let paying = match proof::find(context, may, asks, question.now) {
-        Proof::None => return,
-        Proof::Held => {
-            decision.reason = Reason::Held;
-            return;
-        }
-        Proof::Bad(is_whole) => {
-            decision.reason = Reason::BadCookie;
-            if is_whole {
-                decision.must_reset();
-            }
-            return;
-        }
-        Proof::Full(paying) => {
-            decision.reason = Reason::QueueFull;
-            paying
-        }
-        Proof::Pays(paying) => {
-            let Some(service) = limits::service(question.slot, question.id) else { return };
-            decision.of_service(service);
-            let Some(outcome) = global::admit(&Question { stage: Stage::Proof, ..*question }) else { return };
-            settle(&outcome, decision);
-            paying
-        }
-    };
-    let passes = matches!(decision.mode, Mode::Observe) || matches!(decision.reason.verdict(), Verdict::Pass);
-    // Who waits is let in with his first byte only, and where that cannot be remembered he is told not to wait.
-    if !paying.note(context, passes, question.now) && !passes {
-        decision.must_reset();
     }
 }

@@ -50,10 +50,10 @@ impl<'a> Cursor<'a> {
         self.position - start.position
     }
 
-    /// Whether it is `length` bytes behind a place in the same frame.
+    /// Bytes from here to a place in the same frame.
     #[inline(always)]
-    pub fn starts_behind(&self, place: *const u8, length: usize) -> bool {
-        self.position == place.addr() + length
+    pub fn before(&self, place: *const u8) -> usize {
+        place.addr() - self.position
     }
 
     /// Moves on without looking; the next [`Cursor::take`] checks.

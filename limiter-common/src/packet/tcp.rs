@@ -70,19 +70,6 @@ impl<'a> Segment<'a> {
         if self.is_fragment { None } else { self.tcp.ahead::<HEADER>() }
     }
 
-    /// Where it begins in its frame, and its length in bytes; `None` for a fragment, and for what is behind
-    /// IP options or extension headers.
-    #[inline(always)]
-    pub fn plain(&self, frame: &Cursor<'a>) -> Option<(usize, usize)> {
-        let (network, length) = match self.network {
-            Header::V4(ip) => (ip.as_ptr(), 20),
-            Header::V6(ip) => (ip.as_ptr(), 40),
-        };
-        let at = self.tcp.offset(frame);
-        let is_next = self.tcp.starts_behind(network, length);
-        if self.is_fragment || !is_next { None } else { Some((at, self.length)) }
-    }
-
     /// Whether anything follows its header: data, or the end of it.
     #[inline(always)]
     pub const fn has_data(&self, numbers: &Numbers) -> bool {

@@ -3,7 +3,7 @@
 mod generated;
 mod table;
 
-use limiter_common::packet::{Cursor, parse, second_look};
+use limiter_common::packet::{Cursor, Found, Segment, parse, second_look};
 use limiter_common::reason::Reason;
 
 /// What the parser says of a frame: source, destination (both as 128 bits), port, flags, hidden flags.
@@ -14,8 +14,19 @@ fn see(frame: &[u8]) -> Result<Seen, Reason> {
     let frame: Box<[u8]> = frame.into();
     let segment = parse(Cursor::new(&frame)).map_err(|reason| second_look(Cursor::new(&frame), || true, reason));
     segment.map(|segment| {
+        if !segment.hides_flags {
+            let found = Found::of(&segment, &Cursor::new(&frame)).read(Cursor::new(&frame));
+            assert_eq!(found.as_ref().map(read), Some(read(&segment)), "what is found is what was parsed");
+        }
         let wide = |a: limiter_common::address::Address| u128::from(a.high) << 64 | u128::from(a.low);
         let (source, destination) = (segment.network.source(), segment.network.destination());
         (wide(source), wide(destination), segment.port, segment.flags, segment.hides_flags)
     })
+}
+
+/// All that is read of a segment, and whether there is data.
+fn read(segment: &Segment<'_>) -> impl PartialEq + core::fmt::Debug + use<> {
+    let numbers = segment.numbers().map(|(numbers, _)| (numbers, segment.has_data(&numbers)));
+    let (from, to) = (segment.network.source(), segment.network.destination());
+    (from, to, segment.port, segment.flags, segment.is_fragment, numbers, segment.beginning())
 }

@@ -77,9 +77,12 @@ impl Bench {
             Ok(())
         };
         row("established_in_calm", shipped, empty, &established, Reason::NotAttempt)?;
+        let (flows, empty_flows) = (program(&self.compare, "table_flows")?, program(&self.compare, "empty_flows")?);
+        row("established_in_calm_10000_flows", flows, empty_flows, &wrong, Reason::NotAttempt)?;
         let (anew, empty_anew) = (program(&self.compare, "table_anew")?, program(&self.compare, "empty_anew")?);
         row("challenged_random_sources", anew, empty_anew, &syn, Reason::Challenged)?;
         row("established_cookies_out", shipped, empty, &established, Reason::NotAttempt)?;
+        row("established_cookies_out_10000_flows", flows, empty_flows, &wrong, Reason::NotAttempt)?;
         row("no_cookie", shipped, empty, &wrong, Reason::NotAttempt)?;
         Ok(rows)
     }

@@ -18,7 +18,7 @@ use limiter_common::address::Address;
 use limiter_common::admission::Attempt;
 use limiter_common::hash::Place;
 use limiter_common::record::Instance;
-use limiter_common::source_table::{Charge, Charged, OVER, Ticks, step};
+use limiter_common::source_table::{Charge, Charged, OVER, SourceLimit, Ticks, step};
 use limiter_common::word::SharedWord as _;
 use limiter_ebpf::exit::Decision;
 use limiter_ebpf::limits::Question;
@@ -50,6 +50,8 @@ static TURN: PerCpuArray<u32, 1> = PerCpuArray::new();
 #[btf_map]
 static ANEW: Array<[u8; ANEW_BYTES], 1> = Array::new();
 const ANEW_BYTES: usize = 14 + 20 + 24;
+/// Where the source of an untagged IPv4 frame stands.
+const SOURCE: usize = 14 + 12;
 
 /// One LRU hash entry per source, as every open XDP limiter keeps it, with limiter's own GCRA and clock.
 struct Lru;
@@ -57,35 +59,42 @@ struct Lru;
 impl Sources for Lru {
     #[inline(always)]
     fn charge(_: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
-        let key = LruKey { service: u64::from(attempt.service), source: attempt.source.to_bytes() };
-        let now = Ticks::at(attempt.now).0;
-        let limit = attempt.limit;
-        let Some(arrival) = LRU.get_ptr_mut(key) else {
-            let first = now.wrapping_add(limit.interval);
-            return LRU.insert(key, first, 0).ok().map(|()| charged(Charge::Conforms, 1));
-        };
-        // SAFETY: a pointer that a map lookup returned is valid for this run.
-        let ahead = unsafe { arrival.read_volatile() }.wrapping_sub(now);
-        let debt = if ahead > attempt.own() { 0 } else { ahead };
-        if debt > limit.window {
-            return Some(charged(Charge::Exceeds, OVER));
-        }
-        // SAFETY: as above.
-        unsafe { arrival.write_volatile(now.wrapping_add(debt).wrapping_add(limit.interval)) };
-        Some(charged(Charge::Conforms, step(debt, limit.window)))
+        let SourceLimit { interval, window } = *attempt.limit;
+        let said = lru_charge(attempt.service.into(), attempt.source.low, attempt.now, interval, window);
+        let charge = if said & 0xff == 0 { Charge::Conforms } else { Charge::Exceeds };
+        Some(Charged { charge, step: (said >> 8) as u8 })
     }
 }
 
-const fn charged(charge: Charge, step: u8) -> Charged {
-    Charged { charge, step }
+/// Charges an IPv4 source: 0 conforms, 1 exceeds, and above these 8 bits the step. A call, as limiter's own: see `global`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lru_charge(service: u64, source: u64, now: u64, interval: u64, window: u64) -> u64 {
+    let key = LruKey { service, source: [0, source] };
+    let limit = SourceLimit { interval, window };
+    let now = Ticks::at(now).0;
+    let Some(arrival) = LRU.get_ptr_mut(key) else {
+        return u64::from(LRU.insert(key, now.wrapping_add(interval), 0).is_err()) | 1 << 8;
+    };
+    // SAFETY: a pointer that a map lookup returned is valid for this run.
+    let ahead = unsafe { arrival.read_volatile() }.wrapping_sub(now);
+    let debt = if ahead > limit.horizon() { 0 } else { ahead };
+    if debt > window {
+        return 1 | u64::from(OVER) << 8;
+    }
+    // SAFETY: as above.
+    unsafe { arrival.write_volatile(now.wrapping_add(debt).wrapping_add(interval)) };
+    u64::from(step(debt, window)) << 8
 }
 
+#[inline(always)]
 #[xdp]
 pub fn empty(_: XdpContext) -> u32 {
     XDP_DROP
 }
 
 /// The floor: one clock read and one random line of the table.
+#[inline(always)]
 #[xdp]
 pub fn floor(_: XdpContext) -> u32 {
     // SAFETY: the helper takes nothing and only returns a number.
@@ -97,6 +106,7 @@ pub fn floor(_: XdpContext) -> u32 {
 }
 
 /// The class of a random address, as limiter finds it: among boundaries.
+#[inline(always)]
 #[xdp]
 pub fn class_boundaries(_: XdpContext) -> u32 {
     let Some(switch) = maps::switch() else { return XDP_ABORTED };
@@ -106,6 +116,7 @@ pub fn class_boundaries(_: XdpContext) -> u32 {
 }
 
 /// The same as the kernel's own longest-prefix match finds it.
+#[inline(always)]
 #[xdp]
 pub fn class_trie(_: XdpContext) -> u32 {
     let Some(switch) = maps::switch() else { return XDP_ABORTED };
@@ -114,6 +125,7 @@ pub fn class_trie(_: XdpContext) -> u32 {
 }
 
 /// What `floor` stands on: the random number alone.
+#[inline(always)]
 #[xdp]
 pub fn floor_random(_: XdpContext) -> u32 {
     // SAFETY: the helper takes nothing and only returns a number.
@@ -128,75 +140,121 @@ impl Observe for Blind {
     fn attempt(_: &Question, _: &Decision) {}
 }
 
+#[inline(always)]
 #[xdp]
 pub fn blind(context: XdpContext) -> u32 {
     way::run::<Table, Blind>(&context)
 }
 
+#[inline(always)]
 #[xdp]
 pub fn blind_many(context: XdpContext) -> u32 {
     with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Table, Blind>(&context))
 }
 
+#[inline(always)]
 #[xdp]
 pub fn blind_random(context: XdpContext) -> u32 {
     with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Table, Blind>(&context))
 }
 
+#[inline(always)]
 #[xdp]
 pub fn lru(context: XdpContext) -> u32 {
     way::run::<Lru, Observer>(&context)
 }
 
+#[inline(always)]
 #[xdp]
 pub fn lru_many(context: XdpContext) -> u32 {
     with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Lru, Observer>(&context))
 }
 
+#[inline(always)]
 #[xdp]
 pub fn lru_random(context: XdpContext) -> u32 {
     with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Lru, Observer>(&context))
 }
 
+#[inline(always)]
 #[xdp]
 pub fn table_many(context: XdpContext) -> u32 {
     with_source(&context, many).map_or(XDP_ABORTED, |()| way::run::<Table, Observer>(&context))
 }
 
+#[inline(always)]
 #[xdp]
 pub fn table_random(context: XdpContext) -> u32 {
     with_source(&context, random).map_or(XDP_ABORTED, |()| way::run::<Table, Observer>(&context))
 }
 
+#[inline(always)]
+#[xdp]
+pub fn table_flows(context: XdpContext) -> u32 {
+    with_source(&context, flows).map_or(XDP_ABORTED, |()| way::run::<Table, Observer>(&context))
+}
+
+#[inline(always)]
+#[xdp]
+pub fn empty_flows(context: XdpContext) -> u32 {
+    with_source(&context, flows).map_or(XDP_ABORTED, |()| XDP_DROP)
+}
+
+#[inline(always)]
 #[xdp]
 pub fn empty_many(context: XdpContext) -> u32 {
     with_source(&context, many).map_or(XDP_ABORTED, |()| XDP_DROP)
 }
 
+#[inline(always)]
 #[xdp]
 pub fn empty_random(context: XdpContext) -> u32 {
     with_source(&context, random).map_or(XDP_ABORTED, |()| XDP_DROP)
 }
 
+#[inline(always)]
 #[xdp]
 pub fn table_anew(context: XdpContext) -> u32 {
     anew(&context).map_or(XDP_ABORTED, |()| way::run::<Table, Observer>(&context))
 }
 
+#[inline(always)]
 #[xdp]
 pub fn empty_anew(context: XdpContext) -> u32 {
     anew(&context).map_or(XDP_ABORTED, |()| XDP_DROP)
 }
 
-/// Writes the frame of [`ANEW`] from a random source: an answer stands where the last one was, and is as long.
+/// Writes the frame of [`ANEW`] from a random source of 11.0.0.0/8: an answer stands where the last one was, and is as long.
 #[inline(always)]
 fn anew(context: &XdpContext) -> Option<()> {
-    let frame = ANEW.get(0)?.as_ptr().cast_mut().cast::<c_void>();
+    const CHECKSUM: usize = 14 + 20 + 16;
+    let frame = ANEW.get(0)?;
+    let bytes = frame.as_ptr().cast_mut().cast::<c_void>();
     // SAFETY: the buffer is as long as said; the helper checks the frame.
-    if unsafe { bpf_xdp_store_bytes(context.ctx, 0, frame, ANEW_BYTES as u32) } != 0 {
+    if unsafe { bpf_xdp_store_bytes(context.ctx, 0, bytes, ANEW_BYTES as u32) } != 0 {
         return None;
     }
-    with_source(context, random)
+    let source = 0x0b00_0000 | random() & 0x00ff_ffff;
+    with_source(context, || source)?;
+    let half = |at: usize| u32::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+    // RFC 1624 3: the sum without the old source, with the new one.
+    let mut sum = (!half(CHECKSUM) & 0xffff) + (!half(SOURCE) & 0xffff) + (!half(SOURCE + 2) & 0xffff);
+    sum += (source >> 16) + (source & 0xffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    let checksum = !((sum >> 16) + sum) as u16;
+    let (start, end) = (context.data(), context.data_end());
+    if start + CHECKSUM + 2 > end {
+        return None;
+    }
+    // SAFETY: as in `with_source`.
+    unsafe { ((start + CHECKSUM) as *mut u16).write(checksum.to_be()) };
+    Some(())
+}
+
+/// One of 10,000 flows, each a source of its own.
+#[inline(always)]
+fn flows() -> u32 {
+    0x0b00_0000 | (many() & (MANY - 1)) % 10_000
 }
 
 /// One of [`MANY`] sources, in an order that no prefetcher guesses: an odd multiplier permutes them.
@@ -219,7 +277,6 @@ fn random() -> u32 {
 /// Writes the source of an untagged IPv4 frame.
 #[inline(always)]
 fn with_source(context: &XdpContext, source: impl FnOnce() -> u32) -> Option<()> {
-    const SOURCE: usize = 14 + 12;
     let (start, end) = (context.data(), context.data_end());
     if start + SOURCE + 4 > end {
         return None;

@@ -179,7 +179,11 @@ impl Host {
         if segment.hides_flags {
             decision.reason = Reason::ShortFragment;
         } else if listed(List::Allow) {
-            decision.reason = if attempt { Reason::Allowed } else { Reason::NotAttempt };
+            if attempt {
+                decision.reason = Reason::Allowed;
+            } else {
+                decision.counter = 0;
+            }
         } else if listed(List::Ban) {
             decision.reason = Reason::Banned;
         } else if attempt {
