@@ -7,6 +7,7 @@
 pub mod address;
 pub mod admission;
 pub mod auto;
+pub mod bases;
 pub mod budget;
 pub mod challenge;
 pub mod checksum;

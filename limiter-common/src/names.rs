@@ -84,6 +84,8 @@ macro_rules! maps {
                 FLOWS flows: Aligned<SourceSet>[flow::SETS];
                 /// Until when any flow may wait, in its first word.
                 WAITS waits: Aligned<SourceSet>[1];
+                /// What a CPU knows of the cookies of flows.
+                BASES bases: PerCpuArray<Bases>[bases::LINES];
                 /// A segment whose checksum is computed.
                 SUMMED summed: PerCpuArray<[u32; checksum::WORDS]>[1];
             }
@@ -192,13 +194,14 @@ crate::maps!(rows);
 
 /// What the rows name.
 mod table {
+    pub use crate::bases::Bases;
     pub use crate::budget::Lease;
     pub use crate::class_tree::{FAN, Root};
     pub use crate::heavy::Set as HeavySet;
     pub use crate::record::{Set as SourceSet, *};
     pub use crate::reply::Draft;
     pub use crate::sighting::Sighting;
-    pub use crate::{checksum, distinct, flow, heavy, sighting};
+    pub use crate::{bases, checksum, distinct, flow, heavy, sighting};
 
     /// The sketches of an interval.
     pub type Sketches = [u64; distinct::WORDS];

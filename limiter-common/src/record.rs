@@ -69,8 +69,10 @@ pub struct Instance {
     pub layout: u32,
     /// How many maps there are: those of the version that loaded them, and those that upgrades added.
     pub maps: u32,
+    /// Jiffies in a minute of the running kernel; 0 if the version that loaded it did not say.
+    pub jiffies_per_minute: u32,
     /// Zero.
-    pub room: [u32; 9],
+    pub room: [u32; 8],
 }
 const _: () = assert!(size_of::<Instance>() == 64);
 

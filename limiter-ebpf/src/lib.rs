@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod checksum;
 pub mod clock;
+pub mod cookie;
 pub mod exit;
 pub mod global;
 pub mod limits;

@@ -9,6 +9,7 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{self, Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
+use limiter_common::bases::Bases;
 use limiter_common::budget::Lease;
 use limiter_common::challenge;
 use limiter_common::checksum;

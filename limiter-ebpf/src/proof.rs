@@ -23,7 +23,7 @@ use crate::exit::{Decision, Notes};
 use crate::listener::{self, Met};
 use crate::maps::{self, FLOWS, WAITS};
 use crate::way::{self, frame_again};
-use crate::{checksum, clock, global, limits, service};
+use crate::{checksum, clock, cookie, global, limits, service};
 
 /// What a segment is that does not pass as any other.
 enum Proof {
@@ -66,7 +66,7 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
     let mut asked = 0;
     if charges {
         let waits = || WAITS.get(0).is_some_and(|line| flow::may_wait(&line[0], clock::coarse));
-        if brings_cookie(segment) {
+        if segment.may_prove() && cookie::is_in(context, segment) {
             asked = COOKIE;
         } else if segment.is_fragment || segment.is_reset() || segment.is_end() || waits() {
             asked = BEHIND;
@@ -83,13 +83,6 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
         said = limiter_close(context.ctx, found.0, said, outcome);
     }
     Decision::unpack(said)
-}
-
-/// Whether a segment brings a good cookie, as a whole.
-#[inline(always)]
-fn brings_cookie(segment: &Segment<'_>) -> bool {
-    let may = segment.may_prove();
-    may && matches!(segment.header(), Some(tcp) if listener::is_cookie(&segment.network, tcp.as_ptr()))
 }
 
 /// Says of a segment what [`Decision::pack`] makes of it, and what is left to do; 0 if it passes as any other.

@@ -10,10 +10,10 @@ use limiter_common::names::{self, Kind, Row};
 use limiter_common::record::Instance;
 use limiter_common::switch::{Mode, Selection};
 
-use super::capability;
 use super::maps::{Maps, Raw};
 use super::pins::Pins;
 use super::slots::Origin;
+use super::{capability, clock};
 use crate::policy::{Policy, sets_for};
 
 /// The shipped object.
@@ -80,7 +80,14 @@ pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, origin: &Origin, 
     }
     let mut maps = Maps::open(directory)?;
     let (sets, count) = (maps.sets(), names::MAPS.len() as u32);
-    let instance = Instance { key: secret()?, sets, layout: names::LAYOUT, maps: count, room: [0; 9] };
+    let instance = Instance {
+        key: secret()?,
+        sets,
+        layout: names::LAYOUT,
+        maps: count,
+        jiffies_per_minute: clock::jiffies_per_minute(),
+        room: [0; 8],
+    };
     maps.instance.set(0, Raw(instance), 0).context("cannot write the instance")?;
     let staged = maps.stage_policy(policy, origin)?;
     let selection = Selection { mode, ..staged.fallback() };

@@ -10,10 +10,10 @@ use aya::programs::Xdp;
 use limiter_common::names::{self, MAPS};
 use limiter_common::record::Instance;
 
-use super::link;
 use super::maps::{self, Array, Raw};
 use super::object::{OBJECT, load_over_pins, open_over_pins};
 use super::pins::Pins;
+use super::{clock, link};
 
 /// Where the new program is pinned until every link has it.
 const NEXT: &str = "next";
@@ -47,7 +47,8 @@ pub fn add_maps(pins: &Pins) -> Result<()> {
         missing.join(", "),
     );
     drop(open_over_pins(pins, OBJECT)?);
-    let instance = Instance { maps: MAPS.len() as u32, ..instance };
+    let jiffies_per_minute = clock::jiffies_per_minute();
+    let instance = Instance { maps: MAPS.len() as u32, jiffies_per_minute, ..instance };
     instances.set(0, Raw(instance), 0).context("cannot write the instance")
 }
 

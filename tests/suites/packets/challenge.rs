@@ -2,6 +2,7 @@
 //! because the cookies are the kernel's own.
 
 mod calm;
+mod known;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -11,6 +12,7 @@ use aya::maps::Array;
 use aya::programs::{TestRun as _, TestRunOptions};
 use lab::frame::Extension;
 use lab::frame::flags::{ACK, RST, SYN};
+use lab::wait::until_so;
 use lab::{Frame, Namespace};
 use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::{self, Challenge};
@@ -55,6 +57,16 @@ fn room_for_one(place: &str) -> OwnedFd {
     bind(&socket, &place.parse::<SocketAddr>().expect("a place")).expect("bound");
     listen(&socket, 0).expect("it listens");
     socket
+}
+
+/// Connections in the accept queue of an IPv4 socket that listens on a port.
+fn queued(port: u16) -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/tcp").expect("sockets");
+    let mut sockets = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let (place, listens) = (format!(":{port:04X}"), "0A");
+    let socket = sockets.find(|fields| fields[1].ends_with(&place) && fields[3] == listens).expect("it listens");
+    let (_, waiting) = socket[4].split_once(':').expect("two queues");
+    u64::from_str_radix(waiting, 16).expect("a number")
 }
 
 /// A socket that listens on a port which others have too.
