@@ -144,10 +144,9 @@ impl Maps {
             );
         };
         let selection = switch.at(now);
-        Ok(match self.origin(selection.slot)?.ends {
-            ends if ends > revert => switch.until(ends, switch.fallback()),
-            _ => switch.select(selection),
-        })
+        // Compared as the switch keeps it: an end too far away to say would be confirmed again and again.
+        let to_its_end = switch.until(self.origin(selection.slot)?.ends, switch.fallback());
+        Ok(if to_its_end.revert() > Some(revert) { to_its_end } else { switch.select(selection) })
     }
 
     /// The switch that goes back at once to what a pending revert would go back to; without one, to the policy before this one.
