@@ -5,10 +5,11 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_check_mtu, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
-use limiter_common::packet::{self, Cursor, Found, Segment};
+use limiter_common::packet::{self, Cursor, Found};
 use limiter_common::reply::{self, Draft, Offer};
 
 use crate::checksum::limiter_is_whole;
+use crate::frame::read;
 use crate::listener::Met;
 use crate::maps::{KERNEL, REPLY};
 use crate::{clock, listener};
@@ -35,19 +36,6 @@ pub const TIME_WAIT: u32 = 3;
 pub const LISTENS: u32 = 4;
 /// Nobody listens, nobody else can answer it, or there is such a connection.
 const UNANSWERABLE: u32 = 0;
-
-/// Where the headers of a frame are, as [`Found`], or 0: read again, because to keep it would take room on a stack that is full.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_find(context: *mut xdp_md) -> u64 {
-    let context = XdpContext::new(context);
-    // SAFETY: these are the kernel's packet pointers, valid for this run.
-    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    match packet::parse(frame) {
-        Ok(segment) if !segment.hides_flags => Found::of(&segment, &frame).0,
-        _ => 0,
-    }
-}
 
 /// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it cannot; the
 /// frame is untouched then. `found`, here and below: a [`Found`].
@@ -134,13 +122,6 @@ fn try_reset(context: &XdpContext, found: Found) -> Option<()> {
     }
     let length = reply::reset(&mut draft()?.words, &segment.network, &asked, frame.room)?;
     frame.replace(context, length)
-}
-
-/// The segment that was found.
-#[inline(always)]
-pub fn read(context: &XdpContext, found: Found) -> Option<Segment<'_>> {
-    // SAFETY: these are the kernel's packet pointers, valid for this run.
-    found.read(unsafe { Cursor::from_raw(context.data(), context.data_end()) })
 }
 
 /// What this CPU is writing.

@@ -9,10 +9,9 @@ use limiter_common::bases::{self, Bases, Said, Tuple};
 use limiter_common::packet::{Bytes, Found, Header, Segment};
 use limiter_common::record::Instance;
 
-use crate::answer::read;
+use crate::frame::{again, read};
 use crate::listener;
 use crate::maps::{BASES, INSTANCE};
-use crate::way::frame_again;
 
 /// Whether a segment with ACK and neither SYN nor RST brings a good cookie, as a whole. Of a flow that this CPU
 /// knows most segments are told by a subtraction.
@@ -26,7 +25,7 @@ pub fn is_in(context: &XdpContext, segment: &Segment<'_>) -> bool {
             Said::None => return false,
             Said::Ask => {}
             Said::AskAndLearn => {
-                limiter_know(context.ctx, Found::of(segment, &frame_again(context).0).0);
+                limiter_know(context.ctx, Found::of(segment, &again(context).0).0);
             }
         }
     }

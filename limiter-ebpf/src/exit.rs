@@ -2,14 +2,14 @@
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::programs::XdpContext;
-use limiter_common::admission::Outcome;
+use limiter_common::admission::{Outcome, Verdict as Judged};
 use limiter_common::budget::{Look, Take};
 use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::{DEBTS, REASONS, RESETS, Service};
 use limiter_common::switch::Mode;
 
 use crate::maps::{BUDGET, COUNTER, HOST, LEASE};
-use crate::{answer, clock};
+use crate::{answer, clock, frame};
 
 /// What was decided on a packet.
 pub struct Decision {
@@ -129,9 +129,13 @@ impl Decision {
         self.notes.0 |= Notes::MUST_RESET;
     }
 
-    /// Takes over what happened on the way to a verdict.
+    /// Takes over a verdict, and what happened on the way to it.
     #[inline(always)]
-    pub fn note(&mut self, outcome: &Outcome) {
+    pub fn settle(&mut self, outcome: &Outcome) {
+        self.reason = match outcome.verdict {
+            Judged::Decided(reason) => reason,
+            Judged::Challenge => Reason::Challenged,
+        };
         self.notes.0 |= if outcome.stole { Notes::STOLE } else { 0 }
             | if outcome.granted { Notes::GRANTED } else { 0 }
             | u32::from(outcome.step) << Notes::STEP_SHIFT;
@@ -184,7 +188,7 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
 fn resets(context: &XdpContext, decision: &Decision) -> bool {
     let may = decision.notes.may_reset() && decision.reason.may_be_reset();
     (decision.notes.must_reset() || may && draw(decision.slot))
-        && answer::limiter_reset(context.ctx, answer::limiter_find(context.ctx)) != 0
+        && answer::limiter_reset(context.ctx, frame::limiter_find(context.ctx)) != 0
 }
 
 /// Takes one of the host's resets per second.

@@ -11,6 +11,7 @@ pub mod checksum;
 pub mod clock;
 pub mod cookie;
 pub mod exit;
+pub mod frame;
 pub mod global;
 pub mod limits;
 pub mod listener;

@@ -2,14 +2,31 @@
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use limiter_common::address::Address;
+use limiter_common::packet::Segment;
+use limiter_common::reason::Reason;
 use limiter_common::record::{List, ListEntry, ListKey};
 use limiter_common::switch::Switch;
 
 use crate::maps::{LIST_HOST, LIST_PREFIX};
 
+/// What needs no limits to be decided.
+#[inline(always)]
+pub fn judge(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
+    if segment.hides_flags {
+        return Some(Reason::ShortFragment);
+    }
+    let list = if switch.has_lists() { find(switch, segment.network.source(), now) } else { None };
+    match list {
+        Some(List::Ban) => Some(Reason::Banned),
+        Some(List::Allow) if segment.is_attempt() => Some(Reason::Allowed),
+        Some(List::Allow) => Some(Reason::NotAttempt),
+        None => None,
+    }
+}
+
 /// Which list a source is on at `now` (nanoseconds). Allowing beats banning. Empty lists, by the switch, are not looked up.
 #[inline(always)]
-pub fn find(switch: Switch, source: Address, now: u64) -> Option<List> {
+fn find(switch: Switch, source: Address, now: u64) -> Option<List> {
     if on(List::Allow, switch, Switch::ALLOW_HOSTS, Switch::ALLOW_PREFIXES, source, now) {
         return Some(List::Allow);
     }

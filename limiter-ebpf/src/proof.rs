@@ -18,12 +18,11 @@ use limiter_common::packet::{Found, Segment};
 use limiter_common::reason::{Reason, Verdict};
 use limiter_common::switch::{Mode, Selection, Switch};
 
-use crate::answer::read;
 use crate::exit::{Decision, Notes};
+use crate::frame::{again, read};
 use crate::listener::{self, Met};
 use crate::maps::{self, FLOWS, WAITS};
-use crate::way::{self, frame_again};
-use crate::{checksum, clock, cookie, global, limits, service};
+use crate::{checksum, clock, cookie, global, limits, lists, service};
 
 /// What a segment is that does not pass as any other.
 enum Proof {
@@ -75,7 +74,7 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
     if asked == 0 && !bans {
         return None;
     }
-    let found = Found::of(segment, &frame_again(context).0);
+    let found = Found::of(segment, &again(context).0);
     let mut said = limiter_prove(context.ctx, found.0, asked);
     if said & BRINGS != 0 {
         let pays = || global::pay_proof(Decision::place(said), segment.network.source());
@@ -105,12 +104,14 @@ fn prove(context: &XdpContext, found: Found, asked: u64) -> Option<u64> {
     let Selection { slot, mode } = switch.at(now);
     let id = service::find(&segment, slot)?;
     let mut decision = Decision { reason: Reason::NotAttempt, counter: id + 1, slot, mode, notes: Notes::NONE };
-    match way::by_lists(&segment, switch, now) {
+    // With bans every packet of a service is its own, and counted there.
+    let passes = if switch.has_bans() { Some(decision.pack()) } else { None };
+    match lists::judge(&segment, switch, now) {
         Some(Reason::Banned) => {
             decision.reason = Reason::Banned;
             return Some(decision.pack());
         }
-        Some(_) => return None,
+        Some(_) => return passes,
         None => {}
     }
     let proof = match asked {
@@ -118,7 +119,8 @@ fn prove(context: &XdpContext, found: Found, asked: u64) -> Option<u64> {
         BEHIND => behind(context, &segment, now),
         _ => None,
     };
-    match proof? {
+    let Some(proof) = proof else { return passes };
+    match proof {
         Proof::Held => decision.reason = Reason::Held,
         Proof::Bad(is_whole) => {
             decision.reason = Reason::BadCookie;
@@ -215,7 +217,7 @@ fn close(context: &XdpContext, found: Found, said: u64, outcome: u64) -> Option<
     if said & PAYS != 0 {
         let (slot, id) = Decision::place(said);
         decision.of_service(limits::service(slot, id)?);
-        way::settle(&global::unpack_outcome(outcome)?, &mut decision);
+        decision.settle(&global::unpack_outcome(outcome)?);
     }
     let passes = matches!(decision.mode, Mode::Observe) || matches!(decision.reason.verdict(), Verdict::Pass);
     let state = match (passes, said & DATA) {

@@ -2,18 +2,17 @@
 
 use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::XdpContext;
-use limiter_common::admission::{Outcome, Stage, Verdict as Judged};
+use limiter_common::admission::Stage;
 use limiter_common::challenge;
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::List;
 use limiter_common::switch::{Mode, Switch};
 
 use crate::exit::{self, Decision};
 use crate::limits::Question;
 use crate::observe::Observe;
 use crate::source::Sources;
-use crate::{answer, clock, global, limits, lists, maps, proof, service};
+use crate::{answer, clock, frame, global, limits, lists, maps, proof, service};
 
 /// Decides on one frame and returns XDP's number for it.
 #[inline(always)]
@@ -30,7 +29,7 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
             None => return exit::pass(Reason::NotAttempt),
         },
         Err(reason) => {
-            let (frame, shown) = frame_again(context);
+            let (frame, shown) = frame::again(context);
             // SAFETY: the context is this run's.
             let reason = packet::second_look(frame, || unsafe { bpf_xdp_get_buff_len(context.ctx) } == shown, reason);
             match reason.verdict() {
@@ -42,17 +41,6 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
     #[cfg(feature = "trace")]
     crate::trace::sample(context, &decision);
     exit::finish(context, &decision)
-}
-
-/// What is shown of the frame, and its length, from the context once more: to keep it since the first time would take room in the stack of every packet.
-#[inline(always)]
-pub fn frame_again(context: &XdpContext) -> (Cursor<'_>, u64) {
-    // SAFETY: the kernel's context is there for this run, and so is what its packet pointers enclose.
-    unsafe {
-        let start = (&raw const (*context.ctx).data).read_volatile();
-        let end = (&raw const (*context.ctx).data_end).read_volatile();
-        (Cursor::from_raw(start as usize, end as usize), u64::from(end.wrapping_sub(start)))
-    }
 }
 
 /// Judges an attempt, and what may hide one.
@@ -72,7 +60,7 @@ fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, sw
     };
     decision.counter = id + 1;
     decision.slot = selection.slot;
-    if let Some(reason) = by_lists(segment, switch, now) {
+    if let Some(reason) = lists::judge(segment, switch, now) {
         decision.reason = reason;
         return decision;
     }
@@ -88,21 +76,6 @@ fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, sw
     decision
 }
 
-/// What needs no limits to be decided.
-#[inline(always)]
-pub fn by_lists(segment: &Segment<'_>, switch: Switch, now: u64) -> Option<Reason> {
-    if segment.hides_flags {
-        return Some(Reason::ShortFragment);
-    }
-    let list = if switch.has_lists() { lists::find(switch, segment.network.source(), now) } else { None };
-    match list {
-        Some(List::Ban) => Some(Reason::Banned),
-        Some(List::Allow) if segment.is_attempt() => Some(Reason::Allowed),
-        Some(List::Allow) => Some(Reason::NotAttempt),
-        None => None,
-    }
-}
-
 /// An attempt: it pays, or passes to the kernel, or is answered with a cookie.
 #[inline(always)]
 fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
@@ -112,7 +85,7 @@ fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Q
     decision.of_service(service);
     let peeks = matches!(question.stage, Stage::Peeks);
     if !peeks && !limits::are_more(service, host) {
-        settle(&limits::plain::<S>(question, service, host), decision);
+        decision.settle(&limits::plain::<S>(question, service, host));
         return;
     }
     if peeks && segment.has_bad_flags() {
@@ -120,12 +93,12 @@ fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Q
         return;
     }
     let Some(outcome) = global::admit(question) else { return };
-    settle(&outcome, decision);
+    decision.settle(&outcome);
     let is_enforced = matches!(decision.mode, Mode::Enforce);
     match decision.reason {
         Reason::Challenged if is_enforced => challenge(context, question, decision),
         Reason::Asked => {
-            let met = answer::limiter_meets(context.ctx, answer::limiter_find(context.ctx));
+            let met = answer::limiter_meets(context.ctx, frame::limiter_find(context.ctx));
             if met != answer::LISTENS {
                 unasked(met, question, decision);
             }
@@ -134,20 +107,10 @@ fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Q
     }
 }
 
-/// Takes over an outcome.
-#[inline(always)]
-pub fn settle(outcome: &Outcome, decision: &mut Decision) {
-    decision.note(outcome);
-    decision.reason = match outcome.verdict {
-        Judged::Decided(reason) => reason,
-        Judged::Challenge => Reason::Challenged,
-    };
-}
-
 /// Answers with a cookie, or says why not.
 #[inline(always)]
 fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) {
-    let said = answer::limiter_syn_ack(context.ctx, answer::limiter_find(context.ctx));
+    let said = answer::limiter_syn_ack(context.ctx, frame::limiter_find(context.ctx));
     let Some(line) = limits::challenge_line(question.id) else { return };
     match said {
         answer::ANSWERED => challenge::issue(line, question.now),
@@ -164,6 +127,6 @@ fn unasked(met: u32, question: &Question, decision: &mut Decision) {
         _ => Stage::Unanswerable,
     };
     if let Some(outcome) = global::admit(&Question { stage, ..*question }) {
-        settle(&outcome, decision);
+        decision.settle(&outcome);
     }
 }

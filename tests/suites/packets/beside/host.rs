@@ -181,7 +181,7 @@ impl Host {
         } else if listed(List::Allow) {
             if attempt {
                 decision.reason = Reason::Allowed;
-            } else {
+            } else if !self.switch.has_bans() {
                 decision.counter = 0;
             }
         } else if listed(List::Ban) {
