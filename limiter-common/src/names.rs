@@ -1,7 +1,7 @@
 //! Names that the object file, the pins and the command share, and the table of the maps.
 
 /// Version of the layout of maps and records. Pins of another version are refused, never guessed at.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// The XDP program.
 pub const PROGRAM: &str = "limiter";
