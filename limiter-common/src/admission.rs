@@ -1,18 +1,25 @@
-//! Whether an attempt is let in: budgets, tickets, source limit and fair share, in the order that makes a refusal cost nobody anything.
+//! Whether an attempt is let in: budgets, tickets, source limit and fair share, in the order that
+//! makes a refusal cost nobody anything.
 //!
-//! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once: no random cache line is read.
-//! 2. The ticket. A source without one is a *newcomer*: it may draw a budget only down to the floor, and at its own rate.
-//! 3. The judges of a source: its limit (of its class, if it has one), then its fair share. What they refuse costs no budget, and what a later one
-//!    refuses is not charged to an earlier one.
-//! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the next meanwhile.
+//! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once: no
+//!    random cache line is read.
+//! 2. The ticket. A source without one is a *newcomer*: it may draw a budget only down to the
+//!    floor, and at its own rate.
+//! 3. The judges of a source: its limit (of its class, if it has one), then its fair share. What
+//!    they refuse costs no budget, and what a later one refuses is not charged to an earlier one.
+//! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the
+//!    next meanwhile.
 //! 5. Give the ticket.
 //!
-//! Where the kernel makes cookies an attempt *peeks*: it goes through 1 to 3 and writes nothing, because nobody has proven that it comes from where
-//! it says. What is over no limit passes to the kernel, which asks for a proof, while the service's purse for unproven attempts lasts; beyond that it is
-//! answered here ([`Verdict::Challenge`]). The proof goes through 1 to 5 and pays. Where the kernel makes none the attempt pays.
+//! Where the kernel makes cookies an attempt *peeks*: it goes through 1 to 3 and writes nothing,
+//! because nobody has proven that it comes from where it says. What is over no limit passes to the
+//! kernel, which asks for a proof, while the service's purse for unproven attempts lasts; beyond
+//! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 5 and pays. Where
+//! the kernel makes none the attempt pays.
 //!
-//! A service without tickets and fair shares, in a policy without classes, is the same order with less in it: [`plain`]. The kernel side runs this over
-//! its maps ([`State`]); simulations run it over vectors.
+//! A service without tickets and fair shares, in a policy without classes, is the same order with
+//! less in it: [`plain`]. The kernel side runs this over its maps ([`State`]); simulations run it
+//! over vectors.
 
 use crate::address::Address;
 use crate::budget::{Look, Take};
@@ -31,10 +38,12 @@ pub enum Stage {
     Pays,
     /// An attempt whose proof will pay.
     Peeks,
-    /// A packet that brings a good cookie back: the source is there, and the kernel makes the connection from it.
+    /// A packet that brings a good cookie back: the source is there, and the kernel makes the
+    /// connection from it.
     Proof,
-    /// An attempt that nobody asks for a proof and that a spoofer can make any number of, so that it must not spend what others need:
-    /// nobody listens there, or it is to be challenged and is signed, or a fragment.
+    /// An attempt that nobody asks for a proof and that a spoofer can make any number of, so that
+    /// it must not spend what others need: nobody listens there, or it is to be challenged and is
+    /// signed, or a fragment.
     Unanswerable,
 }
 
@@ -115,7 +124,8 @@ pub trait State {
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take>;
     /// Gives back the token that was just taken there.
     fn give_back(&self, case: &Case<'_>, purse: Purse);
-    /// Takes all that was seen, or nothing. For a function of the kernel side, which the verifier follows by itself.
+    /// Takes all that was seen, or nothing. For a function of the kernel side, which the verifier
+    /// follows by itself.
     #[inline(always)]
     fn draw(&self, case: &Case<'_>, seen: &Purses) -> Option<Reason>
     where
@@ -149,7 +159,8 @@ pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     }
 }
 
-/// Judges an attempt whose proof will pay. (The kernel side has a function for each of these, so that the verifier follows one at a time.)
+/// Judges an attempt whose proof will pay. (The kernel side has a function for each of these, so
+/// that the verifier follows one at a time.)
 #[inline(always)]
 pub fn peek<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let mut notes = Notes::default();
@@ -179,8 +190,8 @@ pub fn plain<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     notes.outcome(verdict)
 }
 
-/// Judges what nobody asks for a proof. A few pass, at no charge to newcomers, to a budget, or to what their source is charged for when it proves
-/// itself: they have debts of their own.
+/// Judges what nobody asks for a proof. A few pass, at no charge to newcomers, to a budget, or to
+/// what their source is charged for when it proves itself: they have debts of their own.
 #[inline(always)]
 pub fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let mut notes = Notes::default();
@@ -230,7 +241,8 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// The order of everything. `MORE`: there may be tickets, fair shares or classes. `PEEKS`: nothing is written.
+/// The order of everything. `MORE`: there may be tickets, fair shares or classes. `PEEKS`: nothing
+/// is written.
 #[inline(always)]
 fn order<S: State, const MORE: bool, const PEEKS: bool>(
     state: &S,
@@ -330,7 +342,8 @@ pub struct Purses {
     pub newcomers: Option<Look>,
 }
 
-/// Takes from the purse of newcomers and from both budgets, or from none. `seen`: what was seen there, or it looks again.
+/// Takes from the purse of newcomers and from both budgets, or from none. `seen`: what was seen
+/// there, or it looks again.
 #[inline(always)]
 pub fn draw<S: State>(state: &S, case: &Case<'_>, is_newcomer: bool, seen: Option<&Purses>) -> Option<Reason> {
     let (mine, hosts) = match is_newcomer {
@@ -390,8 +403,9 @@ fn share(service: &Service, mine: u64, hosts: u64) -> u64 {
     if own > all { own } else { all }
 }
 
-/// An attempt over no limit: it passes to the kernel while what may pass unproven lasts. Beyond that it is answered here, or where that must not
-/// be, refused. While a challenge is on it draws all the same, and what is not there keeps the challenge on. Who bears the address of one with a
+/// An attempt over no limit: it passes to the kernel while what may pass unproven lasts. Beyond
+/// that it is answered here, or where that must not be, refused. While a challenge is on it draws
+/// all the same, and what is not there keeps the challenge on. Who bears the address of one with a
 /// ticket draws from a purse that strangers cannot spend.
 #[inline(always)]
 fn unproven<S: State>(state: &S, case: &Case<'_>, holds: bool) -> Option<Verdict> {

@@ -1,14 +1,16 @@
-//! What a CPU knows of the cookies of a flow, so that most packets of a connection need no look for one.
+//! What a CPU knows of the cookies of a flow, so that most packets of a connection need no look for
+//! one.
 //!
 //! Whether a segment brings a cookie depends on its addresses and ports, on the minute, and on one
-//! difference: acknowledgment less sequence number (net/ipv4/syncookies.c). A cookie of a minute *c* has the
-//! difference `h + (c << 24) + (low & 0xffffff)`, where `h` belongs to the flow and `low` to flow and minute,
-//! and the class of the segment size, 0 to 3, is added to `low`. So the kernel's own cookie for a segment of
-//! the flow ([`Bases::learn`] is told its difference) says of every other segment whether it can bring one:
+//! difference: acknowledgment less sequence number (net/ipv4/syncookies.c). A cookie of a minute
+//! *c* has the difference `h + (c << 24) + (low & 0xffffff)`, where `h` belongs to the flow and
+//! `low` to flow and minute, and the class of the segment size, 0 to 3, is added to `low`. So the
+//! kernel's own cookie for a segment of the flow ([`Bases::learn`] is told its difference) says of
+//! every other segment whether it can bring one:
 //!
 //! - of this minute: only if the lowest 24 bits are those of the difference, or up to three off;
-//! - of the minute before: the same, if that minute's difference is known; else only if it lies below, less
-//!   than 2^25 away.
+//! - of the minute before: the same, if that minute's difference is known; else only if it lies
+//!   below, less than 2^25 away.
 //!
 //! What may bring one is checked by the kernel's helper. The rest is told apart exactly.
 
@@ -21,7 +23,8 @@ const LIVE: u32 = 32;
 /// Differences around a cookie's that another class of segment size may have.
 const CLASSES: u32 = 3;
 const LOW: u32 = 0x00ff_ffff;
-/// The most that a cookie of the minute before is below one of this minute, with room for the classes.
+/// The most that a cookie of the minute before is below one of this minute, with room for the
+/// classes.
 const BEFORE: u32 = (1 << 25) + CLASSES;
 
 /// Both addresses and both ports.
@@ -94,8 +97,9 @@ impl Bases {
         self.ports == tuple.1 && (a ^ w) | (b ^ x) | (c ^ y) | (d ^ z) == 0
     }
 
-    /// Learns the difference of the flow's cookie of the minute `minute` of `period` jiffies: `own`, the kernel's own for a segment of it, of any class of
-    /// segment size. A flow's first packet only makes the line its own: it costs no cookie then.
+    /// Learns the difference of the flow's cookie of the minute `minute` of `period` jiffies:
+    /// `own`, the kernel's own for a segment of it, of any class of segment size. A flow's first
+    /// packet only makes the line its own: it costs no cookie then.
     #[inline(always)]
     pub fn learn(&mut self, tuple: &Tuple, jiffies: u64, period: NonZero<u64>, own: impl FnOnce() -> Option<u32>) {
         if !self.is_of(tuple) {

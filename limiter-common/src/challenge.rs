@@ -1,8 +1,10 @@
-//! When attempts are answered by limiter instead of the kernel: per service, decided in the kernel side, seen by everybody.
+//! When attempts are answered by limiter instead of the kernel: per service, decided in the kernel
+//! side, seen by everybody.
 //!
-//! A *challenge* answers an attempt with a SYN cookie (RFC 4987 3.6) before the kernel sees it. It turns on when more attempts come than may pass to
-//! the kernel unproven, and stays on until they would have fitted for [`HOLD`]: while it is on they draw from the same purse, which nothing
-//! else uses, and each time that is spent, the end moves.
+//! A *challenge* answers an attempt with a SYN cookie (RFC 4987 3.6) before the kernel sees it. It
+//! turns on when more attempts come than may pass to the kernel unproven, and stays on until they
+//! would have fitted for [`HOLD`]: while it is on they draw from the same purse, which nothing else
+//! uses, and each time that is spent, the end moves.
 //!
 //! The state is one cache line of words per service.
 

@@ -1,16 +1,16 @@
 //! The checksum of TCP (RFC 9293 3.1, RFC 1071): whether a segment came as it was sent.
 //!
-//! The kernel drops one that did not, so nobody pays for it and nobody answers it. A segment that never
-//! left this machine may bear the sum of its pseudo header alone, because whoever sent it left the rest
-//! to a device (CHECKSUM_PARTIAL in include/linux/skbuff.h); that is taken for good.
+//! The kernel drops one that did not, so nobody pays for it and nobody answers it. A segment that
+//! never left this machine may bear the sum of its pseudo header alone, because whoever sent it
+//! left the rest to a device (CHECKSUM_PARTIAL in include/linux/skbuff.h); that is taken for good.
 
 use crate::packet::Header;
 
 /// 32-bit words of the longest segment that is summed; of a longer one it is not asked.
 pub const WORDS: usize = 520;
 
-/// The sum of the pseudo header of a segment of `length` bytes, which the sum of the segment is added to.
-/// Not folded.
+/// The sum of the pseudo header of a segment of `length` bytes, which the sum of the segment is
+/// added to. Not folded.
 #[inline(always)]
 pub fn pseudo(header: &Header<'_>, length: u32) -> u64 {
     const TCP: u64 = 6;
@@ -32,8 +32,8 @@ pub const fn fold(mut sum: u64) -> u16 {
     ((sum >> 16) + (sum & 0xffff)) as u16
 }
 
-/// Whether a segment is whole, by the sum of its pseudo header, the folded sum of its words in the order
-/// of the wire with the checksum in it, and that checksum.
+/// Whether a segment is whole, by the sum of its pseudo header, the folded sum of its words in the
+/// order of the wire with the checksum in it, and that checksum.
 #[inline(always)]
 pub const fn is_whole(pseudo: u64, words: u16, checksum: u16) -> bool {
     let of_pseudo = fold(pseudo);

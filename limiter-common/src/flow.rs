@@ -1,17 +1,21 @@
-//! Flows that brought a cookie back: which of them have paid, and which wait, in eight bytes a flow.
+//! Flows that brought a cookie back: which of them have paid, and which wait, in eight bytes a
+//! flow.
 //!
-//! Where the kernel makes cookies a connection is made from a packet that brings one, and that packet pays. A client may send it again,
-//! and its first data brings the same cookie; so a flow that paid is noted, until no cookie of it can be good any more ([`LIFE`]). What comes
-//! of a noted flow is not charged while its connection is there, unless a reset of the client went by: it may be on its way to the
-//! connection still when the next packet is looked at.
+//! Where the kernel makes cookies a connection is made from a packet that brings one, and that
+//! packet pays. A client may send it again, and its first data brings the same cookie; so a flow
+//! that paid is noted, until no cookie of it can be good any more ([`LIFE`]). What comes of a noted
+//! flow is not charged while its connection is there, unless a reset of the client went by: it may
+//! be on its way to the connection still when the next packet is looked at.
 //!
-//! A cookie is good for up to four sequence numbers, because the size of segments stands in its lowest bits. Of a flow whose first packets were
-//! refused a later one could make the connection, and its first bytes would be missing; so a flow that waits is noted with the sequence number of its first
-//! byte, and comes in with that or not at all. Where that cannot be noted nobody waits.
+//! A cookie is good for up to four sequence numbers, because the size of segments stands in its
+//! lowest bits. Of a flow whose first packets were refused a later one could make the connection,
+//! and its first bytes would be missing; so a flow that waits is noted with the sequence number of
+//! its first byte, and comes in with that or not at all. Where that cannot be noted nobody waits.
 //!
-//! The table is of the kind of [`crate::source_table`]: a set is one cache line of eight ways. A way is
-//! `time (21 bits) | sequence number (16) | state (3) | fingerprint (24)`. Time counts units of 2^24 ns (17 ms) and wraps after 9.8 hours; what
-//! was left there by the same flow a wrap ago is taken for new with a probability of 1 in 270.
+//! The table is of the kind of [`crate::source_table`]: a set is one cache line of eight ways. A
+//! way is `time (21 bits) | sequence number (16) | state (3) | fingerprint (24)`. Time counts units
+//! of 2^24 ns (17 ms) and wraps after 9.8 hours; what was left there by the same flow a wrap ago is
+//! taken for new with a probability of 1 in 270.
 
 use crate::hash::Place;
 use crate::source_table::{TRIES, WAYS};
@@ -21,11 +25,14 @@ use crate::word::SharedWord;
 pub const SETS: u32 = 65_536;
 /// Nanoseconds in a unit of time, as a power of two.
 const UNIT_SHIFT: u32 = 24;
-/// How long a note counts, in units: 129 s. The kernel takes a cookie for at most two minutes after it was made.
+/// How long a note counts, in units: 129 s. The kernel takes a cookie for at most two minutes after
+/// it was made.
 pub const LIFE: u64 = 129_000_000_000 >> UNIT_SHIFT;
-/// Units in which data that comes right behind its ACK may be ahead of the connection: this one and the next, 17 to 34 ms.
+/// Units in which data that comes right behind its ACK may be ahead of the connection: this one and
+/// the next, 17 to 34 ms.
 const BEHIND: u64 = 1;
-/// Units in which a reset may be on its way to its connection: a quarter of a second. Later the connection that is there was not reset by it.
+/// Units in which a reset may be on its way to its connection: a quarter of a second. Later the
+/// connection that is there was not reset by it.
 const ON_ITS_WAY: u64 = 15;
 /// How long after a flow had to wait a look at its other packets is worth it, nanoseconds.
 const WAITS_UNTIL: u64 = ((LIFE + 1) << UNIT_SHIFT) + STEP;
@@ -42,7 +49,8 @@ const SEQUENCE: u32 = 27;
 const TIME: u32 = 43;
 const TIMES: u64 = (1 << (64 - TIME)) - 1;
 
-/// Where a flow is in the table. The lowest byte says nothing of that, and is free for who hands it on.
+/// Where a flow is in the table. The lowest byte says nothing of that, and is free for who hands it
+/// on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow(pub u64);
 
@@ -78,8 +86,8 @@ pub enum State {
     PaidAhead = 3,
     /// It has paid, and then its client sent a reset.
     Reset = 4,
-    /// Its client sent a reset, and nothing else is known of it: its connection is older than the table,
-    /// or its note had to go. The first to go itself.
+    /// Its client sent a reset, and nothing else is known of it: its connection is older than the
+    /// table, or its note had to go. The first to go itself.
     ResetUnknown = 5,
 }
 
@@ -124,7 +132,8 @@ pub enum Known {
     },
 }
 
-/// What is known of the flow with `fingerprint`, of which a packet with this sequence number brings a good cookie.
+/// What is known of the flow with `fingerprint`, of which a packet with this sequence number brings
+/// a good cookie.
 #[inline(always)]
 pub fn ask<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, now: u64) -> Known {
     let word = find(set, fingerprint).1;
@@ -145,8 +154,8 @@ pub fn ask<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, now:
     }
 }
 
-/// Notes a flow, and says whether it could. One that pays takes the place of another that paid, one that waits a place of those
-/// in which flows may wait.
+/// Notes a flow, and says whether it could. One that pays takes the place of another that paid, one
+/// that waits a place of those in which flows may wait.
 #[inline(always)]
 pub fn note<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, state: State, now: u64) -> bool {
     let time = now >> UNIT_SHIFT & TIMES;
@@ -166,8 +175,8 @@ pub fn note<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, sta
     false
 }
 
-/// Notes that a flow's client sent a reset, unless the flow waits. Of a flow without a note that takes
-/// no other's place: a flood of resets drives out nothing but itself.
+/// Notes that a flow's client sent a reset, unless the flow waits. Of a flow without a note that
+/// takes no other's place: a flood of resets drives out nothing but itself.
 #[inline(always)]
 pub fn reset<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, now: u64) {
     let time = (now >> UNIT_SHIFT & TIMES) << TIME;
@@ -220,7 +229,8 @@ pub fn may_wait<W: SharedWord>(until: &W, now: impl FnOnce() -> u64) -> bool {
     until != 0 && now() < until
 }
 
-/// Notes that data or a FIN came after the packet that paid without any, and says whether it was the first.
+/// Notes that data or a FIN came after the packet that paid without any, and says whether it was
+/// the first.
 #[inline(always)]
 pub fn follow<W: SharedWord>(set: &[W; WAYS], fingerprint: u32) -> bool {
     let (way, word) = find(set, fingerprint);
@@ -267,7 +277,8 @@ fn unused<W: SharedWord>(set: &[W; WAYS], ways: usize, now: u64) -> Option<(usiz
     None
 }
 
-/// A way for a new note: one that is not used; else one of a flow that has paid. For those who pay by chance one of the ways in which nobody waits.
+/// A way for a new note: one that is not used; else one of a flow that has paid. For those who pay
+/// by chance one of the ways in which nobody waits.
 #[inline(always)]
 fn room<W: SharedWord>(set: &[W; WAYS], waits: bool, now: u64) -> Option<(usize, u64)> {
     if let Some(unused) = unused(set, if waits { MAY_WAIT } else { WAYS }, now) {

@@ -21,11 +21,13 @@ pub enum Purse {
     HostAboveFloor = 3,
     /// The service's rate of newcomers.
     Newcomers = 4,
-    /// What passes to the kernel of attempts that nobody has proven yet: from nothing that anybody else uses.
+    /// What passes to the kernel of attempts that nobody has proven yet: from nothing that anybody
+    /// else uses.
     Unproven = 5,
     /// What passes of attempts that cannot be challenged: from nothing that anybody else uses.
     Unanswerable = 6,
-    /// What passes to the kernel of attempts in the name of those with a ticket: from nothing that anybody else uses.
+    /// What passes to the kernel of attempts in the name of those with a ticket: from nothing that
+    /// anybody else uses.
     Holders = 7,
 }
 
@@ -46,8 +48,8 @@ impl Purse {
         }
     }
 
-    /// The purse that `service` has in place of this one: where it keeps no tickets and others do, it goes no lower in the host's budget than a newcomer
-    /// of theirs.
+    /// The purse that `service` has in place of this one: where it keeps no tickets and others do,
+    /// it goes no lower in the host's budget than a newcomer of theirs.
     #[inline(always)]
     pub const fn of(self, service: &Service) -> Self {
         let is_guest = service.admission.ticket_life == 0 && service.admission.host_floor != 0;
@@ -104,7 +106,8 @@ pub fn unanswerable(budgets: [&BudgetLimit; 3]) -> BudgetLimit {
     BudgetLimit { interval, capacity: core::cmp::max(tightest.capacity, interval), lease: 1 }
 }
 
-/// The limit of [`Purse::Unproven`] and of [`Purse::Holders`]: the tightest budget, with so small a burst that twice its rate spends it before the challenge ends.
+/// The limit of [`Purse::Unproven`] and of [`Purse::Holders`]: the tightest budget, with so small a
+/// burst that twice its rate spends it before the challenge ends.
 pub fn unproven(budgets: [&BudgetLimit; 3]) -> BudgetLimit {
     let BudgetLimit { interval, capacity, lease } = tightest(budgets);
     BudgetLimit { interval, capacity: capacity.clamp(0, HOLD / 2).max(interval), lease }

@@ -34,7 +34,8 @@ pub const RESETS: u32 = NEWCOMERS + HOST_BUDGET;
 pub const UNPROVEN: u32 = 2 * BUDGETS;
 /// First index of what attempts that cannot be challenged may pass, by service.
 pub const UNANSWERABLE: u32 = 3 * BUDGETS;
-/// First index of what passes to the kernel of attempts in the name of those with a ticket, by service.
+/// First index of what passes to the kernel of attempts in the name of those with a ticket, by
+/// service.
 pub const HOLDERS: u32 = 4 * BUDGETS;
 /// Budgets that have a shared word.
 pub const BUDGET_LINES: u32 = 5 * BUDGETS;
@@ -148,8 +149,9 @@ pub struct Kernel {
     pub window_scale: u32,
     /// 1 if the kernel takes selective acknowledgments.
     pub sack: u32,
-    /// Until when a cookie that the kernel made may come back, in seconds of CLOCK_MONOTONIC: [`Kernel::MAKES_COOKIES`] while it makes them,
-    /// 0 if none is out. What follows from it is the switch's: [`crate::switch::Regime`].
+    /// Until when a cookie that the kernel made may come back, in seconds of CLOCK_MONOTONIC:
+    /// [`Kernel::MAKES_COOKIES`] while it makes them, 0 if none is out. What follows from it is the
+    /// switch's: [`crate::switch::Regime`].
     pub cookies_until: u32,
 }
 const _: () = assert!(size_of::<Kernel>() == 24);

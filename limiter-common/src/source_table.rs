@@ -87,7 +87,8 @@ pub struct Charged {
 }
 
 impl Charged {
-    /// What is said to who only looks. (Its step would be of an attempt that is not counted as one.)
+    /// What is said to who only looks. (Its step would be of an attempt that is not counted as
+    /// one.)
     #[inline(always)]
     pub const fn peek(exceeds: bool) -> Self {
         if exceeds { Self { charge: Charge::Exceeds, step: OVER } } else { Self { charge: Charge::Conforms, step: 0 } }

@@ -1,9 +1,10 @@
-//! The switch: the one word that says which policy decides, in which mode, until when, which lists are in use, and what
-//! pays for a connection.
+//! The switch: the one word that says which policy decides, in which mode, until when, which lists
+//! are in use, and what pays for a connection.
 //!
-//! A packet loads it once and lives by that value. User space replaces it with one aligned 64-bit store. Bits 20 to 63 are
-//! the revert time, CLOCK_MONOTONIC in units of 2^20 ns (1.05 ms), so masking the low bits away leaves nanoseconds. From
-//! that time on the *fallback* slot and mode count, whether or not anybody in user space is alive to see it.
+//! A packet loads it once and lives by that value. User space replaces it with one aligned 64-bit
+//! store. Bits 20 to 63 are the revert time, CLOCK_MONOTONIC in units of 2^20 ns (1.05 ms), so
+//! masking the low bits away leaves nanoseconds. From that time on the *fallback* slot and mode
+//! count, whether or not anybody in user space is alive to see it.
 
 /// Whether what is refused is dropped, or only counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,8 @@ const FALLBACK_SLOT: u32 = 3;
 const FALLBACK_ENFORCE: u32 = 4;
 const REVERT: u64 = !0xf_ffff;
 
-/// What pays for a connection, in the whole network namespace. User space keeps it in line with `net.ipv4.tcp_syncookies`.
+/// What pays for a connection, in the whole network namespace. User space keeps it in line with
+/// `net.ipv4.tcp_syncookies`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Regime {
     /// The attempt: the kernel makes no cookies, but in a flood of its own.

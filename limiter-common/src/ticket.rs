@@ -1,8 +1,9 @@
 //! Tickets: which sources have lately proved that they are where they say, in eight bytes a source.
 //!
-//! The table is of the kind of [`crate::source_table`]: a set is one cache line of eight ways, found by the same keyed hash. A way is
-//! `expiry (32 bits) | fingerprint (32)`. The expiry counts units of 2^30 ns (1.07 s) and never wraps. A ticket taken from a live owner is the one
-//! that ends first.
+//! The table is of the kind of [`crate::source_table`]: a set is one cache line of eight ways,
+//! found by the same keyed hash. A way is `expiry (32 bits) | fingerprint (32)`. The expiry counts
+//! units of 2^30 ns (1.07 s) and never wraps. A ticket taken from a live owner is the one that ends
+//! first.
 
 use crate::source_table::{TRIES, WAYS};
 use crate::word::SharedWord;
@@ -15,7 +16,8 @@ pub const LONGEST_LIFE: u64 = (7 * 86_400 * 1_000_000_000) >> UNIT_SHIFT;
 const FINGERPRINT: u64 = 0xffff_ffff;
 const EXPIRY: u32 = 32;
 
-/// How long a way's ticket holds at `now` (nanoseconds), in units; 0 if it is over, or was never given.
+/// How long a way's ticket holds at `now` (nanoseconds), in units; 0 if it is over, or was never
+/// given.
 #[inline(always)]
 pub const fn left(word: u64, now: u64) -> u64 {
     (word >> EXPIRY).saturating_sub(now >> UNIT_SHIFT)
@@ -35,7 +37,8 @@ pub fn holds<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, now: u64) -> bool
     false
 }
 
-/// Gives the source with `fingerprint` a ticket for `life` units, or renews it, and says whether it had none.
+/// Gives the source with `fingerprint` a ticket for `life` units, or renews it, and says whether it
+/// had none.
 #[inline(always)]
 pub fn grant<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, now: u64, life: u64) -> bool {
     let mut tries = 0;

@@ -1,4 +1,5 @@
-//! What is told of a flow's segments without asking the kernel, beside all the cookies that it would take.
+//! What is told of a flow's segments without asking the kernel, beside all the cookies that it
+//! would take.
 
 #[path = "proof/cookie.rs"]
 mod cookie;
@@ -22,7 +23,8 @@ const fn at(minute: u32) -> u64 {
     minute as u64 * PERIOD + 1_000
 }
 
-/// The difference of the kernel's own cookie in a minute, and whether the kernel takes a segment with another.
+/// The difference of the kernel's own cookie in a minute, and whether the kernel takes a segment
+/// with another.
 struct Kernel(Secret);
 
 impl Kernel {
@@ -35,7 +37,8 @@ impl Kernel {
     }
 }
 
-/// Whatever a line has learnt, in whatever minute, it never says of a good cookie that it is none; and of other differences it nearly always does.
+/// Whatever a line has learnt, in whatever minute, it never says of a good cookie that it is none;
+/// and of other differences it nearly always does.
 #[test]
 fn no_cookie_is_missed() {
     let mut random = fastrand::Rng::with_seed(7);

@@ -1,4 +1,5 @@
-//! Clocks at their ends: switches that go back in the far future, challenges late in a machine's life. The source table's wrap (13 days) is in `source_table`'s own test.
+//! Clocks at their ends: switches that go back in the far future, challenges late in a machine's
+//! life. The source table's wrap (13 days) is in `source_table`'s own test.
 
 use std::cell::Cell;
 

@@ -1,4 +1,5 @@
-//! Flows that brought a cookie back: what is known of which packet, how long, and who loses his note.
+//! Flows that brought a cookie back: what is known of which packet, how long, and who loses his
+//! note.
 
 use std::cell::Cell;
 
@@ -45,7 +46,8 @@ fn who_waits_comes_in_with_his_first_byte() {
         assert_eq!(ask(&set, 7, FIRST.wrapping_sub(off), START), Known::Shifted);
     }
     assert_eq!(ask(&set, 7, FIRST, START), Known::Pays);
-    // A reset ends his waiting as little: what he sends after it is judged by its number all the same.
+    // A reset ends his waiting as little: what he sends after it is judged by its number all the
+    // same.
     reset(&set, 7, START);
     assert_eq!(ask(&set, 7, FIRST.wrapping_add(1), START), Known::Shifted);
 }
@@ -63,7 +65,8 @@ fn one_packet_may_follow_who_paid_without_data() {
     assert_eq!((ask(&set, 7, FIRST, START), follow(&set, 7)), (Known::Reset { on_its_way: true }, false));
 }
 
-/// A reset that anybody may send in a client's name counts for a moment, where its connection is there after it.
+/// A reset that anybody may send in a client's name counts for a moment, where its connection is
+/// there after it.
 #[test]
 fn a_reset_is_on_its_way_for_a_moment() {
     let set = set();
@@ -96,7 +99,8 @@ fn a_flood_of_resets_drives_out_nothing() {
     assert!((11..=15).all(|flow| matches!(ask(&set, flow, FIRST, START), Known::Paid { .. })));
 }
 
-/// Only while some flow waits are other packets worth a look, and a flood of those that wait does not write.
+/// Only while some flow waits are other packets worth a look, and a flood of those that wait does
+/// not write.
 #[test]
 fn a_word_says_whether_any_flow_waits() {
     let (set, until) = (set(), Cell::new(0));
@@ -111,7 +115,8 @@ fn a_word_says_whether_any_flow_waits() {
     assert!(!waits(&set, 7, last + (2 << 24)) && !may_wait(&until, || last + 2 * SECOND));
 }
 
-/// Nobody who waits loses his note to anybody: who finds no room does not wait. Of those that paid one loses his.
+/// Nobody who waits loses his note to anybody: who finds no room does not wait. Of those that paid
+/// one loses his.
 #[test]
 fn a_full_set_keeps_those_who_wait() {
     let set = set();

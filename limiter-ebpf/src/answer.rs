@@ -30,15 +30,16 @@ const LEAST_MSS_V6: u16 = 1220;
 pub const ANSWERED: u32 = 1;
 /// Somebody listens, and the kernel makes no cookie.
 pub const NO_COOKIE: u32 = 2;
-/// The attempt meets what is left of a connection, of which the kernel makes another without a cookie.
+/// The attempt meets what is left of a connection, of which the kernel makes another without a
+/// cookie.
 pub const TIME_WAIT: u32 = 3;
 /// Somebody listens.
 pub const LISTENS: u32 = 4;
 /// Nobody listens, nobody else can answer it, or there is such a connection.
 const UNANSWERABLE: u32 = 0;
 
-/// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it cannot; the
-/// frame is untouched then. `found`, here and below: a [`Found`].
+/// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it
+/// cannot; the frame is untouched then. `found`, here and below: a [`Found`].
 ///
 /// Like [`limiter_reset`] a function that the verifier checks once: see `global`.
 #[unsafe(no_mangle)]

@@ -14,8 +14,9 @@ use crate::maps::SUMMED;
 const MOST: usize = 2048;
 const _: () = assert!(MOST + 20 <= WORDS * 4);
 
-/// 0 if the checksum of the segment `found` is wrong. What cannot be summed is taken for good: a fragment, one that
-/// is too long, and one behind extension headers, which may change the addresses that are summed.
+/// 0 if the checksum of the segment `found` is wrong. What cannot be summed is taken for good: a
+/// fragment, one that is too long, and one behind extension headers, which may change the addresses
+/// that are summed.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_is_whole(context: *mut xdp_md, found: u64) -> u32 {

@@ -13,8 +13,8 @@ use crate::frame::{again, read};
 use crate::listener;
 use crate::maps::{BASES, INSTANCE};
 
-/// Whether a segment with ACK and neither SYN nor RST brings a good cookie, as a whole. Of a flow that this CPU
-/// knows most segments are told by a subtraction.
+/// Whether a segment with ACK and neither SYN nor RST brings a good cookie, as a whole. Of a flow
+/// that this CPU knows most segments are told by a subtraction.
 #[inline(always)]
 pub fn is_in(context: &XdpContext, segment: &Segment<'_>) -> bool {
     let Some(tcp) = segment.header() else { return false };
@@ -32,8 +32,8 @@ pub fn is_in(context: &XdpContext, segment: &Segment<'_>) -> bool {
     listener::is_cookie(&segment.network, tcp.as_ptr())
 }
 
-/// Learns what is needed to tell the next segments of a flow. A function that the verifier checks once: see
-/// `global`.
+/// Learns what is needed to tell the next segments of a flow. A function that the verifier checks
+/// once: see `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_know(context: *mut xdp_md, found: u64) -> u32 {

@@ -122,8 +122,9 @@ impl Decision {
         self.notes.0 |= if service.admission.reset != 0 { Notes::MAY_RESET } else { 0 };
     }
 
-    /// A refusal is to be answered with a reset. That takes none of the host's resets: what is answered brought a good cookie, so its sender is where it says and
-    /// gets no more than it sent.
+    /// A refusal is to be answered with a reset. That takes none of the host's resets: what is
+    /// answered brought a good cookie, so its sender is where it says and gets no more than it
+    /// sent.
     #[inline(always)]
     pub fn must_reset(&mut self) {
         self.notes.0 |= Notes::MUST_RESET;

@@ -1,13 +1,16 @@
-//! The frame once more, for who is called: what the main program keeps takes room on a stack that is full.
+//! The frame once more, for who is called: what the main program keeps takes room on a stack that
+//! is full.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::packet::{self, Cursor, Found, Segment};
 
-/// What is shown of the frame, and its length, from the context once more: to keep it since the first time would take room in the stack of every packet.
+/// What is shown of the frame, and its length, from the context once more: to keep it since the
+/// first time would take room in the stack of every packet.
 #[inline(always)]
 pub fn again(context: &XdpContext) -> (Cursor<'_>, u64) {
-    // SAFETY: the kernel's context is there for this run, and so is what its packet pointers enclose.
+    // SAFETY: the kernel's context is there for this run, and so is what its packet pointers
+    // enclose.
     unsafe {
         let start = (&raw const (*context.ctx).data).read_volatile();
         let end = (&raw const (*context.ctx).data_end).read_volatile();

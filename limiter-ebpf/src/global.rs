@@ -250,8 +250,8 @@ pub extern "C" fn limiter_take(what: u64, purse: u64, look: u64) -> u64 {
 /// Beside [`pack_what`]: a newcomer draws.
 const IS_NEWCOMER: u64 = 1 << 41;
 
-/// Takes from the purses that pay, and says which [`Reason`] came of it. It looks once more: to hand on what was seen would take room on a stack that
-/// is full.
+/// Takes from the purses that pay, and says which [`Reason`] came of it. It looks once more: to
+/// hand on what was seen would take room on a stack that is full.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_draw(what: u64, now: u64) -> u64 {
@@ -294,8 +294,9 @@ pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
     class_tree::find(&Slot(slot as u32 & 1), Address { high, low }).into()
 }
 
-/// Charges the source at `hash`, takes that back or only looks: [`SHARE`], [`REFUND`] and [`PEEK`] are added to the interval. 0 conforms, 1 stole,
-/// 2 exceeds, 3 contended, and above these 8 bits the step.
+/// Charges the source at `hash`, takes that back or only looks: [`SHARE`], [`REFUND`] and [`PEEK`]
+/// are added to the interval. 0 conforms, 1 stole, 2 exceeds, 3 contended, and above these 8 bits
+/// the step.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64, horizon: u64) -> u64 {
@@ -322,7 +323,8 @@ pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64
     said | u64::from(step) << 8
 }
 
-/// Whether there is a ticket at `hash`; with a life, gives or renews it, and says whether there was none.
+/// Whether there is a ticket at `hash`; with a life, gives or renews it, and says whether there was
+/// none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_ticket(hash: u64, now: u64, life: u64) -> u64 {

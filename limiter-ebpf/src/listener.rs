@@ -16,8 +16,8 @@ use crate::answer::draft;
 /// States in include/net/tcp_states.h.
 const TIME_WAIT: u32 = 6;
 const LISTEN: u32 = 10;
-/// Those of a connection that no packet of its client but a reset ends: established, its handshake, and closed by its client. One that its
-/// server has closed ends with the next data.
+/// Those of a connection that no packet of its client but a reset ends: established, its handshake,
+/// and closed by its client. One that its server has closed ends with the next data.
 const ALIVE: u32 = 1 << 1 | 1 << 3 | 1 << 8 | 1 << 12;
 /// The device's own network namespace (BPF_F_CURRENT_NETNS).
 const OWN_NAMESPACE: u64 = u64::MAX;
@@ -49,7 +49,8 @@ impl Met {
         matches!(self, Self::Connection(state) if ALIVE >> (*state & 31) & 1 != 0)
     }
 
-    /// What the kernel makes a connection of without a cookie, if the SYN is new enough (`tcp_conn_request`: not with `isn`).
+    /// What the kernel makes a connection of without a cookie, if the SYN is new enough
+    /// (`tcp_conn_request`: not with `isn`).
     #[inline(always)]
     pub const fn is_time_wait(&self) -> bool {
         matches!(self, Self::Connection(TIME_WAIT))
@@ -72,13 +73,15 @@ pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u
     with_listener(context, header, asked, |socket| {
         with_ip(header, |ip, length| {
             let tcp = (&raw const tcp).cast_mut();
-            // SAFETY: the socket is a listening one that is held; the headers are whole, with their sizes.
+            // SAFETY: the socket is a listening one that is held; the headers are whole, with their
+            // sizes.
             unsafe { bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32) }
         })
     })
 }
 
-/// What a segment meets; a listener says whether its accept queue has room: it makes no cookie else.
+/// What a segment meets; a listener says whether its accept queue has room: it makes no cookie
+/// else.
 #[inline(always)]
 pub fn room(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> Met {
     cookie(context, header, asked, 536)
@@ -90,8 +93,9 @@ pub fn meets(context: &XdpContext, header: &Header<'_>, asked: &Numbers) -> Met 
     with_listener(context, header, asked, |_| 1)
 }
 
-/// Whether the kernel may have made the cookie that a segment brings, lately: a matter of two numbers and a hash, without any socket. The
-/// segment has ACK and neither SYN nor RST; what brings no such cookie makes no connection.
+/// Whether the kernel may have made the cookie that a segment brings, lately: a matter of two
+/// numbers and a hash, without any socket. The segment has ACK and neither SYN nor RST; what brings
+/// no such cookie makes no connection.
 #[inline(always)]
 pub fn is_cookie(header: &Header<'_>, tcp: *const u8) -> bool {
     let tcp = tcp.cast_mut().cast();
@@ -105,7 +109,8 @@ pub fn is_cookie(header: &Header<'_>, tcp: *const u8) -> bool {
     said == 0
 }
 
-/// The kernel's own cookie of this minute for a SYN of a flow, of any class of segment size. `ports` as in the header.
+/// The kernel's own cookie of this minute for a SYN of a flow, of any class of segment size.
+/// `ports` as in the header.
 #[inline(always)]
 pub fn own_cookie(header: &Header<'_>, ports: u32, sequence: u32) -> Option<u32> {
     const SYN: u32 = 0x02;

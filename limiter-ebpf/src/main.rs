@@ -11,7 +11,8 @@ use limiter_ebpf::way;
 
 /// Decides on one frame. Loaded as `xdp.frags`: drivers put the headers into the linear part, so large MTUs need nothing more. (`limiter doctor` knows one
 /// that may not.)
-// Inlined into what the macro makes around it: a call and its return cost every packet 5 ns where the kernel guards returns.
+// Inlined into what the macro makes around it: a call and its return cost every packet 5 ns where
+// the kernel guards returns.
 #[inline(always)]
 #[xdp(frags)]
 pub fn limiter(context: XdpContext) -> u32 {

@@ -3,10 +3,10 @@
 //!
 //! The rule is not what a packet meets now, but what the kernel will make of it when it gets there.
 //! Of a packet without a good cookie it makes no connection: that passes. A packet with one belongs
-//! to its connection only if the connection is there and no reset of its client went by since; or if
-//! it is the first data right behind the packet that paid. A fragment's cookie counts when the last
-//! one comes, which is its sender's to choose: a first fragment with a good cookie is dropped, and so
-//! is a reset in fragments. No client sends either.
+//! to its connection only if the connection is there and no reset of its client went by since; or
+//! if it is the first data right behind the packet that paid. A fragment's cookie counts when the
+//! last one comes, which is its sender's to choose: a first fragment with a good cookie is dropped,
+//! and so is a reset in fragments. No client sends either.
 //!
 //! Of a flow that waits nothing may reach the kernel, which would answer with a reset: what comes
 //! behind its first segment is held back until that is let in. Its client sends it again.
@@ -26,7 +26,8 @@ use crate::{checksum, clock, cookie, global, limits, lists, service};
 
 /// What a segment is that does not pass as any other.
 enum Proof {
-    /// It brings a good cookie, and what comes of that is to be noted. Of [`PAYS`], [`DATA`] and [`KEPT`].
+    /// It brings a good cookie, and what comes of that is to be noted. Of [`PAYS`], [`DATA`] and
+    /// [`KEPT`].
     Brings(u64),
     /// It brings a good cookie that must not be taken. Whether it is whole, so that it can be
     /// answered.
@@ -51,9 +52,9 @@ const DATA: u64 = 1 << 28;
 /// Its connection is there, or what is left of it, or has been paid for: it does not wait.
 const KEPT: u64 = 1 << 29;
 
-/// Decides on a segment that shows that it opens no connection, if a ban or a proof may matter to it: it
-/// brings a cookie, ends something or is of a flow that waits. What is for no port of a service costs next
-/// to nothing, and the rest no clock while no flow waits.
+/// Decides on a segment that shows that it opens no connection, if a ban or a proof may matter to
+/// it: it brings a cookie, ends something or is of a flow that waits. What is for no port of a
+/// service costs next to nothing, and the rest no clock while no flow waits.
 ///
 /// In three calls one after the other, because the stacks of calls within calls would not fit.
 #[inline(always)]
@@ -84,9 +85,9 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
     Decision::unpack(said)
 }
 
-/// Says of a segment what [`Decision::pack`] makes of it, and what is left to do; 0 if it passes as any other.
-/// `asked`: [`COOKIE`], [`BEHIND`], or 0 if only a ban may matter. A function that the verifier checks once:
-/// see `global`.
+/// Says of a segment what [`Decision::pack`] makes of it, and what is left to do; 0 if it passes as
+/// any other. `asked`: [`COOKIE`], [`BEHIND`], or 0 if only a ban may matter. A function that the
+/// verifier checks once: see `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_prove(context: *mut xdp_md, found: u64, asked: u64) -> u64 {
@@ -202,9 +203,10 @@ fn check(context: &XdpContext, found: Found, segment: &Segment<'_>, asks: bool, 
     Some(Proof::Brings(pays | if has_data { DATA } else { 0 } | if is_kept { KEPT } else { 0 }))
 }
 
-/// Takes over what came of a proof, and notes whether its flow has paid or waits. Who waits is let in with
-/// his first byte only, and where that cannot be noted he is told not to wait. `said` is what
-/// [`limiter_prove`] said, `outcome` what [`global::pay_proof`] did. Says what [`Decision::pack`] makes of it.
+/// Takes over what came of a proof, and notes whether its flow has paid or waits. Who waits is let
+/// in with his first byte only, and where that cannot be noted he is told not to wait. `said` is
+/// what [`limiter_prove`] said, `outcome` what [`global::pay_proof`] did. Says what
+/// [`Decision::pack`] makes of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_close(context: *mut xdp_md, found: u64, said: u64, outcome: u64) -> u64 {

@@ -21,7 +21,8 @@ pub fn sample(context: &XdpContext, decision: &Decision) {
     limiter_log(context.ctx, what);
 }
 
-/// Logs a decision: the reason, above 8 bits the service, above 40 the mode. A function that the verifier checks once: see `global`.
+/// Logs a decision: the reason, above 8 bits the service, above 40 the mode. A function that the
+/// verifier checks once: see `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_log(context: *mut xdp_md, what: u64) -> u32 {

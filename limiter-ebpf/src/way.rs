@@ -1,4 +1,5 @@
-//! The way of a packet: parse -> attempt? -> service? -> lists -> limits, or what a cookie pays -> observe -> exit.
+//! The way of a packet: parse -> attempt? -> service? -> lists -> limits, or what a cookie pays ->
+//! observe -> exit.
 
 use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::XdpContext;
@@ -119,7 +120,8 @@ fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision)
     }
 }
 
-/// An attempt that the kernel asks for no proof: one that would make a connection pays at once, of the rest a few pass.
+/// An attempt that the kernel asks for no proof: one that would make a connection pays at once, of
+/// the rest a few pass.
 #[inline(always)]
 fn unasked(met: u32, question: &Question, decision: &mut Decision) {
     let stage = match met {

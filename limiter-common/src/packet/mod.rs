@@ -70,7 +70,8 @@ impl Segment<'_> {
         self.flags & FIN != 0
     }
 
-    /// Whether there is a FIN or RST beside a SYN: the kernel discards that, or takes it for the reset that it is.
+    /// Whether there is a FIN or RST beside a SYN: the kernel discards that, or takes it for the
+    /// reset that it is.
     #[inline(always)]
     pub const fn has_bad_flags(&self) -> bool {
         self.flags & (FIN | RST) != 0
@@ -116,8 +117,8 @@ impl Found {
         (self.0 >> Self::TCP) as usize & Self::MOST_TCP
     }
 
-    /// Where the segment begins in its frame, and its length in bytes; `None` for a fragment, and for what
-    /// is behind IP options or extension headers.
+    /// Where the segment begins in its frame, and its length in bytes; `None` for a fragment, and
+    /// for what is behind IP options or extension headers.
     #[inline(always)]
     pub const fn plain(self) -> Option<(usize, usize)> {
         let network = if self.0 & Self::V6 != 0 { 40 } else { 20 };
@@ -133,8 +134,9 @@ impl Found {
         let (mut ip, mut tcp) = (frame, frame);
         ip.skip(self.link());
         tcp.skip(self.tcp());
-        // Constants that the compiler cannot see through: of a bit that was tested older verifiers (6.1) forget
-        // the outcome when it is kept on the stack, and then read an IPv4 header as IPv6.
+        // Constants that the compiler cannot see through: of a bit that was tested older verifiers
+        // (6.1) forget the outcome when it is kept on the stack, and then read an IPv4 header as
+        // IPv6.
         let is_v6 = if self.0 & Self::V6 != 0 { black_box(1_u64) } else { black_box(0) };
         let network = if is_v6 != 0 { Header::V6(ip.ahead::<40>()?) } else { Header::V4(ip.ahead::<20>()?) };
         let start = tcp.ahead::<14>()?;
@@ -169,9 +171,11 @@ pub fn parse<'a>(mut frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
     }
 }
 
-/// A second look at a frame that [`parse`] could not read and that would pass: what the kernel reads all the same must not. Apart from `parse`,
-/// because it costs that nothing. `is_whole`: the driver shows all that it received. Of a frame in pieces it shows the first, and a few of the
-/// longest IPv6 extension headers push TCP out of that, where the kernel still finds it; what really ends there the kernel discards.
+/// A second look at a frame that [`parse`] could not read and that would pass: what the kernel
+/// reads all the same must not. Apart from `parse`, because it costs that nothing. `is_whole`: the
+/// driver shows all that it received. Of a frame in pieces it shows the first, and a few of the
+/// longest IPv6 extension headers push TCP out of that, where the kernel still finds it; what
+/// really ends there the kernel discards.
 #[inline(always)]
 pub fn second_look(frame: Cursor<'_>, is_whole: impl FnOnce() -> bool, reason: Reason) -> Reason {
     match reason {

@@ -46,8 +46,9 @@ impl Header<'_> {
         }
     }
 
-    /// Whether it is from or to many (RFC 5771, RFC 4291 2.7, RFC 919): TCP has connections with nobody
-    /// there. The broadcast address of a subnet is not told by its numbers; frames to one are.
+    /// Whether it is from or to many (RFC 5771, RFC 4291 2.7, RFC 919): TCP has connections with
+    /// nobody there. The broadcast address of a subnet is not told by its numbers; frames to one
+    /// are.
     #[inline(always)]
     pub fn is_group(&self) -> bool {
         match self {

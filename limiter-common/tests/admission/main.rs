@@ -132,7 +132,8 @@ fn the_tightest_budget_is_the_slowest() {
     assert_eq!(purse::unproven([&none; 3]).interval, 0);
 }
 
-/// What nobody asks for a proof has a purse of its own, and debts of its own: who proves himself pays as if it had not come.
+/// What nobody asks for a proof has a purse of its own, and debts of its own: who proves himself
+/// pays as if it had not come.
 #[test]
 fn what_cannot_be_asked_has_its_source_limit_apart() {
     for has_budget in [true, false] {
@@ -242,8 +243,8 @@ fn a_share_locks_nobody_out_longer_than_its_window() {
     }
 }
 
-/// Where the kernel makes no cookies nobody is asked for a proof, whatever the service says of challenges, and who is admitted holds a ticket: what is kept
-/// is kept for somebody.
+/// Where the kernel makes no cookies nobody is asked for a proof, whatever the service says of
+/// challenges, and who is admitted holds a ticket: what is kept is kept for somebody.
 #[test]
 fn where_nothing_is_proven_admission_gives_the_ticket() {
     for challenge in [Challenge::Off, Challenge::Auto, Challenge::Always] {

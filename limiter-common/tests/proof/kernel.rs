@@ -48,7 +48,8 @@ struct Open {
     next: u32,
     sent: u32,
     has_answered: bool,
-    /// The server has closed it, and so ends it with the next data (`tcp_rcv_state_process`, RCV_SHUTDOWN).
+    /// The server has closed it, and so ends it with the next data (`tcp_rcv_state_process`,
+    /// RCV_SHUTDOWN).
     is_closed: bool,
 }
 
@@ -291,8 +292,8 @@ impl Kernel {
         self.queued = 0;
     }
 
-    /// The server ends a connection: at once, or with a FIN, which its client may answer at once too. Says what it
-    /// tells its client, if there was one.
+    /// The server ends a connection: at once, or with a FIN, which its client may answer at once
+    /// too. Says what it tells its client, if there was one.
     pub fn end(&mut self, flow: Flow, at_once: bool) -> Option<Reply> {
         let Socket::Open(mut open) = self.sockets[flow] else { return None };
         if open.is_closed && !at_once {

@@ -70,8 +70,8 @@ fn the_notes_of_flows_keep_every_promise() {
     }
 }
 
-/// The same where notes of flows that have paid go at random, as in a table that is full: what comes of such a flow may pay once more, and no
-/// connection is cut.
+/// The same where notes of flows that have paid go at random, as in a table that is full: what
+/// comes of such a flow may pay once more, and no connection is cut.
 #[test]
 fn notes_that_had_to_go_break_no_promise() {
     if let Some((seed, how)) = broken(300_000, Real::forgetful) {

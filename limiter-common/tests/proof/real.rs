@@ -1,4 +1,5 @@
-//! The project's own notes of flows, asked in the order in which the kernel side asks them (`limiter-ebpf`: `way.rs`, `proof.rs`).
+//! The project's own notes of flows, asked in the order in which the kernel side asks them
+//! (`limiter-ebpf`: `way.rs`, `proof.rs`).
 
 use std::cell::Cell;
 
@@ -11,8 +12,8 @@ use super::purse::Purse;
 use super::sequence::Random;
 use super::world::{Limiter, Said};
 
-/// Each flow has a set of the table, as it has among 65,536 unless a great many are there. Where `forgets` is set, notes of flows that have
-/// paid are driven out at random.
+/// Each flow has a set of the table, as it has among 65,536 unless a great many are there. Where
+/// `forgets` is set, notes of flows that have paid are driven out at random.
 pub struct Real {
     sets: [[Cell<u64>; WAYS]; FLOWS],
     purse: Purse,

@@ -115,7 +115,8 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
             port(&mut encoded.ports, *listener, id);
         }
     }
-    // A service without tickets leaves what others keep for theirs of the host's budget: it goes no lower than a newcomer of any of them.
+    // A service without tickets leaves what others keep for theirs of the host's budget: it goes no
+    // lower than a newcomer of any of them.
     let kept = |service: &record::Service| service.admission.ticket_life != 0;
     let floors = encoded.services.values().filter(|service| kept(service)).map(|service| service.admission.host_floor);
     let highest = floors.max().unwrap_or(0);

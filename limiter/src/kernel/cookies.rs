@@ -107,8 +107,8 @@ impl Maps {
         })
     }
 
-    /// Whether the settings that a challenge writes into its answers are still those that were noted, and what pays for a connection follows from
-    /// what the kernel does.
+    /// Whether the settings that a challenge writes into its answers are still those that were
+    /// noted, and what pays for a connection follows from what the kernel does.
     ///
     /// # Errors
     /// When the map or a setting cannot be read.
@@ -160,8 +160,9 @@ impl Maps {
         self.write_kernel(kernel)
     }
 
-    /// Brings the settings in line with what decides now, and tells the kernel side what they are. Between one setting and another both attempts and
-    /// proofs pay, so that no connection passes unpaid.
+    /// Brings the settings in line with what decides now, and tells the kernel side what they are.
+    /// Between one setting and another both attempts and proofs pay, so that no connection passes
+    /// unpaid.
     ///
     /// # Errors
     /// When a setting cannot be read or written, or the map.

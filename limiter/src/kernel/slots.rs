@@ -144,7 +144,8 @@ impl Maps {
             );
         };
         let selection = switch.at(now);
-        // Compared as the switch keeps it: an end too far away to say would be confirmed again and again.
+        // Compared as the switch keeps it: an end too far away to say would be confirmed again and
+        // again.
         let to_its_end = switch.until(self.origin(selection.slot)?.ends, switch.fallback());
         Ok(if to_its_end.revert() > Some(revert) { to_its_end } else { switch.select(selection) })
     }

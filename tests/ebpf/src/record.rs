@@ -8,7 +8,8 @@ pub const TEMPLATE_WORDS: usize = 12;
 
 /// Frames of a volley at most: what BPF_PROG_TEST_RUN hands on at once, by default.
 pub const VOLLEY_FRAMES: usize = 64;
-/// Length of each frame of a volley, in 8-byte words: two extension headers, TCP and a little data over IPv6.
+/// Length of each frame of a volley, in 8-byte words: two extension headers, TCP and a little data
+/// over IPv6.
 pub const VOLLEY_WORDS: usize = 20;
 
 /// Counter of the frames that `flood` handed on.

@@ -178,7 +178,8 @@ impl Frame {
         self
     }
 
-    /// Sets the number that tells the fragments of one datagram from those of another; of an IPv4 packet its low half.
+    /// Sets the number that tells the fragments of one datagram from those of another; of an IPv4
+    /// packet its low half.
     pub fn identification(mut self, new: u32) -> Self {
         self.identification = new;
         self
@@ -190,7 +191,8 @@ impl Frame {
         self
     }
 
-    /// The datagram in two fragments, of which the first holds so many bytes of what follows the IP header: a multiple of eight.
+    /// The datagram in two fragments, of which the first holds so many bytes of what follows the IP
+    /// header: a multiple of eight.
     ///
     /// # Panics
     /// When the first would hold everything.

@@ -1,4 +1,5 @@
-//! Clients made by hand: they send what a kernel would not, from the attacker's device, and hear what comes back.
+//! Clients made by hand: they send what a kernel would not, from the attacker's device, and hear
+//! what comes back.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -21,7 +22,8 @@ use crate::{
     topology::{FAR_DEVICE, Lab},
 };
 
-/// How long an answer may take on a busy machine. Shorter than other things may, because some tests want none.
+/// How long an answer may take on a busy machine. Shorter than other things may, because some tests
+/// want none.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// `ETH_P_ALL` of linux/if_ether.h: every frame.
 const EVERY: u16 = 3;
@@ -72,7 +74,8 @@ impl Hand {
         Ok(Self { socket, client, server, first: 0x0001_0000, cookie: 0 })
     }
 
-    /// A segment with the numbers of the first byte after the handshake; a SYN with the number before it.
+    /// A segment with the numbers of the first byte after the handshake; a SYN with the number
+    /// before it.
     pub fn frame(&self, flags: u8) -> Frame {
         let (from, to) = Lab::attack_macs();
         let frame = Frame::syn(self.client, self.server).macs(from, to).flags(flags);
@@ -93,7 +96,8 @@ impl Hand {
         Ok(())
     }
 
-    /// Sends a SYN with the next first sequence number and takes the number of the server from its answer.
+    /// Sends a SYN with the next first sequence number and takes the number of the server from its
+    /// answer.
     ///
     /// # Errors
     /// When none comes.
@@ -131,7 +135,8 @@ impl Hand {
         bail!("nothing came for {} in {PATIENCE:?}", self.client)
     }
 
-    /// The next segment of those that are there, whomever it is for. What this socket sent is not among them.
+    /// The next segment of those that are there, whomever it is for. What this socket sent is not
+    /// among them.
     pub fn next(&self) -> Option<Heard> {
         loop {
             let mut frame = [0; 2048];
@@ -175,7 +180,8 @@ impl Heard {
     }
 }
 
-/// Sends frames of a namespace's device at once: its peer finds all of them when it looks, as a NIC's driver does in a burst.
+/// Sends frames of a namespace's device at once: its peer finds all of them when it looks, as a
+/// NIC's driver does in a burst.
 ///
 /// # Errors
 /// When there are more than 64 frames or one of more than 160 bytes, or the kernel refuses them.

@@ -27,8 +27,8 @@ pub fn send(namespace: &Namespace, device: &str, frames: &[Vec<u8>], count: usiz
     })
 }
 
-/// A socket for whole frames of a device of this thread's namespace: it sends any, and receives those of an EtherType; of 0 none, and all
-/// of `ETH_P_ALL` (linux/if_ether.h).
+/// A socket for whole frames of a device of this thread's namespace: it sends any, and receives
+/// those of an EtherType; of 0 none, and all of `ETH_P_ALL` (linux/if_ether.h).
 pub(crate) fn open(device: &str, ethertype: u16) -> Result<OwnedFd> {
     let index = device_index(device)?;
     // SAFETY: the call takes numbers and returns one.

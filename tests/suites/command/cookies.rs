@@ -110,8 +110,8 @@ fn it_is_put_back_after_an_armed_time() {
     assert!(start.elapsed() >= Duration::from_secs(1), "not before the time");
 }
 
-/// What pays for a connection follows from what the kernel does with attempts, whatever the mode; where somebody else changed the setting, doctor says so
-/// until a command has looked again.
+/// What pays for a connection follows from what the kernel does with attempts, whatever the mode;
+/// where somebody else changed the setting, doctor says so until a command has looked again.
 #[test]
 fn what_pays_follows_the_setting() {
     let desk = attached();

@@ -81,7 +81,8 @@ fn clients_prove_themselves_and_get_tickets() {
         assert_eq!(counters.tickets, sources, "one ticket for each source");
         let challenged = decided(&counters, Reason::Challenged);
         assert!((sources..report.tried).contains(&challenged), "{challenged} challenged of {sources} sources");
-        // A connection is an attempt that limiter or the kernel asked for a proof, or one that reused a port and paid itself.
+        // A connection is an attempt that limiter or the kernel asked for a proof, or one that
+        // reused a port and paid itself.
         let asked = decided(&counters, Reason::Asked);
         let attempts = challenged + asked + decided(&counters, Reason::Admitted);
         assert_eq!(attempts, server.accepted() + front.sent_again(), "{counters:?}");
@@ -149,7 +150,8 @@ fn a_spoofer_cannot_spend_the_budget() {
         let again = front.sent_again();
         assert!(reached <= report.tried + again + before_it_was_on, "{reached} SYNs reached the kernel: {counters:?}");
         assert!(reached <= decided(&counters, Reason::Asked));
-        // Each proof became a connection, and nothing else was charged but a port that was used again.
+        // Each proof became a connection, and nothing else was charged but a port that was used
+        // again.
         assert_eq!(kernel(&front, "SyncookiesRecv"), decided(&counters, Reason::Proven), "{counters:?}");
         assert_eq!(report.tried, accepted, "one connection a page");
         assert_eq!(decided(&counters, Reason::Unanswered), 0, "{counters:?}");
@@ -157,7 +159,8 @@ fn a_spoofer_cannot_spend_the_budget() {
     }
 }
 
-/// One source with a ticket, whose address a spoofer bears at full speed: he spends nothing, and everybody else comes in.
+/// One source with a ticket, whose address a spoofer bears at full speed: he spends nothing, and
+/// everybody else comes in.
 #[test]
 fn a_spoofer_cannot_spend_the_budget_with_one_ticket() {
     let mut policy = web(Challenge::Always);
@@ -184,8 +187,9 @@ fn a_spoofer_cannot_spend_the_budget_with_one_ticket() {
     assert!(challenged > FLOODED / 2, "{counters:?}");
 }
 
-/// The same where the kernel makes no cookies, beside it: the spoofer has spent the budget. How many clients come in all the same is luck here: with two CPUs
-/// they run just when the flood does not, which is when the clock has ticked and tokens are there. On other machines they are out.
+/// The same where the kernel makes no cookies, beside it: the spoofer has spent the budget. How
+/// many clients come in all the same is luck here: with two CPUs they run just when the flood does
+/// not, which is when the clock has ticked and tokens are there. On other machines they are out.
 #[test]
 fn without_a_challenge_the_spoofer_spends_it() {
     let (front, report, sent, accepted) = under_flood(Challenge::Off);

@@ -99,8 +99,9 @@ fn recorded_cookie(front: &Front, source: Ipv4Addr, port: u16, sequence: u32) ->
     })
 }
 
-/// ACKs at full speed, with random cookies and with one that was recorded, under the addresses of others: they make no connection and cost nobody
-/// anything. The kernel answers them, as it would alone.
+/// ACKs at full speed, with random cookies and with one that was recorded, under the addresses of
+/// others: they make no connection and cost nobody anything. The kernel answers them, as it would
+/// alone.
 #[test]
 fn ack_floods_cost_nobody_anything() {
     let attacker = Ipv4Addr::new(11, 0, 0, 1);

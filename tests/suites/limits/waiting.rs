@@ -16,15 +16,16 @@ use super::challenge::{front, netstat, web};
 use super::interop::{bound, try_bound};
 use super::{Front, decided, limit};
 
-/// A hundred strangers within two seconds and a budget of 20/s: what is over it is not asked for a proof, or waits with its proof, and their own TCP
-/// sends it again until there is budget. Everybody is served, and the budget holds.
+/// A hundred strangers within two seconds and a budget of 20/s: what is over it is not asked for a
+/// proof, or waits with its proof, and their own TCP sends it again until there is budget.
+/// Everybody is served, and the budget holds.
 #[test]
 fn strangers_over_the_budget_wait_and_are_served() {
     strangers_wait("/");
 }
 
-/// The same where a request is more than one segment, as the first words of TLS are today: what comes behind the first of them must not
-/// end the wait.
+/// The same where a request is more than one segment, as the first words of TLS are today: what
+/// comes behind the first of them must not end the wait.
 #[test]
 fn strangers_with_large_requests_wait_and_are_served() {
     strangers_wait(&format!("/{}", "x".repeat(3000)));

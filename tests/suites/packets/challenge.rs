@@ -35,7 +35,8 @@ fn challenged() -> Policy {
     policy
 }
 
-/// Runs `work` in a namespace of its own, whose kernel makes cookies, with sockets that listen on port 80.
+/// Runs `work` in a namespace of its own, whose kernel makes cookies, with sockets that listen on
+/// port 80.
 fn with_listener(work: impl FnOnce() + Send) {
     let namespace = Namespace::new().expect("a namespace");
     namespace.ip(&["link", "set", "lo", "up"]).expect("up");
@@ -156,7 +157,8 @@ fn an_ack_with_its_cookie_is_let_in_once() {
     });
 }
 
-/// What brings no cookie makes no connection here. It may belong to one that ends elsewhere, and to who lost his the kernel says so.
+/// What brings no cookie makes no connection here. It may belong to one that ends elsewhere, and to
+/// who lost his the kernel says so.
 #[test]
 fn what_brings_no_cookie_is_nobodys_business() {
     with_listener(|| {
@@ -177,8 +179,8 @@ fn what_brings_no_cookie_is_nobodys_business() {
     });
 }
 
-/// The kernel puts fragments together and would make a connection of the cookie in them, or end one, whenever the last of them comes: none passes, however
-/// short the first is.
+/// The kernel puts fragments together and would make a connection of the cookie in them, or end
+/// one, whenever the last of them comes: none passes, however short the first is.
 #[test]
 fn a_cookie_in_fragments_is_dropped() {
     with_listener(|| {
@@ -206,7 +208,8 @@ fn a_cookie_in_fragments_is_dropped() {
     });
 }
 
-/// The first data brings the same cookie, and may be here before the kernel has made the connection: of who paid without data it passes, once.
+/// The first data brings the same cookie, and may be here before the kernel has made the
+/// connection: of who paid without data it passes, once.
 #[test]
 fn data_right_behind_the_ack_passes_once() {
     with_listener(|| {
@@ -239,7 +242,8 @@ fn data_passes(client: &str, server: &str) -> bool {
     true
 }
 
-/// An ACK that is sent again and again costs its source what a connection costs: the source limit ends it.
+/// An ACK that is sent again and again costs its source what a connection costs: the source limit
+/// ends it.
 #[test]
 fn a_replayed_cookie_is_charged_each_time() {
     with_listener(|| {
@@ -263,8 +267,8 @@ fn a_replayed_cookie_is_charged_each_time() {
     });
 }
 
-/// A cookie fits up to four sequence numbers. Who had to wait comes in with his first byte; what comes after it is reset, and never makes a stream with
-/// a hole.
+/// A cookie fits up to four sequence numbers. Who had to wait comes in with his first byte; what
+/// comes after it is reset, and never makes a stream with a hole.
 #[test]
 fn who_waited_comes_in_with_his_first_byte() {
     with_listener(|| {
@@ -372,7 +376,8 @@ fn a_listener_in_another_namespace_is_not_found() {
     });
 }
 
-/// The challenge of `auto` turns on when more come than may pass to the kernel unproven, and off when that was not so for a while.
+/// The challenge of `auto` turns on when more come than may pass to the kernel unproven, and off
+/// when that was not so for a while.
 #[test]
 fn auto_turns_on_and_off() {
     with_listener(|| {
@@ -420,7 +425,8 @@ fn auto_turns_on_and_off() {
     });
 }
 
-/// Where the kernel makes no cookies nobody is challenged, an attempt pays, and no ACK is looked at.
+/// Where the kernel makes no cookies nobody is challenged, an attempt pays, and no ACK is looked
+/// at.
 #[test]
 fn without_the_kernels_cookies_attempts_pay() {
     with_listener(|| {
@@ -448,7 +454,8 @@ fn without_the_kernels_cookies_attempts_pay() {
     });
 }
 
-/// A service that is not challenged: the kernel asks for it too, while what may pass unproven lasts.
+/// A service that is not challenged: the kernel asks for it too, while what may pass unproven
+/// lasts.
 #[test]
 fn a_service_without_a_challenge_charges_proofs_too() {
     with_listener(|| {
@@ -485,7 +492,8 @@ fn unanswerable(client: &str) -> [(Frame, bool); 6] {
     ]
 }
 
-/// A few pass, of a purse of their own: they spend neither the budget, nor what newcomers have, nor what is left to whose address they bear.
+/// A few pass, of a purse of their own: they spend neither the budget, nor what newcomers have, nor
+/// what is left to whose address they bear.
 #[test]
 fn what_cannot_be_answered_spends_nothing() {
     with_listener(|| {
@@ -545,7 +553,8 @@ fn a_full_accept_queue_charges_nobody() {
     });
 }
 
-/// Who brings his cookie to a full queue is dropped, as the kernel would, and pays nothing until there is room.
+/// Who brings his cookie to a full queue is dropped, as the kernel would, and pays nothing until
+/// there is room.
 #[test]
 fn a_proof_at_a_full_accept_queue_is_free() {
     with_listener(|| {

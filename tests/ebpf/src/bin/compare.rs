@@ -66,7 +66,8 @@ impl Sources for Lru {
     }
 }
 
-/// Charges an IPv4 source: 0 conforms, 1 exceeds, and above these 8 bits the step. A call, as limiter's own: see `global`.
+/// Charges an IPv4 source: 0 conforms, 1 exceeds, and above these 8 bits the step. A call, as
+/// limiter's own: see `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn lru_charge(service: u64, source: u64, now: u64, interval: u64, window: u64) -> u64 {
@@ -224,7 +225,8 @@ pub fn empty_anew(context: XdpContext) -> u32 {
     anew(&context).map_or(XDP_ABORTED, |()| XDP_DROP)
 }
 
-/// Writes the frame of [`ANEW`] from a random source of 11.0.0.0/8: an answer stands where the last one was, and is as long.
+/// Writes the frame of [`ANEW`] from a random source of 11.0.0.0/8: an answer stands where the last
+/// one was, and is as long.
 #[inline(always)]
 fn anew(context: &XdpContext) -> Option<()> {
     const CHECKSUM: usize = 14 + 20 + 16;

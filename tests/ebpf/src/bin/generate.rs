@@ -1,7 +1,9 @@
-//! The lab's small XDP programs: the flood generator, `volley` for a few given frames at once, and `pass`, `drop_all` and `empty` to meet it.
+//! The lab's small XDP programs: the flood generator, `volley` for a few given frames at once, and
+//! `pass`, `drop_all` and `empty` to meet it.
 //!
-//! `flood` is run by BPF_PROG_TEST_RUN with live frames. It writes every frame whole, from a template in its record:
-//! the kernel recycles the pages without restoring them, so a frame may come back as the receiver left it.
+//! `flood` is run by BPF_PROG_TEST_RUN with live frames. It writes every frame whole, from a
+//! template in its record: the kernel recycles the pages without restoring them, so a frame may
+//! come back as the receiver left it.
 
 #![no_std]
 #![no_main]
@@ -40,7 +42,8 @@ pub fn flood(ctx: XdpContext) -> u32 {
     next_frame(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
-/// Sends given frames, each of them whole and as long as any other: what follows a packet in its frame is nobody's business.
+/// Sends given frames, each of them whole and as long as any other: what follows a packet in its
+/// frame is nobody's business.
 #[xdp(frags)]
 pub fn volley(ctx: XdpContext) -> u32 {
     next_of_volley(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
@@ -58,7 +61,8 @@ fn next_of_volley(ctx: &XdpContext) -> Option<u32> {
     }
     let mut word = 0;
     while word < VOLLEY_WORDS {
-        // SAFETY: inside the frame, as was just seen, which starts 256 bytes into a page, so that the word is aligned too.
+        // SAFETY: inside the frame, as was just seen, which starts 256 bytes into a page, so that
+        // the word is aligned too.
         unsafe { *((start + word * 8) as *mut u64) = words[word] };
         word += 1;
     }

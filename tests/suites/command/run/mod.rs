@@ -318,8 +318,8 @@ fn under_systemd() {
     assert!(value["timestamp"].is_null() && value["level"] == "INFO", "{line}");
 }
 
-/// While proofs pay, another process that changes `tcp_syncookies` cuts new clients off: the daemon looks every second then, and sets it again long before
-/// it would look in calm.
+/// While proofs pay, another process that changes `tcp_syncookies` cuts new clients off: the daemon
+/// looks every second then, and sets it again long before it would look in calm.
 #[test]
 fn a_setting_that_is_changed_in_a_challenge_is_set_again_at_once() {
     let (desk, _client) = wired();

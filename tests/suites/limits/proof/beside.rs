@@ -12,8 +12,8 @@ use limiter_common::reason::Reason;
 use super::super::challenge::pages;
 use super::{decided, front, limit, web};
 
-/// A spoofer floods a service that challenges nobody, and the host has one budget for all. Half of it is kept for those who hold tickets of the other
-/// service: they come in.
+/// A spoofer floods a service that challenges nobody, and the host has one budget for all. Half of
+/// it is kept for those who hold tickets of the other service: they come in.
 #[test]
 fn a_service_without_a_challenge_leaves_the_reserve_of_the_others() {
     let mut policy = web(Challenge::Auto);

@@ -52,7 +52,8 @@ async fn serve(address: SocketAddr, read: Arc<Read>) -> anyhow::Result<()> {
     }
 }
 
-/// An ordinary client that does not wait for more before it sends (TCP_NODELAY), as those of Go, Node and Netty.
+/// An ordinary client that does not wait for more before it sends (TCP_NODELAY), as those of Go,
+/// Node and Netty.
 async fn client(from: IpAddr, server: SocketAddr, number: usize) -> std::io::Result<()> {
     let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.bind(SocketAddr::new(from, 0))?;
@@ -126,7 +127,8 @@ fn no_byte_is_lost(server: IpAddr, count: usize, seconds: f64, challenge: Challe
     assert!(whole > count as u64 / 20 && waited > count as u64 / 10, "{case}: {whole} whole, {waited} waited");
 }
 
-/// Five hundred clients in a second, who write one to three bytes and soon more. Of the streams that come in each begins with its first byte.
+/// Five hundred clients in a second, who write one to three bytes and soon more. Of the streams
+/// that come in each begins with its first byte.
 #[test]
 fn no_stream_lacks_its_first_bytes() {
     for server in [FRONT_V4, FRONT_V6] {

@@ -6,7 +6,8 @@ use limiter_common::reason::Reason;
 
 use super::{Keeper, PAIRS, agree, decided, fence, hand, proofs, strict, until_so};
 
-/// A packet with a good cookie that was changed on its way is charged to nobody, and the next one makes the connection.
+/// A packet with a good cookie that was changed on its way is charged to nobody, and the next one
+/// makes the connection.
 #[test]
 fn a_broken_proof_is_not_charged() {
     for challenge in [Challenge::Always, Challenge::Auto] {

@@ -1,4 +1,5 @@
-//! Connections whose other end the driver's look does not find: behind a bridge, in a container, on another host.
+//! Connections whose other end the driver's look does not find: behind a bridge, in a container, on
+//! another host.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
@@ -16,7 +17,8 @@ use super::{Front, decided, front, hand, web};
 const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 2);
 const TOWARDS_IT: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 1);
 
-/// Puts the device towards the attacker into a bridge, which gets its addresses. limiter stays on the device.
+/// Puts the device towards the attacker into a bridge, which gets its addresses. limiter stays on
+/// the device.
 pub fn bridge(front: &Front) {
     front
         .lab
@@ -70,7 +72,8 @@ fn challenge_others(front: &Front) {
     assert!(decided(&front.service(0), Reason::Challenged) > 0, "{:?}", front.service(0));
 }
 
-/// Of a link-local client over a bridge the kernel binds the connection to the bridge, and so the look from its port meets the listening socket.
+/// Of a link-local client over a bridge the kernel binds the connection to the bridge, and so the
+/// look from its port meets the listening socket.
 #[test]
 fn link_local_connections_over_a_bridge_live_through_a_challenge() {
     let front = front(&web(Challenge::Always));
@@ -127,13 +130,16 @@ fn nft(lab: &Lab, rules: &[&str]) {
 /// Where the connections of a client end.
 #[derive(Clone, Copy, Debug)]
 enum Behind {
-    /// In a container, to which the service's address is translated; beside it a proxy listens on the same port, as Docker's does.
+    /// In a container, to which the service's address is translated; beside it a proxy listens on
+    /// the same port, as Docker's does.
     Translated,
-    /// On a host of its own, whose address is only forwarded to. The front end has a server of its own on the port.
+    /// On a host of its own, whose address is only forwarded to. The front end has a server of its
+    /// own on the port.
     Forwarded,
 }
 
-/// A connection into a container, and one that is only forwarded, are there when a challenge begins, with a listening socket here that could be meant.
+/// A connection into a container, and one that is only forwarded, are there when a challenge
+/// begins, with a listening socket here that could be meant.
 #[test]
 fn connections_that_end_elsewhere_live_through_a_challenge() {
     for behind in [Behind::Translated, Behind::Forwarded] {

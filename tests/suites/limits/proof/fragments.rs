@@ -11,8 +11,9 @@ const PARKED: u32 = 20;
 const DATA: [u8; 12] = *b"GET / HTTP/1";
 const FIRST: usize = 24;
 
-/// While a connection exists its client parks first fragments of more packets with its cookie; then it resets the connection and sends a last one,
-/// again and again. Each would be a connection, and none is charged when it is made.
+/// While a connection exists its client parks first fragments of more packets with its cookie; then
+/// it resets the connection and sends a last one, again and again. Each would be a connection, and
+/// none is charged when it is made.
 #[test]
 fn parked_fragments_make_no_connections() {
     for challenge in [Challenge::Always, Challenge::Auto] {

@@ -1,4 +1,5 @@
-//! What is for many is answered by nobody: the kernel opens no connections with groups, and limiter does not either.
+//! What is for many is answered by nobody: the kernel opens no connections with groups, and limiter
+//! does not either.
 
 use std::net::SocketAddr;
 

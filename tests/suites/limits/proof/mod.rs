@@ -1,7 +1,8 @@
-//! A connection is charged once, is whole, and is left alone: whatever a client, a spoofer or the server does, by real packets against the real
-//! kernel.
+//! A connection is charged once, is whole, and is left alone: whatever a client, a spoofer or the
+//! server does, by real packets against the real kernel.
 //!
-//! What is compared: connections that the server accepted, good cookies that the kernel took (SyncookiesRecv), and what limiter charged.
+//! What is compared: connections that the server accepted, good cookies that the kernel took
+//! (SyncookiesRecv), and what limiter charged.
 
 mod beside;
 mod bytes;
@@ -114,8 +115,9 @@ fn v6_only() -> TcpListener {
     TcpListener::from(socket)
 }
 
-/// Everything that was sent before this is called has been judged and taken: a stranger's handshake behind it went through, on every CPU that
-/// the sender may have used. Returns the number of strangers.
+/// Everything that was sent before this is called has been judged and taken: a stranger's handshake
+/// behind it went through, on every CPU that the sender may have used. Returns the number of
+/// strangers.
 fn fence(front: &Front, keeper: &Keeper, server: IpAddr) -> u64 {
     const CPUS: u64 = 2;
     static STRANGER: AtomicU64 = AtomicU64::new(1);
@@ -154,8 +156,9 @@ fn agree(front: &Front, keeper: &Keeper, case: &str) {
     assert_eq!((accepted, charged), (received, received), "{case}: {:?}", front.service(0));
 }
 
-/// No connection was made that was not paid. Who resets or ends his own connection while he brings its cookie again may have paid for one
-/// that was not made: it met what he had reset a moment later.
+/// No connection was made that was not paid. Who resets or ends his own connection while he brings
+/// its cookie again may have paid for one that was not made: it met what he had reset a moment
+/// later.
 #[track_caller]
 fn all_paid(front: &Front, keeper: &Keeper, case: &str) -> u64 {
     let (accepted, received, charged) = (keeper.accepted(), kernel(front, "SyncookiesRecv"), proofs(front));

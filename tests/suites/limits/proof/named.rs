@@ -38,8 +38,8 @@ fn named(front: &Front, user: IpAddr) -> (u64, u64) {
     (report.ok, report.tried)
 }
 
-/// A spoofer sends more attempts in the name of a user than the user's limit has room for. While the kernel makes cookies none is charged to
-/// him: he is served, every time.
+/// A spoofer sends more attempts in the name of a user than the user's limit has room for. While
+/// the kernel makes cookies none is charged to him: he is served, every time.
 #[test]
 fn who_is_named_by_a_spoofer_is_served() {
     for challenge in [Challenge::Always, Challenge::Auto] {

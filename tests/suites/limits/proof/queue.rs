@@ -19,8 +19,8 @@ fn room_for_one() -> OwnedFd {
     socket
 }
 
-/// A user has his cookie, and others fill the queue before he brings it back. He asks again and again, pays nothing, and comes in as soon as
-/// there is room.
+/// A user has his cookie, and others fill the queue before he brings it back. He asks again and
+/// again, pays nothing, and comes in as soon as there is room.
 #[test]
 fn a_proof_that_finds_no_room_is_not_charged() {
     const TRIES: usize = 6;

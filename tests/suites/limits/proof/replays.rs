@@ -1,4 +1,5 @@
-//! One cookie, used again: after TIME_WAIT, at a socket that the driver's look does not find, from a port that was used before.
+//! One cookie, used again: after TIME_WAIT, at a socket that the driver's look does not find, from
+//! a port that was used before.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -17,7 +18,8 @@ use super::{
 /// Longer than what comes right behind an ACK is let in for.
 const PAUSE: Duration = Duration::from_millis(140);
 
-/// A connection that the server closed leaves TIME_WAIT, and a SYN that meets it opens another without a cookie. The first one's cookie is still good.
+/// A connection that the server closed leaves TIME_WAIT, and a SYN that meets it opens another
+/// without a cookie. The first one's cookie is still good.
 #[test]
 fn a_port_is_used_again_after_time_wait_and_each_connection_is_charged() {
     const ROUNDS: u64 = 5;
@@ -75,8 +77,8 @@ fn waiting(front: &Front) -> u64 {
     words.next().expect("a number").parse().expect("a number")
 }
 
-/// A listening socket that is bound to a bridge takes packets that come in on the bridge's port, where limiter is. The look from there does
-/// not find it.
+/// A listening socket that is bound to a bridge takes packets that come in on the bridge's port,
+/// where limiter is. The look from there does not find it.
 #[test]
 fn a_cookie_for_a_socket_of_another_device_is_charged() {
     const REPLAYS: usize = 20;
@@ -118,7 +120,8 @@ fn bound_to(device: &str) -> TcpListener {
     TcpListener::from(socket)
 }
 
-/// The cookie of a connection whose client is gone is used from the other CPU, and beside a new connection from its port.
+/// The cookie of a connection whose client is gone is used from the other CPU, and beside a new
+/// connection from its port.
 #[test]
 fn a_port_that_is_used_again_on_another_cpu_is_charged_each_time() {
     for (client, server) in PAIRS {

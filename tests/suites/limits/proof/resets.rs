@@ -1,4 +1,5 @@
-//! A reset and an ACK behind it, so close that the first has not reached TCP when the second is looked at.
+//! A reset and an ACK behind it, so close that the first has not reached TCP when the second is
+//! looked at.
 
 use lab::frame::flags::{ACK, FIN, RST};
 use lab::topology::ATTACK_DEVICE;
@@ -17,7 +18,8 @@ enum Ahead {
     Burst,
     /// The same, and the kernel looks for a packet's socket only when TCP has it.
     NoEarlyDemux,
-    /// The same, and a packet of the other family between the two ends each list of those that are delivered together.
+    /// The same, and a packet of the other family between the two ends each list of those that are
+    /// delivered together.
     BetweenFamilies,
     /// Packets wait for another CPU.
     Steered,
@@ -54,7 +56,8 @@ impl Ahead {
     }
 }
 
-/// Receive packet steering to the second CPU for what comes from the attacker (Documentation/networking/scaling.rst).
+/// Receive packet steering to the second CPU for what comes from the attacker
+/// (Documentation/networking/scaling.rst).
 fn steer(front: &Front) {
     let script = format!("for queue in /sys/class/net/{ATTACK_DEVICE}/queues/rx-*; do echo 2 > $queue/rps_cpus; done");
     // `ip netns exec` shows the namespace's own devices in /sys, to that process alone.
@@ -97,7 +100,8 @@ fn storm(ahead: Ahead, client: &str, server: std::net::IpAddr) {
     all_paid_within_limit(&front, &keeper, strangers, &format!("{ahead:?}, {client}"));
 }
 
-/// A client closes, the server does too, and data with the same cookie comes at once: another connection, and charged.
+/// A client closes, the server does too, and data with the same cookie comes at once: another
+/// connection, and charged.
 #[test]
 fn an_end_and_data_behind_it_are_charged_each_time() {
     const ROUNDS: usize = 20;
@@ -120,8 +124,8 @@ fn an_end_and_data_behind_it_are_charged_each_time() {
     }
 }
 
-/// The server closes at once, data that comes after that ends what is left of the connection, and the cookie is right behind it: another
-/// connection, and charged.
+/// The server closes at once, data that comes after that ends what is left of the connection, and
+/// the cookie is right behind it: another connection, and charged.
 #[test]
 fn data_for_a_closed_connection_and_an_ack_behind_it_are_charged_each_time() {
     for (client, server) in PAIRS {

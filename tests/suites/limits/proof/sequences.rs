@@ -1,4 +1,5 @@
-//! The random sequences of the model, against the real kernel: ten thousand of them, with addresses of their own, by hand-made packets.
+//! The random sequences of the model, against the real kernel: ten thousand of them, with addresses
+//! of their own, by hand-made packets.
 //!
 //! Time does not pass here as it does in the model: what takes seconds there is left out.
 
@@ -180,7 +181,8 @@ impl Stage<'_> {
         }
     }
 
-    /// Each client whose connection the server has, and whose bytes did not all arrive, gets them through.
+    /// Each client whose connection the server has, and whose bytes did not all arrive, gets them
+    /// through.
     fn finish(&mut self) {
         for client in 0..self.clients.len() {
             let start = Instant::now();
@@ -209,7 +211,8 @@ const fn letter(at: u64) -> u8 {
     b'a' + (at % 26) as u8
 }
 
-/// The data of a client's packet, by their place in its stream; what the attacker sends says nothing.
+/// The data of a client's packet, by their place in its stream; what the attacker sends says
+/// nothing.
 fn data(packet: &Packet) -> Vec<u8> {
     let Some(first) = packet.client else { return vec![0; packet.length as usize] };
     let at = packet.sequence.wrapping_sub(first).wrapping_sub(1);
@@ -262,8 +265,8 @@ fn play(front: &Front, server: IpAddr) {
     assert!(received <= charged + ended, "{received} cookies taken, {charged} charged, {ended} connections ended");
 }
 
-/// Whatever happens in whatever order: no source has more connections than it may, every stream begins with its first byte, and no connection that the
-/// server has gets stuck.
+/// Whatever happens in whatever order: no source has more connections than it may, every stream
+/// begins with its first byte, and no connection that the server has gets stuck.
 #[test]
 fn ten_thousand_random_sequences_against_the_kernel() {
     for challenge in [Challenge::Always, Challenge::Auto] {

@@ -1,4 +1,5 @@
-//! Whoever has a connection that is no more is told: the kernel resets it, and limiter does not stand between.
+//! Whoever has a connection that is no more is told: the kernel resets it, and limiter does not
+//! stand between.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use limiter_common::challenge::Challenge;
 
 use super::{PAIRS, front, hand, until_so, web};
 
-/// The address of a service moves here with its clients' connections, which this host has never seen, while a challenge is on.
+/// The address of a service moves here with its clients' connections, which this host has never
+/// seen, while a challenge is on.
 #[test]
 fn clients_of_an_address_that_moved_here_are_told() {
     const CLIENTS: u16 = 50;
@@ -27,8 +29,9 @@ fn clients_of_an_address_that_moved_here_are_told() {
     }
 }
 
-/// The same where the server was started again, and its client comes back with a cookie that is good but was made for the old socket: he is
-/// told, or the kernel takes the cookie once more and he is served.
+/// The same where the server was started again, and its client comes back with a cookie that is
+/// good but was made for the old socket: he is told, or the kernel takes the cookie once more and
+/// he is served.
 #[test]
 fn clients_of_a_server_that_was_started_again_are_told_or_served() {
     for challenge in [Challenge::Auto, Challenge::Always] {

@@ -193,13 +193,15 @@ impl Host {
         }
     }
 
-    /// Whether it is a reset in a fragment, to what may be a service. (No random frame brings a good cookie.)
+    /// Whether it is a reset in a fragment, to what may be a service. (No random frame brings a
+    /// good cookie.)
     fn parks(&self, segment: &Segment<'_>) -> bool {
         let mut listeners = self.policy.services.iter().flat_map(|service| &service.listeners);
         segment.is_reset() && segment.is_fragment && listeners.any(|listener| listener.port() == segment.port)
     }
 
-    /// The limits. Nobody listens here: what the kernel should ask for a proof is judged again as what nobody asks.
+    /// The limits. Nobody listens here: what the kernel should ask for a proof is judged again as
+    /// what nobody asks.
     fn limits(&self, id: u32, service: &Service, segment: &Segment<'_>, now: u64, decision: &mut Decision) -> Reason {
         let (mode, client) = (decision.mode, segment.network.source());
         let mut judge = |stage| {

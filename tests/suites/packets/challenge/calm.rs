@@ -1,4 +1,5 @@
-//! Nobody is challenged, and the kernel answers with cookies of its own what passes: what becomes of what brings them back.
+//! Nobody is challenged, and the kernel answers with cookies of its own what passes: what becomes
+//! of what brings them back.
 
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason::*;
@@ -8,7 +9,8 @@ use limiter_common::switch::Mode;
 use super::super::{CLIENT, CLIENT_V6, DROP, Judge, PASS, limit, syn};
 use super::{RST, SERVER, SERVER_V6, ack, challenged, with_listener};
 
-/// A limiter in calm, whose kernel answers with cookies what passes, and the cookie of a SYN from `client`.
+/// A limiter in calm, whose kernel answers with cookies what passes, and the cookie of a SYN from
+/// `client`.
 fn in_calm(client: &str, server: &str, burst: u64) -> (Judge, u32) {
     let mut policy = challenged();
     policy.source = limit(1, 3600, burst);
@@ -54,7 +56,8 @@ fn bans_change_nothing_for_the_kernels_own_cookies() {
     });
 }
 
-/// Who observes drops nothing and charges what he would charge, so that nothing is new when he is armed.
+/// Who observes drops nothing and charges what he would charge, so that nothing is new when he is
+/// armed.
 #[test]
 fn observing_charges_the_same() {
     with_listener(|| {
@@ -69,7 +72,8 @@ fn observing_charges_the_same() {
     });
 }
 
-/// The secret of cookies is one for all namespaces: who finds nobody here may find a listener of another one, or of a device above this one.
+/// The secret of cookies is one for all namespaces: who finds nobody here may find a listener of
+/// another one, or of a device above this one.
 #[test]
 fn a_cookie_that_meets_nobody_pays_too() {
     with_listener(|| {

@@ -22,7 +22,8 @@ fn asks(client: &str, server: &str) -> Frame {
     syn(client, server).tcp_options(&[2, 4, 0x05, 0xb4])
 }
 
-/// The cookies of this minute and of the one before, of a flow that was known then, of one that became known since, and of one that is not.
+/// The cookies of this minute and of the one before, of a flow that was known then, of one that
+/// became known since, and of one that is not.
 #[test]
 fn cookies_of_a_known_flow_are_seen_also_in_the_next_minute() {
     with_listener(|| {
