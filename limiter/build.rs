@@ -17,7 +17,8 @@ fn main() -> Result<()> {
     // SAFETY: as above.
     unsafe { env::remove_var("CARGO_MAKEFLAGS") };
     // What BPF code is made of, `core` and macros, is built once for the lab's too and for every profile: in cargo's target directory.
-    let target = Path::new(&out).ancestors().nth(4).context("OUT_DIR is not in a target directory")?;
+    let target =
+        Path::new(&out).ancestors().nth(4).context("OUT_DIR is not in a target directory")?;
     // SAFETY: as above.
     unsafe { env::set_var("CARGO_BUILD_BUILD_DIR", target.join("bpf")) };
     println!("cargo:rerun-if-changed=../limiter-common/src");
@@ -27,7 +28,12 @@ fn main() -> Result<()> {
 }
 
 fn build(features: &[&str]) -> Result<()> {
-    let package = Package { name: "limiter-ebpf", root_dir: "../limiter-ebpf", features, ..Package::default() };
+    let package = Package {
+        name: "limiter-ebpf",
+        root_dir: "../limiter-ebpf",
+        features,
+        ..Package::default()
+    };
     aya_build::build_ebpf([package], Toolchain::Custom("limiter-bpf"))
         .context("building the BPF object failed; `cargo xtask setup` installs the compiler and linker it needs")
 }

@@ -60,7 +60,11 @@ impl SourceMask {
     /// Masks for prefixes of `v4` (0 to 32) and `v6` (0 to 128) bits; longer ones count as the whole address.
     pub const fn new(v4: u8, v6: u8) -> Self {
         let v4 = if v4 > 32 { 32 } else { v4 };
-        Self { v4: leading(32 + v4), v6_high: leading(v6), v6_low: if v6 > 64 { leading(v6 - 64) } else { 0 } }
+        Self {
+            v4: leading(32 + v4),
+            v6_high: leading(v6),
+            v6_low: if v6 > 64 { leading(v6 - 64) } else { 0 },
+        }
     }
 
     /// The source that `address` belongs to.
@@ -95,6 +99,9 @@ mod tests {
         assert_eq!(SourceMask::new(32, 128).apply(address), address);
         assert_eq!(SourceMask::new(0, 0).apply(address), Address::v6(0, 0));
         assert_eq!(SourceMask::new(0, 0).apply(Address::v4(7)), Address::v4(0));
-        assert_eq!(SourceMask::new(32, 65).apply(Address::v6(1, u64::MAX)), Address::v6(1, 1 << 63));
+        assert_eq!(
+            SourceMask::new(32, 65).apply(Address::v6(1, u64::MAX)),
+            Address::v6(1, 1 << 63)
+        );
     }
 }

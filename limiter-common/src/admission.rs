@@ -176,7 +176,9 @@ pub fn pay<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let outcome = notes.outcome(verdict);
     let verdict = match (outcome.verdict, case.stage) {
         (Verdict::Decided(Reason::Admitted), Stage::Proof) => Verdict::Decided(Reason::Proven),
-        (Verdict::Decided(reason), Stage::Proof) if reason.is_limit() => Verdict::Decided(Reason::Waiting),
+        (Verdict::Decided(reason), Stage::Proof) if reason.is_limit() => {
+            Verdict::Decided(Reason::Waiting)
+        }
         (verdict, _) => verdict,
     };
     Outcome { verdict, ..outcome }
@@ -235,7 +237,12 @@ impl<'a> Terms<'a> {
             && let (class, Some(record)) = state.class(case)
         {
             let mask = if record.own_mask != 0 { &record.mask } else { &service.mask };
-            return Self { source: mask.apply(client), class, limit: &record.source, shares: record.unlimited == 0 };
+            return Self {
+                source: mask.apply(client),
+                class,
+                limit: &record.source,
+                shares: record.unlimited == 0,
+            };
         }
         Self { source: service.mask.apply(client), class: 0, limit: &service.source, shares: MORE }
     }
@@ -266,7 +273,8 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
     }
     let place = state.place(service.number, terms.class, terms.source)?;
     if life != 0 && !state.holds(&place, now)? {
-        [mine, hosts] = [state.look(case, Purse::ServiceAboveFloor)?, state.look(case, Purse::HostAboveFloor)?];
+        [mine, hosts] =
+            [state.look(case, Purse::ServiceAboveFloor)?, state.look(case, Purse::HostAboveFloor)?];
         let rate = state.look(case, Purse::Newcomers)?.look;
         if mine.look == Look::SPENT || hosts.look == Look::SPENT {
             return Some(Verdict::Decided(Reason::Newcomer));
@@ -288,7 +296,12 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
     let interval = if MORE && terms.shares { share(service, mine.used, hosts.used) } else { 0 };
     if interval != 0 {
         let share = pressure::limit(interval);
-        match charge(state, &place.beside(), &attempt(case, terms.source, (&share, true), PEEKS), notes)? {
+        match charge(
+            state,
+            &place.beside(),
+            &attempt(case, terms.source, (&share, true), PEEKS),
+            notes,
+        )? {
             Charge::Exceeds => {
                 if terms.limit.interval != 0 && !PEEKS {
                     state.refund(&place, &limit);
@@ -312,7 +325,12 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
 }
 
 #[inline(always)]
-fn charge<S: State>(state: &S, place: &Place, attempt: &Attempt<'_>, notes: &mut Notes) -> Option<Charge> {
+fn charge<S: State>(
+    state: &S,
+    place: &Place,
+    attempt: &Attempt<'_>,
+    notes: &mut Notes,
+) -> Option<Charge> {
     let Charged { charge, step } = state.charge(place, attempt)?;
     notes.stole |= matches!(charge, Charge::Stole);
     if !attempt.is_share {
@@ -328,7 +346,15 @@ fn attempt<'a>(
     (limit, is_share): (&'a SourceLimit, bool),
     peeks: bool,
 ) -> Attempt<'a> {
-    Attempt { service: case.service.number, source, now: case.now, limit, is_share, peeks, horizon: case.host.horizon }
+    Attempt {
+        service: case.service.number,
+        source,
+        now: case.now,
+        limit,
+        is_share,
+        peeks,
+        horizon: case.host.horizon,
+    }
 }
 
 /// What was seen in the purses that pay.
@@ -345,7 +371,12 @@ pub struct Purses {
 /// Takes from the purse of newcomers and from both budgets, or from none. `seen`: what was seen
 /// there, or it looks again.
 #[inline(always)]
-pub fn draw<S: State>(state: &S, case: &Case<'_>, is_newcomer: bool, seen: Option<&Purses>) -> Option<Reason> {
+pub fn draw<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    is_newcomer: bool,
+    seen: Option<&Purses>,
+) -> Option<Reason> {
     let (mine, hosts) = match is_newcomer {
         true => (Purse::ServiceAboveFloor, Purse::HostAboveFloor),
         false => (Purse::Service, Purse::Host),
@@ -421,7 +452,8 @@ fn unproven<S: State>(state: &S, case: &Case<'_>, holds: bool) -> Option<Verdict
     }
     let is_on = !fits
         || !holds
-            && (matches!(challenge, Challenge::Always) || state.challenge(case.id, challenge::Ask::IsOn, case.now)?);
+            && (matches!(challenge, Challenge::Always)
+                || state.challenge(case.id, challenge::Ask::IsOn, case.now)?);
     Some(if is_on { Verdict::Challenge } else { Verdict::Decided(Reason::Asked) })
 }
 
@@ -430,7 +462,12 @@ fn few<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdic
     let terms = Terms::of::<S, true>(state, case);
     if terms.limit.interval != 0 {
         let place = state.place(case.service.number, terms.class, terms.source)?.apart();
-        let charged = charge(state, &place, &attempt(case, terms.source, (terms.limit, false), false), notes)?;
+        let charged = charge(
+            state,
+            &place,
+            &attempt(case, terms.source, (terms.limit, false), false),
+            notes,
+        )?;
         if matches!(charged, Charge::Exceeds) {
             return Some(Verdict::Decided(Reason::SourceLimit));
         }

@@ -88,7 +88,8 @@ impl Auto {
         } else if self.calm >= CALM && binds {
             self.rate = (self.rate + step).min(most);
         } else if self.calm >= LONG_CALM {
-            let (up, down) = ((self.rate + step).min(stated), self.rate.saturating_sub(step).max(stated));
+            let (up, down) =
+                ((self.rate + step).min(stated), self.rate.saturating_sub(step).max(stated));
             self.rate = if self.rate < stated { up } else { down };
         }
         self.rate = self.rate.clamp(least, most);

@@ -62,7 +62,9 @@ pub enum Said {
 #[inline(always)]
 pub const fn line(tuple: &Tuple) -> u32 {
     let [a, b, c, d] = tuple.0;
-    let mixed = (a ^ c.rotate_left(21)).wrapping_add(b ^ d.rotate_left(42)) ^ (tuple.1 as u64) << 32 ^ tuple.1 as u64;
+    let mixed = (a ^ c.rotate_left(21)).wrapping_add(b ^ d.rotate_left(42))
+        ^ (tuple.1 as u64) << 32
+        ^ tuple.1 as u64;
     (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as u32 & (LINES - 1)
 }
 
@@ -101,9 +103,20 @@ impl Bases {
     /// `own`, the kernel's own for a segment of it, of any class of segment size. A flow's first
     /// packet only makes the line its own: it costs no cookie then.
     #[inline(always)]
-    pub fn learn(&mut self, tuple: &Tuple, jiffies: u64, period: NonZero<u64>, own: impl FnOnce() -> Option<u32>) {
+    pub fn learn(
+        &mut self,
+        tuple: &Tuple,
+        jiffies: u64,
+        period: NonZero<u64>,
+        own: impl FnOnce() -> Option<u32>,
+    ) {
         if !self.is_of(tuple) {
-            *self = Self { addresses: tuple.0, ports: tuple.1, used: jiffies as u32, ..Self::default() };
+            *self = Self {
+                addresses: tuple.0,
+                ports: tuple.1,
+                used: jiffies as u32,
+                ..Self::default()
+            };
             return;
         }
         let starts = jiffies / period * period.get();

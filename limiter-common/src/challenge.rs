@@ -132,7 +132,9 @@ mod tests {
         let start = 1 << 40;
         assert!(!is_on(&line, start));
         turn_on(&line, start);
-        assert!(is_on(&line, start) && is_on(&line, start + HOLD - 1) && !is_on(&line, start + HOLD));
+        assert!(
+            is_on(&line, start) && is_on(&line, start + HOLD - 1) && !is_on(&line, start + HOLD)
+        );
         turn_on(&line, start + STEP / 2);
         assert!(!is_on(&line, start + HOLD), "a small move is not written");
         turn_on(&line, start + 5 * STEP);

@@ -50,7 +50,11 @@ impl Hashes {
     pub const fn of(key: &Key, address: Address) -> Self {
         let (number, host_bits, sketch) =
             if address.is_v4() { (address.low & 0xffff_ffff, 8, 1) } else { (address.high, 16, 2) };
-        Self { source: spread(number ^ key[0]), network: spread(number >> host_bits ^ key[1]), sketch }
+        Self {
+            source: spread(number ^ key[0]),
+            network: spread(number >> host_bits ^ key[1]),
+            sketch,
+        }
     }
 }
 
@@ -100,7 +104,9 @@ mod tests {
     #[test]
     fn a_register_holds_the_longest_run() {
         let registers = [const { Cell::new(0) }; REGISTERS];
-        for (tail, expected) in [(1 << 51, 1), (1 << 48, 4), (1 << 50, 4), (1, 52), (0, 53), (1 << 51, 53)] {
+        for (tail, expected) in
+            [(1 << 51, 1), (1 << 48, 4), (1 << 50, 4), (1, 52), (0, 53), (1 << 51, 53)]
+        {
             see(&registers, 7 << TAIL_BITS | tail);
             assert_eq!(registers[7].get(), expected, "{tail:#x}");
         }
@@ -110,7 +116,8 @@ mod tests {
     /// What is skipped because no register is lower would not have changed one.
     #[test]
     fn a_floor_hides_nothing() {
-        let (plain, skipping) = ([const { Cell::new(0) }; REGISTERS], [const { Cell::new(0) }; REGISTERS]);
+        let (plain, skipping) =
+            ([const { Cell::new(0) }; REGISTERS], [const { Cell::new(0) }; REGISTERS]);
         let (mut floor, mut looked) = (0_u8, 0);
         for number in 0..400_000_u64 {
             let hash = spread(number ^ 77);
@@ -120,15 +127,22 @@ mod tests {
                 see(&skipping, hash);
             }
             let eight = |first: usize| {
-                (0..8).fold(0, |word, number| word | u64::from(skipping[first + number].get()) << (number * 8))
+                (0..8).fold(0, |word, number| {
+                    word | u64::from(skipping[first + number].get()) << (number * 8)
+                })
             };
-            if number % 1000 == 0 && (0..REGISTERS).step_by(8).all(|first| are_at_least(eight(first), floor + 1)) {
+            if number % 1000 == 0
+                && (0..REGISTERS).step_by(8).all(|first| are_at_least(eight(first), floor + 1))
+            {
                 floor += 1;
             }
         }
         assert_eq!(plain, skipping);
         assert!(floor > 2 && looked < 200_000, "{floor} {looked}");
-        assert!(are_at_least(u64::MAX >> 1 & 0x4040_4040_4040_4040, 64) && !are_at_least(0x0505_0505_0504_0505, 5));
+        assert!(
+            are_at_least(u64::MAX >> 1 & 0x4040_4040_4040_4040, 64)
+                && !are_at_least(0x0505_0505_0504_0505, 5)
+        );
     }
 
     #[test]
@@ -139,8 +153,10 @@ mod tests {
         };
         let (one, near) = (hashes(Address::v4(0x0a00_0001)), hashes(Address::v4(0x0a00_0002)));
         assert!(one.0 != near.0 && one.1 == near.1 && one.2 == 1, "a /24");
-        let (one, near) =
-            (hashes(Address::v6(0x2001_0db8_0001_0001, 1)), hashes(Address::v6(0x2001_0db8_0001_0001, 2)));
+        let (one, near) = (
+            hashes(Address::v6(0x2001_0db8_0001_0001, 1)),
+            hashes(Address::v6(0x2001_0db8_0001_0001, 2)),
+        );
         assert_eq!(one, near, "a /64");
         let next = hashes(Address::v6(0x2001_0db8_0001_0002, 1));
         assert!(one.0 != next.0 && one.1 == next.1 && one.2 == 2, "a /48");

@@ -150,16 +150,27 @@ pub fn ask<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, now:
         State::Waiting if off != 0 => Known::Shifted,
         State::Waiting => Known::Pays,
         State::Reset | State::ResetUnknown => Known::Reset { on_its_way: age <= ON_ITS_WAY },
-        state => Known::Paid { first: off == 0, fresh: age <= BEHIND, ahead: matches!(state, State::PaidAhead) },
+        state => Known::Paid {
+            first: off == 0,
+            fresh: age <= BEHIND,
+            ahead: matches!(state, State::PaidAhead),
+        },
     }
 }
 
 /// Notes a flow, and says whether it could. One that pays takes the place of another that paid, one
 /// that waits a place of those in which flows may wait.
 #[inline(always)]
-pub fn note<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, state: State, now: u64) -> bool {
+pub fn note<W: SharedWord>(
+    set: &[W; WAYS],
+    fingerprint: u32,
+    sequence: u16,
+    state: State,
+    now: u64,
+) -> bool {
     let time = now >> UNIT_SHIFT & TIMES;
-    let new = time << TIME | (sequence as u64) << SEQUENCE | (state as u64) << STATE | fingerprint as u64;
+    let new =
+        time << TIME | (sequence as u64) << SEQUENCE | (state as u64) << STATE | fingerprint as u64;
     let mut tries = 0;
     while tries < TRIES {
         tries += 1;
@@ -235,7 +246,8 @@ pub fn may_wait<W: SharedWord>(until: &W, now: impl FnOnce() -> u64) -> bool {
 pub fn follow<W: SharedWord>(set: &[W; WAYS], fingerprint: u32) -> bool {
     let (way, word) = find(set, fingerprint);
     word >> STATE & 7 == State::PaidAhead as u64
-        && set[way & (WAYS - 1)].replace(word, word ^ ((State::PaidAhead as u64 ^ State::Paid as u64) << STATE))
+        && set[way & (WAYS - 1)]
+            .replace(word, word ^ ((State::PaidAhead as u64 ^ State::Paid as u64) << STATE))
 }
 
 /// Whether a way is of a flow that has paid.

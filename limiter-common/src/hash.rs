@@ -68,7 +68,10 @@ pub const fn flow(key: &Key, source: Address, destination: Address, ports: u32) 
     let state = if source.is_v4() {
         absorb(state, source.low << 32 | destination.low & 0xffff_ffff)
     } else {
-        absorb(absorb(absorb(absorb(state, source.high), source.low), destination.high), destination.low)
+        absorb(
+            absorb(absorb(absorb(state, source.high), source.low), destination.high),
+            destination.low,
+        )
     };
     Place(finish(absorb(state, (source.is_v4() as u64) << 32 | ports as u64)))
 }
@@ -173,7 +176,8 @@ mod tests {
             assert_ne!(place.beside(), place);
             count[place.beside().set(SETS) as usize] += 1;
         }
-        let chi: f64 = count.iter().map(|&n| (f64::from(n) - 256.0) * (f64::from(n) - 256.0) / 256.0).sum();
+        let chi: f64 =
+            count.iter().map(|&n| (f64::from(n) - 256.0) * (f64::from(n) - 256.0) / 256.0).sum();
         assert!((800.0..1250.0).contains(&chi), "chi-squared {chi}");
     }
 
@@ -187,7 +191,10 @@ mod tests {
             count[place.set(SETS) as usize] += 1;
         }
         let expected = f64::from(1 << 18) / f64::from(SETS);
-        let chi: f64 = count.iter().map(|&n| (f64::from(n) - expected) * (f64::from(n) - expected) / expected).sum();
+        let chi: f64 = count
+            .iter()
+            .map(|&n| (f64::from(n) - expected) * (f64::from(n) - expected) / expected)
+            .sum();
         assert!((800.0..1250.0).contains(&chi), "chi-squared {chi}");
     }
 }

@@ -226,12 +226,17 @@ mod tests {
             let hash = hash(Hashes::of(&[3, 8], address).source, 1);
             self.random += 1;
             let set = &mut self.sets[set(hash) as usize];
-            count(set, &Seen { address, service: 1, now, hash, weight: 1 }, (mix(self.random) >> 32) as u32);
+            count(
+                set,
+                &Seen { address, service: 1, now, hash, weight: 1 },
+                (mix(self.random) >> 32) as u32,
+            );
         }
 
         fn top(&self) -> Vec<(u32, u64)> {
             let all = self.sets.iter().flat_map(|set| set.heads.iter().zip(&set.entries));
-            let mut all: Vec<_> = all.map(|(head, entry)| (entry.low as u32, Head(*head).count())).collect();
+            let mut all: Vec<_> =
+                all.map(|(head, entry)| (entry.low as u32, Head(*head).count())).collect();
             all.sort_by_key(|(_, count)| core::cmp::Reverse(*count));
             all
         }
@@ -243,7 +248,11 @@ mod tests {
         let mut counters = Counters::new();
         for turn in 0..2_000_000_u64 {
             let among = mix(turn) >> 32;
-            let address = if turn % 20 == 0 { (turn / 20 % 5) as u32 } else { 1000 + (among % 100_000) as u32 };
+            let address = if turn % 20 == 0 {
+                (turn / 20 % 5) as u32
+            } else {
+                1000 + (among % 100_000) as u32
+            };
             counters.see(address, MINUTE + turn);
         }
         let top = counters.top();
@@ -265,12 +274,15 @@ mod tests {
         for _ in 0..10 {
             counters.see(9999, 15 * MINUTE);
         }
-        let set = counters
-            .sets
-            .iter()
-            .find_map(|set| set.entries.iter().position(|entry| entry.low as u32 == 9999).map(|way| (set, way)));
+        let set = counters.sets.iter().find_map(|set| {
+            set.entries.iter().position(|entry| entry.low as u32 == 9999).map(|way| (set, way))
+        });
         let (set, way) = set.expect("it has a counter");
-        assert_eq!((Head(set.heads[way]).count(), set.entries[way].taken_over), (10, 0), "and begins with its first");
+        assert_eq!(
+            (Head(set.heads[way]).count(), set.entries[way].taken_over),
+            (10, 0),
+            "and begins with its first"
+        );
     }
 
     #[test]

@@ -151,7 +151,13 @@ pub struct Row {
 
 impl Row {
     /// `sizes`: of the value, or of key and value.
-    const fn new(name: &'static str, owner: Owner, kind: Kind, sizes: &[usize], entries: u32) -> Self {
+    const fn new(
+        name: &'static str,
+        owner: Owner,
+        kind: Kind,
+        sizes: &[usize],
+        entries: u32,
+    ) -> Self {
         let (key, value) = match (kind, sizes) {
             (Kind::HashMap, [key, value]) => (*key, *value),
             // Before the key stands the length of the prefix.

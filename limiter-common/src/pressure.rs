@@ -88,9 +88,15 @@ mod tests {
         for halving in 0..16 {
             let interval = pressure.interval(capacity / 8 + step * halving + 1);
             let expected = ((1_000_000_u64 >> 10) << halving).min(LONGEST_INTERVAL);
-            assert!(interval.abs_diff(expected) <= expected / 50 + 1, "{halving}: {interval} for {expected}");
+            assert!(
+                interval.abs_diff(expected) <= expected / 50 + 1,
+                "{halving}: {interval} for {expected}"
+            );
         }
-        assert!(pressure.interval(u64::MAX).abs_diff(pressure.interval(capacity)) <= pressure.interval(capacity) / 50);
+        assert!(
+            pressure.interval(u64::MAX).abs_diff(pressure.interval(capacity))
+                <= pressure.interval(capacity) / 50
+        );
     }
 
     #[test]

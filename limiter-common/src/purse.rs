@@ -3,7 +3,8 @@
 use crate::budget::{BudgetLimit, Lease, Look, Take};
 use crate::challenge::HOLD;
 use crate::record::{
-    ABOVE_FLOOR, HOLDERS, HOST_ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNANSWERABLE, UNPROVEN,
+    ABOVE_FLOOR, HOLDERS, HOST_ABOVE_FLOOR, HOST_BUDGET, Host, NEWCOMERS, Service, UNANSWERABLE,
+    UNPROVEN,
 };
 use crate::word::SharedWord;
 

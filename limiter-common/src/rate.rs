@@ -54,7 +54,8 @@ impl Rate {
 
     /// Events in `time` nanoseconds, rounded up.
     pub fn events_in(self, time: u64) -> u64 {
-        let events = (u128::from(self.count) * u128::from(time)).div_ceil(u128::from(self.period.max(1)));
+        let events =
+            (u128::from(self.count) * u128::from(time)).div_ceil(u128::from(self.period.max(1)));
         u64::try_from(events).unwrap_or(u64::MAX)
     }
 }
@@ -140,7 +141,10 @@ mod tests {
         assert_eq!(limit(1, 3600 * SECOND, 25).to_source(), Err(Unkeepable::TooLong(86_400)));
         assert!(limit(1, 3600 * SECOND, 24).to_source().is_ok());
         assert_eq!(limit(1000, SECOND, 9).to_source(), Err(Unkeepable::BurstTooSmall(10)));
-        assert_eq!(limit(50_000_000, SECOND, 50_000_000).to_budget(1), Err(Unkeepable::TooFast(20_000_000)));
+        assert_eq!(
+            limit(50_000_000, SECOND, 50_000_000).to_budget(1),
+            Err(Unkeepable::TooFast(20_000_000))
+        );
         assert_eq!(limit(u64::MAX, 1, u64::MAX).to_budget(1), Err(Unkeepable::TooFast(20_000_000)));
         assert!(matches!(limit(1, u64::MAX, u64::MAX).to_budget(1), Err(Unkeepable::TooLong(_))));
         assert!(Limit::default().to_source().expect("no limit").interval == 0);

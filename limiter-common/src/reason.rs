@@ -58,8 +58,15 @@ pub enum Group {
 
 impl Group {
     /// All of them, in the order in which they are stacked.
-    pub const ALL: [Self; 7] =
-        [Self::LetIn, Self::Challenged, Self::OverLimit, Self::OverShare, Self::Spent, Self::Newcomers, Self::Unfit];
+    pub const ALL: [Self; 7] = [
+        Self::LetIn,
+        Self::Challenged,
+        Self::OverLimit,
+        Self::OverShare,
+        Self::Spent,
+        Self::Newcomers,
+        Self::Unfit,
+    ];
 }
 
 /// Which packaged alert counts the drops of a reason. A reason that drops and has none counts only
@@ -285,8 +292,9 @@ pub mod bits {
     /// What a budget does not have.
     pub const BUDGET: u64 = set!(reason => matches!(reason.limit(), Some(Limit::Budget)));
     /// See [`Reason::may_be_reset`].
-    pub(super) const RESET: u64 =
-        OWN | BUDGET | set!(reason => reason.drops() && matches!(reason.packet(), Packet::Proof | Packet::Cookie));
+    pub(super) const RESET: u64 = OWN
+        | BUDGET
+        | set!(reason => reason.drops() && matches!(reason.packet(), Packet::Proof | Packet::Cookie));
 
     /// Whether the reason with this number is in a set. Bits above the number are of no matter.
     #[inline(always)]
@@ -302,9 +310,18 @@ const _: () = {
     while index < Reason::ALL.len() {
         let reason = Reason::ALL[index];
         assert!((reason as usize) < REASONS, "raise REASONS, and the layout with it");
-        assert!(index == 0 || (Reason::ALL[index - 1] as u8) < reason as u8, "in the order of their numbers");
-        assert!(reason.group().is_some() == reason.is_attempt(), "attempts have a group, and nothing else has");
-        assert!(reason.limit().is_none() || reason.is_attempt() && reason.drops(), "a limit refuses attempts");
+        assert!(
+            index == 0 || (Reason::ALL[index - 1] as u8) < reason as u8,
+            "in the order of their numbers"
+        );
+        assert!(
+            reason.group().is_some() == reason.is_attempt(),
+            "attempts have a group, and nothing else has"
+        );
+        assert!(
+            reason.limit().is_none() || reason.is_attempt() && reason.drops(),
+            "a limit refuses attempts"
+        );
         assert!(reason.alarm().is_none() || reason.drops(), "alerts count drops");
         index += 1;
     }
@@ -329,11 +346,22 @@ mod tests {
     #[test]
     fn what_follows_from_the_rows() {
         let those = |holds: fn(Reason) -> bool| -> [&str; 8] {
-            let mut names = Reason::ALL.iter().filter(|reason| holds(**reason)).map(|reason| reason.name());
+            let mut names =
+                Reason::ALL.iter().filter(|reason| holds(**reason)).map(|reason| reason.name());
             core::array::from_fn(|_| names.next().unwrap_or_default())
         };
-        assert_eq!(those(Reason::admits), ["admitted", "contended", "proven", "unanswered", "", "", "", ""]);
-        let limits = ["source_limit", "service_budget", "global_budget", "newcomer", "newcomer_rate", "fair_share"];
+        assert_eq!(
+            those(Reason::admits),
+            ["admitted", "contended", "proven", "unanswered", "", "", "", ""]
+        );
+        let limits = [
+            "source_limit",
+            "service_budget",
+            "global_budget",
+            "newcomer",
+            "newcomer_rate",
+            "fair_share",
+        ];
         assert_eq!(those(Reason::is_limit)[..6], limits);
         assert_eq!(those(Reason::is_limit)[6..], ["", ""]);
         assert_eq!(those(Reason::may_be_reset)[..6], limits);

@@ -399,7 +399,15 @@ pub const DEBTS: usize = 32;
 impl Default for Counters {
     fn default() -> Self {
         let none = [0; REASONS];
-        Self { decided: none, observed: none, steals: 0, tickets: 0, resets: 0, debts: [0; DEBTS], room: [0; 13] }
+        Self {
+            decided: none,
+            observed: none,
+            steals: 0,
+            tickets: 0,
+            resets: 0,
+            debts: [0; DEBTS],
+            room: [0; 13],
+        }
     }
 }
 
@@ -432,7 +440,8 @@ impl Observer {
     /// The next random number: a linear congruence, of which the upper half is good.
     #[inline(always)]
     pub fn random(&mut self) -> u32 {
-        self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.random =
+            self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         (self.random >> 32) as u32
     }
 
@@ -455,6 +464,10 @@ impl Observer {
         if self.refused <= crate::heavy::ONE_BY_ONE {
             return 1;
         }
-        if self.random() < u32::MAX / crate::heavy::THINNED + 1 { crate::heavy::THINNED as u64 } else { 0 }
+        if self.random() < u32::MAX / crate::heavy::THINNED + 1 {
+            crate::heavy::THINNED as u64
+        } else {
+            0
+        }
     }
 }

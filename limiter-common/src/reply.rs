@@ -90,7 +90,12 @@ pub fn syn_ack(
 
 /// Writes the reset for a segment, and returns its length: for an attempt one that acknowledges it, else one at the place that its sender expects (RFC 9293 3.10.7.1).
 #[inline(always)]
-pub fn reset(words: &mut [u32; WORDS], header: &Header<'_>, asked: &Numbers, room: usize) -> Option<usize> {
+pub fn reset(
+    words: &mut [u32; WORDS],
+    header: &Header<'_>,
+    asked: &Numbers,
+    room: usize,
+) -> Option<usize> {
     if room < (ip_words(header) + PLAIN) * 4 {
         return None;
     }
@@ -125,7 +130,8 @@ fn all_options(asked: &Options, offer: &Offer, kernel: &Kernel, scales: bool) ->
     const SACK: u64 = 1 << 4;
     const NO_SCALE: u64 = 0xf;
     let sack = asked.sack && kernel.sack != 0;
-    let bits = if scales { u64::from(asked.window_scale) } else { NO_SCALE } | if sack { SACK } else { 0 };
+    let bits =
+        if scales { u64::from(asked.window_scale) } else { NO_SCALE } | if sack { SACK } else { 0 };
     let mut stamp = (offer.milliseconds & !BITS) | bits;
     if stamp > offer.milliseconds {
         stamp -= BITS + 1;

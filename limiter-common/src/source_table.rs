@@ -91,7 +91,11 @@ impl Charged {
     /// one.)
     #[inline(always)]
     pub const fn peek(exceeds: bool) -> Self {
-        if exceeds { Self { charge: Charge::Exceeds, step: OVER } } else { Self { charge: Charge::Conforms, step: 0 } }
+        if exceeds {
+            Self { charge: Charge::Exceeds, step: OVER }
+        } else {
+            Self { charge: Charge::Conforms, step: 0 }
+        }
     }
 }
 
@@ -161,7 +165,13 @@ pub fn charge<W: SharedWord>(
 
 /// Whether the source with `fingerprint` is over its limit. Nothing is written.
 #[inline(always)]
-pub fn exceeds<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, now: Ticks, limit: &SourceLimit, own: u64) -> bool {
+pub fn exceeds<W: SharedWord>(
+    set: &[W; WAYS],
+    fingerprint: u32,
+    now: Ticks,
+    limit: &SourceLimit,
+    own: u64,
+) -> bool {
     find(set, fingerprint).is_some_and(|(_, word)| debt(word, now, own) > limit.window)
 }
 

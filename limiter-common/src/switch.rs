@@ -183,7 +183,9 @@ impl Switch {
     /// Until when the policy that decides at `now` is on trial: from then on that of the other slot decides again.
     pub const fn trial(self, now: u64) -> Option<u64> {
         match self.revert() {
-            Some(revert) if revert > now && self.at(now).slot != self.fallback().slot => Some(revert),
+            Some(revert) if revert > now && self.at(now).slot != self.fallback().slot => {
+                Some(revert)
+            }
             _ => None,
         }
     }
@@ -192,7 +194,11 @@ impl Switch {
     #[inline(always)]
     pub const fn at(self, now: u64) -> Selection {
         let revert = self.0 & REVERT;
-        if revert != 0 && now >= revert { self.fallback() } else { Selection::from_bits(self.0 >> SLOT) }
+        if revert != 0 && now >= revert {
+            self.fallback()
+        } else {
+            Selection::from_bits(self.0 >> SLOT)
+        }
     }
 
     /// What counts from the revert time on.
@@ -250,23 +256,34 @@ mod tests {
         assert_eq!(disarmed.at(0), Selection { mode: Mode::Observe, ..ENFORCE_1 });
         assert_eq!((disarmed.at(1 << 40), disarmed.trial(0)), (OBSERVE_0, Some(1 << 40)));
         assert_eq!(disarmed.with_mode(Mode::Enforce), trial);
-        let armed =
-            Switch::new(ENFORCE_1, Lists::default()).until(1 << 40, Selection { mode: Mode::Observe, ..ENFORCE_1 });
+        let armed = Switch::new(ENFORCE_1, Lists::default())
+            .until(1 << 40, Selection { mode: Mode::Observe, ..ENFORCE_1 });
         assert_eq!(armed.trial(0), None, "only the mode goes back");
     }
 
     #[test]
     fn lists_change_nothing_else() {
         let plain = Switch::new(ENFORCE_1, Lists::default()).until(1 << 40, OBSERVE_0);
-        let listed = plain.with_lists(Lists { ban_hosts: true, allow_prefixes: true, ..Lists::default() });
-        assert!(listed.has_bans() && listed.has(Switch::ALLOW_PREFIXES) && !listed.has(Switch::ALLOW_HOSTS));
+        let listed =
+            plain.with_lists(Lists { ban_hosts: true, allow_prefixes: true, ..Lists::default() });
+        assert!(
+            listed.has_bans()
+                && listed.has(Switch::ALLOW_PREFIXES)
+                && !listed.has(Switch::ALLOW_HOSTS)
+        );
         assert_eq!((listed.at(0), listed.revert()), (plain.at(0), plain.revert()));
         assert_eq!(listed.with_lists(Lists::default()), plain);
         assert_eq!(plain.with_lists(listed.lists()), listed);
         for regime in [Regime::Proofs, Regime::Ending, Regime::Attempts] {
             let other = listed.with_regime(regime);
-            assert_eq!((other.regime(), other.at(0), other.lists()), (regime, listed.at(0), listed.lists()));
-            assert_eq!(other.select(ENFORCE_1), Switch::new(ENFORCE_1, listed.lists()).with_regime(regime));
+            assert_eq!(
+                (other.regime(), other.at(0), other.lists()),
+                (regime, listed.at(0), listed.lists())
+            );
+            assert_eq!(
+                other.select(ENFORCE_1),
+                Switch::new(ENFORCE_1, listed.lists()).with_regime(regime)
+            );
             assert_eq!(other.with_regime(listed.regime()), listed);
         }
     }

@@ -46,7 +46,8 @@ fn run(auto: &mut Auto, server: &mut Server, offered: f64, seconds: usize) -> (f
 #[test]
 fn it_is_right_after_a_minute_from_half_twice_and_three_times() {
     for stated in [500, 1000, 2000, 3000] {
-        let (mut auto, mut server) = (Auto::new(bounds(stated)), Server { capacity: 1000.0, queue: 0.0 });
+        let (mut auto, mut server) =
+            (Auto::new(bounds(stated)), Server { capacity: 1000.0, queue: 0.0 });
         run(&mut auto, &mut server, 5000.0, 60);
         let (served, _) = run(&mut auto, &mut server, 5000.0, 300);
         println!("from {stated}/s: {served:.0}/s");

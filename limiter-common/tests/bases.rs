@@ -50,9 +50,12 @@ fn no_cookie_is_missed() {
         for ago in [[9, 1, 0], [9, 9, 0], [2, 1, 0], [1, 0, 0]][seed % 4] {
             for _ in 0..2 {
                 if bases.ask(&TUPLE, 0, at(minute - ago)) == Said::AskAndLearn {
-                    bases.learn(&TUPLE, at(minute - ago), NonZero::new(PERIOD).expect("jiffies"), || {
-                        Some(kernel.difference(minute - ago))
-                    });
+                    bases.learn(
+                        &TUPLE,
+                        at(minute - ago),
+                        NonZero::new(PERIOD).expect("jiffies"),
+                        || Some(kernel.difference(minute - ago)),
+                    );
                 }
             }
         }
@@ -63,7 +66,10 @@ fn no_cookie_is_missed() {
         let all = near(own[0]).chain(near(own[1])).chain(far.into_iter().flat_map(near)).chain(any);
         for difference in all {
             let said = bases.ask(&TUPLE, difference, at(minute));
-            assert!(said != Said::None || !kernel.takes(difference, minute), "{seed}: {difference:#x} of {own:x?}");
+            assert!(
+                said != Said::None || !kernel.takes(difference, minute),
+                "{seed}: {difference:#x} of {own:x?}"
+            );
         }
         // A connection in which the server has sent something.
         let said = bases.ask(&TUPLE, own[0].wrapping_add(random.u32(4..1 << 23)), at(minute));
@@ -98,7 +104,10 @@ fn a_line_is_its_flows_while_that_is_in_use() {
 fn flows_are_spread_over_the_lines() {
     let mut lines: Vec<u32> = (0..10_000_u64)
         .map(|flow| {
-            line(&([0x0a00_0001_0a00_0000 + (flow >> 6 << 32), 0, 0, 0], 0x9c40_0050 + ((flow as u32 & 63) << 16)))
+            line(&(
+                [0x0a00_0001_0a00_0000 + (flow >> 6 << 32), 0, 0, 0],
+                0x9c40_0050 + ((flow as u32 & 63) << 16),
+            ))
         })
         .collect();
     lines.sort_unstable();

@@ -14,7 +14,13 @@ fn budget(count: u64, burst: u64, cpus: u64) -> BudgetLimit {
     Limit { rate: Rate::per_second(count), burst }.to_budget(cpus).expect("a keepable budget")
 }
 
-fn granted(lease: &mut Lease, shared: &Cell<u64>, limit: &BudgetLimit, coarse: u64, precise: u64) -> bool {
+fn granted(
+    lease: &mut Lease,
+    shared: &Cell<u64>,
+    limit: &BudgetLimit,
+    coarse: u64,
+    precise: u64,
+) -> bool {
     let seen = lease.look(shared, limit, 0, coarse, || precise);
     lease.take(seen, shared, limit, 0, || precise) == Take::Taken
 }
@@ -84,7 +90,10 @@ fn the_bound_holds_with_newcomers_and_holders_on_every_cpu() {
     for second in 1..20 {
         let mut at = |now: u64, rounds: usize| {
             for _ in 0..rounds {
-                for lease in leases.iter_mut().flat_map(|leases| leases.iter_mut().zip([limit.capacity / 2, 0])) {
+                for lease in leases
+                    .iter_mut()
+                    .flat_map(|leases| leases.iter_mut().zip([limit.capacity / 2, 0]))
+                {
                     let (lease, floor) = lease;
                     let seen = lease.look(&shared, &limit, floor, now, || now);
                     if lease.take(seen, &shared, &limit, floor, || now) == Take::Taken {
@@ -100,7 +109,10 @@ fn the_bound_holds_with_newcomers_and_holders_on_every_cpu() {
     }
     let lease = limit.lease * limit.interval;
     assert!(most <= limit.capacity + 2 * CPUS as u64 * lease, "{most}");
-    assert!(most > limit.capacity + CPUS as u64 * lease, "with one lease for each CPU it would be less: {most}");
+    assert!(
+        most > limit.capacity + CPUS as u64 * lease,
+        "with one lease for each CPU it would be less: {most}"
+    );
 }
 
 /// A budget that is wanted all the time by all CPUs is used.
@@ -141,7 +153,10 @@ fn refusing_is_local() {
     let limit = budget(10, 10, 2);
     let (shared, mut lease) = (Cell::new(0), Lease::default());
     while granted(&mut lease, &shared, &limit, SECOND, SECOND) {}
-    assert_eq!(lease.look(&shared, &limit, 0, SECOND, || panic!("the precise clock is not needed")), Look::SPENT);
+    assert_eq!(
+        lease.look(&shared, &limit, 0, SECOND, || panic!("the precise clock is not needed")),
+        Look::SPENT
+    );
     let draws = lease.draws;
     for now in SECOND..SECOND + 1000 {
         assert!(!granted(&mut lease, &shared, &limit, now, now));
@@ -166,18 +181,26 @@ fn a_lagging_clock_does_not_hide_a_token() {
     let (shared, mut lease) = (Cell::new(0), Lease::default());
     while granted(&mut lease, &shared, &limit, SECOND, SECOND) {}
     let mut other = Lease::default();
-    assert_eq!(other.look(&shared, &limit, 0, SECOND, || SECOND + limit.interval), Look(SECOND + limit.interval));
+    assert_eq!(
+        other.look(&shared, &limit, 0, SECOND, || SECOND + limit.interval),
+        Look(SECOND + limit.interval)
+    );
 }
 
 /// A higher rate is felt within 10 ms, however long the old one would have refused.
 #[test]
 fn a_higher_rate_is_felt_soon() {
-    let slow = Limit { rate: Rate { count: 1, period: 600 * SECOND }, burst: 10 }.to_budget(2).expect("keepable");
+    let slow = Limit { rate: Rate { count: 1, period: 600 * SECOND }, burst: 10 }
+        .to_budget(2)
+        .expect("keepable");
     let fast = budget(1000, 2000, 2);
     let (shared, mut lease) = (Cell::new(0), Lease::default());
     while granted(&mut lease, &shared, &slow, SECOND, SECOND) {}
     let soon = SECOND + LEASE_LIFE;
-    assert!(granted(&mut lease, &shared, &fast, soon, soon), "an old debt of hours does not lock the new budget");
+    assert!(
+        granted(&mut lease, &shared, &fast, soon, soon),
+        "an old debt of hours does not lock the new budget"
+    );
 }
 
 /// The bound counts on it.
@@ -226,7 +249,8 @@ fn threads_keep_the_bound() {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(hammer)).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
     });
-    let allowed = 200_000.0 * start.elapsed().as_secs_f64() + 5000.0 + (THREADS * limit.lease) as f64;
+    let allowed =
+        200_000.0 * start.elapsed().as_secs_f64() + 5000.0 + (THREADS * limit.lease) as f64;
     assert!(admitted as f64 <= allowed, "{admitted} of {allowed}");
     // How much of the rest they drew in time is the machine's business.
     assert!(admitted >= 5000, "the burst is there for whoever comes: {admitted}");

@@ -3,7 +3,9 @@
 
 use std::cell::Cell;
 
-use limiter_common::flow::{Flow, Known, LIFE, SETS, State, ask, follow, may_wait, note, note_waiting, reset, waits};
+use limiter_common::flow::{
+    Flow, Known, LIFE, SETS, State, ask, follow, may_wait, note, note_waiting, reset, waits,
+};
 use limiter_common::hash::Place;
 use limiter_common::source_table::WAYS;
 
@@ -60,9 +62,15 @@ fn one_packet_may_follow_who_paid_without_data() {
     assert!(follow(&set, 7) && !follow(&set, 7));
     assert_eq!(ask(&set, 7, FIRST, START), Known::Paid { first: true, fresh: true, ahead: false });
     assert_eq!(ask(&set, 7, 1, START), Known::Paid { first: false, fresh: true, ahead: false });
-    assert!(matches!(ask(&set, 7, FIRST, START + SECOND / 20), Known::Paid { fresh: false, .. }), "50 ms later");
+    assert!(
+        matches!(ask(&set, 7, FIRST, START + SECOND / 20), Known::Paid { fresh: false, .. }),
+        "50 ms later"
+    );
     reset(&set, 7, START);
-    assert_eq!((ask(&set, 7, FIRST, START), follow(&set, 7)), (Known::Reset { on_its_way: true }, false));
+    assert_eq!(
+        (ask(&set, 7, FIRST, START), follow(&set, 7)),
+        (Known::Reset { on_its_way: true }, false)
+    );
 }
 
 /// A reset that anybody may send in a client's name counts for a moment, where its connection is
@@ -74,7 +82,9 @@ fn a_reset_is_on_its_way_for_a_moment() {
     let later = START + 100 * SECOND;
     reset(&set, 7, later);
     reset(&set, 8, later);
-    for (after, on_its_way) in [(0, true), (SECOND / 5, true), (SECOND / 3, false), (100 * SECOND, false)] {
+    for (after, on_its_way) in
+        [(0, true), (SECOND / 5, true), (SECOND / 3, false), (100 * SECOND, false)]
+    {
         assert_eq!(ask(&set, 7, FIRST, later + after), Known::Reset { on_its_way });
     }
     // Of a flow without a note nothing else is known, whatever number it comes with.
@@ -131,7 +141,10 @@ fn a_full_set_keeps_those_who_wait() {
     }
     assert!(!note(&set, 101, FIRST, State::Waiting, at(101)));
     // Who waits and pays makes room for another.
-    assert!(note(&set, 1, FIRST, State::Paid, at(101)) && note(&set, 101, FIRST, State::Waiting, at(101)));
+    assert!(
+        note(&set, 1, FIRST, State::Paid, at(101))
+            && note(&set, 101, FIRST, State::Waiting, at(101))
+    );
     // After two minutes nobody waits any more.
     let later = at(101) + ((LIFE + 2) << 24);
     assert!((201..=204).all(|flow| note(&set, flow, FIRST, State::Waiting, later)));

@@ -19,9 +19,53 @@ fn frame(v6: bool, flags: u8, options: &[u8]) -> Vec<u8> {
         frame.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         frame.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 7]);
     } else {
-        frame.extend([8, 0, 0x45, 0, 0, 20 + tcp, 0, 0, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 7]);
+        frame.extend([
+            8,
+            0,
+            0x45,
+            0,
+            0,
+            20 + tcp,
+            0,
+            0,
+            0x40,
+            0,
+            64,
+            6,
+            0,
+            0,
+            192,
+            0,
+            2,
+            1,
+            198,
+            51,
+            100,
+            7,
+        ]);
     }
-    frame.extend([0x9c, 0x40, 0x01, 0xbb, 1, 2, 3, 4, 9, 8, 7, 6, tcp / 4 * 16, flags, 0, 0, 0, 0, 0, 0]);
+    frame.extend([
+        0x9c,
+        0x40,
+        0x01,
+        0xbb,
+        1,
+        2,
+        3,
+        4,
+        9,
+        8,
+        7,
+        6,
+        tcp / 4 * 16,
+        flags,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
     frame.extend(options);
     frame
 }
@@ -32,7 +76,8 @@ fn answer(frame: &[u8], timestamps: bool) -> Option<Vec<u8>> {
     let (asked, cursor) = segment.numbers().expect("a whole header");
     let mut draft = Draft::default();
     read_options(cursor, asked.options, &mut draft.options);
-    let kernel = Kernel { timestamps: timestamps.into(), window_scale: 7, sack: 1, ..Kernel::default() };
+    let kernel =
+        Kernel { timestamps: timestamps.into(), window_scale: 7, sack: 1, ..Kernel::default() };
     let room = frame.len() - 14;
     let Draft { words, options } = &mut draft;
     let length = if asked.flags & (SYN | ACK) == SYN && asked.sequence != 0 {
@@ -56,7 +101,10 @@ fn check(reply: &[u8], look: impl FnOnce(&etherparse::TcpSlice<'_>)) {
         Some(NetSlice::Ipv4(ip)) => {
             assert_eq!(ip.header().source(), [198, 51, 100, 7]);
             assert_eq!(ip.header().destination(), [192, 0, 2, 1]);
-            assert_eq!(ip.header().to_header().calc_header_checksum(), ip.header().header_checksum());
+            assert_eq!(
+                ip.header().to_header().calc_header_checksum(),
+                ip.header().header_checksum()
+            );
             tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination())
         }
         Some(NetSlice::Ipv6(ip)) => {
@@ -77,13 +125,18 @@ fn a_syn_ack_carries_the_cookie_and_no_more_than_the_kernel_decodes() {
         let syn = frame(v6, SYN, &LINUX);
         check(&answer(&syn, false).expect("an answer"), |tcp| {
             assert!(tcp.syn() && tcp.ack() && !tcp.rst());
-            assert_eq!((tcp.sequence_number(), tcp.acknowledgment_number()), (0xc00c_1e00, 0x0102_0305));
+            assert_eq!(
+                (tcp.sequence_number(), tcp.acknowledgment_number()),
+                (0xc00c_1e00, 0x0102_0305)
+            );
             assert_eq!(u32::from(tcp.window_size()), WINDOW);
-            let options: Vec<_> = tcp.options_iterator().map(|option| option.expect("well-formed")).collect();
+            let options: Vec<_> =
+                tcp.options_iterator().map(|option| option.expect("well-formed")).collect();
             assert_eq!(options, [TcpOptionElement::MaximumSegmentSize(1400)]);
         });
         check(&answer(&syn, true).expect("an answer"), |tcp| {
-            let options: Vec<_> = tcp.options_iterator().map(|option| option.expect("well-formed")).collect();
+            let options: Vec<_> =
+                tcp.options_iterator().map(|option| option.expect("well-formed")).collect();
             // 1,000,000 ms with the low six bits replaced by SACK (bit 4) and the client's scale, and not in the future.
             let stamp = (1_000_000 & !0x3f) | 0x10 | 7;
             let stamp = if stamp > 1_000_000 { stamp - 64 } else { stamp };

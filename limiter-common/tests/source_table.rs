@@ -32,8 +32,17 @@ impl Table {
 
     fn admits(&mut self, service: u32, source: u32, now: u64, limit: &SourceLimit) -> bool {
         let fingerprint = place(&[1, 2], service, 0, Address::v4(source)).fingerprint();
-        let set = place(&[1, 2], service, 0, Address::v4(source)).set(self.sets.len() as u32) as usize;
-        let charge = charge(&self.sets[set], fingerprint, Ticks::at(now), limit, limit.horizon(), self.horizon).charge;
+        let set =
+            place(&[1, 2], service, 0, Address::v4(source)).set(self.sets.len() as u32) as usize;
+        let charge = charge(
+            &self.sets[set],
+            fingerprint,
+            Ticks::at(now),
+            limit,
+            limit.horizon(),
+            self.horizon,
+        )
+        .charge;
         self.steals += u64::from(charge == Charge::Stole);
         matches!(charge, Charge::Conforms | Charge::Stole)
     }
@@ -125,7 +134,9 @@ fn the_least_guilty_is_stolen_from() {
     assert_eq!(table.steals, 0);
     assert!(table.admits(0, 99, SECOND, &limit));
     assert_eq!(table.steals, 1);
-    let left = |table: &mut Table, source| (0..100).filter(|_| table.admits(0, source, SECOND, &limit)).count();
+    let left = |table: &mut Table, source| {
+        (0..100).filter(|_| table.admits(0, source, SECOND, &limit)).count()
+    };
     assert_eq!(left(&mut table, 7), 100 - 22, "the heaviest keeps its debt");
     assert_eq!(left(&mut table, 1), 100 - 4, "so does the lightest but one");
 }
@@ -202,7 +213,10 @@ impl SharedWord for Lost {
 fn lost_races_end_as_contended() {
     let limit = limit(20, SECOND, 40);
     let set: [Lost; WAYS] = std::array::from_fn(|_| Lost(0));
-    assert_eq!(charge(&set, 1, Ticks::at(SECOND), &limit, limit.horizon(), limit.horizon()).charge, Charge::Contended);
+    assert_eq!(
+        charge(&set, 1, Ticks::at(SECOND), &limit, limit.horizon(), limit.horizon()).charge,
+        Charge::Contended
+    );
     const { assert!(TRIES >= 2, "one lost race must not be the end") };
 }
 
@@ -214,7 +228,15 @@ fn cpus_share_one_limit() {
         let set: [AtomicU64; WAYS] = Default::default();
         let hammer = || {
             let verdicts = (0..1000).map(|_| {
-                charge(&set, 5, Ticks::at(round * SECOND + 1), &limit, limit.horizon(), limit.horizon()).charge
+                charge(
+                    &set,
+                    5,
+                    Ticks::at(round * SECOND + 1),
+                    &limit,
+                    limit.horizon(),
+                    limit.horizon(),
+                )
+                .charge
             });
             verdicts.filter(|verdict| matches!(verdict, Charge::Conforms | Charge::Stole)).count()
         };
@@ -231,7 +253,8 @@ fn cpus_share_one_limit() {
 fn a_million_random_sources() {
     let limit = limit(20, SECOND, 40);
     let mut table = Table::new(65_536, limit.horizon());
-    let (mut random, mut refused, mut behaved, mut heavy) = (Rng::with_seed(0x1234_5678_9abc_def1), 0, 0, 0_u64);
+    let (mut random, mut refused, mut behaved, mut heavy) =
+        (Rng::with_seed(0x1234_5678_9abc_def1), 0, 0, 0_u64);
     for tick in 0..10_000_000_u64 {
         let now = SECOND + tick * 1000;
         table.admits(0, random.u32(0x8000_0000..), now, &limit);

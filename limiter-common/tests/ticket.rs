@@ -26,10 +26,17 @@ fn tickets_that_ended_are_past() {
     }
     let end = ((START >> UNIT_SHIFT) + LIFE) << UNIT_SHIFT;
     for now in [end, end + 14 * DAY, end + 20_000 * DAY] {
-        assert!((1..=8).all(|source| !holds(&set, source, now)), "after {} days", (now - START) / DAY);
+        assert!(
+            (1..=8).all(|source| !holds(&set, source, now)),
+            "after {} days",
+            (now - START) / DAY
+        );
     }
     assert!(grant(&set, 100, end, LIFE) && grant(&set, 101, end, LIFE));
-    assert!(holds(&set, 100, end) && holds(&set, 101, end), "the second did not take the place of the first");
+    assert!(
+        holds(&set, 100, end) && holds(&set, 101, end),
+        "the second did not take the place of the first"
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::{bpf_check_mtu, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_check_mtu, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes,
+};
 use aya_ebpf::programs::XdpContext;
 use limiter_common::packet::{self, Cursor, Found};
 use limiter_common::reply::{self, Draft, Offer};
@@ -54,7 +56,8 @@ fn try_syn_ack(context: &XdpContext, found: Found) -> Option<u32> {
     let segment = found.read(frame.cursor)?;
     let (asked, cursor) = segment.numbers()?;
     let kernel = KERNEL.get(0)?;
-    if frame.is_group() || segment.network.is_group() || limiter_is_whole(context.ctx, found.0) == 0 {
+    if frame.is_group() || segment.network.is_group() || limiter_is_whole(context.ctx, found.0) == 0
+    {
         return None;
     }
     limiter_options(context.ctx, cursor.offset(&frame.cursor) as u64, asked.options as u64);
@@ -74,7 +77,8 @@ fn try_syn_ack(context: &XdpContext, found: Found) -> Option<u32> {
     };
     let offer = Offer { cookie, mss, milliseconds: clock::precise() / 1_000_000 };
     let Draft { words, options } = draft()?;
-    let length = reply::syn_ack(words, &segment.network, &asked, options, &offer, kernel, frame.room)?;
+    let length =
+        reply::syn_ack(words, &segment.network, &asked, options, &offer, kernel, frame.room)?;
     frame.replace(context, length).map(|()| ANSWERED)
 }
 
@@ -173,7 +177,13 @@ impl Frame<'_> {
         // SAFETY: the context is this run's.
         let length = unsafe { bpf_xdp_get_buff_len(context.ctx) } as usize;
         let macs = [s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5];
-        Some(Self { cursor, macs, link: link as u32, room: length.checked_sub(link)?, length: length as i32 })
+        Some(Self {
+            cursor,
+            macs,
+            link: link as u32,
+            room: length.checked_sub(link)?,
+            length: length as i32,
+        })
     }
 
     /// Writes this CPU's reply of `length` bytes over the packet and sets the frame's length. What can fail is asked before the first
@@ -190,7 +200,8 @@ impl Frame<'_> {
         let stored = unsafe {
             bpf_xdp_store_bytes(context.ctx, self.link, words, length) == 0
                 && bpf_xdp_store_bytes(context.ctx, 0, macs, 12) == 0
-                && bpf_xdp_adjust_tail(context.ctx, self.link as i32 + length as i32 - self.length) == 0
+                && bpf_xdp_adjust_tail(context.ctx, self.link as i32 + length as i32 - self.length)
+                    == 0
         };
         if stored { Some(()) } else { None }
     }

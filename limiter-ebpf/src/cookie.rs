@@ -75,7 +75,9 @@ fn jiffies() -> u64 {
 fn tuple(network: &Header<'_>, tcp: &Bytes<'_, 20>) -> Tuple {
     let addresses = match network {
         Header::V4(ip) => [ip.double::<12>(), 0, 0, 0],
-        Header::V6(ip) => [ip.double::<8>(), ip.double::<16>(), ip.double::<24>(), ip.double::<32>()],
+        Header::V6(ip) => {
+            [ip.double::<8>(), ip.double::<16>(), ip.double::<24>(), ip.double::<32>()]
+        }
     };
     (addresses, tcp.word::<0>())
 }

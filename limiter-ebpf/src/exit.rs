@@ -195,11 +195,14 @@ fn resets(context: &XdpContext, decision: &Decision) -> bool {
 /// Takes one of the host's resets per second.
 #[inline(always)]
 fn draw(slot: u32) -> bool {
-    let (Some(host), Some(line), Some(lease)) = (HOST.get(slot), BUDGET.get(RESETS), LEASE.get_ptr_mut(RESETS)) else {
+    let (Some(host), Some(line), Some(lease)) =
+        (HOST.get(slot), BUDGET.get(RESETS), LEASE.get_ptr_mut(RESETS))
+    else {
         return false;
     };
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
     let lease = unsafe { &mut *lease };
     let seen = lease.look(&line.arrival, &host.resets, 0, clock::coarse(), clock::precise);
-    seen != Look::SPENT && lease.take(seen, &line.arrival, &host.resets, 0, clock::precise) == Take::Taken
+    seen != Look::SPENT
+        && lease.take(seen, &line.arrival, &host.resets, 0, clock::precise) == Take::Taken
 }

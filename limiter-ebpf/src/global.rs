@@ -84,14 +84,24 @@ pub extern "C" fn limiter_pay(what: u64, high: u64, low: u64, now: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_few(what: u64, high: u64, low: u64, now: u64) -> u64 {
-    let Some(case) = case(what, Address { high, low }, now, Stage::Unanswerable) else { return NOTHING };
+    let Some(case) = case(what, Address { high, low }, now, Stage::Unanswerable) else {
+        return NOTHING;
+    };
     pack_outcome(&admission::unanswerable(&Called, &case))
 }
 
 #[inline(always)]
 fn case(what: u64, client: Address, now: u64, stage: Stage) -> Option<Case<'static>> {
     let (slot, id) = unpack_what(what);
-    Some(Case { slot, id, service: limits::service(slot, id)?, host: limits::host(slot)?, client, now, stage })
+    Some(Case {
+        slot,
+        id,
+        service: limits::service(slot, id)?,
+        host: limits::host(slot)?,
+        client,
+        now,
+        stage,
+    })
 }
 
 #[inline(always)]
@@ -141,20 +151,23 @@ impl State for Called {
 
     #[inline(always)]
     fn draw(&self, case: &Case<'_>, seen: &Purses) -> Option<Reason> {
-        let what = pack_what(case.slot, case.id) | if seen.newcomers.is_some() { IS_NEWCOMER } else { 0 };
+        let what =
+            pack_what(case.slot, case.id) | if seen.newcomers.is_some() { IS_NEWCOMER } else { 0 };
         Reason::from_number(limiter_draw(what, case.now) as u8 & (REASONS as u8 - 1))
     }
 
     #[inline(always)]
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>) {
         // The mask says nothing new, but the verifier wants to see it.
-        let class = limiter_class(case.slot.into(), case.client.high, case.client.low) as u32 & (CLASSES - 1);
+        let class = limiter_class(case.slot.into(), case.client.high, case.client.low) as u32
+            & (CLASSES - 1);
         (class, if class == 0 { None } else { CLASS.get(case.slot * CLASSES + class) })
     }
 
     #[inline(always)]
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {
-        let hash = limiter_place(u64::from(service) | u64::from(class) << 32, source.high, source.low);
+        let hash =
+            limiter_place(u64::from(service) | u64::from(class) << 32, source.high, source.low);
         if hash == 0 { None } else { Some(Place(hash)) }
     }
 
@@ -201,7 +214,8 @@ const PEEK: u64 = 4;
 #[inline(always)]
 pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
     let SourceLimit { interval, window } = *attempt.limit;
-    let interval = interval | if attempt.is_share { SHARE } else { 0 } | if attempt.peeks { PEEK } else { 0 };
+    let interval =
+        interval | if attempt.is_share { SHARE } else { 0 } | if attempt.peeks { PEEK } else { 0 };
     let said = limiter_charge(place.0, interval, window, attempt.now, attempt.horizon);
     let charge = match said & 0xff {
         0 => Charge::Conforms,
@@ -229,7 +243,8 @@ const fn unpack_what(what: u64) -> (u32, u32) {
 #[inline(never)]
 pub extern "C" fn limiter_look(what: u64, purse: u64, now: u64) -> u64 {
     let (slot, id) = unpack_what(what);
-    let look = |purse| limits::look(limits::service(slot, id)?, limits::host(slot)?, id, purse, now);
+    let look =
+        |purse| limits::look(limits::service(slot, id)?, limits::host(slot)?, id, purse, now);
     Purse::from_number(purse as u32).and_then(look).map_or(NOTHING, |seen| seen.look.0)
 }
 
@@ -238,7 +253,9 @@ pub extern "C" fn limiter_look(what: u64, purse: u64, now: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn limiter_take(what: u64, purse: u64, look: u64) -> u64 {
     let (slot, id) = unpack_what(what);
-    let take = |purse| limits::take(limits::service(slot, id)?, limits::host(slot)?, id, purse, Look(look));
+    let take = |purse| {
+        limits::take(limits::service(slot, id)?, limits::host(slot)?, id, purse, Look(look))
+    };
     match Purse::from_number(purse as u32).and_then(take) {
         Some(Take::Taken) => 0,
         Some(Take::Gone) => 1,
@@ -257,14 +274,16 @@ const IS_NEWCOMER: u64 = 1 << 41;
 pub extern "C" fn limiter_draw(what: u64, now: u64) -> u64 {
     let client = Address { high: 0, low: 0 };
     let Some(case) = case(what, client, now, Stage::Pays) else { return Reason::NoPolicy as u64 };
-    admission::draw(&Called, &case, what & IS_NEWCOMER != 0, None).unwrap_or(Reason::NoPolicy) as u64
+    admission::draw(&Called, &case, what & IS_NEWCOMER != 0, None).unwrap_or(Reason::NoPolicy)
+        as u64
 }
 
 /// The place of a source, as [`Place`]; 0 if there is no key. `what`: the service, and above it the class.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_place(what: u64, high: u64, low: u64) -> u64 {
-    limits::place(what as u32, (what >> 32) as u32, Address { high, low }).map_or(0, |place| place.0)
+    limits::place(what as u32, (what >> 32) as u32, Address { high, low })
+        .map_or(0, |place| place.0)
 }
 
 /// The trees of a slot.
@@ -299,7 +318,13 @@ pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
 /// the step.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64, horizon: u64) -> u64 {
+pub extern "C" fn limiter_charge(
+    hash: u64,
+    interval: u64,
+    window: u64,
+    now: u64,
+    horizon: u64,
+) -> u64 {
     let place = Place(hash);
     let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| SOURCES.get(place.set(*sets)));
     let Some(set) = set else { return NOTHING };
@@ -313,7 +338,8 @@ pub extern "C" fn limiter_charge(hash: u64, interval: u64, window: u64, now: u64
         let exceeds = source_table::exceeds(set, place.fingerprint(), Ticks::at(now), &limit, own);
         return if exceeds { 2 | u64::from(source_table::OVER) << 8 } else { 0 };
     }
-    let Charged { charge, step } = source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon);
+    let Charged { charge, step } =
+        source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon);
     let said = match charge {
         Charge::Conforms => 0,
         Charge::Stole => 1,
@@ -331,7 +357,10 @@ pub extern "C" fn limiter_ticket(hash: u64, now: u64, life: u64) -> u64 {
     let place = Place(hash);
     let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| TICKETS.get(place.set(*sets)));
     let Some(set) = set else { return NOTHING };
-    let said =
-        if life == 0 { ticket::holds(set, place.wide(), now) } else { ticket::grant(set, place.wide(), now, life) };
+    let said = if life == 0 {
+        ticket::holds(set, place.wide(), now)
+    } else {
+        ticket::grant(set, place.wide(), now, life)
+    };
     said.into()
 }

@@ -3,7 +3,10 @@
 //! A library, so that a measurement copy can run the same way over another source table; the shipped program is `main.rs`.
 //! The way of a packet is `way`, and each of its steps is a file.
 #![no_std]
-#![expect(internal_features, reason = "the BPF target has no atomic types; the intrinsics are the only way")]
+#![expect(
+    internal_features,
+    reason = "the BPF target has no atomic types; the intrinsics are the only way"
+)]
 #![feature(core_intrinsics)]
 
 pub mod answer;

@@ -6,7 +6,8 @@ use core::mem::size_of;
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{
     bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie, bpf_tcp_raw_check_syncookie_ipv4,
-    bpf_tcp_raw_check_syncookie_ipv6, bpf_tcp_raw_gen_syncookie_ipv4, bpf_tcp_raw_gen_syncookie_ipv6,
+    bpf_tcp_raw_check_syncookie_ipv6, bpf_tcp_raw_gen_syncookie_ipv4,
+    bpf_tcp_raw_gen_syncookie_ipv6,
 };
 use aya_ebpf::programs::XdpContext;
 use limiter_common::packet::{Header, Numbers};
@@ -75,7 +76,9 @@ pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u
             let tcp = (&raw const tcp).cast_mut();
             // SAFETY: the socket is a listening one that is held; the headers are whole, with their
             // sizes.
-            unsafe { bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32) }
+            unsafe {
+                bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32)
+            }
         })
     })
 }
@@ -119,8 +122,12 @@ pub fn own_cookie(header: &Header<'_>, ports: u32, sequence: u32) -> Option<u32>
     // SAFETY: both headers are whole, and the helpers only read them.
     let said = unsafe {
         match header {
-            Header::V4(ip) => bpf_tcp_raw_gen_syncookie_ipv4(ip.as_ptr().cast_mut().cast(), tcp, length),
-            Header::V6(ip) => bpf_tcp_raw_gen_syncookie_ipv6(ip.as_ptr().cast_mut().cast(), tcp, length),
+            Header::V4(ip) => {
+                bpf_tcp_raw_gen_syncookie_ipv4(ip.as_ptr().cast_mut().cast(), tcp, length)
+            }
+            Header::V6(ip) => {
+                bpf_tcp_raw_gen_syncookie_ipv6(ip.as_ptr().cast_mut().cast(), tcp, length)
+            }
         }
     };
     if said < 0 { None } else { Some(said as u32) }
@@ -170,13 +177,15 @@ fn with_listener(
     };
     let address = core::ptr::from_mut(tuple).cast::<bpf_sock_tuple>();
     // SAFETY: the tuple is in map memory, and its size is one of the two that the kernel knows.
-    let socket: *mut bpf_sock = unsafe { bpf_skc_lookup_tcp(context.ctx.cast(), address, size, OWN_NAMESPACE, 0) };
+    let socket: *mut bpf_sock =
+        unsafe { bpf_skc_lookup_tcp(context.ctx.cast(), address, size, OWN_NAMESPACE, 0) };
     if socket.is_null() {
         return Met::Nobody;
     }
     // SAFETY: the kernel returned a socket and holds it for us. Volatile, so that the load keeps its width.
     let state = unsafe { (&raw const (*socket).state).read_volatile() };
-    let met = if state == LISTEN { Met::Listener(f(socket.cast())) } else { Met::Connection(state) };
+    let met =
+        if state == LISTEN { Met::Listener(f(socket.cast())) } else { Met::Connection(state) };
     // SAFETY: it is released once.
     unsafe { bpf_sk_release(socket.cast()) };
     met

@@ -18,7 +18,8 @@ use limiter_common::distinct::{self, REGISTERS, SKETCHES};
 use limiter_common::heavy::Set as HeavySet;
 use limiter_common::names::entries;
 use limiter_common::record::{
-    Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey, Observer, Port, Service,
+    Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey,
+    Observer, Port, Service,
 };
 use limiter_common::reply::Draft;
 use limiter_common::sighting::Sighting;
@@ -72,7 +73,11 @@ impl SharedWord for MapWord {
         // SeqCst and not Relaxed: LLVM 22 can miscompile a relaxed read-modify-write whose result is used.
         // SAFETY: as above.
         let (_, replaced) = unsafe {
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(self.0.get(), old, new)
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                self.0.get(),
+                old,
+                new,
+            )
         };
         replaced
     }

@@ -13,7 +13,9 @@ use limiter_common::word::{SharedNote as _, SharedWord as _};
 
 use crate::exit::Decision;
 use crate::limits::{self, Question};
-use crate::maps::{ATTEMPTS, CLAIMS, DISTINCT, EVENTS, HEAVY, INSTANCE, MapByte, MapWord, OBSERVER, Sketches};
+use crate::maps::{
+    ATTEMPTS, CLAIMS, DISTINCT, EVENTS, HEAVY, INSTANCE, MapByte, MapWord, OBSERVER, Sketches,
+};
 
 /// A gap that is no longer, one in sixteen, ends with a look whether the floors have risen: that is up to 1,536 words.
 const LEARNS_AFTER: u32 = heavy::ONE_IN / 8;
@@ -118,9 +120,10 @@ fn attempt(seen: Attempt, high: u64, low: u64, now: u64) {
     let (halvings, told) = (u64::from(observer.halvings), observer.told);
     observer.left = observer.left.wrapping_sub(1);
     let is_counted = observer.left == 0;
-    let raises =
-        distinct::may_raise(observer.floors[0], source) | distinct::may_raise(observer.floors[sketch], network);
-    if raises && let Some(sketches) = DISTINCT.get(distinct::interval(now) as u32 & (INTERVALS - 1)) {
+    let raises = distinct::may_raise(observer.floors[0], source)
+        | distinct::may_raise(observer.floors[sketch], network);
+    if raises && let Some(sketches) = DISTINCT.get(distinct::interval(now) as u32 & (INTERVALS - 1))
+    {
         distinct::see(&sketches.registers[0], source);
         distinct::see(&sketches.registers[sketch], network);
     }
@@ -200,7 +203,8 @@ fn sketches(now: u64) -> Option<&'static Sketches> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_learn(now: u64) -> u64 {
-    let (Some(sketches), Some(instance), Some(observer)) = (sketches(now), INSTANCE.get(0), OBSERVER.get_ptr_mut(0))
+    let (Some(sketches), Some(instance), Some(observer)) =
+        (sketches(now), INSTANCE.get(0), OBSERVER.get_ptr_mut(0))
     else {
         return 0;
     };
@@ -247,13 +251,15 @@ fn is_at_least(registers: &[MapByte; REGISTERS], floor: u8) -> bool {
 #[inline(never)]
 pub extern "C" fn limiter_begin(interval: u64) -> u64 {
     let index = interval as u32 & (INTERVALS - 1);
-    let (Some(sketches), Some(last)) =
-        (DISTINCT.get_ptr_mut(index), DISTINCT.get(interval.wrapping_sub(1) as u32 & (INTERVALS - 1)))
-    else {
+    let (Some(sketches), Some(last)) = (
+        DISTINCT.get_ptr_mut(index),
+        DISTINCT.get(interval.wrapping_sub(1) as u32 & (INTERVALS - 1)),
+    ) else {
         return 0;
     };
     // SAFETY: a pointer that a map lookup returned is valid for this run, and these words are accessed as such by everybody.
-    let (number, halvings, kept) = unsafe { (&(*sketches).interval, &(*sketches).halvings, &(*sketches).kept) };
+    let (number, halvings, kept) =
+        unsafe { (&(*sketches).interval, &(*sketches).halvings, &(*sketches).kept) };
     let old = number.load();
     if old == interval || !number.replace(old, interval) {
         return 0;
@@ -275,7 +281,9 @@ pub extern "C" fn limiter_begin(interval: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn limiter_sample(seen: u64, high: u64, low: u64, now: u64) -> u64 {
     let (Some(sketches), Some(claims)) = (sketches(now), word(line::ATTEMPTS)) else { return 0 };
-    let (Some(()), Some(number)) = (sighting::keep(&sketches.kept, &sketches.halvings), sighting::claim(claims)) else {
+    let (Some(()), Some(number)) =
+        (sighting::keep(&sketches.kept, &sketches.halvings), sighting::claim(claims))
+    else {
         return 0;
     };
     if let Some(observer) = OBSERVER.get_ptr_mut(0) {

@@ -104,7 +104,8 @@ fn prove(context: &XdpContext, found: Found, asked: u64) -> Option<u64> {
     let now = clock::coarse();
     let Selection { slot, mode } = switch.at(now);
     let id = service::find(&segment, slot)?;
-    let mut decision = Decision { reason: Reason::NotAttempt, counter: id + 1, slot, mode, notes: Notes::NONE };
+    let mut decision =
+        Decision { reason: Reason::NotAttempt, counter: id + 1, slot, mode, notes: Notes::NONE };
     // With bans every packet of a service is its own, and counted there.
     let passes = if switch.has_bans() { Some(decision.pack()) } else { None };
     match lists::judge(&segment, switch, now) {
@@ -142,7 +143,8 @@ fn prove(context: &XdpContext, found: Found, asked: u64) -> Option<u64> {
 fn behind(context: &XdpContext, segment: &Segment<'_>, now: u64) -> Option<Proof> {
     if segment.is_fragment {
         // All that a cookie depends on is in the part that shows the flags.
-        let is_cookie = || listener::is_cookie(&segment.network, segment.beginning()?.as_ptr()).then_some(());
+        let is_cookie =
+            || listener::is_cookie(&segment.network, segment.beginning()?.as_ptr()).then_some(());
         if segment.is_reset() || segment.may_prove() && is_cookie().is_some() {
             return Some(Proof::Bad(false));
         }
@@ -166,7 +168,13 @@ fn behind(context: &XdpContext, segment: &Segment<'_>, now: u64) -> Option<Proof
 
 /// Says what a whole segment is that brings a good cookie.
 #[inline(always)]
-fn check(context: &XdpContext, found: Found, segment: &Segment<'_>, asks: bool, now: u64) -> Option<Proof> {
+fn check(
+    context: &XdpContext,
+    found: Found,
+    segment: &Segment<'_>,
+    asks: bool,
+    now: u64,
+) -> Option<Proof> {
     let (asked, _) = segment.numbers()?;
     let flow = limits::flow(&segment.network, &asked).map(Flow::at)?;
     let set = FLOWS.get(flow.set())?;
@@ -190,7 +198,11 @@ fn check(context: &XdpContext, found: Found, segment: &Segment<'_>, asks: bool, 
             }
         }
         // It is older than the table, or its note had to go, or was not ended by that reset.
-        Known::No | Known::Pays | Known::Shifted | Known::Reset { on_its_way: false } if is_alive => return None,
+        Known::No | Known::Pays | Known::Shifted | Known::Reset { on_its_way: false }
+            if is_alive =>
+        {
+            return None;
+        }
         Known::Shifted => return Some(shifted()),
         _ => {}
     }
@@ -221,7 +233,8 @@ fn close(context: &XdpContext, found: Found, said: u64, outcome: u64) -> Option<
         decision.of_service(limits::service(slot, id)?);
         decision.settle(&global::unpack_outcome(outcome)?);
     }
-    let passes = matches!(decision.mode, Mode::Observe) || matches!(decision.reason.verdict(), Verdict::Pass);
+    let passes = matches!(decision.mode, Mode::Observe)
+        || matches!(decision.reason.verdict(), Verdict::Pass);
     let state = match (passes, said & DATA) {
         // What is refused of it, because it was reset or is ahead of its connection, is sent again.
         (false, _) if said & KEPT != 0 => return Some(decision.pack()),

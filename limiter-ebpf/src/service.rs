@@ -27,7 +27,8 @@ pub fn may_be(port: u16) -> bool {
 #[inline(always)]
 fn by_address(segment: &Segment<'_>, slot: u32) -> Option<u32> {
     let any = if segment.network.is_v6() { Address::v6(0, 0) } else { Address::v4(0) };
-    listener(segment.network.destination(), segment.port, slot).or_else(|| listener(any, segment.port, slot))
+    listener(segment.network.destination(), segment.port, slot)
+        .or_else(|| listener(any, segment.port, slot))
 }
 
 #[inline(always)]

@@ -17,7 +17,8 @@ pub fn sample(context: &XdpContext, decision: &Decision) {
     if unsafe { bpf_get_prandom_u32() } % ONE_IN != 0 {
         return;
     }
-    let what = decision.reason as u64 | u64::from(decision.counter) << 8 | (decision.mode as u64) << 40;
+    let what =
+        decision.reason as u64 | u64::from(decision.counter) << 8 | (decision.mode as u64) << 40;
     limiter_log(context.ctx, what);
 }
 
@@ -29,6 +30,13 @@ pub extern "C" fn limiter_log(context: *mut xdp_md, what: u64) -> u32 {
     let context = XdpContext::new(context);
     let frame = context.data_end() - context.data();
     let (reason, service, mode) = (what as u8, (what >> 8) as u32, (what >> 40) as u8);
-    info!(&context, "reason {} service {} mode {} frame {}", u32::from(reason), service, u32::from(mode), frame);
+    info!(
+        &context,
+        "reason {} service {} mode {} frame {}",
+        u32::from(reason),
+        service,
+        u32::from(mode),
+        frame
+    );
     0
 }

@@ -24,7 +24,9 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
         return exit::pass(Reason::NoPolicy);
     };
     let decision = match packet::parse(frame) {
-        Ok(segment) if segment.is_attempt() || segment.hides_flags => judge::<S, O>(context, &segment, switch),
+        Ok(segment) if segment.is_attempt() || segment.hides_flags => {
+            judge::<S, O>(context, &segment, switch)
+        }
         Ok(segment) => match proof::decide(context, &segment, switch) {
             Some(decision) => decision,
             None => return exit::pass(Reason::NotAttempt),
@@ -32,9 +34,15 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
         Err(reason) => {
             let (frame, shown) = frame::again(context);
             // SAFETY: the context is this run's.
-            let reason = packet::second_look(frame, || unsafe { bpf_xdp_get_buff_len(context.ctx) } == shown, reason);
+            let reason = packet::second_look(
+                frame,
+                || unsafe { bpf_xdp_get_buff_len(context.ctx) } == shown,
+                reason,
+            );
             match reason.verdict() {
-                Verdict::Drop => Decision { mode: switch.at(clock::coarse()).mode, ..Decision::of(reason) },
+                Verdict::Drop => {
+                    Decision { mode: switch.at(clock::coarse()).mode, ..Decision::of(reason) }
+                }
                 _ => return exit::pass(reason),
             }
         }
@@ -46,7 +54,11 @@ pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
 
 /// Judges an attempt, and what may hide one.
 #[inline(always)]
-fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Decision {
+fn judge<S: Sources, O: Observe>(
+    context: &XdpContext,
+    segment: &Segment<'_>,
+    switch: Switch,
+) -> Decision {
     let mut decision = Decision::of(Reason::NoPolicy);
     if !switch.is_ready() {
         return decision;
@@ -55,8 +67,11 @@ fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, sw
     let selection = switch.at(now);
     decision.mode = selection.mode;
     let Some(id) = service::find(segment, selection.slot) else {
-        decision.reason =
-            if segment.is_attempt() || segment.hides_flags { Reason::NotProtected } else { Reason::NotAttempt };
+        decision.reason = if segment.is_attempt() || segment.hides_flags {
+            Reason::NotProtected
+        } else {
+            Reason::NotAttempt
+        };
         return decision;
     };
     decision.counter = id + 1;
@@ -79,8 +94,15 @@ fn judge<S: Sources, O: Observe>(context: &XdpContext, segment: &Segment<'_>, sw
 
 /// An attempt: it pays, or passes to the kernel, or is answered with a cookie.
 #[inline(always)]
-fn attempt<S: Sources>(context: &XdpContext, segment: &Segment<'_>, question: &Question, decision: &mut Decision) {
-    let (Some(service), Some(host)) = (limits::service(question.slot, question.id), limits::host(question.slot)) else {
+fn attempt<S: Sources>(
+    context: &XdpContext,
+    segment: &Segment<'_>,
+    question: &Question,
+    decision: &mut Decision,
+) {
+    let (Some(service), Some(host)) =
+        (limits::service(question.slot, question.id), limits::host(question.slot))
+    else {
         return;
     };
     decision.of_service(service);
@@ -115,7 +137,9 @@ fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision)
     let Some(line) = limits::challenge_line(question.id) else { return };
     match said {
         answer::ANSWERED => challenge::issue(line, question.now),
-        answer::NO_COOKIE if challenge::has_issued(line, question.now) => decision.reason = Reason::QueueFull,
+        answer::NO_COOKIE if challenge::has_issued(line, question.now) => {
+            decision.reason = Reason::QueueFull
+        }
         said => unasked(said, question, decision),
     }
 }

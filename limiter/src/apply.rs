@@ -49,26 +49,36 @@ pub struct Applied {
 /// When the policy cannot be kept, an interface cannot be attached, or the kernel refuses. The policy that decided before still does.
 pub fn apply(pins: &Pins, request: &Request<'_>) -> Result<Applied> {
     let (policy, mode) = request.document.with_profile(request.profile)?;
-    if pins.is_loaded()? { change(pins, request, &policy, mode) } else { load(pins, request, &policy, mode) }
+    if pins.is_loaded()? {
+        change(pins, request, &policy, mode)
+    } else {
+        load(pins, request, &policy, mode)
+    }
 }
 
 /// The first policy: there is none to go back to, so a trial goes back to observe mode.
-fn load(pins: &Pins, request: &Request<'_>, policy: &Policy, mode: Option<Mode>) -> Result<Applied> {
+fn load(
+    pins: &Pins,
+    request: &Request<'_>,
+    policy: &Policy,
+    mode: Option<Mode>,
+) -> Result<Applied> {
     let document = request.document;
     let sources = document.sources.unwrap_or(DEFAULT_SETS * WAYS as u32);
     let mode = mode.unwrap_or(Mode::Observe);
     object::load(pins, sources, policy, &origin(request), Mode::Observe, document.set_syncookies)?;
-    let attached = link::attach(pins, &document.interfaces, document.generic).and_then(|attached| {
-        let mut maps = Maps::open(&pins.root())?;
-        let observing = maps.switch()?;
-        let switch = observing.with_mode(mode);
-        maps.set_switch(match request.confirm.or(request.time) {
-            Some(time) => switch.until(clock::after(time), observing.fallback()),
-            None => observing.select(Selection { mode, ..observing.fallback() }),
-        })?;
-        maps.settle_cookies()?;
-        Ok(attached)
-    });
+    let attached =
+        link::attach(pins, &document.interfaces, document.generic).and_then(|attached| {
+            let mut maps = Maps::open(&pins.root())?;
+            let observing = maps.switch()?;
+            let switch = observing.with_mode(mode);
+            maps.set_switch(match request.confirm.or(request.time) {
+                Some(time) => switch.until(clock::after(time), observing.fallback()),
+                None => observing.select(Selection { mode, ..observing.fallback() }),
+            })?;
+            maps.settle_cookies()?;
+            Ok(attached)
+        });
     if attached.is_err() {
         // What was loaded here goes with the failure: state is whole or absent.
         cookies::put_back(pins)?;
@@ -79,13 +89,21 @@ fn load(pins: &Pins, request: &Request<'_>, policy: &Policy, mode: Option<Mode>)
     Ok(Applied { loaded: true, attached: attached?, changes, modes: (Mode::Observe, mode), notes })
 }
 
-fn change(pins: &Pins, request: &Request<'_>, policy: &Policy, mode: Option<Mode>) -> Result<Applied> {
+fn change(
+    pins: &Pins,
+    request: &Request<'_>,
+    policy: &Policy,
+    mode: Option<Mode>,
+) -> Result<Applied> {
     let document = request.document;
     let mut maps = Maps::open(&pins.root())?;
     let before = maps.selection()?;
     let old = maps.policy(before.slot)?;
     let mut notes = differences(pins, &maps, document)?;
-    let armed_until = maps.switch()?.revert().filter(|revert| *revert > clock::now() && before.mode == Mode::Enforce);
+    let armed_until = maps
+        .switch()?
+        .revert()
+        .filter(|revert| *revert > clock::now() && before.mode == Mode::Enforce);
     if let (Some(end), Some(time)) = (armed_until, request.confirm.or(request.time))
         && end > clock::after(time)
     {
@@ -101,18 +119,28 @@ fn change(pins: &Pins, request: &Request<'_>, policy: &Policy, mode: Option<Mode
     if document.set_syncookies != maps.cookies()?.may_set {
         maps.let_set_syncookies(document.set_syncookies)?;
         let what = if document.set_syncookies { "may now" } else { "may no longer" };
-        notes.push(format!("limiter {what} set net.ipv4.tcp_syncookies while it enforces a challenge"));
+        notes.push(format!(
+            "limiter {what} set net.ipv4.tcp_syncookies while it enforces a challenge"
+        ));
     }
     maps.set_switch(switch(&maps, request, staged, after)?)?;
     Maps::settle();
     notes.extend(idle(pins));
-    Ok(Applied { loaded: false, attached, changes: diff::changes(&old, policy), modes: (before.mode, mode), notes })
+    Ok(Applied {
+        loaded: false,
+        attached,
+        changes: diff::changes(&old, policy),
+        modes: (before.mode, mode),
+        notes,
+    })
 }
 
 fn switch(maps: &Maps, request: &Request<'_>, staged: Switch, after: Selection) -> Result<Switch> {
     match request.confirm.or(request.time) {
         Some(time) => maps.on_trial(staged.select(after), clock::after(time)),
-        None if staged.revert().is_some() && staged.at(clock::now()).mode == after.mode => Ok(staged),
+        None if staged.revert().is_some() && staged.at(clock::now()).mode == after.mode => {
+            Ok(staged)
+        }
         None => Ok(staged.select(after)),
     }
 }
@@ -149,7 +177,9 @@ fn differences(pins: &Pins, maps: &Maps, document: &Document) -> Result<Vec<Stri
         }
     }
     let ways = maps.sets() * WAYS as u32;
-    if let Some(sources) = document.sources.filter(|sources| crate::policy::sets_for(*sources) != maps.sets()) {
+    if let Some(sources) =
+        document.sources.filter(|sources| crate::policy::sets_for(*sources) != maps.sets())
+    {
         notes.push(format!(
             "the table holds {ways} sources and the file says {sources}: its size is fixed when limiter is loaded; `limiter detach --all` and apply again to change it"
         ));

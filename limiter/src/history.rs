@@ -79,7 +79,10 @@ impl State {
     pub fn of(maps: &Maps) -> Option<Self> {
         let selection = maps.selection().ok()?;
         let profile = maps.origin(selection.slot).ok()?.profile;
-        Some(Self { mode: report::mode(selection.mode).to_owned(), profile: profile.map(|name| name.to_string()) })
+        Some(Self {
+            mode: report::mode(selection.mode).to_owned(),
+            profile: profile.map(|name| name.to_string()),
+        })
     }
 }
 

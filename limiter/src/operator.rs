@@ -30,8 +30,11 @@ pub fn connection() -> Option<Connection> {
             return None;
         }
         let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-        let variables = environment.split(|byte| *byte == 0).filter_map(|entry| std::str::from_utf8(entry).ok());
-        let found = variables.filter_map(|entry| entry.strip_prefix("SSH_CONNECTION=")).find_map(parse);
+        let variables = environment
+            .split(|byte| *byte == 0)
+            .filter_map(|entry| std::str::from_utf8(entry).ok());
+        let found =
+            variables.filter_map(|entry| entry.strip_prefix("SSH_CONNECTION=")).find_map(parse);
         if found.is_some() {
             return found;
         }
@@ -52,7 +55,10 @@ fn parse(text: &str) -> Option<Connection> {
     let client: IpAddr = words.next()?.parse().ok()?;
     let server: IpAddr = words.nth(1)?.parse().ok()?;
     let port = words.next()?.parse().ok()?;
-    Some(Connection { client: client.to_canonical(), server: SocketAddr::new(server.to_canonical(), port) })
+    Some(Connection {
+        client: client.to_canonical(),
+        server: SocketAddr::new(server.to_canonical(), port),
+    })
 }
 
 /// What to know before `policy` is enforced by an operator who is not on the allow list: that it
@@ -91,7 +97,9 @@ pub fn warning(policy: &Policy, connection: Connection) -> Option<String> {
 /// The service that protects an address and port: by the address itself, else by every address of its family.
 fn service(policy: &Policy, server: SocketAddr) -> Option<&Service> {
     let any: IpAddr = if server.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
-    let at = |place: SocketAddr| policy.services.iter().find(|service| service.listeners.contains(&place));
+    let at = |place: SocketAddr| {
+        policy.services.iter().find(|service| service.listeners.contains(&place))
+    };
     at(server).or_else(|| at(SocketAddr::new(any, server.port())))
 }
 
@@ -116,7 +124,10 @@ mod tests {
     fn who_could_be_refused_is_told() {
         let policy = policy();
         let text = warning(&policy, ssh("192.0.2.7 50000 198.51.100.1 22")).expect("a warning");
-        assert!(text.contains("192.0.2.7") && text.contains("service ssh") && text.contains("20/s"), "{text}");
+        assert!(
+            text.contains("192.0.2.7") && text.contains("service ssh") && text.contains("20/s"),
+            "{text}"
+        );
         assert!(warning(&policy, ssh("2001:db8::7 50000 2001:db8::1 22")).is_some());
         assert!(warning(&policy, ssh("::ffff:192.0.2.7 50000 ::ffff:198.51.100.1 22")).is_some());
     }
@@ -125,7 +136,11 @@ mod tests {
     fn who_cannot_is_not_bothered() {
         let mut policy = policy();
         let mine = ssh("192.0.2.7 50000 198.51.100.1 22");
-        assert_eq!(warning(&policy, ssh("192.0.2.7 50000 198.51.100.1 2222")), None, "another port");
+        assert_eq!(
+            warning(&policy, ssh("192.0.2.7 50000 198.51.100.1 2222")),
+            None,
+            "another port"
+        );
         policy.classes = vec![Class {
             name: "admins".parse().expect("a name"),
             members: vec!["192.0.2.0/24".parse().expect("a prefix")],

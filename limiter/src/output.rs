@@ -36,7 +36,8 @@ pub fn data(bytes: &[u8]) -> Result<Reader> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(Reader::There),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        Err(error) => Err(error).context("cannot write to standard output; what was asked for was not printed whole"),
+        Err(error) => Err(error)
+            .context("cannot write to standard output; what was asked for was not printed whole"),
     }
 }
 
@@ -53,7 +54,9 @@ pub fn reader() -> Reader {
 pub fn done(bytes: &[u8]) {
     if let Err(error) = data(bytes) {
         let why = error.root_cause();
-        note(format_args!("limiter: warning: this is done, but standard output does not take the answer: {why}"));
+        note(format_args!(
+            "limiter: warning: this is done, but standard output does not take the answer: {why}"
+        ));
     }
 }
 

@@ -27,13 +27,20 @@ impl Canvas {
     /// Adds a rectangle from its upper left corner.
     pub fn rect(&mut self, [x, y]: [f64; 2], [width, height]: [f64; 2], fill: &str) {
         let [x, y, width, height] = [x, y, width, height].map(place);
-        self.add(&format!("<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"{fill}\"/>"));
+        self.add(&format!(
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"{fill}\"/>"
+        ));
     }
 
     /// Adds words, which may be anybody's; `style`: attributes.
     pub fn text(&mut self, [x, y]: [f64; 2], style: &str, words: &str) {
         let gap = if style.is_empty() { "" } else { " " };
-        self.add(&format!("<text x=\"{}\" y=\"{}\"{gap}{style}>{}</text>", place(x), place(y), escape(words)));
+        self.add(&format!(
+            "<text x=\"{}\" y=\"{}\"{gap}{style}>{}</text>",
+            place(x),
+            place(y),
+            escape(words)
+        ));
     }
 
     /// Adds an element as it is.
@@ -103,7 +110,10 @@ impl Area {
 pub fn step(most: f64) -> f64 {
     let rough = most / 4.0;
     let decade = 10.0_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|factor| factor * decade).find(|step| *step >= rough);
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * decade)
+        .find(|step| *step >= rough);
     step.unwrap_or(rough)
 }
 
@@ -116,7 +126,8 @@ pub fn number(value: f64) -> String {
             _ => 2,
         };
         let text = format!("{value:.digits$}");
-        let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        let text =
+            if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
         if text == "-0" { "0".to_owned() } else { text.to_owned() }
     };
     match value.abs() {
@@ -137,15 +148,22 @@ fn place(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const AREA: Area = Area { x: [0.0, 100.0], y: [10.0, 210.0], values: [0.0, 115.0], logarithmic: false };
+    const AREA: Area =
+        Area { x: [0.0, 100.0], y: [10.0, 210.0], values: [0.0, 115.0], logarithmic: false };
 
     #[test]
     fn values_are_where_their_ticks_are() {
         assert_eq!(AREA.ticks(), [0.0, 50.0, 100.0]);
-        assert_eq!([0.0, 57.5, 115.0, 200.0, -1.0].map(|value| AREA.at(value)), [210.0, 110.0, 10.0, 10.0, 210.0]);
+        assert_eq!(
+            [0.0, 57.5, 115.0, 200.0, -1.0].map(|value| AREA.at(value)),
+            [210.0, 110.0, 10.0, 10.0, 210.0]
+        );
         let decades = Area { values: [1.0, 100.0], logarithmic: true, ..AREA };
         assert_eq!(decades.ticks(), [1.0, 10.0, 100.0]);
-        assert_eq!([0.0, 1.0, 10.0, 100.0].map(|value| decades.at(value)), [210.0, 210.0, 110.0, 10.0]);
+        assert_eq!(
+            [0.0, 1.0, 10.0, 100.0].map(|value| decades.at(value)),
+            [210.0, 210.0, 110.0, 10.0]
+        );
     }
 
     #[test]

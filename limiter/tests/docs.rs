@@ -16,7 +16,10 @@ impl Pages {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("limiter-docs-{name}-{}", std::process::id()));
         let output = limiter(&["docs", "man", path.to_str().expect("a path")]);
-        assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), fs::read_dir(&path).expect("made").count());
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).lines().count(),
+            fs::read_dir(&path).expect("made").count()
+        );
         Self(path)
     }
 
@@ -26,7 +29,9 @@ impl Pages {
 
     fn names(&self) -> BTreeSet<String> {
         let entries = fs::read_dir(&self.0).expect("a directory");
-        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect()
+        entries
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+            .collect()
     }
 }
 
@@ -39,7 +44,8 @@ impl Drop for Pages {
 /// Runs the command, which must succeed. 1,000,000,000 seconds after 1970 is 9 September 2001.
 fn limiter(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_limiter"));
-    let output = command.args(arguments).env("SOURCE_DATE_EPOCH", "1000000000").output().expect("runs");
+    let output =
+        command.args(arguments).env("SOURCE_DATE_EPOCH", "1000000000").output().expect("runs");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
@@ -47,8 +53,9 @@ fn limiter(arguments: &[&str]) -> Output {
 /// Runs a tool of this machine.
 fn tool(command: &mut Command) -> Output {
     let output = command.output();
-    output
-        .unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask setup` installs it", command.get_program().display()))
+    output.unwrap_or_else(|error| {
+        panic!("{}: {error}; `cargo xtask setup` installs it", command.get_program().display())
+    })
 }
 
 /// The pages that there should be: of this command and of all below it that an operator types.
@@ -70,7 +77,12 @@ fn every_command_has_a_page() {
     for name in &names {
         let page = pages.read(name);
         assert!(page.contains(".TH LIMITER") && page.contains("2001-09-09"), "{name}");
-        assert!([".SH NAME", ".SH SYNOPSIS", ".SH OPTIONS"].iter().all(|section| page.contains(section)), "{name}");
+        assert!(
+            [".SH NAME", ".SH SYNOPSIS", ".SH OPTIONS"]
+                .iter()
+                .all(|section| page.contains(section)),
+            "{name}"
+        );
     }
 }
 
@@ -80,7 +92,12 @@ fn the_main_page_tells_what_clap_does_not_know() {
     for section in ["EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES"] {
         assert!(page.contains(&format!(".SH {section}\n")), "{section}");
     }
-    for text in [limiter::history::PATH, "/sys/fs/bpf/limiter", "/etc/limiter/policy.toml", "limiter arm --for"] {
+    for text in [
+        limiter::history::PATH,
+        "/sys/fs/bpf/limiter",
+        "/etc/limiter/policy.toml",
+        "limiter arm --for",
+    ] {
         assert!(page.contains(text), "{text}");
     }
     let mut variables = BTreeSet::new();
@@ -106,7 +123,10 @@ fn the_tools_that_read_pages_do_not_complain() {
         for mut command in [Command::new("mandoc"), Command::new("man")] {
             match command.get_program().to_str() {
                 Some("mandoc") => command.args(["-Tlint", "-W", "warning"]),
-                _ => command.args(["--warnings", "-E", "UTF-8", "-l"]).env("LC_ALL", "C.UTF-8").env("MANWIDTH", "100"),
+                _ => command
+                    .args(["--warnings", "-E", "UTF-8", "-l"])
+                    .env("LC_ALL", "C.UTF-8")
+                    .env("MANWIDTH", "100"),
             };
             let output = tool(command.arg(&path));
             let said = String::from_utf8_lossy(&output.stderr);
@@ -124,14 +144,19 @@ fn completions_load_and_complete() {
     for shell in ["bash", "zsh", "fish"] {
         let script = limiter(&["docs", "completions", shell]).stdout;
         let text = String::from_utf8_lossy(&script);
-        assert!(text.contains("detach") && !text.contains("settle"), "{shell}: what is hidden is not completed");
+        assert!(
+            text.contains("detach") && !text.contains("settle"),
+            "{shell}: what is hidden is not completed"
+        );
         fs::write(&file, &script).expect("written");
         let output = tool(Command::new(shell).arg("-n").arg(&file));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.is_empty(), "{shell} -n: {said}");
     }
     fs::write(&file, limiter(&["docs", "completions", "bash"]).stdout).expect("written");
-    for (words, expected) in [("ar", "arm"), ("ban ad", "add"), ("docs completions z", "zsh"), ("arm --fo", "--for")] {
+    for (words, expected) in
+        [("ar", "arm"), ("ban ad", "add"), ("docs completions z", "zsh"), ("arm --fo", "--for")]
+    {
         let last = words.split(' ').next_back().unwrap_or_default();
         let count = words.split(' ').count();
         let script = format!(

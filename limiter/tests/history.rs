@@ -14,7 +14,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("limiter-history-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("limiter-history-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a directory");
         Self(path)
     }
@@ -52,7 +53,12 @@ fn numbers(entry: &Entry) -> (usize, usize) {
 }
 
 fn append_bytes(path: &Path, bytes: &[u8]) {
-    fs::OpenOptions::new().append(true).open(path).expect("open").write_all(bytes).expect("written");
+    fs::OpenOptions::new()
+        .append(true)
+        .open(path)
+        .expect("open")
+        .write_all(bytes)
+        .expect("written");
 }
 
 /// The zone is TZ's, with its summer time, however the machine is set.
@@ -69,7 +75,8 @@ fn local_time_is_that_of_the_time_zone() {
         let _ = fs::remove_file(scratch.file());
         History::at(scratch.file()).append(&Entry { time, ..entry(0, 0) }).expect("appended");
         let mut command = Command::new(env!("CARGO_BIN_EXE_limiter"));
-        let output = command.arg("history").env("LIMITER_HISTORY", scratch.file()).env("TZ", zone).output();
+        let output =
+            command.arg("history").env("LIMITER_HISTORY", scratch.file()).env("TZ", zone).output();
         let said = String::from_utf8(output.expect("it runs").stdout).expect("text");
         assert!(said.starts_with(local), "{zone}: {said}");
     }
@@ -139,7 +146,8 @@ fn the_file_is_bounded() {
     }
     let read = history.read(usize::MAX).expect("read");
     assert_eq!(read.skipped, 0);
-    let last: Vec<usize> = read.entries.iter().rev().take(4).map(|entry| numbers(entry).1).collect();
+    let last: Vec<usize> =
+        read.entries.iter().rev().take(4).map(|entry| numbers(entry).1).collect();
     assert_eq!(last, [3, 2, 1, 0]);
     let kept = read.entries.len();
     assert!(kept > full / 2 - 2 && kept < full / 2 + 5, "{kept} of {full} entries");
@@ -157,7 +165,8 @@ fn writers_at_the_same_time() {
     let line = fs::read(scratch.file()).expect("a file");
     let full = BOUND as usize / line.len();
     append_bytes(&scratch.file(), &line.repeat(full - 60));
-    let write = |writer: usize| (0..40).for_each(|n| history.append(&entry(writer, n)).expect("appended"));
+    let write =
+        |writer: usize| (0..40).for_each(|n| history.append(&entry(writer, n)).expect("appended"));
     std::thread::scope(|scope| {
         for writer in 0..4 {
             scope.spawn(move || write(writer));
@@ -167,7 +176,11 @@ fn writers_at_the_same_time() {
     assert_eq!(read.skipped, 0);
     for writer in 0..4 {
         let theirs = read.entries.iter().map(numbers).filter(|(from, _)| *from == writer);
-        assert_eq!(theirs.map(|(_, n)| n).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>(), "writer {writer}");
+        assert_eq!(
+            theirs.map(|(_, n)| n).collect::<Vec<_>>(),
+            (0..40).collect::<Vec<_>>(),
+            "writer {writer}"
+        );
     }
     assert!(read.entries.len() < full, "the file was replaced meanwhile");
 }

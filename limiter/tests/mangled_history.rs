@@ -35,16 +35,18 @@ fn line() -> impl Strategy<Value = String> {
 
 /// A good line with one byte of another value, or cut off.
 fn torn() -> impl Strategy<Value = Vec<u8>> {
-    (line(), any::<prop::sample::Index>(), any::<u8>(), any::<bool>()).prop_map(|(line, at, byte, cut)| {
-        let mut bytes = line.into_bytes();
-        let at = at.index(bytes.len());
-        if cut {
-            bytes.truncate(at)
-        } else {
-            bytes[at] = byte
-        }
-        bytes
-    })
+    (line(), any::<prop::sample::Index>(), any::<u8>(), any::<bool>()).prop_map(
+        |(line, at, byte, cut)| {
+            let mut bytes = line.into_bytes();
+            let at = at.index(bytes.len());
+            if cut {
+                bytes.truncate(at)
+            } else {
+                bytes[at] = byte
+            }
+            bytes
+        },
+    )
 }
 
 fn write(lines: &[Vec<u8>]) -> tempfile::NamedTempFile {
@@ -81,7 +83,12 @@ fn the_command_shows_what_is_whole() {
     }
     let file = write(&lines);
     let read = History::at(file.path()).read(usize::MAX).expect("it is read");
-    assert!(read.entries.len() > 50 && read.skipped > 50, "{} whole, {} not", read.entries.len(), read.skipped);
+    assert!(
+        read.entries.len() > 50 && read.skipped > 50,
+        "{} whole, {} not",
+        read.entries.len(),
+        read.skipped
+    );
     for json in [false, true] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_limiter"));
         command.arg("history").arg("--history").arg(file.path()).args(json.then_some("--json"));
@@ -94,7 +101,9 @@ fn the_command_shows_what_is_whole() {
             "{said}"
         );
         let shown = match json {
-            true => serde_json::from_slice::<Vec<serde_json::Value>>(&output.stdout).expect("JSON").len(),
+            true => serde_json::from_slice::<Vec<serde_json::Value>>(&output.stdout)
+                .expect("JSON")
+                .len(),
             false => String::from_utf8(output.stdout).expect("text").lines().count(),
         };
         assert_eq!(shown, read.entries.len(), "a line each");

@@ -12,7 +12,8 @@ fn packaged(name: &str) -> String {
 
 /// The names that each `reason="a"` or `reason=~"a|b"` of a text picks.
 fn picked(text: &str) -> Vec<BTreeSet<&str>> {
-    let values = text.split("reason=").skip(1).map(|rest| rest.split('"').nth(1).expect("a quoted value"));
+    let values =
+        text.split("reason=").skip(1).map(|rest| rest.split('"').nth(1).expect("a quoted value"));
     values.map(|value| value.split('|').collect()).collect()
 }
 
@@ -28,20 +29,28 @@ fn each_alert_counts_the_reasons_that_are_to_raise_it() {
         let name = alert.lines().next().unwrap_or_default();
         for picked in picked(alert) {
             let alarm = Alarm::ALL.into_iter().find(|alarm| alarm.name() == name);
-            let alarm = alarm.unwrap_or_else(|| panic!("{name} names reasons, and no row of the table names it"));
+            let alarm = alarm.unwrap_or_else(|| {
+                panic!("{name} names reasons, and no row of the table names it")
+            });
             assert_eq!(picked, names(|reason| reason.alarm() == Some(alarm)), "{name}");
             raised.insert(name);
         }
     }
-    assert_eq!(raised, Alarm::ALL.map(Alarm::name).into(), "each is in the rules, and picks reasons");
+    assert_eq!(
+        raised,
+        Alarm::ALL.map(Alarm::name).into(),
+        "each is in the rules, and picks reasons"
+    );
 }
 
 #[test]
 fn the_dashboard_shows_all_that_is_about_cookies() {
-    let dashboard: serde_json::Value = serde_json::from_str(&packaged("grafana.json")).expect("JSON");
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&packaged("grafana.json")).expect("JSON");
     let text = dashboard.to_string().replace("\\\"", "\"");
     let cookies = names(|reason| {
-        reason.group() == Some(Group::Challenged) || matches!(reason.packet(), Packet::Proof | Packet::Cookie)
+        reason.group() == Some(Group::Challenged)
+            || matches!(reason.packet(), Packet::Proof | Packet::Cookie)
     });
     assert_eq!(picked(&text), [cookies]);
 }

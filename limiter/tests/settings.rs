@@ -15,7 +15,9 @@ use limiter::policy::{Policy, diff, text};
 /// A value that no setting has by default.
 fn sample(takes: Takes) -> Value {
     match takes {
-        Takes::Limit(_) => Value::Limit(LimitChange { rate: text::rate("7/s").ok(), burst: Some(77) }),
+        Takes::Limit(_) => {
+            Value::Limit(LimitChange { rate: text::rate("7/s").ok(), burst: Some(77) })
+        }
         Takes::Prefixes { .. } => Value::Prefixes(PrefixChange { v4: Some(23), v6: Some(45) }),
         Takes::Choice { words, .. } => Value::Number(words.len() as u64 - 1),
         Takes::Time(parse) => Value::Number(parse("90s").expect("a time")),
@@ -33,7 +35,11 @@ fn file(table: &str, lines: &str) -> String {
         ("[service.web]", "listen = [\"*:80\"]\n".to_owned()),
         ("[class.probe]", "prefixes = [\"192.0.2.7\"]\n".to_owned()),
     ];
-    let class = if table == "[class.probe]" && lines.contains("source_rate") { "" } else { "source_rate = \"5/s\"\n" };
+    let class = if table == "[class.probe]" && lines.contains("source_rate") {
+        ""
+    } else {
+        "source_rate = \"5/s\"\n"
+    };
     let tables = rest.into_iter().map(|(name, mut own)| {
         own.push_str(if name == "[class.probe]" { class } else { "" });
         format!("{name}\n{own}{}", if name == table { lines } else { "" })
@@ -42,7 +48,8 @@ fn file(table: &str, lines: &str) -> String {
 }
 
 fn parse(text: &str) -> Document {
-    Document::parse(text, "policy.toml", Path::new("")).unwrap_or_else(|error| panic!("{error:#}\n{text}"))
+    Document::parse(text, "policy.toml", Path::new(""))
+        .unwrap_or_else(|error| panic!("{error:#}\n{text}"))
 }
 
 fn given_back(policy: &Policy) -> Policy {
@@ -56,12 +63,18 @@ fn walk<T, R>(table: &str, rows: &[Setting<T, R>], json: impl Fn(&Document) -> s
     let bare = parse(&file(table, ""));
     for row in rows {
         let written = row.takes.written(row.key, sample(row.takes));
-        let lines: Vec<_> = written.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let lines: Vec<_> =
+            written.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         let document = parse(&file(table, &lines.concat()));
         assert_ne!(document, bare, "{}: the file says it", row.key);
         let shown = document.to_toml();
         assert!(lines.iter().all(|line| shown.contains(line)), "{}: shown\n{shown}", row.key);
-        assert_eq!(given_back(&document.policy), document.policy, "{}: given back by the records", row.key);
+        assert_eq!(
+            given_back(&document.policy),
+            document.policy,
+            "{}: given back by the records",
+            row.key
+        );
         let around = diff::document(&bare, &document);
         let mut differs = diff::changes(&bare.policy, &document.policy);
         differs.extend(around.iter().map(ToString::to_string));
@@ -70,7 +83,9 @@ fn walk<T, R>(table: &str, rows: &[Setting<T, R>], json: impl Fn(&Document) -> s
         for (key, value) in &written {
             assert_eq!(json[key], serde_json::json!(value), "{key}: {json}");
             let text = file(table, &format!("{key}s = 1\n"));
-            let said = Document::parse(&text, "policy.toml", Path::new("")).expect_err("no such key").to_string();
+            let said = Document::parse(&text, "policy.toml", Path::new(""))
+                .expect_err("no such key")
+                .to_string();
             assert!(said.contains(&format!("did you mean `{key}`?")), "{said}");
         }
     }
@@ -90,7 +105,9 @@ fn every_setting_is_everywhere() {
     walk("[class.probe]", &CLASS, |document| shown(document, "/class/probe"));
     walk("[service.web]", &SERVICE, |document| shown(document, "/service/web"));
     // As `status --json` has it.
-    walk("[service.web]", &SERVICE, |document| serde_json::to_value(&document.policy.services[0]).expect("JSON"));
+    walk("[service.web]", &SERVICE, |document| {
+        serde_json::to_value(&document.policy.services[0]).expect("JSON")
+    });
 }
 
 /// Options have the name and the text of their keys, and `set` has nothing that no row says.
@@ -100,7 +117,8 @@ fn every_setting_is_an_option() {
     let find = |name: &str| command.find_subcommand(name).expect("a command").clone();
     let has = |command: &clap::Command, key: &str, help: &str| {
         let mut all = command.get_arguments().filter(|one| one.get_long() == Some(&option(key)));
-        let found = all.next().unwrap_or_else(|| panic!("{} has no option for {key}", command.get_name()));
+        let found =
+            all.next().unwrap_or_else(|| panic!("{} has no option for {key}", command.get_name()));
         assert_eq!(found.get_help().map(ToString::to_string).as_deref(), Some(help), "{key}");
     };
     let (set, attach) = (find("set"), find("attach"));

@@ -20,7 +20,8 @@ const THREE_KINDS: Crowd = &[(400, 0.5), (20, 5.0), (3, 40.0)];
 /// Alike, and none large.
 const ALIKE: Crowd = &[(5000, 0.2)];
 /// Sizes as of networks behind addresses: a tenth as many of them come thrice as often.
-const SKEWED: Crowd = &[(3000, 0.1), (300, 0.3), (100, 1.0), (30, 3.0), (10, 10.0), (3, 30.0), (1, 100.0)];
+const SKEWED: Crowd =
+    &[(3000, 0.1), (300, 0.3), (100, 1.0), (30, 3.0), (10, 10.0), (3, 30.0), (1, 100.0)];
 
 const RUNS: u64 = 100;
 const LIMITS: [(u64, u64); 5] = [(1, 10), (5, 10), (10, 20), (20, 40), (50, 100)];
@@ -67,7 +68,9 @@ fn keep(attempts: &[(u64, Address)], seed: u64) -> (Vec<Sighting>, Vec<Counted>)
         }
         let source = distinct::Hashes::of(&key, address).source;
         let what = What::new(0, 0, false, false, halvings.get()).0;
-        if sighting::is_sampled(halvings.get(), source) && sighting::keep(&kept, &halvings).is_some() {
+        if sighting::is_sampled(halvings.get(), source)
+            && sighting::keep(&kept, &halvings).is_some()
+        {
             sightings.push(Sighting { time: now, high: address.high, low: address.low, what });
         }
         left -= 1;
@@ -79,7 +82,10 @@ fn keep(attempts: &[(u64, Address)], seed: u64) -> (Vec<Sighting>, Vec<Counted>)
             heavy::count(&mut sets[heavy::set(hash) as usize], &seen, random);
         }
     }
-    let counted = sets.iter().flat_map(|set| set.heads.iter().zip(&set.entries)).filter(|(head, _)| **head != 0);
+    let counted = sets
+        .iter()
+        .flat_map(|set| set.heads.iter().zip(&set.entries))
+        .filter(|(head, _)| **head != 0);
     let counted = counted.map(|(head, entry)| Counted {
         source: Address { high: entry.high, low: entry.low },
         attempts: (heavy::Head(*head).count() - entry.taken_over) as f64,
@@ -89,8 +95,12 @@ fn keep(attempts: &[(u64, Address)], seed: u64) -> (Vec<Sighting>, Vec<Counted>)
 
 /// All attempts, as if every one had been kept.
 fn whole(attempts: &[(u64, Address)]) -> Seen {
-    let each =
-        |(time, address): &(u64, Address)| Sighting { time: *time, high: address.high, low: address.low, what: 0 };
+    let each = |(time, address): &(u64, Address)| Sighting {
+        time: *time,
+        high: address.high,
+        low: address.low,
+        what: 0,
+    };
     Seen::of(&attempts.iter().map(each).collect::<Vec<_>>(), 0, &SourceMask::new(32, 64))
 }
 
@@ -131,7 +141,10 @@ fn the_stated_range_holds_the_truth(crowd: Crowd, seconds: f64) {
             of(width),
             of(runs) * 100.0
         );
-        assert!(of(runs) >= 0.92 && of(bias).abs() < 0.2 * of(width), "and it is in the middle of the range");
+        assert!(
+            of(runs) >= 0.92 && of(bias).abs() < 0.2 * of(width),
+            "and it is in the middle of the range"
+        );
     }
 }
 

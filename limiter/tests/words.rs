@@ -28,11 +28,17 @@ fn typed(text: &str) -> Vec<&str> {
 }
 
 fn typed_in<'a>(block: &[Line<'a>]) -> Vec<&'a str> {
-    let code = |line: &Line<'a>| if let Line::Code(words) = *line { Some(words.trim()) } else { None };
-    let prompts: Vec<&str> = block.iter().filter_map(code).filter_map(|line| line.strip_prefix("# ")).collect();
-    let commands = if prompts.is_empty() { block.iter().filter_map(code).collect() } else { prompts };
+    let code =
+        |line: &Line<'a>| if let Line::Code(words) = *line { Some(words.trim()) } else { None };
+    let prompts: Vec<&str> =
+        block.iter().filter_map(code).filter_map(|line| line.strip_prefix("# ")).collect();
+    let commands =
+        if prompts.is_empty() { block.iter().filter_map(code).collect() } else { prompts };
     // Behind a name in a table of figures there is more than one space.
-    commands.into_iter().filter(|line| line.starts_with("limiter ") && !line.starts_with("limiter  ")).collect()
+    commands
+        .into_iter()
+        .filter(|line| line.starts_with("limiter ") && !line.starts_with("limiter  "))
+        .collect()
 }
 
 /// The words of a line that the shell hands to the command.
@@ -45,7 +51,11 @@ fn words(line: &str) -> Vec<&str> {
 fn refusal(line: &str, in_prose: bool) -> Option<String> {
     let error = Command::try_parse_from(words(line)).err()?;
     let incomplete = [ErrorKind::MissingRequiredArgument, ErrorKind::MissingSubcommand];
-    let help = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
+    let help = [
+        ErrorKind::DisplayHelp,
+        ErrorKind::DisplayVersion,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+    ];
     let fine = help.contains(&error.kind()) || (in_prose && incomplete.contains(&error.kind()));
     (!fine).then(|| format!("`{line}`: {error}"))
 }
@@ -73,9 +83,15 @@ fn every_command_of_the_pages_is_one() {
 
 /// All that a command says of itself and of its arguments, and so its man pages.
 fn help(command: &clap::Command, texts: &mut Vec<String>) {
-    let about =
-        [command.get_about(), command.get_long_about(), command.get_after_help(), command.get_after_long_help()];
-    let arguments = command.get_arguments().flat_map(|argument| [argument.get_help(), argument.get_long_help()]);
+    let about = [
+        command.get_about(),
+        command.get_long_about(),
+        command.get_after_help(),
+        command.get_after_long_help(),
+    ];
+    let arguments = command
+        .get_arguments()
+        .flat_map(|argument| [argument.get_help(), argument.get_long_help()]);
     texts.extend(about.into_iter().chain(arguments).flatten().map(ToString::to_string));
     command.get_subcommands().for_each(|below| help(below, texts));
 }
@@ -89,7 +105,9 @@ fn help_uses_the_words_of_the_glossary() {
     let wrong: Vec<_> = texts
         .iter()
         .map(|text| text.split('`').step_by(2).collect::<Vec<_>>().join("`"))
-        .filter_map(|text| markdown::found(&words, &text).first().map(|word| format!("{word}: {text}")))
+        .filter_map(|text| {
+            markdown::found(&words, &text).first().map(|word| format!("{word}: {text}"))
+        })
         .collect();
     assert!(wrong.is_empty(), "docs/glossary.md has other words for these: {wrong:#?}");
 }
@@ -101,6 +119,11 @@ fn what_is_typed_is_told_from_what_is_said() {
     assert!(typed("    limiter      75   60\n").is_empty());
     assert_eq!(words("limiter status --quick  # look"), ["limiter", "status", "--quick"]);
     assert_eq!(words("limiter policy show > a.toml"), ["limiter", "policy", "show"]);
-    assert!(refusal("limiter arm --fore 30m", false).is_some() && refusal("limiter report", false).is_some());
-    assert!(refusal("limiter report", true).is_none() && refusal("limiter --help", false).is_none());
+    assert!(
+        refusal("limiter arm --fore 30m", false).is_some()
+            && refusal("limiter report", false).is_some()
+    );
+    assert!(
+        refusal("limiter report", true).is_none() && refusal("limiter --help", false).is_none()
+    );
 }

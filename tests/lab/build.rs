@@ -11,7 +11,8 @@ const ADVICE: &str = "run `cargo xtask setup`";
 fn main() -> Result<()> {
     present("rustup", &["run", TOOLCHAIN, "rustc", "--version"])
         .with_context(|| format!("the toolchain `{TOOLCHAIN}` is missing: {ADVICE}"))?;
-    present("bpf-linker", &["--version"]).with_context(|| format!("bpf-linker is not on PATH: {ADVICE}"))?;
+    present("bpf-linker", &["--version"])
+        .with_context(|| format!("bpf-linker is not on PATH: {ADVICE}"))?;
 
     let root = env::var("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?;
     let ebpf = Path::new(&root).join("../ebpf");
@@ -29,18 +30,28 @@ fn main() -> Result<()> {
     // SAFETY: as above. See limiter's own build.
     unsafe { env::remove_var("CARGO_MAKEFLAGS") };
     let out = env::var("OUT_DIR").context("cargo did not set OUT_DIR")?;
-    let target = Path::new(&out).ancestors().nth(4).context("OUT_DIR is not in a target directory")?;
+    let target =
+        Path::new(&out).ancestors().nth(4).context("OUT_DIR is not in a target directory")?;
     // SAFETY: as above. Shared with limiter's own build, which says why.
     unsafe { env::set_var("CARGO_BUILD_BUILD_DIR", target.join("bpf")) };
     aya_build::build_ebpf(
         [aya_build::Package { name: "lab-ebpf", root_dir: ebpf, ..Default::default() }],
         aya_build::Toolchain::Custom(TOOLCHAIN),
     )
-    .with_context(|| format!("the lab's BPF programs did not build; if a tool is missing, {ADVICE}"))
+    .with_context(|| {
+        format!("the lab's BPF programs did not build; if a tool is missing, {ADVICE}")
+    })
 }
 
 fn present(program: &str, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
-    ensure!(output.status.success(), "{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
+    ensure!(
+        output.status.success(),
+        "{program} failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(())
 }

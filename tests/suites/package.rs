@@ -26,7 +26,8 @@ fn dist() -> &'static (PathBuf, PathBuf) {
 
 /// The package and the archive in a directory that holds nothing else.
 fn made(directory: &Path) -> (PathBuf, PathBuf) {
-    let entries = fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let entries =
+        fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
     let (packages, archives): (Vec<_>, Vec<_>) =
         entries.partition(|path| path.extension().is_some_and(|end| end == "deb"));
     let only = |mut paths: Vec<PathBuf>| {
@@ -39,7 +40,9 @@ fn made(directory: &Path) -> (PathBuf, PathBuf) {
 fn make(out: &Path) -> (PathBuf, PathBuf) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["run", "--release", "--quiet", "--package", "xtask", "--", "dist", "--out"]).arg(out);
+    command
+        .args(["run", "--release", "--quiet", "--package", "xtask", "--", "dist", "--out"])
+        .arg(out);
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
     let output = succeed(command.env("SOURCE_DATE_EPOCH", "1000000000"));
     let text = String::from_utf8(output.stdout).expect("text");
@@ -86,7 +89,9 @@ impl Root {
     fn dpkg(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new("dpkg");
         command.arg(format!("--root={}", self.0.path().display()));
-        command.args(["--force-script-chrootless", "--force-depends", "--force-confold"]).args(arguments);
+        command
+            .args(["--force-script-chrootless", "--force-depends", "--force-confold"])
+            .args(arguments);
         command.output().expect("dpkg runs")
     }
 
@@ -128,7 +133,11 @@ fn it_installs_and_runs() {
     assert!(said.contains("systemctl enable --now limiter"), "{said}");
     let version = succeed(Command::new(root.path("usr/sbin/limiter")).arg("--version"));
     assert_eq!(text(&version.stdout).trim(), concat!("limiter ", env!("CARGO_PKG_VERSION")));
-    succeed(Command::new(root.path("usr/sbin/limiter")).args(["policy", "check"]).arg(root.path(POLICY)));
+    succeed(
+        Command::new(root.path("usr/sbin/limiter"))
+            .args(["policy", "check"])
+            .arg(root.path(POLICY)),
+    );
     assert!(root.path("var/lib/limiter").is_dir(), "where the history goes");
     let files = root.files();
     for name in [
@@ -147,7 +156,8 @@ fn it_installs_and_runs() {
     ] {
         assert!(files.contains(name), "{name} is missing: {files:?}");
     }
-    let page = succeed(Command::new("gzip").arg("-dc").arg(root.path("usr/share/man/man8/limiter.8.gz")));
+    let page =
+        succeed(Command::new("gzip").arg("-dc").arg(root.path("usr/share/man/man8/limiter.8.gz")));
     assert!(text(&page.stdout).contains("2001-09-09"), "the day of SOURCE_DATE_EPOCH");
 }
 
@@ -161,7 +171,11 @@ fn the_policy_belongs_to_the_operator() {
     root.install();
     assert_eq!(fs::read_to_string(root.path(POLICY)).expect("a policy"), "mode = \"observe\"\n");
     root.ok(&["-r", "limiter"]);
-    assert_eq!(root.files(), BTreeSet::from([POLICY.to_owned()]), "removing leaves the policy and nothing else");
+    assert_eq!(
+        root.files(),
+        BTreeSet::from([POLICY.to_owned()]),
+        "removing leaves the policy and nothing else"
+    );
     root.install();
     assert_eq!(fs::read_to_string(root.path(POLICY)).expect("a policy"), "mode = \"observe\"\n");
 }
@@ -174,7 +188,10 @@ fn it_does_not_go_while_limiter_is_loaded() {
     let before = root.files();
     fs::create_dir_all(root.path("sys/fs/bpf/limiter/v1/links")).expect("pins");
     let said = root.install();
-    assert!(said.contains("limiter upgrade"), "an upgrade leaves alone what runs, and says so: {said}");
+    assert!(
+        said.contains("limiter upgrade"),
+        "an upgrade leaves alone what runs, and says so: {said}"
+    );
     for action in ["-r", "-P"] {
         let output = root.dpkg(&[action, "limiter"]);
         let said = text(&output.stderr);
@@ -192,7 +209,10 @@ fn purging_leaves_nothing() {
     root.install();
     fs::write(root.path("var/lib/limiter/history.jsonl"), "{}\n").expect("written");
     root.ok(&["-r", "limiter"]);
-    assert!(root.path("var/lib/limiter/history.jsonl").exists(), "what was done is known until purged");
+    assert!(
+        root.path("var/lib/limiter/history.jsonl").exists(),
+        "what was done is known until purged"
+    );
     root.ok(&["-P", "limiter"]);
     assert_eq!(root.files(), BTreeSet::new());
     assert!(!root.path("etc/limiter").exists() && !root.path("var/lib/limiter").exists());
@@ -220,7 +240,9 @@ fn the_archive_holds_the_same_tree() {
 fn the_same_source_makes_the_same_bytes() {
     let other = Directory::new().expect("a directory");
     let (package, archive) = make(other.path());
-    let same = |one: &Path, other: &Path| fs::read(one).expect("a file") == fs::read(other).expect("a file");
+    let same = |one: &Path, other: &Path| {
+        fs::read(one).expect("a file") == fs::read(other).expect("a file")
+    };
     assert!(same(&dist().0, &package) && same(&dist().1, &archive));
 }
 
@@ -233,7 +255,9 @@ fn systemd_takes_the_unit() {
     // It wants to see that the program is there, and does not look for it below the root.
     let program = root.path("usr/sbin/limiter");
     let copy = root.path("limiter.service");
-    let unit = unit.replace("/usr/sbin/limiter", program.to_str().expect("a path")).replace("Documentation=", "#");
+    let unit = unit
+        .replace("/usr/sbin/limiter", program.to_str().expect("a path"))
+        .replace("Documentation=", "#");
     fs::write(&copy, unit).expect("written");
     let output = Command::new("systemd-analyze").arg("verify").arg(&copy).output();
     let output = output.expect("systemd-analyze is installed by `cargo xtask setup`");

@@ -31,6 +31,10 @@ fn cargo_bin() -> Option<PathBuf> {
 pub fn target_directory() -> Result<PathBuf> {
     let mut metadata = cargo(&["metadata", "--format-version", "1", "--no-deps"]);
     let output = metadata.output().context("cannot run cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata prints no JSON")?;
-    Ok(metadata["target_directory"].as_str().context("cargo metadata names no target directory")?.into())
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata prints no JSON")?;
+    Ok(metadata["target_directory"]
+        .as_str()
+        .context("cargo metadata names no target directory")?
+        .into())
 }

@@ -55,12 +55,18 @@ impl Dist {
         tree::make(&build, &root)?;
         let archive = out.join(format!("{name}.tar.gz"));
         let mut tar = Command::new("tar");
-        tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"]).arg(format!("--mtime=@{}", build.time));
-        tar.args(["--use-compress-program=gzip -9n", "-cf"]).arg(&archive).arg("-C").arg(&out).arg(&name);
+        tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"])
+            .arg(format!("--mtime=@{}", build.time));
+        tar.args(["--use-compress-program=gzip -9n", "-cf"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(&out)
+            .arg(&name);
         run(&mut tar)?;
         let package = out.join(format!("limiter_{VERSION}_{}.deb", build.architecture));
         deb::make(&build, &root, &package)?;
-        std::fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
+        std::fs::remove_dir_all(&root)
+            .with_context(|| format!("cannot remove {}", root.display()))?;
         for path in [package, archive] {
             let size = std::fs::metadata(&path)?.len();
             println!("{}  {} bytes", path.display(), size);
@@ -84,7 +90,10 @@ impl Dist {
             "aarch64" => "arm64",
             other => anyhow::bail!("{other} has no package yet; x86_64 and aarch64 have"),
         };
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?.to_owned();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask has no parent")?
+            .to_owned();
         let time = time(&source)?;
         Ok(Build { source, binary, native, architecture, target: self.target.clone(), time })
     }
@@ -103,7 +112,8 @@ fn time(source: &Path) -> Result<String> {
     if let Ok(time) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(time);
     }
-    let log = Command::new("git").arg("-C").arg(source).args(["log", "-1", "--format=%ct"]).output();
+    let log =
+        Command::new("git").arg("-C").arg(source).args(["log", "-1", "--format=%ct"]).output();
     if let Ok(output) = log
         && output.status.success()
     {
@@ -115,7 +125,10 @@ fn time(source: &Path) -> Result<String> {
 /// Runs a command that must succeed. What it prints goes to standard error.
 fn run(command: &mut Command) -> Result<()> {
     let shown = command.get_program().display().to_string();
-    let status = command.stdout(std::io::stderr()).status().with_context(|| format!("cannot run {shown}"))?;
+    let status = command
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("cannot run {shown}"))?;
     ensure!(status.success(), "{command:?} failed");
     Ok(())
 }

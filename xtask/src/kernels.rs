@@ -42,7 +42,8 @@ pub fn run(write_budget: bool) -> Result<ExitCode> {
     setup::ensure(setup::EVERYTHING)?;
     let target = target_directory()?;
     let directory = target.join("kernels");
-    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
     let tests = build_tests()?;
     // What is counted here besides the tests, whose results everybody counts who reads them.
     let mut own = Count::default();
@@ -51,7 +52,9 @@ pub fn run(write_budget: bool) -> Result<ExitCode> {
         match package::newest(series, &directory)? {
             Some(kernel) => machines.push(kernel),
             None => {
-                println!("skipped: Linux {series}: apt knows no cloud kernel of it; Debian 12 has 6.1 and 6.12");
+                println!(
+                    "skipped: Linux {series}: apt knows no cloud kernel of it; Debian 12 has 6.1 and 6.12"
+                );
             }
         }
     }
@@ -73,7 +76,9 @@ pub fn run(write_budget: bool) -> Result<ExitCode> {
     }
     let Count { passed, failed, .. } = own;
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    println!("test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; machines and budgets");
+    println!(
+        "test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; machines and budgets"
+    );
     let count = count.plus(own);
     println!("{} passed, {} failed", count.passed, count.failed);
     Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -81,7 +86,15 @@ pub fn run(write_budget: bool) -> Result<ExitCode> {
 
 /// Builds the tests and says where cargo put them.
 fn build_tests() -> Result<Tests> {
-    let mut command = cargo(&["test", "--release", "--package", "suites", "--no-run", "--message-format", "json"]);
+    let mut command = cargo(&[
+        "test",
+        "--release",
+        "--package",
+        "suites",
+        "--no-run",
+        "--message-format",
+        "json",
+    ]);
     let targets = ["kernels", "packets", "limits"];
     let output = command
         .args(targets.iter().flat_map(|target| ["--test", target]))
@@ -90,7 +103,8 @@ fn build_tests() -> Result<Tests> {
         .context("cannot run cargo")?;
     ensure!(output.status.success(), "the lab's tests do not build");
     let text = String::from_utf8(output.stdout).context("cargo's messages")?;
-    let messages: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let messages: Vec<serde_json::Value> =
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let find = |target: &str| -> Result<PathBuf> {
         // There are also messages about a target, such as warnings.
         let mut of_target = messages.iter().filter(|message| message["target"]["name"] == target);
@@ -105,8 +119,10 @@ fn build_tests() -> Result<Tests> {
 fn run_all(tests: &Tests, machines: &[Kernel], directory: &Path) -> Vec<Ran> {
     let mut all = vec![run_here(&tests.kernels)];
     thread::scope(|scope| {
-        let running: Vec<_> =
-            machines.iter().map(|kernel| scope.spawn(|| run_emulated(tests, kernel, directory))).collect();
+        let running: Vec<_> = machines
+            .iter()
+            .map(|kernel| scope.spawn(|| run_emulated(tests, kernel, directory)))
+            .collect();
         let done = running.into_iter().map(|thread| thread.join());
         all.extend(done.map(|ran| ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
     });
@@ -117,7 +133,8 @@ fn run_here(test: &Path) -> Ran {
     let start = Instant::now();
     let output = Command::new(test).args(["--test-threads=1", "--show-output"]).output();
     let output = output.with_context(|| format!("cannot run {}", test.display())).map(|output| {
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         text.lines().map(str::to_owned).collect()
     });
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -126,8 +143,14 @@ fn run_here(test: &Path) -> Ran {
 
 fn run_emulated(tests: &Tests, kernel: &Kernel, directory: &Path) -> Ran {
     let start = Instant::now();
-    let output = initramfs::make(tests, kernel, directory).and_then(|initramfs| guest::run(&kernel.image, &initramfs));
-    Ran { kernel: kernel.release.clone(), emulated: true, output, seconds: start.elapsed().as_secs() }
+    let output = initramfs::make(tests, kernel, directory)
+        .and_then(|initramfs| guest::run(&kernel.image, &initramfs));
+    Ran {
+        kernel: kernel.release.clone(),
+        emulated: true,
+        output,
+        seconds: start.elapsed().as_secs(),
+    }
 }
 
 /// What was heard of one kernel.
@@ -151,7 +174,10 @@ fn complaint(line: &str) -> Option<String> {
 /// Hands on what a kernel said, and counts.
 fn report(ran: &Ran, verified: &mut Vec<Verified>) -> Result<Heard> {
     let Ran { kernel, emulated, output, seconds } = ran;
-    println!("-- Linux {kernel}{}, {seconds} s", if *emulated { " in QEMU" } else { ", this machine's" });
+    println!(
+        "-- Linux {kernel}{}, {seconds} s",
+        if *emulated { " in QEMU" } else { ", this machine's" }
+    );
     let mut heard = Heard::default();
     let lines = match output {
         Ok(lines) => lines,

@@ -21,7 +21,11 @@ pub fn require_root(what: &str) -> Result<()> {
 /// Builds the command and the program `bench`, and becomes its subcommand `name`.
 pub fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
     require_root(name)?;
-    setup::ensure(if ["peers", "accuracy"].contains(&name) { &[setup::LAB, setup::PEERS] } else { &[setup::LAB] })?;
+    setup::ensure(if ["peers", "accuracy"].contains(&name) {
+        &[setup::LAB, setup::PEERS]
+    } else {
+        &[setup::LAB]
+    })?;
     // Becoming the program rather than waiting for it: Ctrl-C is its business alone, and it cleans up.
     let error = Command::new(build_bench()?).arg(name).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {name}"))

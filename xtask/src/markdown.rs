@@ -64,8 +64,12 @@ pub fn prose(text: &str) -> Vec<(usize, String)> {
     let mut inside = false;
     for (number, line) in (1..).zip(lines(text)) {
         match (line, found.last_mut()) {
-            (Line::Prose(line), Some((_, paragraph))) if inside => *paragraph += &format!(" {}", line.trim()),
-            (Line::Prose(line) | Line::Table(line), _) => found.push((number, line.trim().to_owned())),
+            (Line::Prose(line), Some((_, paragraph))) if inside => {
+                *paragraph += &format!(" {}", line.trim())
+            }
+            (Line::Prose(line) | Line::Table(line), _) => {
+                found.push((number, line.trim().to_owned()))
+            }
             _ => {}
         }
         inside = matches!(line, Line::Prose(_));
@@ -97,7 +101,8 @@ pub fn anchors(text: &str) -> Vec<String> {
 /// The words that the glossary rules out: the last of three columns, and the first of two.
 pub fn ruled_out(glossary: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for row in glossary.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")) {
+    for row in glossary.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"))
+    {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let words = match cells[..] {
             ["word", ..] | ["instead of", _] => continue,
@@ -112,16 +117,20 @@ pub fn ruled_out(glossary: &str) -> Vec<String> {
 /// Those of `words` that stand in the text, whole and in any case; and any word that stands there twice in a row.
 pub fn found<'a>(words: &'a [String], text: &'a str) -> Vec<&'a str> {
     let lower = text.to_lowercase();
-    let edge =
-        |letter: Option<char>| !letter.is_some_and(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_'));
+    let edge = |letter: Option<char>| {
+        !letter.is_some_and(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_'))
+    };
     let stands = |word: &&String| {
         let mut places = lower.match_indices(word.as_str());
-        places.any(|(at, _)| edge(lower[..at].chars().next_back()) && edge(lower[at + word.len()..].chars().next()))
+        places.any(|(at, _)| {
+            edge(lower[..at].chars().next_back()) && edge(lower[at + word.len()..].chars().next())
+        })
     };
     let mut found: Vec<&str> = words.iter().filter(stands).map(String::as_str).collect();
     let split: Vec<&str> = text.split(' ').collect();
-    let twice =
-        split.windows(2).filter(|two| two[0] == two[1] && two[0].len() > 1 && two[0].chars().all(char::is_alphabetic));
+    let twice = split.windows(2).filter(|two| {
+        two[0] == two[1] && two[0].len() > 1 && two[0].chars().all(char::is_alphabetic)
+    });
     found.extend(twice.map(|two| two[0]));
     found
 }

@@ -83,14 +83,21 @@ fn measure(root: &Path, quick: bool) -> Result<()> {
     let bench = lab::build_bench()?;
     let staging = target_directory()?.join("performance");
     if staging.exists() {
-        fs::remove_dir_all(&staging).with_context(|| format!("cannot remove {}", staging.display()))?;
+        fs::remove_dir_all(&staging)
+            .with_context(|| format!("cannot remove {}", staging.display()))?;
     }
     fs::create_dir_all(&staging).with_context(|| format!("cannot make {}", staging.display()))?;
     for part in &PARTS {
         eprintln!("== {}", part.alone);
         let mut command = Command::new(&bench);
-        command.arg(part.name).args(if quick { part.quick } else { &[] }).arg(format!("--keep={}", staging.display()));
-        let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run {command:?}"))?;
+        command
+            .arg(part.name)
+            .args(if quick { part.quick } else { &[] })
+            .arg(format!("--keep={}", staging.display()));
+        let status = command
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot run {command:?}"))?;
         let kept = || (part.words)(&read(&part.json(&staging))?);
         let told = if status.success() { kept() } else { Err(anyhow!("it ended with {status}")) };
         told.with_context(|| {
@@ -100,7 +107,9 @@ fn measure(root: &Path, quick: bool) -> Result<()> {
             )
         })?;
     }
-    for entry in fs::read_dir(&staging).with_context(|| format!("cannot list {}", staging.display()))? {
+    for entry in
+        fs::read_dir(&staging).with_context(|| format!("cannot list {}", staging.display()))?
+    {
         let entry = entry?;
         write_whole(&root.join("docs/bench").join(entry.file_name()), &read(&entry.path())?)?;
     }
@@ -118,7 +127,8 @@ impl Part {
 fn section(root: &Path) -> Result<String> {
     let part = |part: &Part| {
         let path = part.json(&root.join("docs/bench"));
-        (part.words)(&read(&path)?).with_context(|| format!("{} is not what {} keeps", path.display(), part.alone))
+        (part.words)(&read(&path)?)
+            .with_context(|| format!("{} is not what {} keeps", path.display(), part.alone))
     };
     Ok(PARTS.iter().map(part).collect::<Result<Vec<_>>>()?.join("\n") + "\n")
 }
@@ -128,7 +138,10 @@ fn replace(page: &str, section: &str) -> Result<String> {
     let missing = || format!("{PAGE} needs these two lines, once and in this order:\n{BEGIN}{END}");
     let (before, rest) = page.split_once(BEGIN).with_context(missing)?;
     let (old, after) = rest.split_once(END).with_context(missing)?;
-    ensure!(![before, old, after].iter().any(|text| text.contains(BEGIN) || text.contains(END)), missing());
+    ensure!(
+        ![before, old, after].iter().any(|text| text.contains(BEGIN) || text.contains(END)),
+        missing()
+    );
     Ok(format!("{before}{BEGIN}{section}{END}{after}"))
 }
 
@@ -170,7 +183,8 @@ mod tests {
     fn the_page_says_what_was_measured() {
         let root = root().expect("the project");
         let page = read(&root.join(PAGE)).expect("the page");
-        let again = replace(&page, &section(&root).expect("a section")).expect("the page with its markers");
+        let again =
+            replace(&page, &section(&root).expect("a section")).expect("the page with its markers");
         let differs = page.lines().zip(again.lines()).find(|(is, should)| is != should);
         assert!(
             page == again,
@@ -183,15 +197,27 @@ mod tests {
     fn only_the_section_is_replaced() {
         let page = format!("a\n{BEGIN}old\n{END}b\n");
         assert_eq!(replace(&page, "new\n").expect("markers"), format!("a\n{BEGIN}new\n{END}b\n"));
-        for wrong in ["a\n".to_owned(), format!("{END}{BEGIN}"), format!("{BEGIN}{BEGIN}{END}"), page.repeat(2)] {
+        for wrong in [
+            "a\n".to_owned(),
+            format!("{END}{BEGIN}"),
+            format!("{BEGIN}{BEGIN}{END}"),
+            page.repeat(2),
+        ] {
             assert!(replace(&wrong, "new\n").is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn no_digit_is_within_the_noise() {
-        let figures =
-            [(2633.0, 170.0), (1354.0, 31.0), (61.0, 5.0), (-0.2, 5.0), (4.219, 0.0178), (7.03, 0.6), (248.0, 0.0)];
+        let figures = [
+            (2633.0, 170.0),
+            (1354.0, 31.0),
+            (61.0, 5.0),
+            (-0.2, 5.0),
+            (4.219, 0.0178),
+            (7.03, 0.6),
+            (248.0, 0.0),
+        ];
         assert_eq!(
             figures.map(|(value, noise)| rounded(value, noise)),
             ["2600", "1350", "61", "0", "4.22", "7.0", "248"]

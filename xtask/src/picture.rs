@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result};
 const PICTURES: [(&str, &str); 3] = [
     ("calm-80x24", "limiter watch in calm: all attempts are admitted"),
     ("crowd-80x24", "limiter watch with a crowd: more attempts than the budget"),
-    ("flood-80x24", "limiter watch under a flood: 7.33 million attempts a second, more than 99.9% of them refused"),
+    (
+        "flood-80x24",
+        "limiter watch under a flood: 7.33 million attempts a second, more than 99.9% of them refused",
+    ),
 ];
 
 /// Size of a cell.
@@ -43,8 +46,10 @@ pub fn run() -> Result<()> {
 
 /// Where a picture belongs, and what it should be.
 fn picture(name: &str, title: &str) -> Result<(std::path::PathBuf, String)> {
-    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/watch").join(format!("{name}.txt"));
-    let screen = fs::read_to_string(&capture).with_context(|| format!("cannot read {}", capture.display()))?;
+    let capture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/watch").join(format!("{name}.txt"));
+    let screen = fs::read_to_string(&capture)
+        .with_context(|| format!("cannot read {}", capture.display()))?;
     Ok((capture.with_extension("svg"), draw(&screen, title)))
 }
 
@@ -153,7 +158,11 @@ mod tests {
         for (name, title) in PICTURES {
             let (path, svg) = picture(name, title).expect("a capture");
             let there = fs::read_to_string(&path).unwrap_or_default();
-            assert!(there == svg, "{} is not what {name}.txt shows: run `cargo xtask pictures`", path.display());
+            assert!(
+                there == svg,
+                "{} is not what {name}.txt shows: run `cargo xtask pictures`",
+                path.display()
+            );
         }
     }
 

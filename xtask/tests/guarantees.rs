@@ -6,7 +6,10 @@ use std::path::Path;
 /// `path/to/file.rs::name` in backquotes.
 fn tests(text: &str) -> Vec<(&str, &str)> {
     let quoted = text.split('`').skip(1).step_by(2);
-    quoted.filter_map(|words| words.split_once("::")).filter(|(file, _)| file.ends_with(".rs")).collect()
+    quoted
+        .filter_map(|words| words.split_once("::"))
+        .filter(|(file, _)| file.ends_with(".rs"))
+        .collect()
 }
 
 /// Whether `source` holds a test of that name: a function, with the attribute at most a few lines above.
@@ -25,7 +28,8 @@ fn root() -> &'static Path {
 }
 
 /// The pages, how many tests each names at least, and how many promises it makes at least.
-const PAGES: [(&str, usize, usize); 2] = [("docs/guarantees.md", 50, 20), ("docs/threat-model.md", 25, 15)];
+const PAGES: [(&str, usize, usize); 2] =
+    [("docs/guarantees.md", 50, 20), ("docs/threat-model.md", 25, 15)];
 /// What follows this heading of a page promises nothing.
 const NO_PROMISES: &str = "\n## What does not hold";
 
@@ -41,7 +45,9 @@ fn every_test_that_is_named_exists() {
         assert!(named.len() > least, "{name} names {} tests", named.len());
         let missing: Vec<_> = named
             .iter()
-            .filter(|(file, name)| !fs::read_to_string(root().join(file)).is_ok_and(|source| holds(&source, name)))
+            .filter(|(file, name)| {
+                !fs::read_to_string(root().join(file)).is_ok_and(|source| holds(&source, name))
+            })
             .collect();
         assert!(missing.is_empty(), "tests named in {name} that are not in the tree: {missing:#?}");
     }

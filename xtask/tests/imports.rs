@@ -32,7 +32,10 @@ fn no_modules_import_each_other_in_a_circle() {
     let new: Vec<_> = found.difference(&known).collect();
     assert!(new.is_empty(), "these modules import each other in a circle: {new:#?}");
     let gone: Vec<_> = known.difference(&found).collect();
-    assert!(gone.is_empty(), "these import each other no longer, so take them out of KNOWN: {gone:#?}");
+    assert!(
+        gone.is_empty(),
+        "these import each other no longer, so take them out of KNOWN: {gone:#?}"
+    );
 }
 
 #[test]
@@ -41,7 +44,8 @@ fn a_circle_is_found_however_it_is_written() {
         let files = files.iter().map(|(name, text)| (module(name), (*text).to_owned()));
         circles(&files.collect())
     };
-    let ring = [("a.rs", "use crate::{b::Thing, d};"), ("b.rs", "use super::c::{self, X};"), ("d.rs", "")];
+    let ring =
+        [("a.rs", "use crate::{b::Thing, d};"), ("b.rs", "use super::c::{self, X};"), ("d.rs", "")];
     let closed = |text| crates(&[&ring[..], &[("c/mod.rs", ""), ("c/inner.rs", text)]].concat());
     let expected = BTreeSet::from([names(&["a", "b", "c"])]);
     for text in [
@@ -52,7 +56,9 @@ fn a_circle_is_found_however_it_is_written() {
     ] {
         assert_eq!(closed(text), expected, "{text}");
     }
-    for text in ["use crate::d;", "// use crate::a;", "#[cfg(test)]\nmod tests {\n    use crate::a;\n}\n"] {
+    for text in
+        ["use crate::d;", "// use crate::a;", "#[cfg(test)]\nmod tests {\n    use crate::a;\n}\n"]
+    {
         assert_eq!(closed(text), BTreeSet::new(), "{text}");
     }
     let siblings = crates(&[("a/x.rs", "use super::y::Y;"), ("a/y.rs", "use super::x;")]);
@@ -65,7 +71,8 @@ fn packages(root: &Path) -> Vec<String> {
     let (_, rest) = manifest.split_once("members = [").expect("members");
     let members = rest.split_once(']').expect("their end").0.split(',');
     let names = members.map(|name| name.trim().trim_matches('"').to_owned());
-    let packages: Vec<_> = names.filter(|name| root.join(name).join("src").is_dir() && !name.is_empty()).collect();
+    let packages: Vec<_> =
+        names.filter(|name| root.join(name).join("src").is_dir() && !name.is_empty()).collect();
     assert!(packages.iter().any(|name| name == "limiter-ebpf"), "{packages:?}");
     packages
 }
@@ -90,9 +97,12 @@ fn modules(sources: &Path) -> BTreeMap<Module, String> {
     for path in files(sources) {
         let below = path.strip_prefix(sources).expect("below it").to_str().expect("a name");
         let (module, text) = (module(below), fs::read_to_string(&path).expect("a file"));
-        for (_, rest) in text.match_indices("#[cfg(test)]\n").map(|(at, found)| text.split_at(at + found.len())) {
+        for (_, rest) in
+            text.match_indices("#[cfg(test)]\n").map(|(at, found)| text.split_at(at + found.len()))
+        {
             let line = rest.lines().next().unwrap_or_default().trim();
-            if let Some((_, name)) = line.strip_suffix(';').and_then(|line| line.split_once("mod ")) {
+            if let Some((_, name)) = line.strip_suffix(';').and_then(|line| line.split_once("mod "))
+            {
                 tests.push([&module[..], &[name.to_owned()]].concat());
             }
         }
@@ -124,14 +134,19 @@ fn circles(modules: &BTreeMap<Module, String>) -> BTreeSet<BTreeSet<String>> {
             let target = target(module, &path, modules);
             let shared = module.iter().zip(&target).take_while(|(one, other)| one == other).count();
             if module.len() > shared && target.len() > shared {
-                imports.entry(module[..=shared].to_vec()).or_default().insert(target[..=shared].to_vec());
+                imports
+                    .entry(module[..=shared].to_vec())
+                    .or_default()
+                    .insert(target[..=shared].to_vec());
             }
         }
     }
-    let reaches: BTreeMap<_, _> = imports.keys().map(|module| (module, reached(module, &imports))).collect();
+    let reaches: BTreeMap<_, _> =
+        imports.keys().map(|module| (module, reached(module, &imports))).collect();
     let circle = |(module, reached): (&&Module, &BTreeSet<Module>)| -> Option<BTreeSet<String>> {
         let back = |other: &&Module| reaches.get(other).is_some_and(|from| from.contains(*module));
-        let all: BTreeSet<_> = reached.iter().filter(back).map(|module| module.join("::")).collect();
+        let all: BTreeSet<_> =
+            reached.iter().filter(back).map(|module| module.join("::")).collect();
         (!all.is_empty()).then_some(all)
     };
     reaches.iter().filter_map(circle).collect()
@@ -142,7 +157,13 @@ fn reached(module: &Module, imports: &BTreeMap<Module, BTreeSet<Module>>) -> BTr
     let mut reached = BTreeSet::new();
     let mut left = vec![module];
     while let Some(next) = left.pop() {
-        left.extend(imports.get(next).into_iter().flatten().filter(|target| reached.insert((*target).clone())));
+        left.extend(
+            imports
+                .get(next)
+                .into_iter()
+                .flatten()
+                .filter(|target| reached.insert((*target).clone())),
+        );
     }
     reached
 }
@@ -169,14 +190,16 @@ fn target(from: &Module, path: &str, modules: &BTreeMap<Module, String>) -> Modu
 
 /// All paths in a text that begin with `crate` or `super`, each from end to end.
 fn paths(text: &str) -> Vec<String> {
-    let text = match text
-        .match_indices("#[cfg(test)]\nmod ")
-        .find(|(at, found)| text[at + found.len()..].lines().next().is_some_and(|line| line.ends_with('{')))
-    {
+    let text = match text.match_indices("#[cfg(test)]\nmod ").find(|(at, found)| {
+        text[at + found.len()..].lines().next().is_some_and(|line| line.ends_with('{'))
+    }) {
         Some((at, _)) => &text[..at],
         None => text,
     };
-    let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
+    let code: String = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n")
+        .collect();
     let mut paths = Vec::new();
     for start in ["crate::", "super::"] {
         for (at, _) in code.match_indices(start) {
@@ -192,7 +215,8 @@ fn paths(text: &str) -> Vec<String> {
 
 /// The paths of a tree of imports, `a::{b, c::d}`, each with `before` in front; what follows the tree.
 fn expand<'a>(before: &str, tree: &'a str, to: &mut Vec<String>) -> &'a str {
-    let end = tree.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':'))).unwrap_or(tree.len());
+    let end =
+        tree.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':'))).unwrap_or(tree.len());
     let path = format!("{before}{}", &tree[..end]);
     let Some(mut rest) = tree[end..].strip_prefix('{') else {
         to.push(path);

@@ -6,7 +6,9 @@
 
 use super::seats::{Seats, SharedCount};
 use super::service::{FULL, Service};
-use super::visit::{self, CLOSED, FREE, Found, LONGEST_WAIT, MOST_CONNECTIONS, ONCE, PLACE_SHIFT, Visit};
+use super::visit::{
+    self, CLOSED, FREE, Found, LONGEST_WAIT, MOST_CONNECTIONS, ONCE, PLACE_SHIFT, Visit,
+};
 use super::{Part, Rules};
 use crate::source_table::{TRIES, WAYS};
 use crate::word::SharedWord;
@@ -126,7 +128,8 @@ pub fn judge<W: SharedCount>(
     let mut tries = 0;
     while tries < TRIES {
         tries += 1;
-        let Found { way, word, is_own, kind } = visit::find(set, coming.fingerprint, now, (rules.idle, rules.forget));
+        let Found { way, word, is_own, kind } =
+            visit::find(set, coming.fingerprint, now, (rules.idle, rules.forget));
         let at = if is_own { visit::latest(word, now) } else { now };
         let before = if is_own { Visit::read(word, at) } else { Visit::NONE };
         let mut step = decide(&before, &view, rules, coming);
@@ -157,7 +160,11 @@ pub fn judge<W: SharedCount>(
 
 /// Whether an attempt whose proof will be judged need not be asked for it. Writes nothing.
 #[inline(always)]
-pub fn peek<W: SharedWord>(service: &Service<'_, W>, set: &[W; WAYS], coming: &Coming<'_>) -> Peeked {
+pub fn peek<W: SharedWord>(
+    service: &Service<'_, W>,
+    set: &[W; WAYS],
+    coming: &Coming<'_>,
+) -> Peeked {
     let Some(word) = visit::own(set, coming.fingerprint) else { return Peeked::MayProve };
     let visit = Visit::read(word, coming.now);
     let lag = lag(service.head(), coming.now);
@@ -206,7 +213,9 @@ fn decide(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'_>) -> St
     if after.present {
         left = clamp(before.place, wait);
         let page = if view.page < part.allowance << 7 { view.page } else { part.allowance << 7 };
-        if view.wait >= SHORTEST << PLACE_SHIFT && (left as u64 * part.allowance) << 8 < page * wait as u64 {
+        if view.wait >= SHORTEST << PLACE_SHIFT
+            && (left as u64 * part.allowance) << 8 < page * wait as u64
+        {
             after.present = false;
             after.place = if before.place < 0 { before.place } else { 0 };
             refused = Said::SentBack;
@@ -242,13 +251,24 @@ fn decide(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'_>) -> St
     }
     let said = if after.present { Said::Visit } else { Said::Newcomer };
     let place = price(after.place, view, part, coming.dice);
-    Step { after: Visit { present: true, place, quiet: 0, page: 0, connections: 1 }, said, time: cost }
+    Step {
+        after: Visit { present: true, place, quiet: 0, page: 0, connections: 1 },
+        said,
+        time: cost,
+    }
 }
 
 /// A connection that follows the first one of its page, and was paid with it: what a page costs is
 /// the mean of all.
 #[inline(always)]
-fn follow(before: &Visit, mut after: Visit, is_usual: bool, view: &View, rules: &Rules, coming: &Coming<'_>) -> Step {
+fn follow(
+    before: &Visit,
+    mut after: Visit,
+    is_usual: bool,
+    view: &View,
+    rules: &Rules,
+    coming: &Coming<'_>,
+) -> Step {
     if !coming.has_token || !is_usual && view.gate + rules.interval > rules.gate {
         let said = if coming.has_token { Said::NoRoom } else { Said::NoToken };
         return Step { after: *before, said, time: 0 };
@@ -281,7 +301,13 @@ const fn clamp(place: i64, wait: i64) -> i64 {
 
 /// Writes what follows from a way that was written.
 #[inline(always)]
-fn settle<W: SharedCount>(service: &Service<'_, W>, seats: Option<&Seats<W>>, step: &Step, before: &Visit, now: u64) {
+fn settle<W: SharedCount>(
+    service: &Service<'_, W>,
+    seats: Option<&Seats<W>>,
+    step: &Step,
+    before: &Visit,
+    now: u64,
+) {
     let rules = service.rules;
     if step.time != 0 {
         service.fill(now, step.time);
@@ -295,7 +321,8 @@ fn settle<W: SharedCount>(service: &Service<'_, W>, seats: Option<&Seats<W>>, st
         _ => {}
     }
     // The page before this one is over, and how many it had is known.
-    let is_over = step.after.connections == CLOSED || matches!(step.said, Said::Newcomer | Said::Visit);
+    let is_over =
+        step.after.connections == CLOSED || matches!(step.said, Said::Newcomer | Said::Visit);
     if is_over && before.connections != 0 && before.connections <= MOST_CONNECTIONS {
         service.learn(before.connections);
     }
@@ -311,7 +338,12 @@ fn settle<W: SharedCount>(service: &Service<'_, W>, seats: Option<&Seats<W>>, st
 }
 
 #[inline(always)]
-fn done<W: SharedWord>(service: &Service<'_, W>, step: &Step, before: &Visit, stole: bool) -> Judged {
+fn done<W: SharedWord>(
+    service: &Service<'_, W>,
+    step: &Step,
+    before: &Visit,
+    stole: bool,
+) -> Judged {
     if matches!(step.said, Said::NoToken) && before.is_open() {
         service.learn_refused();
     }

@@ -131,7 +131,8 @@ impl Rules {
         let idle = (habits.idle_seconds.clamp(6, 1000) * SECOND) >> SEEN_SHIFT;
         // So wide that the buckets of all who may be present are fewer than there are.
         let width = (idle / (seats::BUCKETS as u64 - 4)).next_power_of_two();
-        let bucket_shift = if idle < seats::BUCKETS as u64 - 4 { 0 } else { u64::from(width.trailing_zeros()) };
+        let bucket_shift =
+            if idle < seats::BUCKETS as u64 - 4 { 0 } else { u64::from(width.trailing_zeros()) };
         Self {
             interval,
             gate,

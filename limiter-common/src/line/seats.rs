@@ -58,7 +58,8 @@ impl<W: SharedCount> Seats<W> {
     /// Frees the seats of those who have not come for [`Rules::idle`] at `now` (nanoseconds).
     #[inline(always)]
     pub fn free(&self, rules: &Rules, now: u64) {
-        let first = bucket(rules, now.saturating_sub(SLACK)).saturating_sub(rules.idle >> rules.bucket_shift);
+        let first = bucket(rules, now.saturating_sub(SLACK))
+            .saturating_sub(rules.idle >> rules.bucket_shift);
         let next = self.next.load();
         if next >= first || !self.next.replace(next, first) {
             return;

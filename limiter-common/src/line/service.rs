@@ -107,8 +107,11 @@ impl<W: SharedWord> Service<'_, W> {
             return;
         }
         let head = self.line[HEAD].load();
-        let moved =
-            if due > LONGEST_STEP { now } else { least(now, head + ((due * speed(self.fullness(now, others))) >> 16)) };
+        let moved = if due > LONGEST_STEP {
+            now
+        } else {
+            least(now, head + ((due * speed(self.fullness(now, others))) >> 16))
+        };
         self.line[HEAD].replace(head, most(moved, now.saturating_sub(LONGEST_LAG)));
     }
 

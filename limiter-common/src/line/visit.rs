@@ -63,14 +63,16 @@ pub struct Visit {
 
 impl Visit {
     /// A source that is not known.
-    pub const NONE: Self = Self { present: false, place: 0, quiet: TIMES, page: 0, connections: CLOSED };
+    pub const NONE: Self =
+        Self { present: false, place: 0, quiet: TIMES, page: 0, connections: CLOSED };
 
     /// Reads a way at `now` (nanoseconds).
     #[inline(always)]
     pub const fn read(word: u64, now: u64) -> Self {
         let ago = (now >> PLACE_SHIFT).wrapping_sub(word >> PLACE) & PLACES;
         let longest = if ago > LONGEST_WAIT { LONGEST_WAIT } else { ago };
-        let place = if ago > PLACES - AHEAD { ago as i64 - (PLACES + 1) as i64 } else { longest as i64 };
+        let place =
+            if ago > PLACES - AHEAD { ago as i64 - (PLACES + 1) as i64 } else { longest as i64 };
         let units = (now >> SEEN_SHIFT).wrapping_add(SLACK);
         let quiet = units.wrapping_sub(word >> SEEN) & TIMES;
         let page = units.wrapping_sub(SLACK - 1).wrapping_sub(word >> BEGUN) & FOURS;
@@ -159,7 +161,12 @@ pub struct Found {
 /// The source's way, or the one that is least missed; among equals one that its fingerprint
 /// chooses, so that two CPUs with connections of one source choose the same.
 #[inline(always)]
-pub fn find<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, now: u64, (idle, forget): (u64, u64)) -> Found {
+pub fn find<W: SharedWord>(
+    set: &[W; WAYS],
+    fingerprint: u32,
+    now: u64,
+    (idle, forget): (u64, u64),
+) -> Found {
     let choice = fingerprint as u64 & 7;
     let mut way = 0;
     while way < WAYS {

@@ -102,7 +102,13 @@ impl Found {
         };
         let fragment = if segment.is_fragment { Self::FRAGMENT } else { 0 };
         let tcp = segment.tcp.offset(frame) as u64;
-        Self((segment.length as u64) << Self::LENGTH | tcp << Self::TCP | fragment | v6 | network as u64)
+        Self(
+            (segment.length as u64) << Self::LENGTH
+                | tcp << Self::TCP
+                | fragment
+                | v6
+                | network as u64,
+        )
     }
 
     /// Bytes before the IP header: 14, 18 or 22.
@@ -138,7 +144,8 @@ impl Found {
         // (6.1) forget the outcome when it is kept on the stack, and then read an IPv4 header as
         // IPv6.
         let is_v6 = if self.0 & Self::V6 != 0 { black_box(1_u64) } else { black_box(0) };
-        let network = if is_v6 != 0 { Header::V6(ip.ahead::<40>()?) } else { Header::V4(ip.ahead::<20>()?) };
+        let network =
+            if is_v6 != 0 { Header::V6(ip.ahead::<40>()?) } else { Header::V4(ip.ahead::<20>()?) };
         let start = tcp.ahead::<14>()?;
         Some(Segment {
             network,

@@ -96,7 +96,8 @@ pub fn ipv4<'a>(frame: &mut Cursor<'a>) -> Result<(Header<'a>, Payload), Reason>
         _ => return Err(Reason::LaterFragment),
     }
     frame.skip(header_length - 20);
-    let payload = Payload { length: total_length - header_length, is_fragment: fragment & 0x2000 != 0 };
+    let payload =
+        Payload { length: total_length - header_length, is_fragment: fragment & 0x2000 != 0 };
     Ok((Header::V4(header), payload))
 }
 

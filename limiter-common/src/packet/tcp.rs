@@ -28,9 +28,17 @@ const HEADER: usize = 20;
 
 /// Reads ports and flags of the segment at `frame`.
 #[inline(always)]
-pub fn segment<'a>(mut frame: Cursor<'a>, network: Header<'a>, payload: Payload) -> Result<Segment<'a>, Reason> {
+pub fn segment<'a>(
+    mut frame: Cursor<'a>,
+    network: Header<'a>,
+    payload: Payload,
+) -> Result<Segment<'a>, Reason> {
     if payload.length < HEADER {
-        return if payload.is_fragment { short(frame, network, payload) } else { Err(Reason::Truncated) };
+        return if payload.is_fragment {
+            short(frame, network, payload)
+        } else {
+            Err(Reason::Truncated)
+        };
     }
     let tcp = frame;
     let header = frame.take::<HEADER>().ok_or(Reason::Truncated)?;
@@ -90,13 +98,24 @@ impl<'a> Segment<'a> {
     pub fn ports(&self) -> Option<Numbers> {
         let ports = self.tcp.ahead::<4>()?;
         let (source_port, port) = (ports.half::<0>(), ports.half::<2>());
-        Some(Numbers { source_port, port, sequence: 0, acknowledgment: 0, flags: self.flags, options: 0 })
+        Some(Numbers {
+            source_port,
+            port,
+            sequence: 0,
+            acknowledgment: 0,
+            flags: self.flags,
+            options: 0,
+        })
     }
 }
 
 /// A first fragment that ends within the TCP header. Its padding is not read: it is the sender's to choose.
 #[inline(always)]
-fn short<'a>(mut frame: Cursor<'a>, network: Header<'a>, payload: Payload) -> Result<Segment<'a>, Reason> {
+fn short<'a>(
+    mut frame: Cursor<'a>,
+    network: Header<'a>,
+    payload: Payload,
+) -> Result<Segment<'a>, Reason> {
     if payload.length < 4 {
         return Err(Reason::Truncated);
     }
@@ -116,5 +135,13 @@ fn short<'a>(mut frame: Cursor<'a>, network: Header<'a>, payload: Payload) -> Re
     }
     frame.skip(TO_FLAGS - 6);
     let flags = frame.take::<2>().ok_or(Reason::Truncated)?.byte::<1>();
-    Ok(Segment { network, tcp, length: payload.length, port, flags, is_fragment: true, hides_flags: false })
+    Ok(Segment {
+        network,
+        tcp,
+        length: payload.length,
+        port,
+        flags,
+        is_fragment: true,
+        hides_flags: false,
+    })
 }

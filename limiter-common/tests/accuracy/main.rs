@@ -37,11 +37,15 @@ fn wanted(outcome: &Outcome) -> f64 {
 fn budgets_keep_their_bound_in_every_window() {
     for rate in (0..7).map(|decade| 10_u64.pow(decade)) {
         for burst in bursts(rate) {
-            for (cpus, skew) in [(1, Skew::One), (2, Skew::One), (2, Skew::Even), (2, Skew::Ninety)] {
+            for (cpus, skew) in [(1, Skew::One), (2, Skew::One), (2, Skew::Even), (2, Skew::Ninety)]
+            {
                 let outcome = budget(&limit(rate, burst), cpus, skew, demand(rate), ATTEMPTS);
                 let cell = format!("{rate}/s burst {burst}, {cpus} CPUs, {skew:?}: {outcome:?}");
                 assert!(outcome.holds && outcome.admitted as f64 <= outcome.bound, "{cell}");
-                assert!(outcome.admitted as f64 >= least(rate, burst) * wanted(&outcome) - 1.0, "{cell}");
+                assert!(
+                    outcome.admitted as f64 >= least(rate, burst) * wanted(&outcome) - 1.0,
+                    "{cell}"
+                );
             }
         }
     }
@@ -54,7 +58,10 @@ fn sources_keep_their_bound_in_every_window() {
             let outcome = source(&limit(rate, burst), demand(rate), ATTEMPTS);
             let cell = format!("{rate}/s burst {burst}: {outcome:?}");
             assert!(outcome.holds && outcome.admitted as f64 <= outcome.bound, "{cell}");
-            assert!(outcome.admitted as f64 >= least(rate, burst) * wanted(&outcome) - 1.0, "{cell}");
+            assert!(
+                outcome.admitted as f64 >= least(rate, burst) * wanted(&outcome) - 1.0,
+                "{cell}"
+            );
         }
     }
 }
@@ -69,7 +76,11 @@ fn sources_keep_their_bound_while_the_table_has_room() {
         let (outcome, crowded) = sources(&limit, count, SETS, 80, 400_000);
         let cell = format!("1/{share} of the table: {outcome:?} {crowded:?}");
         println!("{cell}");
-        assert_eq!(crowded.steals == 0, crowded.over == 0, "who is over its bound was forgotten: {cell}");
+        assert_eq!(
+            crowded.steals == 0,
+            crowded.over == 0,
+            "who is over its bound was forgotten: {cell}"
+        );
         assert!(!exact || outcome.holds && crowded.worst < 1.01, "{cell}");
     }
 }

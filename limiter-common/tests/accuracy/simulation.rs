@@ -86,7 +86,13 @@ pub struct Crowded {
 }
 
 /// `count` sources that come in random order, each `demand` times per second, to a table of `sets` sets.
-pub fn sources(limit: &Limit, count: u32, sets: u32, demand: u64, attempts: u64) -> (Outcome, Crowded) {
+pub fn sources(
+    limit: &Limit,
+    count: u32,
+    sets: u32,
+    demand: u64,
+    attempts: u64,
+) -> (Outcome, Crowded) {
     let rule = limit.to_source().expect("a keepable limit");
     let table: Vec<[Cell<u64>; WAYS]> = (0..sets).map(|_| Default::default()).collect();
     let mut each = vec![Windows::of_source(limit); count as usize];

@@ -56,5 +56,8 @@ pub fn crowd(users: u32, tickets: bool) -> Crowd {
         }
     }
     waits.sort_by(f64::total_cmp);
-    Crowd { whole_pages: waits.len(), median_wait: waits.get(waits.len() / 2).copied().unwrap_or(f64::NAN) }
+    Crowd {
+        whole_pages: waits.len(),
+        median_wait: waits.get(waits.len() / 2).copied().unwrap_or(f64::NAN),
+    }
 }

@@ -52,8 +52,16 @@ fn proofs_pay_and_nothing_else() {
         for source in 0..50 {
             assert_eq!(world.proof(source, START), is(Reason::Proven));
         }
-        assert_eq!(world.proof(50, START), is(Reason::Waiting), "no budget: the client's next segment asks again");
-        assert_eq!(world.peek(50, START), is(Reason::Newcomer), "and an attempt would be for nothing");
+        assert_eq!(
+            world.proof(50, START),
+            is(Reason::Waiting),
+            "no budget: the client's next segment asks again"
+        );
+        assert_eq!(
+            world.peek(50, START),
+            is(Reason::Newcomer),
+            "and an attempt would be for nothing"
+        );
         assert_eq!(world.proof(50, START + SECOND / 50), is(Reason::Proven));
         assert_eq!(world.peek(7, START), is(Reason::Asked), "a ticket is not challenged");
     }
@@ -63,7 +71,8 @@ fn proofs_pay_and_nothing_else() {
 #[test]
 fn attempts_in_the_name_of_another_cost_him_nothing() {
     let mut world = World::new(100, 100, Challenge::Auto, true);
-    world.service.source = Limit { rate: Rate::per_second(1), burst: 3 }.to_source().expect("keepable");
+    world.service.source =
+        Limit { rate: Rate::per_second(1), burst: 3 }.to_source().expect("keepable");
     world.host.horizon = world.host.horizon.max(world.service.source.horizon());
     assert_eq!(world.proof(7, START), is(Reason::Proven));
     for attempt in 0..100_000 {
@@ -99,7 +108,11 @@ fn auto_turns_on_when_more_come_than_may_pass_unproven_and_off_when_the_flood_en
     }
     let seconds = asked_after.expect("it turned off");
     assert!((9..=13).contains(&seconds), "off after {seconds} s");
-    assert_eq!(challenge::State::read(&std::array::from_fn(|word| world.memory.challenge[word].get())).turns, 1);
+    assert_eq!(
+        challenge::State::read(&std::array::from_fn(|word| world.memory.challenge[word].get()))
+            .turns,
+        1
+    );
 }
 
 /// A budget with a burst of twenty seconds, and a flood of twice its rate for two minutes: the challenge stays on, although what the flood
@@ -114,13 +127,21 @@ fn auto_stays_on_through_a_flood_that_a_burst_could_hold() {
     }
     // Five seconds of the rate, and what came in until that was spent.
     assert!((500..=1010).contains(&strangers), "{strangers} passed unproven");
-    assert_eq!(challenge::State::read(&std::array::from_fn(|word| world.memory.challenge[word].get())).turns, 1);
+    assert_eq!(
+        challenge::State::read(&std::array::from_fn(|word| world.memory.challenge[word].get()))
+            .turns,
+        1
+    );
 }
 
 /// The tightest budget is the one with the lowest rate, whoever it belongs to.
 #[test]
 fn the_tightest_budget_is_the_slowest() {
-    let [slow, fast] = [10, 1000].map(|rate| BudgetLimit { interval: SECOND / rate, capacity: 20 * SECOND, lease: 1 });
+    let [slow, fast] = [10, 1000].map(|rate| BudgetLimit {
+        interval: SECOND / rate,
+        capacity: 20 * SECOND,
+        lease: 1,
+    });
     let none = BudgetLimit::default();
     for budgets in [[&none, &fast, &slow], [&fast, &none, &slow], [&slow, &fast, &none]] {
         let limit = purse::unproven(budgets);
@@ -128,7 +149,11 @@ fn the_tightest_budget_is_the_slowest() {
         assert_eq!(purse::unanswerable(budgets).interval, 16 * slow.interval);
     }
     let rare = BudgetLimit { interval: 60 * SECOND, capacity: 600 * SECOND, lease: 1 };
-    assert_eq!(purse::unproven([&none, &rare, &none]).capacity, rare.interval, "there is always one token");
+    assert_eq!(
+        purse::unproven([&none, &rare, &none]).capacity,
+        rare.interval,
+        "there is always one token"
+    );
     assert_eq!(purse::unproven([&none; 3]).interval, 0);
 }
 
@@ -142,10 +167,14 @@ fn what_cannot_be_asked_has_its_source_limit_apart() {
             world.service.budget = BudgetLimit { lease: 1, ..BudgetLimit::default() };
             world.service.admission.unanswerable = BudgetLimit::default();
         }
-        world.service.source = Limit { rate: Rate::per_second(1), burst: 3 }.to_source().expect("keepable");
+        world.service.source =
+            Limit { rate: Rate::per_second(1), burst: 3 }.to_source().expect("keepable");
         let judge = |source| world.judge(source, START, Stage::Unanswerable).verdict;
         let (passed, refused) = (is(Reason::Unanswered), is(Reason::SourceLimit));
-        assert_eq!([7, 7, 7, 7, 7, 8].map(judge), [passed, passed, passed, refused, refused, passed]);
+        assert_eq!(
+            [7, 7, 7, 7, 7, 8].map(judge),
+            [passed, passed, passed, refused, refused, passed]
+        );
         let left = (9..1000).filter(|source| judge(*source) == passed).count();
         assert_eq!(left, if has_budget { 200 / 16 - 4 } else { 991 });
         assert_eq!(
@@ -161,8 +190,9 @@ fn shares(budget: u64, fair: bool) -> (f64, Vec<f64>) {
     let mut random = Rng::with_seed(0x5eed);
     let (greedy, modest) = (10, 1000);
     let rate = |source| if source < greedy { 20.0 } else { 0.5 };
-    let mut queue: std::collections::BTreeSet<(u64, u32)> =
-        (0..greedy + modest).map(|source| (START + gap(&mut random, rate(source)), source)).collect();
+    let mut queue: std::collections::BTreeSet<(u64, u32)> = (0..greedy + modest)
+        .map(|source| (START + gap(&mut random, rate(source)), source))
+        .collect();
     let mut asked = vec![0.0; (greedy + modest) as usize];
     let mut got = asked.clone();
     while let Some((now, source)) = queue.pop_first() {
@@ -191,7 +221,10 @@ fn greedy_sources_share_what_modest_ones_leave() {
     let mean = greedy.iter().sum::<f64>() / 10.0;
     assert!(greedy.iter().all(|rate| (rate / mean - 1.0).abs() <= 0.1), "{greedy:?}");
     assert!(mean * 10.0 > 85.0, "what is left is used: {mean}");
-    assert!(plain_modest < 0.9, "without fair shares the greedy push out the modest: {plain_modest}");
+    assert!(
+        plain_modest < 0.9,
+        "without fair shares the greedy push out the modest: {plain_modest}"
+    );
 }
 
 /// A budget of 400/s is less than the modest alone ask for, and an equal share would be 400/1010 = 0.4/s. The modest are refused in
@@ -237,7 +270,8 @@ fn a_share_locks_nobody_out_longer_than_its_window() {
             assert!(now < start + 1000, "admitted {} times", now - start);
         }
         // The pressure falls to a share of two a second, which is refused until the debt is within the window, and not longer.
-        world.service.admission.pressure = Pressure { low: 0, unit: u64::MAX, interval: (SECOND / 2) >> 10 };
+        world.service.admission.pressure =
+            Pressure { low: 0, unit: u64::MAX, interval: (SECOND / 2) >> 10 };
         world.syn(2, now + window);
         assert_eq!(world.syn(1, now + window), is(Reason::Admitted), "one in {seconds} s");
     }
@@ -249,8 +283,10 @@ fn a_share_locks_nobody_out_longer_than_its_window() {
 fn where_nothing_is_proven_admission_gives_the_ticket() {
     for challenge in [Challenge::Off, Challenge::Auto, Challenge::Always] {
         let world = World::new(100, 100, challenge, false);
-        let admitted = (0..200).filter(|&source| world.syn(source, START) == is(Reason::Admitted)).count();
-        let again = (0..200).filter(|&source| world.syn(source, START) == is(Reason::Admitted)).count();
+        let admitted =
+            (0..200).filter(|&source| world.syn(source, START) == is(Reason::Admitted)).count();
+        let again =
+            (0..200).filter(|&source| world.syn(source, START) == is(Reason::Admitted)).count();
         assert_eq!((admitted, again), (50, 50), "{challenge:?}");
     }
 }
@@ -262,11 +298,13 @@ fn services_with_different_reserves_share_the_hosts_budget() {
     world.host.budget = std::mem::take(&mut world.service.budget);
     let service = |percent: u64| {
         let mut service = world.service;
-        (service.admission.floor, service.admission.host_floor) = (0, world.host.budget.capacity / 100 * percent);
+        (service.admission.floor, service.admission.host_floor) =
+            (0, world.host.budget.capacity / 100 * percent);
         service
     };
     let (mail, web) = (service(50), service(10));
-    let syn = |id, service, source| world.judge_for(id, service, source, START, Stage::Pays).verdict;
+    let syn =
+        |id, service, source| world.judge_for(id, service, source, START, Stage::Pays).verdict;
     for source in 0..50 {
         assert_eq!(syn(1, &mail, source), is(Reason::Admitted));
     }
@@ -325,8 +363,10 @@ fn nothing_is_given_back_that_was_not_taken() {
 #[test]
 fn newcomers_have_a_rate() {
     let mut world = World::new(1000, 2000, Challenge::Off, false);
-    world.service.admission.newcomers =
-        BudgetLimit { lease: 1, ..Limit { rate: Rate::per_second(50), burst: 100 }.to_budget(1).expect("keepable") };
+    world.service.admission.newcomers = BudgetLimit {
+        lease: 1,
+        ..Limit { rate: Rate::per_second(50), burst: 100 }.to_budget(1).expect("keepable")
+    };
     let (mut admitted, mut refused) = (0, 0);
     for source in 0..20_000 {
         match world.syn(source, START + u64::from(source) * SECOND / 1000) {
@@ -335,9 +375,13 @@ fn newcomers_have_a_rate() {
             other => panic!("{other:?}"),
         }
     }
-    assert!((1099..=1101).contains(&admitted) && admitted + refused == 20_000, "{admitted} newcomers in 20 s");
+    assert!(
+        (1099..=1101).contains(&admitted) && admitted + refused == 20_000,
+        "{admitted} newcomers in 20 s"
+    );
     let now = START + 20 * SECOND;
-    (0..100).for_each(|source| assert_eq!(world.syn(source, now), is(Reason::Admitted), "a ticket"));
+    (0..100)
+        .for_each(|source| assert_eq!(world.syn(source, now), is(Reason::Admitted), "a ticket"));
 }
 
 /// A reserve wastes nothing: when nobody has a ticket, newcomers get the whole rate of the budget.
@@ -346,7 +390,9 @@ fn a_reserve_that_nobody_wants_is_not_wasted() {
     let world = World::new(100, 200, Challenge::Off, false);
     let seconds = 600;
     let admitted = (0..seconds * 1000)
-        .filter(|index| world.syn(*index as u32, START + index * SECOND / 1000) == is(Reason::Admitted))
+        .filter(|index| {
+            world.syn(*index as u32, START + index * SECOND / 1000) == is(Reason::Admitted)
+        })
         .count() as u64;
     // Half of the burst, and the rate.
     let expected = 100 + 100 * seconds;
@@ -362,6 +408,11 @@ fn tickets_give_whole_pages() {
             "{users} users: plain budget {} whole pages (median wait {:.1} s), tickets {} ({:.1} s)",
             plain.whole_pages, plain.median_wait, tickets.whole_pages, tickets.median_wait
         );
-        assert!(tickets.whole_pages >= 3 * plain.whole_pages, "{} against {}", tickets.whole_pages, plain.whole_pages);
+        assert!(
+            tickets.whole_pages >= 3 * plain.whole_pages,
+            "{} against {}",
+            tickets.whole_pages,
+            plain.whole_pages
+        );
     }
 }

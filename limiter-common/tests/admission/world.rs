@@ -51,16 +51,30 @@ impl State for Memory {
     fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
         let lease = &mut self.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
         let line = &self.lines[purse.of(case.service).line(case.id) as usize];
-        Some(purse::look(lease, line, purse.of(case.service).limit(case.service, case.host), case.now, || case.now))
+        Some(purse::look(
+            lease,
+            line,
+            purse.of(case.service).limit(case.service, case.host),
+            case.now,
+            || case.now,
+        ))
     }
 
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
         let lease = &mut self.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
         let line = &self.lines[purse.of(case.service).line(case.id) as usize];
-        if let Some(take) = self.races.get().iter().find_map(|(lost, take)| (*lost == purse).then_some(*take)) {
+        if let Some(take) =
+            self.races.get().iter().find_map(|(lost, take)| (*lost == purse).then_some(*take))
+        {
             return Some(take);
         }
-        Some(purse::take(lease, line, purse.of(case.service).limit(case.service, case.host), look, || case.now))
+        Some(purse::take(
+            lease,
+            line,
+            purse.of(case.service).limit(case.service, case.host),
+            look,
+            || case.now,
+        ))
     }
 
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
@@ -68,7 +82,10 @@ impl State for Memory {
     }
 
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>) {
-        let class = self.classes.iter().find(|(first, last, _)| (*first..=*last).contains(&(case.client.low as u32)));
+        let class = self
+            .classes
+            .iter()
+            .find(|(first, last, _)| (*first..=*last).contains(&(case.client.low as u32)));
         class.map_or((0, None), |(_, _, class)| (1, Some(class)))
     }
 
@@ -80,7 +97,13 @@ impl State for Memory {
         let set = &self.sources[place.set(SETS) as usize];
         let (fingerprint, now, own) = (place.fingerprint(), Ticks::at(attempt.now), attempt.own());
         if attempt.peeks {
-            return Some(Charged::peek(source_table::exceeds(set, fingerprint, now, attempt.limit, own)));
+            return Some(Charged::peek(source_table::exceeds(
+                set,
+                fingerprint,
+                now,
+                attempt.limit,
+                own,
+            )));
         }
         Some(source_table::charge(set, fingerprint, now, attempt.limit, own, attempt.horizon))
     }
@@ -112,7 +135,8 @@ pub struct World {
 
 impl World {
     pub fn new(budget: u64, burst: u64, challenge: Challenge, fair: bool) -> Self {
-        let budget = Limit { rate: Rate::per_second(budget), burst }.to_budget(1).expect("keepable");
+        let budget =
+            Limit { rate: Rate::per_second(budget), burst }.to_budget(1).expect("keepable");
         let budget = BudgetLimit { lease: 1, ..budget };
         let none = BudgetLimit { lease: 1, ..BudgetLimit::default() };
         let admission = record::Admission {
@@ -159,7 +183,14 @@ impl World {
     }
 
     /// For another service.
-    pub fn judge_for(&self, id: u32, service: &Service, source: u32, now: u64, stage: Stage) -> Outcome {
+    pub fn judge_for(
+        &self,
+        id: u32,
+        service: &Service,
+        source: u32,
+        now: u64,
+        stage: Stage,
+    ) -> Outcome {
         let (host, client) = (&self.host, Address::v4(source));
         let case = Case { slot: 0, id, service, host, client, now, stage };
         admission::judge(&self.memory, &case)

@@ -48,7 +48,14 @@ pub struct Door {
 }
 
 impl Door {
-    pub fn new(family: Family, rate: f64, burst: u64, habits: &Habits, weight: u64, seed: u64) -> Self {
+    pub fn new(
+        family: Family,
+        rate: f64,
+        burst: u64,
+        habits: &Habits,
+        weight: u64,
+        seed: u64,
+    ) -> Self {
         let mut door = Self {
             family,
             limit: BudgetLimit::default(),
@@ -83,12 +90,14 @@ impl Door {
 
     /// How long whoever is let in now has waited, seconds.
     pub fn wait(&self, now: u64) -> f64 {
-        line::State::read(&std::array::from_fn(|word| self.line[word].get()), now).wait as f64 / SECOND as f64
+        line::State::read(&std::array::from_fn(|word| self.line[word].get()), now).wait as f64
+            / SECOND as f64
     }
 
     /// Connections of a page, as the line has learned it.
     pub fn page(&self, now: u64) -> f64 {
-        line::State::read(&std::array::from_fn(|word| self.line[word].get()), now).page as f64 / 256.0
+        line::State::read(&std::array::from_fn(|word| self.line[word].get()), now).page as f64
+            / 256.0
     }
 
     /// Whether an attempt whose proof will be judged is answered.
@@ -126,13 +135,16 @@ impl Door {
             Family::Line => {
                 let service = Service { line: &self.line, rules: &self.rules };
                 let coming = self.coming(place, is_many, now, look != Look::SPENT);
-                let judged = line::judge(&service, &self.table[place.set(SETS) as usize], None, &coming);
+                let judged =
+                    line::judge(&service, &self.table[place.set(SETS) as usize], None, &coming);
                 self.steals += u64::from(judged.stole);
                 self.is_visit = judged.said == Said::Newcomer;
                 judged.said.admits()
             }
         };
-        is_within && look != Look::SPENT && self.lease.take(look, &self.word, &self.limit, 0, || now) == Take::Taken
+        is_within
+            && look != Look::SPENT
+            && self.lease.take(look, &self.word, &self.limit, 0, || now) == Take::Taken
     }
 
     fn shares(&self, place: Place, now: u64) -> bool {
@@ -142,7 +154,15 @@ impl Door {
         let set = &self.table[place.set(SETS) as usize];
         let now = Ticks::at(now);
         interval == 0
-            || source_table::charge(set, place.fingerprint(), now, &limit, pressure::HORIZON, pressure::HORIZON).charge
+            || source_table::charge(
+                set,
+                place.fingerprint(),
+                now,
+                &limit,
+                pressure::HORIZON,
+                pressure::HORIZON,
+            )
+            .charge
                 != Charge::Exceeds
     }
 }

@@ -51,7 +51,14 @@ fn show(name: &str, figures: &Figures) {
 /// came, with and without cookies.
 #[test]
 fn the_crowd_is_served() {
-    let cases = [(1.0, false, 1), (2.0, false, 2), (2.0, true, 3), (4.0, false, 4), (10.0, false, 5), (10.0, true, 6)];
+    let cases = [
+        (1.0, false, 1),
+        (2.0, false, 2),
+        (2.0, true, 3),
+        (4.0, false, 4),
+        (10.0, false, 5),
+        (10.0, true, 6),
+    ];
     for (load, cookies, seed) in cases {
         let case = Case { cookies, seed, ..Case::new(Family::Line, load) };
         let figures = run(case);
@@ -67,7 +74,10 @@ fn the_crowd_is_served() {
             assert!(figures.overtaken <= 0.15, "{name}: overtaken");
         }
         if load == 2.0 {
-            assert!(quantile(&figures.first, 0.99) <= 2.0 * figures.fair, "{name}: the slowest first pages");
+            assert!(
+                quantile(&figures.first, 0.99) <= 2.0 * figures.fair,
+                "{name}: the slowest first pages"
+            );
         }
     }
 }
@@ -116,7 +126,8 @@ fn arming_amid_the_crowd_helps_at_once() {
 /// A thousand addresses at 2.5/s beside the regulars.
 #[test]
 fn a_botnet_at_a_human_pace_is_held() {
-    let (at_once, later) = (armed(Family::Line, 0.0, 20.0, 1000), armed(Family::Line, 30.0, 40.0, 1000));
+    let (at_once, later) =
+        (armed(Family::Line, 0.0, 20.0, 1000), armed(Family::Line, 30.0, 40.0, 1000));
     assert!(at_once >= 55.0 / 75.0 && later >= 74.0 / 75.0, "{at_once}, later {later}");
 }
 
@@ -132,7 +143,11 @@ fn machines_get_their_equal_part() {
         // Of the people a few are between two visits; a heavy source is there the moment that it
         // may come in.
         let equal = machines / (machines + people) * if heavy > 0 { 2.0 } else { 1.15 };
-        assert!(figures.machine_visits <= equal, "{} where {equal} is equal", figures.machine_visits);
+        assert!(
+            figures.machine_visits <= equal,
+            "{} where {equal} is equal",
+            figures.machine_visits
+        );
         assert!(figures.regulars >= 0.97);
     }
 }
@@ -144,7 +159,10 @@ fn a_spoofed_flood_changes_nothing() {
     let (alone, beside) = (run(case), run(Case { spoofed: 25_000.0, ..case }));
     show("alone", &alone);
     show("beside 25,000 spoofed a second", &beside);
-    assert!((alone.good - beside.good).abs() <= 0.03 && (alone.regulars - beside.regulars).abs() <= 0.03);
+    assert!(
+        (alone.good - beside.good).abs() <= 0.03
+            && (alone.regulars - beside.regulars).abs() <= 0.03
+    );
 }
 
 /// When there is room, all who wait are in within ten seconds and what they let pass between two
@@ -163,7 +181,14 @@ fn the_line_ends_with_the_need() {
 #[test]
 fn a_crowd_of_any_size_waits_alike() {
     let small = Case { measure: 60.0, settle: 60.0, ..Case::new(Family::Line, 3.05) };
-    let large = Case { capacity: 5900.0, workers: 120, backlog: 1280, budget: 5600.0, burst: 1000, ..small };
+    let large = Case {
+        capacity: 5900.0,
+        workers: 120,
+        backlog: 1280,
+        budget: 5600.0,
+        burst: 1000,
+        ..small
+    };
     let [small, large] = [small, large].map(|case| {
         let figures = run(case);
         show(&format!("{} people", case.load * case.capacity / PAGE * 10.0), &figures);

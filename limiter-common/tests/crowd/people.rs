@@ -103,11 +103,13 @@ impl World {
         } else {
             self.shared_source = self.source();
             let users = (case.load * case.capacity / 6.0 * case.think).round() as usize;
-            let mut times: Vec<u64> = (0..users).map(|_| self.random.between(0.0, case.arrive)).collect();
+            let mut times: Vec<u64> =
+                (0..users).map(|_| self.random.between(0.0, case.arrive)).collect();
             times.sort_unstable();
             // Those behind the shared address are every so many.
             for (index, time) in times.into_iter().enumerate() {
-                let is_shared = case.shared > 0.0 && (index as f64 * case.shared).fract() + case.shared >= 1.0;
+                let is_shared =
+                    case.shared > 0.0 && (index as f64 * case.shared).fract() + case.shared >= 1.0;
                 self.visitor(START + seconds(CROWD) + time, is_shared);
             }
         }
@@ -129,7 +131,8 @@ impl World {
         let source = if is_shared { self.shared_source } else { self.source() };
         let user = self.user(Role::Crowd, source, is_shared);
         let pages = self.case.pages;
-        self.users[user as usize].pages_left = (0.6 * pages + (0.8 * pages + 1.0) * self.random.unit()) as i32;
+        self.users[user as usize].pages_left =
+            (0.6 * pages + (0.8 * pages + 1.0) * self.random.unit()) as i32;
         self.at(time, Do::Page(user));
     }
 
@@ -191,7 +194,8 @@ impl World {
     pub fn whole(&mut self, id: u32) {
         let (now, measured, staged) = (self.now, self.is_measured(), self.case.staged);
         let user = &mut self.users[id as usize];
-        let (role, is_first, is_shared, waited) = (user.role, user.pages == 0, user.is_shared, user.waits);
+        let (role, is_first, is_shared, waited) =
+            (user.role, user.pages == 0, user.is_shared, user.waits);
         let wanted = user.wanted.take().unwrap_or(now);
         let wait = (now - wanted) as f64 / SECOND as f64;
         user.pages += 1;
@@ -292,20 +296,26 @@ impl World {
         let (time, until) = (self.case.measure, self.until);
         let mut figures = std::mem::take(&mut self.figures);
         let waits = self.users.iter().filter(|user| user.waits && !user.is_shared);
-        let waits: Vec<f64> =
-            waits.filter_map(|user| Some(until.checked_sub(user.wanted?)? as f64 / SECOND as f64)).collect();
+        let waits: Vec<f64> = waits
+            .filter_map(|user| Some(until.checked_sub(user.wanted?)? as f64 / SECOND as f64))
+            .collect();
         if self.case.relief && !waits.is_empty() {
             figures.cleared = f64::INFINITY;
         }
         figures.first.extend(waits);
         for last in &self.regular_last {
-            figures.gap = figures.gap.max(until.saturating_sub((*last).max(self.from)) as f64 / SECOND as f64);
+            figures.gap = figures
+                .gap
+                .max(until.saturating_sub((*last).max(self.from)) as f64 / SECOND as f64);
         }
-        figures.locked = self.regular_by.iter().filter(|[got, lost]| *got == 0 && *lost > 0).count();
-        figures.regulars = self.regular[0] as f64 / (self.regular[0] + self.regular[1]).max(1) as f64;
+        figures.locked =
+            self.regular_by.iter().filter(|[got, lost]| *got == 0 && *lost > 0).count();
+        figures.regulars =
+            self.regular[0] as f64 / (self.regular[0] + self.regular[1]).max(1) as f64;
         let relief = if self.case.relief { 4.0 } else { 1.0 };
         figures.good = self.whole_conns as f64 / time / self.case.capacity * relief;
-        figures.machine_visits = self.began[1] as f64 / (self.began[0] + self.began[1]).max(1) as f64;
+        figures.machine_visits =
+            self.began[1] as f64 / (self.began[0] + self.began[1]).max(1) as f64;
         figures.machines = self.served_machines as f64 / time / self.case.capacity;
         figures.fair = self.waiting_area / self.firsts.max(1) as f64;
         figures.overtaken /= self.firsts.max(1) as f64;

@@ -86,7 +86,14 @@ impl World {
             users: Vec::new(),
             conns: Vec::new(),
             sources: 0,
-            door: Door::new(case.family, case.budget, case.burst, &case.habits, case.weight, case.seed),
+            door: Door::new(
+                case.family,
+                case.budget,
+                case.burst,
+                &case.habits,
+                case.weight,
+                case.seed,
+            ),
             queue: VecDeque::new(),
             free_workers: case.workers,
             from,
@@ -148,7 +155,9 @@ impl World {
         let User { place, is_shared, .. } = self.users[user as usize];
         let before = self.now < START + seconds(self.case.armed);
         let is_asked = !before || self.case.observes;
-        let let_in = is_asked && self.door.judge(place, is_shared && self.case.weight > 1, self.now) || before;
+        let let_in = is_asked
+            && self.door.judge(place, is_shared && self.case.weight > 1, self.now)
+            || before;
         let User { role, .. } = self.users[user as usize];
         if self.is_measured() && self.door.is_visit && is_asked {
             self.began[usize::from(matches!(role, Role::Heavy | Role::Bot))] += 1;
@@ -200,7 +209,8 @@ impl World {
         self.overflows += u64::from(is_full);
         // With a full queue a proof is dropped uncharged.
         if is_full || !self.let_in(id) {
-            let wait = seconds(0.2 * f64::from(1_u32 << conn.again.min(8))) + self.random.between(0.0, 0.01);
+            let wait = seconds(0.2 * f64::from(1_u32 << conn.again.min(8)))
+                + self.random.between(0.0, 0.01);
             self.conns[id as usize].again += 1;
             self.at(self.now + wait + ROUND_TRIP, Do::Ack(id));
             return;
@@ -229,7 +239,8 @@ impl World {
         self.free_workers += 1;
         let conn = self.conns[id as usize];
         let role = self.users[conn.user as usize].role;
-        self.served_machines += u64::from(self.is_measured() && matches!(role, Role::Heavy | Role::Bot));
+        self.served_machines +=
+            u64::from(self.is_measured() && matches!(role, Role::Heavy | Role::Bot));
         if conn.state == State::Queued && self.is_live(&conn) {
             self.conns[id as usize].state = State::Served;
             let user = &mut self.users[conn.user as usize];
@@ -277,7 +288,15 @@ impl World {
     /// A client begins a connection.
     pub fn connection(&mut self, user: u32, page: u32, born: u64) -> u32 {
         let id = self.conns.len() as u32;
-        self.conns.push(Conn { user, page, state: State::Syn, tries: 0, again: 0, is_charged: false, born });
+        self.conns.push(Conn {
+            user,
+            page,
+            state: State::Syn,
+            tries: 0,
+            again: 0,
+            is_charged: false,
+            born,
+        });
         self.at(born, Do::Syn(id));
         id
     }
@@ -285,7 +304,8 @@ impl World {
     pub fn is_live(&self, conn: &Conn) -> bool {
         let user = &self.users[conn.user as usize];
         // Open loops have several pages under way at once; each ends by its own deadline.
-        conn.state != State::Over && (user.page == conn.page || self.case.staged || user.role != Role::Crowd)
+        conn.state != State::Over
+            && (user.page == conn.page || self.case.staged || user.role != Role::Crowd)
     }
 
     /// A new address.

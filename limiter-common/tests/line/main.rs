@@ -33,7 +33,8 @@ impl Door {
     /// A budget of so many connections a second, and as many at once.
     pub fn new(rate: u64, habits: &Habits) -> Self {
         let interval = SECOND / rate;
-        let rules = Rules::of(&BudgetLimit { interval, capacity: interval * rate, lease: 1 }, habits);
+        let rules =
+            Rules::of(&BudgetLimit { interval, capacity: interval * rate, lease: 1 }, habits);
         Self { rules, line: Default::default(), set: Default::default(), seats: Default::default() }
     }
 
@@ -44,7 +45,14 @@ impl Door {
 
     /// An attempt while there is budget.
     pub fn coming(&self, source: u32, now: u64) -> Coming<'_> {
-        Coming { fingerprint: source, part: &self.rules.part, now, dice: 0x80_0000, has_token: true, others: 0 }
+        Coming {
+            fingerprint: source,
+            part: &self.rules.part,
+            now,
+            dice: 0x80_0000,
+            has_token: true,
+            others: 0,
+        }
     }
 
     /// What becomes of it.
@@ -104,7 +112,10 @@ fn the_line_is_kept() {
             match door.says(source, now) {
                 Said::Newcomer => order.push(source),
                 said => assert!(
-                    matches!(said, Said::Page | Said::InLine | Said::NoRoom | Said::Visit | Said::SentBack),
+                    matches!(
+                        said,
+                        Said::Page | Said::InLine | Said::NoRoom | Said::Visit | Said::SentBack
+                    ),
                     "{said:?}"
                 ),
             }
@@ -158,7 +169,11 @@ fn a_light_source_stays_in() {
         door.line[1].set(now - 120 * SECOND);
         door.line[2].set(now);
         let said = door.says(1, now);
-        assert!(said.admits() || now < START + 121 * SECOND, "{said:?} after {} s", (now - START) / SECOND);
+        assert!(
+            said.admits() || now < START + 121 * SECOND,
+            "{said:?} after {} s",
+            (now - START) / SECOND
+        );
         now += 4 * SECOND;
     }
 }
@@ -207,7 +222,10 @@ fn a_peek_writes_nothing_and_spares_only_who_waits() {
     let words = || (door.line.clone(), door.set.clone());
     let before = words();
     let soon = START + 3 * SECOND;
-    assert_eq!([1, 2, 3].map(|source| peek(source, soon)), [Peeked::MayProve, Peeked::Waits, Peeked::MayProve]);
+    assert_eq!(
+        [1, 2, 3].map(|source| peek(source, soon)),
+        [Peeked::MayProve, Peeked::Waits, Peeked::MayProve]
+    );
     assert_eq!(peek(2, START + 13 * SECOND), Peeked::MayProve, "else its place would be forgotten");
     assert_eq!(words(), before);
 }
@@ -217,7 +235,8 @@ fn a_peek_writes_nothing_and_spares_only_who_waits() {
 fn a_budget_that_is_shared_counts() {
     let door = Door::new(1000, &Habits::default());
     assert_eq!(door.says(1, START), Said::Newcomer);
-    let with = |source, others, now| door.judge(&Coming { others, ..door.coming(source, now) }).said;
+    let with =
+        |source, others, now| door.judge(&Coming { others, ..door.coming(source, now) }).said;
     let later = START + 10 * SECOND;
     door.crowd(later - 9 * SECOND);
     assert_eq!(with(1, 2000, later), Said::Visit);

@@ -51,7 +51,10 @@ fn never_more_than_so_many_are_present() {
             least_after = least_after.min(taken);
         }
     }
-    assert!(refused > 10_000 && least_after >= 180, "{refused} refused, at least {least_after} present");
+    assert!(
+        refused > 10_000 && least_after >= 180,
+        "{refused} refused, at least {least_after} present"
+    );
 }
 
 /// A seat is free within a second after its source has been idle for so long as it may.

@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use limiter_common::line::visit::{AHEAD, CLOSED, FREE, LONGEST_WAIT, ONCE, PLACE_SHIFT, SEEN_SHIFT, Visit, find};
+use limiter_common::line::visit::{
+    AHEAD, CLOSED, FREE, LONGEST_WAIT, ONCE, PLACE_SHIFT, SEEN_SHIFT, Visit, find,
+};
 use limiter_common::source_table::WAYS;
 use proptest::prelude::*;
 
@@ -71,7 +73,10 @@ fn who_is_missed_least_goes_first() {
         let mut order = Vec::new();
         for source in 100..108 {
             let found = find(&set(words), source, now, (IDLE, FORGET));
-            assert!(!found.is_own && found.kind == ONCE && [4, 5].contains(&found.way), "{found:?} at {turn}");
+            assert!(
+                !found.is_own && found.kind == ONCE && [4, 5].contains(&found.way),
+                "{found:?} at {turn}"
+            );
             order.push(found.way);
         }
         assert!(order.contains(&4) && order.contains(&5), "among equals any");

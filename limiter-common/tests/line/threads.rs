@@ -75,7 +75,8 @@ fn nobody_is_counted_twice_and_the_budget_holds() {
         threads.into_iter().map(|thread| thread.join().expect("a thread")).sum()
     });
     let now = START + ROUNDS * STEPS * 12_000;
-    let words = shared.sets.iter().flatten().map(|word| word.load(SeqCst)).filter(|word| *word != 0);
+    let words =
+        shared.sets.iter().flatten().map(|word| word.load(SeqCst)).filter(|word| *word != 0);
     let present = words.filter(|word| Visit::read(*word, now).present).count() as u64;
     let sits: u64 = shared.seats.seen.iter().flatten().map(|word| word.load(SeqCst)).sum();
     assert_eq!((sits, present), (shared.seats.taken.load(SeqCst), shared.seats.taken.load(SeqCst)));
@@ -97,18 +98,29 @@ fn a_page_is_begun_once() {
             barrier.wait();
             let now = START + round * SECOND;
             let part = &rules.part;
-            let coming =
-                Coming { fingerprint: 5, part, now, dice: hash::mix(round) as u32, has_token: true, others: 0 };
+            let coming = Coming {
+                fingerprint: 5,
+                part,
+                now,
+                dice: hash::mix(round) as u32,
+                has_token: true,
+                others: 0,
+            };
             let service = Service { line: &line, rules: &rules };
-            (0..3).map(|_| judge(&service, &set, None, &coming).said).filter(|said| *said == Said::Newcomer).count()
+            (0..3)
+                .map(|_| judge(&service, &set, None, &coming).said)
+                .filter(|said| *said == Said::Newcomer)
+                .count()
         };
         let begun = std::thread::scope(|scope| {
             let other = scope.spawn(run);
             run() + other.join().expect("a thread")
         });
         assert_eq!(begun, 1);
-        let visit =
-            Visit::read(set.iter().map(|word| word.load(SeqCst)).find(|word| *word != 0).expect("a way"), START);
+        let visit = Visit::read(
+            set.iter().map(|word| word.load(SeqCst)).find(|word| *word != 0).expect("a way"),
+            START,
+        );
         assert_eq!(visit.connections, 6);
     }
 }

@@ -110,10 +110,13 @@ fn etherparse_sees(frame: &[u8]) -> Other {
     let Ok(packet) = SlicedPacket::from_ethernet(frame) else { return Other::NoOpinion };
     let mapped = |a: [u8; 4]| 0xffff_u128 << 32 | u128::from(u32::from_be_bytes(a));
     let (source, destination) = match &packet.net {
-        Some(NetSlice::Ipv4(ip)) => (mapped(ip.header().source()), mapped(ip.header().destination())),
-        Some(NetSlice::Ipv6(ip)) => {
-            (u128::from_be_bytes(ip.header().source()), u128::from_be_bytes(ip.header().destination()))
+        Some(NetSlice::Ipv4(ip)) => {
+            (mapped(ip.header().source()), mapped(ip.header().destination()))
         }
+        Some(NetSlice::Ipv6(ip)) => (
+            u128::from_be_bytes(ip.header().source()),
+            u128::from_be_bytes(ip.header().destination()),
+        ),
         _ => return Other::NotTcp,
     };
     match packet.transport {
@@ -135,26 +138,35 @@ fn is_deliberate(frame: &[u8], reason: Reason) -> bool {
         // A longer chain than any client sends.
         Reason::TooManyHeaders => true,
         // etherparse takes a payload length of 0 for "to the end of the frame"; the kernel, and we, only before hop-by-hop options.
-        Reason::Truncated => frame.windows(8).any(|w| w[0] >> 4 == 6 && w[4] == 0 && w[5] == 0 && w[6] != 0),
+        Reason::Truncated => {
+            frame.windows(8).any(|w| w[0] >> 4 == 6 && w[4] == 0 && w[5] == 0 && w[6] != 0)
+        }
         _ => false,
     }
 }
 
 #[test]
 fn ten_million_frames_beside_etherparse() {
-    let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number = |name: &str, default| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
     let frames: u64 = number("LIMITER_FUZZ_FRAMES", 10_000_000);
     let seed: u64 = number("LIMITER_FUZZ_SEED", 0x1d0_f2ee);
     println!("{frames} frames, LIMITER_FUZZ_SEED={seed}");
     let agreed: u64 = std::thread::scope(|scope| {
         let run = |thread| {
-            scope.spawn(move || judge(frames / THREADS, seed ^ u64::wrapping_mul(thread + 1, 0x9e37_79b9_7f4a_7c15)))
+            scope.spawn(move || {
+                judge(frames / THREADS, seed ^ u64::wrapping_mul(thread + 1, 0x9e37_79b9_7f4a_7c15))
+            })
         };
         let threads: Vec<_> = (0..THREADS).map(run).collect();
         threads.into_iter().map(|thread| thread.join().expect("no disagreement")).sum()
     });
     println!("{agreed} times both saw the same segment");
-    assert!(agreed * 5 > frames, "too few frames on which both have an opinion: {agreed} of {frames}");
+    assert!(
+        agreed * 5 > frames,
+        "too few frames on which both have an opinion: {agreed} of {frames}"
+    );
 }
 
 /// Judges `frames` frames and returns on how many both saw the same segment.
@@ -167,9 +179,14 @@ fn judge(frames: u64, seed: u64) -> u64 {
                 assert_eq!(ours, theirs, "{frame:02x?}");
                 agreed += 1;
             }
-            (Ok(ours), Other::NotTcp) => panic!("etherparse sees no TCP where we see {ours:?}: {frame:02x?}"),
+            (Ok(ours), Other::NotTcp) => {
+                panic!("etherparse sees no TCP where we see {ours:?}: {frame:02x?}")
+            }
             (Err(reason), Other::Tcp(theirs)) => {
-                assert!(is_deliberate(&frame, reason), "{reason:?}, but etherparse sees {theirs:?}: {frame:02x?}");
+                assert!(
+                    is_deliberate(&frame, reason),
+                    "{reason:?}, but etherparse sees {theirs:?}: {frame:02x?}"
+                );
             }
             _ => {}
         }

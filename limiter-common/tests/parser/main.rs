@@ -12,13 +12,19 @@ type Seen = (u128, u128, u16, u8, bool);
 fn see(frame: &[u8]) -> Result<Seen, Reason> {
     // An exactly sized allocation: whoever reads past it is seen by the sanitiser, and by luck without one.
     let frame: Box<[u8]> = frame.into();
-    let segment = parse(Cursor::new(&frame)).map_err(|reason| second_look(Cursor::new(&frame), || true, reason));
+    let segment = parse(Cursor::new(&frame))
+        .map_err(|reason| second_look(Cursor::new(&frame), || true, reason));
     segment.map(|segment| {
         if !segment.hides_flags {
             let found = Found::of(&segment, &Cursor::new(&frame)).read(Cursor::new(&frame));
-            assert_eq!(found.as_ref().map(read), Some(read(&segment)), "what is found is what was parsed");
+            assert_eq!(
+                found.as_ref().map(read),
+                Some(read(&segment)),
+                "what is found is what was parsed"
+            );
         }
-        let wide = |a: limiter_common::address::Address| u128::from(a.high) << 64 | u128::from(a.low);
+        let wide =
+            |a: limiter_common::address::Address| u128::from(a.high) << 64 | u128::from(a.low);
         let (source, destination) = (segment.network.source(), segment.network.destination());
         (wide(source), wide(destination), segment.port, segment.flags, segment.hides_flags)
     })

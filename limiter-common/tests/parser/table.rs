@@ -120,7 +120,9 @@ fn tags() {
 /// The kernel takes off any number of tags of VLAN 0, so more of them than are read are a way round.
 #[test]
 fn tags_of_priority() {
-    let priority = |tags: usize, which: usize| with(tagged(&v4(), &vec![0x8100; tags]), 14 + 4 * which, &[0xe0, 0]);
+    let priority = |tags: usize, which: usize| {
+        with(tagged(&v4(), &vec![0x8100; tags]), 14 + 4 * which, &[0xe0, 0])
+    };
     is_syn(&priority(1, 0));
     is_syn(&priority(2, 1));
     for which in 0..3 {
@@ -203,13 +205,19 @@ fn headers_beyond_what_is_shown() {
         is(&long[..length], Truncated);
         let cursor = Cursor::new(&long[..length]);
         let reason = parse(cursor).map(|_| ()).expect_err("it is cut");
-        assert_eq!(second_look(cursor, || false, reason), TooManyHeaders, "{length} of {} bytes", long.len());
+        assert_eq!(
+            second_look(cursor, || false, reason),
+            TooManyHeaders,
+            "{length} of {} bytes",
+            long.len()
+        );
     }
 }
 
 #[test]
 fn ipv4_fragments() {
-    let fragment = |offset: u16, more: bool| with(v4(), 20, &(offset | u16::from(more) << 13).to_be_bytes());
+    let fragment =
+        |offset: u16, more: bool| with(v4(), 20, &(offset | u16::from(more) << 13).to_be_bytes());
     is_syn(&fragment(0, true));
     is(&fragment(1, true), OverlappingFragment);
     is(&fragment(1, false), OverlappingFragment);

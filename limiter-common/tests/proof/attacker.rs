@@ -21,7 +21,9 @@ impl Attacker {
             let class = flow as u32 % CLASSES;
             Packet { flow, flags, sequence, acknowledgment, length, class, part, client: None }
         };
-        let of = |flow: Flow| (self.numbers[flow].0.wrapping_add(1), self.numbers[flow].1.wrapping_add(1));
+        let of = |flow: Flow| {
+            (self.numbers[flow].0.wrapping_add(1), self.numbers[flow].1.wrapping_add(1))
+        };
         let packet = match action {
             Action::Syn(flow) => {
                 self.numbers[flow].0 = self.random.next() as u32;
@@ -42,7 +44,9 @@ impl Attacker {
             }
             Action::Last(flow, id) => packet(flow, 0, 0, 0, 12, Part::Last(id)),
             Action::Replay(which) => *self.sent.get(self.sent.len().checked_sub(1 + which)?)?,
-            Action::Spoof(flow, flags, number) => packet(flow, flags, number, number.rotate_left(9), 0, Part::Whole),
+            Action::Spoof(flow, flags, number) => {
+                packet(flow, flags, number, number.rotate_left(9), 0, Part::Whole)
+            }
             _ => return None,
         };
         self.sent.push(packet);

@@ -24,7 +24,14 @@ pub struct Client {
 
 impl Client {
     pub fn new(flow: Flow) -> Self {
-        Self { flow, state: State::Idle, first: 0, acknowledgment: 0, writes: Vec::new(), arrived: 0 }
+        Self {
+            flow,
+            state: State::Idle,
+            first: 0,
+            acknowledgment: 0,
+            writes: Vec::new(),
+            arrived: 0,
+        }
     }
 
     fn is_open(&self) -> bool {

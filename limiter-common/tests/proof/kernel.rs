@@ -149,7 +149,9 @@ impl Kernel {
             }
             Part::Last(id) => {
                 let is_its = |(since, first): &(u64, Packet)| {
-                    first.part == Part::First(id) && first.flow == packet.flow && self.now - since <= FRAGMENTS
+                    first.part == Part::First(id)
+                        && first.flow == packet.flow
+                        && self.now - since <= FRAGMENTS
                 };
                 let (_, first) = self.parked.remove(self.parked.iter().position(is_its)?);
                 self.segment(&Packet { part: Part::Whole, ..first })
@@ -180,8 +182,12 @@ impl Kernel {
                     return None;
                 }
                 self.make(packet);
-                let open =
-                    Open { next: packet.sequence, sent: packet.acknowledgment, has_answered: false, is_closed: false };
+                let open = Open {
+                    next: packet.sequence,
+                    sent: packet.acknowledgment,
+                    has_answered: false,
+                    is_closed: false,
+                };
                 self.open(packet, open)
             }
             _ if packet.flags & RST != 0 => None,
@@ -257,8 +263,12 @@ impl Kernel {
                     return None;
                 }
                 self.make(packet);
-                let open =
-                    Open { next: packet.sequence, sent: packet.acknowledgment, has_answered: false, is_closed: false };
+                let open = Open {
+                    next: packet.sequence,
+                    sent: packet.acknowledgment,
+                    has_answered: false,
+                    is_closed: false,
+                };
                 self.open(packet, open)
             }
             ACK => Some(Reply::Reset),
@@ -307,7 +317,11 @@ impl Kernel {
         open.is_closed = true;
         let is_answered = open.next & 1 != 0;
         let until = self.now + TIME_WAIT;
-        self.sockets[flow] = if is_answered { Socket::TimeWait { next: open.next, until } } else { Socket::Open(open) };
+        self.sockets[flow] = if is_answered {
+            Socket::TimeWait { next: open.next, until }
+        } else {
+            Socket::Open(open)
+        };
         Some(Reply::Ack(open.sent, open.next))
     }
 

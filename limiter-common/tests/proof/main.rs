@@ -48,7 +48,10 @@ fn broken<L: Limiter>(sequences: u64, make: impl Fn(bool) -> L) -> Option<(u64, 
             let short = sequence.shortened(&make);
             let broken = short.run(make(short.challenges)).err().unwrap_or_default();
             let (rules, challenges) = (short.rules, short.challenges);
-            return Some((seed, format!("{broken}\n{rules:?}, challenges: {challenges}\n{:#?}", short.actions)));
+            return Some((
+                seed,
+                format!("{broken}\n{rules:?}, challenges: {challenges}\n{:#?}", short.actions),
+            ));
         }
     }
     None

@@ -43,7 +43,10 @@ impl Real {
     fn forget(&mut self, flow: Flow) {
         let Some(random) = &mut self.forgets else { return };
         if random.next() % 4 == 0 {
-            self.sets[flow].iter().filter(|way| flow::is_paid(way.get())).for_each(|way| way.set(0));
+            self.sets[flow]
+                .iter()
+                .filter(|way| flow::is_paid(way.get()))
+                .for_each(|way| way.set(0));
         }
     }
 
@@ -53,9 +56,9 @@ impl Real {
             return Said::Drop;
         }
         match kernel.meets(packet.flow) {
-            Met::Listener if self.challenges => {
-                kernel.cookie(packet.flow, packet.sequence, packet.class).map_or(Said::Drop, Said::Answer)
-            }
+            Met::Listener if self.challenges => kernel
+                .cookie(packet.flow, packet.sequence, packet.class)
+                .map_or(Said::Drop, Said::Answer),
             Met::TimeWait if !self.purse.charge(packet.flow, kernel.now) => Said::Drop,
             _ => Said::Pass,
         }
@@ -70,7 +73,8 @@ impl Real {
         let shifted = if met == Met::Listener { Check::Shifted } else { Check::Held };
         match known {
             Known::Paid { first, fresh, ahead } => {
-                let follows = ahead && has_data(packet) && flow::follow(&self.sets[packet.flow], fingerprint);
+                let follows =
+                    ahead && has_data(packet) && flow::follow(&self.sets[packet.flow], fingerprint);
                 if is_alive || first && fresh && follows {
                     return Check::Nothing;
                 }
@@ -78,7 +82,9 @@ impl Real {
                     return if fresh { Check::Held } else { shifted };
                 }
             }
-            Known::No | Known::Pays | Known::Shifted | Known::Reset { on_its_way: false } if is_alive => {
+            Known::No | Known::Pays | Known::Shifted | Known::Reset { on_its_way: false }
+                if is_alive =>
+            {
                 return Check::Nothing;
             }
             Known::Shifted => return shifted,
@@ -93,7 +99,11 @@ impl Real {
         if packet.flags & RST != 0 {
             flow::reset(set, fingerprint, kernel.now);
         } else if flow::waits(set, fingerprint, kernel.now) {
-            return if kernel.meets(packet.flow) == Met::Listener { Said::Drop } else { Said::Pass };
+            return if kernel.meets(packet.flow) == Met::Listener {
+                Said::Drop
+            } else {
+                Said::Pass
+            };
         } else if packet.flags & FIN != 0 {
             flow::follow(set, fingerprint);
         }
@@ -102,8 +112,14 @@ impl Real {
 
     /// `way::other`.
     fn other(&mut self, kernel: &Kernel, packet: &Packet) -> Said {
-        let known = flow::ask(&self.sets[packet.flow], fingerprint(packet.flow), packet.sequence as u16, kernel.now);
-        let kept = kernel.meets(packet.flow) != Met::Listener || matches!(known, Known::Paid { .. });
+        let known = flow::ask(
+            &self.sets[packet.flow],
+            fingerprint(packet.flow),
+            packet.sequence as u16,
+            kernel.now,
+        );
+        let kept =
+            kernel.meets(packet.flow) != Met::Listener || matches!(known, Known::Paid { .. });
         let passes = match self.check(kernel, packet) {
             Check::Nothing => return Said::Pass,
             Check::Shifted => return Said::Reset,
@@ -117,8 +133,13 @@ impl Real {
             (true, false) => State::PaidAhead,
             (true, true) => State::Paid,
         };
-        let is_noted =
-            flow::note(&self.sets[packet.flow], fingerprint(packet.flow), packet.sequence as u16, state, kernel.now);
+        let is_noted = flow::note(
+            &self.sets[packet.flow],
+            fingerprint(packet.flow),
+            packet.sequence as u16,
+            state,
+            kernel.now,
+        );
         match (passes, is_noted) {
             (true, _) => Said::Pass,
             (false, true) => Said::Drop,
@@ -132,7 +153,9 @@ impl Limiter for Real {
         self.forget(packet.flow);
         match packet.part {
             Part::Last(_) => return Said::Pass,
-            Part::First(_) => return if kernel.is_cookie(packet) { Said::Drop } else { Said::Pass },
+            Part::First(_) => {
+                return if kernel.is_cookie(packet) { Said::Drop } else { Said::Pass };
+            }
             Part::Whole => {}
         }
         match packet.flags & (SYN | RST | ACK) {

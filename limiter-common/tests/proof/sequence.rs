@@ -30,9 +30,11 @@ impl Random {
         let id = self.below(2) as u8;
         match self.below(100) {
             0..8 => Action::Syn(attacker),
-            8..20 => {
-                Action::Ack(attacker, [0, 0, 0, 1, 2, u32::MAX][self.below(6) as usize], self.below(3) as u32 * 10)
-            }
+            8..20 => Action::Ack(
+                attacker,
+                [0, 0, 0, 1, 2, u32::MAX][self.below(6) as usize],
+                self.below(3) as u32 * 10,
+            ),
             20..26 => Action::Rst(attacker, self.below(4) != 0),
             26..28 => Action::Fin(attacker),
             28..32 => Action::First(attacker, id),
@@ -52,7 +54,15 @@ impl Random {
             86..89 => Action::End(flow, self.below(2) == 0),
             89..90 => Action::Restart,
             90..96 => {
-                let times = [SECOND / 1000, SECOND / 1000, SECOND / 20, SECOND, 11 * SECOND, 61 * SECOND, 131 * SECOND];
+                let times = [
+                    SECOND / 1000,
+                    SECOND / 1000,
+                    SECOND / 20,
+                    SECOND,
+                    11 * SECOND,
+                    61 * SECOND,
+                    131 * SECOND,
+                ];
                 Action::Wait(times[self.below(times.len() as u64) as usize])
             }
             _ => Action::Settle,

@@ -65,7 +65,11 @@ impl Sketch {
     fn syn(&mut self, kernel: &Kernel, packet: &Packet) -> Said {
         let met = kernel.meets(packet.flow);
         if met == Met::TimeWait && !self.has(Flaw::TakesReuseFree) {
-            return if self.purse.charge(packet.flow, kernel.now) { Said::Pass } else { Said::Drop };
+            return if self.purse.charge(packet.flow, kernel.now) {
+                Said::Pass
+            } else {
+                Said::Drop
+            };
         }
         if self.purse.is_over(packet.flow, kernel.now) {
             return Said::Drop;
@@ -80,8 +84,13 @@ impl Sketch {
         let (met, now) = (kernel.meets(packet.flow), kernel.now);
         let note = *self.note(packet.flow, cpu);
         let cookie = packet.acknowledgment;
-        let follows = note.waits.is_some_and(|(first, its)| its == cookie && first != packet.sequence);
-        let is_good = if self.has(Flaw::AsksTheSocket) { kernel.takes(packet) } else { kernel.is_cookie(packet) };
+        let follows =
+            note.waits.is_some_and(|(first, its)| its == cookie && first != packet.sequence);
+        let is_good = if self.has(Flaw::AsksTheSocket) {
+            kernel.takes(packet)
+        } else {
+            kernel.is_cookie(packet)
+        };
         if !is_good {
             // What follows the first byte of a flow that waits.
             return match met {
@@ -95,7 +104,8 @@ impl Sketch {
             return Said::Pass;
         }
         // A connection that is there long after a reset passed was not what that ended.
-        let is_ended = note.ended_at >= note.paid_at && (met != Met::Connection || now - note.ended_at <= BEHIND);
+        let is_ended = note.ended_at >= note.paid_at
+            && (met != Met::Connection || now - note.ended_at <= BEHIND);
         let is_paid = note.paid_at != 0 && !is_ended;
         if is_paid && (met == Met::Connection || now - note.paid_at <= BEHIND) {
             return Said::Pass;
@@ -104,7 +114,9 @@ impl Sketch {
             return Said::Drop;
         }
         let waits = Note { waits: Some((packet.sequence, cookie)), ..note };
-        if kernel.is_full() && !self.has(Flaw::ForgetsTheQueue) || !self.purse.charge(packet.flow, now) {
+        if kernel.is_full() && !self.has(Flaw::ForgetsTheQueue)
+            || !self.purse.charge(packet.flow, now)
+        {
             *self.note(packet.flow, cpu) = waits;
             return Said::Drop;
         }
@@ -118,9 +130,15 @@ impl Limiter for Sketch {
         match packet.part {
             Part::Last(_) => return Said::Pass,
             Part::First(_) if self.has(Flaw::AsksWhatFragmentsMeet) => {
-                return if kernel.meets(packet.flow) == Met::Listener { Said::Drop } else { Said::Pass };
+                return if kernel.meets(packet.flow) == Met::Listener {
+                    Said::Drop
+                } else {
+                    Said::Pass
+                };
             }
-            Part::First(_) => return if kernel.is_cookie(packet) { Said::Drop } else { Said::Pass },
+            Part::First(_) => {
+                return if kernel.is_cookie(packet) { Said::Drop } else { Said::Pass };
+            }
             Part::Whole => {}
         }
         let said = match packet.flags & (SYN | RST | ACK) {

@@ -171,7 +171,9 @@ impl<L: Limiter> World<L> {
         let cpu = self.random.next() as usize & 1;
         // Where fragments or tags come from, a flow may change its CPU; a client's does not.
         let cpu = if packet.client.is_some() { 0 } else { cpu };
-        let is_open = packet.client.is_some() && self.owns(packet.flow) && self.owners[packet.flow] == packet.client;
+        let is_open = packet.client.is_some()
+            && self.owns(packet.flow)
+            && self.owners[packet.flow] == packet.client;
         let paid = self.limiter.paid(source(packet.flow));
         let said = self.limiter.judge(&self.kernel, &packet, cpu);
         let has_paid = self.limiter.paid(source(packet.flow)) > paid;
@@ -183,7 +185,9 @@ impl<L: Limiter> World<L> {
                 self.waiting.push_back(packet);
                 if !self.rules.lags || self.waiting.len() >= 8 { self.settle() } else { Ok(()) }
             }
-            Said::Drop | Said::Reset if is_open && packet.flags & SYN == 0 && !self.is_in_doubt(packet.flow) => {
+            Said::Drop | Said::Reset
+                if is_open && packet.flags & SYN == 0 && !self.is_in_doubt(packet.flow) =>
+            {
                 Err(format!("a packet of a connection that is open was refused: {packet:?}"))
             }
             Said::Drop => Ok(()),
@@ -230,16 +234,23 @@ impl<L: Limiter> World<L> {
             self.made_at[made.flow] = self.kernel.now;
             self.owners[made.flow] = made.client;
             // Who was reset knows.
-            let believes = made.client.is_some_and(|first| self.clients[made.flow - ATTACKERS].has(first));
+            let believes =
+                made.client.is_some_and(|first| self.clients[made.flow - ATTACKERS].has(first));
             if let Some(first) = made.client
                 && made.first != first.wrapping_add(1)
                 && believes
             {
-                return Err(format!("the first {} bytes are lost: {made:?}", made.first.wrapping_sub(first) - 1));
+                return Err(format!(
+                    "the first {} bytes are lost: {made:?}",
+                    made.first.wrapping_sub(first) - 1
+                ));
             }
-            let (made, paid, forgiven) = (self.made[source], self.limiter.paid(source), self.forgiven[source]);
+            let (made, paid, forgiven) =
+                (self.made[source], self.limiter.paid(source), self.forgiven[source]);
             if made > paid + forgiven {
-                return Err(format!("source {source} has {made} connections and paid {paid}, {forgiven} forgiven"));
+                return Err(format!(
+                    "source {source} has {made} connections and paid {paid}, {forgiven} forgiven"
+                ));
             }
         }
         Ok(())

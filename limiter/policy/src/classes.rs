@@ -41,7 +41,11 @@ pub fn build(prefixes: &[(Prefix, u16)], first_line: u32) -> Result<Trees> {
         let (address, length) = (prefix.address, u32::from(prefix.length));
         if address.is_v4() {
             let first = address.low & 0xffff_ffff;
-            trees[V4 as usize].0.push(Range { first, last: first | low_bits(128 - length), value: *class });
+            trees[V4 as usize].0.push(Range {
+                first,
+                last: first | low_bits(128 - length),
+                value: *class,
+            });
         } else if length <= 64 {
             let last = address.high | low_bits(64 - length);
             halves(&mut trees[V6 as usize..], Range { first: address.high, last, value: *class });
@@ -57,7 +61,11 @@ pub fn build(prefixes: &[(Prefix, u16)], first_line: u32) -> Result<Trees> {
     for (number, (high, members)) in pairs.into_iter().enumerate() {
         let whole = around(&trees[V6 as usize + (high >> 63) as usize].0, high & !TOP);
         let value = PAIR + number as u16;
-        trees[V6 as usize + (high >> 63) as usize].0.push(Range { first: high & !TOP, last: high & !TOP, value });
+        trees[V6 as usize + (high >> 63) as usize].0.push(Range {
+            first: high & !TOP,
+            last: high & !TOP,
+            value,
+        });
         let mut pair = [(Vec::new(), whole), (Vec::new(), whole)];
         for (prefix, class) in members {
             let last = prefix.address.low | low_bits(128 - u32::from(prefix.length));
@@ -70,7 +78,10 @@ pub fn build(prefixes: &[(Prefix, u16)], first_line: u32) -> Result<Trees> {
         let root = built.plant(&boundaries(ranges, outside), first_line);
         built.roots.push(root);
     }
-    ensure!(built.keys.len() <= CLASS_LINES as usize, "the prefixes of the classes need too much room; use fewer");
+    ensure!(
+        built.keys.len() <= CLASS_LINES as usize,
+        "the prefixes of the classes need too much room; use fewer"
+    );
     Ok(built)
 }
 
@@ -91,7 +102,11 @@ impl Trees {
             self.keys.extend(lines);
             let line = |_: usize| std::array::from_fn(|_| values.next().unwrap_or(0));
             self.values.extend((0..keys.len().div_ceil(FAN)).map(line));
-            keys = if keys.len() <= FAN { Vec::new() } else { keys.iter().copied().step_by(FAN).collect() };
+            keys = if keys.len() <= FAN {
+                Vec::new()
+            } else {
+                keys.iter().copied().step_by(FAN).collect()
+            };
         }
         root
     }
@@ -118,7 +133,8 @@ fn halves(trees: &mut [(Vec<Range>, u16)], range: Range) {
 
 /// The value of the narrowest range around `key`, 0 if there is none.
 fn around(ranges: &[Range], key: u64) -> u16 {
-    let around = ranges.iter().filter(|range| range.value < PAIR && range.first <= key && key <= range.last);
+    let around =
+        ranges.iter().filter(|range| range.value < PAIR && range.first <= key && key <= range.last);
     around.min_by_key(|range| range.last - range.first).map_or(0, |range| range.value)
 }
 
@@ -132,7 +148,9 @@ fn boundaries(mut ranges: Vec<Range>, outside: u16) -> Vec<(u64, u16)> {
     let mut found = vec![(0, outside)];
     let mut open: Vec<Range> = Vec::new();
     let close = |open: &mut Vec<Range>, found: &mut Vec<(u64, u16)>, before: Option<u64>| {
-        while let Some(top) = open.last().copied().filter(|top| before.is_none_or(|next| top.last < next)) {
+        while let Some(top) =
+            open.last().copied().filter(|top| before.is_none_or(|next| top.last < next))
+        {
             open.pop();
             if top.last < FILL {
                 set(found, top.last + 1, open.last().map_or(outside, |under| under.value));
@@ -234,16 +252,28 @@ mod tests {
         let everything = build(&[(prefix("::/0"), 9)], FIRST).expect("fits");
         assert_eq!(class_tree::find(&everything, prefix("8000::").address), 9);
         assert_eq!(class_tree::find(&everything, prefix("1::").address), 9);
-        assert_eq!(class_tree::find(&everything, prefix("1.2.3.4").address), 0, "IPv6 holds no IPv4");
-        assert_eq!(class_tree::find(&build(&[], FIRST).expect("fits"), prefix("1.2.3.4").address), 0);
+        assert_eq!(
+            class_tree::find(&everything, prefix("1.2.3.4").address),
+            0,
+            "IPv6 holds no IPv4"
+        );
+        assert_eq!(
+            class_tree::find(&build(&[], FIRST).expect("fits"), prefix("1.2.3.4").address),
+            0
+        );
     }
 
     #[test]
     fn the_largest_policy_fits() {
         let v4 = |number: u32| Prefix { address: Address::v4(number << 9), length: 128 };
-        let prefixes: Vec<_> = (0..65_536).map(|number| (v4(number), (number % 250) as u16 + 1)).collect();
+        let prefixes: Vec<_> =
+            (0..65_536).map(|number| (v4(number), (number % 250) as u16 + 1)).collect();
         let trees = build(&prefixes, FIRST).expect("fits");
-        assert!(trees.roots[0].levels as usize == LEVELS && trees.keys.len() < 20_000, "{} lines", trees.keys.len());
+        assert!(
+            trees.roots[0].levels as usize == LEVELS && trees.keys.len() < 20_000,
+            "{} lines",
+            trees.keys.len()
+        );
         for (prefix, class) in prefixes.iter().step_by(97) {
             assert_eq!(class_tree::find(&trees, prefix.address), *class);
             assert_eq!(class_tree::find(&trees, Address::v4(prefix.address.low as u32 + 1)), 0);
@@ -259,7 +289,11 @@ mod tests {
     }
 
     fn cut(bits: u128, length: u8, v4: bool) -> Prefix {
-        let (bits, length) = if v4 { (bits as u32 as u128 | 0xffff << 32, 96 + length % 33) } else { (bits, length) };
+        let (bits, length) = if v4 {
+            (bits as u32 as u128 | 0xffff << 32, 96 + length % 33)
+        } else {
+            (bits, length)
+        };
         let mask = if length == 0 { 0 } else { u128::MAX << (128 - u32::from(length)) };
         let bits = bits & mask;
         Prefix { address: Address::v6((bits >> 64) as u64, bits as u64), length }

@@ -22,7 +22,8 @@ pub fn decode(
 ) -> Policy {
     let services = services.iter().filter_map(|(id, record)| {
         let mine = |(key, owner): &(ListenerKey, u32)| u32::from(key.slot) == slot && owner == id;
-        let mut places: Vec<_> = listeners.iter().filter(|entry| mine(entry)).map(|(key, _)| place(key)).collect();
+        let mut places: Vec<_> =
+            listeners.iter().filter(|entry| mine(entry)).map(|(key, _)| place(key)).collect();
         places.sort_unstable();
         service(record, places)
     });
@@ -44,7 +45,10 @@ fn classes(records: &BTreeMap<u32, record::Class>, prefixes: &[ClassPrefix]) -> 
     let mut members: BTreeMap<u32, Vec<Prefix>> = BTreeMap::new();
     for prefix in prefixes {
         let address = Address::from_bytes(prefix.address);
-        members.entry(prefix.class.into()).or_default().push(Prefix { address, length: prefix.length });
+        members
+            .entry(prefix.class.into())
+            .or_default()
+            .push(Prefix { address, length: prefix.length });
     }
     let classes = records.iter().filter_map(|(id, record)| {
         let mut class = Class::bare(name(&record.name)?);
@@ -79,12 +83,17 @@ mod tests {
         let limit = |count, burst| Limit { rate: Rate::per_second(count), burst };
         let mut web = text::service("web=*:80,*:443").expect("a service");
         web.budget = limit(1000, 2000);
-        web.admission =
-            Admission { challenge: Challenge::Auto, newcomers: limit(100, 200), reset: true, ..Admission::usual() };
+        web.admission = Admission {
+            challenge: Challenge::Auto,
+            newcomers: limit(100, 200),
+            reset: true,
+            ..Admission::usual()
+        };
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
         mail.source = Some(Limit::default());
         mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });
-        let prefixes = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect();
+        let prefixes =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect();
         let schools = Class {
             name: "schools".parse().expect("a name"),
             members: prefixes(&["192.0.2.0/24", "2001:db8::/48", "10.0.0.0/8"]),
@@ -116,12 +125,24 @@ mod tests {
         let policy = policy();
         let encoded = encode(&policy, 1, 2, &Known::default()).expect("encodes");
         assert_eq!(decoded(1, &encoded), policy);
-        assert_eq!(encoded.host.horizon, limiter_common::pressure::HORIZON, "a fair share leaves the longest debt");
+        assert_eq!(
+            encoded.host.horizon,
+            limiter_common::pressure::HORIZON,
+            "a fair share leaves the longest debt"
+        );
         let admission = &encoded.services[&0].admission;
-        assert_eq!((admission.floor, admission.ticket_life), (1_000_000_000, 839), "half of 2,000 ms; 15 minutes");
+        assert_eq!(
+            (admission.floor, admission.ticket_life),
+            (1_000_000_000, 839),
+            "half of 2,000 ms; 15 minutes"
+        );
         assert_eq!(encoded.services[&1].admission.pressure.unit, 0);
         assert_eq!(encoded.ports[&80], [1, 1]);
-        assert_eq!(encoded.ports[&443], [Port::BY_ADDRESS, 1], "an address of its own sends IPv4 to the listeners");
+        assert_eq!(
+            encoded.ports[&443],
+            [Port::BY_ADDRESS, 1],
+            "an address of its own sends IPv4 to the listeners"
+        );
         assert_eq!(encoded.ports[&25], [Port::NONE, 2]);
     }
 
@@ -129,7 +150,10 @@ mod tests {
     fn services_keep_their_ids() {
         let mut policy = policy();
         let known = Known {
-            services: Ids::of([(policy.services[1].name.clone(), 7), ("gone".parse().expect("a name"), 0)], []),
+            services: Ids::of(
+                [(policy.services[1].name.clone(), 7), ("gone".parse().expect("a name"), 0)],
+                [],
+            ),
             numbers: [(7, 0x1007)].into(),
             classes: Ids::of([(policy.classes[1].name.clone(), 1)], []),
         };
@@ -152,13 +176,20 @@ mod tests {
             ),
             ..Known::default()
         };
-        assert_eq!((known.services.get(&name("old")), known.services.get(&name("new"))), (None, Some(63)));
-        assert_eq!((known.services.get(&name("web")), known.services.get(&name("idle"))), (Some(1), Some(5)));
+        assert_eq!(
+            (known.services.get(&name("old")), known.services.get(&name("new"))),
+            (None, Some(63))
+        );
+        assert_eq!(
+            (known.services.get(&name("web")), known.services.get(&name("idle"))),
+            (Some(1), Some(5))
+        );
         // All ids are taken: what only the idle slot holds goes first.
         let all = |range: std::ops::Range<u32>, what: &str| -> Vec<_> {
             range.map(|id| (name(&format!("{what}{id}")), id)).collect()
         };
-        let known = Known { services: Ids::of(all(0..63, "s"), all(0..64, "t")), ..Known::default() };
+        let known =
+            Known { services: Ids::of(all(0..63, "s"), all(0..64, "t")), ..Known::default() };
         let mut policy = policy();
         policy.services.truncate(1);
         policy.services[0].name = name("another");
@@ -181,7 +212,10 @@ mod tests {
         let mut policy = policy();
         policy.classes[1].members.push("10.0.0.0/8".parse().expect("a prefix"));
         let error = encode(&policy, 0, 2, &Known::default()).err().expect("refused").to_string();
-        assert!(error.contains("10.0.0.0/8") && error.contains("schools") && error.contains("probes"), "{error}");
+        assert!(
+            error.contains("10.0.0.0/8") && error.contains("schools") && error.contains("probes"),
+            "{error}"
+        );
         policy.classes[1].members.clear();
         assert!(encode(&policy, 0, 2, &Known::default()).is_err(), "a class of nobody");
     }
@@ -191,6 +225,9 @@ mod tests {
         let mut policy = policy();
         policy.services.push(text::service("other=0.0.0.0:80").expect("a service"));
         let error = encode(&policy, 0, 2, &Known::default()).err().expect("refused").to_string();
-        assert!(error.contains("0.0.0.0:80") && error.contains("web") && error.contains("other"), "{error}");
+        assert!(
+            error.contains("0.0.0.0:80") && error.contains("web") && error.contains("other"),
+            "{error}"
+        );
     }
 }

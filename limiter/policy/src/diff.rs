@@ -34,15 +34,25 @@ impl fmt::Display for Change {
 
 /// Everything that differs, a line each: the host first, then services, then classes.
 pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
-    let mut lines: Vec<String> = host(old, new).iter().map(|change| format!("host {change}")).collect();
-    let names = |policy: &Policy| policy.services.iter().map(|service| service.name.clone()).collect();
+    let mut lines: Vec<String> =
+        host(old, new).iter().map(|change| format!("host {change}")).collect();
+    let names =
+        |policy: &Policy| policy.services.iter().map(|service| service.name.clone()).collect();
     for name in both(names(old), names(new)) {
         match (old.service(&name), new.service(&name)) {
             (Some(was), Some(is)) => {
-                lines.extend(service(old, was, new, is).iter().map(|change| format!("service {name} {change}")));
+                lines.extend(
+                    service(old, was, new, is)
+                        .iter()
+                        .map(|change| format!("service {name} {change}")),
+                );
             }
-            (None, Some(is)) => lines.push(format!("service {name}: new, {}", new_service(new, is))),
-            (Some(was), None) => lines.push(format!("service {name}: removed, was on {}", listens(was))),
+            (None, Some(is)) => {
+                lines.push(format!("service {name}: new, {}", new_service(new, is)))
+            }
+            (Some(was), None) => {
+                lines.push(format!("service {name}: removed, was on {}", listens(was)))
+            }
             (None, None) => {}
         }
     }
@@ -94,7 +104,9 @@ fn between<T, R>(
     let said = seen == Seen::Said;
     rows.iter()
         .filter(move |row| !said || row.get(was).is_some() || row.get(is).is_some())
-        .filter_map(move |row| change(row.what, row.words(was, old, said), row.words(is, new, said)))
+        .filter_map(move |row| {
+            change(row.what, row.words(was, old, said), row.words(is, new, said))
+        })
 }
 
 fn change(what: &'static str, from: String, to: String) -> Option<Change> {
@@ -135,8 +147,10 @@ fn class(was: Option<&Class>, is: Option<&Class>) -> Vec<String> {
 }
 
 fn members(was: &[Prefix], is: &[Prefix]) -> Option<String> {
-    let (was, is): (BTreeSet<_>, BTreeSet<_>) = (was.iter().copied().collect(), is.iter().copied().collect());
-    let part = |prefixes: Vec<Prefix>, done: &str| (!prefixes.is_empty()).then(|| count(&prefixes, done));
+    let (was, is): (BTreeSet<_>, BTreeSet<_>) =
+        (was.iter().copied().collect(), is.iter().copied().collect());
+    let part =
+        |prefixes: Vec<Prefix>, done: &str| (!prefixes.is_empty()).then(|| count(&prefixes, done));
     let added = part(is.difference(&was).copied().collect(), " added");
     let removed = part(was.difference(&is).copied().collect(), " removed");
     let parts: Vec<String> = added.into_iter().chain(removed).collect();
@@ -227,7 +241,9 @@ mod tests {
     fn the_order_is_no_difference() {
         let one = "[service.web]\nlisten = \"*:80\"\n";
         let two = "[service.mail]\nlisten = \"*:25\"\n";
-        assert!(changes(&policy(&format!("{one}{two}")), &policy(&format!("{two}{one}"))).is_empty());
+        assert!(
+            changes(&policy(&format!("{one}{two}")), &policy(&format!("{two}{one}"))).is_empty()
+        );
     }
 
     #[test]
@@ -236,6 +252,10 @@ mod tests {
         let new = Policy { source: Limit::default(), ..old.clone() };
         assert_eq!(changes(&old, &new), ["host source limit: 5/s, burst 10 -> none"]);
         let seen = service_in_effect(&old, &old.services[0], &new, &new.services[0]);
-        assert_eq!(seen[0].to_string(), "source limit: 5/s, burst 10 -> none", "`set --service` tells what came out");
+        assert_eq!(
+            seen[0].to_string(),
+            "source limit: 5/s, burst 10 -> none",
+            "`set --service` tells what came out"
+        );
     }
 }

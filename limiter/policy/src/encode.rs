@@ -12,7 +12,8 @@ use limiter_common::purse;
 use limiter_common::rate::Limit;
 use limiter_common::rate::Rate;
 use limiter_common::record::{
-    self, CLASS_LINES, CLASS_PREFIXES, CLASSES, ClassPrefix, LISTENERS, ListenerKey, NAME, Port, SERVICES, Stated,
+    self, CLASS_LINES, CLASS_PREFIXES, CLASSES, ClassPrefix, LISTENERS, ListenerKey, NAME, Port,
+    SERVICES, Stated,
 };
 use limiter_common::source_table::SourceLimit;
 use limiter_common::ticket::{LONGEST_LIFE, UNIT_SHIFT};
@@ -64,7 +65,10 @@ pub struct Ids {
 
 impl Ids {
     /// Those of the slot that decides, and of the other one what does not contradict them: an id that has a new owner is known by that one alone.
-    pub fn of(active: impl IntoIterator<Item = (Name, u32)>, idle: impl IntoIterator<Item = (Name, u32)>) -> Self {
+    pub fn of(
+        active: impl IntoIterator<Item = (Name, u32)>,
+        idle: impl IntoIterator<Item = (Name, u32)>,
+    ) -> Self {
         let mut names: HashMap<Name, u32> = active.into_iter().collect();
         let active: HashSet<u32> = names.values().copied().collect();
         for (name, id) in idle {
@@ -106,10 +110,17 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
         let share = if service.admission.fair_share { pressure::HORIZON } else { 0 };
         encoded.host.horizon = encoded.host.horizon.max(record.source.horizon()).max(share);
         encoded.services.insert(id, record);
-        ensure!(!service.listeners.is_empty(), "service {}: give it at least one ADDR:PORT", service.name);
+        ensure!(
+            !service.listeners.is_empty(),
+            "service {}: give it at least one ADDR:PORT",
+            service.name
+        );
         for listener in &service.listeners {
             if let Some(owner) = owners.insert(*listener, &service.name) {
-                bail!("{listener} is in service {owner} and in service {}; take it out of one", service.name);
+                bail!(
+                    "{listener} is in service {owner} and in service {}; take it out of one",
+                    service.name
+                );
             }
             encoded.listeners.push((listener_key(*listener, slot), id));
             port(&mut encoded.ports, *listener, id);
@@ -118,7 +129,11 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
     // A service without tickets leaves what others keep for theirs of the host's budget: it goes no
     // lower than a newcomer of any of them.
     let kept = |service: &record::Service| service.admission.ticket_life != 0;
-    let floors = encoded.services.values().filter(|service| kept(service)).map(|service| service.admission.host_floor);
+    let floors = encoded
+        .services
+        .values()
+        .filter(|service| kept(service))
+        .map(|service| service.admission.host_floor);
     let highest = floors.max().unwrap_or(0);
     for service in encoded.services.values_mut().filter(|service| !kept(service)) {
         service.admission.host_floor = highest;
@@ -130,11 +145,21 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
 
 /// Listener keys of a slot.
 pub fn listener_key(listener: SocketAddr, slot: u16) -> ListenerKey {
-    ListenerKey { address: address(listener.ip()).to_bytes(), port: listener.port(), slot, padding: 0 }
+    ListenerKey {
+        address: address(listener.ip()).to_bytes(),
+        port: listener.port(),
+        slot,
+        padding: 0,
+    }
 }
 
 /// Ids within `range` for `names`, of which `known` has some.
-fn assign(what: &str, names: &[&Name], known: &Ids, range: Range<u32>) -> Result<HashMap<Name, u32>> {
+fn assign(
+    what: &str,
+    names: &[&Name],
+    known: &Ids,
+    range: Range<u32>,
+) -> Result<HashMap<Name, u32>> {
     ensure!(names.len() <= range.len(), "a policy holds at most {} {what}", range.len());
     let unique: HashSet<_> = names.iter().collect();
     ensure!(unique.len() == names.len(), "two {what} have the same name; merge them or rename one");
@@ -165,7 +190,10 @@ fn encode_classes(policy: &Policy, slot: u16, known: &Known, encoded: &mut Encod
         ensure!(!class.members.is_empty(), "class {}: give it at least one prefix", class.name);
         for prefix in &class.members {
             if let Some(owner) = owners.insert(*prefix, &class.name) {
-                bail!("{prefix} is in class {owner} and in class {}; take it out of one", class.name);
+                bail!(
+                    "{prefix} is in class {owner} and in class {}; take it out of one",
+                    class.name
+                );
             }
             members.push((*prefix, id as u16));
             let Prefix { address, length } = *prefix;
@@ -178,7 +206,11 @@ fn encode_classes(policy: &Policy, slot: u16, known: &Known, encoded: &mut Encod
         }
     }
     let most = CLASS_PREFIXES as usize;
-    ensure!(members.len() <= most, "the classes of a policy hold at most {most} prefixes, not {}", members.len());
+    ensure!(
+        members.len() <= most,
+        "the classes of a policy hold at most {most} prefixes, not {}",
+        members.len()
+    );
     encoded.host.class_prefixes = members.len() as u32;
     encoded.trees = classes::build(&members, u32::from(slot) * CLASS_LINES)?;
     Ok(())
@@ -217,7 +249,8 @@ pub fn padded(name: &Name) -> [u8; NAME] {
 
 fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
     let horizon = source(policy.source, "default source limit")?.horizon();
-    let (resets, budget) = (budget(RESETS, "resets", cpus)?, budget(policy.budget, "global budget", cpus)?);
+    let (resets, budget) =
+        (budget(RESETS, "resets", cpus)?, budget(policy.budget, "global budget", cpus)?);
     let mut record = record::Host {
         budget,
         horizon,
@@ -239,10 +272,17 @@ fn budget(limit: Limit, what: &str, cpus: u64) -> Result<BudgetLimit> {
     limit.to_budget(cpus).map_err(|reason| anyhow::anyhow!(advice(limit, what, reason)))
 }
 
-fn admission(service: &Service, own: &BudgetLimit, host: &BudgetLimit, cpus: u64) -> Result<record::Admission> {
+fn admission(
+    service: &Service,
+    own: &BudgetLimit,
+    host: &BudgetLimit,
+    cpus: u64,
+) -> Result<record::Admission> {
     let Admission { ticket_seconds, reserve, newcomers, fair_share, .. } = service.admission;
     let name = &service.name;
-    if let Some(wrong) = settings::check(&SERVICE, &Settings::default(), service, Style::File).first() {
+    if let Some(wrong) =
+        settings::check(&SERVICE, &Settings::default(), service, Style::File).first()
+    {
         bail!("service {name}: {}", wrong.message);
     }
     // Newcomers can always draw one token of a full budget.
@@ -269,7 +309,12 @@ fn source(limit: Limit, what: &str) -> Result<SourceLimit> {
     limit.to_source().map_err(|reason| anyhow::anyhow!(advice(limit, what, reason)))
 }
 
-fn service(policy: &Policy, service: &Service, host: &BudgetLimit, cpus: u64) -> Result<record::Service> {
+fn service(
+    policy: &Policy,
+    service: &Service,
+    host: &BudgetLimit,
+    cpus: u64,
+) -> Result<record::Service> {
     let limit = service.source.unwrap_or(policy.source);
     let prefixes = service.prefixes.unwrap_or(policy.prefixes);
     let budget = budget(service.budget, &format!("budget of service {}", service.name), cpus)?;
@@ -281,7 +326,12 @@ fn service(policy: &Policy, service: &Service, host: &BudgetLimit, cpus: u64) ->
         number: 0,
         reserved: 0,
         // What a service follows is stated too.
-        stated: Stated { source: limit, prefix_v4: prefixes.v4, prefix_v6: prefixes.v6, ..Stated::default() },
+        stated: Stated {
+            source: limit,
+            prefix_v4: prefixes.v4,
+            prefix_v6: prefixes.v6,
+            ..Stated::default()
+        },
         name: padded(&service.name),
         room: Default::default(),
     };

@@ -117,7 +117,8 @@ impl Document {
         };
         let mut findings = Vec::new();
         let policy = profile.apply(&self.policy, &mut findings);
-        let found: Vec<_> = findings.iter().map(|finding| format!("{}: {}", finding.at, finding.message)).collect();
+        let found: Vec<_> =
+            findings.iter().map(|finding| format!("{}: {}", finding.at, finding.message)).collect();
         ensure!(found.is_empty(), "{}", found.join("; "));
         Ok((policy, profile.mode.or(self.mode)))
     }
@@ -145,15 +146,29 @@ impl Profile {
         for (name, said) in &self.services {
             let at = path(&path(&at, "service"), name.as_str());
             match policy.services.iter_mut().find(|service| service.name == *name) {
-                Some(service) => note(findings, &at, apply(&SERVICE, said, service, &defaults, Style::File)),
-                None => findings.push(missing(at, "service", name, policy.services.iter().map(|one| &one.name))),
+                Some(service) => {
+                    note(findings, &at, apply(&SERVICE, said, service, &defaults, Style::File))
+                }
+                None => findings.push(missing(
+                    at,
+                    "service",
+                    name,
+                    policy.services.iter().map(|one| &one.name),
+                )),
             }
         }
         for (name, said) in &self.classes {
             let at = path(&path(&at, "class"), name.as_str());
             match policy.classes.iter_mut().find(|class| class.name == *name) {
-                Some(class) => note(findings, &at, apply(&CLASS, said, class, &defaults, Style::File)),
-                None => findings.push(missing(at, "class", name, policy.classes.iter().map(|one| &one.name))),
+                Some(class) => {
+                    note(findings, &at, apply(&CLASS, said, class, &defaults, Style::File))
+                }
+                None => findings.push(missing(
+                    at,
+                    "class",
+                    name,
+                    policy.classes.iter().map(|one| &one.name),
+                )),
             }
         }
         policy
@@ -163,6 +178,10 @@ impl Profile {
 /// Says `said` about the host's part of `policy`. `at` is the table that holds `defaults` and `host`.
 fn apply_to_host(said: &Settings, policy: &mut Policy, at: &str, findings: &mut Vec<Finding>) {
     for (rows, table) in [(&DEFAULTS[..], "defaults"), (&HOST, "host")] {
-        note(findings, &path(at, table), apply(rows, said, policy, &Policy::default(), Style::File));
+        note(
+            findings,
+            &path(at, table),
+            apply(rows, said, policy, &Policy::default(), Style::File),
+        );
     }
 }

@@ -65,7 +65,9 @@ impl std::str::FromStr for Name {
     fn from_str(text: &str) -> Result<Self, String> {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if text.is_empty() || text.len() > NAME || !text.chars().all(good) {
-            return Err(format!("a name is 1 to {NAME} letters, digits, '-' or '_'; `{text}` is not"));
+            return Err(format!(
+                "a name is 1 to {NAME} letters, digits, '-' or '_'; `{text}` is not"
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -101,14 +103,18 @@ impl Policy {
 
     /// The class of an address: of the prefixes that hold it the longest counts.
     pub fn class_of(&self, host: &Prefix) -> Option<&Class> {
-        let members = self.classes.iter().flat_map(|class| class.members.iter().map(move |prefix| (prefix, class)));
+        let members = self
+            .classes
+            .iter()
+            .flat_map(|class| class.members.iter().map(move |prefix| (prefix, class)));
         let holding = members.filter(|(prefix, _)| prefix.covers(host));
         holding.max_by_key(|(prefix, _)| prefix.length).map(|(_, class)| class)
     }
 
     /// Whether anything could ever be refused.
     pub fn has_limits(&self) -> bool {
-        !self.budget.is_none() || self.services.iter().any(|service| !service.limits(self).is_empty())
+        !self.budget.is_none()
+            || self.services.iter().any(|service| !service.limits(self).is_empty())
     }
 
     /// What services follow that do not say otherwise.

@@ -40,18 +40,22 @@ impl Prefix {
 /// # Errors
 /// A sentence that says what to write.
 pub fn logged(text: &str) -> Result<Prefix, String> {
-    text.parse::<Prefix>().or_else(|wrong| bare(text).and_then(|bare| bare.parse().ok()).ok_or(wrong))
+    text.parse::<Prefix>()
+        .or_else(|wrong| bare(text).and_then(|bare| bare.parse().ok()).ok_or(wrong))
 }
 
 /// The address in `[2001:db8::1]:443`, `[2001:db8::1]`, `192.0.2.7:443`, `fe80::1%eth0`.
 fn bare(text: &str) -> Option<&str> {
-    let is_port =
-        |text: &str| text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_port = |text: &str| {
+        text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+    };
     let address = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']').filter(|(_, port)| is_port(port))?.0,
         // More than one colon is IPv6.
         None => match text.rsplit_once(':') {
-            Some((address, port)) if !address.contains(':') && port.parse::<u16>().is_ok() => address,
+            Some((address, port)) if !address.contains(':') && port.parse::<u16>().is_ok() => {
+                address
+            }
             _ => text,
         },
     };
@@ -92,8 +96,11 @@ impl FromStr for Prefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is no address or prefix; write `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/48`");
+        let wrong = || {
+            format!(
+                "`{text}` is no address or prefix; write `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/48`"
+            )
+        };
         let (ip, bits) = match text.split_once('/') {
             Some((ip, bits)) => (ip.parse::<IpAddr>().map_err(|_| wrong())?, Some(bits)),
             None => (text.parse().map_err(|_| wrong())?, None),
@@ -108,7 +115,9 @@ impl FromStr for Prefix {
         let address = cut(whole, length);
         if address != whole {
             let first = Prefix { address, length };
-            return Err(format!("`{text}` has bits set behind its length; did you mean `{first}`?"));
+            return Err(format!(
+                "`{text}` has bits set behind its length; did you mean `{first}`?"
+            ));
         }
         Ok(Self { address, length })
     }
@@ -140,7 +149,9 @@ mod tests {
         ] {
             assert_eq!(logged(text).expect(text).to_string(), plain, "{text}");
         }
-        for text in ["", "-", "[192.0.2.7", "192.0.2.7:", "192.0.2.7:99999", "[::1]x", "::1:x", "host"] {
+        for text in
+            ["", "-", "[192.0.2.7", "192.0.2.7:", "192.0.2.7:99999", "[::1]x", "::1:x", "host"]
+        {
             assert!(logged(text).expect_err(text).contains("is no address"), "{text}");
         }
     }
@@ -159,7 +170,10 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
         let net = parse("10.0.0.0/8").expect("good");
-        assert!(net.covers(&parse("10.1.0.0/16").expect("good")) && !net.covers(&parse("11.0.0.0/8").expect("good")));
+        assert!(
+            net.covers(&parse("10.1.0.0/16").expect("good"))
+                && !net.covers(&parse("11.0.0.0/8").expect("good"))
+        );
         assert!(!parse("::/0").expect("good").covers(&net), "an IPv6 prefix holds no IPv4 address");
     }
 

@@ -141,11 +141,19 @@ impl<T, R> Setting<T, R> {
     ///
     /// # Errors
     /// When one of them is the default, which leaves nothing for the other to say.
-    pub fn say(&self, said: &mut Settings, part: &Part, value: Value, style: Style) -> Result<(), String> {
+    pub fn say(
+        &self,
+        said: &mut Settings,
+        part: &Part,
+        value: Value,
+        style: Style,
+    ) -> Result<(), String> {
         let all = said.get(self.key).map_or(Some(value), |before| before.with(value));
         let Some(all) = all else {
             let (what, key) = (self.what, style.key(part.key));
-            return Err(format!("the default {what} has its burst; leave `{key}` away, or give a rate"));
+            return Err(format!(
+                "the default {what} has its burst; leave `{key}` away, or give a rate"
+            ));
         };
         said.0.insert(self.key, all);
         Ok(())
@@ -172,9 +180,12 @@ impl<T, R> Setting<T, R> {
 
     /// The words for what counts. `following` tells it from the same value of its own.
     pub fn words(&self, model: &T, defaults: &Policy, following: bool) -> String {
-        let words = |value: Option<Value>| value.map_or_else(String::new, |value| self.takes.words(value));
+        let words =
+            |value: Option<Value>| value.map_or_else(String::new, |value| self.takes.words(value));
         match (self.get(model), self.follows) {
-            (None, Some(DEFAULT)) if following => format!("{} (default)", words(self.inherited(defaults))),
+            (None, Some(DEFAULT)) if following => {
+                format!("{} (default)", words(self.inherited(defaults)))
+            }
             (None, Some(word)) if word != DEFAULT => word.to_owned(),
             _ => words(self.in_effect(model, defaults)),
         }
@@ -194,7 +205,13 @@ impl<T, R> Setting<T, R> {
     }
 
     /// What it is after `said`.
-    fn change(&self, said: Value, model: &T, defaults: &Policy, style: Style) -> Result<Option<Value>, Wrong> {
+    fn change(
+        &self,
+        said: Value,
+        model: &T,
+        defaults: &Policy,
+        style: Style,
+    ) -> Result<Option<Value>, Wrong> {
         let old = self.in_effect(model, defaults);
         match said {
             Value::Default => Ok(None),
@@ -210,8 +227,9 @@ impl<T, R> Setting<T, R> {
                     .apply(Held::of(old).unwrap_or_default(), self.key, style)
                     .map_err(|message| wrong(message, true))?;
                 match self.takes {
-                    Takes::Limit(limiting) => (limiting.keep)(&limit)
-                        .map_err(|reason| wrong(advice(limit, &style.key(self.key), reason), false))?,
+                    Takes::Limit(limiting) => (limiting.keep)(&limit).map_err(|reason| {
+                        wrong(advice(limit, &style.key(self.key), reason), false)
+                    })?,
                     _ => return Ok(None),
                 }
                 Ok(limit.value())
@@ -266,14 +284,23 @@ fn bring<T, R>(rows: &[Setting<T, R>], said: &Settings, old: &T, model: &mut T) 
 
 /// What cannot work: values that nobody can say, and what lacks something that it needs.
 pub fn check<T, R>(rows: &[Setting<T, R>], said: &Settings, model: &T, style: Style) -> Vec<Wrong> {
-    rows.iter().filter_map(|row| row.unsayable(model).or_else(|| lacks(row, rows, said, model, style))).collect()
+    rows.iter()
+        .filter_map(|row| row.unsayable(model).or_else(|| lacks(row, rows, said, model, style)))
+        .collect()
 }
 
-fn lacks<T, R>(row: &Setting<T, R>, rows: &[Setting<T, R>], said: &Settings, model: &T, style: Style) -> Option<Wrong> {
+fn lacks<T, R>(
+    row: &Setting<T, R>,
+    rows: &[Setting<T, R>],
+    said: &Settings,
+    model: &T,
+    style: Style,
+) -> Option<Wrong> {
     let (key, why) = row.needs.filter(|_| row.is_on(model))?;
     let needed = rows.iter().find(|other| other.key == key && !other.is_on(model))?;
     let key = if said.get(key).is_some() { key } else { row.key };
-    let usual = needed.usual.map(|value| needed.takes.written(needed.key, value)).unwrap_or_default();
+    let usual =
+        needed.usual.map(|value| needed.takes.written(needed.key, value)).unwrap_or_default();
     let usual: Vec<_> = usual.iter().map(|(key, value)| style.say(key, value)).collect();
     let (wants, needed) = (style.key(row.key), needed.what);
     let message = format!("`{wants}` needs {needed}: {why}; add `{}`", usual.join(" "));
@@ -286,7 +313,9 @@ pub fn stated<T: Clone, R>(rows: &[Setting<T, R>], model: &T, bare: T) -> Settin
     let mut said = Settings::default();
     let differ = |from: &T, said: &mut Settings| {
         for row in rows {
-            if let Some(value) = row.get(model).filter(|value| row.always || row.get(from) != Some(*value)) {
+            if let Some(value) =
+                row.get(model).filter(|value| row.always || row.get(from) != Some(*value))
+            {
                 said.0.insert(row.key, value);
             }
         }
@@ -304,7 +333,11 @@ pub fn stated<T: Clone, R>(rows: &[Setting<T, R>], model: &T, bare: T) -> Settin
 }
 
 /// Every setting by key, as a file would have it.
-pub fn serialize<T, R, S: Serializer>(rows: &[Setting<T, R>], model: &T, to: S) -> Result<S::Ok, S::Error> {
+pub fn serialize<T, R, S: Serializer>(
+    rows: &[Setting<T, R>],
+    model: &T,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     let mut map = to.serialize_map(None)?;
     for row in rows {
         let value = row.get(model).unwrap_or(Value::Default);

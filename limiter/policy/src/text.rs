@@ -9,15 +9,20 @@ use limiter_common::switch::Mode;
 
 use super::{Name, Service};
 
-const UNITS: [(&str, u64); 4] =
-    [("s", 1_000_000_000), ("min", 60_000_000_000), ("h", 3_600_000_000_000), ("d", 86_400_000_000_000)];
+const UNITS: [(&str, u64); 4] = [
+    ("s", 1_000_000_000),
+    ("min", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("d", 86_400_000_000_000),
+];
 
 /// Parses `20/s`, `600/min`, `5/h`, `1/10s`, `2k/s`, or `none`.
 ///
 /// # Errors
 /// A sentence that says what a rate looks like.
 pub fn rate(text: &str) -> Result<Rate, String> {
-    let wrong = || format!("`{text}` is no rate; write `20/s`, `600/min`, `5/h`, `3/10s`, or `none`");
+    let wrong =
+        || format!("`{text}` is no rate; write `20/s`, `600/min`, `5/h`, `3/10s`, or `none`");
     if text == "none" {
         return Ok(Rate::default());
     }
@@ -27,7 +32,8 @@ pub fn rate(text: &str) -> Result<Rate, String> {
         Some(b'M') => (&count[..count.len() - 1], 1_000_000),
         _ => (count, 1),
     };
-    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(scale)).ok_or_else(wrong)?;
+    let count =
+        digits.parse::<u64>().ok().and_then(|count| count.checked_mul(scale)).ok_or_else(wrong)?;
     if count == 0 {
         return Err(format!(
             "`{text}` would refuse everybody; to remove a limit write `none`, to stop one source use `limiter ban`"
@@ -109,7 +115,9 @@ pub fn ticket(text: &str) -> Result<u64, String> {
     }
     match duration(text)?.as_secs() {
         seconds @ 2..=604_800 => Ok(seconds),
-        _ => Err(format!("`{text}`: a ticket lives 2 s to 7 days; write `15m`, or `none` for no tickets")),
+        _ => Err(format!(
+            "`{text}`: a ticket lives 2 s to 7 days; write `15m`, or `none` for no tickets"
+        )),
     }
 }
 
@@ -142,7 +150,11 @@ pub fn show_rate(rate: Rate) -> String {
 
 /// A limit in words: `20/s, burst 40`, or `none`.
 pub fn show_limit(limit: Limit) -> String {
-    if limit.is_none() { "none".to_owned() } else { format!("{}, burst {}", show_rate(limit.rate), limit.burst) }
+    if limit.is_none() {
+        "none".to_owned()
+    } else {
+        format!("{}, burst {}", show_rate(limit.rate), limit.burst)
+    }
 }
 
 /// Why a limit cannot be kept, and what to do.
@@ -175,7 +187,9 @@ pub fn advice(limit: Limit, what: &str, reason: Unkeepable) -> String {
 /// A sentence that says what a place to listen looks like.
 pub fn listener(text: &str) -> Result<Vec<SocketAddr>, String> {
     let wrong = |_| {
-        format!("`{text}` is no ADDR:PORT to listen on; write `*:80`, `192.0.2.1:25`, `[2001:db8::1]:25` or `[::]:25`")
+        format!(
+            "`{text}` is no ADDR:PORT to listen on; write `*:80`, `192.0.2.1:25`, `[2001:db8::1]:25` or `[::]:25`"
+        )
     };
     let listeners = match text.strip_prefix("*:") {
         Some(port) => {
@@ -185,7 +199,10 @@ pub fn listener(text: &str) -> Result<Vec<SocketAddr>, String> {
         }
         None => match text.parse().map_err(|_| wrong(()))? {
             SocketAddr::V6(place) if place.scope_id() != 0 => {
-                return Err(format!("`{text}`: limiter looks at no zones; leave `%{}` away", place.scope_id()));
+                return Err(format!(
+                    "`{text}`: limiter looks at no zones; leave `%{}` away",
+                    place.scope_id()
+                ));
             }
             // A mapped IPv6 address is the IPv4 address it stands for, as on the wire.
             place => vec![SocketAddr::new(place.ip().to_canonical(), place.port())],
@@ -219,9 +236,12 @@ pub fn service(text: &str) -> Result<Service, String> {
 /// Listeners as they are written, `*:443` where both families are meant.
 pub fn show_listeners(listeners: &[SocketAddr]) -> Vec<String> {
     let any = |ip: IpAddr, port| listeners.contains(&SocketAddr::new(ip, port));
-    let both = |port| any(Ipv4Addr::UNSPECIFIED.into(), port) && any(Ipv6Addr::UNSPECIFIED.into(), port);
+    let both =
+        |port| any(Ipv4Addr::UNSPECIFIED.into(), port) && any(Ipv6Addr::UNSPECIFIED.into(), port);
     let shown = listeners.iter().filter_map(|listener| match listener.ip() {
-        ip if ip.is_unspecified() && both(listener.port()) => ip.is_ipv4().then(|| format!("*:{}", listener.port())),
+        ip if ip.is_unspecified() && both(listener.port()) => {
+            ip.is_ipv4().then(|| format!("*:{}", listener.port()))
+        }
         _ => Some(listener.to_string()),
     });
     shown.collect()
@@ -269,11 +289,28 @@ mod tests {
         assert_eq!(web.listeners.len(), 4);
         assert_eq!(show_listeners(&web.listeners), ["*:80", "*:443"]);
         let mail = service("mail=192.0.2.1:25,[2001:db8::1]:25,0.0.0.0:587").expect("a service");
-        assert_eq!(show_listeners(&mail.listeners), ["0.0.0.0:587", "192.0.2.1:25", "[2001:db8::1]:25"]);
+        assert_eq!(
+            show_listeners(&mail.listeners),
+            ["0.0.0.0:587", "192.0.2.1:25", "[2001:db8::1]:25"]
+        );
         let mapped = service("mail=[::ffff:192.0.2.1]:25").expect("a service");
-        assert_eq!(show_listeners(&mapped.listeners), ["192.0.2.1:25"], "as the kernel side sees it");
+        assert_eq!(
+            show_listeners(&mapped.listeners),
+            ["192.0.2.1:25"],
+            "as the kernel side sees it"
+        );
         assert!(service("mail=[fe80::1%3]:25").expect_err("a zone").contains("leave `%3` away"));
-        for bad in ["", "web", "web=", "web=80", "=*:80", "web=*:0", "web=*:65536", "w b=*:80", "web=2001:db8::1:80"] {
+        for bad in [
+            "",
+            "web",
+            "web=",
+            "web=80",
+            "=*:80",
+            "web=*:0",
+            "web=*:65536",
+            "w b=*:80",
+            "web=2001:db8::1:80",
+        ] {
             assert!(service(bad).is_err(), "{bad}");
         }
     }

@@ -64,7 +64,11 @@ fn listeners() -> impl Strategy<Value = Vec<(ListenerKey, u32)>> {
 }
 
 fn prefixes() -> impl Strategy<Value = Vec<ClassPrefix>> {
-    vec((bytes::<ClassPrefix>(), 0_u16..300).prop_map(|(prefix, class)| ClassPrefix { class, ..prefix }), 0..8)
+    vec(
+        (bytes::<ClassPrefix>(), 0_u16..300)
+            .prop_map(|(prefix, class)| ClassPrefix { class, ..prefix }),
+        0..8,
+    )
 }
 
 /// Everything that commands do with a policy that they read.

@@ -58,8 +58,12 @@ impl Apply {
     /// Applies the file.
     pub fn run(&self, context: &Context) -> Result<()> {
         let document = Document::read(&self.file.file)?;
-        let request =
-            Request { document: &document, profile: self.profile.as_ref(), confirm: self.confirm, time: None };
+        let request = Request {
+            document: &document,
+            profile: self.profile.as_ref(),
+            confirm: self.confirm,
+            time: None,
+        };
         enforce(context, &self.file, &request)
     }
 }
@@ -70,7 +74,9 @@ pub fn enforce(context: &Context, file: &File, request: &Request<'_>) -> Result<
     let pins = &context.pins;
     let _lock = context.lock()?;
     let maps = if pins.is_loaded()? { Some(Maps::open(&pins.root())?) } else { None };
-    let now = maps.as_ref().map_or(Ok(Mode::Observe), |maps| maps.selection().map(|selection| selection.mode))?;
+    let now = maps
+        .as_ref()
+        .map_or(Ok(Mode::Observe), |maps| maps.selection().map(|selection| selection.mode))?;
     warn_operator(maps.as_ref(), &policy, mode.unwrap_or(now))?;
     let note = context.note(maps.as_ref()).decides(SWITCH);
     drop(maps);
@@ -81,8 +87,11 @@ pub fn enforce(context: &Context, file: &File, request: &Request<'_>) -> Result<
     if before != after {
         changed.push(format!("mode {before} -> {after}"));
     }
-    let attached: Vec<_> =
-        applied.attached.iter().map(|one| one.name.clone().unwrap_or_else(|| one.index.to_string())).collect();
+    let attached: Vec<_> = applied
+        .attached
+        .iter()
+        .map(|one| one.name.clone().unwrap_or_else(|| one.index.to_string()))
+        .collect();
     changed.extend(attached.iter().map(|name| format!("attached to {name}")));
     let switch = maps.switch()?;
     note.until(switch.revert()).record(Some(&maps), changed.clone());
@@ -170,10 +179,13 @@ fn left(switch: Switch) -> Option<f64> {
 }
 
 fn describe(done: &Done) -> String {
-    let profile = done.profile.as_ref().map_or_else(String::new, |name| format!(", profile {name}"));
+    let profile =
+        done.profile.as_ref().map_or_else(String::new, |name| format!(", profile {name}"));
     let mut text = match (&done.file, done.changed.is_empty()) {
         (Some(file), false) => format!("{} is in force{profile}\n", file.display()),
-        (Some(file), true) => format!("{} is in force{profile}, and that is how it was already\n", file.display()),
+        (Some(file), true) => {
+            format!("{} is in force{profile}, and that is how it was already\n", file.display())
+        }
         (None, false) => format!("back to the policy before{profile}\n"),
         (None, true) => format!("it stays as it is{profile}\n"),
     };

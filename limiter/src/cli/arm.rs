@@ -64,7 +64,9 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
         // The way back stays. Who stops dropping means it for the policy before too.
         (Some(revert), _) => match mode {
             Mode::Enforce => switch.with_mode(mode),
-            Mode::Observe => switch.with_mode(mode).until(revert, Selection { mode, ..switch.fallback() }),
+            Mode::Observe => {
+                switch.with_mode(mode).until(revert, Selection { mode, ..switch.fallback() })
+            }
         },
         (None, Some(time)) => {
             let fallback = Selection { mode: Mode::Observe, ..before };
@@ -82,7 +84,8 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
         reverts_in_seconds: time.map(|time| time.as_secs_f64()),
         policy_goes_back_in_seconds: trial.map(|revert| (revert - now) as f64 / 1e9),
         has_limits: policy.has_limits(),
-        challenge_works: !policy.may_challenge() || maps.cookies().is_ok_and(|cookies| cookies.works()),
+        challenge_works: !policy.may_challenge()
+            || maps.cookies().is_ok_and(|cookies| cookies.works()),
     };
     report::done(context.format, &done, describe);
     Ok(())

@@ -123,7 +123,8 @@ impl Attach {
         let mut policy = Policy { services: self.service.clone(), ..Policy::default() };
         apply_to_host(&self.said.0, &mut policy)?;
         if has_cookies && !policy.budget.is_none() {
-            let challenged = Settings([("challenge", Value::Number(Challenge::Auto as u64))].into());
+            let challenged =
+                Settings([("challenge", Value::Number(Challenge::Auto as u64))].into());
             for service in &self.service {
                 apply_to_service(&challenged, &mut policy, &service.name)?;
             }
@@ -167,7 +168,9 @@ fn describe(done: &Done, policy: &Policy) -> String {
     for interface in &done.attached {
         let name = interface.name.clone().unwrap_or_else(|| format!("index {}", interface.index));
         let place = match interface.attachment {
-            Some(Attachment::Generic) => "generic mode, slow: use it to try things, not under attack",
+            Some(Attachment::Generic) => {
+                "generic mode, slow: use it to try things, not under attack"
+            }
             _ => "native mode",
         };
         text.push_str(&format!("attached to {name} ({place})\n"));

@@ -41,9 +41,15 @@ impl Detach {
             pins.require()?;
         }
         let _lock = context.lock()?;
-        let attached = if pins.is_loaded().unwrap_or(false) { link::attached(pins)? } else { Vec::new() };
-        let label = |one: &link::Attached| one.name.clone().unwrap_or_else(|| one.index.to_string());
-        let wanted = if self.all { attached.iter().map(|one| one.index).collect() } else { self.wanted(&attached)? };
+        let attached =
+            if pins.is_loaded().unwrap_or(false) { link::attached(pins)? } else { Vec::new() };
+        let label =
+            |one: &link::Attached| one.name.clone().unwrap_or_else(|| one.index.to_string());
+        let wanted = if self.all {
+            attached.iter().map(|one| one.index).collect()
+        } else {
+            self.wanted(&attached)?
+        };
         // Maps that cannot be opened are of another version, or gone: nothing that this one set.
         let maps = Maps::open(&pins.root()).ok();
         let lists = maps.as_ref().and_then(|maps| maps.list_lengths().ok()).unwrap_or_default();
@@ -52,9 +58,14 @@ impl Detach {
         let result = self.take_away(pins, &wanted);
         // What was taken away is noted even when the rest could not be.
         let (left, unloaded) = (pins.links(), matches!(result, Ok(true)));
-        let gone = attached.iter().filter(|one| wanted.contains(&one.index) && !left.contains(&one.index));
+        let gone =
+            attached.iter().filter(|one| wanted.contains(&one.index) && !left.contains(&one.index));
         let [allowed, bans] = if unloaded { lists } else { [0; 2] };
-        let done = Done { detached: gone.map(label).collect(), unloaded, forgotten: Forgotten { bans, allowed } };
+        let done = Done {
+            detached: gone.map(label).collect(),
+            unloaded,
+            forgotten: Forgotten { bans, allowed },
+        };
         if !done.detached.is_empty() || unloaded && had_pins {
             note.record(maps.as_ref().filter(|_| !unloaded), done.lines());
         }
@@ -79,10 +90,14 @@ impl Detach {
     /// Indices of what was asked for; all of them are attached, or none is detached.
     fn wanted(&self, attached: &[link::Attached]) -> Result<Vec<u32>> {
         let index = |name: &String| {
-            let named = attached.iter().find(|one| one.name.as_ref() == Some(name) || one.index.to_string() == *name);
-            named
-                .map(|one| one.index)
-                .with_context(|| format!("limiter is not attached to {name} here; `limiter status` shows where it is"))
+            let named = attached
+                .iter()
+                .find(|one| one.name.as_ref() == Some(name) || one.index.to_string() == *name);
+            named.map(|one| one.index).with_context(|| {
+                format!(
+                    "limiter is not attached to {name} here; `limiter status` shows where it is"
+                )
+            })
         };
         let mut wanted: Vec<u32> = self.interfaces.iter().map(index).collect::<Result<_>>()?;
         wanted.sort_unstable();
@@ -94,7 +109,8 @@ impl Detach {
 impl Done {
     fn lines(&self) -> Vec<String> {
         let detached = self.detached.iter().map(|name| format!("detached from {name}"));
-        let unloaded = self.unloaded.then(|| "limiter is unloaded; nothing of it is left".to_owned());
+        let unloaded =
+            self.unloaded.then(|| "limiter is unloaded; nothing of it is left".to_owned());
         detached.chain(unloaded).chain(self.forgotten.line()).collect()
     }
 }
@@ -102,8 +118,10 @@ impl Done {
 impl Forgotten {
     fn line(self) -> Option<String> {
         let Self { bans, allowed } = self;
-        let (bans, allowed) =
-            (human::plural(bans as u64, ["ban", "bans"]), human::plural(allowed as u64, ["allowed", "allowed"]));
+        let (bans, allowed) = (
+            human::plural(bans as u64, ["ban", "bans"]),
+            human::plural(allowed as u64, ["allowed", "allowed"]),
+        );
         (self.bans + self.allowed > 0).then(|| {
             format!("forgotten with it: {bans}, {allowed}; `limiter ban save FILE` before it keeps them for `limiter ban load FILE`")
         })

@@ -79,13 +79,16 @@ fn completions(shell: Shell) -> Vec<u8> {
 fn visible() -> clap::Command {
     let all = Command::command();
     let shown = all.get_subcommands().filter(|below| !below.is_hide_set()).cloned();
-    let command = clap::Command::new("limiter").version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true);
+    let command = clap::Command::new("limiter")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true);
     command.args(all.get_arguments()).subcommands(shown)
 }
 
 /// Writes all pages; where they are.
 fn write_pages(directory: &Path) -> Result<Vec<PathBuf>> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
     let mut command = Command::command().disable_help_subcommand(true);
     command.build();
     let mut pages = Vec::new();
@@ -102,7 +105,10 @@ fn write_pages(directory: &Path) -> Result<Vec<PathBuf>> {
 /// The pages of a command and of those below it, by file name.
 fn gather(command: &clap::Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
     pages.push(page(command)?);
-    command.get_subcommands().filter(|below| !below.is_hide_set()).try_for_each(|below| gather(below, pages))
+    command
+        .get_subcommands()
+        .filter(|below| !below.is_hide_set())
+        .try_for_each(|below| gather(below, pages))
 }
 
 fn page(command: &clap::Command) -> Result<(String, Vec<u8>)> {

@@ -9,7 +9,9 @@ use crate::report;
 
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit codes: 0 no problem (there may be warnings), 1 some problem, 2 wrong usage.")]
+#[command(
+    after_help = "Exit codes: 0 no problem (there may be warnings), 1 some problem, 2 wrong usage."
+)]
 pub struct Doctor {
     /// Interfaces to look at [default: those that limiter is attached to, else those that lead out].
     #[arg(value_name = "IFACE")]
@@ -23,7 +25,8 @@ pub struct Doctor {
 impl Doctor {
     /// Examines and prints.
     pub fn run(&self, context: &Context) -> Result<()> {
-        let question = Question { pins: &context.pins, interfaces: &self.interfaces, attach: self.attach };
+        let question =
+            Question { pins: &context.pins, interfaces: &self.interfaces, attach: self.attach };
         let found = doctor::examine(&Tree::at("/"), &question)?;
         report::print(context.format, &found, |found| doctor::text(found))?;
         if found.iter().any(|finding| finding.level == Level::Problem) {

@@ -96,7 +96,9 @@ impl<'a> Watch<'a> {
             let mut events = Vec::new();
             if turn.is_multiple_of(SELDOM) {
                 if !self.context.pins.is_loaded()? {
-                    output::note(format_args!("limiter: it was unloaded, so nothing comes any more"));
+                    output::note(format_args!(
+                        "limiter: it was unloaded, so nothing comes any more"
+                    ));
                     return Ok(());
                 }
                 self.services = services(&self.maps)?;
@@ -104,7 +106,9 @@ impl<'a> Watch<'a> {
             }
             events.extend(self.look()?);
             events.sort_by_key(|event| event.time);
-            if show(self.context.format, &events)? == Reader::Gone || output::reader() == Reader::Gone {
+            if show(self.context.format, &events)? == Reader::Gone
+                || output::reader() == Reader::Gone
+            {
                 return Ok(());
             }
         }
@@ -131,14 +135,21 @@ impl<'a> Watch<'a> {
     /// What the kernel side tells.
     fn look(&mut self) -> Result<Vec<Event>> {
         let look = self.ring.look(&self.maps)?;
-        let mut events: Vec<Event> = look.seen.iter().filter_map(|sighting| self.told(sighting)).collect();
+        let mut events: Vec<Event> =
+            look.seen.iter().filter_map(|sighting| self.told(sighting)).collect();
         if look.missed > 0 {
-            events.push(Event { time: Moment::now(), what: Happened::Missed { events: look.missed } });
+            events.push(Event {
+                time: Moment::now(),
+                what: Happened::Missed { events: look.missed },
+            });
         }
         if let Some(went_back) = self.reverts.look(self.maps.switch()?, clock::now()) {
             self.reverts.told(went_back);
             let mode = text::show_mode(went_back.to.mode);
-            events.extend(Moment::of(went_back.at).map(|time| Event { time, what: Happened::WentBack { mode } }));
+            events.extend(
+                Moment::of(went_back.at)
+                    .map(|time| Event { time, what: Happened::WentBack { mode } }),
+            );
         }
         Ok(events)
     }
@@ -147,9 +158,18 @@ impl<'a> Watch<'a> {
         let what = What(sighting.what);
         let reason = Reason::from_number(what.reason())?;
         let source = prefix::ip(Address { high: sighting.high, low: sighting.low }).to_string();
-        let service = self.services.get(&what.service()).cloned().unwrap_or_else(|| format!("#{}", what.service()));
+        let service = self
+            .services
+            .get(&what.service())
+            .cloned()
+            .unwrap_or_else(|| format!("#{}", what.service()));
         let what = match reason.verdict() {
-            Verdict::Drop => Happened::Refused { source, service, reason: reason.name(), dropped: what.is_enforced() },
+            Verdict::Drop => Happened::Refused {
+                source,
+                service,
+                reason: reason.name(),
+                dropped: what.is_enforced(),
+            },
             _ => Happened::Steal { source, service },
         };
         Some(Event { time: Moment::of(sighting.time)?, what })
@@ -166,8 +186,10 @@ impl<'a> Watch<'a> {
             }
         }
         let now = attached(self.context)?;
-        let came = now.iter().filter(|name| !self.interfaces.contains(name)).map(|name| (name, true));
-        let went = self.interfaces.iter().filter(|name| !now.contains(name)).map(|name| (name, false));
+        let came =
+            now.iter().filter(|name| !self.interfaces.contains(name)).map(|name| (name, true));
+        let went =
+            self.interfaces.iter().filter(|name| !now.contains(name)).map(|name| (name, false));
         events.extend(came.chain(went).map(|(name, attached)| Event {
             time: Moment::now(),
             what: Happened::Interface { name: name.clone(), attached },
@@ -179,7 +201,10 @@ impl<'a> Watch<'a> {
 
 fn services(maps: &Maps) -> Result<HashMap<u32, String>> {
     let services = maps.services(maps.selection()?.slot)?;
-    Ok(services.values().filter_map(|record| Some((record.number, text::name(&record.name)?.to_string()))).collect())
+    Ok(services
+        .values()
+        .filter_map(|record| Some((record.number, text::name(&record.name)?.to_string())))
+        .collect())
 }
 
 fn attached(context: &Context) -> Result<Vec<String>> {
@@ -207,16 +232,24 @@ impl Event {
                 format!("{what:<16}  {source} to {service}: {reason}")
             }
             Happened::Steal { source, service } => {
-                format!("{:<16}  for {source} to {service}: the table is too small for what comes", "debt forgotten")
+                format!(
+                    "{:<16}  for {source} to {service}: the table is too small for what comes",
+                    "debt forgotten"
+                )
             }
             Happened::Changed { who, changed } => {
-                let what = if changed.is_empty() { "nothing".to_owned() } else { changed.join("; ") };
+                let what =
+                    if changed.is_empty() { "nothing".to_owned() } else { changed.join("; ") };
                 format!("{:<16}  by {who}: {what}", "CHANGED")
             }
             Happened::WentBack { mode } => format!("{:<16}  by itself, mode {mode}", "WENT BACK"),
             Happened::Interface { name, attached: true } => format!("{:<16}  {name}", "ATTACHED"),
-            Happened::Interface { name, attached: false } => format!("{:<16}  {name}", "NOT ATTACHED"),
-            Happened::Missed { events } => format!("{:<16}  {events} events: this reader was too slow", "missed"),
+            Happened::Interface { name, attached: false } => {
+                format!("{:<16}  {name}", "NOT ATTACHED")
+            }
+            Happened::Missed { events } => {
+                format!("{:<16}  {events} events: this reader was too slow", "missed")
+            }
         };
         format!("{}  {what}", self.time.local())
     }

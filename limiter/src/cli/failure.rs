@@ -26,7 +26,9 @@ pub fn usage(error: clap::Error) -> clap::Error {
 }
 
 fn variables(command: &clap::Command, names: &mut Vec<std::ffi::OsString>) {
-    names.extend(command.get_arguments().filter_map(|argument| argument.get_env().map(ToOwned::to_owned)));
+    names.extend(
+        command.get_arguments().filter_map(|argument| argument.get_env().map(ToOwned::to_owned)),
+    );
     command.get_subcommands().for_each(|below| variables(below, names));
 }
 

@@ -37,13 +37,24 @@ impl Arguments {
         if read.skipped > 0 {
             let path = context.history.path().display();
             let lines = if read.skipped == 1 { "line" } else { "lines" };
-            output::note(format_args!("limiter: left out {} {lines} of {path} that a crash cut off", read.skipped));
+            output::note(format_args!(
+                "limiter: left out {} {lines} of {path} that a crash cut off",
+                read.skipped
+            ));
         }
         let now = Moment::now();
-        let became: Vec<_> =
-            read.entries.iter().enumerate().map(|(n, entry)| back(entry, &read.entries[n + 1..], now)).collect();
-        let shown: Vec<Shown> =
-            read.entries.into_iter().zip(became).map(|(entry, back)| Shown { entry, back }).collect();
+        let became: Vec<_> = read
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(n, entry)| back(entry, &read.entries[n + 1..], now))
+            .collect();
+        let shown: Vec<Shown> = read
+            .entries
+            .into_iter()
+            .zip(became)
+            .map(|(entry, back)| Shown { entry, back })
+            .collect();
         report::print(context.format, &shown, |shown| match shown.is_empty() {
             true => format!("nothing is noted in {}\n", context.history.path().display()),
             false => describe(shown),
@@ -52,15 +63,17 @@ impl Arguments {
 }
 
 fn describe(shown: &[Shown]) -> String {
-    let rows: Vec<_> = shown.iter().map(|one| (one.entry.who.to_string(), command(&one.entry), change(one))).collect();
+    let rows: Vec<_> = shown
+        .iter()
+        .map(|one| (one.entry.who.to_string(), command(&one.entry), change(one)))
+        .collect();
     let width = |cell: fn(&(String, String, String)) -> &String| {
         rows.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0)
     };
     let (who, command) = (width(|row| &row.0), width(|row| &row.1));
-    let lines = shown
-        .iter()
-        .zip(&rows)
-        .map(|(one, row)| format!("{}  {:<who$}  {:<command$}  {}\n", one.entry.time.local(), row.0, row.1, row.2));
+    let lines = shown.iter().zip(&rows).map(|(one, row)| {
+        format!("{}  {:<who$}  {:<command$}  {}\n", one.entry.time.local(), row.0, row.1, row.2)
+    });
     lines.collect()
 }
 

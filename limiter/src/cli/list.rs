@@ -137,7 +137,9 @@ impl ListAction {
             ListAction::Add(add) => add.run(context, list),
             ListAction::Del(del) => del.run(context, list),
             ListAction::Save { file } => save(context, list, file),
-            ListAction::Load { file, force } => put(context, list, &file::read(file, None)?, (None, *force)),
+            ListAction::Load { file, force } => {
+                put(context, list, &file::read(file, None)?, (None, *force))
+            }
         }
     }
 }
@@ -148,7 +150,9 @@ impl Add {
             Some(path) => file::read(path, self.time)?,
             None if self.prefixes.contains(&Word::Input) => {
                 if self.prefixes.len() > 1 {
-                    bail!(Usage("`-` stands alone: standard input holds all prefixes then".to_owned()));
+                    bail!(Usage(
+                        "`-` stands alone: standard input holds all prefixes then".to_owned()
+                    ));
                 }
                 file::read(Path::new(file::STANDARD), self.time)?
             }
@@ -169,7 +173,12 @@ impl Add {
 
 /// Puts entries on `list`, for `time` where they have no end of their own. `force`: whoever they
 /// are.
-fn put(context: &Context, list: List, lines: &Lines, (time, force): (Option<Duration>, bool)) -> Result<()> {
+fn put(
+    context: &Context,
+    list: List,
+    lines: &Lines,
+    (time, force): (Option<Duration>, bool),
+) -> Result<()> {
     if list == List::Ban && !force {
         check_bans(&lines.entries)?;
     }
@@ -186,11 +195,14 @@ fn put(context: &Context, list: List, lines: &Lines, (time, force): (Option<Dura
     let done = Changed { list: name(list), added, removed: Vec::new(), for_seconds, ends };
     let noted = lines.entries.iter().take(NOTED);
     let note = noted.fold(note, |note, entry| note.decides(subject(list, &entry.prefix)));
-    note.until(time.filter(|_| !lines.own_ends).map(clock::after)).record(Some(&maps), done.lines());
+    note.until(time.filter(|_| !lines.own_ends).map(clock::after))
+        .record(Some(&maps), done.lines());
     if list == List::Ban
         && let Err(error) = warn_allowed(&maps, &lines.entries)
     {
-        output::note(format_args!("limiter: warning: this is done, but the allow list cannot be read: {error:#}"));
+        output::note(format_args!(
+            "limiter: warning: this is done, but the allow list cannot be read: {error:#}"
+        ));
     }
     report::done(context.format, &done, describe);
     Ok(())
@@ -203,7 +215,10 @@ fn save(context: &Context, list: List, path: &Path) -> Result<()> {
         let saved = Saved { list: name(list), file: path, entries: entries.len() };
         report::done(context.format, &saved, |saved| {
             let Saved { list, file, entries } = saved;
-            format!("saved {entries} of the {list} list to {}; `limiter {list} load` reads it\n", file.display())
+            format!(
+                "saved {entries} of the {list} list to {}; `limiter {list} load` reads it\n",
+                file.display()
+            )
         });
     }
     Ok(())
@@ -215,16 +230,28 @@ impl Del {
         let mut maps = Maps::open(&context.pins.root())?;
         let note = context.note(Some(&maps));
         let missing = maps.del(list, &self.prefixes)?;
-        let gone: Vec<&Prefix> = self.prefixes.iter().filter(|prefix| !missing.contains(prefix)).collect();
+        let gone: Vec<&Prefix> =
+            self.prefixes.iter().filter(|prefix| !missing.contains(prefix)).collect();
         let removed = gone.iter().map(ToString::to_string).collect();
-        let done = Changed { list: name(list), added: Vec::new(), removed, for_seconds: None, ends: Ends::One };
+        let done = Changed {
+            list: name(list),
+            added: Vec::new(),
+            removed,
+            for_seconds: None,
+            ends: Ends::One,
+        };
         if !gone.is_empty() {
-            let note = gone.into_iter().fold(note, |note, prefix| note.decides(subject(list, prefix)));
+            let note =
+                gone.into_iter().fold(note, |note, prefix| note.decides(subject(list, prefix)));
             note.record(Some(&maps), done.lines());
         }
         report::done(context.format, &done, describe);
         if let Some(first) = missing.first().filter(|_| !self.missing_ok) {
-            bail!("{first} is not on the {} list; `limiter {} list` shows what is", name(list), name(list));
+            bail!(
+                "{first} is not on the {} list; `limiter {} list` shows what is",
+                name(list),
+                name(list)
+            );
         }
         Ok(())
     }
@@ -237,16 +264,22 @@ fn check_bans(entries: &[Entry]) -> Result<()> {
     for prefix in entries.iter().map(|entry| entry.prefix) {
         let shortest = if prefix.address.is_v4() { 8 } else { 16 };
         if prefix.written_length() < shortest {
-            bail!("banning {prefix} would cut off a large part of the world; if that is what you mean, add --force");
+            bail!(
+                "banning {prefix} would cut off a large part of the world; if that is what you mean, add --force"
+            );
         }
         if let Some(Connection { client, .. }) = connection
             && prefix.covers(&client.into())
         {
-            bail!("{prefix} holds {client}, from which you are connected; if that is what you mean, add --force");
+            bail!(
+                "{prefix} holds {client}, from which you are connected; if that is what you mean, add --force"
+            );
         }
         if let Some(own) = own.iter().find(|own| prefix.covers(own)) {
             let holds = if prefix == *own { "is".to_owned() } else { format!("holds {own},") };
-            bail!("{prefix} {holds} an address of this host; if that is what you mean, add --force");
+            bail!(
+                "{prefix} {holds} an address of this host; if that is what you mean, add --force"
+            );
         }
     }
     Ok(())
@@ -266,7 +299,8 @@ fn warn_allowed(maps: &Maps, entries: &[Entry]) -> Result<()> {
         }
     }
     if let Some(first) = first {
-        let more = if count > 1 { format!(" and {} more are", count - 1) } else { " is".to_owned() };
+        let more =
+            if count > 1 { format!(" and {} more are", count - 1) } else { " is".to_owned() };
         output::note(format_args!(
             "limiter: warning: {first}{more} on the allow list, which beats bans: the ban has no effect until \
              `limiter allow del` takes them off"
@@ -284,7 +318,11 @@ fn show(context: &Context, list: List) -> Result<()> {
             Some(time) => format!("{:<43} {} left\n", entry.prefix, human::seconds(time)),
             None => format!("{:<43} until removed\n", entry.prefix),
         });
-        if shown.is_empty() { format!("the {} list is empty\n", name(list)) } else { lines.collect() }
+        if shown.is_empty() {
+            format!("the {} list is empty\n", name(list))
+        } else {
+            lines.collect()
+        }
     })
 }
 
@@ -314,14 +352,22 @@ impl Changed {
         };
         let verb = if self.list == "ban" { "banned" } else { "allowed" };
         let expired = match self.ends {
-            Ends::Own { expired } if expired > 0 => format!("; {expired} had expired and are left out"),
+            Ends::Own { expired } if expired > 0 => {
+                format!("; {expired} had expired and are left out")
+            }
             _ => String::new(),
         };
         if self.added.len() > SHOWN || !expired.is_empty() {
-            return vec![format!("{verb} {} addresses and prefixes {time}{expired}", self.added.len())];
+            return vec![format!(
+                "{verb} {} addresses and prefixes {time}{expired}",
+                self.added.len()
+            )];
         }
         let added = self.added.iter().map(|prefix| format!("{verb} {prefix} {time}"));
-        let removed = self.removed.iter().map(|prefix| format!("{prefix} is no longer on the {} list", self.list));
+        let removed = self
+            .removed
+            .iter()
+            .map(|prefix| format!("{prefix} is no longer on the {} list", self.list));
         added.chain(removed).collect()
     }
 }

@@ -31,7 +31,9 @@ impl Metrics {
         let scrape = Scrape::take(&context.pins, BTreeSet::new());
         let form = if self.openmetrics { Form::OpenMetrics } else { Form::Classic };
         let Some(path) = &self.output else {
-            return report::print(context.format, &scrape, |scrape| openmetrics::text(scrape, form));
+            return report::print(context.format, &scrape, |scrape| {
+                openmetrics::text(scrape, form)
+            });
         };
         let text = match context.format {
             Format::Human => openmetrics::text(&scrape, form),
@@ -68,9 +70,14 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("permissions");
         replace(&path, "two\n", 0o644).expect("written");
         assert_eq!(fs::read_to_string(&path).expect("a file"), "two\n");
-        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o644, "for everybody to read");
+        assert_eq!(
+            fs::metadata(&path).expect("a file").permissions().mode() & 0o777,
+            0o644,
+            "for everybody to read"
+        );
         fs::create_dir(directory.path().join("taken.prom")).expect("a directory");
-        replace(&directory.path().join("taken.prom"), "x", 0o644).expect_err("a directory is in its place");
+        replace(&directory.path().join("taken.prom"), "x", 0o644)
+            .expect_err("a directory is in its place");
         let names = fs::read_dir(directory.path()).expect("a directory").count();
         assert_eq!(names, 2, "nothing half written stays");
         replace(Path::new("/"), "x", 0o644).expect_err("no file");

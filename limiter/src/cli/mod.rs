@@ -50,7 +50,13 @@ pub struct Command {
     #[arg(long, global = true)]
     json: bool,
     /// Directory in a BPF file system where limiter is pinned.
-    #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf/limiter", env = "LIMITER_PINS")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/limiter",
+        env = "LIMITER_PINS"
+    )]
     pins: PathBuf,
     /// File in which every change is noted.
     #[arg(long, global = true, value_name = "FILE", default_value = crate::history::PATH, env = "LIMITER_HISTORY")]
@@ -211,8 +217,14 @@ impl Command {
     /// When it cannot be done: what failed, on what, and what to do next.
     pub fn run(self) -> Result<()> {
         let format = if self.json { Format::Json } else { Format::Human };
-        let typed = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-        let context = Context { pins: Pins::at(self.pins), format, history: History::at(self.history), typed };
+        let typed =
+            std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        let context = Context {
+            pins: Pins::at(self.pins),
+            format,
+            history: History::at(self.history),
+            typed,
+        };
         match self.action {
             Action::Attach(attach) => attach.run(&context),
             Action::Detach(detach) => detach.run(&context),

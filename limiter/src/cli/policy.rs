@@ -223,9 +223,11 @@ impl Diff {
         let now = enforced(&context.pins, &Maps::open(&context.pins.root())?)?;
         let mut changes = around(&now, &Document { mode, ..document });
         changes.extend(diff::changes(&now.policy, &policy));
-        report::print(context.format, &Differs { changes }, |differs| match differs.changes.is_empty() {
-            true => "nothing would change\n".to_owned(),
-            false => differs.changes.join("\n") + "\n",
+        report::print(context.format, &Differs { changes }, |differs| {
+            match differs.changes.is_empty() {
+                true => "nothing would change\n".to_owned(),
+                false => differs.changes.join("\n") + "\n",
+            }
         })
     }
 }
@@ -234,7 +236,8 @@ impl Diff {
 fn around(now: &Document, file: &Document) -> Vec<String> {
     let (generic, mode, sources) = (now.generic, file.mode.or(now.mode), now.sources);
     let wanted = Document { generic, mode, sources, ..file.clone() };
-    let mut changes: Vec<String> = diff::document(now, &wanted).iter().map(ToString::to_string).collect();
+    let mut changes: Vec<String> =
+        diff::document(now, &wanted).iter().map(ToString::to_string).collect();
     for name in file.interfaces.iter().filter(|name| !now.interfaces.contains(name)) {
         changes.push(format!("interface {name}: not attached"));
     }

@@ -64,13 +64,18 @@ impl Use {
             && confirm >= time
         {
             return Err(Usage(
-                "--confirm is to be shorter than --for: confirmed, the profile stays for that time".to_owned(),
+                "--confirm is to be shorter than --for: confirmed, the profile stays for that time"
+                    .to_owned(),
             )
             .into());
         }
         let document = Document::read(&self.file.file)?;
-        let request =
-            Request { document: &document, profile: Some(&self.name), confirm: self.confirm, time: self.time };
+        let request = Request {
+            document: &document,
+            profile: Some(&self.name),
+            confirm: self.confirm,
+            time: self.time,
+        };
         apply::enforce(context, &self.file, &request)
     }
 }
@@ -86,7 +91,11 @@ fn list(context: &Context, file: &File) -> Result<()> {
         if mode != document.mode {
             changes.extend(mode.map(|mode| format!("mode {}", report::mode(mode))));
         }
-        listed.push(Listed { name: name.to_owned(), in_force: current.as_deref() == Some(name), changes });
+        listed.push(Listed {
+            name: name.to_owned(),
+            in_force: current.as_deref() == Some(name),
+            changes,
+        });
     }
     report::print(context.format, &listed, |listed| describe(listed))
 }

@@ -36,7 +36,10 @@ impl Record {
     /// Records, and says what was recorded.
     pub fn run(&self, context: &Context) -> Result<()> {
         if self.time.is_some_and(|time| time > record::LONGEST) {
-            return Err(Usage("--for is at most 24h: for longer, record one day after another".to_owned()).into());
+            return Err(Usage(
+                "--for is at most 24h: for longer, record one day after another".to_owned(),
+            )
+            .into());
         }
         let options = incident::Options {
             pins: context.pins.clone(),
@@ -52,9 +55,10 @@ impl Record {
                 "limiter: limiter is not loaded: only the kernel's own counters are recorded until it is"
             ));
         }
-        let until = self
-            .time
-            .map_or_else(|| "Ctrl-C ends it".to_owned(), |time| format!("for {}", humantime::format_duration(time)));
+        let until = self.time.map_or_else(
+            || "Ctrl-C ends it".to_owned(),
+            |time| format!("for {}", humantime::format_duration(time)),
+        );
         output::note(format_args!("recording to {}; {until}", self.output.display()));
         let outcome = record::record(options)?;
         report::done(context.format, &outcome, |outcome| {

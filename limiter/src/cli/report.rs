@@ -34,7 +34,8 @@ impl Report {
         let record = incident::read(&self.file)?;
         let page = Page::of(&record);
         if let Some(path) = &self.output {
-            write(path, &page.html()).with_context(|| format!("cannot write {}", path.display()))?;
+            write(path, &page.html())
+                .with_context(|| format!("cannot write {}", path.display()))?;
             output::note(format_args!("wrote {}", path.display()));
         }
         if self.output.is_none() || self.text {
@@ -46,7 +47,8 @@ impl Report {
 
 /// Nobody else may read it, unless the file was there and says otherwise: it may name clients.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.flush()
 }

@@ -53,10 +53,16 @@ impl Set {
         }
         maps.set_switch(switch)?;
         Maps::settle();
-        let scope = self.service.as_ref().map_or_else(|| "host".to_owned(), |name| format!("service {name}"));
+        let scope = self
+            .service
+            .as_ref()
+            .map_or_else(|| "host".to_owned(), |name| format!("service {name}"));
         let mut changed = self.changes(&old, &new);
         changed.extend(diff::document(&before, &around));
-        note.record(Some(&maps), changed.iter().map(|change| format!("{scope} {change}")).collect());
+        note.record(
+            Some(&maps),
+            changed.iter().map(|change| format!("{scope} {change}")).collect(),
+        );
         settle::now_and_later(&context.pins, &mut maps)?;
         let answers = maps.cookies().is_ok_and(|cookies| cookies.works() || cookies.may_set);
         let challenge_works = !new.may_challenge() || answers;

@@ -8,7 +8,9 @@ use limiter_common::record;
 
 use super::Usage;
 use crate::policy::file::{DOCUMENT, Document};
-use crate::policy::settings::{DEFAULTS, HOST, SERVICE, Setting, Settings, Style, Value, Wrong, apply, option};
+use crate::policy::settings::{
+    DEFAULTS, HOST, SERVICE, Setting, Settings, Style, Value, Wrong, apply, option,
+};
 use crate::policy::{Name, Policy, Service};
 
 /// Settings at the top of a policy file that `set` changes, and one that counts when limiter is
@@ -28,13 +30,19 @@ impl<const OF_A_SERVICE: bool> Args for Typed<OF_A_SERVICE> {
             return options(options(command, host(), |arg| arg), top(LOADED), |arg| arg);
         }
         let of_the_host = keys(host());
-        let command = options(command, &SERVICE, |arg| match of_the_host.contains(&arg.get_id().as_str()) {
-            true => arg,
-            false => arg.requires("service"),
-        });
-        let follow = Arg::new(FOLLOW).long(option(FOLLOW)).action(ArgAction::SetTrue).requires("service");
+        let command =
+            options(command, &SERVICE, |arg| match of_the_host.contains(&arg.get_id().as_str()) {
+                true => arg,
+                false => arg.requires("service"),
+            });
+        let follow =
+            Arg::new(FOLLOW).long(option(FOLLOW)).action(ArgAction::SetTrue).requires("service");
         let help = "Let the service follow the default source limit and prefixes again";
-        options(command.arg(follow.help(help).conflicts_with_all(keys(following()))), top(LIVE), |arg| arg)
+        options(
+            command.arg(follow.help(help).conflicts_with_all(keys(following()))),
+            top(LIVE),
+            |arg| arg,
+        )
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -73,7 +81,9 @@ fn following() -> impl Iterator<Item = &'static Setting<Service, record::Service
     SERVICE.iter().filter(|row| row.follows.is_some())
 }
 
-fn keys<T: 'static, R: 'static>(rows: impl Iterator<Item = &'static Setting<T, R>>) -> Vec<&'static str> {
+fn keys<T: 'static, R: 'static>(
+    rows: impl Iterator<Item = &'static Setting<T, R>>,
+) -> Vec<&'static str> {
     rows.flat_map(Setting::parts).map(|part| part.key).collect()
 }
 
@@ -89,7 +99,8 @@ fn options<'r, T: 'r, R: 'r>(
 ) -> Command {
     let parts = rows.into_iter().flat_map(Setting::parts);
     let options = parts.map(|part| {
-        let option = Arg::new(part.key).long(option(part.key)).value_name(part.value_name()).help(part.help);
+        let option =
+            Arg::new(part.key).long(option(part.key)).value_name(part.value_name()).help(part.help);
         with(option.value_parser(move |text: &str| part.text(text)))
     });
     command.args(options)
@@ -135,7 +146,8 @@ pub fn applied_around(said: &Settings, before: &Document) -> Document {
 /// # Errors
 /// What cannot be, and what to do.
 pub fn apply_to_service(said: &Settings, policy: &mut Policy, name: &Name) -> Result<()> {
-    let (defaults, names) = (policy.defaults(), policy.services.iter().map(|service| service.name.to_string()));
+    let (defaults, names) =
+        (policy.defaults(), policy.services.iter().map(|service| service.name.to_string()));
     let names = names.collect::<Vec<_>>().join(", ");
     let service = policy.service_mut(name).ok_or_else(|| match names.as_str() {
         "" => anyhow!("there is no service {name}, nor any other"),
@@ -177,9 +189,9 @@ mod tests {
         let rate = |text| Value::Limit(LimitChange { rate: text::rate(text).ok(), burst: None });
         match takes {
             Takes::Limit(_) => vec![rate("none"), rate("20/s"), rate("600/min")],
-            Takes::Prefixes { .. } => {
-                [1, 24].map(|bits| Value::Prefixes(PrefixChange { v4: Some(bits), v6: None })).to_vec()
-            }
+            Takes::Prefixes { .. } => [1, 24]
+                .map(|bits| Value::Prefixes(PrefixChange { v4: Some(bits), v6: None }))
+                .to_vec(),
             Takes::Choice { words, .. } => (0..words.len() as u64).map(Value::Number).collect(),
             Takes::Time(_) => [0, 60, 900].map(Value::Number).to_vec(),
             Takes::Number(whole) => [whole.least, whole.most].map(Value::Number).to_vec(),
@@ -193,10 +205,17 @@ mod tests {
             let value = prop::sample::select(values(row.takes)).prop_map(move |value| (key, value));
             prop::option::weighted(0.4, value)
         };
-        SERVICE.iter().map(one).collect::<Vec<_>>().prop_map(|said| said.into_iter().flatten().collect())
+        SERVICE
+            .iter()
+            .map(one)
+            .collect::<Vec<_>>()
+            .prop_map(|said| said.into_iter().flatten().collect())
     }
 
-    fn written(said: &[(&'static str, Value)], form: impl Fn(&str, String) -> String) -> Vec<String> {
+    fn written(
+        said: &[(&'static str, Value)],
+        form: impl Fn(&str, String) -> String,
+    ) -> Vec<String> {
         let kind = |key: &str| SERVICE.iter().find(|row| row.key == key).map(|row| row.takes);
         let all = said.iter().filter_map(|(key, value)| Some(kind(key)?.written(key, *value)));
         all.flatten().map(|(key, value)| form(key, value.to_string())).collect()
@@ -204,13 +223,17 @@ mod tests {
 
     fn of_the_file(before: &[String], change: &[String]) -> Result<Policy> {
         let (before, change) = (before.concat(), change.concat());
-        let text = format!("[service.web]\nlisten = \"*:80\"\n{before}[profile.siege.service.web]\n{change}");
+        let text = format!(
+            "[service.web]\nlisten = \"*:80\"\n{before}[profile.siege.service.web]\n{change}"
+        );
         let document = Document::parse(&text, "policy.toml", Path::new(""))?;
         Ok(document.with_profile(Some(&"siege".parse().map_err(anyhow::Error::msg)?))?.0)
     }
 
     fn typed(policy: &mut Policy, change: &[String]) -> Result<()> {
-        let words = ["limiter".to_owned(), "--service=web".to_owned()].into_iter().chain(change.iter().cloned());
+        let words = ["limiter".to_owned(), "--service=web".to_owned()]
+            .into_iter()
+            .chain(change.iter().cloned());
         let line = Line::try_parse_from(words)?;
         apply_to_service(&line.said.0, policy, &line.service.expect("typed"))
     }
@@ -242,8 +265,12 @@ mod tests {
         let line = |text: &str| vec![format!("{text}\n")];
         let brought = of_the_file(&[], &line("challenge = \"auto\"")).expect("good");
         let admission = brought.services[0].admission;
-        assert_eq!((admission.ticket_seconds, admission.reserve, admission.fair_share), (900, 50, true));
-        let error = of_the_file(&[], &line("challenge = \"auto\"\ntickets = \"none\"")).expect_err("it needs them");
+        assert_eq!(
+            (admission.ticket_seconds, admission.reserve, admission.fair_share),
+            (900, 50, true)
+        );
+        let error = of_the_file(&[], &line("challenge = \"auto\"\ntickets = \"none\""))
+            .expect_err("it needs them");
         assert!(error.to_string().contains("add `tickets = \"15m\"`"), "{error}");
         let mut policy = of_the_file(&[], &[]).expect("good");
         let words = ["--challenge=auto", "--tickets=none"].map(str::to_owned);

@@ -31,7 +31,9 @@ fn spawn(pins: &Pins) -> Result<()> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: setsid is a single system call, safe between fork and exec.
     unsafe { command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into)) };
-    command.spawn().context("cannot start `limiter settle`, which puts net.ipv4.tcp_syncookies back")?;
+    command
+        .spawn()
+        .context("cannot start `limiter settle`, which puts net.ipv4.tcp_syncookies back")?;
     Ok(())
 }
 

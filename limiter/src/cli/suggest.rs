@@ -104,7 +104,9 @@ impl Suggest {
                 answers.push(self.answer(&maps, &policy, record, &name, &sightings)?);
             }
         }
-        report::print(context.format, &answers, |answers| answers.iter().map(|answer| self.describe(answer)).collect())
+        report::print(context.format, &answers, |answers| {
+            answers.iter().map(|answer| self.describe(answer)).collect()
+        })
     }
 
     fn answer(
@@ -127,7 +129,10 @@ impl Suggest {
         });
         let known = seen.known(counted);
         let tries = match self.source_rate {
-            Some(rate) => vec![Limit { rate, burst: self.source_burst.unwrap_or_else(|| text::usual_burst(rate)) }],
+            Some(rate) => vec![Limit {
+                rate,
+                burst: self.source_burst.unwrap_or_else(|| text::usual_burst(rate)),
+            }],
             None => (LADDER.iter().map(|count| Rate::per_second(*count)))
                 .map(|rate| Limit { rate, burst: text::usual_burst(rate) })
                 .collect(),
@@ -151,9 +156,21 @@ impl Suggest {
     }
 
     fn describe(&self, answer: &Answer) -> String {
-        let Answer { service, seconds, attempts, sources, complete, enforced, limits, suggested, .. } = answer;
+        let Answer {
+            service,
+            seconds,
+            attempts,
+            sources,
+            complete,
+            enforced,
+            limits,
+            suggested,
+            ..
+        } = answer;
         if limits.is_empty() {
-            return format!("{service}: no attempts were seen in this time, so there is nothing to suggest yet\n");
+            return format!(
+                "{service}: no attempts were seen in this time, so there is nothing to suggest yet\n"
+            );
         }
         let what = if *complete { "all of them" } else { "a sample of the sources, whole" };
         let mut text = format!(
@@ -192,7 +209,9 @@ impl Tried {
         let mut by_class = BTreeMap::new();
         for source in &judged.sources {
             let class = policy.class_of(&Prefix { address: *source, length: 128 });
-            *by_class.entry(class.map_or("-".to_owned(), |class| class.name.to_string())).or_default() += 1;
+            *by_class
+                .entry(class.map_or("-".to_owned(), |class| class.name.to_string()))
+                .or_default() += 1;
         }
         Self {
             rate: text::show_rate(limit.rate),
@@ -224,6 +243,8 @@ impl Tried {
                 .collect(),
         };
         let share = format!("{:.2}%{range}", self.refused_percent);
-        format!("{limit:<23}  {share:<28}  {}  {}", self.sources, classes.join(", ")).trim_end().to_owned()
+        format!("{limit:<23}  {share:<28}  {}  {}", self.sources, classes.join(", "))
+            .trim_end()
+            .to_owned()
     }
 }

@@ -62,7 +62,8 @@ fn describe(top: &[Heavy], by: Kind, are_prefixes: bool) -> String {
         Kind::Attempts => "ATTEMPTS (sampled)",
     };
     let width = top.iter().map(|heavy| heavy.source.len()).max().unwrap_or(0).max("SOURCE".len());
-    let services = top.iter().map(|heavy| heavy.service.len()).max().unwrap_or(0).max("SERVICE".len());
+    let services =
+        top.iter().map(|heavy| heavy.service.len()).max().unwrap_or(0).max("SERVICE".len());
     let of = if are_prefixes { "  SOURCES" } else { "" };
     let mut text = format!(
         "{:<width$}  {:<services$}  {:>14}  {:>14}{of}  CLASS    {counted}\n",

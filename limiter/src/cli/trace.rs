@@ -32,10 +32,15 @@ impl Trace {
         let maps = Maps::open(&pins.root())?;
         if self.stop {
             trace::restore(pins, &pins.links())?;
-            report::done(context.format, &"stopped", |_| "the usual program is in place\n".to_owned());
+            report::done(context.format, &"stopped", |_| {
+                "the usual program is in place\n".to_owned()
+            });
             return Ok(());
         }
-        ensure!(!pins.links().is_empty(), "limiter is attached to nothing, so there is nothing to trace");
+        ensure!(
+            !pins.links().is_empty(),
+            "limiter is attached to nothing, so there is nothing to trace"
+        );
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(context.format, &maps)?));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {

@@ -26,7 +26,8 @@ pub fn run(context: &Context) -> Result<()> {
     let note = context.note(Some(&maps));
     let done = upgrade::upgrade(pins)?;
     let (before, after) = (format!("{:016x}", done.tags.0), format!("{:016x}", done.tags.1));
-    let changed = if before == after { Vec::new() } else { vec![format!("program {before} -> {after}")] };
+    let changed =
+        if before == after { Vec::new() } else { vec![format!("program {before} -> {after}")] };
     note.record(Some(&maps), changed);
     let done = Done { program_before: before, program: after, interfaces: done.interfaces };
     report::done(context.format, &done, describe);
@@ -35,7 +36,11 @@ pub fn run(context: &Context) -> Result<()> {
 
 fn describe(done: &Done) -> String {
     let Done { program_before: before, program, interfaces } = done;
-    let count = if *interfaces == 1 { "1 interface".to_owned() } else { format!("{interfaces} interfaces") };
+    let count = if *interfaces == 1 {
+        "1 interface".to_owned()
+    } else {
+        format!("{interfaces} interfaces")
+    };
     match before == program {
         true => format!("this is the program that ran already ({program}); it is on {count}\n"),
         false => format!(

@@ -37,7 +37,10 @@ impl Watch {
     /// Watches until the operator has enough.
     pub fn run(&self, context: &Context) -> Result<()> {
         if context.format == Format::Json {
-            bail!(Usage("watch is for people and prints no JSON; programs ask `limiter status --json`".to_owned()));
+            bail!(Usage(
+                "watch is for people and prints no JSON; programs ask `limiter status --json`"
+                    .to_owned()
+            ));
         }
         if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             bail!(Usage(
@@ -45,7 +48,8 @@ impl Watch {
                     .to_owned()
             ));
         }
-        let colour = !self.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour =
+            !self.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let options = watch::Options {
             interval: self.interval,
             window: self.window,
@@ -57,5 +61,9 @@ impl Watch {
 
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = text::duration(text)?;
-    if (SHORTEST..=LONGEST).contains(&interval) { Ok(interval) } else { Err("it is 200ms to 1m".to_owned()) }
+    if (SHORTEST..=LONGEST).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("it is 200ms to 1m".to_owned())
+    }
 }

@@ -18,7 +18,11 @@ impl Caller {
     pub fn of(tree: &Tree) -> Self {
         let status = tree.text("proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-        Self { capabilities: mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0) }
+        Self {
+            capabilities: mask
+                .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+                .unwrap_or(0),
+        }
     }
 
     /// Whether it may load programs and open pins.
@@ -41,7 +45,10 @@ pub fn check(caller: Caller, to: &mut Findings) {
         to.ok("may load, attach and change limiter");
     } else {
         to.warning(
-            format!("lacks {}: cannot load or change limiter, and sees less here", missing.join(", ")),
+            format!(
+                "lacks {}: cannot load or change limiter, and sees less here",
+                missing.join(", ")
+            ),
             "run limiter as root, or with these capabilities",
         );
     }
@@ -53,7 +60,8 @@ mod tests {
     use super::*;
 
     fn caller(mask: &str) -> Caller {
-        let (tree, _directory) = Tree::of(&[("proc/self/status", &format!("Name:\tlimiter\nCapEff:\t{mask}\n"))]);
+        let (tree, _directory) =
+            Tree::of(&[("proc/self/status", &format!("Name:\tlimiter\nCapEff:\t{mask}\n"))]);
         Caller::of(&tree)
     }
 

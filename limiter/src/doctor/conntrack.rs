@@ -9,7 +9,9 @@ const DIRECTORY: &str = "proc/sys/net/netfilter/nf_conntrack_";
 pub fn check(tree: &Tree, challenges: bool, to: &mut Findings) {
     to.area("firewall");
     let read = |name: &str| tree.number(&format!("{DIRECTORY}{name}"));
-    let Some(most) = read("max") else { return to.ok("connections are not tracked (no nf_conntrack)") };
+    let Some(most) = read("max") else {
+        return to.ok("connections are not tracked (no nf_conntrack)");
+    };
     let now = read("count").unwrap_or(0);
     if now * 10 >= most * 8 {
         to.problem(
@@ -33,8 +35,7 @@ pub fn check(tree: &Tree, challenges: bool, to: &mut Findings) {
 
 /// The SYN of a challenged connection never reaches the firewall: its ACK is the first packet that it sees.
 fn rules(loose: Option<u64>, to: &mut Findings) {
-    const LOOK: &str =
-        "look for such rules with `nft list ruleset` and `iptables-save`, and take the services' ports out of them";
+    const LOOK: &str = "look for such rules with `nft list ruleset` and `iptables-save`, and take the services' ports out of them";
     if loose == Some(0) {
         to.problem(
             "nf_conntrack_tcp_loose is 0: the ACK of a challenged connection is `invalid`, and a rule that drops those cuts it off",
@@ -70,13 +71,19 @@ mod tests {
         assert_eq!(with(&[(MAX, "1000"), (COUNT, "799")], false).worst(), Level::Ok);
         let findings = with(&[(MAX, "1000"), (COUNT, "800")], false);
         let full = findings.one("800 of 1,000");
-        assert!(full.level == Level::Problem && full.advice.as_ref().is_some_and(|advice| advice.contains("max=4000")));
+        assert!(
+            full.level == Level::Problem
+                && full.advice.as_ref().is_some_and(|advice| advice.contains("max=4000"))
+        );
     }
 
     #[test]
     fn a_challenge_behind_a_firewall() {
         assert_eq!(with(&[(MAX, "1000"), (LOOSE, "1")], true).one("no SYN").level, Level::Warning);
-        assert_eq!(with(&[(MAX, "1000"), (LOOSE, "0")], true).one("tcp_loose").level, Level::Problem);
+        assert_eq!(
+            with(&[(MAX, "1000"), (LOOSE, "0")], true).one("tcp_loose").level,
+            Level::Problem
+        );
         assert_eq!(with(&[(MAX, "1000"), (LOOSE, "0")], false).worst(), Level::Ok);
     }
 }

@@ -13,7 +13,8 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, pins, queues, settings, sockets, table,
+    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, pins, queues, settings,
+    sockets, table,
 };
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
@@ -115,7 +116,14 @@ fn loaded(pins: &Pins, to: &mut Findings) -> Option<Loaded> {
         let snapshot = report::take(pins, &maps, SECOND)?;
         let selection = maps.selection()?;
         let policy = maps.policy(selection.slot)?;
-        Ok(Loaded { policy, snapshot, enforced: selection.mode == Mode::Enforce, slot: selection.slot, steals, maps })
+        Ok(Loaded {
+            policy,
+            snapshot,
+            enforced: selection.mode == Mode::Enforce,
+            slot: selection.slot,
+            steals,
+            maps,
+        })
     };
     match open() {
         Ok(loaded) => {
@@ -141,12 +149,17 @@ fn loaded(pins: &Pins, to: &mut Findings) -> Option<Loaded> {
 }
 
 /// Links and program. Returns where limiter is attached.
-fn behind_the_pins(pins: &Pins, trial: Option<&mut Result<Trial>>, to: &mut Findings) -> Vec<Attached> {
+fn behind_the_pins(
+    pins: &Pins,
+    trial: Option<&mut Result<Trial>>,
+    to: &mut Findings,
+) -> Vec<Attached> {
     let program = inventory::program(pins).ok();
     let ours = trial.and_then(|trial| trial.as_mut().ok()?.tag().ok());
     pins::program(program, ours, to);
     let attached = link::attached(pins).unwrap_or_default();
-    let here: Vec<u32> = attached.iter().filter(|one| one.name.is_some()).map(|one| one.index).collect();
+    let here: Vec<u32> =
+        attached.iter().filter(|one| one.name.is_some()).map(|one| one.index).collect();
     match inventory::links(pins) {
         Ok(links) => pins::links(&links, &here, program.map(|program| program.id), to),
         Err(error) => to.problem(format!("{error:#}"), "`limiter detach --all` and attach again"),
@@ -166,14 +179,17 @@ fn interfaces(
     let cpus = tree.cpus("sys/devices/system/cpu/online").unwrap_or(1) as u32;
     for device in chosen(question.interfaces, gathered.attached, &devices, to) {
         let mut subject = subject(tree, device, &devices, gathered);
-        subject.features = features.as_ref().map(|known| known.get(&device.index).copied().unwrap_or_default());
+        subject.features =
+            features.as_ref().map(|known| known.get(&device.index).copied().unwrap_or_default());
         if question.attach && device.program.is_none() {
             match trial.as_mut().and_then(|trial| trial.as_mut().ok()) {
                 Some(trial) => {
                     let tried = trial.attach(device.index, &device.name);
                     subject.trial = Some(tried.map_err(|error| format!("{error:#}")));
                 }
-                None => to.unseen(format!("whether the driver of {} takes the program", device.name)),
+                None => {
+                    to.unseen(format!("whether the driver of {} takes the program", device.name))
+                }
             }
         }
         interface::check(&subject, to);
@@ -216,7 +232,9 @@ fn source_table(loaded: &Loaded) -> table::Table {
     let limits: BTreeMap<&str, f64> = policy
         .services
         .iter()
-        .map(|service| (service.name.as_str(), table::interval(service.source.unwrap_or(policy.source))))
+        .map(|service| {
+            (service.name.as_str(), table::interval(service.source.unwrap_or(policy.source)))
+        })
         .collect();
     let load = snapshot.services.iter().map(|service| {
         let charged = (service.attempts_per_second - service.refused_per_second).max(0.0);
@@ -238,8 +256,12 @@ fn leases(loaded: &Loaded) -> Result<Vec<(String, u32)>> {
         let host = loaded.maps.host.get(&loaded.slot, 0).context("cannot read the policy")?.0;
         leases.push(("the host's budget".to_owned(), host.budget.lease as u32));
     }
-    for record in loaded.maps.services(loaded.slot)?.values().filter(|record| !record.stated.budget.is_none()) {
-        let name = crate::policy::text::name(&record.name).map(|name| name.to_string()).unwrap_or_default();
+    for record in
+        loaded.maps.services(loaded.slot)?.values().filter(|record| !record.stated.budget.is_none())
+    {
+        let name = crate::policy::text::name(&record.name)
+            .map(|name| name.to_string())
+            .unwrap_or_default();
         leases.push((format!("the budget of {name}"), record.budget.lease as u32));
     }
     Ok(leases)

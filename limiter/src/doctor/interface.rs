@@ -84,7 +84,10 @@ fn state(subject: &Subject, to: &mut Findings) {
     if !device.up {
         to.warning("is down: nothing comes in", format!("`ip link set dev {name} up`"));
     } else if !device.carrier {
-        to.warning("has no carrier: nothing comes in", "look at the cable, the switch, or the other end of the veth");
+        to.warning(
+            "has no carrier: nothing comes in",
+            "look at the cable, the switch, or the other end of the veth",
+        );
     }
 }
 
@@ -120,7 +123,9 @@ fn native(subject: &Subject, to: &mut Findings) {
     if let Some(trial) = &subject.trial {
         return match trial {
             Ok(()) => to.ok(format!("the driver ({driver}) takes the program: it was tried")),
-            Err(error) => to.problem(format!("tried: {error}"), "put that right, or attach with `--generic`"),
+            Err(error) => {
+                to.problem(format!("tried: {error}"), "put that right, or attach with `--generic`")
+            }
         };
     }
     if let Some(below) = &subject.below {
@@ -172,21 +177,35 @@ fn virtio_refuses(subject: &Subject) -> bool {
             let has = |bit: usize| bits.as_bytes().get(bit) == Some(&b'1');
             !has(VIRTIO_SWITCH) && VIRTIO_OFFLOADS.iter().any(|bit| has(*bit))
         }
-        None => subject.ethtool.features.get("rx-gro-hw") == Some(&Feature { on: true, changeable: false }),
+        None => {
+            subject.ethtool.features.get("rx-gro-hw")
+                == Some(&Feature { on: true, changeable: false })
+        }
     }
 }
 
 fn offloads(subject: &Subject, to: &mut Findings) {
     let name = subject.name();
     if subject.ethtool.is_on("rx-lro") {
-        to.warning("LRO is on, and most drivers refuse XDP programs with it", format!("`ethtool -K {name} lro off`"));
+        to.warning(
+            "LRO is on, and most drivers refuse XDP programs with it",
+            format!("`ethtool -K {name} lro off`"),
+        );
     }
 }
 
 fn frames(subject: &Subject, to: &mut Findings) {
     let (name, mtu) = (subject.name(), subject.device.mtu);
-    let Some(features) = subject.features.filter(|_| !subject.is_native() && !subject.device.loopback) else { return };
-    if features.native && features.fragments && mtu > ONE_BUFFER && HIDES_HEADERS.contains(&subject.driver()) {
+    let Some(features) =
+        subject.features.filter(|_| !subject.is_native() && !subject.device.loopback)
+    else {
+        return;
+    };
+    if features.native
+        && features.fragments
+        && mtu > ONE_BUFFER
+        && HIDES_HEADERS.contains(&subject.driver())
+    {
         to.warning(
             format!("the MTU is {mtu}, and in frames of several buffers this driver may show XDP programs no headers: all would pass"),
             format!("`ip link set dev {name} mtu {ONE_BUFFER}` or less; or see that `truncated` counts nothing in `limiter status`"),
@@ -209,7 +228,9 @@ fn tags(subject: &Subject, to: &mut Findings) {
     let advice = format!("`ethtool -K {} rxvlan off`", subject.name());
     if subject.challenges {
         to.problem(
-            format!("takes VLAN tags off (rxvlan), so challenges on {vlans} are answered without a tag"),
+            format!(
+                "takes VLAN tags off (rxvlan), so challenges on {vlans} are answered without a tag"
+            ),
             advice,
         );
     } else {
@@ -242,8 +263,14 @@ mod tests {
     const NONE: Option<Features> = Some(Features { native: false, fragments: false });
 
     fn subject(driver: &str, features: Option<Features>) -> Subject {
-        let device =
-            Detail { name: "web0".to_owned(), up: true, carrier: true, mtu: 1500, ethernet: true, ..Detail::default() };
+        let device = Detail {
+            name: "web0".to_owned(),
+            up: true,
+            carrier: true,
+            mtu: 1500,
+            ethernet: true,
+            ..Detail::default()
+        };
         let ethtool = Ethtool { driver: Some(driver.to_owned()), ..Ethtool::default() };
         Subject { device, ethtool, features, ..Subject::default() }
     }
@@ -252,7 +279,12 @@ mod tests {
         let mut findings = Findings::default();
         check(subject, &mut findings);
         assert!(findings.all.iter().all(|finding| finding.area == "interface web0"));
-        assert!(findings.all.iter().all(|finding| (finding.level == Level::Ok) == finding.advice.is_none()));
+        assert!(
+            findings
+                .all
+                .iter()
+                .all(|finding| (finding.level == Level::Ok) == finding.advice.is_none())
+        );
         findings
     }
 
@@ -265,10 +297,21 @@ mod tests {
     fn free_ones() {
         assert_eq!(found(&subject("ice", NATIVE)).one("free").level, Level::Ok);
         assert_eq!(found(&subject("e1000e", NONE)).one("runs no XDP").level, Level::Warning);
-        assert_eq!(found(&subject("ice", None)).one("known to run").level, Level::Ok, "an old kernel");
+        assert_eq!(
+            found(&subject("ice", None)).one("known to run").level,
+            Level::Ok,
+            "an old kernel"
+        );
         assert_eq!(found(&subject("e1000e", None)).one("does not know").level, Level::Warning);
-        let vlan = Subject { below: Some("eth0".to_owned()), ..subject("802.1Q VLAN Support", NONE) };
-        assert!(found(&vlan).one("is a VLAN").advice.as_ref().is_some_and(|advice| advice.contains("attach to eth0")));
+        let vlan =
+            Subject { below: Some("eth0".to_owned()), ..subject("802.1Q VLAN Support", NONE) };
+        assert!(
+            found(&vlan)
+                .one("is a VLAN")
+                .advice
+                .as_ref()
+                .is_some_and(|advice| advice.contains("attach to eth0"))
+        );
     }
 
     #[test]
@@ -277,7 +320,12 @@ mod tests {
         tun.device.ethernet = false;
         let findings = found(&tun);
         assert_eq!(findings.one("no Ethernet frames").level, Level::Problem);
-        assert!(!findings.all.iter().any(|one| one.advice.as_ref().is_some_and(|advice| advice.contains("--generic"))));
+        assert!(
+            !findings
+                .all
+                .iter()
+                .any(|one| one.advice.as_ref().is_some_and(|advice| advice.contains("--generic")))
+        );
         let part = Subject { bond: Some("bond0".to_owned()), ..subject("ice", NATIVE) };
         assert_eq!(found(&part).one("the bond bond0").advice.as_deref(), Some("attach to bond0"));
     }
@@ -286,10 +334,18 @@ mod tests {
     fn a_driver_that_would_refuse_now() {
         let veth = found(&subject("veth", NONE));
         assert!(
-            veth.one("settings of now").advice.as_ref().is_some_and(|advice| advice.contains("ethtool -L web0 rx"))
+            veth.one("settings of now")
+                .advice
+                .as_ref()
+                .is_some_and(|advice| advice.contains("ethtool -L web0 rx"))
         );
         let ena = found(&subject("ena", NONE));
-        assert!(ena.one("settings of now").advice.as_ref().is_some_and(|advice| advice.contains("--try")));
+        assert!(
+            ena.one("settings of now")
+                .advice
+                .as_ref()
+                .is_some_and(|advice| advice.contains("--try"))
+        );
     }
 
     #[test]
@@ -311,7 +367,8 @@ mod tests {
         let findings = found(&taken);
         let other = findings.one("`pass` (id 12)");
         assert!(
-            other.level == Level::Problem && other.advice.as_ref().is_some_and(|advice| advice.contains("xdp off"))
+            other.level == Level::Problem
+                && other.advice.as_ref().is_some_and(|advice| advice.contains("xdp off"))
         );
     }
 
@@ -327,18 +384,29 @@ mod tests {
     /// The bits of a Firecracker device, which has offloads and no way to switch them off, and of a QEMU one, which has both.
     #[test]
     fn virtio() {
-        let with = |bits: &str| Subject { virtio: Some(bits.to_owned()), ..subject("virtio_net", NATIVE) };
-        assert_eq!(found(&with("110001011011101100000000000001001")).one("receive offloads").level, Level::Problem);
+        let with =
+            |bits: &str| Subject { virtio: Some(bits.to_owned()), ..subject("virtio_net", NATIVE) };
+        assert_eq!(
+            found(&with("110001011011101100000000000001001")).one("receive offloads").level,
+            Level::Problem
+        );
         assert_eq!(found(&with("111001011011101100000000000001001")).one("free").level, Level::Ok);
         assert_eq!(found(&with("100000000000000000000000000001001")).one("free").level, Level::Ok);
         let fixed = on(subject("virtio_net", NATIVE), "rx-gro-hw", false);
-        assert_eq!(found(&fixed).one("receive offloads").level, Level::Problem, "ethtool tells where /sys does not");
+        assert_eq!(
+            found(&fixed).one("receive offloads").level,
+            Level::Problem,
+            "ethtool tells where /sys does not"
+        );
         assert_eq!(found(&on(subject("virtio_net", NATIVE), "rx-gro-hw", true)).worst(), Level::Ok);
     }
 
     #[test]
     fn lro_and_frames() {
-        assert_eq!(found(&on(subject("ice", NATIVE), "rx-lro", true)).one("LRO").level, Level::Warning);
+        assert_eq!(
+            found(&on(subject("ice", NATIVE), "rx-lro", true)).one("LRO").level,
+            Level::Warning
+        );
         let mut jumbo = subject("ena", NATIVE);
         jumbo.device.mtu = 9000;
         assert_eq!(found(&jumbo).one("9000").level, Level::Warning);

@@ -13,8 +13,14 @@ const OLDEST: (u32, u32) = (5, 18);
 /// The oldest that limiter was ever tried on.
 const TRIED: (u32, u32) = (6, 0);
 /// Clocks that are read without leaving the CPU.
-const FAST_CLOCKS: [&str; 6] =
-    ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "riscv_clocksource", "timebase"];
+const FAST_CLOCKS: [&str; 6] = [
+    "tsc",
+    "kvm-clock",
+    "arch_sys_counter",
+    "hyperv_clocksource_tsc_page",
+    "riscv_clocksource",
+    "timebase",
+];
 
 /// What loading the program on trial told.
 #[derive(Debug)]
@@ -33,7 +39,8 @@ pub fn check(tree: &Tree, probed: Option<&Probed>, to: &mut Findings) {
         Some(probed) => program(probed, to),
         None => to.unseen("whether the kernel takes the program"),
     }
-    let compiled = probed.and_then(|probed| probed.loaded.as_ref().ok()).map(|(_, compiled)| *compiled);
+    let compiled =
+        probed.and_then(|probed| probed.loaded.as_ref().ok()).map(|(_, compiled)| *compiled);
     jit(tree, compiled, to);
     permissions(tree, to);
     btf(tree, to);
@@ -48,13 +55,20 @@ fn version(tree: &Tree, to: &mut Findings) {
     };
     let up = tree.text("proc/uptime").and_then(|text| text.split('.').next()?.parse().ok());
     let up = up.map_or_else(String::new, |up: u32| format!(", up {}", seconds(f64::from(up))));
-    let cpus =
-        tree.cpus("sys/devices/system/cpu/online").map_or_else(String::new, |cpus| format!(", {cpus} CPUs online"));
+    let cpus = tree
+        .cpus("sys/devices/system/cpu/online")
+        .map_or_else(String::new, |cpus| format!(", {cpus} CPUs online"));
     let what = format!("Linux {release}{cpus}{up}");
     if (major, minor) < OLDEST {
-        to.problem(what, "limiter needs Linux 5.18 or newer: XDP on frames of several buffers came with it");
+        to.problem(
+            what,
+            "limiter needs Linux 5.18 or newer: XDP on frames of several buffers came with it",
+        );
     } else if (major, minor) < TRIED {
-        to.warning(what, "limiter was never tried on a kernel before 6.0: try it in calm, in observe mode");
+        to.warning(
+            what,
+            "limiter was never tried on a kernel before 6.0: try it in calm, in observe mode",
+        );
     } else {
         to.ok(what);
     }
@@ -66,17 +80,25 @@ fn program(probed: &Probed, to: &mut Findings) {
             for Missing { helper, since } in missing {
                 to.problem(
                     format!("the kernel does not give {helper} to XDP programs"),
-                    format!("it came with Linux {since}, and needs CONFIG_INET; take a newer kernel"),
+                    format!(
+                        "it came with Linux {since}, and needs CONFIG_INET; take a newer kernel"
+                    ),
                 );
             }
         }
-        Err(error) => to.warning(format!("helpers could not be looked for: {error:#}"), "see the next line"),
+        Err(error) => {
+            to.warning(format!("helpers could not be looked for: {error:#}"), "see the next line")
+        }
     }
     match &probed.loaded {
-        Ok((took, _)) => {
-            to.ok(format!("takes the program (checked in {:.1} s) and has its helpers", took.as_secs_f64()))
-        }
-        Err(error) => to.problem(format!("refuses the program: {error:#}"), "without it nothing can be attached"),
+        Ok((took, _)) => to.ok(format!(
+            "takes the program (checked in {:.1} s) and has its helpers",
+            took.as_secs_f64()
+        )),
+        Err(error) => to.problem(
+            format!("refuses the program: {error:#}"),
+            "without it nothing can be attached",
+        ),
     }
 }
 
@@ -121,15 +143,20 @@ fn btf(tree: &Tree, to: &mut Findings) {
 }
 
 fn clock(tree: &Tree, to: &mut Findings) {
-    let Some(clock) = tree.text("sys/devices/system/clocksource/clocksource0/current_clocksource") else {
+    let Some(clock) = tree.text("sys/devices/system/clocksource/clocksource0/current_clocksource")
+    else {
         return to.unseen("the clock source");
     };
     if FAST_CLOCKS.contains(&clock.as_str()) || clock.starts_with("arch_") {
         return to.ok(format!("reads its clock fast ({clock})"));
     }
-    let others = tree.text("sys/devices/system/clocksource/clocksource0/available_clocksource").unwrap_or_default();
+    let others = tree
+        .text("sys/devices/system/clocksource/clocksource0/available_clocksource")
+        .unwrap_or_default();
     let better = others.split_whitespace().find(|other| FAST_CLOCKS.contains(other));
-    let what = format!("reads its clock from {clock}, which can cost more than all the rest of an attempt");
+    let what = format!(
+        "reads its clock from {clock}, which can cost more than all the rest of an attempt"
+    );
     match better {
         Some(better) => to.warning(
             what,
@@ -182,7 +209,9 @@ mod tests {
 
     #[test]
     fn versions() {
-        let level = |release: &str| with(&[("proc/sys/kernel/osrelease", release)], None).one("Linux").level;
+        let level = |release: &str| {
+            with(&[("proc/sys/kernel/osrelease", release)], None).one("Linux").level
+        };
         assert_eq!(level("5.10.0-30-amd64"), Level::Problem);
         assert_eq!(level("5.18.0"), Level::Warning);
         assert_eq!(level("6.1.0-28-cloud-amd64"), Level::Ok);
@@ -192,7 +221,8 @@ mod tests {
     #[test]
     fn a_kernel_that_refuses() {
         let missing = Missing { helper: "bpf_tcp_gen_syncookie", since: "5.4" };
-        let probed = Probed { missing: Ok(vec![missing]), loaded: Err(anyhow::anyhow!("unknown func")) };
+        let probed =
+            Probed { missing: Ok(vec![missing]), loaded: Err(anyhow::anyhow!("unknown func")) };
         let findings = with(&[], Some(&probed));
         assert_eq!(findings.one("bpf_tcp_gen_syncookie").level, Level::Problem);
         assert_eq!(findings.one("unknown func").level, Level::Problem);
@@ -217,7 +247,10 @@ mod tests {
         assert_eq!(with(&[open], None).one("every user").level, Level::Warning);
         let findings = with(&[(CLOCK, "hpet"), (CLOCKS, "hpet tsc acpi_pm")], None);
         let slow = findings.one("hpet");
-        assert!(slow.level == Level::Warning && slow.advice.as_ref().is_some_and(|advice| advice.contains("echo tsc")));
+        assert!(
+            slow.level == Level::Warning
+                && slow.advice.as_ref().is_some_and(|advice| advice.contains("echo tsc"))
+        );
         assert_eq!(with(&[(CLOCK, "acpi_pm")], None).one("acpi_pm").level, Level::Warning);
     }
 }

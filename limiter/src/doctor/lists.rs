@@ -22,7 +22,9 @@ pub struct Lists {
 pub fn check(lists: Lists, to: &mut Findings) {
     to.area("lists");
     let mut fine = true;
-    for (what, now, most) in [("addresses", lists.hosts, LIST_HOSTS), ("prefixes", lists.prefixes, LIST_PREFIXES)] {
+    for (what, now, most) in
+        [("addresses", lists.hosts, LIST_HOSTS), ("prefixes", lists.prefixes, LIST_PREFIXES)]
+    {
         if now as u64 * 10 > u64::from(most) * 9 {
             fine = false;
             to.warning(
@@ -55,9 +57,18 @@ mod tests {
             check(lists, &mut findings);
             findings
         };
-        assert_eq!(found(Lists { hosts: 3, bans: 2, expired: 1, ..Lists::default() }).worst(), Level::Ok);
-        assert_eq!(found(Lists { hosts: 1, expired: 1, ..Lists::default() }).one("expired").level, Level::Warning);
-        assert_eq!(found(Lists { hosts: 250_000, bans: 1, ..Lists::default() }).one("250,000").level, Level::Warning);
+        assert_eq!(
+            found(Lists { hosts: 3, bans: 2, expired: 1, ..Lists::default() }).worst(),
+            Level::Ok
+        );
+        assert_eq!(
+            found(Lists { hosts: 1, expired: 1, ..Lists::default() }).one("expired").level,
+            Level::Warning
+        );
+        assert_eq!(
+            found(Lists { hosts: 250_000, bans: 1, ..Lists::default() }).one("250,000").level,
+            Level::Warning
+        );
         assert_eq!(
             found(Lists { prefixes: 65_000, bans: 1, ..Lists::default() }).one("prefixes").level,
             Level::Warning

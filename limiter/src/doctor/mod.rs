@@ -98,7 +98,8 @@ impl Findings {
     /// The one finding that holds `words`.
     #[track_caller]
     fn one(&self, words: &str) -> &Finding {
-        let found: Vec<_> = self.all.iter().filter(|finding| finding.what.contains(words)).collect();
+        let found: Vec<_> =
+            self.all.iter().filter(|finding| finding.what.contains(words)).collect();
         assert_eq!(found.len(), 1, "one finding with `{words}` in {:#?}", self.all);
         found[0]
     }

@@ -46,7 +46,8 @@ pub fn directory(tree: &Tree, base: &Path, directory: &Directory, to: &mut Findi
     };
     leftovers(tree, base, names, to);
     let mine = format!("v{LAYOUT}");
-    let others: Vec<_> = names.iter().filter(|name| name.starts_with('v') && **name != mine).cloned().collect();
+    let others: Vec<_> =
+        names.iter().filter(|name| name.starts_with('v') && **name != mine).cloned().collect();
     let others = others.join(", ");
     match (names.contains(&mine), others.is_empty()) {
         (true, true) => Standing::Loaded,
@@ -74,7 +75,10 @@ pub fn directory(tree: &Tree, base: &Path, directory: &Directory, to: &mut Findi
 /// Directories of commands that were killed, or are at work now.
 fn leftovers(tree: &Tree, base: &Path, names: &[String], to: &mut Findings) {
     for name in names {
-        let Some(maker) = name.strip_prefix("staging-").or_else(|| name.strip_prefix("trash-")) else { continue };
+        let Some(maker) = name.strip_prefix("staging-").or_else(|| name.strip_prefix("trash-"))
+        else {
+            continue;
+        };
         let pid = maker.split('-').next().unwrap_or(maker);
         let path = base.join(name);
         if tree.text(&format!("proc/{pid}/comm")).is_some_and(|comm| comm.starts_with("limiter")) {
@@ -105,7 +109,10 @@ pub fn program(loaded: Option<Program>, ours: Option<u64>, to: &mut Findings) {
 /// the id of the pinned one.
 pub fn links(links: &[Link], here: &[u32], program: Option<u32>, to: &mut Findings) {
     if links.is_empty() {
-        to.warning("loaded, but attached to no interface: nothing is limited", "`limiter attach IFACE`");
+        to.warning(
+            "loaded, but attached to no interface: nothing is limited",
+            "`limiter attach IFACE`",
+        );
     }
     for Link { index, program: behind, gone } in links {
         if *gone && here.contains(index) {
@@ -140,7 +147,8 @@ mod tests {
     const BASE: &str = "/sys/fs/bpf/limiter";
 
     fn found(names: &[&str]) -> (Standing, Findings) {
-        let (tree, _directory) = Tree::of(&[("proc/77/comm", "limiter\n"), ("proc/78/comm", "bash\n")]);
+        let (tree, _directory) =
+            Tree::of(&[("proc/77/comm", "limiter\n"), ("proc/78/comm", "bash\n")]);
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         let mut findings = Findings::default();
         let listed = Directory { names: Some(names), bpffs: true };

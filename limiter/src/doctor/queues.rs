@@ -50,7 +50,10 @@ fn queues(subject: &Subject, cpus: u32, to: &mut Findings) {
     } else if most > now {
         let most = most.min(cpus);
         let kind = if subject.driver() == "veth" { "rx" } else { "combined" };
-        to.warning(few, format!("`ethtool -L {name} {kind} {most}` (many drivers drop the link for a moment)"));
+        to.warning(
+            few,
+            format!("`ethtool -L {name} {kind} {most}` (many drivers drop the link for a moment)"),
+        );
     } else {
         to.warning(
             few,
@@ -65,29 +68,36 @@ type Interrupt = (u32, Vec<usize>);
 /// The interrupts that bring packets in, if the device has any of its own.
 fn interrupts(tree: &Tree, subject: &Subject) -> Option<Vec<Interrupt>> {
     let name = &subject.device.name;
-    let device = subject.is_in(tree).then(|| tree.target(&format!("sys/class/net/{name}/device"))).flatten();
+    let device =
+        subject.is_in(tree).then(|| tree.target(&format!("sys/class/net/{name}/device"))).flatten();
     let text = tree.text("proc/interrupts")?;
     let mut found = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
-        let Some(number) = words.next().and_then(|word| word.trim_end_matches(':').parse::<u32>().ok()) else {
+        let Some(number) =
+            words.next().and_then(|word| word.trim_end_matches(':').parse::<u32>().ok())
+        else {
             continue;
         };
         let Some(label) = words.last() else { continue };
         let starts = |with: &str| {
-            label.strip_prefix(with).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.', '@']))
+            label
+                .strip_prefix(with)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.', '@']))
         };
         // Names are the driver's affair: `eth0-TxRx-0`, `virtio2-input.0`, `mlx5_comp0@pci:0000:01:00.0`.
         let mine = starts(name)
             || device.as_deref().is_some_and(starts)
-            || (!subject.ethtool.bus.is_empty() && label.ends_with(&format!("@pci:{}", subject.ethtool.bus)));
+            || (!subject.ethtool.bus.is_empty()
+                && label.ends_with(&format!("@pci:{}", subject.ethtool.bus)));
         let other = ["output", "config", "async", "tx-", "-tx", "fdir", "event", "mgmnt"];
-        let brings = !other.iter().any(|word| label.contains(word)) || label.to_ascii_lowercase().contains("txrx");
+        let brings = !other.iter().any(|word| label.contains(word))
+            || label.to_ascii_lowercase().contains("txrx");
         if mine && brings {
             let cpus = ["effective_affinity_list", "smp_affinity_list"];
-            let cpus = cpus
-                .iter()
-                .find_map(|file| tree.text(&format!("proc/irq/{number}/{file}")).filter(|text| !text.is_empty()));
+            let cpus = cpus.iter().find_map(|file| {
+                tree.text(&format!("proc/irq/{number}/{file}")).filter(|text| !text.is_empty())
+            });
             found.push((number, cpu_list(&cpus?)));
         }
     }
@@ -95,7 +105,8 @@ fn interrupts(tree: &Tree, subject: &Subject) -> Option<Vec<Interrupt>> {
 }
 
 fn spread(name: &str, interrupts: &[Interrupt], cpus: u32, to: &mut Findings) {
-    let used: BTreeSet<usize> = interrupts.iter().flat_map(|(_, cpus)| cpus.iter().copied()).collect();
+    let used: BTreeSet<usize> =
+        interrupts.iter().flat_map(|(_, cpus)| cpus.iter().copied()).collect();
     let could = interrupts.len().min(cpus as usize).min(ENOUGH as usize);
     let list: Vec<String> = used.iter().map(usize::to_string).collect();
     if used.len() >= could {
@@ -113,7 +124,11 @@ fn spread(name: &str, interrupts: &[Interrupt], cpus: u32, to: &mut Findings) {
 }
 
 fn shortened(list: &[String]) -> String {
-    if list.len() > 8 { format!("{} and {} more", list[..8].join(","), list.len() - 8) } else { list.join(",") }
+    if list.len() > 8 {
+        format!("{} and {} more", list[..8].join(","), list.len() - 8)
+    } else {
+        list.join(",")
+    }
 }
 
 fn rings(subject: &Subject, to: &mut Findings) {
@@ -121,16 +136,23 @@ fn rings(subject: &Subject, to: &mut Findings) {
     if lost == 0 {
         return;
     }
-    let what =
-        format!("lost {} packets since it was made, {} in the last second: its ring was full", count(lost), count(now));
+    let what = format!(
+        "lost {} packets since it was made, {} in the last second: its ring was full",
+        count(lost),
+        count(now)
+    );
     match subject.ethtool.ring {
         Some(ring) if ring.now < ring.most => to.warning(
             format!("{what}, of {} places", ring.now),
-            format!("`ethtool -G {name} rx {}` (many drivers drop the link for a moment)", ring.most),
+            format!(
+                "`ethtool -G {name} rx {}` (many drivers drop the link for a moment)",
+                ring.most
+            ),
         ),
-        _ if now > 0 => {
-            to.warning(what, "its CPUs are too busy: more receive queues, or interrupts spread over more CPUs")
-        }
+        _ if now > 0 => to.warning(
+            what,
+            "its CPUs are too busy: more receive queues, or interrupts spread over more CPUs",
+        ),
         _ => to.ok(what),
     }
 }
@@ -151,7 +173,12 @@ mod tests {
         NMI: 0 0 0 0  Non-maskable interrupts\n";
 
     fn subject(now: u32, most: u32) -> Subject {
-        let device = Detail { name: "web0".to_owned(), index: 4, address: vec![2, 0, 0, 0, 0, 1], ..Detail::default() };
+        let device = Detail {
+            name: "web0".to_owned(),
+            index: 4,
+            address: vec![2, 0, 0, 0, 0, 1],
+            ..Detail::default()
+        };
         let ethtool = Ethtool { queues: Some(Setting { now, most }), ..Ethtool::default() };
         Subject { device, ethtool, ..Subject::default() }
     }
@@ -165,16 +192,21 @@ mod tests {
 
     #[test]
     fn queues() {
-        let one = |now, most, cpus| found(&[], &subject(now, most), cpus).one("receive queue").clone();
+        let one =
+            |now, most, cpus| found(&[], &subject(now, most), cpus).one("receive queue").clone();
         assert_eq!(one(4, 4, 4).level, Level::Ok);
         assert_eq!(one(8, 8, 64).level, Level::Ok, "eight are enough");
         assert_eq!(one(1, 1, 1).what, "1 receive queue for 1 CPU");
         let more = one(1, 4, 2);
         assert!(
-            more.level == Level::Warning && more.advice.is_some_and(|advice| advice.contains("-L web0 combined 2"))
+            more.level == Level::Warning
+                && more.advice.is_some_and(|advice| advice.contains("-L web0 combined 2"))
         );
         let fixed = one(1, 1, 2);
-        assert!(fixed.level == Level::Warning && fixed.advice.is_some_and(|advice| advice.contains("no more queues")));
+        assert!(
+            fixed.level == Level::Warning
+                && fixed.advice.is_some_and(|advice| advice.contains("no more queues"))
+        );
     }
 
     #[test]
@@ -186,7 +218,10 @@ mod tests {
         };
         assert_eq!(ena(4, 8, 4).level, Level::Ok);
         let many = ena(8, 8, 8);
-        assert!(many.what.contains("at most half") && many.advice.is_some_and(|advice| advice.contains("combined 4")));
+        assert!(
+            many.what.contains("at most half")
+                && many.advice.is_some_and(|advice| advice.contains("combined 4"))
+        );
         let few = ena(2, 8, 8);
         assert!(
             few.advice.is_some_and(|advice| advice.contains("combined 4")),
@@ -207,7 +242,10 @@ mod tests {
         assert_eq!(spread("0", "1").level, Level::Ok);
         assert_eq!(spread("0", "0-3").level, Level::Ok);
         let crowded = spread("0", "0");
-        assert_eq!((crowded.level, crowded.what.as_str()), (Level::Warning, "2 receive interrupts all go to CPU 0"));
+        assert_eq!(
+            (crowded.level, crowded.what.as_str()),
+            (Level::Warning, "2 receive interrupts all go to CPU 0")
+        );
         assert!(crowded.advice.is_some_and(|advice| advice.contains("irqbalance")));
     }
 
@@ -240,9 +278,19 @@ mod tests {
         losing.device.lost = 1000;
         losing.ethtool.ring = Some(Setting { now: 256, most: 4096 });
         let findings = found(&[], &losing, 4);
-        assert!(findings.one("ring").advice.as_ref().is_some_and(|advice| advice.contains("-G web0 rx 4096")));
+        assert!(
+            findings
+                .one("ring")
+                .advice
+                .as_ref()
+                .is_some_and(|advice| advice.contains("-G web0 rx 4096"))
+        );
         losing.ethtool.ring = Some(Setting { now: 4096, most: 4096 });
-        assert_eq!(found(&[], &losing, 4).one("ring").level, Level::Ok, "long ago, and nothing can be done");
+        assert_eq!(
+            found(&[], &losing, 4).one("ring").level,
+            Level::Ok,
+            "long ago, and nothing can be done"
+        );
         losing.lost_now = 5;
         assert_eq!(found(&[], &losing, 4).one("ring").level, Level::Warning);
     }

@@ -114,7 +114,10 @@ fn leftover(challenge: &Challenge, to: &mut Findings) {
     if !(challenge.wanted && challenge.enforced) {
         to.warning(
             format!("tcp_syncookies is still 2, as limiter set it; before that it was {before}"),
-            format!("the process that puts it back was killed: `{}` does it", look_again(&challenge.cookies)),
+            format!(
+                "the process that puts it back was killed: `{}` does it",
+                look_again(&challenge.cookies)
+            ),
         );
     }
 }
@@ -122,8 +125,16 @@ fn leftover(challenge: &Challenge, to: &mut Findings) {
 /// Where connections wait to be finished and accepted.
 fn queues(tree: &Tree, to: &mut Findings) {
     for (path, name, what) in [
-        ("proc/sys/net/core/somaxconn", "net.core.somaxconn", "finished connections that may wait for a server"),
-        ("proc/sys/net/ipv4/tcp_max_syn_backlog", "net.ipv4.tcp_max_syn_backlog", "half-open connections of a server"),
+        (
+            "proc/sys/net/core/somaxconn",
+            "net.core.somaxconn",
+            "finished connections that may wait for a server",
+        ),
+        (
+            "proc/sys/net/ipv4/tcp_max_syn_backlog",
+            "net.ipv4.tcp_max_syn_backlog",
+            "half-open connections of a server",
+        ),
     ] {
         let short = name.rsplit('.').next().unwrap_or(name);
         match tree.number(path) {
@@ -151,7 +162,9 @@ fn retries(tree: &Tree, to: &mut Findings) {
 /// Packets that the kernel dropped between the driver and the protocols: /proc/net/softnet_stat, a line a CPU, second column.
 fn backlog(tree: &Tree, to: &mut Findings) {
     let Some(text) = tree.text("proc/net/softnet_stat") else { return };
-    let dropped = text.lines().filter_map(|line| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok());
+    let dropped = text
+        .lines()
+        .filter_map(|line| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok());
     let dropped: u64 = dropped.sum();
     if dropped > 0 {
         to.warning(
@@ -209,7 +222,11 @@ mod tests {
             ("proc/sys/net/core/somaxconn", "128", "somaxconn is 128"),
             ("proc/sys/net/ipv4/tcp_max_syn_backlog", "256", "tcp_max_syn_backlog is 256"),
             ("proc/sys/net/ipv4/tcp_synack_retries", "8", "tcp_synack_retries is 8"),
-            ("proc/net/softnet_stat", "00000001 0000000a 0\n00000001 00000006 0\n", "dropped 16 packets"),
+            (
+                "proc/net/softnet_stat",
+                "00000001 0000000a 0\n00000001 00000006 0\n",
+                "dropped 16 packets",
+            ),
         ] {
             let findings = with(&[(path, value)], None);
             assert_eq!(findings.one(words).level, Level::Warning);
@@ -243,8 +260,12 @@ mod tests {
     fn services_whose_acks_are_not_looked_at() {
         let without = ["mail", "ssh"].map(str::to_owned).to_vec();
         let finding = |syncookies, enforced| {
-            let challenge = Challenge { without: without.clone(), ..challenge(syncookies, false, enforced) };
-            with(&[], Some(&challenge)).all.into_iter().find(|finding| finding.what.contains("challenged at mail, ssh"))
+            let challenge =
+                Challenge { without: without.clone(), ..challenge(syncookies, false, enforced) };
+            with(&[], Some(&challenge))
+                .all
+                .into_iter()
+                .find(|finding| finding.what.contains("challenged at mail, ssh"))
         };
         let advice = finding(2, true).expect("a warning").advice.expect("advice");
         assert!(advice.contains("--service mail --challenge auto"), "{advice}");

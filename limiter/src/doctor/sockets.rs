@@ -32,8 +32,12 @@ impl Counted {
         let text = tree.text("proc/net/netstat").unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let pairs = lines.chunks_exact(2).filter(|pair| pair[0].starts_with("TcpExt:"));
-        let both = pairs.flat_map(|pair| pair[0].split_whitespace().zip(pair[1].split_whitespace()));
-        Self(both.filter_map(|(name, number)| Some((name.to_owned(), number.parse().ok()?))).collect())
+        let both =
+            pairs.flat_map(|pair| pair[0].split_whitespace().zip(pair[1].split_whitespace()));
+        Self(
+            both.filter_map(|(name, number)| Some((name.to_owned(), number.parse().ok()?)))
+                .collect(),
+        )
     }
 
     fn get(&self, name: &str) -> Option<u64> {
@@ -49,8 +53,11 @@ pub fn lost(before: &Counted, after: &Counted, to: &mut Findings) {
         let Some(total) = after.get(name).filter(|total| *total > 0) else { continue };
         none = false;
         let now = total.saturating_sub(before.get(name).unwrap_or(total));
-        let what =
-            format!("{} connections {what} since boot ({name}), {} in the last second", count(total), count(now));
+        let what = format!(
+            "{} connections {what} since boot ({name}), {} in the last second",
+            count(total),
+            count(now)
+        );
         if now > 0 { to.problem(what, advice) } else { to.warning(what, advice) }
     }
     if none && !after.0.is_empty() {
@@ -90,9 +97,9 @@ fn silent(addresses: &[SocketAddr], listeners: &[Listener]) -> Vec<SocketAddr> {
     let taken = |address: &SocketAddr| listeners.iter().any(|listener| listener.takes(*address));
     let twin = |address: &SocketAddr| {
         address.ip().is_unspecified()
-            && addresses
-                .iter()
-                .any(|other| other.ip().is_unspecified() && other.port() == address.port() && taken(other))
+            && addresses.iter().any(|other| {
+                other.ip().is_unspecified() && other.port() == address.port() && taken(other)
+            })
     };
     addresses.iter().filter(|address| !taken(address) && !twin(address)).copied().collect()
 }
@@ -102,8 +109,13 @@ fn queue(address: SocketAddr, listeners: &[Listener], burst: Option<u64>, to: &m
     let sockets: Vec<_> = listeners.iter().filter(|listener| listener.address == address).collect();
     let room: u64 = sockets.iter().map(|socket| u64::from(socket.room)).sum();
     let waiting: u64 = sockets.iter().map(|socket| u64::from(socket.waiting)).sum();
-    let shared = if sockets.len() > 1 { format!(" in {} sockets", sockets.len()) } else { String::new() };
-    let what = format!("{address}: {} of {} places of the accept queue taken{shared}", count(waiting), count(room));
+    let shared =
+        if sockets.len() > 1 { format!(" in {} sockets", sockets.len()) } else { String::new() };
+    let what = format!(
+        "{address}: {} of {} places of the accept queue taken{shared}",
+        count(waiting),
+        count(room)
+    );
     // A burst that does not fit is lost although it was let in.
     let short = burst.filter(|burst| *burst > room);
     if sockets.iter().any(|socket| socket.waiting > 0 && socket.waiting >= socket.room) {
@@ -145,9 +157,16 @@ mod tests {
 
     #[test]
     fn somebody_listens() {
-        let findings = checked("web=*:80,*:443", 100, &[listener("0.0.0.0:80", 0, 511), listener("[::]:443", 3, 511)]);
+        let findings = checked(
+            "web=*:80,*:443",
+            100,
+            &[listener("0.0.0.0:80", 0, 511), listener("[::]:443", 3, 511)],
+        );
         assert_eq!(findings.worst(), Level::Ok, "{findings:#?}");
-        assert_eq!(findings.one("[::]:443").what, "[::]:443: 3 of 511 places of the accept queue taken");
+        assert_eq!(
+            findings.one("[::]:443").what,
+            "[::]:443: 3 of 511 places of the accept queue taken"
+        );
         let pair = [listener("0.0.0.0:80", 0, 511), listener("0.0.0.0:80", 2, 511)];
         assert!(checked("web=*:80", 100, &pair).one("2 sockets").what.contains("2 of 1,022"));
     }
@@ -157,7 +176,11 @@ mod tests {
         let findings = checked("web=*:80,192.0.2.1:443", 100, &[listener("192.0.2.2:443", 0, 511)]);
         let silent = findings.one("nobody listens");
         assert_eq!(silent.level, Level::Warning);
-        assert!(silent.what.contains("*:80") && silent.what.contains("192.0.2.1:443"), "{}", silent.what);
+        assert!(
+            silent.what.contains("*:80") && silent.what.contains("192.0.2.1:443"),
+            "{}",
+            silent.what
+        );
         assert_eq!(silent.area, "service web");
     }
 
@@ -192,6 +215,10 @@ mod tests {
         assert_eq!(found(12, 12).level, Level::Warning);
         let now = found(12, 1012);
         assert_eq!(now.level, Level::Problem);
-        assert!(now.what.starts_with("1,012") && now.what.contains("1,000 in the last second"), "{}", now.what);
+        assert!(
+            now.what.starts_with("1,012") && now.what.contains("1,000 in the last second"),
+            "{}",
+            now.what
+        );
     }
 }

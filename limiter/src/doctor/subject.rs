@@ -57,7 +57,8 @@ impl Subject {
     /// with an interface of the same name.
     pub fn is_in(&self, tree: &Tree) -> bool {
         let directory = format!("sys/class/net/{}", self.device.name);
-        let address: Vec<String> = self.device.address.iter().map(|byte| format!("{byte:02x}")).collect();
+        let address: Vec<String> =
+            self.device.address.iter().map(|byte| format!("{byte:02x}")).collect();
         tree.number(&format!("{directory}/ifindex")) == Some(u64::from(self.device.index))
             && tree.text(&format!("{directory}/address")) == Some(address.join(":"))
     }
@@ -88,12 +89,17 @@ pub fn chosen<'a>(
         to.area(format!("interface {name}"));
         to.problem("there is no such interface here", format!("there are {}", others.join(", ")));
     }
-    let pick =
-        |condition: &dyn Fn(&Detail) -> bool| devices.iter().filter(|device| condition(device)).collect::<Vec<_>>();
+    let pick = |condition: &dyn Fn(&Detail) -> bool| {
+        devices.iter().filter(|device| condition(device)).collect::<Vec<_>>()
+    };
     if !names.is_empty() {
-        return names.iter().filter_map(|name| devices.iter().find(|device| device.name == *name)).collect();
+        return names
+            .iter()
+            .filter_map(|name| devices.iter().find(|device| device.name == *name))
+            .collect();
     }
-    let ours = pick(&|device| attached.iter().any(|one| one.index == device.index && one.name.is_some()));
+    let ours =
+        pick(&|device| attached.iter().any(|one| one.index == device.index && one.name.is_some()));
     let out = pick(&|device| device.leads_out && !device.loopback);
     [ours, out]
         .into_iter()
@@ -102,14 +108,22 @@ pub fn chosen<'a>(
 }
 
 /// What is known of `device`, without what the driver says of XDP and without a trial.
-pub fn subject(tree: &Tree, device: &Detail, devices: &[Detail], gathered: &Gathered<'_>) -> Subject {
+pub fn subject(
+    tree: &Tree,
+    device: &Detail,
+    devices: &[Detail],
+    gathered: &Gathered<'_>,
+) -> Subject {
     let is_vlan = |device: &Detail| device.kind.as_deref() == Some("vlan");
     let on_top = devices.iter().filter(|other| is_vlan(other) && other.below == Some(device.index));
     let below = devices.iter().find(|other| is_vlan(device) && device.below == Some(other.index));
     let is_bond = |device: &Detail| device.kind.as_deref() == Some("bond");
     let bond = devices.iter().find(|other| is_bond(other) && device.above == Some(other.index));
     let ours = gathered.attached.iter().find(|one| one.index == device.index && one.name.is_some());
-    let other = device.program.filter(|_| ours.is_none() && gathered.named).map(|(id, _)| link::name_of(id));
+    let other = device
+        .program
+        .filter(|_| ours.is_none() && gathered.named)
+        .map(|(id, _)| link::name_of(id));
     let before = gathered.before.iter().find(|before| before.index == device.index);
     let mut subject = Subject {
         ethtool: Ethtool::of(&device.name),
@@ -134,7 +148,12 @@ mod tests {
     use super::*;
 
     fn devices() -> Vec<Detail> {
-        let device = |index, name: &str| Detail { index, name: name.to_owned(), up: true, ..Detail::default() };
+        let device = |index, name: &str| Detail {
+            index,
+            name: name.to_owned(),
+            up: true,
+            ..Detail::default()
+        };
         vec![
             Detail { loopback: true, ..device(1, "lo") },
             device(2, "web0"),
@@ -150,15 +169,25 @@ mod tests {
         let chosen = |names: &[&str], attached: &[Attached], devices: &[Detail]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             let mut findings = Findings::default();
-            let chosen: Vec<String> =
-                chosen(&names, attached, devices, &mut findings).iter().map(|device| device.name.clone()).collect();
+            let chosen: Vec<String> = chosen(&names, attached, devices, &mut findings)
+                .iter()
+                .map(|device| device.name.clone())
+                .collect();
             (chosen, findings.finish().len())
         };
-        let attached = |name: Option<&str>| Attached { index: 2, name: name.map(str::to_owned), attachment: None };
+        let attached = |name: Option<&str>| Attached {
+            index: 2,
+            name: name.map(str::to_owned),
+            attachment: None,
+        };
         let all = devices();
         assert_eq!(chosen(&["spare0", "none0"], &[], &all), (vec!["spare0".to_owned()], 1));
         assert_eq!(chosen(&[], &[attached(Some("web0"))], &all).0, ["web0"]);
-        assert_eq!(chosen(&[], &[attached(None)], &all).0, ["web1"], "attached elsewhere; this one leads out");
+        assert_eq!(
+            chosen(&[], &[attached(None)], &all).0,
+            ["web1"],
+            "attached elsewhere; this one leads out"
+        );
         let inside: Vec<_> = all.iter().filter(|device| !device.leads_out).cloned().collect();
         assert_eq!(chosen(&[], &[], &inside).0, ["web0", "web0.5", "far0"], "all that are up");
     }

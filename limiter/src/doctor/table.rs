@@ -30,7 +30,8 @@ pub fn check(table: &Table, to: &mut Findings) {
     let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;
     let needed: f64 = table.load.iter().map(|(rate, interval)| rate * interval).sum();
     let (all, now) = table.steals;
-    let what = format!("{} of {} entries in use ({percent:.1}%)", count(table.live), count(table.ways));
+    let what =
+        format!("{} of {} entries in use ({percent:.1}%)", count(table.live), count(table.ways));
     // So that the next doubling of the traffic fits too.
     let held = table.live.max(needed as u64).min(1 << 26);
     let wanted = (4 * held).next_power_of_two().clamp(2 * table.ways, 1 << 28);
@@ -39,7 +40,10 @@ pub fn check(table: &Table, to: &mut Findings) {
          sources hold their entries for less time, with higher rates"
     );
     if now > 0 {
-        to.problem(format!("{what}: {} debts evicted in the last second, the smallest first", count(now)), advice);
+        to.problem(
+            format!("{what}: {} debts evicted in the last second, the smallest first", count(now)),
+            advice,
+        );
     } else if needed > table.ways as f64 / 2.0 {
         to.warning(format!("{what}; the traffic of now needs {}", count(needed as u64)), advice);
     } else if percent > 50.0 {
@@ -47,14 +51,24 @@ pub fn check(table: &Table, to: &mut Findings) {
     } else if all > 0 {
         let what = format!("{what}; {} debts evicted so far, none now", count(all));
         // A few are chance: eight sources of one set at once.
-        if all > table.ways / 100 { to.warning(format!("{what}: it was too small once"), advice) } else { to.ok(what) }
+        if all > table.ways / 100 {
+            to.warning(format!("{what}: it was too small once"), advice)
+        } else {
+            to.ok(what)
+        }
     } else {
         to.ok(format!("{what}, no debt was ever evicted"));
     }
 }
 
 /// By how much budgets may be exceeded at most. `leases`: tokens that a CPU draws at once, with the name of the budget.
-pub fn budgets(policy: &Policy, leases: &[(String, u32)], possible: u32, online: u32, to: &mut Findings) {
+pub fn budgets(
+    policy: &Policy,
+    leases: &[(String, u32)],
+    possible: u32,
+    online: u32,
+    to: &mut Findings,
+) {
     to.area("budgets");
     if leases.is_empty() {
         let limited = policy.has_limits();
@@ -66,7 +80,10 @@ pub fn budgets(policy: &Policy, leases: &[(String, u32)], possible: u32, online:
     }
     for (name, lease) in leases {
         let most = u64::from(*lease) * u64::from(online);
-        to.ok(format!("{name} is kept to within {} attempts ({online} CPUs, {lease} at a time)", count(most)));
+        to.ok(format!(
+            "{name} is kept to within {} attempts ({online} CPUs, {lease} at a time)",
+            count(most)
+        ));
     }
     if possible >= 4 * online.max(1) {
         to.ok(format!(
@@ -96,17 +113,25 @@ mod tests {
         assert_eq!(found(300_000, (0, 0), &[]).level, Level::Warning);
         let short = found(400_000, (10, 7), &[]);
         assert!(
-            short.level == Level::Problem && short.advice.is_some_and(|advice| advice.contains("--sources 2097152"))
+            short.level == Level::Problem
+                && short.advice.is_some_and(|advice| advice.contains("--sources 2097152"))
         );
         // 10,000 new sources a second that hold their places for a minute each.
         let near = found(1000, (0, 0), &[(10_000.0, 60.0)]);
-        assert!(near.level == Level::Warning && near.what.contains("needs 600,000"), "{}", near.what);
+        assert!(
+            near.level == Level::Warning && near.what.contains("needs 600,000"),
+            "{}",
+            near.what
+        );
         assert!(near.advice.is_some_and(|advice| advice.contains("--sources 4194304")));
     }
 
     #[test]
     fn how_long_a_source_holds_its_place() {
-        assert_eq!(interval(Limit { rate: Rate { count: 30, period: 60_000_000_000 }, burst: 5 }), 2.0);
+        assert_eq!(
+            interval(Limit { rate: Rate { count: 30, period: 60_000_000_000 }, burst: 5 }),
+            2.0
+        );
         assert_eq!(interval(Limit::default()), 0.0);
     }
 

@@ -28,13 +28,21 @@ pub fn text(findings: &[Finding]) -> String {
         for (row, line) in wrapped(&finding.what, WIDTH - MARGIN).iter().enumerate() {
             let _ = writeln!(text, "{:<MARGIN$}{line}", if row == 0 { label } else { "" });
         }
-        for (row, line) in wrapped(finding.advice.as_deref().unwrap_or_default(), WIDTH - MARGIN - 3).iter().enumerate()
+        for (row, line) in
+            wrapped(finding.advice.as_deref().unwrap_or_default(), WIDTH - MARGIN - 3)
+                .iter()
+                .enumerate()
         {
             let _ = writeln!(text, "{:<MARGIN$}{}{line}", "", if row == 0 { "-> " } else { "   " });
         }
     }
-    if findings.iter().any(|finding| finding.advice.as_ref().is_some_and(|advice| advice.contains("sysctl -w"))) {
-        text.push_str("\n`sysctl -w` lasts until the next boot; /etc/sysctl.d keeps settings for good.\n");
+    if findings
+        .iter()
+        .any(|finding| finding.advice.as_ref().is_some_and(|advice| advice.contains("sysctl -w")))
+    {
+        text.push_str(
+            "\n`sysctl -w` lasts until the next boot; /etc/sysctl.d keeps settings for good.\n",
+        );
     }
     let _ = writeln!(text, "\n{}", summary(findings));
     text
@@ -48,7 +56,8 @@ fn summary(findings: &[Finding]) -> String {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
     };
-    let (problems, warnings) = (say(number(Level::Problem), "problem"), say(number(Level::Warning), "warning"));
+    let (problems, warnings) =
+        (say(number(Level::Problem), "problem"), say(number(Level::Warning), "warning"));
     let mut areas: Vec<&str> = Vec::new();
     for finding in findings.iter().filter(|finding| finding.level == Level::Problem) {
         if !areas.contains(&finding.area.as_str()) {
@@ -79,7 +88,10 @@ fn words(text: &str, width: usize) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut open = false;
     for word in text.split_whitespace() {
-        match words.last_mut().filter(|last| open && last.chars().count() + 1 + word.chars().count() <= width) {
+        match words
+            .last_mut()
+            .filter(|last| open && last.chars().count() + 1 + word.chars().count() <= width)
+        {
             Some(last) => {
                 last.push(' ');
                 last.push_str(word);
@@ -96,7 +108,12 @@ mod tests {
     use super::*;
 
     fn finding(area: &str, level: Level, what: &str, advice: Option<&str>) -> Finding {
-        Finding { area: area.to_owned(), level, what: what.to_owned(), advice: advice.map(str::to_owned) }
+        Finding {
+            area: area.to_owned(),
+            level,
+            what: what.to_owned(),
+            advice: advice.map(str::to_owned),
+        }
     }
 
     #[test]
@@ -118,13 +135,19 @@ mod tests {
         let command = format!("{long}`sysctl -w net.ipv4.tcp_syncookies=2` {long}");
         let said = text(&[finding("settings", Level::Warning, &long, Some(&command))]);
         assert!(said.lines().all(|line| line.chars().count() <= WIDTH), "{said}");
-        assert!(said.contains("`sysctl -w net.ipv4.tcp_syncookies=2`"), "a command stays on one line: {said}");
+        assert!(
+            said.contains("`sysctl -w net.ipv4.tcp_syncookies=2`"),
+            "a command stays on one line: {said}"
+        );
         assert!(said.contains("/etc/sysctl.d"), "and how to keep it: {said}");
     }
 
     #[test]
     fn a_command_longer_than_a_line_is_broken() {
         let lines = wrapped(&format!("`{}`", "long ".repeat(30).trim()), 40);
-        assert!(lines.len() > 1 && lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
+        assert!(
+            lines.len() > 1 && lines.iter().all(|line| line.chars().count() <= 40),
+            "{lines:?}"
+        );
     }
 }

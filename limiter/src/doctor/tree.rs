@@ -36,7 +36,8 @@ impl Tree {
     /// Names in a directory, in order.
     pub fn names(&self, path: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(path)).into_iter().flatten();
-        let mut names: Vec<_> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        let mut names: Vec<_> =
+            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
         names.sort_unstable();
         names
     }
@@ -85,7 +86,8 @@ mod tests {
 
     #[test]
     fn what_is_there_and_what_is_not() {
-        let (tree, _directory) = Tree::of(&[("proc/sys/a", "4096\t1\n"), ("proc/sys/b", "none [integrity]\n")]);
+        let (tree, _directory) =
+            Tree::of(&[("proc/sys/a", "4096\t1\n"), ("proc/sys/b", "none [integrity]\n")]);
         assert_eq!(tree.number("proc/sys/a"), Some(4096));
         assert_eq!(tree.text("proc/sys/b").as_deref(), Some("none [integrity]"));
         assert_eq!(tree.number("proc/sys/b"), None);

@@ -6,7 +6,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown,
+};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -68,18 +70,22 @@ impl History {
     }
 
     fn write(&self, entry: &Entry) -> Result<()> {
-        let mut line = serde_json::to_vec(&entry.shortened()).context("an entry cannot be written as JSON")?;
+        let mut line =
+            serde_json::to_vec(&entry.shortened()).context("an entry cannot be written as JSON")?;
         line.push(b'\n');
         let mut file = self.locked()?;
         if length(&file)? + line.len() as u64 > BOUND {
-            file = self.without_older_half(&file).with_context(|| format!("cannot shorten {}", self.path.display()))?;
+            file = self
+                .without_older_half(&file)
+                .with_context(|| format!("cannot shorten {}", self.path.display()))?;
         }
         let before = length(&file)?;
         if is_torn(&file, before) {
             // What a crash cut off stays a line of its own.
             line.insert(0, b'\n');
         }
-        let written = write_once(&mut file, &line).and_then(|()| if self.synced { sync(&file) } else { Ok(()) });
+        let written = write_once(&mut file, &line)
+            .and_then(|()| if self.synced { sync(&file) } else { Ok(()) });
         if before == 0 {
             self.sync_directory();
         }
@@ -112,8 +118,10 @@ impl History {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Read::default()),
             bytes => bytes.with_context(|| format!("cannot read {}", self.path.display()))?,
         };
-        let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        let entries: Vec<Entry> = lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let lines: Vec<&[u8]> =
+            bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        let entries: Vec<Entry> =
+            lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
         let skipped = lines.len() - entries.len();
         Ok(Read { entries, skipped })
     }
@@ -132,14 +140,19 @@ impl History {
 
     /// The file at the path, made if need be, and locked for writing.
     fn locked(&self) -> Result<File> {
-        if let Some(directory) = self.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        if let Some(directory) =
+            self.path.parent().filter(|directory| !directory.as_os_str().is_empty())
+        {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o755);
-            builder.create(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+            builder
+                .create(directory)
+                .with_context(|| format!("cannot make {}", directory.display()))?;
         }
         let start = Instant::now();
         loop {
-            let file = open(&self.path).with_context(|| format!("cannot open {}", self.path.display()))?;
+            let file =
+                open(&self.path).with_context(|| format!("cannot open {}", self.path.display()))?;
             self.wait_for(&file, start)?;
             // Another writer may have put a shorter file in its place meanwhile.
             if is_at(&file, &self.path) {
@@ -156,10 +169,15 @@ impl History {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    bail!("{} has been locked by another process for {} s", self.path.display(), PATIENCE.as_secs());
+                    bail!(
+                        "{} has been locked by another process for {} s",
+                        self.path.display(),
+                        PATIENCE.as_secs()
+                    );
                 }
                 Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("cannot lock {}", self.path.display()));
+                    return Err(error)
+                        .with_context(|| format!("cannot lock {}", self.path.display()));
                 }
             }
         }
@@ -170,7 +188,10 @@ impl History {
         let mut bytes = vec![0; length(file)? as usize];
         file.read_exact_at(&mut bytes, 0)?;
         let half = bytes.len() / 2;
-        let kept = bytes[half..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| half + end + 1);
+        let kept = bytes[half..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(bytes.len(), |end| half + end + 1);
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
         let new_path = PathBuf::from(name);
@@ -191,7 +212,8 @@ impl History {
 
     /// So that a new file is found after a crash. One that is not found then is no more than an empty history.
     fn sync_directory(&self) {
-        if let Some(directory) = self.path.parent().and_then(|directory| File::open(directory).ok()) {
+        if let Some(directory) = self.path.parent().and_then(|directory| File::open(directory).ok())
+        {
             let _ = directory.sync_all();
         }
     }

@@ -33,7 +33,9 @@ impl Moment {
 
     /// Seconds from `earlier` to this moment; negative when it is the later one.
     pub fn seconds_since(self, earlier: Self) -> f64 {
-        let behind = |it: Self, other: Self| it.0.duration_since(other.0).map_or(0.0, |gap| gap.as_secs_f64());
+        let behind = |it: Self, other: Self| {
+            it.0.duration_since(other.0).map_or(0.0, |gap| gap.as_secs_f64())
+        };
         behind(self, earlier) - behind(earlier, self)
     }
 
@@ -74,7 +76,10 @@ impl Moment {
 impl From<SystemTime> for Moment {
     fn from(time: SystemTime) -> Self {
         // RFC 3339 has years of four digits.
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(Duration::from_secs(253_402_300_799));
+        let since = time
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .min(Duration::from_secs(253_402_300_799));
         Self(UNIX_EPOCH + Duration::from_millis(since.as_millis() as u64))
     }
 }
@@ -117,7 +122,8 @@ mod tests {
 
     #[test]
     fn the_ends_of_time_are_moments_too() {
-        for time in [UNIX_EPOCH - Duration::from_secs(9), UNIX_EPOCH + Duration::from_secs(1 << 40)] {
+        for time in [UNIX_EPOCH - Duration::from_secs(9), UNIX_EPOCH + Duration::from_secs(1 << 40)]
+        {
             let moment = Moment::from(time);
             let text = serde_json::to_string(&moment).expect("text");
             assert_eq!(serde_json::from_str::<Moment>(&text).expect("a moment"), moment);
@@ -138,7 +144,8 @@ mod tests {
     #[test]
     fn the_offset_is_that_of_local_time() {
         let noon = Moment::from(UNIX_EPOCH + Duration::from_secs(1_700_000_000));
-        let as_if_utc = humantime::parse_rfc3339_weak(&noon.local()).map(Moment::from).expect("a time");
+        let as_if_utc =
+            humantime::parse_rfc3339_weak(&noon.local()).map(Moment::from).expect("a time");
         assert_eq!(as_if_utc.seconds_since(noon), noon.utc_offset() as f64);
     }
 

@@ -30,7 +30,9 @@ impl Who {
     /// Who runs this process.
     pub fn now() -> Self {
         let uid = Uid::current().as_raw();
-        let login = fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse().ok());
+        let login = fs::read_to_string("/proc/self/loginuid")
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
         let login_uid = login.filter(|login| *login != NOBODY);
         Self {
             uid,
@@ -44,7 +46,8 @@ impl Who {
 
 impl std::fmt::Display for Who {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let show = |user: &Option<String>, uid: u32| user.clone().unwrap_or_else(|| format!("uid {uid}"));
+        let show =
+            |user: &Option<String>, uid: u32| user.clone().unwrap_or_else(|| format!("uid {uid}"));
         let user = show(&self.user, self.uid);
         let login = self.login_uid.map(|uid| show(&self.login_user, uid));
         match self.sudo_user.clone().or(login) {
@@ -66,7 +69,8 @@ mod tests {
     fn the_person_behind_root_is_shown() {
         let root = Who { uid: 0, user: Some("root".to_owned()), ..Who::default() };
         assert_eq!(root.to_string(), "root");
-        let logged_in = Who { login_uid: Some(1000), login_user: Some("ada".to_owned()), ..root.clone() };
+        let logged_in =
+            Who { login_uid: Some(1000), login_user: Some("ada".to_owned()), ..root.clone() };
         assert_eq!(logged_in.to_string(), "ada as root");
         let sudo = Who { sudo_user: Some("bob".to_owned()), ..logged_in.clone() };
         assert_eq!(sudo.to_string(), "bob as root");

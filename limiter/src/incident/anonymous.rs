@@ -15,7 +15,8 @@ pub fn cut(text: &str) -> String {
         out.push_str(before);
         // A letter before it: part of a word.
         let glued = before.chars().next_back().is_some_and(char::is_alphanumeric);
-        let (word, tail, rest_after) = if glued { (run.to_owned(), "", after) } else { cut_run(run, after) };
+        let (word, tail, rest_after) =
+            if glued { (run.to_owned(), "", after) } else { cut_run(run, after) };
         out.push_str(&word);
         out.push_str(tail);
         rest = rest_after;
@@ -31,7 +32,10 @@ fn cut_run<'a>(run: &'a str, after: &'a str) -> (String, &'a str, &'a str) {
     // An address of version 6 may end with colons of its own; only one of version 4 has a port without brackets.
     for address in [run, whole, with_port] {
         let Ok(parsed) = address.parse::<IpAddr>() else { continue };
-        if parsed.is_unspecified() || parsed.is_loopback() || (address.len() < whole.len() && parsed.is_ipv6()) {
+        if parsed.is_unspecified()
+            || parsed.is_loopback()
+            || (address.len() < whole.len() && parsed.is_ipv6())
+        {
             break;
         }
         let tail = &run[address.len()..];
@@ -55,12 +59,14 @@ fn prefix(address: IpAddr, length: Option<u8>) -> String {
     match address {
         IpAddr::V4(address) => {
             let length = length.unwrap_or(32).min(24);
-            let bits = address.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            let bits =
+                address.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
             format!("{}/{length}", Ipv4Addr::from_bits(bits))
         }
         IpAddr::V6(address) => {
             let length = length.unwrap_or(128).min(48);
-            let bits = address.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            let bits =
+                address.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
             format!("{}/{length}", Ipv6Addr::from_bits(bits))
         }
     }
@@ -80,8 +86,14 @@ mod tests {
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("\"2001:db8:1:2::5\",", "\"2001:db8:1::/48\","),
             ("2001:db8:1:2::/64", "2001:db8:1::/48"),
-            ("from 192.0.2.77. And 192.0.2.78: refused", "from 192.0.2.0/24. And 192.0.2.0/24: refused"),
-            ("web=192.0.2.1:443,[2001:db8:1:2::1]:443", "web=192.0.2.0/24:443,[2001:db8:1::/48]:443"),
+            (
+                "from 192.0.2.77. And 192.0.2.78: refused",
+                "from 192.0.2.0/24. And 192.0.2.0/24: refused",
+            ),
+            (
+                "web=192.0.2.1:443,[2001:db8:1:2::1]:443",
+                "web=192.0.2.0/24:443,[2001:db8:1::/48]:443",
+            ),
             ("::ffff:192.0.2.77", "::/48"),
             (
                 "2026-11-24T23:58:30.123Z at 12:30:05, 17.5 and *:80",

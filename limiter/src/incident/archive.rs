@@ -79,11 +79,15 @@ pub fn read(path: &Path) -> Result<Record> {
     if metadata.is_dir() {
         record.read_directory(path);
     } else {
-        ensure!(metadata.is_file(), "{shown} is neither an archive of `limiter record` nor its directory");
+        ensure!(
+            metadata.is_file(),
+            "{shown} is neither an archive of `limiter record` nor its directory"
+        );
         record.read_archive(File::open(path).with_context(|| format!("cannot read {shown}"))?);
     }
     if !record.seen.contains(&names::SERIES) {
-        let why = record.problems.first().map_or_else(String::new, |problem| format!(" ({problem})"));
+        let why =
+            record.problems.first().map_or_else(String::new, |problem| format!(" ({problem})"));
         bail!("{shown} holds no record of limiter{why}: give what `limiter record` wrote");
     }
     record.check();
@@ -127,14 +131,18 @@ impl Record {
             let path = entry.path_bytes().into_owned();
             let known = |name: &&&str| path == format!("{}/{name}", names::DIRECTORY).as_bytes();
             match names::ALL.iter().find(known) {
-                Some(name) if entry.header().entry_type().is_file() && !self.seen.contains(name) => {
+                Some(name)
+                    if entry.header().entry_type().is_file() && !self.seen.contains(name) =>
+                {
                     self.read_file(name, entry);
                 }
                 _ => foreign += 1,
             }
         }
         if foreign > 0 {
-            self.problems.push(format!("left out {foreign} files that do not belong to a record, or are there twice"));
+            self.problems.push(format!(
+                "left out {foreign} files that do not belong to a record, or are there twice"
+            ));
         }
     }
 
@@ -174,11 +182,16 @@ impl Record {
             }
             lines += 1;
             if lines > MOST_LINES {
-                self.problems.push(format!("the series has more than {MOST_LINES} lines: the rest is left out"));
+                self.problems.push(format!(
+                    "the series has more than {MOST_LINES} lines: the rest is left out"
+                ));
                 break;
             }
-            let parsed =
-                if line.iter().all(u8::is_ascii_whitespace) { continue } else { serde_json::from_slice(&line) };
+            let parsed = if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            } else {
+                serde_json::from_slice(&line)
+            };
             match parsed {
                 Ok(Line::Tick(tick)) => self.series.push(*tick),
                 Ok(_) if kept + line.len() > KEPT => broken += 1,
@@ -191,7 +204,8 @@ impl Record {
         }
         if broken > 0 {
             let noun = if broken == 1 { "line" } else { "lines" };
-            self.problems.push(format!("left out {broken} {noun} of the series that cannot be read"));
+            self.problems
+                .push(format!("left out {broken} {noun} of the series that cannot be read"));
         }
     }
 
@@ -216,10 +230,14 @@ impl Record {
             None => self.problems.push("where and how it was recorded is not in it".to_owned()),
         }
         if self.end.is_none() {
-            self.problems.push("the recording still runs, or was killed: its last seconds may be missing".to_owned());
+            self.problems.push(
+                "the recording still runs, or was killed: its last seconds may be missing"
+                    .to_owned(),
+            );
         }
         for reason in self.series.unknown() {
-            self.problems.push(format!("the reason {reason:?} is not known to this limiter, and left out"));
+            self.problems
+                .push(format!("the reason {reason:?} is not known to this limiter, and left out"));
         }
     }
 }

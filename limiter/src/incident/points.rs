@@ -102,7 +102,11 @@ pub struct Tcp {
 
 /// The sum over the reasons that `counts` picks.
 pub fn sum(by_reason: &[f64; REASONS], counts: impl Fn(Reason) -> bool) -> f64 {
-    Reason::ALL.iter().filter(|reason| counts(**reason)).map(|reason| by_reason[*reason as usize]).sum()
+    Reason::ALL
+        .iter()
+        .filter(|reason| counts(**reason))
+        .map(|reason| by_reason[*reason as usize])
+        .sum()
 }
 
 impl Counted {
@@ -148,15 +152,22 @@ impl Series {
         let passed = tick.monotonic - last.monotonic;
         let so_far = self.points.last().map_or(0.0, |point| point.at);
         if !(passed > 0.0 && passed < FARTHEST) {
-            let wall = [&tick, &last].map(|tick| tick.time.map_or(0.0, |time| time.millis() as f64 / 1e3));
+            let wall =
+                [&tick, &last].map(|tick| tick.time.map_or(0.0, |time| time.millis() as f64 / 1e3));
             let at = so_far + (wall[0] - wall[1]).clamp(1.0, FARTHEST);
-            self.mark(at, "the machine was started again, or the record was put together from two".to_owned());
+            self.mark(
+                at,
+                "the machine was started again, or the record was put together from two".to_owned(),
+            );
             self.points.push(Point::bare(&tick, at, at - so_far));
             return;
         }
         let at = so_far + passed;
         if passed > GAP {
-            self.mark(at, format!("{:.0} seconds are missing, the averages over them are not", passed - 1.0));
+            self.mark(
+                at,
+                format!("{:.0} seconds are missing, the averages over them are not", passed - 1.0),
+            );
         }
         let mut point = Point::bare(&tick, at, passed);
         point.tcp = tcp(&last.tcp, &tick.tcp, passed);
@@ -175,13 +186,16 @@ impl Series {
             (Some(before), Some(after)) => (before, after),
             (None, None) => return,
             (was, _) => {
-                let what = if was.is_some() { "limiter was unloaded" } else { "limiter was loaded" };
+                let what =
+                    if was.is_some() { "limiter was unloaded" } else { "limiter was loaded" };
                 return self.mark(point.at, what.to_owned());
             }
         };
         match self.differences(before, after, point.seconds) {
             Some(counted) => point.counted = Some(Box::new(counted)),
-            None => self.mark(point.at, "limiter's counters began again: it was loaded anew".to_owned()),
+            None => {
+                self.mark(point.at, "limiter's counters began again: it was loaded anew".to_owned())
+            }
         }
         point.steals = after.steals.saturating_sub(before.steals) as f64 / point.seconds;
     }
@@ -191,18 +205,24 @@ impl Series {
         let mut sum = Counted { decided: [0.0; REASONS], observed: [0.0; REASONS] };
         for service in &after.services {
             let nothing = super::series::Service::default();
-            let old = before.services.iter().find(|old| old.name == service.name).unwrap_or(&nothing);
+            let old =
+                before.services.iter().find(|old| old.name == service.name).unwrap_or(&nothing);
             let decided = self.by_reason(&old.decided, &service.decided)?;
             let observed = self.by_reason(&old.observed, &service.observed)?;
             let own = Counted { decided, observed };
             if self.services.len() < MOST || self.services.contains_key(&service.name) {
                 let totals = self.services.entry(service.name.clone()).or_default();
-                for (total, more) in totals.iter_mut().zip([own.attempts(), own.admitted(), own.refused()]) {
+                for (total, more) in
+                    totals.iter_mut().zip([own.attempts(), own.admitted(), own.refused()])
+                {
                     *total += more;
                 }
             }
-            for (sum, more) in
-                sum.decided.iter_mut().chain(&mut sum.observed).zip(own.decided.iter().chain(&own.observed))
+            for (sum, more) in sum
+                .decided
+                .iter_mut()
+                .chain(&mut sum.observed)
+                .zip(own.decided.iter().chain(&own.observed))
             {
                 *sum += more / seconds;
             }
@@ -219,7 +239,8 @@ impl Series {
                 }
                 continue;
             };
-            differences[*reason as usize] = count.checked_sub(before.get(name).copied().unwrap_or(0))? as f64;
+            differences[*reason as usize] =
+                count.checked_sub(before.get(name).copied().unwrap_or(0))? as f64;
         }
         // A counter that is gone has begun again.
         before.keys().all(|name| after.contains_key(name)).then_some(differences)
@@ -257,7 +278,8 @@ impl Point {
             generation: limiter.map_or(0, |limiter| limiter.generation),
             challenging: services().any(|service| service.challenging),
             budgets: [limiter.and_then(|limiter| limiter.budget_used), fullest],
-            holders: limiter.map_or([0.0; 2], |limiter| [limiter.tickets as f64, limiter.live as f64]),
+            holders: limiter
+                .map_or([0.0; 2], |limiter| [limiter.tickets as f64, limiter.live as f64]),
             steals: 0.0,
             distinct: limiter.and_then(|limiter| limiter.distinct),
             cpu: None,
@@ -283,7 +305,10 @@ fn tcp(before: &Counts, after: &Counts, seconds: f64) -> Option<Tcp> {
         drops: rate("ListenDrops"),
         cookies: [rate("SyncookiesSent"), rate("SyncookiesRecv"), rate("SyncookiesFailed")],
         retransmitted: rate("RetransSegs"),
-        starved: ["TCPReqQFullDrop", "TCPBacklogDrop", "TCPRcvQDrop", "TCPAbortOnMemory"].map(rate).iter().sum(),
+        starved: ["TCPReqQFullDrop", "TCPBacklogDrop", "TCPRcvQDrop", "TCPAbortOnMemory"]
+            .map(rate)
+            .iter()
+            .sum(),
         established: after.get("CurrEstab").map_or(0.0, |count| *count as f64),
     })
 }
@@ -292,13 +317,20 @@ fn tcp(before: &Counts, after: &Counts, seconds: f64) -> Option<Tcp> {
 fn share(before: u64, after: u64, parts: [(u64, u64); 2]) -> Option<[f64; 2]> {
     let whole = after.checked_sub(before).filter(|whole| *whole > 0)? as f64;
     // Idle time is known to go backwards a little on some kernels.
-    Some(parts.map(|(before, after)| (after.saturating_sub(before) as f64 / whole * 100.0).min(100.0)))
+    Some(
+        parts.map(|(before, after)| {
+            (after.saturating_sub(before) as f64 / whole * 100.0).min(100.0)
+        }),
+    )
 }
 
 fn nics(before: &Tick, after: &Tick, seconds: f64) -> Option<[f64; 3]> {
     let pairs = after.nics.iter().filter_map(|nic| {
         let old = before.nics.iter().find(|old| old.name == nic.name)?;
-        Some(["rx_packets", "rx_bytes", "rx_dropped"].map(|name| rate(&old.counts, &nic.counts, name, seconds)))
+        Some(
+            ["rx_packets", "rx_bytes", "rx_dropped"]
+                .map(|name| rate(&old.counts, &nic.counts, name, seconds)),
+        )
     });
     pairs.reduce(|sum, more| [sum[0] + more[0], sum[1] + more[1], sum[2] + more[2]])
 }

@@ -65,9 +65,13 @@ pub struct Outcome {
 /// # Errors
 /// When it cannot begin, or something cannot be written: what was recorded stays beside the archive then.
 pub fn record(options: Options) -> Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start tokio")?;
     // Before anything is written: whoever ends it then finds it packed.
-    let mut signals = runtime.block_on(async { Signals::new() }).context("cannot wait for signals")?;
+    let mut signals =
+        runtime.block_on(async { Signals::new() }).context("cannot wait for signals")?;
     let mut recorder = Recorder::begin(options)?;
     loop {
         // Outside of the runtime: listing interfaces brings its own.
@@ -177,7 +181,9 @@ impl Recorder {
             self.status(0, read.as_ref().map(|(snapshot, _)| snapshot))?;
         }
         let names: Vec<String> = match &read {
-            Some((snapshot, _)) => snapshot.interfaces.iter().filter_map(|one| one.name.clone()).collect(),
+            Some((snapshot, _)) => {
+                snapshot.interfaces.iter().filter_map(|one| one.name.clone()).collect()
+            }
             None => Vec::new(),
         };
         let tick = Tick {
@@ -229,7 +235,8 @@ impl Recorder {
             None => Vec::new(),
         };
         let time = Some(Moment::now());
-        let line = PolicyLine { time, generation: snapshot.generation, text: document.to_toml(), changed };
+        let line =
+            PolicyLine { time, generation: snapshot.generation, text: document.to_toml(), changed };
         self.policy = Some((snapshot.generation, document));
         self.store.append(&Line::Policy(line))
     }
@@ -247,7 +254,9 @@ impl Recorder {
         };
         for entry in read.entries.into_iter().filter(|entry| entry.time >= self.since) {
             if !self.entries.contains(&entry) {
-                self.store.append(&Line::Change(Box::new(super::series::Change { entry: entry.clone() })))?;
+                self.store.append(&Line::Change(Box::new(super::series::Change {
+                    entry: entry.clone(),
+                })))?;
                 self.entries.push(entry);
             }
         }
@@ -256,7 +265,9 @@ impl Recorder {
 
     /// Writes what doctor found, if it is ready or worth waiting for.
     fn look_at_doctor(&mut self, which: usize, wait: bool) -> Result<()> {
-        let Some(doctor) = self.doctor.take_if(|doctor| wait || doctor.is_finished()) else { return Ok(()) };
+        let Some(doctor) = self.doctor.take_if(|doctor| wait || doctor.is_finished()) else {
+            return Ok(());
+        };
         match doctor.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
             Ok(findings) => self.store.write(names::DOCTOR[which], &findings),
             Err(error) => self.note(format!("doctor cannot look: {error:#}")),
@@ -293,7 +304,10 @@ impl Recorder {
         self.status(1, snapshot.as_ref().map(|(snapshot, _)| snapshot))?;
         self.doctor = Some(spawn_doctor(&self.options.pins));
         self.look_at_doctor(1, true)?;
-        self.store.write(names::END, &End { ended: Moment::now(), why: why.clone(), missed: self.missed })?;
+        self.store.write(
+            names::END,
+            &End { ended: Moment::now(), why: why.clone(), missed: self.missed },
+        )?;
         let (archive, seconds) = (self.options.output.clone(), self.lines);
         let bytes_per_second = self.store.bytes / self.lines.max(1);
         Ok(Outcome { archive, bytes: self.store.pack()?, seconds, bytes_per_second, why })
@@ -303,6 +317,9 @@ impl Recorder {
 fn spawn_doctor(pins: &Pins) -> std::thread::JoinHandle<Result<Vec<doctor::Finding>>> {
     let pins = pins.clone();
     std::thread::spawn(move || {
-        doctor::examine(&Tree::at("/"), &doctor::Question { pins: &pins, interfaces: &[], attach: false })
+        doctor::examine(
+            &Tree::at("/"),
+            &doctor::Question { pins: &pins, interfaces: &[], attach: false },
+        )
     })
 }

@@ -50,7 +50,8 @@ impl Store {
             made => made.with_context(|| format!("cannot make {}", directory.display()))?,
         }
         let series = file(&directory.join(names::SERIES));
-        let series = series.with_context(|| format!("cannot write into {}", directory.display()))?;
+        let series =
+            series.with_context(|| format!("cannot write into {}", directory.display()))?;
         Ok(Self { archive: archive.to_owned(), directory, series, anonymous, bytes: 0 })
     }
 
@@ -97,10 +98,12 @@ impl Store {
         let mut unfinished = self.archive.clone().into_os_string();
         unfinished.push(".unfinished");
         let unfinished = PathBuf::from(unfinished);
-        let packed = pack(&self.directory, &unfinished).and_then(|()| fs::rename(&unfinished, &self.archive));
+        let packed = pack(&self.directory, &unfinished)
+            .and_then(|()| fs::rename(&unfinished, &self.archive));
         if let Err(error) = packed {
             let _ = fs::remove_file(&unfinished);
-            return Err(error).with_context(|| self.kept(&format!("cannot write {}", self.archive.display())));
+            return Err(error)
+                .with_context(|| self.kept(&format!("cannot write {}", self.archive.display())));
         }
         if let Some(parent) = self.archive.parent().and_then(|parent| File::open(parent).ok()) {
             let _ = parent.sync_all();
@@ -115,7 +118,10 @@ impl Store {
     }
 
     fn kept(&self, what: &str) -> String {
-        format!("{what}; what was recorded is kept: `limiter report {}` reads it", self.directory.display())
+        format!(
+            "{what}; what was recorded is kept: `limiter report {}` reads it",
+            self.directory.display()
+        )
     }
 }
 
@@ -133,7 +139,8 @@ fn file(path: &Path) -> std::io::Result<File> {
 
 /// The same directory always makes the same bytes: names, owner, mode and time say nothing of who packed it.
 fn pack(directory: &Path, archive: &Path) -> std::io::Result<()> {
-    let compressed = flate2::GzBuilder::new().mtime(0).write(file(archive)?, flate2::Compression::default());
+    let compressed =
+        flate2::GzBuilder::new().mtime(0).write(file(archive)?, flate2::Compression::default());
     let mut tar = tar::Builder::new(compressed);
     for name in names::ALL {
         let Ok(mut content) = File::open(directory.join(name)) else { continue };
@@ -167,12 +174,19 @@ mod tests {
         let (one, two) = (directory.path().join("one.tar.gz"), directory.path().join("two.tgz"));
         let store = recorded(&one);
         let mode = |path: &Path| path.metadata().expect("there").permissions().mode() & 0o777;
-        assert_eq!((mode(store.directory.as_path()), mode(&store.directory.join(names::SERIES))), (0o700, 0o600));
+        assert_eq!(
+            (mode(store.directory.as_path()), mode(&store.directory.join(names::SERIES))),
+            (0o700, 0o600)
+        );
         store.pack().expect("packed");
         assert_eq!(mode(&one), 0o600);
         recorded(&two).pack().expect("packed");
         assert_eq!(fs::read(&one).expect("read"), fs::read(&two).expect("read"));
-        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 2, "nothing else is left");
+        assert_eq!(
+            fs::read_dir(directory.path()).expect("a directory").count(),
+            2,
+            "nothing else is left"
+        );
     }
 
     #[test]

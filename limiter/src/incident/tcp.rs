@@ -57,11 +57,12 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_told_by_their_row() {
-        let snmp =
-            "Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: RtoAlgorithm MaxConn PassiveOpens CurrEstab\nTcp: 1 -1 77 5\n";
+        let snmp = "Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: RtoAlgorithm MaxConn PassiveOpens CurrEstab\nTcp: 1 -1 77 5\n";
         let netstat = "TcpExt: SyncookiesSent PAWSActive ListenOverflows\nTcpExt: 3 4 5\nIpExt: InNoRoutes\nIpExt: 9\n";
-        let (tree, _directory) = Tree::of(&[("proc/net/snmp", snmp), ("proc/net/netstat", netstat)]);
-        let expected = [("CurrEstab", 5), ("ListenOverflows", 5), ("PassiveOpens", 77), ("SyncookiesSent", 3)];
+        let (tree, _directory) =
+            Tree::of(&[("proc/net/snmp", snmp), ("proc/net/netstat", netstat)]);
+        let expected =
+            [("CurrEstab", 5), ("ListenOverflows", 5), ("PassiveOpens", 77), ("SyncookiesSent", 3)];
         assert_eq!(counters(&tree), expected.map(|(name, count)| (name.to_owned(), count)).into());
     }
 

@@ -39,14 +39,18 @@ struct Attributes {
 ///
 /// # Errors
 /// When the kernel refuses; [`is_unknown`] tells whether it cannot do this for such a map at all.
-pub fn read<K: Pod, V: Pod>(map: &MapData, mut take: impl FnMut(&[K], &[V]) -> bool) -> Result<bool> {
+pub fn read<K: Pod, V: Pod>(
+    map: &MapData,
+    mut take: impl FnMut(&[K], &[V]) -> bool,
+) -> Result<bool> {
     assert!(size_of::<K>() <= BOOKMARK, "a key fits the bookmark");
     let (mut bookmark, mut next) = ([0_u64; BOOKMARK / 8], [0_u64; BOOKMARK / 8]);
     let (mut begun, mut size) = (false, PAGE);
     loop {
         // SAFETY: any bytes are values of Pod types.
-        let (mut keys, mut values): (Vec<K>, Vec<V>) =
-            unsafe { (vec![std::mem::zeroed(); size as usize], vec![std::mem::zeroed(); size as usize]) };
+        let (mut keys, mut values): (Vec<K>, Vec<V>) = unsafe {
+            (vec![std::mem::zeroed(); size as usize], vec![std::mem::zeroed(); size as usize])
+        };
         let mut attributes = Attributes {
             from: if begun { bookmark.as_ptr() as u64 } else { 0 },
             to: next.as_mut_ptr() as u64,
@@ -101,11 +105,14 @@ pub fn remove<K: Pod>(map: &MapData, keys: &[K]) -> Result<()> {
     let mut left = keys;
     while !left.is_empty() {
         let count = left.len().min(PAGE as usize);
-        let mut attributes = Attributes { keys: left.as_ptr() as u64, count: count as u32, ..Attributes::of(map) };
+        let mut attributes =
+            Attributes { keys: left.as_ptr() as u64, count: count as u32, ..Attributes::of(map) };
         let removed = match attributes.call(DELETE) {
             Ok(()) => count,
             // The one after those that it counts was not there.
-            Err(error) if error.kind() == ErrorKind::NotFound => (attributes.count as usize + 1).min(count),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                (attributes.count as usize + 1).min(count)
+            }
             Err(error) => return Err(error),
         };
         left = &left[removed..];
@@ -126,7 +133,9 @@ impl Attributes {
     fn call(&mut self, command: libc::c_long) -> Result<()> {
         // SAFETY: the record is of the kernel's layout, and what it points to lives while the call
         // lasts and is as long as it says.
-        let done = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(self), size_of::<Self>()) };
+        let done = unsafe {
+            libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(self), size_of::<Self>())
+        };
         if done < 0 { Err(Error::last_os_error()) } else { Ok(()) }
     }
 }

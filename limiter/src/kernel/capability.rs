@@ -37,8 +37,11 @@ pub fn advice() -> String {
 fn lacking(effective: CapabilitySet) -> Option<String> {
     // The old one stands for the two that were split off from it.
     let old = effective.contains(CapabilitySet::SYS_ADMIN);
-    let has = |needed: CapabilitySet| effective.contains(needed) || old && needed != CapabilitySet::NET_ADMIN;
-    let names: Vec<_> = NEEDED.iter().filter(|(needed, _)| !has(*needed)).map(|(_, name)| *name).collect();
+    let has = |needed: CapabilitySet| {
+        effective.contains(needed) || old && needed != CapabilitySet::NET_ADMIN
+    };
+    let names: Vec<_> =
+        NEEDED.iter().filter(|(needed, _)| !has(*needed)).map(|(_, name)| *name).collect();
     (!names.is_empty()).then(|| names.join(" and no "))
 }
 

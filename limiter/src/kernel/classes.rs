@@ -26,7 +26,8 @@ impl Maps {
     pub fn classes(&self, slot: u32) -> Result<BTreeMap<u32, record::Class>> {
         let mut classes = BTreeMap::new();
         for id in 1..CLASSES {
-            let Raw(class) = self.class.get(&(slot * CLASSES + id), 0).context("cannot read the classes")?;
+            let Raw(class) =
+                self.class.get(&(slot * CLASSES + id), 0).context("cannot read the classes")?;
             if class.name[0] != 0 {
                 classes.insert(id, class);
             }
@@ -77,12 +78,17 @@ fn store<T>(map: &Mapped<T>, slot: u32, values: impl Iterator<Item = u64>) -> Re
 
 fn prefix_words(prefix: &ClassPrefix) -> [u64; PREFIX] {
     let [low, high] = prefix.class.to_ne_bytes();
-    [prefix.address[0], prefix.address[1], u64::from_ne_bytes([low, high, prefix.length, 0, 0, 0, 0, 0])]
+    [
+        prefix.address[0],
+        prefix.address[1],
+        u64::from_ne_bytes([low, high, prefix.length, 0, 0, 0, 0, 0]),
+    ]
 }
 
 fn value_words(values: &[u16; FAN]) -> [u64; VALUES] {
     std::array::from_fn(|word| {
-        let bytes: [u8; 8] = std::array::from_fn(|byte| values[word * 4 + byte / 2].to_ne_bytes()[byte % 2]);
+        let bytes: [u8; 8] =
+            std::array::from_fn(|byte| values[word * 4 + byte / 2].to_ne_bytes()[byte % 2]);
         u64::from_ne_bytes(bytes)
     })
 }
@@ -92,7 +98,8 @@ fn root_words(root: &Root) -> [u64; ROOT] {
     halves[..LEVELS].copy_from_slice(&root.start);
     halves[LEVELS..].copy_from_slice(&[root.levels, root.boundaries]);
     std::array::from_fn(|word| {
-        let bytes: [u8; 8] = std::array::from_fn(|byte| halves[word * 2 + byte / 4].to_ne_bytes()[byte % 4]);
+        let bytes: [u8; 8] =
+            std::array::from_fn(|byte| halves[word * 2 + byte / 4].to_ne_bytes()[byte % 4]);
         u64::from_ne_bytes(bytes)
     })
 }

@@ -129,7 +129,8 @@ impl Maps {
             .services(selection.slot)?
             .into_values()
             .any(|service| Challenge::from_number(service.admission.challenge) != Challenge::Off);
-        let wanted = selection.mode == Mode::Enforce && challenges && kernel.may_set_syncookies != 0;
+        let wanted =
+            selection.mode == Mode::Enforce && challenges && kernel.may_set_syncookies != 0;
         let now = read(SYNCOOKIES)?;
         let is_set = if wanted { now == ALWAYS } else { kernel.syncookies_before == 0 };
         let regime = regime(with_cookies(kernel, now));
@@ -148,7 +149,9 @@ impl Maps {
             _ => "off".to_owned(),
         };
         let (timestamps, sack) = (yes(kernel.timestamps), yes(kernel.sack));
-        Ok(format!("options in timestamps {timestamps}, window scale {scale}, selective acknowledgments {sack}"))
+        Ok(format!(
+            "options in timestamps {timestamps}, window scale {scale}, selective acknowledgments {sack}"
+        ))
     }
 
     /// Notes whether limiter may set `tcp_syncookies`.
@@ -168,7 +171,8 @@ impl Maps {
     /// When a setting cannot be read or written, or the map.
     pub fn settle_cookies(&mut self) -> Result<()> {
         let selection = self.selection()?;
-        let wanted = selection.mode == Mode::Enforce && self.policy(selection.slot)?.may_challenge();
+        let wanted =
+            selection.mode == Mode::Enforce && self.policy(selection.slot)?.may_challenge();
         let mut kernel = self.kernel_record()?;
         let mut now = read(SYNCOOKIES)?;
         if wanted && kernel.may_set_syncookies != 0 {
@@ -247,7 +251,8 @@ pub fn put_back(pins: &Pins) -> Result<()> {
                 write(SYNCOOKIES, before)?;
             }
             let kernel = Kernel { syncookies_before: 0, may_set_syncookies: 0, ..kernel };
-            map.set(0, Raw(kernel), 0).with_context(|| format!("cannot write {}", path.display()))?;
+            map.set(0, Raw(kernel), 0)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     Ok(())
@@ -289,8 +294,11 @@ fn read(name: &str) -> Result<u32> {
 }
 
 fn read_all(name: &str) -> Result<Vec<u32>> {
-    let text = fs::read_to_string(path(name)).with_context(|| format!("cannot read {}", path(name)))?;
-    text.split_whitespace().map(|word| word.parse().with_context(|| format!("{} holds `{word}`", path(name)))).collect()
+    let text =
+        fs::read_to_string(path(name)).with_context(|| format!("cannot read {}", path(name)))?;
+    text.split_whitespace()
+        .map(|word| word.parse().with_context(|| format!("{} holds `{word}`", path(name))))
+        .collect()
 }
 
 fn write(name: &str, value: u32) -> Result<()> {

@@ -13,7 +13,9 @@ use super::pins::Pins;
 /// Names in the pin directory, of any version; none if there is no directory, `None` if it cannot be looked into.
 pub fn names(pins: &Pins) -> Option<Vec<String>> {
     match fs::read_dir(pins.base()) {
-        Ok(entries) => Some(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()),
+        Ok(entries) => {
+            Some(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(Vec::new()),
         Err(_) => None,
     }
@@ -39,7 +41,8 @@ pub struct Program {
 /// When it cannot be opened.
 pub fn program(pins: &Pins) -> Result<Program> {
     let path = pins.object(names::PROGRAM);
-    let info = ProgramInfo::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let info =
+        ProgramInfo::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(Program { id: info.id(), tag: info.tag() })
 }
 
@@ -61,7 +64,8 @@ pub struct Link {
 pub fn links(pins: &Pins) -> Result<Vec<Link>> {
     let links = pins.links().into_iter().map(|index| {
         let link = link::open(pins, index)?;
-        let info = link.info().with_context(|| format!("cannot look at the link of interface {index}"))?;
+        let info =
+            link.info().with_context(|| format!("cannot look at the link of interface {index}"))?;
         // The kernel tells of the device only there, and shows index 0 when it is gone.
         let gone = link::device_of(info.id()) == Some(0);
         Ok(Link { index, program: info.program_id(), gone })
@@ -79,15 +83,21 @@ pub fn renumber(pins: &Pins) -> Result<usize> {
     let mut renamed = 0;
     for index in pins.links() {
         let info = link::open(pins, index)?;
-        let info = info.info().with_context(|| format!("cannot look at the link of interface {index}"))?;
-        let Some(device) = link::device_of(info.id()).filter(|device| *device != 0 && *device != index) else {
+        let info =
+            info.info().with_context(|| format!("cannot look at the link of interface {index}"))?;
+        let Some(device) =
+            link::device_of(info.id()).filter(|device| *device != 0 && *device != index)
+        else {
             continue;
         };
         // That index may be another interface's: the device can be in another namespace. The program tells.
-        let ours = |one: &Interface| one.index == device && one.program.is_some_and(|(id, _)| id == info.program_id());
+        let ours = |one: &Interface| {
+            one.index == device && one.program.is_some_and(|(id, _)| id == info.program_id())
+        };
         let (from, to) = (pins.link(index), pins.link(device));
         if interfaces.iter().any(ours) && !to.exists() {
-            fs::rename(&from, &to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))?;
+            fs::rename(&from, &to)
+                .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))?;
             renamed += 1;
         }
     }

@@ -55,7 +55,8 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
                 for index in pinned {
                     let _ = std::fs::remove_file(pins.link(index));
                 }
-                return Err(error).with_context(|| format!("cannot pin the link to interface {index}"));
+                return Err(error)
+                    .with_context(|| format!("cannot pin the link to interface {index}"));
             }
         }
     }
@@ -82,10 +83,13 @@ pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
         // An interface with this index may be another one: of another network namespace, or made since. The program tells.
         let ours = program_of(pins, index);
         let here = interfaces.iter().find(|interface| interface.index == index);
-        let place = here.and_then(|here| here.program.filter(|(id, _)| Some(*id) == ours).map(|(_, place)| place));
+        let place = here.and_then(|here| {
+            here.program.filter(|(id, _)| Some(*id) == ours).map(|(_, place)| place)
+        });
         // A link without a device was detached by force where an interface of its index is here:
         // the kernel counts indices up.
-        let name = here.filter(|_| place.is_some() || is_dead(pins, index)).map(|here| here.name.clone());
+        let name =
+            here.filter(|_| place.is_some() || is_dead(pins, index)).map(|here| here.name.clone());
         Attached { index, name, attachment: place }
     });
     Ok(links.collect())
@@ -108,7 +112,8 @@ pub fn to_swap(pins: &Pins, index: u32) -> Result<XdpLink> {
 /// When its pin cannot be opened.
 pub(super) fn open(pins: &Pins, index: u32) -> Result<FdLink> {
     let path = pins.link(index);
-    let pinned = PinnedLink::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let pinned =
+        PinnedLink::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(pinned.into())
 }
 
@@ -117,7 +122,8 @@ pub(super) fn open(pins: &Pins, index: u32) -> Result<FdLink> {
 /// # Errors
 /// When its pin cannot be opened.
 pub fn program(pins: &Pins) -> Result<Xdp> {
-    Xdp::from_pin(pins.object(names::PROGRAM), XdpAttachType::Interface).context("cannot open the program's pin")
+    Xdp::from_pin(pins.object(names::PROGRAM), XdpAttachType::Interface)
+        .context("cannot open the program's pin")
 }
 
 /// Puts `program` behind a link, in place of the one that is there.
@@ -150,9 +156,14 @@ fn check_kind(interface: &Interface, all: &[Interface]) -> Result<()> {
         "{name} carries no Ethernet frames, as tun, WireGuard and IP tunnels do not: limiter would see no IP there and limit nothing; \
          attach to an interface that carries Ethernet, such as the one that the tunnel's packets arrive on"
     );
-    let bond = all.iter().find(|one| interface.above == Some(one.index) && one.kind.as_deref() == Some("bond"));
+    let bond = all
+        .iter()
+        .find(|one| interface.above == Some(one.index) && one.kind.as_deref() == Some("bond"));
     if let Some(bond) = bond {
-        bail!("{name} is a part of the bond {0}, whose other parts would not be limited: attach to {0}", bond.name);
+        bail!(
+            "{name} is a part of the bond {0}, whose other parts would not be limited: attach to {0}",
+            bond.name
+        );
     }
     Ok(())
 }
@@ -199,7 +210,9 @@ pub(super) fn create(program: &mut Xdp, interface: &Interface, mode: XdpMode) ->
     let link = program.take_link(id)?;
     match FdLink::try_from(link) {
         Ok(link) => Ok(link),
-        Err(_) => bail!("the kernel made no XDP link for {name} (it needs Linux 5.9 or newer); nothing was attached"),
+        Err(_) => bail!(
+            "the kernel made no XDP link for {name} (it needs Linux 5.9 or newer); nothing was attached"
+        ),
     }
 }
 
@@ -207,7 +220,12 @@ pub(super) fn create(program: &mut Xdp, interface: &Interface, mode: XdpMode) ->
 const NO_XDP: &str = "Underlying driver does not support XDP in native mode";
 
 /// `sentence`: the kernel's own reason.
-fn explain(error: ProgramError, name: &str, mode: XdpMode, sentence: Option<&str>) -> anyhow::Error {
+fn explain(
+    error: ProgramError,
+    name: &str,
+    mode: XdpMode,
+    sentence: Option<&str>,
+) -> anyhow::Error {
     let errno = match &error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,
@@ -221,7 +239,10 @@ fn explain(error: ProgramError, name: &str, mode: XdpMode, sentence: Option<&str
             } else {
                 ""
             };
-            format!("{name} refused the program, and the kernel says why: \"{}\"{other}", sentence.unwrap_or_default())
+            format!(
+                "{name} refused the program, and the kernel says why: \"{}\"{other}",
+                sentence.unwrap_or_default()
+            )
         }
         Some(libc::EOPNOTSUPP | libc::ENOTSUP) if mode == XdpMode::Driver => format!(
             "the driver of {name} runs no XDP program itself; `--generic` attaches in the kernel's slower generic path"
@@ -233,7 +254,9 @@ fn explain(error: ProgramError, name: &str, mode: XdpMode, sentence: Option<&str
             format!("the kernel did not let us attach to {name}: {}", capability::advice())
         }
         Some(libc::ENOSPC | libc::ENOMEM) => {
-            format!("{name} has too few queues or memory for XDP in its driver; `--generic` may work")
+            format!(
+                "{name} has too few queues or memory for XDP in its driver; `--generic` may work"
+            )
         }
         _ => format!(
             "the driver of {name} refused the program (an MTU too large, or LRO switched on, are common reasons)"
@@ -253,7 +276,10 @@ fn is_dead(pins: &Pins, index: u32) -> bool {
 pub(super) fn device_of(link: u32) -> Option<u32> {
     let entries = std::fs::read_dir("/proc/self/fdinfo").ok()?;
     let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
-    texts.into_iter().find(|text| number(text, "link_id") == Some(link)).and_then(|text| number(&text, "ifindex"))
+    texts
+        .into_iter()
+        .find(|text| number(text, "link_id") == Some(link))
+        .and_then(|text| number(&text, "ifindex"))
 }
 
 fn number(text: &str, key: &str) -> Option<u32> {
@@ -267,8 +293,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_of_a_link() {
-        let text =
-            "pos:\t0\nflags:\t02000002\nlink_type:\txdp\nlink_id:\t12\nprog_tag:\t1234\nprog_id:\t7\nifindex:\t0\n";
+        let text = "pos:\t0\nflags:\t02000002\nlink_type:\txdp\nlink_id:\t12\nprog_tag:\t1234\nprog_id:\t7\nifindex:\t0\n";
         assert_eq!((number(text, "link_id"), number(text, "ifindex")), (Some(12), Some(0)));
         assert_eq!(number("pos:\t0\n", "ifindex"), None);
     }

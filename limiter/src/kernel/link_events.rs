@@ -34,7 +34,10 @@ impl LinkEvents {
     /// When there is no netlink socket to be had.
     pub fn open() -> Result<Self> {
         let mut socket = TokioSocket::new(NETLINK_ROUTE).context("cannot open a netlink socket")?;
-        socket.socket_mut().bind(&SocketAddr::new(0, GROUP)).context("cannot listen for news of interfaces")?;
+        socket
+            .socket_mut()
+            .bind(&SocketAddr::new(0, GROUP))
+            .context("cannot listen for news of interfaces")?;
         Ok(Self { socket })
     }
 

@@ -39,7 +39,8 @@ impl Maps {
     /// When a map cannot be read.
     pub fn list(&self, list: List) -> Result<Vec<Entry>> {
         let now = clock::now();
-        let mut entries: Vec<_> = self.entries(list)?.into_iter().filter(|entry| entry.expires > now).collect();
+        let mut entries: Vec<_> =
+            self.entries(list)?.into_iter().filter(|entry| entry.expires > now).collect();
         entries.sort_unstable();
         Ok(entries)
     }
@@ -94,7 +95,8 @@ impl Maps {
     /// When they do not all fit (nothing was changed then), or a map cannot be written (those before the one it names count).
     pub fn add(&mut self, list: List, prefixes: &[Prefix], time: Option<Duration>) -> Result<()> {
         let expires = time.map_or(u64::MAX, clock::after);
-        let entries: Vec<Entry> = prefixes.iter().map(|prefix| Entry { prefix: *prefix, expires }).collect();
+        let entries: Vec<Entry> =
+            prefixes.iter().map(|prefix| Entry { prefix: *prefix, expires }).collect();
         self.add_entries(list, &entries)
     }
 
@@ -104,10 +106,12 @@ impl Maps {
     /// The same.
     pub fn add_entries(&mut self, list: List, entries: &[Entry]) -> Result<()> {
         self.sweep(|page| page.expired > 0)?;
-        let (hosts, nets): (Vec<Entry>, Vec<Entry>) = entries.iter().partition(|entry| entry.prefix.is_host());
+        let (hosts, nets): (Vec<Entry>, Vec<Entry>) =
+            entries.iter().partition(|entry| entry.prefix.is_host());
         let few = nets.is_empty() && hosts.len() <= FEW;
         if !few || !self.add_few(list, &hosts)? {
-            let (kept_hosts, kept_nets) = (self.swept(Which::Hosts, &hosts)?, self.swept(Which::Prefixes, &nets)?);
+            let (kept_hosts, kept_nets) =
+                (self.swept(Which::Hosts, &hosts)?, self.swept(Which::Prefixes, &nets)?);
             check_room(&kept_hosts, list, &hosts, (LIST_HOSTS, "addresses"))?;
             check_room(&kept_nets, list, &nets, (LIST_PREFIXES, "prefixes"))?;
             // Before the first packet can meet them.
@@ -151,7 +155,11 @@ impl Maps {
                     for (prefix, was) in before.into_iter().rev() {
                         match was {
                             Some(was) => {
-                                self.list_host.insert(Raw(ListKey::new(list, prefix.address)), was, 0)?;
+                                self.list_host.insert(
+                                    Raw(ListKey::new(list, prefix.address)),
+                                    was,
+                                    0,
+                                )?;
                             }
                             None => drop(self.erase(list, prefix)?),
                         }
@@ -159,7 +167,9 @@ impl Maps {
                     return Ok(false);
                 }
                 Err(error) => {
-                    return Err(error).with_context(|| format!("cannot add {}: the kernel refused", entry.prefix));
+                    return Err(error).with_context(|| {
+                        format!("cannot add {}: the kernel refused", entry.prefix)
+                    });
                 }
             }
         }
@@ -167,9 +177,11 @@ impl Maps {
     }
 
     fn write_hosts(&self, list: List, hosts: &[Entry]) -> Result<()> {
-        let keys: Vec<_> = hosts.iter().map(|entry| Raw(ListKey::new(list, entry.prefix.address))).collect();
+        let keys: Vec<_> =
+            hosts.iter().map(|entry| Raw(ListKey::new(list, entry.prefix.address))).collect();
         let values: Vec<_> = hosts.iter().map(|entry| Raw(record(entry))).collect();
-        batch::write(self.list_host.map(), &keys, &values).context("cannot add addresses: the kernel refused")
+        batch::write(self.list_host.map(), &keys, &values)
+            .context("cannot add addresses: the kernel refused")
     }
 
     /// Adds prefixes to those that are there, and writes anew until when each counts.
@@ -198,9 +210,14 @@ impl Maps {
     fn write_effective(&mut self, all: &[Stored]) -> Result<()> {
         for list in [List::Allow, List::Ban] {
             let mine = all.iter().filter(|stored| stored.list == list);
-            for (Stored { entry, effective, .. }, wanted) in with_effective(mine.copied().collect()) {
+            for (Stored { entry, effective, .. }, wanted) in with_effective(mine.copied().collect())
+            {
                 if effective != wanted {
-                    self.write(list, entry.prefix, ListEntry { expires: entry.expires, effective: wanted })?;
+                    self.write(
+                        list,
+                        entry.prefix,
+                        ListEntry { expires: entry.expires, effective: wanted },
+                    )?;
                 }
             }
         }
@@ -227,10 +244,16 @@ impl Maps {
     /// that each packet after it meets them.
     fn mark(&self, list: List, hosts: bool, nets: bool) -> Result<()> {
         self.change_lists(|old| match list {
-            List::Allow => {
-                Lists { allow_hosts: old.allow_hosts || hosts, allow_prefixes: old.allow_prefixes || nets, ..old }
-            }
-            List::Ban => Lists { ban_hosts: old.ban_hosts || hosts, ban_prefixes: old.ban_prefixes || nets, ..old },
+            List::Allow => Lists {
+                allow_hosts: old.allow_hosts || hosts,
+                allow_prefixes: old.allow_prefixes || nets,
+                ..old
+            },
+            List::Ban => Lists {
+                ban_hosts: old.ban_hosts || hosts,
+                ban_prefixes: old.ban_prefixes || nets,
+                ..old
+            },
         })
     }
 }
@@ -248,7 +271,11 @@ fn found<T>(result: Result<T, MapError>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(MapError::KeyNotFound) => Ok(None),
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -258,9 +285,17 @@ fn is_full(error: &MapError) -> bool {
 }
 
 /// Whether `entries` fit beside what is there: the two lists share their maps.
-fn check_room(kept: &[Stored], list: List, entries: &[Entry], (most, what): (u32, &str)) -> Result<()> {
-    let here: HashSet<Prefix> =
-        kept.iter().filter(|stored| stored.list == list).map(|stored| stored.entry.prefix).collect();
+fn check_room(
+    kept: &[Stored],
+    list: List,
+    entries: &[Entry],
+    (most, what): (u32, &str),
+) -> Result<()> {
+    let here: HashSet<Prefix> = kept
+        .iter()
+        .filter(|stored| stored.list == list)
+        .map(|stored| stored.entry.prefix)
+        .collect();
     let new: HashSet<Prefix> =
         entries.iter().map(|entry| entry.prefix).filter(|prefix| !here.contains(prefix)).collect();
     let (more, held) = (new.len(), kept.len());
@@ -298,18 +333,25 @@ mod tests {
 
     /// Few distinct prefixes of both families, which often hold each other.
     fn nets() -> impl Strategy<Value = Vec<Stored>> {
-        let one = (0_u8..=128, 0_u128..16, any::<bool>(), 0_u64..1000).prop_map(|(length, few, v4, expires)| {
-            let text = match v4 {
-                true => format!("{}/32", std::net::Ipv4Addr::from_bits((few as u32) << 28)),
-                false => format!("{}/128", std::net::Ipv6Addr::from_bits(few << 124 | 1 << 64)),
-            };
-            let whole: Prefix = text.parse().expect("an address");
-            let length = if v4 { 96 + length % 32 } else { length.min(127) };
-            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-            let bits = (u128::from(whole.address.high) << 64 | u128::from(whole.address.low)) & mask;
-            let address = Address::v6((bits >> 64) as u64, bits as u64);
-            Stored { list: List::Ban, entry: Entry { prefix: Prefix { address, length }, expires }, effective: 0 }
-        });
+        let one = (0_u8..=128, 0_u128..16, any::<bool>(), 0_u64..1000).prop_map(
+            |(length, few, v4, expires)| {
+                let text = match v4 {
+                    true => format!("{}/32", std::net::Ipv4Addr::from_bits((few as u32) << 28)),
+                    false => format!("{}/128", std::net::Ipv6Addr::from_bits(few << 124 | 1 << 64)),
+                };
+                let whole: Prefix = text.parse().expect("an address");
+                let length = if v4 { 96 + length % 32 } else { length.min(127) };
+                let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+                let bits =
+                    (u128::from(whole.address.high) << 64 | u128::from(whole.address.low)) & mask;
+                let address = Address::v6((bits >> 64) as u64, bits as u64);
+                Stored {
+                    list: List::Ban,
+                    entry: Entry { prefix: Prefix { address, length }, expires },
+                    effective: 0,
+                }
+            },
+        );
         // A prefix is on a list once.
         proptest::collection::vec(one, 0..60).prop_map(|mut nets| {
             nets.sort_by_key(|stored| stored.entry.prefix);

@@ -28,7 +28,8 @@ pub struct Lock {
 /// # Errors
 /// When it is still held then: by which process, and what to do.
 pub fn lock(directory: &Path, patience: Duration) -> Result<Lock> {
-    let file = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
+    let file =
+        File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
     let start = Instant::now();
     // Who was seen at work, and since when.
     let mut at_work: (Option<String>, Instant) = (None, start);
@@ -63,7 +64,8 @@ fn holder(directory: &File) -> Option<String> {
     let inode = directory.metadata().ok()?.ino().to_string();
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let ours = |line: &&str| {
-        line.contains("FLOCK") && line.split_whitespace().any(|word| word.rsplit(':').next() == Some(inode.as_str()))
+        line.contains("FLOCK")
+            && line.split_whitespace().any(|word| word.rsplit(':').next() == Some(inode.as_str()))
     };
     let pid = locks.lines().find(ours)?.split_whitespace().nth(4)?.to_owned();
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -84,7 +86,8 @@ pub struct Place {
 /// # Errors
 /// When another daemon has it: which process, and what to do.
 pub fn place(directory: &Path, _lock: &Lock) -> Result<Place> {
-    let file = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
+    let file =
+        File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
     let mut asked = record(libc::F_WRLCK);
     fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked))
         .with_context(|| format!("cannot look for a lock on {}", directory.display()))?;
@@ -102,7 +105,13 @@ pub fn place(directory: &Path, _lock: &Lock) -> Result<Place> {
 
 /// A lock on the first byte, which a directory need not have.
 fn record(kind: libc::c_int) -> libc::flock {
-    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 1, l_pid: 0 }
+    libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
+    }
 }
 
 /// The process with a record lock on `directory`. The lock does not tell whose it is; only the holder's descriptors do.
@@ -110,7 +119,9 @@ fn daemon(directory: &File) -> Option<String> {
     let inode = format!(":{} ", directory.metadata().ok()?.ino());
     let holds = |descriptor: std::fs::DirEntry| {
         let text = std::fs::read_to_string(descriptor.path()).unwrap_or_default();
-        text.lines().any(|line| line.starts_with("lock:") && line.contains("OFDLCK") && line.contains(&inode))
+        text.lines().any(|line| {
+            line.starts_with("lock:") && line.contains("OFDLCK") && line.contains(&inode)
+        })
     };
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
         let Ok(descriptors) = std::fs::read_dir(process.path().join("fdinfo")) else { continue };

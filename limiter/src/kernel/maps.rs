@@ -11,8 +11,8 @@ use limiter_common::distinct;
 use limiter_common::heavy::Set as HeavySet;
 use limiter_common::names::{self, Kind, Row};
 use limiter_common::record::{
-    BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey,
-    Observer, Port, Service, Set as SourceSet,
+    BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry,
+    ListKey, ListenerKey, Observer, Port, Service, Set as SourceSet,
 };
 use limiter_common::sighting::Sighting;
 use limiter_common::switch::{Lists, Switch};
@@ -145,14 +145,17 @@ fn check(path: &Path, name: &str, info: &MapInfo) -> Result<()> {
     let row = Row::find(name).with_context(|| format!("no map of the layout is called {name}"))?;
     let mapped = info.map_flags() & BPF_F_MMAPABLE != 0;
     ensure!(
-        info.map_type().is_ok_and(|found| found == map_type(row.kind)) && mapped == row.kind.is_mappable(),
+        info.map_type().is_ok_and(|found| found == map_type(row.kind))
+            && mapped == row.kind.is_mappable(),
         "{} is not the kind of map that this limiter expects: {ELSE}",
         path.display(),
     );
     let entries = if row.kind == Kind::Table { info.max_entries() } else { row.entries };
     let expected = (entries, row.key, row.value);
     let found = (info.max_entries(), info.key_size(), info.value_size());
-    let words = |(entries, key, value)| format!("{entries} entries with keys of {key} and values of {value} bytes");
+    let words = |(entries, key, value)| {
+        format!("{entries} entries with keys of {key} and values of {value} bytes")
+    };
     ensure!(
         found == expected,
         "{} has {}, and this limiter expects {}: {ELSE}",

@@ -5,7 +5,8 @@ use std::io;
 
 use anyhow::{Context as _, Result, bail};
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
 };
 use rtnetlink::sys::{Socket, SocketAddr};
 
@@ -49,9 +50,13 @@ where
 }
 
 /// Reads the messages of one datagram; whether the last one ends the answer.
-pub(super) fn read<T: NetlinkDeserializable + Debug>(mut datagram: &[u8], answers: &mut Vec<T>) -> Result<bool> {
+pub(super) fn read<T: NetlinkDeserializable + Debug>(
+    mut datagram: &[u8],
+    answers: &mut Vec<T>,
+) -> Result<bool> {
     while !datagram.is_empty() {
-        let message = NetlinkMessage::<T>::deserialize(datagram).context("cannot read an answer of netlink")?;
+        let message = NetlinkMessage::<T>::deserialize(datagram)
+            .context("cannot read an answer of netlink")?;
         let length = (message.header.length as usize).next_multiple_of(4).min(datagram.len());
         datagram = &datagram[length..];
         match message.payload {

@@ -19,7 +19,8 @@ use crate::policy::{Policy, sets_for};
 /// The shipped object.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/limiter"));
 /// The object that logs sampled decisions.
-pub static TRACING_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/limiter-trace"));
+pub static TRACING_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/limiter-trace"));
 
 /// Loads the object with a table for at least `sources` sources, writes `policy` and whether
 /// limiter may set `tcp_syncookies` (`consent`), turns the switch on, and pins all of it. It is
@@ -27,20 +28,33 @@ pub static TRACING_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT
 ///
 /// # Errors
 /// When the kernel refuses: why, and what to do. Nothing stays then.
-pub fn load(pins: &Pins, sources: u32, policy: &Policy, origin: &Origin, mode: Mode, consent: bool) -> Result<()> {
+pub fn load(
+    pins: &Pins,
+    sources: u32,
+    policy: &Policy,
+    origin: &Origin,
+    mode: Mode,
+    consent: bool,
+) -> Result<()> {
     let sets = sets_for(sources);
-    let mut ebpf = sized(&mut EbpfLoader::new(), sets).load(OBJECT).map_err(|error| explain(error.into()))?;
-    let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
+    let mut ebpf =
+        sized(&mut EbpfLoader::new(), sets).load(OBJECT).map_err(|error| explain(error.into()))?;
+    let program: &mut Xdp =
+        ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.load().map_err(|error| explain(error.into()))?;
     let staging = pins.stage()?;
-    let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
+    let program: &mut Xdp =
+        ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.pin(staging.join(names::PROGRAM)).context("cannot pin the program")?;
     prepare(&ebpf, &staging, policy, origin, mode)?.let_set_syncookies(consent)?;
     pins.publish(&staging)
 }
 
 /// A loader that gives every table this many sets.
-pub(super) fn sized<'a>(loader: &'a mut EbpfLoader<'static>, sets: u32) -> &'a mut EbpfLoader<'static> {
+pub(super) fn sized<'a>(
+    loader: &'a mut EbpfLoader<'static>,
+    sets: u32,
+) -> &'a mut EbpfLoader<'static> {
     for row in names::MAPS.iter().filter(|row| row.kind == Kind::Table) {
         loader.map_max_entries(row.name, sets);
     }
@@ -53,7 +67,8 @@ pub(super) fn sized<'a>(loader: &'a mut EbpfLoader<'static>, sets: u32) -> &'a m
 /// When the kernel refuses, or a map is not what the object expects.
 pub fn load_over_pins(pins: &Pins, object: &[u8]) -> Result<Ebpf> {
     let mut ebpf = open_over_pins(pins, object)?;
-    let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
+    let program: &mut Xdp =
+        ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     program.load().map_err(|error| explain(error.into()))?;
     Ok(ebpf)
 }
@@ -73,7 +88,13 @@ pub(super) fn open_over_pins(pins: &Pins, object: &[u8]) -> Result<Ebpf> {
 ///
 /// # Errors
 /// When the policy cannot be kept, or the kernel refuses.
-pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, origin: &Origin, mode: Mode) -> Result<Maps> {
+pub fn prepare(
+    ebpf: &Ebpf,
+    directory: &Path,
+    policy: &Policy,
+    origin: &Origin,
+    mode: Mode,
+) -> Result<Maps> {
     for Row { name, .. } in names::MAPS {
         let map = ebpf.map(name).with_context(|| format!("the object holds no map {name}"))?;
         map.pin(directory.join(name)).with_context(|| format!("cannot pin map {name}"))?;
@@ -98,8 +119,8 @@ pub fn prepare(ebpf: &Ebpf, directory: &Path, policy: &Policy, origin: &Origin, 
 /// A secret for the hash, from the kernel's random numbers.
 fn secret() -> Result<Key> {
     let mut bytes = [0_u8; 16];
-    let drawn =
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("cannot draw a secret")?;
+    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("cannot draw a secret")?;
     ensure!(drawn == bytes.len(), "the kernel gave {drawn} random bytes of {}", bytes.len());
     let whole = u128::from_ne_bytes(bytes);
     Ok([(whole >> 64) as u64, whole as u64])

@@ -169,7 +169,8 @@ impl Pins {
     /// When it cannot be made.
     pub fn stage(&self) -> Result<PathBuf> {
         let staging = self.base.join(format!("staging-{}", std::process::id()));
-        fs::create_dir_all(staging.join("links")).with_context(|| format!("cannot make {}", staging.display()))?;
+        fs::create_dir_all(staging.join("links"))
+            .with_context(|| format!("cannot make {}", staging.display()))?;
         Ok(staging)
     }
 
@@ -178,8 +179,9 @@ impl Pins {
     /// # Errors
     /// When the kernel refuses.
     pub fn publish(&self, staging: &Path) -> Result<()> {
-        fs::rename(staging, self.root())
-            .with_context(|| format!("cannot rename {} to {}", staging.display(), self.root().display()))
+        fs::rename(staging, self.root()).with_context(|| {
+            format!("cannot rename {} to {}", staging.display(), self.root().display())
+        })
     }
 
     /// Removes everything, whatever its layout: links are detached, maps and program go when nobody else holds them.
@@ -192,7 +194,8 @@ impl Pins {
             // Links first, while maps and program are in place; then out of sight in one step, then away.
             remove_tree(&from.join("links"))?;
             let trash = self.base.join(format!("trash-{}-{name}", std::process::id()));
-            fs::rename(&from, &trash).with_context(|| format!("cannot rename {}", from.display()))?;
+            fs::rename(&from, &trash)
+                .with_context(|| format!("cannot rename {}", from.display()))?;
             remove_tree(&trash)?;
         }
         Ok(())
@@ -204,12 +207,15 @@ impl Pins {
     /// When there is no bpffs: what to do.
     pub(super) fn check_bpffs(&self) -> Result<()> {
         let existing = self.base.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
-        let kind = rustix::fs::statfs(existing).with_context(|| format!("cannot look at {}", existing.display()))?;
+        let kind = rustix::fs::statfs(existing)
+            .with_context(|| format!("cannot look at {}", existing.display()))?;
         if kind.f_type as u64 == BPF_MAGIC {
             return Ok(());
         }
         let mount = self.base.parent().unwrap_or(&self.base).display();
-        bail!("{mount} is no BPF file system, so nothing could stay loaded; mount one with `mount -t bpf bpf {mount}`")
+        bail!(
+            "{mount} is no BPF file system, so nothing could stay loaded; mount one with `mount -t bpf bpf {mount}`"
+        )
     }
 }
 

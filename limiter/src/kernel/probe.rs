@@ -39,7 +39,9 @@ pub struct Missing {
 pub fn missing_helpers() -> Result<Vec<Missing>> {
     let mut missing = Vec::new();
     for (helper, number, since) in HELPERS {
-        if !is_helper_supported(ProgramType::Xdp, number).with_context(|| format!("cannot ask for {helper}"))? {
+        if !is_helper_supported(ProgramType::Xdp, number)
+            .with_context(|| format!("cannot ask for {helper}"))?
+        {
             missing.push(Missing { helper, since });
         }
     }
@@ -59,8 +61,9 @@ impl Trial {
     /// # Errors
     /// When the kernel refuses: why, and what to do.
     pub fn load() -> Result<Self> {
-        let mut ebpf =
-            object::sized(&mut EbpfLoader::new(), 1).load(OBJECT).map_err(|error| object::explain(error.into()))?;
+        let mut ebpf = object::sized(&mut EbpfLoader::new(), 1)
+            .load(OBJECT)
+            .map_err(|error| object::explain(error.into()))?;
         let start = Instant::now();
         program(&mut ebpf)?.load().map_err(|error| object::explain(error.into()))?;
         Ok(Self { took: start.elapsed(), ebpf })

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::record::{
-    self, ABOVE_FLOOR, HOLDERS, HOST_ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS, SERVICES, UNANSWERABLE,
-    UNPROVEN,
+    self, ABOVE_FLOOR, HOLDERS, HOST_ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS,
+    SERVICES, UNANSWERABLE, UNPROVEN,
 };
 use limiter_common::source_table::SourceLimit;
 use limiter_common::switch::{Selection, Switch};
@@ -44,7 +44,14 @@ impl Maps {
     pub fn policy(&self, slot: u32) -> Result<Policy> {
         let Raw(host) = self.host.get(&slot, 0).context("cannot read the policy")?;
         let (services, classes) = (self.services(slot)?, self.classes(slot)?);
-        Ok(decode(slot, &host, &services, &self.listeners()?, &classes, &self.class_prefixes(slot)?))
+        Ok(decode(
+            slot,
+            &host,
+            &services,
+            &self.listeners()?,
+            &classes,
+            &self.class_prefixes(slot)?,
+        ))
     }
 
     /// Where the policy of a slot comes from.
@@ -63,7 +70,8 @@ impl Maps {
     pub fn services(&self, slot: u32) -> Result<BTreeMap<u32, record::Service>> {
         let mut services = BTreeMap::new();
         for id in 0..SERVICES {
-            let Raw(service) = self.service.get(&(slot * SERVICES + id), 0).context("cannot read the services")?;
+            let Raw(service) =
+                self.service.get(&(slot * SERVICES + id), 0).context("cannot read the services")?;
             if service.name[0] != 0 {
                 services.insert(id, service);
             }
@@ -104,7 +112,9 @@ impl Maps {
         let selected = Selection { slot: idle, mode: now.mode };
         let staged = switch.select(selected);
         Ok(match switch.revert() {
-            Some(revert) => staged.until(revert, Selection { slot: idle, mode: switch.fallback().mode }),
+            Some(revert) => {
+                staged.until(revert, Selection { slot: idle, mode: switch.fallback().mode })
+            }
             None => staged,
         })
     }
@@ -207,7 +217,10 @@ impl Maps {
         let [now, other] = [active, 1 - active].map(|slot| self.services(slot));
         let (now, other) = (now?, other?);
         let services = |services: &BTreeMap<u32, record::Service>| -> Vec<_> {
-            services.iter().filter_map(|(id, service)| Some((text::name(&service.name)?, *id))).collect()
+            services
+                .iter()
+                .filter_map(|(id, service)| Some((text::name(&service.name)?, *id)))
+                .collect()
         };
         let classes = |slot| -> Result<Vec<_>> {
             let classes = self.classes(slot)?.into_iter();
@@ -228,7 +241,9 @@ impl Maps {
     fn write_slot(&mut self, slot: u32, encoded: &Encoded, known: &Known) -> Result<()> {
         let Raw(before) = self.host.get(&slot, 0).context("cannot read the policy")?;
         let unfinished = record::Host { is_unfinished: 1, ..before };
-        self.host.set(slot, Raw(unfinished), 0).context("cannot write the host's part of the policy")?;
+        self.host
+            .set(slot, Raw(unfinished), 0)
+            .context("cannot write the host's part of the policy")?;
         self.write_listeners(slot, encoded)?;
         self.write_classes(slot, encoded)?;
         for id in 0..SERVICES {
@@ -236,9 +251,13 @@ impl Maps {
             if is_new(&service, known) {
                 self.forget(id)?;
             }
-            self.service.set(slot * SERVICES + id, Raw(service), 0).context("cannot write a service")?;
+            self.service
+                .set(slot * SERVICES + id, Raw(service), 0)
+                .context("cannot write a service")?;
         }
-        self.host.set(slot, Raw(encoded.host), 0).context("cannot write the host's part of the policy")
+        self.host
+            .set(slot, Raw(encoded.host), 0)
+            .context("cannot write the host's part of the policy")
     }
 
     /// Replaces listeners and ports of an idle slot.
@@ -266,7 +285,8 @@ impl Maps {
     fn forget(&mut self, id: u32) -> Result<()> {
         debug_assert!(id < HOST_BUDGET);
         let clear = record::BudgetLine { arrival: 0, padding: [0; 7] };
-        let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("cannot read {what}: {error}"))?;
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(what, error)| anyhow::anyhow!("cannot read {what}: {error}"))?;
         let lines = [id, NEWCOMERS + id, UNPROVEN + id, UNANSWERABLE + id, HOLDERS + id];
         for index in lines {
             self.budget.set(index, Raw(clear), 0)?;
@@ -284,7 +304,8 @@ impl Maps {
 
 /// Whether a record is of a service that no slot had.
 fn is_new(service: &record::Service, known: &Known) -> bool {
-    service.name[0] != 0 && text::name(&service.name).is_none_or(|name| known.services.get(&name).is_none())
+    service.name[0] != 0
+        && text::name(&service.name).is_none_or(|name| known.services.get(&name).is_none())
 }
 
 /// The record of an id that no service has: its name is empty, so nothing else of it is read.

@@ -34,15 +34,18 @@ impl Tracing {
     /// When it cannot be loaded or swapped in; what was swapped is swapped back.
     pub fn start(pins: &Pins, to: &'static dyn log::Log, _lock: &Lock) -> Result<Self> {
         let mut ebpf = load_over_pins(pins, TRACING_OBJECT)?;
-        let logger =
-            EbpfLogger::init_with_logger(&mut ebpf, to).context("cannot open the log of the tracing program")?;
-        let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
+        let logger = EbpfLogger::init_with_logger(&mut ebpf, to)
+            .context("cannot open the log of the tracing program")?;
+        let program: &mut Xdp =
+            ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
         let id = program.info().context("cannot ask about the tracing program")?.id();
         for index in pins.links() {
             let swapped = link::to_swap(pins, index).and_then(|link| link::swap(program, link));
             if let Err(error) = swapped {
                 restore(pins, &standing(pins, id))?;
-                return Err(error).with_context(|| format!("cannot put the tracing program on interface {index}"));
+                return Err(error).with_context(|| {
+                    format!("cannot put the tracing program on interface {index}")
+                });
             }
         }
         Ok(Self { pins: pins.clone(), id, logger, _program: ebpf })
@@ -96,7 +99,9 @@ pub fn restore(pins: &Pins, links: &[u32]) -> Result<()> {
     for index in links {
         match link::to_swap(pins, *index).and_then(|link| link::swap(&mut program, link)) {
             Err(error) if !link::is_gone(&error) => {
-                return Err(error).with_context(|| format!("cannot put the usual program back on interface {index}"));
+                return Err(error).with_context(|| {
+                    format!("cannot put the usual program back on interface {index}")
+                });
             }
             _ => {}
         }

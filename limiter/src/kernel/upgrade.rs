@@ -34,7 +34,8 @@ pub struct Upgraded {
 /// # Errors
 /// When a pin is missing that was there before: an empty map in its place could lose the policy.
 pub fn add_maps(pins: &Pins) -> Result<()> {
-    let missing: Vec<_> = MAPS.iter().map(|row| row.name).filter(|name| !pins.object(name).exists()).collect();
+    let missing: Vec<_> =
+        MAPS.iter().map(|row| row.name).filter(|name| !pins.object(name).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -67,8 +68,9 @@ pub fn upgrade(pins: &Pins) -> Result<Upgraded> {
     let after = program.info().context("cannot ask about the new program")?.tag();
     let next = pins.object(NEXT);
     if next.exists() {
-        fs::remove_file(&next)
-            .with_context(|| format!("cannot remove {}, which a killed upgrade left", next.display()))?;
+        fs::remove_file(&next).with_context(|| {
+            format!("cannot remove {}, which a killed upgrade left", next.display())
+        })?;
     }
     program.pin(&next).context("cannot pin the new program")?;
     let mut interfaces = 0;
@@ -93,6 +95,7 @@ fn pinned(pins: &Pins) -> Result<Xdp> {
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
+    let program: &mut Xdp =
+        ebpf.program_mut(names::PROGRAM).context("the object holds no program")?.try_into()?;
     Ok(program)
 }

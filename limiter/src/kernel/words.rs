@@ -77,7 +77,8 @@ impl Words<'_> {
         // SAFETY: the kernel chooses the address, so nothing that exists is replaced.
         let base = unsafe { mmap(ptr::null_mut(), words * 8, protection, MapFlags::SHARED, fd, 0) }
             .context("cannot map a BPF map into memory")?;
-        let base = ptr::NonNull::new(base.cast()).context("the kernel mapped a BPF map at address 0")?;
+        let base =
+            ptr::NonNull::new(base.cast()).context("the kernel mapped a BPF map at address 0")?;
         Ok(Self { base, words, map: PhantomData })
     }
 
@@ -94,7 +95,8 @@ impl Words<'_> {
     /// The word at `index`, if there is one.
     pub fn get(&self, index: usize) -> Option<u64> {
         // SAFETY: the index is checked, the memory is mapped while self lives, and aligned; other writers use whole words.
-        (index < self.words).then(|| unsafe { self.base.add(index).as_ref() }.load(Ordering::Relaxed))
+        (index < self.words)
+            .then(|| unsafe { self.base.add(index).as_ref() }.load(Ordering::Relaxed))
     }
 
     /// Stores one word, at once for every CPU. Needs [`Access::Write`]. What is beyond the end is not stored.

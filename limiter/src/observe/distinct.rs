@@ -1,7 +1,9 @@
 //! How many sources there are: the kernel side's sketches, merged and read.
 
 use anyhow::Result;
-use limiter_common::distinct::{HEAD, INTERVAL_SHIFT, INTERVALS, REGISTERS, SKETCHES, TAIL_BITS, WORDS, interval};
+use limiter_common::distinct::{
+    HEAD, INTERVAL_SHIFT, INTERVALS, REGISTERS, SKETCHES, TAIL_BITS, WORDS, interval,
+};
 use serde::Serialize;
 
 use crate::kernel::words::Access;
@@ -44,7 +46,9 @@ pub fn read(maps: &Maps) -> Result<Distinct> {
             let base = (number % u64::from(INTERVALS)) as usize * WORDS;
             if words.get(base) == Some(number) {
                 oldest = oldest.or(Some(number));
-                sum.merge(|index| words.get(base + HEAD + which * REGISTERS / 8 + index).unwrap_or(0));
+                sum.merge(|index| {
+                    words.get(base + HEAD + which * REGISTERS / 8 + index).unwrap_or(0)
+                });
             }
         }
         (sum, oldest)
@@ -54,9 +58,11 @@ pub fn read(maps: &Maps) -> Result<Distinct> {
     let (before, _) = sketch(0, this.saturating_sub(LATELY), BEFORE);
     let (lately, earlier) = (sources.estimate(), before.estimate());
     let both = lately + earlier - sources.merged(&before).estimate();
-    let returning = (lately >= 1.0 && earlier >= 1.0).then(|| (both / lately * 100.0).clamp(0.0, 100.0));
+    let returning =
+        (lately >= 1.0 && earlier >= 1.0).then(|| (both / lately * 100.0).clamp(0.0, 100.0));
     Ok(Distinct {
-        seconds: oldest.map_or(0.0, |oldest| now.saturating_sub(oldest << INTERVAL_SHIFT) as f64 / 1e9),
+        seconds: oldest
+            .map_or(0.0, |oldest| now.saturating_sub(oldest << INTERVAL_SHIFT) as f64 / 1e9),
         sources: lately.round() as u64,
         prefixes_24: prefixes_24.estimate().round() as u64,
         prefixes_48: prefixes_48.estimate().round() as u64,
@@ -154,7 +160,8 @@ mod tests {
 
     fn sketch(key: u64, first: u32, count: u32) -> Sketch {
         let registers = [const { Cell::new(0) }; REGISTERS];
-        (first..first + count).for_each(|number| see(&registers, Hashes::of(&[key, 3], Address::v4(number)).source));
+        (first..first + count)
+            .for_each(|number| see(&registers, Hashes::of(&[key, 3], Address::v4(number)).source));
         Sketch(registers.iter().map(Cell::get).collect())
     }
 
@@ -164,22 +171,29 @@ mod tests {
         for (count, keys) in [(100, 200), (1_000, 200), (100_000, 100), (10_000_000, 3)] {
             let errors: Vec<f64> = (0..keys)
                 .map(|key| {
-                    let estimate = sketch(limiter_common::hash::mix(key + 1), 0x0a00_0000, count).estimate();
+                    let estimate =
+                        sketch(limiter_common::hash::mix(key + 1), 0x0a00_0000, count).estimate();
                     estimate / f64::from(count) - 1.0
                 })
                 .collect();
-            let deviation = (errors.iter().map(|error| error * error).sum::<f64>() / errors.len() as f64).sqrt();
+            let deviation = (errors.iter().map(|error| error * error).sum::<f64>()
+                / errors.len() as f64)
+                .sqrt();
             println!("{count} sources: deviation {:.2}% over {keys} keys", deviation * 100.0);
             // Three in a thousand are further off than three standard errors.
             let far = errors.iter().filter(|error| error.abs() > 3.0 * 0.01625).count();
             assert!(far * 100 <= errors.len(), "{count}: {errors:?}");
-            assert!(deviation < 0.01625 * if keys < 10 { 3.0 } else { 1.25 }, "{count}: {deviation}");
+            assert!(
+                deviation < 0.01625 * if keys < 10 { 3.0 } else { 1.25 },
+                "{count}: {deviation}"
+            );
         }
     }
 
     #[test]
     fn sketches_of_parts_merge_to_that_of_the_whole() {
-        let (one, other, whole) = (sketch(7, 0, 30_000), sketch(7, 20_000, 30_000), sketch(7, 0, 50_000));
+        let (one, other, whole) =
+            (sketch(7, 0, 30_000), sketch(7, 20_000, 30_000), sketch(7, 0, 50_000));
         assert_eq!(one.merged(&other).0, whole.0);
         let returning = one.estimate() + other.estimate() - whole.estimate();
         assert!((returning - 10_000.0).abs() < 3_000.0, "{returning}");

@@ -94,7 +94,9 @@ pub fn read(
         sums.into_iter().map(|((source, service), sum)| (source, service, sum)).collect();
     all.sort_by_key(|(source, service, sum)| (Reverse(sum.count), *source, *service));
     let lengths = lengths.unwrap_or((32, 64));
-    let is_asked = |number: &u64| service.is_none_or(|asked| names.get(number).is_some_and(|name| name == asked));
+    let is_asked = |number: &u64| {
+        service.is_none_or(|asked| names.get(number).is_some_and(|name| name == asked))
+    };
     Ok(all
         .into_iter()
         .filter(|(_, number, _)| is_asked(number))

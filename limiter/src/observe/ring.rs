@@ -27,12 +27,20 @@ pub struct Look {
 impl Ring {
     /// The ring of refusals and steals, from its oldest entry.
     pub const fn events() -> Self {
-        Self { line: line::EVENTS as usize, entries: limiter_common::sighting::EVENTS as u64, next: 0 }
+        Self {
+            line: line::EVENTS as usize,
+            entries: limiter_common::sighting::EVENTS as u64,
+            next: 0,
+        }
     }
 
     /// The ring of attempts, from its oldest entry.
     pub const fn attempts() -> Self {
-        Self { line: line::ATTEMPTS as usize, entries: limiter_common::sighting::ATTEMPTS as u64, next: 0 }
+        Self {
+            line: line::ATTEMPTS as usize,
+            entries: limiter_common::sighting::ATTEMPTS as u64,
+            next: 0,
+        }
     }
 
     /// Reads what is new. What its oldest entries overwrote before the first look is not counted as missed.
@@ -45,8 +53,10 @@ impl Ring {
         let claimed = || claims.get(self.line * Mapped::<BudgetLine>::STRIDE).unwrap_or(0);
         let end = claimed();
         let oldest = end.saturating_sub(self.entries);
-        let mut look =
-            Look { missed: if self.next == 0 { 0 } else { oldest.saturating_sub(self.next) }, ..Look::default() };
+        let mut look = Look {
+            missed: if self.next == 0 { 0 } else { oldest.saturating_sub(self.next) },
+            ..Look::default()
+        };
         let mut next = self.next.max(oldest);
         while next < end {
             match read(&words, next, self.entries) {
@@ -66,7 +76,13 @@ impl Ring {
 fn read(words: &Words<'_>, number: u64, entries: u64) -> Option<Sighting> {
     let base = (number % entries) as usize * Mapped::<Sighting>::STRIDE;
     let time = words.get(base).filter(|time| *time != 0)?;
-    let sighting = Sighting { time, high: words.get(base + 1)?, low: words.get(base + 2)?, what: words.get(base + 3)? };
-    let whole = words.get(base) == Some(time) && What(sighting.what).lap() == (number / entries) as u8;
+    let sighting = Sighting {
+        time,
+        high: words.get(base + 1)?,
+        low: words.get(base + 2)?,
+        what: words.get(base + 3)?,
+    };
+    let whole =
+        words.get(base) == Some(time) && What(sighting.what).lap() == (number / entries) as u8;
     whole.then_some(sighting)
 }

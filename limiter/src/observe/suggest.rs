@@ -130,7 +130,10 @@ impl Seen {
         for Counted { source, attempts } in counted {
             *sources.entry(source).or_default() += attempts;
         }
-        sources.into_iter().filter_map(|(source, attempts)| Counted { source, attempts }.known(self.first)).collect()
+        sources
+            .into_iter()
+            .filter_map(|(source, attempts)| Counted { source, attempts }.known(self.first))
+            .collect()
     }
 
     /// Judges all of it by `limit`. `None`: the limit cannot be kept, or nothing was seen.
@@ -140,16 +143,22 @@ impl Seen {
         // One that is known has none like it, so it stands for itself alone: by its attempts, if it stayed in the sample, else by its count.
         let rows: Vec<Row> = (self.sources.iter())
             .filter(|(source, attempts)| !is_known.contains(source) || self.stayed(attempts))
-            .map(|(source, attempts)| Row::judge(*source, attempts, is_known.contains(source), self.first, rule))
+            .map(|(source, attempts)| {
+                Row::judge(*source, attempts, is_known.contains(source), self.first, rule)
+            })
             .collect();
         let sum = |cell: fn(&Row) -> f64| rows.iter().map(cell).sum::<f64>();
         let (mut attempts, mut refused) = (sum(|row| row.attempts), sum(|row| row.refused));
-        let mut sources: Vec<Address> = rows.iter().filter(|row| row.refused > 0.0).map(|row| row.source).collect();
-        let mut estimated_sources = rows.iter().filter(|row| row.refused > 0.0).map(|row| row.weight).sum::<f64>();
-        let passes = limit.burst as f64 + self.seconds() * limit.rate.count as f64 * 1e9 / limit.rate.period as f64;
+        let mut sources: Vec<Address> =
+            rows.iter().filter(|row| row.refused > 0.0).map(|row| row.source).collect();
+        let mut estimated_sources =
+            rows.iter().filter(|row| row.refused > 0.0).map(|row| row.weight).sum::<f64>();
+        let passes = limit.burst as f64
+            + self.seconds() * limit.rate.count as f64 * 1e9 / limit.rate.period as f64;
         let (mut more, mut less) = (0.0, 0.0);
-        let counts =
-            known.iter().filter(|known| !self.sources.get(&known.source).is_some_and(|seen| self.stayed(seen)));
+        let counts = known
+            .iter()
+            .filter(|known| !self.sources.get(&known.source).is_some_and(|seen| self.stayed(seen)));
         for known in counts.clone() {
             let over = |deviations| known.over(passes, deviations);
             attempts += known.attempts;
@@ -166,12 +175,15 @@ impl Seen {
             let over = |deviations| known.over(passes, deviations);
             // More attempts of it than thought are more refused, and more in all.
             let all = ratio * DEVIATIONS * known.deviation;
-            let (up, down) = (over(DEVIATIONS) - over(0.0) - all, over(0.0) - over(-DEVIATIONS) - all);
+            let (up, down) =
+                (over(DEVIATIONS) - over(0.0) - all, over(0.0) - over(-DEVIATIONS) - all);
             more += up.max(-down).max(0.0).powi(2);
             less += down.max(-up).max(0.0).powi(2);
         }
         // Of each source: how far it is from the ratio, squared, times what was left out for it.
-        let squares = rows.iter().map(|row| (row.refused - ratio * row.attempts).powi(2) * (1.0 - 1.0 / row.weight));
+        let squares = rows
+            .iter()
+            .map(|row| (row.refused - ratio * row.attempts).powi(2) * (1.0 - 1.0 / row.weight));
         let sampled = student(&rows).powi(2) * squares.sum::<f64>();
         let mut doubts = [less + sampled, more + sampled].map(f64::sqrt);
         if refused == 0.0 && !rows.is_empty() && !self.is_complete() {
@@ -190,10 +202,10 @@ impl Seen {
 
 /// Deviations that hold 95 of 100 cases, by the number of sources that the sample amounts to: a few large ones say as much as a few.
 fn student(rows: &[Row]) -> f64 {
-    let (sum, squares) = rows
-        .iter()
-        .filter(|row| row.weight > 1.0)
-        .fold((0.0, 0.0), |(sum, squares), row| (sum + row.attempts, squares + row.attempts * row.attempts));
+    let (sum, squares) =
+        rows.iter().filter(|row| row.weight > 1.0).fold((0.0, 0.0), |(sum, squares), row| {
+            (sum + row.attempts, squares + row.attempts * row.attempts)
+        });
     if squares == 0.0 {
         return DEVIATIONS;
     }
@@ -214,8 +226,9 @@ impl Counted {
     fn known(self, seed: u64) -> Option<Known> {
         let each = f64::from(ONE_IN);
         let counts = (self.attempts / each) as u64;
-        let is_deciding =
-            |number: &u64| mix(mix(self.source.high ^ seed) ^ self.source.low ^ number.rotate_left(32)) & 1 == 0;
+        let is_deciding = |number: &u64| {
+            mix(mix(self.source.high ^ seed) ^ self.source.low ^ number.rotate_left(32)) & 1 == 0
+        };
         let (deciding, counting, worth) = if counts < CERTAIN {
             let deciding = (0..counts).filter(is_deciding).count() as u64;
             (deciding, counts - deciding, 2.0 * each)
@@ -240,7 +253,13 @@ struct Row {
 
 impl Row {
     /// The algorithm of the source table (GCRA), with one source.
-    fn judge(source: Address, seen: &[(u64, f64)], is_alone: bool, start: u64, rule: SourceLimit) -> Self {
+    fn judge(
+        source: Address,
+        seen: &[(u64, f64)],
+        is_alone: bool,
+        start: u64,
+        rule: SourceLimit,
+    ) -> Self {
         let (mut arrival, mut attempts, mut refused, mut most) = (0_u64, 0.0, 0.0, 1.0_f64);
         for (time, weight) in seen {
             let weight = if is_alone { 1.0 } else { *weight };

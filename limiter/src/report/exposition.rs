@@ -145,7 +145,11 @@ impl Family<'_> {
     }
 
     /// The samples of a histogram: how many fell into each bucket, with its upper bound. The last bound is taken for infinity.
-    pub fn buckets(&mut self, labels: &[(&str, &str)], buckets: impl ExactSizeIterator<Item = (f64, u64)>) {
+    pub fn buckets(
+        &mut self,
+        labels: &[(&str, &str)],
+        buckets: impl ExactSizeIterator<Item = (f64, u64)>,
+    ) {
         let last = buckets.len().saturating_sub(1);
         let mut sum: u64 = 0;
         for (index, (bound, count)) in buckets.enumerate() {
@@ -189,12 +193,14 @@ mod tests {
 
     fn written(form: Form) -> String {
         let mut to = Exposition::new(form);
-        to.family(Kind::Counter, "x_things", "", "Some \"things\".").sample(&[("a", "b\\\"c\nd"), ("e", "")], 7_u64);
+        to.family(Kind::Counter, "x_things", "", "Some \"things\".")
+            .sample(&[("a", "b\\\"c\nd"), ("e", "")], 7_u64);
         to.family(Kind::Gauge, "x_used_ratio", "ratio", "A share.").sample(&[], 0.5);
         to.family(Kind::Info, "x_build", "", "A build.").sample(&[("version", "1")], true);
         to.family(Kind::States, "x_mode", "", "A mode.").sample(&[("x_mode", "on")], true);
         let counts = [(0.0, 1), (0.5, 2), (9.0, 4)];
-        to.family(Kind::Histogram, "x_size", "", "A size.").buckets(&[("a", "b")], counts.into_iter());
+        to.family(Kind::Histogram, "x_size", "", "A size.")
+            .buckets(&[("a", "b")], counts.into_iter());
         to.finish()
     }
 

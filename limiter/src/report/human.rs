@@ -30,12 +30,20 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
             true => format!("the policy before, in mode {},", revert.mode),
             false => revert.mode.to_owned(),
         };
-        writeln!(to, "            goes back to {what} by itself in {}", seconds(revert.in_seconds))?;
+        writeln!(
+            to,
+            "            goes back to {what} by itself in {}",
+            seconds(revert.in_seconds)
+        )?;
         if revert.policy {
-            writeln!(to, "            unless you keep it: `limiter confirm`; back now: `limiter rollback`")?;
+            writeln!(
+                to,
+                "            unless you keep it: `limiter confirm`; back now: `limiter rollback`"
+            )?;
         }
     }
-    let profile = snapshot.profile.as_ref().map_or_else(String::new, |name| format!(", profile {name}"));
+    let profile =
+        snapshot.profile.as_ref().map_or_else(String::new, |name| format!(", profile {name}"));
     writeln!(to, "policy      number {}{profile}", snapshot.generation)?;
     if snapshot.interfaces.is_empty() {
         writeln!(to, "interfaces  none: attach one with `limiter attach IFACE`")?;
@@ -54,7 +62,12 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         };
         writeln!(to, "{label:<11} {name}  {place}")?;
     }
-    writeln!(to, "budget      {} for the whole host{}", snapshot.budget, used(snapshot.budget_used_percent))?;
+    writeln!(
+        to,
+        "budget      {} for the whole host{}",
+        snapshot.budget,
+        used(snapshot.budget_used_percent)
+    )?;
     writeln!(
         to,
         "sources     {} by default; a source is an IPv4 /{} or an IPv6 /{}",
@@ -107,7 +120,12 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
             count(service.refused_per_second.round() as u64)
         )?;
     }
-    writeln!(to, "  so far {:>12} attempts, {} admitted", count(service.attempts), count(service.admitted))?;
+    writeln!(
+        to,
+        "  so far {:>12} attempts, {} admitted",
+        count(service.attempts),
+        count(service.admitted)
+    )?;
     write_debts(to, service)?;
     write_reasons(to, &service.decided, Verdict::Pass, "passed")?;
     write_reasons(to, &service.decided, Verdict::Answer, "answered")?;
@@ -122,9 +140,9 @@ fn write_distinct(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     if seen.sources == 0 {
         return writeln!(to, "seen        no source lately");
     }
-    let known = seen
-        .returning_percent
-        .map_or_else(String::new, |percent| format!(", {percent:.0}% seen in the 10 minutes before"));
+    let known = seen.returning_percent.map_or_else(String::new, |percent| {
+        format!(", {percent:.0}% seen in the 10 minutes before")
+    });
     writeln!(
         to,
         "seen        about {} ({}) in the last {:.0} s{known}",
@@ -150,7 +168,9 @@ fn write_debts(to: &mut String, service: &Service) -> std::fmt::Result {
     // Counters may hold anything, also what no sum of integers can.
     let sum = |steps: &[u64]| -> f64 { steps.iter().map(|count| *count as f64).sum() };
     let all = sum(&service.debts);
-    let (Some((over, within)), true) = (service.debts.split_last(), all > 0.0) else { return Ok(()) };
+    let (Some((over, within)), true) = (service.debts.split_last(), all > 0.0) else {
+        return Ok(());
+    };
     // The first is no debt at all, the others are sixteenths.
     let near = sum(within.get(1 + 8..).unwrap_or_default());
     let [free, near, over] = [within[0] as f64, near, *over as f64].map(|part| 100.0 * part / all);
@@ -203,10 +223,18 @@ fn write_cookies(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
             "cookies     limiter set net.ipv4.tcp_syncookies from {before} to 2, and puts it back when it stops"
         )?;
     }
-    let challenges = snapshot.services.iter().any(|service| service.settings.admission.challenge != Challenge::Off);
+    let challenges = snapshot
+        .services
+        .iter()
+        .any(|service| service.settings.admission.challenge != Challenge::Off);
     if challenges && !cookies.works() {
-        let when = if cookies.may_set { "until limiter is armed" } else { "so NOBODY IS CHALLENGED" };
-        writeln!(to, "cookies     net.ipv4.tcp_syncookies is {}, not 2, {when}", cookies.syncookies)?;
+        let when =
+            if cookies.may_set { "until limiter is armed" } else { "so NOBODY IS CHALLENGED" };
+        writeln!(
+            to,
+            "cookies     net.ipv4.tcp_syncookies is {}, not 2, {when}",
+            cookies.syncookies
+        )?;
     }
     if challenges && !cookies.keeps_options {
         writeln!(
@@ -217,11 +245,22 @@ fn write_cookies(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_reasons(to: &mut String, counts: &ByReason, verdict: Verdict, label: &str) -> std::fmt::Result {
+fn write_reasons(
+    to: &mut String,
+    counts: &ByReason,
+    verdict: Verdict,
+    label: &str,
+) -> std::fmt::Result {
     let with = Reason::ALL.iter().filter(|reason| reason.verdict() == verdict);
     for reason in with {
         if let Some(number) = counts.get(reason.name()) {
-            writeln!(to, "  {:>19} {label:<16} {}: {}", count(*number), reason.name(), reason.text())?;
+            writeln!(
+                to,
+                "  {:>19} {label:<16} {}: {}",
+                count(*number),
+                reason.name(),
+                reason.text()
+            )?;
         }
     }
     Ok(())
@@ -229,8 +268,12 @@ fn write_reasons(to: &mut String, counts: &ByReason, verdict: Verdict, label: &s
 
 /// The networks that sources are of: `3 IPv4 /24, 1 IPv6 /48`.
 fn networks(v4: u64, v6: u64) -> String {
-    let networks = [(v4, "IPv4 /24"), (v6, "IPv6 /48")].into_iter().filter(|(number, _)| *number > 0);
-    networks.map(|(number, kind)| format!("{} {kind}", count(number))).collect::<Vec<_>>().join(", ")
+    let networks =
+        [(v4, "IPv4 /24"), (v6, "IPv6 /48")].into_iter().filter(|(number, _)| *number > 0);
+    networks
+        .map(|(number, kind)| format!("{} {kind}", count(number)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A number of things: `1 prefix`, `1,234 prefixes`.
@@ -288,6 +331,9 @@ mod tests {
     fn one_is_no_plural() {
         assert_eq!(plural(1, ["prefix", "prefixes"]), "1 prefix");
         assert_eq!(plural(1_000, ["prefix", "prefixes"]), "1,000 prefixes");
-        assert_eq!((networks(1, 0), networks(2, 3)), ("1 IPv4 /24".to_owned(), "2 IPv4 /24, 3 IPv6 /48".to_owned()));
+        assert_eq!(
+            (networks(1, 0), networks(2, 3)),
+            ("1 IPv4 /24".to_owned(), "2 IPv4 /24, 3 IPv6 /48".to_owned())
+        );
     }
 }

@@ -54,7 +54,8 @@ impl Lines {
         let mut services = vec!["-".to_owned()];
         for (id, record) in maps.services(maps.selection()?.slot)? {
             services.resize(services.len().max(id as usize + 2), "-".to_owned());
-            services[id as usize + 1] = text::name(&record.name).map(|name| name.to_string()).unwrap_or_default();
+            services[id as usize + 1] =
+                text::name(&record.name).map(|name| name.to_string()).unwrap_or_default();
         }
         Ok(services)
     }
@@ -72,7 +73,9 @@ impl Lines {
                 serde_json::json!({ "reason": reason, "service": service, "mode": mode, "frame_bytes": frame })
                     .to_string()
             }
-            Format::Human => format!("{reason:<20} service {service:<12} {mode:<8} frame of {frame} bytes"),
+            Format::Human => {
+                format!("{reason:<20} service {service:<12} {mode:<8} frame of {frame} bytes")
+            }
         })
     }
 }

@@ -36,7 +36,11 @@ pub enum Format {
 ///
 /// # Errors
 /// When standard output does not take it.
-pub fn print<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+pub fn print<T: Serialize>(
+    format: Format,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<()> {
     output::data(&rendered(format, value, text)?)?;
     Ok(())
 }
@@ -48,7 +52,11 @@ pub fn done<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> St
     output::done(&rendered(format, value, text).unwrap_or_default());
 }
 
-fn rendered<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> Result<Vec<u8>> {
+fn rendered<T: Serialize>(
+    format: Format,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<Vec<u8>> {
     let mut bytes = match format {
         Format::Json => serde_json::to_vec_pretty(value)?,
         Format::Human => return Ok(text(value).into_bytes()),

@@ -28,10 +28,20 @@ pub fn text(scrape: &Scrape, form: Form) -> String {
         "Whether limiter is loaded into the kernel (1) or nothing is limited (0).",
     )
     .sample(&[], scrape.loaded);
-    to.family(Kind::Gauge, "limiter_snapshot_success", "", "Whether limiter's state could be read.")
-        .sample(&[], scrape.error.is_none());
-    to.family(Kind::Gauge, "limiter_snapshot_duration_seconds", "seconds", "Time that reading limiter's state took.")
-        .sample(&[], scrape.took_seconds);
+    to.family(
+        Kind::Gauge,
+        "limiter_snapshot_success",
+        "",
+        "Whether limiter's state could be read.",
+    )
+    .sample(&[], scrape.error.is_none());
+    to.family(
+        Kind::Gauge,
+        "limiter_snapshot_duration_seconds",
+        "seconds",
+        "Time that reading limiter's state took.",
+    )
+    .sample(&[], scrape.took_seconds);
     interfaces(&mut to, scrape);
     if let Some(snapshot) = &scrape.snapshot {
         decisions(&mut to, scrape.at, snapshot);
@@ -57,7 +67,8 @@ fn interfaces(to: &mut Exposition, scrape: &Scrape) {
     for (name, _) in attached() {
         family.sample(&[("interface", name)], true);
     }
-    let mut family = to.family(Kind::Info, "limiter_interface", "", "Where the program of an interface runs.");
+    let mut family =
+        to.family(Kind::Info, "limiter_interface", "", "Where the program of an interface runs.");
     for (name, attachment) in attached() {
         let place = match attachment {
             Attachment::Native => "native",
@@ -67,7 +78,8 @@ fn interfaces(to: &mut Exposition, scrape: &Scrape) {
         family.sample(&[("interface", name), ("attachment", place)], true);
     }
     let help = "Interfaces that limiter was attached to and that are gone, or in another network namespace.";
-    to.family(Kind::Gauge, "limiter_interfaces_gone", "", help).sample(&[], all.len() - attached().count());
+    to.family(Kind::Gauge, "limiter_interfaces_gone", "", help)
+        .sample(&[], all.len() - attached().count());
 }
 
 /// What decides, and until when. `now`: in seconds since 1970.
@@ -82,8 +94,13 @@ fn decisions(to: &mut Exposition, now: f64, snapshot: &Snapshot) {
         family.sample(&[("limiter_mode", mode)], snapshot.mode == mode);
     }
     let profile = snapshot.profile.as_deref().unwrap_or_default();
-    to.family(Kind::Info, "limiter_policy", "", "The profile that the policy was made with; empty without one.")
-        .sample(&[("profile", profile)], true);
+    to.family(
+        Kind::Info,
+        "limiter_policy",
+        "",
+        "The profile that the policy was made with; empty without one.",
+    )
+    .sample(&[("profile", profile)], true);
     let help = "Number of the policy in force among those since limiter was loaded.";
     to.family(Kind::Gauge, "limiter_policy_generation", "", help).sample(&[], snapshot.generation);
     let help = "When the policy or only the mode goes back by itself, since 1970; no sample when nothing does.";
@@ -93,7 +110,12 @@ fn decisions(to: &mut Exposition, now: f64, snapshot: &Snapshot) {
         // Whole seconds: the same moment in every scrape.
         family.sample(&[("scope", scope)], (now + revert.in_seconds).round());
     }
-    let mut family = to.family(Kind::Gauge, "limiter_list_entries", "", "Entries of the allow list and the ban list.");
+    let mut family = to.family(
+        Kind::Gauge,
+        "limiter_list_entries",
+        "",
+        "Entries of the allow list and the ban list.",
+    );
     family.sample(&[("list", "allow")], snapshot.allowed);
     family.sample(&[("list", "ban")], snapshot.banned);
 }
@@ -120,13 +142,19 @@ fn counters(to: &mut Exposition, snapshot: &Snapshot) {
             family.sample(&[("service", &service.name)], value(service));
         }
     };
-    each("limiter_attempts", "Attempts to open a connection that a limit judged.", |one| one.attempts);
+    each("limiter_attempts", "Attempts to open a connection that a limit judged.", |one| {
+        one.attempts
+    });
     each("limiter_admitted", "Connections that were let in, each once.", |one| one.admitted);
     each("limiter_challenge_activations", "How often `auto` turned the challenge on.", |one| {
         one.admission.challenge_turns
     });
-    each("limiter_tickets_given", "Tickets given to sources without one.", |one| one.admission.tickets_given);
-    each("limiter_resets_sent", "Refusals that were answered with a reset.", |one| one.admission.resets_sent);
+    each("limiter_tickets_given", "Tickets given to sources without one.", |one| {
+        one.admission.tickets_given
+    });
+    each("limiter_resets_sent", "Refusals that were answered with a reset.", |one| {
+        one.admission.resets_sent
+    });
 }
 
 fn packets(to: &mut Exposition, snapshot: &Snapshot) {
@@ -135,7 +163,9 @@ fn packets(to: &mut Exposition, snapshot: &Snapshot) {
     for service in &snapshot.services {
         let labels = &[("service", service.name.as_str())];
         by_reason(&mut family, labels, &service.decided, false, is_of_services);
-        by_reason(&mut family, labels, &service.observed, true, |reason| reason.verdict() != Verdict::Pass);
+        by_reason(&mut family, labels, &service.observed, true, |reason| {
+            reason.verdict() != Verdict::Pass
+        });
     }
     let help = "Packets that are about no service, by the reason of their verdict and its outcome.";
     let mut family = to.family(Kind::Counter, "limiter_other_packets", "", help);
@@ -173,7 +203,12 @@ fn by_reason(
 }
 
 fn challenge(to: &mut Exposition, snapshot: &Snapshot) {
-    let mut family = to.family(Kind::Info, "limiter_service", "", "The challenge of a service: off, auto or always.");
+    let mut family = to.family(
+        Kind::Info,
+        "limiter_service",
+        "",
+        "The challenge of a service: off, auto or always.",
+    );
     for Service { name, settings, .. } in &snapshot.services {
         let challenge = text::show_challenge(settings.admission.challenge);
         family.sample(&[("service", name), ("challenge", challenge)], true);
@@ -184,9 +219,15 @@ fn challenge(to: &mut Exposition, snapshot: &Snapshot) {
         family.sample(&[("service", &service.name)], service.admission.challenging);
     }
     let help = "Whether the kernel makes cookies for a challenge: net.ipv4.tcp_syncookies is 2.";
-    to.family(Kind::Gauge, "limiter_cookies_available", "", help).sample(&[], snapshot.cookies.works());
-    to.family(Kind::Gauge, "limiter_tickets_valid", "", "Tickets that are valid now, of all services.")
-        .sample(&[], snapshot.tickets);
+    to.family(Kind::Gauge, "limiter_cookies_available", "", help)
+        .sample(&[], snapshot.cookies.works());
+    to.family(
+        Kind::Gauge,
+        "limiter_tickets_valid",
+        "",
+        "Tickets that are valid now, of all services.",
+    )
+    .sample(&[], snapshot.tickets);
 }
 
 /// Attempts by the debt of their source, where that is counted: none, equal parts of its limit, over it.
@@ -195,7 +236,9 @@ fn debts(to: &mut Exposition, services: &[Service]) {
     let mut family = to.family(Kind::Histogram, "limiter_source_debt_ratio", "ratio", help);
     for service in services {
         // Those between none and over it.
-        let Some(parts) = service.debts.len().checked_sub(2).filter(|parts| *parts > 0) else { continue };
+        let Some(parts) = service.debts.len().checked_sub(2).filter(|parts| *parts > 0) else {
+            continue;
+        };
         let bounds = service.debts.iter().enumerate();
         let buckets = bounds.map(|(index, count)| (index as f64 / parts as f64, *count));
         family.buckets(&[("service", &service.name)], buckets);
@@ -204,8 +247,10 @@ fn debts(to: &mut Exposition, services: &[Service]) {
 
 fn table(to: &mut Exposition, snapshot: &Snapshot) {
     let table = &snapshot.table;
-    to.family(Kind::Gauge, "limiter_table_ways", "", "Sources that the table has room for.").sample(&[], table.ways);
-    to.family(Kind::Gauge, "limiter_table_ways_in_use", "", "Sources in debt now.").sample(&[], table.live);
+    to.family(Kind::Gauge, "limiter_table_ways", "", "Sources that the table has room for.")
+        .sample(&[], table.ways);
+    to.family(Kind::Gauge, "limiter_table_ways_in_use", "", "Sources in debt now.")
+        .sample(&[], table.live);
     let help = "Debts that were forgotten because too many sources in debt shared a set.";
     to.family(Kind::Counter, "limiter_table_steals", "", help).sample(&[], table.steals);
 }
@@ -218,9 +263,9 @@ fn distinct(to: &mut Exposition, distinct: &Distinct) {
     family.sample(&[("family", "ipv4"), ("length", "24")], distinct.prefixes_24);
     family.sample(&[("family", "ipv6"), ("length", "48")], distinct.prefixes_48);
     let help = "The time, up to now, that the estimates of distinct sources are of.";
-    to.family(Kind::Gauge, "limiter_distinct_window_seconds", "seconds", help).sample(&[], distinct.seconds);
-    let help =
-        "Share of the distinct sources that had been seen in the ten minutes before; no sample before there are any.";
+    to.family(Kind::Gauge, "limiter_distinct_window_seconds", "seconds", help)
+        .sample(&[], distinct.seconds);
+    let help = "Share of the distinct sources that had been seen in the ten minutes before; no sample before there are any.";
     let mut family = to.family(Kind::Gauge, "limiter_distinct_returning_ratio", "ratio", help);
     if let Some(percent) = distinct.returning_percent {
         family.sample(&[], percent / 100.0);

@@ -41,7 +41,11 @@ impl Sample {
 
 /// Counters wrap, as those of the kernel side do.
 fn add(mut sum: Counters, more: &Counters) -> Counters {
-    let pairs = sum.decided.iter_mut().chain(&mut sum.observed).zip(more.decided.iter().chain(&more.observed));
+    let pairs = sum
+        .decided
+        .iter_mut()
+        .chain(&mut sum.observed)
+        .zip(more.decided.iter().chain(&more.observed));
     pairs.for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
     sum.debts.iter_mut().zip(&more.debts).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
     sum.steals = sum.steals.wrapping_add(more.steals);
@@ -80,8 +84,11 @@ pub fn admitted(counters: &Counters) -> u64 {
 }
 
 fn total(counters: &Counters, counts: impl Fn(Reason) -> bool) -> u64 {
-    let reasons = Reason::ALL.iter().filter(|reason| counts(**reason)).map(|reason| *reason as usize);
-    reasons.flat_map(|index| [counters.decided[index], counters.observed[index]]).fold(0, u64::wrapping_add)
+    let reasons =
+        Reason::ALL.iter().filter(|reason| counts(**reason)).map(|reason| *reason as usize);
+    reasons
+        .flat_map(|index| [counters.decided[index], counters.observed[index]])
+        .fold(0, u64::wrapping_add)
 }
 
 fn by_reason(counts: &[u64]) -> ByReason {

@@ -31,7 +31,11 @@ impl Scrape {
         let start = Instant::now();
         let taken = look(pins);
         // Whoever unloaded it meanwhile is no error.
-        let taken = if taken.is_err() && pins.is_loaded().is_ok_and(|loaded| !loaded) { look(pins) } else { taken };
+        let taken = if taken.is_err() && pins.is_loaded().is_ok_and(|loaded| !loaded) {
+            look(pins)
+        } else {
+            taken
+        };
         let (snapshot, error) = match taken {
             Ok(snapshot) => (snapshot, None),
             Err(error) => (None, Some(format!("{error:#}"))),

@@ -24,7 +24,8 @@ pub fn per_second(admission: &Admission, used: u64, host_used: u64) -> Option<f6
         Pressure { interval: pressure.interval.min(LONGEST_INTERVAL), ..pressure }.interval(used)
     };
     // The fuller budget presses.
-    let interval = interval(admission.pressure, used).max(interval(admission.host_pressure, host_used));
+    let interval =
+        interval(admission.pressure, used).max(interval(admission.host_pressure, host_used));
     (interval > 0).then(|| 1e9 / (interval << source_table::TICK_SHIFT) as f64)
 }
 

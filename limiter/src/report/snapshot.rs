@@ -185,7 +185,9 @@ struct Around {
 /// When limiter's maps cannot be read.
 pub fn take(pins: &Pins, maps: &Maps, measure: Duration) -> Result<Snapshot> {
     let [allowed, banned] = maps.list_lengths()?;
-    take_counting(pins, maps, measure, |list| Ok(if list == List::Allow { allowed } else { banned }))
+    take_counting(pins, maps, measure, |list| {
+        Ok(if list == List::Allow { allowed } else { banned })
+    })
 }
 
 /// The same, with the entries of the lists counted by `count`: long lists take long to read.
@@ -254,7 +256,11 @@ fn class(class: &policy::Class) -> Class {
     Class {
         name: class.name.to_string(),
         prefixes: class.members.len(),
-        source_limit: if class.source.is_none() { "unlimited".to_owned() } else { text::show_limit(class.source) },
+        source_limit: if class.source.is_none() {
+            "unlimited".to_owned()
+        } else {
+            text::show_limit(class.source)
+        },
     }
 }
 
@@ -273,7 +279,8 @@ fn services(
 ) -> Result<Vec<Service>> {
     let records = maps.services(slot)?;
     let services = records.iter().filter_map(|(id, record)| {
-        let admission = admission(maps, *id, record, around, &after.counters[*id as usize + 1]).ok()?;
+        let admission =
+            admission(maps, *id, record, around, &after.counters[*id as usize + 1]).ok()?;
         let name = text::name(&record.name)?;
         let service = policy.services.iter().find(|service| service.name == name)?;
         let index = *id as usize + 1;
@@ -285,7 +292,10 @@ fn services(
         Some(Service {
             name: name.to_string(),
             listeners: text::show_listeners(&service.listeners),
-            source_limit: format!("{}{own}", text::show_limit(service.source.unwrap_or(policy.source))),
+            source_limit: format!(
+                "{}{own}",
+                text::show_limit(service.source.unwrap_or(policy.source))
+            ),
             budget: text::show_limit(service.budget),
             attempts: sample::attempts(new),
             admitted: sample::admitted(new),

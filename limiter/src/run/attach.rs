@@ -74,7 +74,11 @@ impl Daemon {
                 let maps = Maps::open(&self.pins.root())?;
                 let place = if *generic { " (generic mode)" } else { "" };
                 let before = crate::history::State::of(&maps);
-                self.record.happened(before, Some(&maps), vec![format!("attached to {name}{place}")]);
+                self.record.happened(
+                    before,
+                    Some(&maps),
+                    vec![format!("attached to {name}{place}")],
+                );
                 info!(interface = %name, index, missing_seconds = %missing, "attached");
             }
             Err(error) => {

@@ -36,8 +36,10 @@ impl Events {
     /// # Errors
     /// When the kernel refuses.
     pub fn open() -> Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
         let inside = runtime.enter();
         let catch = |kind, name| signal(kind).with_context(|| format!("cannot catch {name}"));
         let (news, hangup) = (LinkEvents::open()?, catch(SignalKind::hangup(), "SIGHUP")?);

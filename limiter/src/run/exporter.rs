@@ -65,7 +65,11 @@ impl Exporter {
             warn!(%address, "metrics are open to everybody who reaches this address; let a firewall choose, or listen on 127.0.0.1");
         }
         let wanted = Arc::new(Mutex::new(BTreeSet::new()));
-        let looks = Looks { pins: pins.clone(), wanted: Arc::clone(&wanted), last: tokio::sync::Mutex::default() };
+        let looks = Looks {
+            pins: pins.clone(),
+            wanted: Arc::clone(&wanted),
+            last: tokio::sync::Mutex::default(),
+        };
         std::thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || serve(&runtime, listener, looks))
@@ -97,12 +101,19 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
     listen().map_err(|error| {
         let advice = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
-                format!("another process listens there (`ss -ltnp sport = :{}` shows it); ", address.port())
+                format!(
+                    "another process listens there (`ss -ltnp sport = :{}` shows it); ",
+                    address.port()
+                )
             }
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE; ".to_owned(),
+            std::io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need CAP_NET_BIND_SERVICE; ".to_owned()
+            }
             _ => String::new(),
         };
-        let advice = format!("cannot serve metrics on {address}: {advice}choose another address with --listen");
+        let advice = format!(
+            "cannot serve metrics on {address}: {advice}choose another address with --listen"
+        );
         anyhow::Error::new(error).context(advice)
     })
 }
@@ -129,7 +140,8 @@ fn serve(runtime: &Runtime, listener: TcpListener, looks: Looks) {
 }
 
 async fn converse(stream: TcpStream, looks: &Looks) -> hyper::Result<()> {
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, looks).await) });
+    let service =
+        service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, looks).await) });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
@@ -149,7 +161,10 @@ async fn answer(request: &Request<Incoming>, looks: &Looks) -> Response<Full<Byt
         return say(StatusCode::NOT_FOUND, "limiter's metrics are at /metrics\n");
     }
     let Some(scrape) = looks.look().await else {
-        return say(StatusCode::INTERNAL_SERVER_ERROR, "limiter cannot be looked at; the daemon's log says why\n");
+        return say(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "limiter cannot be looked at; the daemon's log says why\n",
+        );
     };
     let accepts = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let form = form(accepts);

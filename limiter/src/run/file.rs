@@ -43,7 +43,10 @@ impl Daemon {
                 self.tell_difference(&maps, &document);
                 self.document = Some(document);
             }
-            Err(error) => warn!(error = format!("{error:#}"), "the policy file is bad: what is in force stays"),
+            Err(error) => warn!(
+                error = format!("{error:#}"),
+                "the policy file is bad: what is in force stays"
+            ),
         }
         Ok(())
     }
@@ -90,21 +93,38 @@ impl Daemon {
         let maps = Maps::open(&self.pins.root())?;
         let Difference { selection, profile, mode, changes } = difference(&maps, document)?;
         // What the file said before it says still, whatever was done since.
-        let said = self.document.as_ref().and_then(|old| Some(old.with_profile(profile.as_ref()).ok()?.1));
-        let mode = mode.filter(|mode| *mode != selection.mode && said.is_some_and(|said| said != Some(*mode)));
-        if changes.is_empty() && mode.is_none() && maps.cookies()?.may_set == document.set_syncookies {
+        let said =
+            self.document.as_ref().and_then(|old| Some(old.with_profile(profile.as_ref()).ok()?.1));
+        let mode = mode
+            .filter(|mode| *mode != selection.mode && said.is_some_and(|said| said != Some(*mode)));
+        if changes.is_empty()
+            && mode.is_none()
+            && maps.cookies()?.may_set == document.set_syncookies
+        {
             info!("the policy file says what is in force already: nothing changes");
             return Ok(());
         }
         let (before, interfaces) = (State::of(&maps), self.interfaces.standings().0);
-        let attached = document.interfaces.iter().filter(|name| interfaces.contains(&name.as_str())).cloned();
-        let profiles = document.profiles.iter().map(|profile| Profile { mode: None, ..profile.clone() });
-        let alone = Document { interfaces: attached.collect(), mode, profiles: profiles.collect(), ..document.clone() };
+        let attached =
+            document.interfaces.iter().filter(|name| interfaces.contains(&name.as_str())).cloned();
+        let profiles =
+            document.profiles.iter().map(|profile| Profile { mode: None, ..profile.clone() });
+        let alone = Document {
+            interfaces: attached.collect(),
+            mode,
+            profiles: profiles.collect(),
+            ..document.clone()
+        };
         let applied = apply::apply(&self.pins, &request(&alone, profile.as_ref()))?;
         self.applied(before, applied, profile.as_ref())
     }
 
-    fn applied(&self, before: Option<State>, applied: Applied, profile: Option<&Name>) -> Result<()> {
+    fn applied(
+        &self,
+        before: Option<State>,
+        applied: Applied,
+        profile: Option<&Name>,
+    ) -> Result<()> {
         let mut maps = Maps::open(&self.pins.root())?;
         maps.settle_cookies()?;
         let mode = text::show_mode(applied.modes.1);
@@ -131,7 +151,10 @@ impl Daemon {
                 warn!(%changes, "the policy file says otherwise than what is in force; reload (SIGHUP) applies it");
             }
             Err(error) => {
-                warn!(error = format!("{error:#}"), "the policy file cannot be compared with what is in force")
+                warn!(
+                    error = format!("{error:#}"),
+                    "the policy file cannot be compared with what is in force"
+                )
             }
         }
     }
@@ -145,9 +168,9 @@ fn request<'a>(document: &'a Document, profile: Option<&'a Name>) -> Request<'a>
 fn difference(maps: &Maps, document: &Document) -> Result<Difference> {
     let selection = maps.switch()?.at(clock::now());
     let profile = maps.origin(selection.slot)?.profile;
-    let (policy, mode) = document
-        .with_profile(profile.as_ref())
-        .context("the profile in force is not in the file; `limiter profile use` another one first")?;
+    let (policy, mode) = document.with_profile(profile.as_ref()).context(
+        "the profile in force is not in the file; `limiter profile use` another one first",
+    )?;
     let changes = diff::changes(&maps.policy(selection.slot)?, &policy);
     Ok(Difference { selection, profile, mode, changes })
 }

@@ -103,7 +103,8 @@ impl Interfaces {
     /// Watches what the file names, whatever somebody detached before. What it names no longer is watched only if it is attached.
     pub fn follow(&mut self, document: &Document, now: Instant) {
         self.watched.retain(|name, watched| {
-            let was_of_file = std::mem::replace(&mut watched.of_file, document.interfaces.contains(name));
+            let was_of_file =
+                std::mem::replace(&mut watched.of_file, document.interfaces.contains(name));
             watched.of_file || !was_of_file || matches!(watched.standing, Standing::Attached(_))
         });
         for name in &document.interfaces {
@@ -145,7 +146,9 @@ impl Interfaces {
                 Standing::Missing(_) | Standing::Detached => {}
             }
         }
-        self.watched.retain(|_, watched| watched.of_file || !matches!(watched.standing, Standing::Detached));
+        self.watched.retain(|_, watched| {
+            watched.of_file || !matches!(watched.standing, Standing::Detached)
+        });
         changes
     }
 
@@ -189,7 +192,8 @@ impl Interfaces {
 
     /// It could not be attached; whether that is worth saying: not the same again before its time.
     pub fn refused(&mut self, name: &str, why: String, now: Instant) -> bool {
-        let Some(Watched { standing: Standing::Missing(missing), .. }) = self.watched.get_mut(name) else {
+        let Some(Watched { standing: Standing::Missing(missing), .. }) = self.watched.get_mut(name)
+        else {
             return false;
         };
         let is_new = missing.refused.as_ref() != Some(&why);
@@ -211,7 +215,11 @@ impl Interfaces {
             {
                 missing.wait(now);
                 let since = now.duration_since(missing.since);
-                changes.push(Change::Missing(name.clone(), since, "there is no such interface".to_owned()));
+                changes.push(Change::Missing(
+                    name.clone(),
+                    since,
+                    "there is no such interface".to_owned(),
+                ));
             }
         }
         changes
@@ -253,8 +261,13 @@ impl Interfaces {
 
     /// Names of those that limiter should be attached to: those of the file, whatever somebody detached, and what it is or was attached to.
     pub fn expected(&self) -> BTreeSet<String> {
-        let wanted = |watched: &Watched| watched.of_file || !matches!(watched.standing, Standing::Detached);
-        self.watched.iter().filter(|(_, watched)| wanted(watched)).map(|(name, _)| name.clone()).collect()
+        let wanted =
+            |watched: &Watched| watched.of_file || !matches!(watched.standing, Standing::Detached);
+        self.watched
+            .iter()
+            .filter(|(_, watched)| wanted(watched))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Names of what is attached, and of what is missing.
@@ -263,7 +276,10 @@ impl Interfaces {
             let names = self.watched.iter().filter(|(_, watched)| wanted(&watched.standing));
             names.map(|(name, _)| name.as_str()).collect()
         };
-        (named(|one| matches!(one, Standing::Attached(_))), named(|one| matches!(one, Standing::Missing(_))))
+        (
+            named(|one| matches!(one, Standing::Attached(_))),
+            named(|one| matches!(one, Standing::Missing(_))),
+        )
     }
 }
 

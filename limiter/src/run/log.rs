@@ -35,14 +35,19 @@ pub fn start(form: Form) {
         (Form::Text, false) => lines.try_init(),
         (Form::Json, false) => lines.json().flatten_event(true).try_init(),
         // The journal has the time, and takes the level from the beginning of the line.
-        (Form::Text, true) => lines.without_time().with_level(false).map_event_format(Leveled).try_init(),
-        (Form::Json, true) => lines.json().flatten_event(true).without_time().map_event_format(Leveled).try_init(),
+        (Form::Text, true) => {
+            lines.without_time().with_level(false).map_event_format(Leveled).try_init()
+        }
+        (Form::Json, true) => {
+            lines.json().flatten_event(true).without_time().map_event_format(Leveled).try_init()
+        }
     };
 }
 
 /// Whether a stream that is called `DEVICE:INODE` is our standard error.
 fn is_standard_error(stream: &str) -> bool {
-    let here = std::fs::metadata("/proc/self/fd/2").map(|file| format!("{}:{}", file.dev(), file.ino()));
+    let here =
+        std::fs::metadata("/proc/self/fd/2").map(|file| format!("{}:{}", file.dev(), file.ino()));
     here.is_ok_and(|here| here == stream)
 }
 
@@ -55,7 +60,12 @@ where
     N: for<'a> FormatFields<'a> + 'static,
     F: FormatEvent<S, N>,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         write!(to, "<{}>", priority(*event.metadata().level()))?;
         self.0.format_event(context, to, event)
     }

@@ -127,7 +127,9 @@ impl Daemon {
         loop {
             let end = Instant::now() + self.nap();
             let event = events.next(end, |heard| match heard {
-                LinkEvent::Interface(index, name) => self.interfaces.concerns(*index, name.as_deref()),
+                LinkEvent::Interface(index, name) => {
+                    self.interfaces.concerns(*index, name.as_deref())
+                }
                 LinkEvent::Lost => true,
             })?;
             if let Event::Stop(signal) = event {
@@ -140,7 +142,8 @@ impl Daemon {
     /// How long nothing needs to be looked at: no longer than until the switch goes back.
     fn nap(&self) -> Duration {
         let switch = Maps::open(&self.pins.root()).and_then(|maps| maps.switch()).ok();
-        let nap = switch.map_or(self.manager.nap(), |switch| self.manager.nap().min(self.settings_due(switch)));
+        let nap = switch
+            .map_or(self.manager.nap(), |switch| self.manager.nap().min(self.settings_due(switch)));
         let left = switch.and_then(|switch| reverts::left(switch, clock::now()));
         // The kernel side reads a clock that is up to a tick behind.
         left.map_or(nap, |left| nap.min(left + Duration::from_millis(10)))
@@ -182,7 +185,10 @@ impl Daemon {
     fn tell_lost(&mut self) {
         let lost = output::lost();
         if lost > self.lost {
-            warn!(lines = lost - self.lost, "standard error did not take these lines of the log: they are lost");
+            warn!(
+                lines = lost - self.lost,
+                "standard error did not take these lines of the log: they are lost"
+            );
             // This line may be lost as well: then the next one counts it too.
             if output::lost() == lost {
                 self.lost = lost;
@@ -193,7 +199,10 @@ impl Daemon {
     fn reload(&mut self) {
         self.manager.reloading();
         if let Err(error) = self.apply_file() {
-            error!(error = format!("{error:#}"), "the policy file is not applied: what is in force stays");
+            error!(
+                error = format!("{error:#}"),
+                "the policy file is not applied: what is in force stays"
+            );
         }
         // Whoever changed the file may have changed the settings that go with it.
         self.settings = None;
@@ -269,7 +278,11 @@ impl Daemon {
         let (after, now) = (maps.cookies()?, maps.noted_options()?);
         if before.syncookies != after.syncookies {
             let (was, is) = (before.syncookies, after.syncookies);
-            warn!(was, is, "another process changed net.ipv4.tcp_syncookies; it is set again as the policy needs it");
+            warn!(
+                was,
+                is,
+                "another process changed net.ipv4.tcp_syncookies; it is set again as the policy needs it"
+            );
         }
         if options != now {
             warn!(was = %options, is = %now, "another process changed TCP settings: answers to challenges follow them from now on");
@@ -283,10 +296,18 @@ impl Daemon {
             Mode::Enforce => "enforce: excess attempts are dropped",
             Mode::Observe => "observe: nothing is dropped",
         };
-        let profile = maps.origin(selection.slot)?.profile.map_or_else(String::new, |name| format!(", profile {name}"));
+        let profile = maps
+            .origin(selection.slot)?
+            .profile
+            .map_or_else(String::new, |name| format!(", profile {name}"));
         let (attached, missing) = self.interfaces.standings();
-        let list = |names: &[&str]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-        let lacks = if missing.is_empty() { String::new() } else { format!("; MISSING: {}", missing.join(", ")) };
+        let list =
+            |names: &[&str]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let lacks = if missing.is_empty() {
+            String::new()
+        } else {
+            format!("; MISSING: {}", missing.join(", "))
+        };
         let status = format!("{mode}{profile}; attached to {}{lacks}", list(&attached));
         self.manager.status(status);
         Ok(())
@@ -307,7 +328,11 @@ impl Daemon {
             let before = Maps::open(&self.pins.root()).ok().as_ref().and_then(State::of);
             cookies::put_back(&self.pins)?;
             self.pins.remove()?;
-            self.record.happened(before, None, vec!["limiter is unloaded; nothing of it is left".to_owned()]);
+            self.record.happened(
+                before,
+                None,
+                vec!["limiter is unloaded; nothing of it is left".to_owned()],
+            );
         }
         info!(signal, "the daemon ends, and limiter is detached and unloaded");
         Ok(())

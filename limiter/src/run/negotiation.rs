@@ -59,6 +59,9 @@ mod tests {
         ] {
             assert_eq!(form([accept].into_iter()), expected, "{accept}");
         }
-        assert_eq!(form(["text/plain;q=0.1", "application/openmetrics-text"].into_iter()), Form::OpenMetrics);
+        assert_eq!(
+            form(["text/plain;q=0.1", "application/openmetrics-text"].into_iter()),
+            Form::OpenMetrics
+        );
     }
 }

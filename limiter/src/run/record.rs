@@ -42,7 +42,8 @@ impl Record {
         const SLACK: u64 = 5_000_000;
         let since = Moment::of(revert.saturating_sub(SLACK));
         let is_noted = |entry: &Entry| {
-            Some(entry.time) >= since && entry.changed.first().is_some_and(|line| line.starts_with(WENT_BACK))
+            Some(entry.time) >= since
+                && entry.changed.first().is_some_and(|line| line.starts_with(WENT_BACK))
         };
         let entries = self.history.read(usize::MAX).map(|read| read.entries).unwrap_or_default();
         if !entries.iter().any(is_noted) {

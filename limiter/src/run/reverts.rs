@@ -49,8 +49,10 @@ mod tests {
 
     #[test]
     fn a_revert_is_told_once_and_not_before_its_time() {
-        let (observe, enforce) =
-            (Selection { slot: 0, mode: Mode::Observe }, Selection { slot: 1, mode: Mode::Enforce });
+        let (observe, enforce) = (
+            Selection { slot: 0, mode: Mode::Observe },
+            Selection { slot: 1, mode: Mode::Enforce },
+        );
         let mut follower = Follower::default();
         let plain = Switch::new(enforce, Lists::default());
         assert_eq!((follower.look(plain, u64::MAX), left(plain, 0)), (None, None));
@@ -63,7 +65,10 @@ mod tests {
         follower.told(expected);
         assert_eq!(follower.look(trial, 1 << 41), None);
         // A ban changes the lists in use, and nothing of this.
-        assert_eq!(follower.look(trial.with_lists(Lists { ban_hosts: true, ..Lists::default() }), 1 << 41), None);
+        assert_eq!(
+            follower.look(trial.with_lists(Lists { ban_hosts: true, ..Lists::default() }), 1 << 41),
+            None
+        );
         let again = plain.until(1 << 42, observe);
         assert_eq!(follower.look(again, 1 << 42), Some(WentBack { at: 1 << 42, ..expected }));
     }

@@ -67,7 +67,9 @@ impl Choices {
     fn key(&mut self, key: KeyEvent, services: &[&str]) -> Step {
         let was_help = std::mem::take(&mut self.help);
         match key.code {
-            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => return Step::Quit,
+            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                return Step::Quit;
+            }
             KeyCode::Char('q') => return Step::Quit,
             KeyCode::Esc if !was_help => return Step::Quit,
             KeyCode::Char('p' | ' ') => return Step::Pause,
@@ -85,7 +87,8 @@ impl Choices {
     /// On to another service; between the last and the first are all of them.
     fn turn(&mut self, steps: isize, services: &[&str]) {
         let count = services.len() as isize + 1;
-        let now = self.service.as_ref().and_then(|name| services.iter().position(|one| one == name));
+        let now =
+            self.service.as_ref().and_then(|name| services.iter().position(|one| one == name));
         let next = (now.map_or(0, |index| index as isize + 1) + steps).rem_euclid(count);
         self.service = (next > 0).then(|| services[next as usize - 1].to_owned());
     }
@@ -101,7 +104,8 @@ mod tests {
 
     #[test]
     fn keys_choose() {
-        let mut choices = Choices { window: window("5m").expect("a window"), service: None, help: false };
+        let mut choices =
+            Choices { window: window("5m").expect("a window"), service: None, help: false };
         let mut seen = Vec::new();
         for _ in 0..3 {
             press(&mut choices, KeyCode::Tab);
@@ -135,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_service_that_went_is_left() {
-        let mut choices = Choices { window: Window(0), service: Some("gone".to_owned()), help: false };
+        let mut choices =
+            Choices { window: Window(0), service: Some("gone".to_owned()), help: false };
         press(&mut choices, KeyCode::Tab);
         assert_eq!(choices.service.as_deref(), Some("web"));
         choices.take(&Event::Key(KeyEvent::from(KeyCode::Tab)), &[]);

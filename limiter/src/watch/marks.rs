@@ -27,11 +27,18 @@ impl Marks {
         if let Some(mark) = before.and_then(|before| seen(before, after)) {
             self.0.push(mark);
         }
-        let newest = self.0.iter().filter(|mark| mark.who.is_some()).map(|mark| mark.at).fold(f64::MIN, f64::max);
+        let newest = self
+            .0
+            .iter()
+            .filter(|mark| mark.who.is_some())
+            .map(|mark| mark.at)
+            .fold(f64::MIN, f64::max);
         for change in after.changes.iter().filter(|change| change.at > newest + 0.001) {
             // The note of what was seen takes its place; going back by itself is never noted.
             self.0.retain(|mark| {
-                mark.who.is_some() || mark.what.contains("by itself") || (mark.at - change.at).abs() > NEAR
+                mark.who.is_some()
+                    || mark.what.contains("by itself")
+                    || (mark.at - change.at).abs() > NEAR
             });
             self.0.push(Mark {
                 at: change.at,
@@ -47,7 +54,8 @@ impl Marks {
 
     /// What was seen after its note came.
     fn forget_doubles(&mut self) {
-        let noted: Vec<f64> = self.0.iter().filter(|mark| mark.who.is_some()).map(|mark| mark.at).collect();
+        let noted: Vec<f64> =
+            self.0.iter().filter(|mark| mark.who.is_some()).map(|mark| mark.at).collect();
         self.0.retain(|mark| {
             let known = noted.iter().any(|at| (mark.at - at).abs() <= NEAR);
             mark.who.is_some() || mark.what.contains("by itself") || !known
@@ -81,9 +89,15 @@ fn seen(before: &Reading, after: &Reading) -> Option<Mark> {
         return None;
     }
     let gap = after.at - before.at;
-    let due = before.back.as_ref().is_some_and(|back| back.in_seconds <= gap + 0.5) && after.back.is_none();
+    let due = before.back.as_ref().is_some_and(|back| back.in_seconds <= gap + 0.5)
+        && after.back.is_none();
     let by_itself = if due { "went back by itself: " } else { "" };
-    Some(Mark { at: after.at, clock: String::new(), who: None, what: format!("{by_itself}{}", what.join(", ")) })
+    Some(Mark {
+        at: after.at,
+        clock: String::new(),
+        who: None,
+        what: format!("{by_itself}{}", what.join(", ")),
+    })
 }
 
 #[cfg(test)]
@@ -93,7 +107,12 @@ mod tests {
     use super::*;
 
     fn change(at: f64) -> Change {
-        Change { at, clock: "02:14:31".to_owned(), who: "ada".to_owned(), what: "mode observe -> enforce".to_owned() }
+        Change {
+            at,
+            clock: "02:14:31".to_owned(),
+            who: "ada".to_owned(),
+            what: "mode observe -> enforce".to_owned(),
+        }
     }
 
     #[test]
@@ -102,12 +121,18 @@ mod tests {
         for noted_at in [1, 2] {
             let mut marks = Marks::default();
             marks.take(None, &calm);
-            let first = Reading { changes: if noted_at == 1 { vec![change(0.5)] } else { vec![] }, ..armed.clone() };
+            let first = Reading {
+                changes: if noted_at == 1 { vec![change(0.5)] } else { vec![] },
+                ..armed.clone()
+            };
             marks.take(Some(&calm), &first);
             let second = Reading { at: 2.0, changes: vec![change(0.5)], ..armed.clone() };
             marks.take(Some(&first), &second);
             marks.take(Some(&second), &Reading { at: 3.0, ..second.clone() });
-            assert_eq!(marks.newest().map(|mark| mark.who.as_deref()).collect::<Vec<_>>(), [Some("ada")]);
+            assert_eq!(
+                marks.newest().map(|mark| mark.who.as_deref()).collect::<Vec<_>>(),
+                [Some("ada")]
+            );
         }
     }
 
@@ -119,7 +144,10 @@ mod tests {
         marks.take(None, &armed);
         marks.take(Some(&armed), &Reading { at: 1.0, changes: vec![change(-2.0)], ..bare() });
         let words: Vec<_> = marks.newest().map(|mark| mark.what.as_str()).collect();
-        assert_eq!(words, ["went back by itself: mode enforce -> observe", "mode observe -> enforce"]);
+        assert_eq!(
+            words,
+            ["went back by itself: mode enforce -> observe", "mode observe -> enforce"]
+        );
     }
 
     #[test]

@@ -55,7 +55,11 @@ impl Model {
 
     /// Names of the services that there are.
     pub fn services(&self) -> Vec<&str> {
-        self.reading.iter().flat_map(|reading| &reading.services).map(|service| service.name.as_str()).collect()
+        self.reading
+            .iter()
+            .flat_map(|reading| &reading.services)
+            .map(|service| service.name.as_str())
+            .collect()
     }
 
     /// The rates of now.
@@ -71,6 +75,9 @@ impl Model {
     pub fn effect(&self, service: Option<&str>) -> Option<Effect> {
         let (at, now) = (self.marks.last()?.at, self.reading.as_ref()?.at);
         let within = |from, to| self.series.between(service, from, to);
-        (at > 0.0).then(|| Effect { before: within(at - COMPARED, at), since: within(at.max(now - COMPARED), now) })
+        (at > 0.0).then(|| Effect {
+            before: within(at - COMPARED, at),
+            since: within(at.max(now - COMPARED), now),
+        })
     }
 }

@@ -90,7 +90,11 @@ impl Paint {
 
 /// Whether block elements will be seen: the locale is UTF-8, and this is not the Linux console, whose fonts lack most of them.
 pub fn has_blocks() -> bool {
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(|name| env::var(name).ok()).find(|it| !it.is_empty());
-    let utf8 = locale.is_some_and(|name| name.to_ascii_lowercase().replace('-', "").contains("utf8"));
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .filter_map(|name| env::var(name).ok())
+        .find(|it| !it.is_empty());
+    let utf8 =
+        locale.is_some_and(|name| name.to_ascii_lowercase().replace('-', "").contains("utf8"));
     utf8 && env::var("TERM").is_ok_and(|term| term != "linux")
 }

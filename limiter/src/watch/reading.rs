@@ -29,7 +29,8 @@ impl Counts {
     pub fn of(decided: &ByReason, observed: &ByReason) -> Self {
         let mut counts = Self::default();
         for reason in Reason::ALL {
-            let [done, only_counted] = [decided, observed].map(|map| map.get(reason.name()).copied().unwrap_or(0));
+            let [done, only_counted] =
+                [decided, observed].map(|map| map.get(reason.name()).copied().unwrap_or(0));
             counts.by[*reason as usize] = done.wrapping_add(only_counted);
             if reason.drops() {
                 counts.dropped = counts.dropped.wrapping_add(done);
@@ -183,7 +184,10 @@ impl Reading {
             }),
             generation: snapshot.generation,
             interfaces: interfaces.collect(),
-            host: Budget { stated: snapshot.budget.clone(), used_percent: snapshot.budget_used_percent },
+            host: Budget {
+                stated: snapshot.budget.clone(),
+                used_percent: snapshot.budget_used_percent,
+            },
             counts: Counts::of(&snapshot.decided, &snapshot.observed),
             tickets: snapshot.tickets,
             table_percent: 100.0 * table.live as f64 / table.ways.max(1) as f64,
@@ -210,7 +214,10 @@ fn service(service: &crate::report::Service) -> Service {
         name: service.name.clone(),
         listeners: service.listeners.join(" "),
         source_limit: service.source_limit.clone(),
-        budget: Budget { stated: service.budget.clone(), used_percent: admission.budget_used_percent },
+        budget: Budget {
+            stated: service.budget.clone(),
+            used_percent: admission.budget_used_percent,
+        },
         challenge: text::show_challenge(service.settings.admission.challenge).to_owned(),
         challenging: admission.challenging,
         share: admission.share_per_second,
@@ -226,19 +233,34 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
             warnings.push(words);
         }
     };
-    let attached = |place: Option<Attachment>| snapshot.interfaces.iter().filter(move |one| one.attachment == place);
-    say(snapshot.interfaces.is_empty(), "attached to no interface: `limiter attach IFACE`".to_owned());
+    let attached = |place: Option<Attachment>| {
+        snapshot.interfaces.iter().filter(move |one| one.attachment == place)
+    };
+    say(
+        snapshot.interfaces.is_empty(),
+        "attached to no interface: `limiter attach IFACE`".to_owned(),
+    );
     let gone = attached(None).count();
-    say(gone > 0, format!("{gone} interface(s) gone, or in another network namespace: `limiter status`"));
+    say(
+        gone > 0,
+        format!("{gone} interface(s) gone, or in another network namespace: `limiter status`"),
+    );
     say(snapshot.services.is_empty(), "no service is protected, so everything passes".to_owned());
-    let challenges = snapshot.services.iter().any(|service| service.settings.admission.challenge != Challenge::Off);
+    let challenges = snapshot
+        .services
+        .iter()
+        .any(|service| service.settings.admission.challenge != Challenge::Off);
     let cookies = &snapshot.cookies;
     say(
         snapshot.mode == "enforce" && challenges && !cookies.works(),
         format!("NOBODY IS CHALLENGED: net.ipv4.tcp_syncookies is {}, not 2", cookies.syncookies),
     );
-    let generic: Vec<_> = attached(Some(Attachment::Generic)).filter_map(|one| one.name.as_deref()).collect();
-    say(!generic.is_empty(), format!("slow path (generic) on {}: see `limiter attach --help`", generic.join(", ")));
+    let generic: Vec<_> =
+        attached(Some(Attachment::Generic)).filter_map(|one| one.name.as_deref()).collect();
+    say(
+        !generic.is_empty(),
+        format!("slow path (generic) on {}: see `limiter attach --help`", generic.join(", ")),
+    );
     let table = &snapshot.table;
     // From an eighth on a source's own limit is no longer exact, and from a half sources are held by the budget alone.
     say(

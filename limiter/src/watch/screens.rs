@@ -27,7 +27,13 @@ fn choices() -> Choices {
     Choices { window: window("5m").expect("a window"), service: None, help: false }
 }
 
-fn drawn(model: &Model, choices: &Choices, held: Option<f64>, paint: Paint, size: (u16, u16)) -> Buffer {
+fn drawn(
+    model: &Model,
+    choices: &Choices,
+    held: Option<f64>,
+    paint: Paint,
+    size: (u16, u16),
+) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).expect("a terminal");
     terminal.draw(|frame| view::draw(frame, model, choices, held, paint)).expect("drawn");
     terminal.backend().buffer().clone()
@@ -54,7 +60,10 @@ fn holds(name: &str, buffer: &Buffer) {
         fs::write(&file, &screen).expect("written");
     }
     let expected = fs::read_to_string(&file).unwrap_or_default();
-    assert!(screen == expected, "{name} is drawn as\n{screen}\nand was\n{expected}\n(LIMITER_SCREENS=write keeps it)");
+    assert!(
+        screen == expected,
+        "{name} is drawn as\n{screen}\nand was\n{expected}\n(LIMITER_SCREENS=write keeps it)"
+    );
 }
 
 #[track_caller]
@@ -93,10 +102,17 @@ fn countdown() {
 #[test]
 fn a_limit_that_is_too_tight() {
     let model = fixtures::tightened();
-    assert!(super::verdict::words(&model, None).meaning.starts_with("US? It began with the last change"));
+    assert!(
+        super::verdict::words(&model, None)
+            .meaning
+            .starts_with("US? It began with the last change")
+    );
     both("tightened", &model, &choices());
     let armed = super::verdict::words(&fixtures::flood(), None);
-    assert!(!armed.meaning.contains("US?"), "arming begins to drop what was over the limits before: {armed:?}");
+    assert!(
+        !armed.meaning.contains("US?"),
+        "arming begins to drop what was over the limits before: {armed:?}"
+    );
 }
 
 #[test]
@@ -117,7 +133,11 @@ fn not_loaded() {
 
 #[test]
 fn one_service_and_a_short_window() {
-    let choices = Choices { window: window("1m").expect("a window"), service: Some("web".to_owned()), help: false };
+    let choices = Choices {
+        window: window("1m").expect("a window"),
+        service: Some("web".to_owned()),
+        help: false,
+    };
     both("one-service", &fixtures::flood(), &choices);
 }
 
@@ -131,10 +151,18 @@ fn paused_and_help() {
 /// Words and signs say everything; colours only say it again.
 #[test]
 fn without_colour_nothing_is_missing() {
-    for model in [fixtures::calm(), fixtures::crowd(), fixtures::flood(), fixtures::observe(), fixtures::unloaded()] {
+    for model in [
+        fixtures::calm(),
+        fixtures::crowd(),
+        fixtures::flood(),
+        fixtures::observe(),
+        fixtures::unloaded(),
+    ] {
         let plain = drawn(&model, &choices(), None, Paint { colour: false, ..PAINT }, SMALL);
         assert_eq!(rows(&plain), rows(&drawn(&model, &choices(), None, PAINT, SMALL)));
-        assert!(plain.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+        assert!(
+            plain.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset)
+        );
     }
 }
 
@@ -150,11 +178,22 @@ fn ascii_is_enough() {
 #[test]
 fn no_size_breaks_it() {
     for model in [Model::default(), fixtures::not_loaded(), fixtures::full()] {
-        for (width, height) in
-            [(1, 1), (20, 5), (79, 24), (80, 23), (80, 24), (81, 25), (120, 40), (119, 80), (500, 200)]
-        {
+        for (width, height) in [
+            (1, 1),
+            (20, 5),
+            (79, 24),
+            (80, 23),
+            (80, 24),
+            (81, 25),
+            (120, 40),
+            (119, 80),
+            (500, 200),
+        ] {
             let screen = rows(&drawn(&model, &choices(), None, PAINT, (width, height)));
-            assert!(width < 20 || width >= 80 && height >= 24 || screen.contains("needs 80x24"), "{screen}");
+            assert!(
+                width < 20 || width >= 80 && height >= 24 || screen.contains("needs 80x24"),
+                "{screen}"
+            );
         }
     }
 }

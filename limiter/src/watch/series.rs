@@ -67,7 +67,9 @@ impl Series {
         let now = bucket.to;
         match self.coarse.back_mut() {
             // A gap stays a gap.
-            Some(last) if bucket.from - last.to < 0.001 && last.to - last.from < COARSE - 0.001 => last.add(&bucket),
+            Some(last) if bucket.from - last.to < 0.001 && last.to - last.from < COARSE - 0.001 => {
+                last.add(&bucket)
+            }
             _ => self.coarse.push_back(bucket.clone()),
         }
         self.fine.push_back(bucket);
@@ -80,7 +82,10 @@ impl Series {
 
     /// The name, shared with the bucket before.
     fn name(&self, name: &str) -> Rc<str> {
-        let known = self.fine.back().and_then(|bucket| bucket.services.iter().find(|(one, _)| &**one == name));
+        let known = self
+            .fine
+            .back()
+            .and_then(|bucket| bucket.services.iter().find(|(one, _)| &**one == name));
         known.map_or_else(|| Rc::from(name), |(name, _)| Rc::clone(name))
     }
 
@@ -93,7 +98,10 @@ impl Series {
     pub fn between(&self, service: Option<&str>, from: f64, to: f64) -> Option<Rates> {
         let newest = self.fine.back()?.to;
         let slack = 0.001;
-        let inside = self.reaching(newest - from).iter().filter(|one| one.from >= from - slack && one.to <= to + slack);
+        let inside = self
+            .reaching(newest - from)
+            .iter()
+            .filter(|one| one.from >= from - slack && one.to <= to + slack);
         let (mut sum, mut seconds) = (Counts::default(), 0.0);
         for bucket in inside {
             let Some(counts) = bucket.counts(service) else { continue };
@@ -104,10 +112,17 @@ impl Series {
     }
 
     /// `columns` averages per second of what `pick` picks over the `window` seconds up to `now`; `None` where nobody looked.
-    pub fn columns(&self, service: Option<&str>, axis: Axis, pick: impl Fn(&Counts) -> u64) -> Vec<Option<f64>> {
+    pub fn columns(
+        &self,
+        service: Option<&str>,
+        axis: Axis,
+        pick: impl Fn(&Counts) -> u64,
+    ) -> Vec<Option<f64>> {
         let mut sums = vec![(0.0, 0.0); axis.columns];
         for bucket in self.reaching(axis.window) {
-            let (Some(counts), length) = (bucket.counts(service), bucket.to - bucket.from) else { continue };
+            let (Some(counts), length) = (bucket.counts(service), bucket.to - bucket.from) else {
+                continue;
+            };
             let rate = pick(counts) as f64 / length;
             let first = axis.position(bucket.from).floor().max(0.0) as usize;
             let last = (axis.position(bucket.to).ceil().max(0.0) as usize).min(axis.columns);
@@ -186,7 +201,11 @@ mod tests {
     /// A reading a second, with `per_second` admitted in each.
     fn fed(seconds: u32, per_second: u64) -> Series {
         let mut series = Series::default();
-        let reading = |at: u32| Reading { at: f64::from(at), counts: admitted(u64::from(at) * per_second), ..bare() };
+        let reading = |at: u32| Reading {
+            at: f64::from(at),
+            counts: admitted(u64::from(at) * per_second),
+            ..bare()
+        };
         for at in 1..=seconds {
             series.push(&reading(at - 1), &reading(at));
         }
@@ -198,14 +217,20 @@ mod tests {
         let series = fed(8000, 50);
         for window in [60.0, 300.0, 1800.0, 7200.0] {
             for columns in [7, 34, 100, 150] {
-                let drawn = series.columns(None, Axis::new(window, columns, 8000.0), Counts::admitted);
+                let drawn =
+                    series.columns(None, Axis::new(window, columns, 8000.0), Counts::admitted);
                 assert!(
                     drawn.iter().all(|rate| rate.is_some_and(|rate| (rate - 50.0).abs() < 0.01)),
                     "{window} {columns}"
                 );
             }
         }
-        assert!(series.fine.len() < 340 && series.coarse.len() < 740, "{} {}", series.fine.len(), series.coarse.len());
+        assert!(
+            series.fine.len() < 340 && series.coarse.len() < 740,
+            "{} {}",
+            series.fine.len(),
+            series.coarse.len()
+        );
     }
 
     #[test]
@@ -214,13 +239,19 @@ mod tests {
         let drawn = series.columns(None, Axis::new(60.0, 60, 30.0), Counts::admitted);
         assert_eq!(drawn.iter().filter(|rate| rate.is_none()).count(), 30);
         assert!(drawn[29].is_none() && drawn[30].is_some());
-        assert!(series.columns(Some("web"), Axis::new(60.0, 60, 30.0), Counts::admitted).iter().all(Option::is_none));
+        assert!(
+            series
+                .columns(Some("web"), Axis::new(60.0, 60, 30.0), Counts::admitted)
+                .iter()
+                .all(Option::is_none)
+        );
     }
 
     #[test]
     fn counters_that_began_anew_make_no_rate() {
         let mut series = Series::default();
-        let reading = |at: f64, life, count| Reading { at, life, counts: admitted(count), ..bare() };
+        let reading =
+            |at: f64, life, count| Reading { at, life, counts: admitted(count), ..bare() };
         series.push(&reading(0.0, 1, 100), &reading(1.0, 1, 90));
         series.push(&reading(1.0, 1, 90), &reading(2.0, 2, 900));
         assert!(series.between(None, 0.0, 9.0).is_none());
@@ -232,12 +263,16 @@ mod tests {
     #[test]
     fn before_and_after_a_moment_are_kept_apart() {
         let mut series = fed(10, 50);
-        let reading =
-            |at: u32| Reading { at: f64::from(at), counts: admitted(500 + (u64::from(at) - 10) * 7), ..bare() };
+        let reading = |at: u32| Reading {
+            at: f64::from(at),
+            counts: admitted(500 + (u64::from(at) - 10) * 7),
+            ..bare()
+        };
         for at in 11..=20 {
             series.push(&reading(at - 1), &reading(at));
         }
-        let rate = |from, to| series.between(None, from, to).expect("rates").of(Counts::admitted).round();
+        let rate =
+            |from, to| series.between(None, from, to).expect("rates").of(Counts::admitted).round();
         assert_eq!((rate(0.0, 10.4), rate(10.4, 20.0)), (50.0, 7.0));
     }
 }

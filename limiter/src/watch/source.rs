@@ -68,11 +68,19 @@ impl Source {
         if pins.is_loaded()? {
             Maps::open(&pins.root())?;
         } else if let Err(error) = pins.require()
-            && fs::read_dir(pins.base()).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+            && fs::read_dir(pins.base())
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
         {
             return Err(error);
         }
-        Ok(Self { pins, history, start: Instant::now(), opened: None, noted: None, entries: Vec::new() })
+        Ok(Self {
+            pins,
+            history,
+            start: Instant::now(),
+            opened: None,
+            noted: None,
+            entries: Vec::new(),
+        })
     }
 
     /// Seconds since the watch began.
@@ -121,7 +129,9 @@ impl Source {
 
     /// Reads the history if it is another one than before. Without one there are no notes, which stops nobody from watching.
     fn read_history(&mut self) {
-        let stamp = fs::metadata(self.history.path()).ok().map(|file| (file.ino(), file.len(), file.mtime_nsec()));
+        let stamp = fs::metadata(self.history.path())
+            .ok()
+            .map(|file| (file.ino(), file.len(), file.mtime_nsec()));
         if stamp == self.noted {
             return;
         }

@@ -99,8 +99,11 @@ impl Awaited {
         let mut ticks = interval(options.interval);
         // What was missed is missed: the next reading covers it.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let signals =
-            [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+        let signals = [
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ];
         Ok(Self { signals, events: EventStream::new(), ticks })
     }
 

@@ -57,7 +57,8 @@ pub fn percent(part: f64, whole: f64) -> String {
 /// Reasons that refuse, with their rates of now, the most frequent first.
 pub fn refusals(rates: &Rates) -> Vec<(Reason, f64)> {
     let dropping = Reason::ALL.iter().copied().filter(|reason| reason.drops());
-    let mut found: Vec<_> = dropping.map(|reason| (reason, rates.of(|counts| counts.one(reason)))).collect();
+    let mut found: Vec<_> =
+        dropping.map(|reason| (reason, rates.of(|counts| counts.one(reason)))).collect();
     found.retain(|(_, rate)| *rate > 0.0);
     found.sort_by(|one, other| other.1.total_cmp(&one.1));
     found
@@ -73,20 +74,34 @@ pub fn words(model: &Model, service: Option<&str>) -> Words {
     // Sources are counted for the whole host.
     let distinct = &reading.distinct;
     let from = match service {
-        None if distinct.sources > 0 => format!(" from about {} sources", human::count(distinct.sources)),
+        None if distinct.sources > 0 => {
+            format!(" from about {} sources", human::count(distinct.sources))
+        }
         _ => String::new(),
     };
     let returning = match (service, distinct.returning_percent) {
-        (None, Some(percent)) => format!(" {percent:.0}% of the sources were here in the ten minutes before."),
+        (None, Some(percent)) => {
+            format!(" {percent:.0}% of the sources were here in the ten minutes before.")
+        }
         _ => String::new(),
     };
     if reading.interfaces.is_empty() {
         let what = "NOT ATTACHED: limiter sees no traffic and refuses nobody.".to_owned();
-        return Words { level: Level::Alarm, what, meaning: "Attach it: `limiter attach IFACE`.".to_owned() };
+        return Words {
+            level: Level::Alarm,
+            what,
+            meaning: "Attach it: `limiter attach IFACE`.".to_owned(),
+        };
     }
     if now.attempts <= 0.0 && now.refused <= 0.0 {
-        let meaning = "Should there be traffic, look before limiter: link, route, DNS, load balancer.".to_owned();
-        return Words { level: Level::Good, what: "QUIET: nobody tries to connect.".to_owned(), meaning };
+        let meaning =
+            "Should there be traffic, look before limiter: link, route, DNS, load balancer."
+                .to_owned();
+        return Words {
+            level: Level::Good,
+            what: "QUIET: nobody tries to connect.".to_owned(),
+            meaning,
+        };
     }
     let attempts = format!("{} attempts/s{from}", rate(now.attempts));
     if now.refused <= 0.0 && now.challenged <= 0.0 {
@@ -108,7 +123,9 @@ pub fn words(model: &Model, service: Option<&str>) -> Words {
 /// Whether the last change began it: of the attempts before it hardly any were over a limit, and since then there are no more than those
 /// and their repetitions.
 fn began_with_change(model: &Model, service: Option<&str>) -> bool {
-    let Some(Effect { before: Some(before), since: Some(since) }) = model.effect(service) else { return false };
+    let Some(Effect { before: Some(before), since: Some(since) }) = model.effect(service) else {
+        return false;
+    };
     let attempts = [before, since].map(|rates| rates.of(Counts::attempts));
     let refused = [before, since].map(|rates| rates.of(Counts::refused));
     let recent = model.marks.last().is_some_and(|mark| model.now - mark.at < RECENT);
@@ -130,7 +147,9 @@ fn waiting(trouble: Option<&str>, seen: bool) -> Words {
             level: Level::Alarm,
             what: format!("{}.", trouble.trim_end_matches('.')),
             meaning: match seen {
-                true => "What is below is of before. It goes on by itself when limiter can be read.",
+                true => {
+                    "What is below is of before. It goes on by itself when limiter can be read."
+                }
                 false => "It goes on by itself when limiter can be read.",
             }
             .to_owned(),
@@ -159,7 +178,11 @@ impl Now {
             enforces,
             attempts: rates.of(Counts::attempts),
             refused: rates.of(Counts::refused),
-            refused_attempts: refusals.iter().filter(|(reason, _)| reason.is_attempt()).map(|(_, rate)| rate).sum(),
+            refused_attempts: refusals
+                .iter()
+                .filter(|(reason, _)| reason.is_attempt())
+                .map(|(_, rate)| rate)
+                .sum(),
             challenged: one(Reason::Challenged),
             proven: rates.of(Counts::proofs),
             refusals,
@@ -184,10 +207,14 @@ impl Now {
             })
             .collect();
         let answered = format!("{}/s answered it", rate(self.proven));
-        let by: Vec<_> = by.into_iter().chain((self.challenged > 0.0).then_some(answered)).collect();
+        let by: Vec<_> =
+            by.into_iter().chain((self.challenged > 0.0).then_some(answered)).collect();
         let by = if by.is_empty() { String::new() } else { format!(": {}", by.join(", ")) };
-        let parts =
-            if parts.is_empty() { format!("refuse {} packets/s beside", rate(self.refused)) } else { parts.join(", ") };
+        let parts = if parts.is_empty() {
+            format!("refuse {} packets/s beside", rate(self.refused))
+        } else {
+            parts.join(", ")
+        };
         let done = parts.replace("refuse", "REFUSING").replace("challenge", "CHALLENGING");
         match self.enforces {
             true => format!("{done} of {attempts}{by}."),
@@ -196,7 +223,8 @@ impl Now {
     }
 
     fn share(&self, of: impl Fn(Reason) -> bool) -> f64 {
-        let sum: f64 = self.refusals.iter().filter(|(reason, _)| of(*reason)).map(|(_, rate)| rate).sum();
+        let sum: f64 =
+            self.refusals.iter().filter(|(reason, _)| of(*reason)).map(|(_, rate)| rate).sum();
         if self.refused > 0.0 { sum / self.refused } else { 0.0 }
     }
 
@@ -213,7 +241,9 @@ impl Now {
                 _ if answered > 0.5 => {
                     "Most of the challenged answer: real clients, more than the budget has room for."
                 }
-                _ => "Part of the challenged answer: real clients and senders that are not there, mixed.",
+                _ => {
+                    "Part of the challenged answer: real clients and senders that are not there, mixed."
+                }
             };
         }
         if self.share(Reason::is_proof) > 0.5 {
@@ -247,7 +277,8 @@ mod tests {
 
     #[test]
     fn not_all_is_never_everything_nor_something_nothing() {
-        let shown = [0.0, 0.01, 0.4, 1.2, 97.4, 99.2, 99.97, 100.0].map(|part| percent(part, 100.0));
+        let shown =
+            [0.0, 0.01, 0.4, 1.2, 97.4, 99.2, 99.97, 100.0].map(|part| percent(part, 100.0));
         assert_eq!(shown, ["0%", "<0.1%", "0.4%", "1%", "97%", "99.2%", ">99.9%", "100%"]);
     }
 }

@@ -72,11 +72,18 @@ impl<'a> Scene<'a> {
 }
 
 /// Draws the whole screen. `held`: seconds that the display has been held for, if it is.
-pub fn draw(frame: &mut Frame<'_>, model: &Model, choices: &Choices, held: Option<f64>, paint: Paint) {
+pub fn draw(
+    frame: &mut Frame<'_>,
+    model: &Model,
+    choices: &Choices,
+    held: Option<f64>,
+    paint: Paint,
+) {
     let scene = Scene { model, choices, held, paint };
     let area = frame.area();
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        let words = format!("needs {}x{}, is {}x{}", SMALLEST.0, SMALLEST.1, area.width, area.height);
+        let words =
+            format!("needs {}x{}, is {}x{}", SMALLEST.0, SMALLEST.1, area.width, area.height);
         text(frame, Rect { height: area.height.min(1), ..area }, &words, paint.strong());
         return;
     }

@@ -51,8 +51,10 @@ const HEIGHT: f64 = 330.0;
 /// Room of one line of the legend, and names in a line.
 const LEGEND: (f64, usize) = (20.0, 5);
 /// Told apart by people who see no red or green too (Okabe and Ito), then greys.
-const COLOURS: [&str; 10] =
-    ["#bbbbbb", "#8c8c8c", "#5e5e5e", "#333333", "#0072b2", "#56b4e9", "#e69f00", "#cc79a7", "#d55e00", "#009e73"];
+const COLOURS: [&str; 10] = [
+    "#bbbbbb", "#8c8c8c", "#5e5e5e", "#333333", "#0072b2", "#56b4e9", "#e69f00", "#cc79a7",
+    "#d55e00", "#009e73",
+];
 
 impl Plot {
     /// The whole SVG file.
@@ -104,7 +106,11 @@ impl Plot {
         let (y, right) = (area.at(*value), WIDTH - RIGHT);
         to.line([LEFT, y], [right, y], "stroke=\"#d00\" stroke-dasharray=\"5 4\"");
         let outlined = "stroke=\"white\" stroke-width=\"3\" paint-order=\"stroke\"";
-        to.text([right, y - 4.0], &format!("text-anchor=\"end\" fill=\"#d00\" {outlined} font-size=\"11\""), meaning);
+        to.text(
+            [right, y - 4.0],
+            &format!("text-anchor=\"end\" fill=\"#d00\" {outlined} font-size=\"11\""),
+            meaning,
+        );
     }
 
     fn draw_legend(&self, to: &mut Canvas) {
@@ -127,7 +133,11 @@ impl Plot {
 fn draw_bar(to: &mut Canvas, area: &Area, [x, width]: [f64; 2], bar: Option<Bar>, colour: &str) {
     let (middle, floor) = (x + width / 2.0, TOP + HEIGHT);
     let Some(Bar { value, spread }) = bar.filter(|bar| bar.value.is_finite()) else {
-        return to.text([middle, floor - 4.0], "text-anchor=\"middle\" fill=\"#888\" font-size=\"10\"", "-");
+        return to.text(
+            [middle, floor - 4.0],
+            "text-anchor=\"middle\" fill=\"#888\" font-size=\"10\"",
+            "-",
+        );
     };
     let (top, high, low) = (area.at(value), area.at(spread.1), area.at(spread.0));
     to.rect([x + 0.5, top], [width - 1.0, (floor - top).max(0.5)], colour);

@@ -25,11 +25,18 @@ pub struct Output {
 
 impl Output {
     /// Prints a report, and keeps it under `name`.
-    pub fn give<T: Serialize>(&self, name: &str, report: &T, text: &str, plots: &[(String, Plot)]) -> Result<()> {
+    pub fn give<T: Serialize>(
+        &self,
+        name: &str,
+        report: &T,
+        text: &str,
+        plots: &[(String, Plot)],
+    ) -> Result<()> {
         let json = serde_json::to_string_pretty(report)? + "\n";
         print!("{}", if self.json { &json } else { text });
         let Some(directory) = &self.keep else { return Ok(()) };
-        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
         write(&directory.join(format!("{name}.json")), &json)?;
         write(&directory.join(format!("{name}.txt")), text)?;
         for (name, plot) in plots {

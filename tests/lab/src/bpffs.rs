@@ -28,10 +28,13 @@ impl PrivateBpffs {
         let bpffs = Self { path };
         let target = c_path(&bpffs.path)?;
         // SAFETY: all strings end with a NUL and outlive the call; bpffs takes no data.
-        let result = unsafe { libc::mount(c"bpf".as_ptr(), target.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
+        let result = unsafe {
+            libc::mount(c"bpf".as_ptr(), target.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null())
+        };
         if result != 0 {
             let error = io::Error::last_os_error();
-            return Err(error).with_context(|| format!("cannot mount bpffs on {}", bpffs.path.display()));
+            return Err(error)
+                .with_context(|| format!("cannot mount bpffs on {}", bpffs.path.display()));
         }
         Ok(bpffs)
     }

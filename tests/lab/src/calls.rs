@@ -62,13 +62,19 @@ const CALLS: &[(libc::c_long, &str)] = &[
 ///
 /// # Errors
 /// When it cannot be traced, or fails by itself.
-pub fn kill_before(mut command: Command, mut is_point: impl FnMut(Call) -> bool) -> Result<Option<Call>> {
+pub fn kill_before(
+    mut command: Command,
+    mut is_point: impl FnMut(Call) -> bool,
+) -> Result<Option<Call>> {
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
-    let child = Pid::from_raw(command.spawn().with_context(|| format!("cannot run {command:?}"))?.id() as i32);
+    let child = Pid::from_raw(
+        command.spawn().with_context(|| format!("cannot run {command:?}"))?.id() as i32,
+    );
     // It stops once it is the other program.
     waitpid(child, None)?;
-    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
+    let options =
+        Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
     ptrace::setoptions(child, options).context("cannot trace")?;
     ptrace::syscall(child, None)?;
     let (mut last, mut killed) = (Call::default(), None);
@@ -120,7 +126,9 @@ fn entered(thread: Pid) -> Result<Option<&'static str>> {
     Ok(match call.nr as libc::c_long {
         libc::SYS_bpf => BPF.iter().find(|(command, _)| *command == first).map(|(_, name)| *name),
         // What is stored there is seen by others at once.
-        libc::SYS_mmap if is(libc::PROT_WRITE, protection) && is(libc::MAP_SHARED, flags) => Some("memory"),
+        libc::SYS_mmap if is(libc::PROT_WRITE, protection) && is(libc::MAP_SHARED, flags) => {
+            Some("memory")
+        }
         // Not what is printed.
         libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_writev if first > 2 => Some("file"),
         number => CALLS.iter().find(|(call, _)| *call == number).map(|(_, name)| *name),

@@ -40,7 +40,11 @@ fn start_cleanup() -> Result<()> {
         let handler: extern "C" fn(libc::c_int) = on_signal;
         // SAFETY: the handler only makes one async-signal-safe call.
         let previous = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
-        ensure!(previous != libc::SIG_ERR, "cannot handle signal {signal}: {}", io::Error::last_os_error());
+        ensure!(
+            previous != libc::SIG_ERR,
+            "cannot handle signal {signal}: {}",
+            io::Error::last_os_error()
+        );
     }
     Ok(())
 }

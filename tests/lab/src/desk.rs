@@ -41,7 +41,13 @@ impl Desk {
     /// # Errors
     /// When the command is not built.
     pub fn over(front: &Namespace, pins: PathBuf) -> Result<Self> {
-        Ok(Self { front: front.another()?, pins, bpffs: None, state: Directory::new()?, limiter: limiter()? })
+        Ok(Self {
+            front: front.another()?,
+            pins,
+            bpffs: None,
+            state: Directory::new()?,
+            limiter: limiter()?,
+        })
     }
 
     /// The pin directory.
@@ -160,8 +166,17 @@ pub fn limiter() -> Result<PathBuf> {
     let beside = |directory: &Path| directory.join("limiter");
     let path = match std::env::var_os("LIMITER_BIN") {
         Some(path) => path.into(),
-        None => mine.ancestors().skip(1).take(2).map(beside).find(|path| path.is_file()).unwrap_or_default(),
+        None => mine
+            .ancestors()
+            .skip(1)
+            .take(2)
+            .map(beside)
+            .find(|path| path.is_file())
+            .unwrap_or_default(),
     };
-    ensure!(path.is_file(), "the command is not there: build it with `cargo build --release --package limiter`");
+    ensure!(
+        path.is_file(),
+        "the command is not there: build it with `cargo build --release --package limiter`"
+    );
     Ok(path)
 }

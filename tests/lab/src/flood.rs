@@ -194,14 +194,21 @@ impl Flood {
                 data_out: Some(&mut out),
                 ..TestRunOptions::new()
             })?;
-            ensure!(result.return_value == XDP_TX, "the generator returned {}", result.return_value);
+            ensure!(
+                result.return_value == XDP_TX,
+                "the generator returned {}",
+                result.return_value
+            );
             Ok(out)
         };
         (0..count).map(make).collect()
     }
 
     fn spawn_in(&self, namespace: &Namespace) -> Result<FloodHandle> {
-        ensure!(self.seconds >= 0.0 && self.rate != Some(0), "a flood needs a time and a rate above 0");
+        ensure!(
+            self.seconds >= 0.0 && self.rate != Some(0),
+            "a flood needs a time and a rate above 0"
+        );
         let device = namespace.run(|| device_index(FAR_DEVICE))?;
         let redirect = if self.redirect { device } else { 0 };
         let (mut loaded, frame) = self.prepare(redirect)?;
@@ -227,7 +234,13 @@ impl Flood {
         Ok((loaded, frame))
     }
 
-    fn send(&self, loaded: &Loaded, frame: &[u8], device: u32, stop: &AtomicBool) -> Result<FloodReport> {
+    fn send(
+        &self,
+        loaded: &Loaded,
+        frame: &[u8],
+        device: u32,
+        stop: &AtomicBool,
+    ) -> Result<FloodReport> {
         if let Some(cpu) = self.cpu {
             ensure!(cpu < CpuSet::MAX_CPU, "no CPU {cpu}");
             let mut cpus = CpuSet::new();
@@ -243,7 +256,8 @@ impl Flood {
             if elapsed.as_secs_f64() >= self.seconds {
                 break;
             }
-            let due = self.rate.map_or(u64::MAX, |rate| (elapsed.as_secs_f64() * rate as f64) as u64);
+            let due =
+                self.rate.map_or(u64::MAX, |rate| (elapsed.as_secs_f64() * rate as f64) as u64);
             let batch = due.saturating_sub(sent).min(self.frames - sent).min(CALL);
             if batch == 0 {
                 thread::sleep(PAUSE);
@@ -257,7 +271,9 @@ impl Flood {
                 attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
                 ..TestRunOptions::new()
             });
-            result.context("the kernel refused to send live frames: is XDP attached to the attacker's device?")?;
+            result.context(
+                "the kernel refused to send live frames: is XDP attached to the attacker's device?",
+            )?;
             pace.end();
             sent += batch;
         }
@@ -294,7 +310,8 @@ impl Pace {
     /// A call's frames may all have been its first, and those of the next its last.
     fn end(&mut self) {
         self.first.get_or_insert_with(coarse);
-        self.idle += self.before.map_or(Duration::ZERO, |before| before.elapsed().saturating_sub(DENSE));
+        self.idle +=
+            self.before.map_or(Duration::ZERO, |before| before.elapsed().saturating_sub(DENSE));
     }
 
     fn within(&self) -> Duration {
@@ -305,7 +322,12 @@ impl Pace {
 impl fmt::Display for FloodReport {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (wall, cpu) = (self.elapsed.as_secs_f64(), self.cpu.as_secs_f64());
-        write!(to, "{} frames in {wall:.3} s ({cpu:.3} s of CPU): {:.0} frames/s", self.sent, self.rate())
+        write!(
+            to,
+            "{} frames in {wall:.3} s ({cpu:.3} s of CPU): {:.0} frames/s",
+            self.sent,
+            self.rate()
+        )
     }
 }
 
@@ -317,7 +339,8 @@ pub(crate) fn live_context(length: usize, device: u32) -> Vec<u8> {
 
 pub(crate) fn device_index(name: &str) -> Result<u32> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("cannot make a socket")?;
-    rustix::net::netdevice::name_to_index(&socket, name).with_context(|| format!("no device {name}"))
+    rustix::net::netdevice::name_to_index(&socket, name)
+        .with_context(|| format!("no device {name}"))
 }
 
 fn thread_cpu_time() -> Duration {

@@ -201,7 +201,8 @@ impl Frame {
         let bytes = self.build();
         let part = |offset: usize, content: &[u8], more: bool| {
             let units = offset as u16 / 8;
-            let part = Self { transport: Transport::Raw(TCP), payload: content.to_vec(), ..self.clone() };
+            let part =
+                Self { transport: Transport::Raw(TCP), payload: content.to_vec(), ..self.clone() };
             if self.destination.is_ipv4() {
                 part.fragment(units, more)
             } else {
@@ -264,7 +265,11 @@ impl Frame {
     pub fn transport_offset(&self) -> usize {
         let mut extensions = Vec::new();
         self.extensions.iter().for_each(|extension| extension.write(0, 0, &mut extensions));
-        let ip = if self.destination.is_ipv4() { 20 + self.ipv4_options.len() } else { 40 + extensions.len() };
+        let ip = if self.destination.is_ipv4() {
+            20 + self.ipv4_options.len()
+        } else {
+            40 + extensions.len()
+        };
         self.network_offset() + ip
     }
 }

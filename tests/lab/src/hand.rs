@@ -105,7 +105,8 @@ impl Hand {
         self.first = self.first.wrapping_add(0x0010_0000);
         self.send(&self.frame(SYN))?;
         let wanted = self.first.wrapping_add(1);
-        let answer = self.wait(|heard| heard.flags & (SYN | ACK) == SYN | ACK && heard.acknowledgment == wanted);
+        let answer = self
+            .wait(|heard| heard.flags & (SYN | ACK) == SYN | ACK && heard.acknowledgment == wanted);
         self.cookie = answer.context("no SYN-ACK")?.sequence;
         Ok(())
     }
@@ -127,7 +128,9 @@ impl Hand {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             match self.next() {
-                Some(heard) if heard.destination == self.client && wanted(&heard) => return Ok(heard),
+                Some(heard) if heard.destination == self.client && wanted(&heard) => {
+                    return Ok(heard);
+                }
                 Some(_) => {}
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
@@ -153,15 +156,21 @@ impl Heard {
     /// A segment of TCP without options or extension headers of IP.
     fn read(frame: &[u8]) -> Option<Self> {
         let macs = [frame.get(..6)?.try_into().ok()?, frame.get(6..12)?.try_into().ok()?];
-        let half = |at: usize| Some(usize::from(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?)));
+        let half = |at: usize| {
+            Some(usize::from(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?)))
+        };
         // What follows the IP header, without the padding of a short frame.
         let (source, destination, tcp): (IpAddr, IpAddr, &[u8]) = match frame.get(12..15)? {
             [0x08, 0x00, 0x45] if frame.get(23) == Some(&6) => {
-                let at = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?));
+                let at = |at: usize| {
+                    Some(Ipv4Addr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?))
+                };
                 (at(26)?.into(), at(30)?.into(), frame.get(34..14 + half(16)?)?)
             }
             [0x86, 0xdd, _] if frame.get(20) == Some(&6) => {
-                let at = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(frame.get(at..at + 16)?).ok()?));
+                let at = |at: usize| {
+                    Some(Ipv6Addr::from(<[u8; 16]>::try_from(frame.get(at..at + 16)?).ok()?))
+                };
                 (at(22)?.into(), at(38)?.into(), frame.get(54..54 + half(18)?)?)
             }
             _ => return None,

@@ -49,8 +49,8 @@ impl Namespace {
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("cannot make a namespace")?;
             File::open("/proc/thread-self/ns/net").context("cannot open a namespace")
         };
-        let file =
-            thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let file = thread::scope(|scope| scope.spawn(work).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(Self { name: None, file })
     }
 
@@ -71,7 +71,8 @@ impl Namespace {
             enter(&self.file)?;
             work()
         };
-        thread::scope(|scope| scope.spawn(worker).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread::scope(|scope| scope.spawn(worker).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Starts a named thread inside the namespace; it keeps the namespace alive until it ends.
@@ -97,7 +98,9 @@ impl Namespace {
         let mut command = Command::new(program);
         // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
         unsafe {
-            command.pre_exec(move || Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?))
+            command.pre_exec(move || {
+                Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?)
+            })
         };
         Ok(command)
     }
@@ -128,7 +131,9 @@ impl Namespace {
     pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
         // /proc/sys/net shows the namespace of the thread that looks.
         let path = Path::new("/proc/sys/net").join(name);
-        self.run(|| fs::write(&path, value).with_context(|| format!("cannot write {}", path.display())))
+        self.run(|| {
+            fs::write(&path, value).with_context(|| format!("cannot write {}", path.display()))
+        })
     }
 }
 
@@ -155,7 +160,8 @@ pub(crate) fn remove_where(condition: impl Fn(u32) -> bool) -> Result<usize> {
 }
 
 fn enter(file: &File) -> Result<()> {
-    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).context("cannot enter a namespace")
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .context("cannot enter a namespace")
 }
 
 fn remove(name: &str) {

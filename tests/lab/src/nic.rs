@@ -71,12 +71,16 @@ impl Drop for Nic {
 /// The name of the NIC with this MAC address.
 fn named(mac: &str) -> Result<String> {
     let directory = Path::new("/sys/class/net");
-    let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
     let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let name = names.find(|name| {
-        fs::read_to_string(directory.join(name).join("address")).is_ok_and(|address| address.trim() == mac)
+        fs::read_to_string(directory.join(name).join("address"))
+            .is_ok_and(|address| address.trim() == mac)
     });
-    let name = name.with_context(|| format!("no NIC has the address {mac}: {VARIABLE}=nic needs one for each end"))?;
+    let name = name.with_context(|| {
+        format!("no NIC has the address {mac}: {VARIABLE}=nic needs one for each end")
+    })?;
     ensure!(!directory.join(&name).join("master").exists(), "{name} belongs to another device");
     Ok(name)
 }

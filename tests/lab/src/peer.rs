@@ -125,7 +125,12 @@ impl Peer {
     ///
     /// # Errors
     /// When its tool is missing or refuses.
-    pub fn set_up<'a>(self, lab: &'a Lab, family: Family, limits: &Limits) -> Result<Box<dyn InForce + 'a>> {
+    pub fn set_up<'a>(
+        self,
+        lab: &'a Lab,
+        family: Family,
+        limits: &Limits,
+    ) -> Result<Box<dyn InForce + 'a>> {
         Ok(match self {
             Self::Nothing => Box::new(kernel::Nothing),
             Self::Syncookies(value) => Box::new(kernel::Syncookies::set(lab, value)?),

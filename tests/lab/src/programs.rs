@@ -63,20 +63,32 @@ pub struct Loaded {
 impl Loaded {
     pub(crate) fn new(name: &'static str) -> Result<Self> {
         let mut object = Ebpf::load(GENERATE).context("cannot load the lab's BPF object")?;
-        program(&mut object, name)?.load().with_context(|| format!("cannot load the program `{name}`"))?;
+        program(&mut object, name)?
+            .load()
+            .with_context(|| format!("cannot load the program `{name}`"))?;
         Ok(Self { object, name })
     }
 
     /// The program.
     pub fn xdp(&self) -> Result<&Xdp> {
-        let program = self.object.program(self.name).with_context(|| format!("no program `{}`", self.name))?;
+        let program = self
+            .object
+            .program(self.name)
+            .with_context(|| format!("no program `{}`", self.name))?;
         Ok(program.try_into()?)
     }
 
-    pub(crate) fn attach(&mut self, namespace: &Namespace, device: &str, mode: XdpMode) -> Result<()> {
+    pub(crate) fn attach(
+        &mut self,
+        namespace: &Namespace,
+        device: &str,
+        mode: XdpMode,
+    ) -> Result<()> {
         let program = program(&mut self.object, self.name)?;
         namespace.run(|| {
-            program.attach(device, mode).with_context(|| format!("cannot attach `{}` to {device}", self.name))?;
+            program
+                .attach(device, mode)
+                .with_context(|| format!("cannot attach `{}` to {device}", self.name))?;
             Ok(())
         })
     }
@@ -106,7 +118,9 @@ impl Loaded {
         let map = self.object.map_mut("VOLLEY").context("the object has no map VOLLEY")?;
         let mut records: Array<&mut MapData, [u64; record::VOLLEY_WORDS]> = map.try_into()?;
         let mut numbered = (0..).zip(frames);
-        numbered.try_for_each(|(at, frame)| records.set(at, *frame, 0)).context("cannot write a volley")
+        numbered
+            .try_for_each(|(at, frame)| records.set(at, *frame, 0))
+            .context("cannot write a volley")
     }
 }
 

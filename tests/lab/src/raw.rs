@@ -69,7 +69,8 @@ pub fn value_size(map: &MapData) -> Result<usize> {
     if info.map_type()? != MapType::PerCpuArray {
         return Ok(value);
     }
-    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
+    let cpus = aya::util::nr_cpus()
+        .map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
     Ok(value.next_multiple_of(8) * cpus)
 }
 
@@ -79,7 +80,11 @@ pub fn value_size(map: &MapData) -> Result<usize> {
 /// When the kernel refuses.
 pub fn write_all(map: &MapData, values: &[u8]) -> Result<()> {
     let entries = map.info()?.max_entries();
-    ensure!(values.len() == value_size(map)? * entries as usize, "{} bytes for {entries} elements", values.len());
+    ensure!(
+        values.len() == value_size(map)? * entries as usize,
+        "{} bytes for {entries} elements",
+        values.len()
+    );
     let keys: Vec<u32> = (0..entries).collect();
     let mut batch = Batch {
         before: 0,
@@ -101,7 +106,8 @@ pub fn write_all(map: &MapData, values: &[u8]) -> Result<()> {
 pub fn insert(map: &MapData, key: &[u8], value: &[u8]) -> io::Result<()> {
     let mut value = value.to_vec();
     let map = number(map.fd().as_fd());
-    let mut element = Element { map, padding: 0, key: key.as_ptr(), value: value.as_mut_ptr(), flags: 0 };
+    let mut element =
+        Element { map, padding: 0, key: key.as_ptr(), value: value.as_mut_ptr(), flags: 0 };
     bpf(UPDATE, &mut element).map(drop)
 }
 
@@ -120,7 +126,13 @@ pub fn empty(map: &MapData) -> Result<()> {
         let is_last = bpf(NEXT_KEY, &mut ask).is_err();
         // Behind the one that goes: without it the walk would begin anew each time.
         if let Some(key) = key.replace(next) {
-            let mut delete = Element { map, padding: 0, key: key.as_ptr(), value: std::ptr::null_mut(), flags: 0 };
+            let mut delete = Element {
+                map,
+                padding: 0,
+                key: key.as_ptr(),
+                value: std::ptr::null_mut(),
+                flags: 0,
+            };
             bpf(DELETE, &mut delete).context("an element cannot be removed")?;
         }
         if is_last {

@@ -20,7 +20,8 @@ pub fn send(namespace: &Namespace, device: &str, frames: &[Vec<u8>], count: usiz
     namespace.run(|| {
         let socket = open(device, 0)?;
         for frame in frames.iter().cycle().take(count) {
-            let sent = rustix::io::write(&socket, frame).with_context(|| format!("cannot send from {device}"))?;
+            let sent = rustix::io::write(&socket, frame)
+                .with_context(|| format!("cannot send from {device}"))?;
             ensure!(sent == frame.len(), "{device} took {sent} bytes of {}", frame.len());
         }
         Ok(())
@@ -32,7 +33,8 @@ pub fn send(namespace: &Namespace, device: &str, frames: &[Vec<u8>], count: usiz
 pub(crate) fn open(device: &str, ethertype: u16) -> Result<OwnedFd> {
     let index = device_index(device)?;
     // SAFETY: the call takes numbers and returns one.
-    let descriptor = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    let descriptor =
+        unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     ensure!(descriptor >= 0, "cannot make a packet socket: {}", io::Error::last_os_error());
     // SAFETY: the descriptor is new, and nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };

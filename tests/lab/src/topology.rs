@@ -103,8 +103,10 @@ impl Lab {
             quiet(namespace)?;
         }
         let mut nics = Vec::new();
-        Wire { front: &front, far: &crowd, device: CROWD_DEVICE, number: 1 }.lay(options.mtu, &mut nics)?;
-        Wire { front: &front, far: &attacker, device: ATTACK_DEVICE, number: 2 }.lay(options.mtu, &mut nics)?;
+        Wire { front: &front, far: &crowd, device: CROWD_DEVICE, number: 1 }
+            .lay(options.mtu, &mut nics)?;
+        Wire { front: &front, far: &attacker, device: ATTACK_DEVICE, number: 2 }
+            .lay(options.mtu, &mut nics)?;
         front.ip_batch(&format!(
             "address add {FRONT_V4}/32 dev lo\n\
              address add {FRONT_V6}/128 dev lo nodad\n\
@@ -114,8 +116,10 @@ impl Lab {
              route add default via fd77:2::2\n"
         ))?;
         crowd.ip_batch(&client_addresses(options.clients))?;
-        let far_programs =
-            vec![Trivial::Pass.attach(&crowd, FAR_DEVICE)?, Trivial::Pass.attach(&attacker, FAR_DEVICE)?];
+        let far_programs = vec![
+            Trivial::Pass.attach(&crowd, FAR_DEVICE)?,
+            Trivial::Pass.attach(&attacker, FAR_DEVICE)?,
+        ];
         Ok(Self { far_programs, _nics: nics, crowd, attacker, front, options })
     }
 
@@ -153,7 +157,9 @@ impl Wire<'_> {
         let Self { front, far, device, number } = self;
         let (front_mac, far_mac) = (text(mac(*number, false)), text(mac(*number, true)));
         if nic::wanted()? {
-            for (namespace, device, mac) in [(front, *device, &front_mac), (far, FAR_DEVICE, &far_mac)] {
+            for (namespace, device, mac) in
+                [(front, *device, &front_mac), (far, FAR_DEVICE, &far_mac)]
+            {
                 nics.push(Nic::take(mac, namespace, device)?);
                 namespace.ip(&["link", "set", "dev", device, "mtu", &mtu.to_string()])?;
             }
@@ -173,14 +179,17 @@ impl Wire<'_> {
                  neighbour replace fd77:{number}::{other} lladdr {other_mac} dev {device} nud permanent\n"
             ))?;
         }
-        far.ip_batch(&format!("route add default via 10.77.{number}.1\nroute add default via fd77:{number}::1\n"))
+        far.ip_batch(&format!(
+            "route add default via 10.77.{number}.1\nroute add default via fd77:{number}::1\n"
+        ))
     }
 
     /// Makes a veth pair.
     fn make_pair(&self, mtu: u32, front_mac: &str, far_mac: &str) -> Result<()> {
         let Self { front, far, device, .. } = self;
         // A queue for each CPU: with one, all CPUs' frames would be received on one of them.
-        let cpus = nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
+        let cpus =
+            nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
         let queues = format!("numrxqueues {cpus} numtxqueues {cpus}");
         front.ip_batch(&format!(
             "link add {device} mtu {mtu} address {front_mac} {queues} type veth \
@@ -242,7 +251,8 @@ fn ethtool(device: &str, command: u32, value: u32) -> Result<()> {
         command: u32,
         value: u32,
     }
-    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot make a socket")?;
+    let socket =
+        std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot make a socket")?;
     let mut data = EthtoolValue { command, value };
     // SAFETY: all-zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -252,6 +262,10 @@ fn ethtool(device: &str, command: u32, value: u32) -> Result<()> {
     request.ifr_ifru.ifru_data = (&raw mut data).cast();
     // SAFETY: the request and the value it points to outlive the call, which reads and writes nothing else.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-    ensure!(result == 0, "cannot set feature {command:#x} of {device}: {}", std::io::Error::last_os_error());
+    ensure!(
+        result == 0,
+        "cannot set feature {command:#x} of {device}: {}",
+        std::io::Error::last_os_error()
+    );
     Ok(())
 }

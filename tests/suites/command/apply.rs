@@ -73,7 +73,10 @@ fn a_file_loads_attaches_and_changes() {
     let more = POLICY.replace("[\"web0\"]", "[\"web0\", \"web1\"]").replace("20/s", "30/s");
     let file = desk.save("more.toml", &more);
     let said = desk.ok(&format!("apply {}", file.display()));
-    assert!(said.contains("20/s, burst 40 -> 30/s, burst 60") && said.contains("attached to web1"), "{said}");
+    assert!(
+        said.contains("20/s, burst 40 -> 30/s, burst 60") && said.contains("attached to web1"),
+        "{said}"
+    );
     assert!(desk.has_program("web1"));
     // What is enforced is such a file.
     let shown = desk.save("shown.toml", &desk.ok("policy show"));
@@ -106,18 +109,28 @@ fn a_failing_apply_changes_nothing() {
 #[test]
 fn a_policy_that_nobody_confirms_goes_back_by_itself() {
     let desk = Desk::new();
-    let file = desk.save("policy.toml", &POLICY.replace("\"enforce\"\n\n[defaults]", "\"observe\"\n\n[defaults]"));
+    let file = desk.save(
+        "policy.toml",
+        &POLICY.replace("\"enforce\"\n\n[defaults]", "\"observe\"\n\n[defaults]"),
+    );
     desk.ok(&format!("apply {}", file.display()));
     assert_eq!(state(&desk), is("observe", "20/s, burst 40", false));
     let said = desk.ok(&format!("apply {} --profile siege --confirm 1h", file.display()));
     assert!(said.contains("goes back by itself") && said.contains("limiter confirm"), "{said}");
     assert_eq!(state(&desk), is("enforce", "5/s, burst 10", true));
     let status = desk.ok("status --quick");
-    assert!(status.contains("goes back to the policy before, in mode observe") && status.contains("siege"), "{status}");
+    assert!(
+        status.contains("goes back to the policy before, in mode observe")
+            && status.contains("siege"),
+        "{status}"
+    );
     // The way back must stay: nothing may be written over it meanwhile.
     desk.fails("set --source-rate 9/s", 1, &["on trial", "limiter confirm", "limiter rollback"]);
     desk.fails("set --set-syncookies yes", 1, &["on trial"]);
-    assert!(!desk.ok("policy show").contains("set_syncookies = true"), "what fails changes nothing");
+    assert!(
+        !desk.ok("policy show").contains("set_syncookies = true"),
+        "what fails changes nothing"
+    );
     desk.fails("arm --for 10m", 1, &["on trial"]);
     desk.ok("rollback");
     assert_eq!(state(&desk), is("observe", "20/s, burst 40", false));
@@ -146,7 +159,11 @@ fn a_trial_is_confirmed_or_rolled_back() {
     assert_eq!(state(&desk), is("enforce", "20/s, burst 40", true));
     assert!(desk.ok("disarm").contains("on trial"));
     desk.ok("rollback");
-    assert_eq!(state(&desk), is("observe", "5/s, burst 10", false), "disarmed, and so the policy before is");
+    assert_eq!(
+        state(&desk),
+        is("observe", "5/s, burst 10", false),
+        "disarmed, and so the policy before is"
+    );
     assert!(desk.ok(&format!("profile list {}", file.display())).contains("siege  (in force)"));
 }
 
@@ -155,7 +172,11 @@ fn a_profile_for_a_time_ends_by_itself() {
     let desk = Desk::new();
     let file = desk.save("policy.toml", POLICY);
     desk.ok(&format!("apply {}", file.display()));
-    desk.fails(&format!("profile use siege {} --confirm 2s --for 2s", file.display()), 2, &["shorter"]);
+    desk.fails(
+        &format!("profile use siege {} --confirm 2s --for 2s", file.display()),
+        2,
+        &["shorter"],
+    );
     desk.ok(&format!("profile use siege {} --confirm 1h --for 2h", file.display()));
     // Confirmed, it still ends at its time.
     assert!(desk.ok("confirm").contains("goes back by itself"));
@@ -171,7 +192,10 @@ fn a_profile_for_a_time_ends_by_itself() {
 #[test]
 fn an_armed_time_is_not_forgotten() {
     let desk = Desk::new();
-    let file = desk.save("policy.toml", &POLICY.replace("\"enforce\"\n\n[defaults]", "\"observe\"\n\n[defaults]"));
+    let file = desk.save(
+        "policy.toml",
+        &POLICY.replace("\"enforce\"\n\n[defaults]", "\"observe\"\n\n[defaults]"),
+    );
     desk.ok(&format!("apply {}", file.display()));
     // Whatever the machine does in between, the second is given later and for longer.
     desk.ok("arm --for 1s");
@@ -196,8 +220,9 @@ fn an_unfinished_policy_is_no_way_back() {
     // In the middle of writing the kernel has no room: what is nobody's fills the map.
     let mut maps = Maps::open(&Pins::at(desk.pins()).root()).expect("the maps");
     let of_nobody = |port| Raw(ListenerKey { address: [0; 2], port, slot: 9, padding: 0 });
-    let filled: Vec<u16> =
-        (0..=u16::MAX).take_while(|port| maps.listener.insert(of_nobody(*port), Raw(0), 0).is_ok()).collect();
+    let filled: Vec<u16> = (0..=u16::MAX)
+        .take_while(|port| maps.listener.insert(of_nobody(*port), Raw(0), 0).is_ok())
+        .collect();
     desk.fails(&format!("apply {}", more.display()), 1, &["cannot write a listener"]);
     assert_eq!(state(&desk), is("enforce", "9/s, burst 18", false));
     desk.fails("rollback", 1, &["did not come to its end", "apply the file"]);
@@ -217,7 +242,10 @@ fn a_policy_without_an_interface_says_so() {
     let file = desk.save("policy.toml", &POLICY.replace(interfaces, ""));
     for _ in 0..2 {
         let said = desk.ok(&format!("apply {}", file.display()));
-        assert!(said.contains("attached to no interface") && said.contains("limiter attach IFACE"), "{said}");
+        assert!(
+            said.contains("attached to no interface") && said.contains("limiter attach IFACE"),
+            "{said}"
+        );
     }
     desk.ok("attach web0");
     let said = desk.ok(&format!("apply {}", file.display()));
@@ -230,13 +258,18 @@ fn the_operator_is_warned_before_his_own_connection_could_be_refused() {
     let file = desk.save("policy.toml", &POLICY.replace("\"*:443\"", "\"*:22\""));
     let apply = |from: &str| {
         let mut command = desk.command(&format!("apply {}", file.display()));
-        let output = command.env("SSH_CONNECTION", format!("{from} 50000 198.51.100.1 22")).output().expect("it runs");
+        let output = command
+            .env("SSH_CONNECTION", format!("{from} 50000 198.51.100.1 22"))
+            .output()
+            .expect("it runs");
         assert!(output.status.success());
         String::from_utf8(output.stderr).expect("text")
     };
     let warned = apply("203.0.113.9");
     assert!(
-        warned.contains("203.0.113.9") && warned.contains("service web") && warned.contains("allow add"),
+        warned.contains("203.0.113.9")
+            && warned.contains("service web")
+            && warned.contains("allow add"),
         "{warned}"
     );
     desk.ok("allow add 203.0.113.0/24");
@@ -257,7 +290,9 @@ fn an_upgrade_adds_the_maps_of_a_newer_version() {
     remove();
     desk.fails("upgrade", 1, &["pins were removed", names::OBSERVER, "detach --all"]);
     let Raw(instance) = maps.instance.get(&0, 0).expect("the instance");
-    maps.instance.set(0, Raw(Instance { maps: instance.maps - 1, ..instance }), 0).expect("written");
+    maps.instance
+        .set(0, Raw(Instance { maps: instance.maps - 1, ..instance }), 0)
+        .expect("written");
     desk.fails("status --quick", 1, &[names::OBSERVER, "older version", "limiter upgrade"]);
     assert!(desk.ok("upgrade").contains("on 1 interface"));
     assert_eq!(desk.ok("policy show"), before);

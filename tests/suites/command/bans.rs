@@ -23,8 +23,12 @@ fn desk() -> Desk {
 
 fn with_input(desk: &Desk, line: &str, input: &str) -> Output {
     let mut command = desk.command(line);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("written");
     child.wait_with_output().expect("it ends")
 }
@@ -57,7 +61,10 @@ fn from_a_file_and_from_standard_input() {
 fn addresses_as_logs_write_them() {
     let desk = desk();
     desk.ok("ban add 192.0.2.1,192.0.2.2 192.0.2.3:443 [2001:db8::1] [2001:db8::2]:443");
-    assert_eq!(banned(&desk), ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2"]);
+    assert_eq!(
+        banned(&desk),
+        ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2"]
+    );
     desk.ok("ban del 192.0.2.1:9 192.0.2.2,192.0.2.3");
     desk.fails("ban del 192.0.2.1", 1, &["is not on the ban list"]);
     desk.ok("ban del --missing-ok 192.0.2.1 [2001:db8::1]");
@@ -70,7 +77,11 @@ fn addresses_as_logs_write_them() {
 fn bans_that_are_not_meant() {
     let desk = desk();
     for prefix in ["10.79.0.1", "10.79.0.0/24"] {
-        desk.fails(&format!("ban add {prefix}"), 1, &[prefix, "10.79.0.1", "an address of this host", "--force"]);
+        desk.fails(
+            &format!("ban add {prefix}"),
+            1,
+            &[prefix, "10.79.0.1", "an address of this host", "--force"],
+        );
         assert!(banned(&desk).is_empty());
         desk.ok(&format!("ban add {prefix} --force"));
         desk.ok(&format!("ban del {prefix}"));
@@ -83,7 +94,10 @@ fn bans_that_are_not_meant() {
     ] {
         let output = desk.output(&format!("ban add {prefixes}"));
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.contains(word) && said.contains("no effect"), "{said}");
+        assert!(
+            output.status.success() && said.contains(word) && said.contains("no effect"),
+            "{said}"
+        );
     }
     for prefix in ["203.0.113.1", "192.0.0.0/16"] {
         let output = desk.output(&format!("ban add {prefix}"));
@@ -100,24 +114,39 @@ fn saved_and_loaded() {
     for list in ["ban", "allow"] {
         desk.ok(&format!("{list} save {list}s"));
     }
-    let mode =
-        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(desk.file("bans")).expect("it is there").permissions());
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(desk.file("bans")).expect("it is there").permissions(),
+    );
     assert_eq!(mode & 0o777, 0o600, "it holds addresses");
     let before = banned(&desk);
     let said = desk.ok("detach --all");
-    assert!(said.contains("forgotten with it: 3 bans, 1 allowed") && said.contains("limiter ban save"), "{said}");
+    assert!(
+        said.contains("forgotten with it: 3 bans, 1 allowed") && said.contains("limiter ban save"),
+        "{said}"
+    );
     desk.ok(ATTACH);
     assert!(banned(&desk).is_empty());
     let passed = "192.0.2.99 until 2001-09-09T01:46:40Z\n";
     let text = fs::read_to_string(desk.file("bans")).expect("a file") + passed;
     fs::write(desk.file("bans"), text).expect("written");
     let said = desk.ok("ban load bans");
-    assert!(said.contains("banned 3 addresses and prefixes until its time; 1 had expired"), "{said}");
+    assert!(
+        said.contains("banned 3 addresses and prefixes until its time; 1 had expired"),
+        "{said}"
+    );
     desk.ok("allow load allows");
     assert_eq!(banned(&desk), before);
     let list = desk.json("ban list");
-    let left = list.as_array().expect("a list").iter().find(|one| one["prefix"] == "198.51.100.7").expect("it is");
-    assert!(left["expires_in_seconds"].as_f64().is_some_and(|left| left > 0.0 && left <= 3602.0), "{left}");
+    let left = list
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|one| one["prefix"] == "198.51.100.7")
+        .expect("it is");
+    assert!(
+        left["expires_in_seconds"].as_f64().is_some_and(|left| left > 0.0 && left <= 3602.0),
+        "{left}"
+    );
     assert!(list.as_array().expect("a list").iter().any(|one| one["expires_in_seconds"].is_null()));
     // Nothing of the lists is told where nothing was on them.
     desk.ok("detach --all");
@@ -130,7 +159,8 @@ fn saved_and_loaded() {
 #[test]
 fn arm_waits_for_no_list() {
     let desk = desk();
-    let lists = fs::File::open(desk.pins().join(format!("v{}", limiter_common::names::LAYOUT))).expect("the pins");
+    let lists = fs::File::open(desk.pins().join(format!("v{}", limiter_common::names::LAYOUT)))
+        .expect("the pins");
     flock(&lists, FlockOperation::LockExclusive).expect("locked");
     desk.ok("arm");
     desk.ok("disarm");
@@ -143,17 +173,31 @@ fn arm_waits_for_no_list() {
     drop(all);
     // Both at once: each has done all that it said.
     for _ in 0..10 {
-        let lines =
-            ["arm", "ban add 192.0.2.9", "allow add 192.0.2.10", "ban add 198.18.0.0/24", "allow add 198.18.1.0/24"];
-        let children: Vec<_> = lines.iter().map(|line| desk.command(line).spawn().expect("it starts")).collect();
+        let lines = [
+            "arm",
+            "ban add 192.0.2.9",
+            "allow add 192.0.2.10",
+            "ban add 198.18.0.0/24",
+            "allow add 198.18.1.0/24",
+        ];
+        let children: Vec<_> =
+            lines.iter().map(|line| desk.command(line).spawn().expect("it starts")).collect();
         for mut child in children {
             assert!(child.wait().expect("it ends").success());
         }
         let status = desk.json("status --quick");
-        assert_eq!((&status["mode"], &status["banned"], &status["allowed"]), (&json!("enforce"), &json!(2), &json!(3)));
-        let maps = limiter::kernel::Maps::open(&desk.pins().join(format!("v{}", limiter_common::names::LAYOUT)));
+        assert_eq!(
+            (&status["mode"], &status["banned"], &status["allowed"]),
+            (&json!("enforce"), &json!(2), &json!(3))
+        );
+        let maps = limiter::kernel::Maps::open(
+            &desk.pins().join(format!("v{}", limiter_common::names::LAYOUT)),
+        );
         let lists = maps.expect("the maps").switch().expect("the switch").lists();
-        assert!(lists.ban_hosts && lists.ban_prefixes && lists.allow_hosts && lists.allow_prefixes, "{lists:?}");
+        assert!(
+            lists.ban_hosts && lists.ban_prefixes && lists.allow_hosts && lists.allow_prefixes,
+            "{lists:?}"
+        );
         desk.ok("ban del 192.0.2.9 198.18.0.0/24");
         desk.ok("allow del 192.0.2.10 198.18.1.0/24");
         desk.ok("disarm");
@@ -173,9 +217,13 @@ fn bans_push_no_other_change_out_of_the_history() {
         desk.ok(&line);
     }
     (0..20).for_each(|_| drop(desk.ok(&line)));
-    assert!(length("history.jsonl.lists") < limiter::history::BOUND * 9 / 10, "the older half went");
+    assert!(
+        length("history.jsonl.lists") < limiter::history::BOUND * 9 / 10,
+        "the older half went"
+    );
     let history = desk.json("history");
-    let commands: Vec<_> = history.as_array().expect("a list").iter().map(|one| one["command"][0].clone()).collect();
+    let commands: Vec<_> =
+        history.as_array().expect("a list").iter().map(|one| one["command"][0].clone()).collect();
     assert_eq!(commands[..2], ["attach", "arm"], "and they come first");
     assert_eq!(desk.json("history --last 1")[0]["command"][0], "ban");
 }
@@ -214,11 +262,16 @@ fn fail2ban() {
         ),
     );
     write("filter.d/web.conf", "[Definition]\nfailregex = ^\\s*refused <HOST>\\s*$\n");
-    let action = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/fail2ban-limiter.conf");
+    let action =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/fail2ban-limiter.conf");
     write("action.d/limiter.conf", &fs::read_to_string(action).expect("the action file"));
     let with = |program: &str, words: &[&str]| -> Command {
         let mut command = desk.program(program);
-        command.arg("-c").arg(&directory).args(["-s", &place("socket"), "-p", &place("pid")]).args(words);
+        command
+            .arg("-c")
+            .arg(&directory)
+            .args(["-s", &place("socket"), "-p", &place("pid")])
+            .args(words);
         command
     };
     let mut server = with("fail2ban-server", &["-xf", "start"]);
@@ -228,7 +281,9 @@ fn fail2ban() {
     until_so("fail2ban answers", || client(&["ping"]).status.success());
     until_so("the jail is there", || client(&["status", "web"]).status.success());
     let line = |address: &str| {
-        let now = String::from_utf8(Command::new("date").arg("+%F %T").output().expect("date").stdout).expect("text");
+        let now =
+            String::from_utf8(Command::new("date").arg("+%F %T").output().expect("date").stdout)
+                .expect("text");
         let mut file = fs::File::options().append(true).open(&log).expect("the log");
         file.write_all(format!("{} refused {address}\n", now.trim()).as_bytes()).expect("written");
     };
@@ -321,11 +376,21 @@ mod measured {
         }
         arms.sort_unstable();
         let (first, last) = (thousands[0], thousands[thousands.len() - 1]);
-        println!("a ban takes {first:?} in the first thousand and {last:?} in the last; all: {thousands:?}");
-        println!("arm beside them: median {:?}, longest {:?}", arms[arms.len() / 2], arms[arms.len() - 1]);
+        println!(
+            "a ban takes {first:?} in the first thousand and {last:?} in the last; all: {thousands:?}"
+        );
+        println!(
+            "arm beside them: median {:?}, longest {:?}",
+            arms[arms.len() / 2],
+            arms[arms.len() - 1]
+        );
         assert!(first.max(last) <= Duration::from_millis(10), "{thousands:?}");
         assert!(arms[arms.len() * 99 / 100] <= Duration::from_millis(100), "{arms:?}");
-        assert_eq!(desk.json("history")[1]["command"][0], "arm", "the first arm is in the history still");
+        assert_eq!(
+            desk.json("history")[1]["command"][0],
+            "arm",
+            "the first arm is in the history still"
+        );
     }
 
     #[test]
@@ -335,14 +400,20 @@ mod measured {
         let most = limiter_common::record::LIST_HOSTS;
         let address = |n: u32| format!("198.{}.{}.{}\n", 18 + n / 65_536, n / 256 % 256, n % 256);
         let start = Instant::now();
-        let output = with_input(&desk, "ban add - --for 4h", &(0..most).map(address).collect::<String>());
+        let output =
+            with_input(&desk, "ban add - --for 4h", &(0..most).map(address).collect::<String>());
         let taken = start.elapsed();
         assert!(output.status.success(), "{output:?}");
         println!("{most} bans by one command in {taken:?}");
         assert!(taken < Duration::from_secs(5), "{taken:?}");
         let start = Instant::now();
-        let output = with_input(&desk, "ban add -", &(0..1_000_000).map(address).collect::<String>());
-        println!("a million are refused in {:?}: {}", start.elapsed(), String::from_utf8_lossy(&output.stderr));
+        let output =
+            with_input(&desk, "ban add -", &(0..1_000_000).map(address).collect::<String>());
+        println!(
+            "a million are refused in {:?}: {}",
+            start.elapsed(),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert_eq!(output.status.code(), Some(1));
         assert!(start.elapsed() < Duration::from_secs(5));
         let start = Instant::now();

@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 use super::{Desk, binary};
 
 const UNIT: &str = include_str!("../../../packaging/limiter.service");
-const ATTACH: &str = "attach web0 --service web=*:80 --source-rate 20/s --budget 100/s --set-syncookies";
+const ATTACH: &str =
+    "attach web0 --service web=*:80 --source-rate 20/s --budget 100/s --set-syncookies";
 
 /// The value of a key of the unit.
 fn unit(key: &str) -> Vec<&'static str> {
@@ -36,7 +37,12 @@ impl Desk {
     fn confined(&self, bounding: &str, line: &str) -> Output {
         let mut command = self.front.command("unshare").expect("a command");
         command.args(["--mount", "sh", "-ec", SANDBOX, "sh"]).arg(self.state());
-        command.args(["setpriv", "--inh-caps=-all", "--no-new-privs", &format!("--bounding-set={bounding}")]);
+        command.args([
+            "setpriv",
+            "--inh-caps=-all",
+            "--no-new-privs",
+            &format!("--bounding-set={bounding}"),
+        ]);
         self.furnish(command.arg(binary()).args(line.split_whitespace())).output().expect("runs")
     }
 }
@@ -45,7 +51,11 @@ impl Desk {
 fn the_units_capabilities_are_enough() {
     let desk = Desk::new();
     desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
-    assert_eq!(unit("ReadWritePaths"), ["/sys/fs/bpf", "-/proc/sys/net/ipv4/tcp_syncookies"], "as the sandbox has it");
+    assert_eq!(
+        unit("ReadWritePaths"),
+        ["/sys/fs/bpf", "-/proc/sys/net/ipv4/tcp_syncookies"],
+        "as the sandbox has it"
+    );
     let all = bounding("");
     assert_eq!(all.matches(",+").count(), 3, "{all}");
     let read = || std::fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies").map_err(Into::into);
@@ -68,7 +78,10 @@ fn the_units_capabilities_are_enough() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.is_empty(), "limiter {line}: {said}");
         let challenges = line.starts_with("arm");
-        assert!(!challenges || desk.front.run(read).expect("the setting").trim() == "2", "limiter {line}");
+        assert!(
+            !challenges || desk.front.run(read).expect("the setting").trim() == "2",
+            "limiter {line}"
+        );
     }
     let output = desk.confined(&all, "detach --all");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -89,10 +102,17 @@ fn each_capability_that_is_missing_is_named() {
     }
     desk.ok(ATTACH);
     for name in unit("CapabilityBoundingSet") {
-        desk.refused(&desk.confined(&bounding(name), "upgrade"), 1, &[&format!("no {name};"), "root"]);
+        desk.refused(
+            &desk.confined(&bounding(name), "upgrade"),
+            1,
+            &[&format!("no {name};"), "root"],
+        );
         // What is loaded can be looked at, changed and ended.
         for line in ["status --quick", "set --budget 5/s", "arm", "disarm"] {
-            assert!(desk.confined(&bounding(name), line).status.success(), "limiter {line} without {name}");
+            assert!(
+                desk.confined(&bounding(name), line).status.success(),
+                "limiter {line} without {name}"
+            );
         }
     }
     assert!(desk.confined("-all", "detach --all").status.success());
@@ -107,9 +127,15 @@ fn the_sandbox_is_closed() {
         command.args(["--mount", "sh", "-ec", SANDBOX, "sh"]).arg(desk.state());
         command.args(["sh", "-c", script]).output().expect("runs").status.success()
     };
-    assert!(!confined("echo 1 > /proc/sys/net/ipv4/ip_forward") && !confined("touch /etc/limiter-was-here"));
+    assert!(
+        !confined("echo 1 > /proc/sys/net/ipv4/ip_forward")
+            && !confined("touch /etc/limiter-was-here")
+    );
     assert!(confined("echo 1 > /proc/sys/net/ipv4/tcp_syncookies"));
     assert!(
-        Command::new("findmnt").args(["-no", "OPTIONS", "/proc/sys"]).output().is_ok_and(|out| out.stdout.is_empty())
+        Command::new("findmnt")
+            .args(["-no", "OPTIONS", "/proc/sys"])
+            .output()
+            .is_ok_and(|out| out.stdout.is_empty())
     );
 }

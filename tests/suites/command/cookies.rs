@@ -12,7 +12,8 @@ use super::{Desk, killed};
 const ATTACH: &str = "attach web0 --service web=*:80 --budget 100/s";
 
 pub fn syncookies(desk: &Desk) -> String {
-    let read = || Ok(std::fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")?.trim().to_owned());
+    let read =
+        || Ok(std::fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")?.trim().to_owned());
     desk.front.run(read).expect("the setting")
 }
 
@@ -27,7 +28,10 @@ fn attached() -> Desk {
 fn it_is_not_set_without_consent() {
     let desk = attached();
     let said = desk.ok("set --service web --challenge auto");
-    assert!(said.contains("challenge: off -> auto") && said.contains("tickets: none -> 15m"), "{said}");
+    assert!(
+        said.contains("challenge: off -> auto") && said.contains("tickets: none -> 15m"),
+        "{said}"
+    );
     assert!(said.contains("fair share: no -> yes"), "{said}");
     assert!(said.contains("nobody is challenged") && said.contains("--set-syncookies"), "{said}");
     assert!(desk.ok("arm").contains("nobody is challenged"));
@@ -39,7 +43,8 @@ fn it_is_not_set_without_consent() {
 #[test]
 fn a_challenge_brings_fair_shares_unless_told_otherwise() {
     let desk = attached();
-    let fair = |desk: &Desk| desk.json("status --quick")["services"][0]["settings"]["fair_share"].clone();
+    let fair =
+        |desk: &Desk| desk.json("status --quick")["services"][0]["settings"]["fair_share"].clone();
     desk.ok("set --service web --challenge always --fair-share no");
     assert_eq!(fair(&desk), false);
     desk.ok("set --service web --challenge auto");
@@ -53,13 +58,19 @@ fn a_challenge_brings_fair_shares_unless_told_otherwise() {
 #[test]
 fn attach_challenges_where_it_can_work() {
     let services = |desk: &Desk| desk.json("status --quick")["services"][0]["settings"].clone();
-    for (setting, consent, works) in [("1", "", false), ("2", "", true), ("1", " --set-syncookies", true)] {
+    for (setting, consent, works) in
+        [("1", "", false), ("2", "", true), ("1", " --set-syncookies", true)]
+    {
         let desk = Desk::new();
         desk.front.sysctl("ipv4/tcp_syncookies", setting).expect("the namespace's own setting");
         let said = desk.ok(&format!("{ATTACH}{consent}"));
         assert_eq!(said.contains("nobody is challenged"), !works, "{setting}{consent}: {said}");
         let admission = services(&desk);
-        assert_eq!(admission["challenge"], if works { "auto" } else { "off" }, "{setting}{consent}: {admission}");
+        assert_eq!(
+            admission["challenge"],
+            if works { "auto" } else { "off" },
+            "{setting}{consent}: {admission}"
+        );
         desk.ok("arm");
         assert_eq!(syncookies(&desk), if works { "2" } else { "1" }, "{setting}{consent}");
         desk.ok("detach --all");
@@ -81,7 +92,10 @@ fn it_is_set_while_a_challenge_is_enforced_and_put_back() {
     assert!(!said.contains("nobody is challenged"), "{said}");
     assert_eq!(syncookies(&desk), "2");
     let status = desk.json("status --quick");
-    assert_eq!((&status["cookies"]["syncookies"], &status["cookies"]["syncookies_before"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&status["cookies"]["syncookies"], &status["cookies"]["syncookies_before"]),
+        (&2.into(), &1.into())
+    );
     assert_eq!(status["services"][0]["settings"]["challenge"], "auto");
     assert!(desk.ok("status --quick").contains("set net.ipv4.tcp_syncookies from 1 to 2"));
     for (end, again) in [
@@ -115,8 +129,12 @@ fn it_is_put_back_after_an_armed_time() {
 #[test]
 fn what_pays_follows_the_setting() {
     let desk = attached();
-    let told =
-        || Maps::open(&Pins::at(desk.pins()).root()).and_then(|maps| maps.switch()).expect("the switch").regime();
+    let told = || {
+        Maps::open(&Pins::at(desk.pins()).root())
+            .and_then(|maps| maps.switch())
+            .expect("the switch")
+            .regime()
+    };
     assert_eq!(told(), Regime::Attempts);
     let charged = || desk.json("status --quick")["cookies"]["charged"].clone();
     assert_eq!(charged(), "attempts");
@@ -131,7 +149,8 @@ fn what_pays_follows_the_setting() {
     desk.ok("set --set-syncookies no");
     desk.ok("arm");
     let stale = || desk.output("doctor").stdout;
-    let says = |output: Vec<u8>| String::from_utf8_lossy(&output).contains("TCP settings have changed");
+    let says =
+        |output: Vec<u8>| String::from_utf8_lossy(&output).contains("TCP settings have changed");
     assert!(!says(stale()));
     desk.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
     assert!(says(stale()));
@@ -161,7 +180,11 @@ fn a_later_change_by_somebody_else_stays() {
 #[test]
 fn impossible_admissions_are_refused() {
     let desk = attached();
-    desk.fails("set --service web --challenge always --tickets none", 1, &["web", "tickets", "15m"]);
+    desk.fails(
+        "set --service web --challenge always --tickets none",
+        1,
+        &["web", "tickets", "15m"],
+    );
     let wrong = |line: &str, words: &[&str]| {
         let output = desk.output(line);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -187,7 +210,8 @@ fn a_killed_command_leaves_it_to_the_next_one() {
             budget += 1;
             desk.ok(&format!("set --service web --budget {budget}/s"));
             let status = desk.json("status --quick");
-            let (enforces, may) = (status["mode"] == "enforce", status["cookies"]["may_set"] == true);
+            let (enforces, may) =
+                (status["mode"] == "enforce", status["cookies"]["may_set"] == true);
             // Detaching takes the consent back with the setting, before it takes limiter away.
             assert!(may || line.starts_with("detach"), "`{line}` was killed before {killed:?}");
             let right = if enforces && may { "2" } else { "1" };
@@ -210,9 +234,11 @@ fn a_killed_command_leaves_it_to_the_next_one() {
     desk.ok(&enforce);
     let kept = killed::Kept::of(&desk);
     desk.ok("detach --all");
-    for (line, before) in
-        [("attach web0", &["arm"][..]), ("arm", &["attach web0", "disarm"]), ("detach --all", &["attach web0", "arm"])]
-    {
+    for (line, before) in [
+        ("attach web0", &["arm"][..]),
+        ("arm", &["attach web0", "disarm"]),
+        ("detach --all", &["attach web0", "arm"]),
+    ] {
         let prepare = || {
             kept.load();
             // Detaching took the consent back.
@@ -234,7 +260,8 @@ fn a_killed_command_leaves_it_to_the_next_one() {
 fn a_failed_attach_leaves_it_as_it_was() {
     let desk = Desk::new();
     desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
-    let line = format!("{ATTACH} --set-syncookies --enforce").replace("attach web0", "attach web0 nosuch0");
+    let line = format!("{ATTACH} --set-syncookies --enforce")
+        .replace("attach web0", "attach web0 nosuch0");
     desk.fails(&line, 1, &["nosuch0"]);
     assert_eq!(syncookies(&desk), "1");
     assert!(desk.left().is_empty() && desk.becomes_free("web0"));

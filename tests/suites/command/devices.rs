@@ -24,7 +24,8 @@ fn at(name: &str, place: &str) -> (Option<String>, Option<String>) {
 fn a_driver_without_xdp() {
     let desk = Desk::new();
     // Not every kernel has every kind; the loopback is always there.
-    let made = ["dummy", "bridge"].map(|kind| (kind, desk.front.ip(&["link", "add", kind, "type", kind]).is_ok()));
+    let made = ["dummy", "bridge"]
+        .map(|kind| (kind, desk.front.ip(&["link", "add", kind, "type", kind]).is_ok()));
     println!("{made:?}");
     for name in made.iter().filter(|(_, made)| *made).map(|(kind, _)| *kind).chain(["lo"]) {
         desk.fails(&format!("attach {name} {SERVICE}"), 1, &[name, "--generic"]);
@@ -76,15 +77,26 @@ fn an_interface_that_moves_to_another_namespace() {
     desk.ok(&format!("attach web0 web1 {SERVICE} --enforce"));
     let index = desk.json("status --quick")["interfaces"][0]["index"].as_u64().expect("an index");
     desk.front.ip(&["link", "set", "web0", "netns", other.name()]).expect("moved");
-    let there = other.command("ip").expect("ip").args(["link", "show", "dev", "web0"]).output().expect("ip runs");
+    let there = other
+        .command("ip")
+        .expect("ip")
+        .args(["link", "show", "dev", "web0"])
+        .output()
+        .expect("ip runs");
     assert!(String::from_utf8_lossy(&there.stdout).contains("xdp"), "its limits go with it");
     let shown = desk.ok("status --quick");
-    assert!(shown.contains("gone, or in another network namespace") && shown.contains("web1  native"), "{shown}");
+    assert!(
+        shown.contains("gone, or in another network namespace") && shown.contains("web1  native"),
+        "{shown}"
+    );
     for line in ["set --budget 9/s", "arm", "upgrade", "ban add 192.0.2.7"] {
         desk.ok(line);
     }
     let output = desk.output("doctor");
-    assert!(output.stderr.is_empty() && String::from_utf8_lossy(&output.stdout).contains("network namespace"));
+    assert!(
+        output.stderr.is_empty()
+            && String::from_utf8_lossy(&output.stdout).contains("network namespace")
+    );
     // Back again it is ours, or it can be freed and attached anew: its index may be another one.
     other.ip(&["link", "set", "web0", "netns", desk.front.name()]).expect("moved back");
     let mine = desk.json("status --quick")["interfaces"]
@@ -112,7 +124,11 @@ fn an_interface_whose_mtu_changes() {
         desk.front.ip(&["link", "set", device, "mtu", "65535"]).expect("an MTU");
     }
     desk.ok("attach web1");
-    assert_eq!(desk.interfaces().len(), 2, "attached at any MTU: the program knows frames in several buffers");
+    assert_eq!(
+        desk.interfaces().len(),
+        2,
+        "attached at any MTU: the program knows frames in several buffers"
+    );
 }
 
 /// A device without an Ethernet header is refused in either mode, as is a part of a bond; doctor
@@ -123,24 +139,34 @@ fn what_limiter_could_not_see_is_refused() {
     desk.front.ip(&["tuntap", "add", "tun0", "mode", "tun"]).expect("a tun");
     desk.front.ip(&["link", "set", "tun0", "up"]).expect("up");
     // Not every kernel has every kind of tunnel.
-    let tunnels = ["add wg0 type wireguard", "add ipip9 type ipip local 192.0.2.1 remote 192.0.2.2"];
-    let made = tunnels
-        .iter()
-        .filter(|line| desk.front.ip(&[&["link"], &line.split(' ').collect::<Vec<_>>()[..]].concat()).is_ok());
+    let tunnels =
+        ["add wg0 type wireguard", "add ipip9 type ipip local 192.0.2.1 remote 192.0.2.2"];
+    let made = tunnels.iter().filter(|line| {
+        desk.front.ip(&[&["link"], &line.split(' ').collect::<Vec<_>>()[..]].concat()).is_ok()
+    });
     let names: Vec<_> = made.filter_map(|line| line.split(' ').nth(1)).chain(["tun0"]).collect();
     println!("{names:?}");
     for name in names {
         for mode in ["", " --generic"] {
-            desk.fails(&format!("attach web0 {name} {SERVICE}{mode}"), 1, &[name, "no Ethernet frames", "attach to"]);
+            desk.fails(
+                &format!("attach web0 {name} {SERVICE}{mode}"),
+                1,
+                &[name, "no Ethernet frames", "attach to"],
+            );
             assert!(desk.becomes_free("web0") && desk.left().is_empty(), "all or none");
         }
-        let doctor = String::from_utf8(desk.output(&format!("doctor {name}")).stdout).expect("text");
+        let doctor =
+            String::from_utf8(desk.output(&format!("doctor {name}")).stdout).expect("text");
         assert!(doctor.contains("no Ethernet frames") && !doctor.contains("--generic"), "{doctor}");
     }
     if desk.front.ip(&["link", "add", "bond0", "type", "bond"]).is_ok() {
         desk.front.ip(&["link", "set", "web1", "down"]).expect("down");
         desk.front.ip(&["link", "set", "web1", "master", "bond0"]).expect("a part of it");
-        desk.fails(&format!("attach web1 {SERVICE}"), 1, &["web1 is a part of the bond bond0", "attach to bond0"]);
+        desk.fails(
+            &format!("attach web1 {SERVICE}"),
+            1,
+            &["web1 is a part of the bond bond0", "attach to bond0"],
+        );
     }
 }
 
@@ -149,12 +175,30 @@ fn what_limiter_could_not_see_is_refused() {
 fn the_kernels_reason_is_shown() {
     let desk = Desk::new();
     desk.front
-        .ip(&["link", "add", "few0", "numrxqueues", "1", "type", "veth", "peer", "name", "many0", "numtxqueues", "4"])
+        .ip(&[
+            "link",
+            "add",
+            "few0",
+            "numrxqueues",
+            "1",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "many0",
+            "numtxqueues",
+            "4",
+        ])
         .expect("a veth");
     desk.front.ip_batch("link set few0 up\nlink set many0 up\n").expect("up");
-    let grown = desk.program("ethtool").args(["-L", "many0", "tx", "4"]).output().expect("ethtool runs");
+    let grown =
+        desk.program("ethtool").args(["-L", "many0", "tx", "4"]).output().expect("ethtool runs");
     assert!(grown.status.success(), "{grown:?}");
-    desk.fails(&format!("attach few0 {SERVICE}"), 1, &["few0", "the kernel says why", "queues", "--generic"]);
+    desk.fails(
+        &format!("attach few0 {SERVICE}"),
+        1,
+        &["few0", "the kernel says why", "queues", "--generic"],
+    );
     assert!(desk.becomes_free("few0"), "what is tried to learn the reason leaves nothing");
     let doctor = String::from_utf8(desk.output("doctor few0").stdout).expect("text");
     assert!(!doctor.contains("runs no XDP program itself"), "{doctor}");
@@ -177,13 +221,19 @@ fn a_link_that_another_tool_detached() {
     assert!(program.is_u64(), "{program}");
     let links = json("bpftool", "-j link show");
     let links = links.as_array().expect("a list");
-    let ours = links.iter().find(|link| link["type"] == "xdp" && link["prog_id"] == program).expect("our link");
+    let ours = links
+        .iter()
+        .find(|link| link["type"] == "xdp" && link["prog_id"] == program)
+        .expect("our link");
     json("bpftool", &format!("link detach id {}", ours["id"]));
     assert!(desk.becomes_free("web0"));
     let shown = desk.ok("status --quick");
     assert!(shown.contains("web0  NOT ATTACHED") && !shown.contains("gone"), "{shown}");
     let doctor = desk.output("doctor");
-    assert!(String::from_utf8_lossy(&doctor.stdout).contains("another tool detached"), "{doctor:?}");
+    assert!(
+        String::from_utf8_lossy(&doctor.stdout).contains("another tool detached"),
+        "{doctor:?}"
+    );
     desk.ok("attach web0");
     assert_eq!(desk.interfaces(), [at("web0", "native")], "no dead link is left");
 }
@@ -201,7 +251,10 @@ fn an_interface_that_goes_away() {
         desk.ok(line);
     }
     let output = desk.output("doctor");
-    assert!(output.stderr.is_empty() && String::from_utf8_lossy(&output.stdout).contains("is gone"), "{output:?}");
+    assert!(
+        output.stderr.is_empty() && String::from_utf8_lossy(&output.stdout).contains("is gone"),
+        "{output:?}"
+    );
     desk.ok("detach --all");
     assert!(desk.left().is_empty() && desk.becomes_free("web1"));
 }

@@ -22,13 +22,17 @@ struct Found {
 impl Found {
     fn of(output: &Output) -> Self {
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-        Self { all: serde_json::from_slice(&output.stdout).expect("a list"), code: output.status.code() }
+        Self {
+            all: serde_json::from_slice(&output.stdout).expect("a list"),
+            code: output.status.code(),
+        }
     }
 
     /// The one finding that says `words`: its level, and area, words and advice in one text.
     #[track_caller]
     fn one(&self, words: &str) -> (&str, String) {
-        let says = |finding: &&Value| finding["what"].as_str().is_some_and(|what| what.contains(words));
+        let says =
+            |finding: &&Value| finding["what"].as_str().is_some_and(|what| what.contains(words));
         let found: Vec<_> = self.all.iter().filter(says).collect();
         assert_eq!(found.len(), 1, "one `{words}` in {:#?}", self.all);
         let text = |key: &str| found[0][key].as_str().unwrap_or_default();
@@ -44,7 +48,9 @@ impl Found {
     }
 
     fn has(&self, words: &str) -> bool {
-        self.all.iter().any(|finding| finding["what"].as_str().is_some_and(|what| what.contains(words)))
+        self.all
+            .iter()
+            .any(|finding| finding["what"].as_str().is_some_and(|what| what.contains(words)))
     }
 
     fn count(&self, level: &str) -> usize {
@@ -82,7 +88,11 @@ fn not_loaded() {
     found.says("problem", "no such interface", &["interface nosuch0", "web0"]);
     // Nothing leads out and nothing is attached: all that are up.
     let found = doctor(&desk, "");
-    assert!(["web0", "far1"].iter().all(|name| found.all.iter().any(|one| one["area"] == format!("interface {name}"))));
+    assert!(
+        ["web0", "far1"]
+            .iter()
+            .all(|name| found.all.iter().any(|one| one["area"] == format!("interface {name}")))
+    );
     let text = desk.ok("doctor");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.contains("no problems"), "{text}");
@@ -101,12 +111,19 @@ fn loaded_and_attached() {
     found.says("ok", "0.0.0.0:80: 0 of 4,096 places", &["service web"]);
     found.says("ok", "0 of 524,288 entries", &["source table"]);
     found.says("ok", "the host's budget", &["budgets"]);
-    assert!(!found.all.iter().any(|one| one["area"] == "interface web1"), "only where it is attached");
+    assert!(
+        !found.all.iter().any(|one| one["area"] == "interface web1"),
+        "only where it is attached"
+    );
     let text = desk.ok("doctor");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     desk.ok("detach --all");
     desk.ok(&format!("{ATTACH} --generic"));
-    doctor(&desk, "").says("warning", "slow generic path", &["could run it itself", "limiter detach web0"]);
+    doctor(&desk, "").says(
+        "warning",
+        "slow generic path",
+        &["could run it itself", "limiter detach web0"],
+    );
 }
 
 #[test]
@@ -115,7 +132,11 @@ fn somebody_else_is_on_the_interface() {
     let _other = Trivial::Pass.attach(&desk.front, "web1").expect("a foreign program");
     let found = doctor(&desk, "web1");
     assert_eq!(found.code, Some(1));
-    found.says("problem", "another XDP program", &["interface web1", "`pass`", "ip link set dev web1 xdp off"]);
+    found.says(
+        "problem",
+        "another XDP program",
+        &["interface web1", "`pass`", "ip link set dev web1 xdp off"],
+    );
 }
 
 #[test]
@@ -133,7 +154,11 @@ fn a_challenge_and_what_it_needs() {
     desk.front.sysctl("ipv4/tcp_timestamps", "2").expect("the namespace's own setting");
     let found = doctor(&desk, "");
     found.says("ok", "tcp_syncookies is 2", &[]);
-    found.says("problem", "have changed since limiter looked", &["`limiter set --set-syncookies no`"]);
+    found.says(
+        "problem",
+        "have changed since limiter looked",
+        &["`limiter set --set-syncookies no`"],
+    );
     desk.ok("set --set-syncookies no");
     doctor(&desk, "").says("ok", "tcp_timestamps is 2", &[]);
     // What limiter set itself, and somebody took away.
@@ -142,7 +167,11 @@ fn a_challenge_and_what_it_needs() {
     doctor(&desk, "").says("ok", "tcp_syncookies is 1; limiter sets it", &[]);
     desk.ok("arm");
     desk.front.sysctl("ipv4/tcp_syncookies", "0").expect("the namespace's own setting");
-    doctor(&desk, "").says("problem", "NOBODY IS CHALLENGED", &["`limiter set --set-syncookies yes`"]);
+    doctor(&desk, "").says(
+        "problem",
+        "NOBODY IS CHALLENGED",
+        &["`limiter set --set-syncookies yes`"],
+    );
     desk.ok("set --set-syncookies yes");
     doctor(&desk, "").says("ok", "tcp_syncookies is 2", &[]);
 }
@@ -151,7 +180,11 @@ fn a_challenge_and_what_it_needs() {
 fn servers() {
     let desk = Desk::new();
     desk.ok(&format!("{ATTACH} --budget 100/s --budget-burst 200"));
-    doctor(&desk, "").says("warning", "nobody listens on *:80", &["service web", "start the server"]);
+    doctor(&desk, "").says(
+        "warning",
+        "nobody listens on *:80",
+        &["service web", "start the server"],
+    );
     let server = listen(&desk, 16);
     let found = doctor(&desk, "");
     assert!(!found.has("nobody listens"));
@@ -159,7 +192,8 @@ fn servers() {
     // Nobody accepts.
     let connect = || {
         let address = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
-        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+        let connect =
+            |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
         Ok((0..20).map(connect).collect::<Vec<_>>())
     };
     let _clients = desk.front.run(connect).expect("clients");
@@ -232,7 +266,11 @@ fn bans_that_have_expired() {
     desk.ok(ATTACH);
     desk.ok("ban add 198.51.100.7 --for 1s");
     until_so("it expires", || doctor(&desk, "").has("have expired"));
-    doctor(&desk, "").says("warning", "1 bans have expired", &["lists", "limiter ban add 192.0.2.1 --for 1s"]);
+    doctor(&desk, "").says(
+        "warning",
+        "1 bans have expired",
+        &["lists", "limiter ban add 192.0.2.1 --for 1s"],
+    );
     // As it says.
     desk.ok("ban add 192.0.2.1 --for 1s");
     desk.ok("ban del 192.0.2.1");
@@ -263,13 +301,22 @@ fn as_nobody() {
     let nobody = |desk: &Desk, arguments: &[&str]| {
         let mut command: Command = desk.front.command("setpriv").expect("a command");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&copy);
-        command.arg("doctor").args(arguments).env("LIMITER_PINS", desk.pins()).output().expect("runs")
+        command
+            .arg("doctor")
+            .args(arguments)
+            .env("LIMITER_PINS", desk.pins())
+            .output()
+            .expect("runs")
     };
     let found = Found::of(&nobody(&desk, &["web0", "--json"]));
     assert_eq!((found.code, found.count("problem")), (Some(0), 0), "{:#?}", found.all);
     found.says("warning", "CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF", &["this user", "root"]);
     let parts = ["whether the kernel takes the program", "what is loaded", "XDP program on web0"];
-    found.says("warning", "whether the kernel takes", &[&parts[..], &["not looked at", "as root"]].concat());
+    found.says(
+        "warning",
+        "whether the kernel takes",
+        &[&parts[..], &["not looked at", "as root"]].concat(),
+    );
     found.says("ok", "tcp_syncookies", &["settings"]);
     let text = nobody(&desk, &[]);
     assert!(String::from_utf8_lossy(&text.stdout).contains("not looked at"));

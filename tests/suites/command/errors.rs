@@ -13,14 +13,24 @@ const ATTACH: &str = "attach web0 --service web=*:80 --source-rate 20/s";
 #[test]
 fn what_is_not_there() {
     let desk = Desk::new();
-    for command in
-        ["status", "arm", "disarm", "set --budget 5/s", "ban list", "ban add 192.0.2.1", "detach web0", "trace"]
-    {
+    for command in [
+        "status",
+        "arm",
+        "disarm",
+        "set --budget 5/s",
+        "ban list",
+        "ban add 192.0.2.1",
+        "detach web0",
+        "trace",
+    ] {
         desk.fails(command, 1, &["not loaded", "limiter attach"]);
     }
     desk.fails("attach nosuch0 --service web=*:80", 1, &["nosuch0", "web0"]);
     desk.fails("attach web0 nosuch0 --service web=*:80", 1, &["nosuch0"]);
-    assert!(desk.becomes_free("web0") && desk.left().is_empty(), "the first of two was not attached either");
+    assert!(
+        desk.becomes_free("web0") && desk.left().is_empty(),
+        "the first of two was not attached either"
+    );
     desk.ok(ATTACH);
     desk.fails("attach web0", 1, &["already attached to web0"]);
     desk.fails("attach web1 web0", 1, &["already attached to web0"]);
@@ -71,7 +81,10 @@ fn wrong_usage_is_told_as_it_is() {
     assert!(said("arm 30m").contains("`--for 30m`"));
     assert!(said("ban add 192.0.2.7 2h").contains("`--for 2h`"));
     let detach = said("detach");
-    assert!(detach.contains("<IFACE>") && !detach.contains("--pins") && !detach.contains("--history"), "{detach}");
+    assert!(
+        detach.contains("<IFACE>") && !detach.contains("--pins") && !detach.contains("--history"),
+        "{detach}"
+    );
     let nothing = said("");
     assert!(nothing.contains("Commands:") && !nothing.contains("settle"), "{nothing}");
     assert!(said("history --last 0").contains("--last"));
@@ -82,21 +95,32 @@ fn wrong_usage_is_told_as_it_is() {
 fn impossible_limits() {
     let desk = Desk::new();
     desk.fails("attach web0 --service web=*:80 --source-rate 50000/s", 1, &["19531/s"]);
-    desk.fails("attach web0 --service a=*:80 --service b=0.0.0.0:80", 1, &["0.0.0.0:80", "in service a", "service b"]);
+    desk.fails(
+        "attach web0 --service a=*:80 --service b=0.0.0.0:80",
+        1,
+        &["0.0.0.0:80", "in service a", "service b"],
+    );
     assert!(desk.becomes_free("web0") && desk.left().is_empty());
     desk.ok(ATTACH);
     let before = desk.json("status --quick");
     desk.fails("set --source-rate 1/h --source-burst 100", 1, &["takes longer than 1day"]);
     desk.fails("set --budget 100000/s --budget-burst 10", 1, &["burst of 1000 or more"]);
     let after = desk.json("status --quick");
-    assert_eq!((&before["source_limit"], &before["budget"]), (&after["source_limit"], &after["budget"]));
+    assert_eq!(
+        (&before["source_limit"], &before["budget"]),
+        (&after["source_limit"], &after["budget"])
+    );
 }
 
 #[test]
 fn a_foreign_program_is_named_and_left_alone() {
     let desk = Desk::new();
     let other = Trivial::Pass.attach(&desk.front, "web1").expect("a foreign program");
-    desk.fails("attach web0 web1 --service web=*:80", 1, &["web1", "`pass`", "ip link set dev web1 xdp off"]);
+    desk.fails(
+        "attach web0 web1 --service web=*:80",
+        1,
+        &["web1", "`pass`", "ip link set dev web1 xdp off"],
+    );
     assert!(desk.has_program("web1") && desk.becomes_free("web0") && desk.left().is_empty());
     drop(other);
     desk.ok("attach web0 web1 --service web=*:80");
@@ -161,7 +185,8 @@ fn one_change_at_a_time() {
     desk.fails("set --budget 5/s", 1, &[&me, "is changing limiter"]);
     assert!(start.elapsed().as_secs() >= 9, "it waits for ten seconds");
     desk.ok("status --quick");
-    let mut waiting = desk.command("set --budget 5/s").stdout(std::process::Stdio::null()).spawn().expect("runs");
+    let mut waiting =
+        desk.command("set --budget 5/s").stdout(std::process::Stdio::null()).spawn().expect("runs");
     // It waits, however long it is looked at.
     for _ in 0..10 {
         std::thread::sleep(Duration::from_millis(50));
@@ -185,8 +210,10 @@ fn bans_by_a_slip() {
     );
     // sudo drops the variable; the shell above it has it.
     let mut shell = desk.front.command("sh").expect("a shell");
-    let line = format!("env -u SSH_CONNECTION {} ban add 192.0.2.0/24; exit $?", binary().display());
-    let shell = desk.furnish(shell.args(["-c", &line])).env("SSH_CONNECTION", "192.0.2.9 1 192.0.2.1 22");
+    let line =
+        format!("env -u SSH_CONNECTION {} ban add 192.0.2.0/24; exit $?", binary().display());
+    let shell =
+        desk.furnish(shell.args(["-c", &line])).env("SSH_CONNECTION", "192.0.2.9 1 192.0.2.1 22");
     desk.refused(&shell.output().expect("a shell runs"), 1, &["192.0.2.9", "--force"]);
     assert_eq!(desk.json("ban list").as_array().map(Vec::len), Some(0));
     desk.ok("ban add 0.0.0.0/0 --force");
@@ -203,7 +230,9 @@ fn an_interface_that_goes() {
     let status = desk.ok("status --quick");
     assert!(status.contains("gone") && status.contains("web1  native"), "{status}");
     desk.ok(&format!("detach {index}"));
-    desk.front.ip(&["link", "add", "web0", "type", "veth", "peer", "name", "far0"]).expect("a veth");
+    desk.front
+        .ip(&["link", "add", "web0", "type", "veth", "peer", "name", "far0"])
+        .expect("a veth");
     desk.ok("attach web0");
     assert!(desk.has_program("web0"));
 }
@@ -223,11 +252,14 @@ fn another_namespace() {
             .args(["-j", "link", "show", "dev", "web0"])
             .output()
             .expect("ip runs");
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")[0]["ifindex"].clone()
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")[0]["ifindex"]
+            .clone()
     };
     assert_eq!(index(&desk), index(&other), "two new namespaces count alike");
     let status = there.output("status --quick");
-    assert!(String::from_utf8_lossy(&status.stdout).contains("gone, or in another network namespace"));
+    assert!(
+        String::from_utf8_lossy(&status.stdout).contains("gone, or in another network namespace")
+    );
     desk.refused(&there.output("detach web0"), 1, &["not attached to web0 here"]);
     desk.refused(&there.output("attach web0"), 1, &["another network namespace", "--pins"]);
     assert!(desk.has_program("web0") && other.becomes_free("web0"));

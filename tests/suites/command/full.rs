@@ -16,8 +16,12 @@ pub(super) struct Size {
     prefixes: u32,
 }
 
-pub(super) const FULL: Size =
-    Size { services: SERVICES, listeners: LISTENERS / 2, classes: MOST_CLASSES as u32, prefixes: CLASS_PREFIXES };
+pub(super) const FULL: Size = Size {
+    services: SERVICES,
+    listeners: LISTENERS / 2,
+    classes: MOST_CLASSES as u32,
+    prefixes: CLASS_PREFIXES,
+};
 
 /// A policy of that size; `variant` makes another one of it.
 pub(super) fn policy(size: Size, variant: u32) -> String {
@@ -27,14 +31,30 @@ pub(super) fn policy(size: Size, variant: u32) -> String {
     for service in 0..size.services {
         let _ = writeln!(text, "[service.s{variant}-{service}]\nlisten = [");
         for listener in part(size.listeners, size.services, service) {
-            let _ = writeln!(text, "  \"10.{}.{}.1:{}\",", listener / 256, listener % 256, 1000 + listener % 100);
+            let _ = writeln!(
+                text,
+                "  \"10.{}.{}.1:{}\",",
+                listener / 256,
+                listener % 256,
+                1000 + listener % 100
+            );
         }
         let _ = writeln!(text, "]");
     }
     for class in 0..size.classes {
-        let _ = writeln!(text, "[class.c{variant}-{class}]\nsource_rate = \"{}/s\"\nprefixes = [", class + 1);
+        let _ = writeln!(
+            text,
+            "[class.c{variant}-{class}]\nsource_rate = \"{}/s\"\nprefixes = [",
+            class + 1
+        );
         for prefix in part(size.prefixes, size.classes, class) {
-            let _ = writeln!(text, "  \"{}.{}.{}.0/25\",", 20 + prefix / 65_536, prefix / 256 % 256, prefix % 256);
+            let _ = writeln!(
+                text,
+                "  \"{}.{}.{}.0/25\",",
+                20 + prefix / 65_536,
+                prefix / 256 % 256,
+                prefix % 256
+            );
         }
         let _ = writeln!(text, "]");
     }
@@ -46,7 +66,9 @@ pub(super) fn policy(size: Size, variant: u32) -> String {
 fn every_service_has_an_id_of_its_own() {
     let desk = Desk::new();
     let service = |name: &str, port: u32| format!("[service.{name}]\nlisten = [\"*:{port}\"]\n");
-    let many = |range: std::ops::Range<u32>| -> String { range.map(|n| service(&format!("s{n}"), 1000 + n)).collect() };
+    let many = |range: std::ops::Range<u32>| -> String {
+        range.map(|n| service(&format!("s{n}"), 1000 + n)).collect()
+    };
     let last = SERVICES - 1;
     for services in [
         many(0..SERVICES),
@@ -55,7 +77,8 @@ fn every_service_has_an_id_of_its_own() {
         many(0..SERVICES),
     ] {
         let file = desk.policy();
-        std::fs::write(&file, "interfaces = [\"web0\"]\nsources = 4096\n".to_owned() + &services).expect("written");
+        std::fs::write(&file, "interfaces = [\"web0\"]\nsources = 4096\n".to_owned() + &services)
+            .expect("written");
         desk.ok(&format!("apply {}", file.display()));
         let said = desk.ok(&format!("policy diff {}", file.display()));
         assert!(said.contains("nothing would change"), "{said}");
@@ -82,7 +105,11 @@ fn the_largest_policy_and_one_more() {
             .iter()
             .map(|one| one["listeners"].as_array().map_or(0, Vec::len));
         assert_eq!(listeners.sum::<usize>(), LISTENERS as usize / 2);
-        let prefixes = status["classes"].as_array().expect("classes").iter().filter_map(|one| one["prefixes"].as_u64());
+        let prefixes = status["classes"]
+            .as_array()
+            .expect("classes")
+            .iter()
+            .filter_map(|one| one["prefixes"].as_u64());
         assert_eq!(prefixes.sum::<u64>(), u64::from(CLASS_PREFIXES));
     }
     let before = desk.ok("policy show");

@@ -11,7 +11,8 @@ use limiter_common::record::{CLASSES, NAME, SERVICES};
 use super::Desk;
 use super::pins::sound;
 
-const POLICY: &str = "interfaces = [\"web0\"]\nsources = 512\n[service.web]\nlisten = \"*:80\"\nbudget = \"9/s\"\n";
+const POLICY: &str =
+    "interfaces = [\"web0\"]\nsources = 512\n[service.web]\nlisten = \"*:80\"\nbudget = \"9/s\"\n";
 
 /// How often everything is spoiled; each time takes a second or two.
 const ROUNDS: usize = 4;
@@ -57,7 +58,12 @@ fn spoil(root: &std::path::Path, random: &mut Rng) {
     let mut maps = Maps::open(root).expect("the maps have their shapes");
     let named = |number: u64| {
         let mut name = [0; NAME];
-        name[..4].copy_from_slice(&[b'a' + (number % 26) as u8, b'-', b'x', b'0' + (number >> 8) as u8 % 10]);
+        name[..4].copy_from_slice(&[
+            b'a' + (number % 26) as u8,
+            b'-',
+            b'x',
+            b'0' + (number >> 8) as u8 % 10,
+        ]);
         name
     };
     for index in (0..2 * SERVICES).step_by(3) {

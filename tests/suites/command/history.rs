@@ -24,12 +24,37 @@ fn every_change_is_noted() {
     assert!(desk.ok("history").contains("nothing is noted"));
     let changes = [
         (ATTACH, Value::Null, json!("observe"), "attached to web0"),
-        ("set --source-rate 600/min --source-burst 60", json!("observe"), json!("observe"), "host source limit: 20/s"),
+        (
+            "set --source-rate 600/min --source-burst 60",
+            json!("observe"),
+            json!("observe"),
+            "host source limit: 20/s",
+        ),
         ("arm", json!("observe"), json!("enforce"), "mode observe -> enforce"),
-        ("ban add 192.0.2.0/24 --for 10m", json!("enforce"), json!("enforce"), "banned 192.0.2.0/24 for 10m"),
-        ("ban del 192.0.2.0/24", json!("enforce"), json!("enforce"), "192.0.2.0/24 is no longer on the ban list"),
-        ("allow add 10.0.0.0/8", json!("enforce"), json!("enforce"), "allowed 10.0.0.0/8 until removed"),
-        ("allow del 10.0.0.0/8", json!("enforce"), json!("enforce"), "10.0.0.0/8 is no longer on the allow list"),
+        (
+            "ban add 192.0.2.0/24 --for 10m",
+            json!("enforce"),
+            json!("enforce"),
+            "banned 192.0.2.0/24 for 10m",
+        ),
+        (
+            "ban del 192.0.2.0/24",
+            json!("enforce"),
+            json!("enforce"),
+            "192.0.2.0/24 is no longer on the ban list",
+        ),
+        (
+            "allow add 10.0.0.0/8",
+            json!("enforce"),
+            json!("enforce"),
+            "allowed 10.0.0.0/8 until removed",
+        ),
+        (
+            "allow del 10.0.0.0/8",
+            json!("enforce"),
+            json!("enforce"),
+            "10.0.0.0/8 is no longer on the allow list",
+        ),
         ("disarm", json!("enforce"), json!("observe"), "mode enforce -> observe"),
         ("attach web1", json!("observe"), json!("observe"), "attached to web1"),
         ("detach web1", json!("observe"), json!("observe"), "detached from web1"),
@@ -39,7 +64,11 @@ fn every_change_is_noted() {
         desk.ok(line);
         let entry = last(&desk);
         assert_eq!(entry["command"], json!(line.split(' ').collect::<Vec<_>>()));
-        assert_eq!((&entry["before"]["mode"], &entry["after"]["mode"]), (before, after), "{line}: {entry}");
+        assert_eq!(
+            (&entry["before"]["mode"], &entry["after"]["mode"]),
+            (before, after),
+            "{line}: {entry}"
+        );
         let first = entry["changed"][0].as_str().expect("a change");
         assert!(first.starts_with(change), "{line}: {entry}");
         assert_eq!((&entry["who"]["uid"], &entry["who"]["user"]), (&json!(0), &json!("root")));
@@ -74,7 +103,8 @@ fn what_goes_back_by_itself() {
     assert!(desk.ok("history").contains("goes back at "));
     desk.ok("arm --for 1s");
     assert_eq!(last(&desk)["changed"], json!(["mode enforce for 1s"]), "another time is a change");
-    let became = |desk: &Desk| entries(desk).iter().map(|entry| entry["back"].clone()).collect::<Vec<_>>();
+    let became =
+        |desk: &Desk| entries(desk).iter().map(|entry| entry["back"].clone()).collect::<Vec<_>>();
     assert_eq!(became(&desk)[..2], [Value::Null, "overtaken".into()]);
     // Limits that change meanwhile do not make it stay.
     desk.ok("set --budget 5/s");
@@ -98,7 +128,11 @@ fn a_history_that_cannot_be_written_stops_nobody() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && !output.stdout.is_empty(), "{line}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.contains("warning") && said.contains(path.split("/history").next().expect("a path")), "{said}");
+        assert!(
+            said.contains("warning")
+                && said.contains(path.split("/history").next().expect("a path")),
+            "{said}"
+        );
     }
     assert!(desk.becomes_free("web0") && desk.left().is_empty());
     desk.ok("detach --all --history /dev/null");
@@ -134,8 +168,14 @@ fn a_disk_that_fills_up_keeps_whole_lines() {
         assert!(output.status.success());
         String::from_utf8(output.stderr).expect("text")
     };
-    let said = (0..100).map(|_| say("disarm")).find(|said| !said.is_empty()).expect("the disk fills up");
-    assert!(said.contains("warning") && said.contains("history.jsonl") && said.contains("no storage space"), "{said}");
+    let said =
+        (0..100).map(|_| say("disarm")).find(|said| !said.is_empty()).expect("the disk fills up");
+    assert!(
+        said.contains("warning")
+            && said.contains("history.jsonl")
+            && said.contains("no storage space"),
+        "{said}"
+    );
     assert!(say("history").is_empty(), "no line was cut off");
 }
 

@@ -32,11 +32,17 @@ pub fn doubles(call: Call) -> bool {
 pub fn kill_before(desk: &Desk, line: &str, is_point: impl FnMut(Call) -> bool) -> Option<Call> {
     let mut command = desk.command(line);
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    calls::kill_before(command, is_point).unwrap_or_else(|error| panic!("limiter {line}: {error:#}"))
+    calls::kill_before(command, is_point)
+        .unwrap_or_else(|error| panic!("limiter {line}: {error:#}"))
 }
 
 /// Runs a command, and kills it before its point of this number, of which 0 is the first.
-fn kill_at(desk: &Desk, line: &str, is_point: impl Fn(Call) -> bool, number: usize) -> Option<Call> {
+fn kill_at(
+    desk: &Desk,
+    line: &str,
+    is_point: impl Fn(Call) -> bool,
+    number: usize,
+) -> Option<Call> {
     let mut passed = 0;
     kill_before(desk, line, |call| {
         let is_this = is_point(call) && passed == number;
@@ -47,7 +53,12 @@ fn kill_at(desk: &Desk, line: &str, is_point: impl Fn(Call) -> bool, number: usi
 
 /// Runs a command again and again: killed before each of its points in turn, and to its end. After
 /// each `look` is told where it was killed, and puts back what was before.
-pub fn kill_everywhere(desk: &Desk, line: &str, is_point: impl Fn(Call) -> bool, mut look: impl FnMut(Option<Call>)) {
+pub fn kill_everywhere(
+    desk: &Desk,
+    line: &str,
+    is_point: impl Fn(Call) -> bool,
+    mut look: impl FnMut(Option<Call>),
+) {
     for number in 0.. {
         let killed = kill_at(desk, line, &is_point, number);
         println!("limiter {line}: {killed:?}");
@@ -65,19 +76,25 @@ fn whole(desk: &Desk) -> Option<serde_json::Value> {
         let mut status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let attached = |status: &serde_json::Value, name: &str| {
             let interfaces = status["interfaces"].as_array().expect("a list");
-            interfaces.iter().any(|interface| interface["name"] == name && interface["attachment"] == "native")
+            interfaces
+                .iter()
+                .any(|interface| interface["name"] == name && interface["attachment"] == "native")
         };
         // The kernel takes a link apart when it finds the time.
         until_so("what runs is what is pinned", || {
             status = desk.json("status --quick");
-            INTERFACES.map(|name| attached(&status, name)) == INTERFACES.map(|name| desk.has_program(name))
+            INTERFACES.map(|name| attached(&status, name))
+                == INTERFACES.map(|name| desk.has_program(name))
         });
         assert_eq!(status["services"].as_array().map(Vec::len), Some(1));
         return Some(status);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("not loaded"), "{said}");
-    assert!(INTERFACES.iter().all(|name| desk.becomes_free(name)), "nothing runs that is not pinned");
+    assert!(
+        INTERFACES.iter().all(|name| desk.becomes_free(name)),
+        "nothing runs that is not pinned"
+    );
     None
 }
 
@@ -135,7 +152,8 @@ fn killed_while_loading() {
     let loaded_at = (0..).find(|number| is_loaded_after(kill_at(&desk, ATTACH, begins, *number)));
     assert!(loaded_at > Some(0), "absent before: {loaded_at:?}");
     // In the middle of the call that takes long, or wherever this comes.
-    let mut child = desk.command(ATTACH).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+    let mut child =
+        desk.command(ATTACH).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
     let in_kernel = |id: u32| -> Option<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         stat.rsplit_once(')')?.1.split_whitespace().nth(12)?.parse().ok()
@@ -184,16 +202,21 @@ fn killed_while_setting() {
     let desk = Desk::new();
     desk.ok(ATTACH);
     let (mut old, mut new) = (0, 0);
-    kill_everywhere(&desk, "set --source-rate 5/s --source-burst 50 --budget 7000/s", doubles, |_| {
-        let status = whole(&desk).expect("it stays loaded");
-        let shown = (status["source_limit"].as_str(), status["budget"].as_str());
-        match shown {
-            (Some(OLD), Some("none")) => old += 1,
-            (Some(NEW), Some("7000/s, burst 14000")) => new += 1,
-            mixed => panic!("half a policy: {mixed:?}"),
-        }
-        desk.ok("set --source-rate 20/s --source-burst 40 --budget none");
-    });
+    kill_everywhere(
+        &desk,
+        "set --source-rate 5/s --source-burst 50 --budget 7000/s",
+        doubles,
+        |_| {
+            let status = whole(&desk).expect("it stays loaded");
+            let shown = (status["source_limit"].as_str(), status["budget"].as_str());
+            match shown {
+                (Some(OLD), Some("none")) => old += 1,
+                (Some(NEW), Some("7000/s, burst 14000")) => new += 1,
+                mixed => panic!("half a policy: {mixed:?}"),
+            }
+            desk.ok("set --source-rate 20/s --source-burst 40 --budget none");
+        },
+    );
     println!("{old} times the old policy, {new} times the new one");
     assert!(old > 0 && new > 0, "{old} old, {new} new");
 }
@@ -240,7 +263,9 @@ fn killed_while_banning() {
             index += 1;
             desk.ok(&format!("ban add 203.0.113.{index}"));
             let list = desk.json("ban list");
-            let holds = |prefix: &str| list.as_array().expect("a list").iter().any(|entry| entry["prefix"] == prefix);
+            let holds = |prefix: &str| {
+                list.as_array().expect("a list").iter().any(|entry| entry["prefix"] == prefix)
+            };
             assert!(holds(&format!("203.0.113.{index}")));
             desk.sound("ban del 192.0.2.1");
             desk.sound("ban del 198.51.100.0/24");

@@ -7,8 +7,7 @@ use lab::wait::until_so;
 
 use super::Desk;
 
-const ATTACH: &str =
-    "attach web0 --service web=*:80,*:443 --service mail=192.0.2.1:25 --source-rate 20/s --budget 1000/s";
+const ATTACH: &str = "attach web0 --service web=*:80,*:443 --service mail=192.0.2.1:25 --source-rate 20/s --budget 1000/s";
 
 #[test]
 fn several_interfaces_share_one_state() {
@@ -16,10 +15,14 @@ fn several_interfaces_share_one_state() {
     desk.ok(ATTACH);
     assert!(desk.ok("attach web1 --generic").contains("generic"));
     let status = desk.json("status --quick");
-    let shown: Vec<_> =
-        [0, 1].map(|n| (status["interfaces"][n]["name"].clone(), status["interfaces"][n]["attachment"].clone())).into();
+    let shown: Vec<_> = [0, 1]
+        .map(|n| {
+            (status["interfaces"][n]["name"].clone(), status["interfaces"][n]["attachment"].clone())
+        })
+        .into();
     assert!(
-        shown.contains(&("web0".into(), "native".into())) && shown.contains(&("web1".into(), "generic".into())),
+        shown.contains(&("web0".into(), "native".into()))
+            && shown.contains(&("web1".into(), "generic".into())),
         "{shown:?}"
     );
     assert!(desk.ok("status --quick").contains("GENERIC"));
@@ -43,12 +46,18 @@ fn the_table_has_the_size_that_was_asked_for() {
 fn limits_change_live_and_read_back_as_typed() {
     let desk = Desk::new();
     desk.ok(ATTACH);
-    assert!(desk.ok("set --source-rate 600/min --source-burst 30").contains("20/s, burst 40 -> 600/min, burst 30"));
+    assert!(
+        desk.ok("set --source-rate 600/min --source-burst 30")
+            .contains("20/s, burst 40 -> 600/min, burst 30")
+    );
     desk.ok("set --service mail --source-rate 3/10s --budget 50/s --prefix-v4 24");
     let status = desk.json("status --quick");
     assert_eq!(status["source_limit"], "600/min, burst 30");
     let mail = &status["services"][1];
-    assert_eq!((&mail["source_limit"], &mail["budget"]), (&"3/10s, burst 10".into(), &"50/s, burst 100".into()));
+    assert_eq!(
+        (&mail["source_limit"], &mail["budget"]),
+        (&"3/10s, burst 10".into(), &"50/s, burst 100".into())
+    );
     assert_eq!(status["services"][0]["source_limit"], "600/min, burst 30 (default)");
     desk.ok("set --service mail --follow-default --budget none");
     let status = desk.json("status --quick");
@@ -64,7 +73,10 @@ fn the_mode_goes_and_comes_back() {
     assert_eq!(desk.json("status --quick")["mode"], "observe");
     desk.ok("arm --for 1h");
     let status = desk.json("status --quick");
-    assert_eq!((&status["mode"], &status["reverts"]["mode"]), (&"enforce".into(), &"observe".into()));
+    assert_eq!(
+        (&status["mode"], &status["reverts"]["mode"]),
+        (&"enforce".into(), &"observe".into())
+    );
     // A change of limits meanwhile does not make it stay.
     desk.ok("arm --for 1s");
     desk.ok("set --budget 500/s");
@@ -127,11 +139,19 @@ fn every_command_speaks_json() {
 fn a_closed_pipe_is_no_failure() {
     let desk = Desk::new();
     desk.ok(ATTACH);
-    let mut child =
-        desk.command("status --measure 300ms").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    let mut child = desk
+        .command("status --measure 300ms")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("ends");
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Twenty commands at once: each does its work or waits for it, and the end is one of them whole.
@@ -147,7 +167,9 @@ fn commands_in_parallel() {
             _ => "arm".to_owned(),
         })
         .collect();
-    let spawn = |line: &String| desk.command(line).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("runs");
+    let spawn = |line: &String| {
+        desk.command(line).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("runs")
+    };
     let children: Vec<_> = lines.iter().map(spawn).collect();
     for (line, child) in lines.iter().zip(children) {
         let output = child.wait_with_output().expect("ends");
@@ -164,7 +186,8 @@ fn commands_in_parallel() {
 
 /// A trace whose program stands behind every link already.
 pub fn trace(desk: &Desk) -> Child {
-    let mut child = desk.command("trace").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("runs");
+    let mut child =
+        desk.command("trace").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("runs");
     let mut said = String::new();
     BufReader::new(child.stderr.as_mut().expect("a pipe")).read_line(&mut said).expect("text");
     assert!(said.starts_with("tracing"), "{said}");
@@ -210,7 +233,8 @@ fn other_commands_work_while_one_traces() {
     let usual = program(&desk);
     let tracing = trace(&desk);
     let traced = program(&desk);
-    for line in ["set --source-rate 30/s", "arm", "ban add 192.0.2.9", "attach web1", "detach web1"] {
+    for line in ["set --source-rate 30/s", "arm", "ban add 192.0.2.9", "attach web1", "detach web1"]
+    {
         desk.ok(line);
     }
     assert_eq!(program(&desk), traced, "it traces on");
@@ -240,8 +264,16 @@ fn newcomers_get_a_rate_and_tickets_to_tell_them_by() {
     let desk = Desk::new();
     desk.ok("attach web0 --service web=*:80");
     let said = desk.ok("set --service web --newcomers 50/s --newcomers-burst 75");
-    assert!(said.contains("newcomers: none -> 50/s, burst 75") && said.contains("tickets: none -> 15m"), "{said}");
+    assert!(
+        said.contains("newcomers: none -> 50/s, burst 75") && said.contains("tickets: none -> 15m"),
+        "{said}"
+    );
     let settings = &desk.json("status --quick")["services"][0]["settings"];
-    assert_eq!((&settings["newcomers"], &settings["newcomers_burst"]), (&"50/s".into(), &75.into()));
-    assert!(desk.ok("set --service web --newcomers none").contains("newcomers: 50/s, burst 75 -> none"));
+    assert_eq!(
+        (&settings["newcomers"], &settings["newcomers_burst"]),
+        (&"50/s".into(), &75.into())
+    );
+    assert!(
+        desk.ok("set --service web --newcomers none").contains("newcomers: 50/s, burst 75 -> none")
+    );
 }

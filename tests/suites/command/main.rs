@@ -83,8 +83,13 @@ impl Desk {
 
     /// Whether an XDP program is on the interface.
     fn has_program(&self, name: &str) -> bool {
-        let output =
-            self.front.command("ip").expect("ip").args(["link", "show", "dev", name]).output().expect("ip runs");
+        let output = self
+            .front
+            .command("ip")
+            .expect("ip")
+            .args(["link", "show", "dev", name])
+            .output()
+            .expect("ip runs");
         String::from_utf8_lossy(&output.stdout).contains("xdp")
     }
 }

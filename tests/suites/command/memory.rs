@@ -100,7 +100,8 @@ impl Drop for Group {
 /// `None` where this machine has no such controller.
 fn cgroup(limit: u64) -> Option<Group> {
     let name = format!("limiter-test-{}-{limit}", std::process::id());
-    let places = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+    let places =
+        [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
     places.into_iter().find_map(|(parent, file)| {
         let path = PathBuf::from(parent).join(&name);
         std::fs::create_dir(&path).ok()?;
@@ -120,7 +121,10 @@ fn a_memory_cgroup() {
             return;
         };
         let within = |command: &mut Command| {
-            let file = std::fs::File::options().write(true).open(group.0.join("cgroup.procs")).expect("the cgroup");
+            let file = std::fs::File::options()
+                .write(true)
+                .open(group.0.join("cgroup.procs"))
+                .expect("the cgroup");
             // SAFETY: one system call on a descriptor that is open, safe between fork and exec.
             unsafe {
                 command.pre_exec(move || {

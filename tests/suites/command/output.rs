@@ -146,11 +146,16 @@ fn tried(
     }
     let output = run(desk, line, |command| furnish(command));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let code = output.status.code().unwrap_or_else(|| panic!("limiter {line}: {}: {said}", output.status));
+    let code =
+        output.status.code().unwrap_or_else(|| panic!("limiter {line}: {}: {said}", output.status));
     assert!(!said.contains("panicked"), "limiter {line}: {said}");
     if kind == Kind::Change {
         let last = desk.json("history --last 1");
-        assert_eq!(last[0]["command"], json!(line.split(' ').collect::<Vec<_>>()), "it is done: {said}");
+        assert_eq!(
+            last[0]["command"],
+            json!(line.split(' ').collect::<Vec<_>>()),
+            "it is done: {said}"
+        );
     }
     if name == "record" {
         assert!(archive.is_file(), "it is there");
@@ -171,19 +176,26 @@ fn every_command_is_in_the_table() {
 #[test]
 fn standard_output_that_nobody_takes() {
     let desk = desk();
-    for command @ (_, kind, _, line) in COMMANDS.iter().copied().filter(|(_, kind, ..)| *kind != Kind::Elsewhere) {
+    for command @ (_, kind, _, line) in
+        COMMANDS.iter().copied().filter(|(_, kind, ..)| *kind != Kind::Elsewhere)
+    {
         let (usual, _) = tried(&desk, command, &|_| {});
         for sink in SINKS {
             let (code, said) = tried(&desk, command, &|command| sink.of(1, command));
             let words = match (sink, kind) {
                 (Sink::Full, Kind::Read) => "cannot write to standard output",
-                (Sink::Full, Kind::Change | Kind::Effect) => "warning: this is done, but standard output",
+                (Sink::Full, Kind::Change | Kind::Effect) => {
+                    "warning: this is done, but standard output"
+                }
                 _ => "",
             };
             let expected = if (sink, kind) == (Sink::Full, Kind::Read) { 1 } else { usual };
             assert_eq!(code, expected, "limiter {line}, {sink:?}: {said}");
             assert!(said.contains(words), "limiter {line}, {sink:?}: {said}");
-            assert!(!words.is_empty() || !said.contains("standard output"), "limiter {line}, {sink:?}: {said}");
+            assert!(
+                !words.is_empty() || !said.contains("standard output"),
+                "limiter {line}, {sink:?}: {said}"
+            );
         }
     }
 }
@@ -192,21 +204,33 @@ fn standard_output_that_nobody_takes() {
 #[test]
 fn no_output_at_all() {
     let desk = desk();
-    for command @ (_, kind, _, line) in COMMANDS.iter().copied().filter(|(_, kind, ..)| *kind != Kind::Elsewhere) {
+    for command @ (_, kind, _, line) in
+        COMMANDS.iter().copied().filter(|(_, kind, ..)| *kind != Kind::Elsewhere)
+    {
         let (usual, _) = tried(&desk, command, &|_| {});
         for sink in SINKS {
-            let both = |command: &mut Command| [1, 2].iter().for_each(|descriptor| sink.of(*descriptor, command));
+            let both = |command: &mut Command| {
+                [1, 2].iter().for_each(|descriptor| sink.of(*descriptor, command))
+            };
             let (code, _) = tried(&desk, command, &both);
             let expected = if (sink, kind) == (Sink::Full, Kind::Read) { 1 } else { usual };
             assert_eq!(code, expected, "limiter {line}, {sink:?}");
         }
     }
     // Errors, warnings and help keep their codes.
-    for (line, code) in [("frobnicate", 2), ("set", 2), ("detach nosuch0", 1), ("watch", 2), ("--help", 0)] {
+    for (line, code) in
+        [("frobnicate", 2), ("set", 2), ("detach nosuch0", 1), ("watch", 2), ("--help", 0)]
+    {
         for sink in SINKS {
-            let both = |command: &mut Command| [1, 2].iter().for_each(|descriptor| sink.of(*descriptor, command));
+            let both = |command: &mut Command| {
+                [1, 2].iter().for_each(|descriptor| sink.of(*descriptor, command))
+            };
             let expected = if (line, sink) == ("--help", Sink::Full) { 1 } else { code };
-            assert_eq!(run(&desk, line, both).status.code(), Some(expected), "limiter {line}, {sink:?}");
+            assert_eq!(
+                run(&desk, line, both).status.code(),
+                Some(expected),
+                "limiter {line}, {sink:?}"
+            );
         }
     }
 }
@@ -216,11 +240,20 @@ fn no_output_at_all() {
 #[test]
 fn a_reader_that_leaves_in_the_middle() {
     let desk = desk();
-    let addresses: Vec<String> = (0..4000).map(|n| format!("198.18.{}.{}", n / 250, n % 250)).collect();
+    let addresses: Vec<String> =
+        (0..4000).map(|n| format!("198.18.{}.{}", n / 250, n % 250)).collect();
     desk.ok(&format!("ban add {}", addresses.join(" ")));
-    for line in ["ban list", "ban list --json", "history --json", "events --follow", "events --follow --json"] {
+    for line in [
+        "ban list",
+        "ban list --json",
+        "history --json",
+        "events --follow",
+        "events --follow --json",
+    ] {
         let mut command = desk.program("sh");
-        command.args(["-c", "\"$0\" \"$@\" 2>said | head -1; test ${PIPESTATUS:-0} = 0"]).arg(super::binary());
+        command
+            .args(["-c", "\"$0\" \"$@\" 2>said | head -1; test ${PIPESTATUS:-0} = 0"])
+            .arg(super::binary());
         let output = command.args(line.split(' ')).output().expect("a shell");
         let said = fs::read_to_string(desk.file("said")).expect("what it said");
         assert!(output.status.success() && !output.stdout.is_empty(), "limiter {line}: {output:?}");

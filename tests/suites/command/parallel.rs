@@ -23,7 +23,9 @@ listen = ["*:80"]
 fn line(number: usize, file: &str) -> String {
     match number % 25 {
         0 => format!("apply {file}"),
-        1 | 9 | 17 => format!("set --source-rate {0}/s --source-burst {0}1 --budget {0}00/s", number + 10),
+        1 | 9 | 17 => {
+            format!("set --source-rate {0}/s --source-burst {0}1 --budget {0}00/s", number + 10)
+        }
         2 | 10 | 18 => format!("ban add 198.18.{}.{} --for 1h", number / 250, number % 250),
         3 | 11 => format!("ban add 10.{}.{}.0/24", number / 250, number % 250),
         4 => format!("allow add 2001:db8:{number:x}::/48"),
@@ -53,10 +55,18 @@ fn five_hundred_commands_at_once() {
     let children: Vec<Child> = lines.iter().map(spawn).collect();
     for (line, child) in lines.iter().zip(children) {
         let output = child.wait_with_output().expect("it ends");
-        assert!(output.status.success(), "limiter {line}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "limiter {line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         if line.contains("--json") {
             let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-            assert_eq!(status["services"].as_array().map(Vec::len), Some(1), "a status is whole at any time: {status}");
+            assert_eq!(
+                status["services"].as_array().map(Vec::len),
+                Some(1),
+                "a status is whole at any time: {status}"
+            );
         }
     }
     println!("{COMMANDS} commands in {:.1} s", start.elapsed().as_secs_f64());
@@ -66,12 +76,20 @@ fn five_hundred_commands_at_once() {
 /// One of the policies, whole; every ban and allowance; both interfaces; one entry of the history for each change.
 fn whole(desk: &Desk, lines: &[String]) {
     let status = desk.json("status --quick");
-    let limits = (status["source_limit"].as_str().expect("a limit"), status["budget"].as_str().expect("a budget"));
-    let set = (0..COMMANDS).filter(|number| lines[*number].starts_with("set")).map(|number| number + 10);
-    let mut policies: Vec<(String, String)> =
-        set.map(|n| (format!("{n}/s, burst {n}1"), format!("{n}00/s, burst {}", n * 200))).collect();
+    let limits = (
+        status["source_limit"].as_str().expect("a limit"),
+        status["budget"].as_str().expect("a budget"),
+    );
+    let set =
+        (0..COMMANDS).filter(|number| lines[*number].starts_with("set")).map(|number| number + 10);
+    let mut policies: Vec<(String, String)> = set
+        .map(|n| (format!("{n}/s, burst {n}1"), format!("{n}00/s, burst {}", n * 200)))
+        .collect();
     policies.push(("7/s, burst 77".to_owned(), "777/s, burst 1554".to_owned()));
-    assert!(policies.iter().any(|(source, budget)| (source.as_str(), budget.as_str()) == limits), "{limits:?}");
+    assert!(
+        policies.iter().any(|(source, budget)| (source.as_str(), budget.as_str()) == limits),
+        "{limits:?}"
+    );
     let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
     assert_eq!(
         (status["banned"].as_u64(), status["allowed"].as_u64()),

@@ -117,7 +117,11 @@ pub fn sound(line: &str, output: &Output) -> bool {
     match output.status.code() {
         Some(0) => true,
         Some(1) => {
-            assert!(output.stdout.is_empty(), "limiter {line}: {}", String::from_utf8_lossy(&output.stdout));
+            assert!(
+                output.stdout.is_empty(),
+                "limiter {line}: {}",
+                String::from_utf8_lossy(&output.stdout)
+            );
             assert_eq!(said.trim().lines().count(), 1, "limiter {line}: {said}");
             false
         }
@@ -157,7 +161,8 @@ fn a_program_or_a_link_that_is_another_thing() {
     let desk = Desk::new();
     desk.ok(&format!("{ATTACH} --sources 64 --enforce"));
     let root = Pins::at(desk.pins()).root();
-    let link = std::fs::read_dir(root.join("links")).expect("links").flatten().next().expect("one").path();
+    let link =
+        std::fs::read_dir(root.join("links")).expect("links").flatten().next().expect("one").path();
     let mut lines = COMMANDS.into_iter().cycle();
     for path in [root.join(names::PROGRAM), link.clone()] {
         for instead in ALL {
@@ -167,8 +172,14 @@ fn a_program_or_a_link_that_is_another_thing() {
             }
             let aside = instead.put(&root, &path);
             // Without the pin of the other link, detaching web1 is detaching from the last one.
-            let keeps = |line: &&str| instead != Instead::Nothing || path != link || !line.starts_with("detach");
-            for line in ["status --quick", "upgrade"].into_iter().chain(lines.by_ref().take(5)).filter(keeps) {
+            let keeps = |line: &&str| {
+                instead != Instead::Nothing || path != link || !line.starts_with("detach")
+            };
+            for line in ["status --quick", "upgrade"]
+                .into_iter()
+                .chain(lines.by_ref().take(5))
+                .filter(keeps)
+            {
                 desk.sound(line);
             }
             put_back(&aside, &path);
@@ -203,10 +214,17 @@ fn the_way_out_of_everything() {
         }
         if instead == Instead::OtherKind {
             let output = desk.output("doctor");
-            assert!(matches!(output.status.code(), Some(0 | 1)) && output.stderr.is_empty(), "{output:?}");
+            assert!(
+                matches!(output.status.code(), Some(0 | 1)) && output.stderr.is_empty(),
+                "{output:?}"
+            );
         }
         desk.ok("detach --all");
-        assert!(desk.becomes_free("web0") && desk.left().is_empty(), "{instead:?}: {:?}", desk.left());
+        assert!(
+            desk.becomes_free("web0") && desk.left().is_empty(),
+            "{instead:?}: {:?}",
+            desk.left()
+        );
     }
     desk.ok(&format!("{ATTACH} --sources 64"));
 }
@@ -226,7 +244,12 @@ fn pins_of_another_layout_are_refused_and_let_go() {
     std::fs::rename(pins.root(), desk.pins().join(&older)).expect("renamed");
 
     let mine = format!("v{}", names::LAYOUT);
-    let words = [&older, &mine, "use the version that loaded them", "`limiter detach --all` and attach again"];
+    let words = [
+        &older,
+        &mine,
+        "use the version that loaded them",
+        "`limiter detach --all` and attach again",
+    ];
     for line in COMMANDS.iter().filter(|line| **line != "history") {
         desk.fails(line, 1, &words);
     }

@@ -41,8 +41,16 @@ fn checking_a_file_needs_no_kernel() {
     );
     let bad = desk.file("mode = \"observe\"\nsorces = 8\n");
     let path = bad.0.display();
-    desk.fails(&format!("policy check {path}"), 1, &[&format!("{path}:2:1: "), "did you mean `sources`?"]);
-    desk.fails("policy check /nonexistent/policy.toml", 1, &["/nonexistent/policy.toml", "limiter policy show"]);
+    desk.fails(
+        &format!("policy check {path}"),
+        1,
+        &[&format!("{path}:2:1: "), "did you mean `sources`?"],
+    );
+    desk.fails(
+        "policy check /nonexistent/policy.toml",
+        1,
+        &["/nonexistent/policy.toml", "limiter policy show"],
+    );
     desk.fails("policy show", 1, &["not loaded", "limiter attach"]);
     desk.fails(&format!("policy diff {sample}"), 1, &["not loaded"]);
     assert!(desk.left().is_empty());
@@ -64,7 +72,10 @@ fn what_is_enforced_can_be_shown_checked_and_compared() {
     let json = desk.json("policy show");
     assert_eq!((&json["mode"], &json["sources"]), (&"observe".into(), &4096.into()));
     assert_eq!(json["interfaces"], serde_json::json!(["web0", "web1"]));
-    assert_eq!(json["service"]["mail"]["listen"], serde_json::json!(["192.0.2.1:25", "[2001:db8::1]:25"]));
+    assert_eq!(
+        json["service"]["mail"]["listen"],
+        serde_json::json!(["192.0.2.1:25", "[2001:db8::1]:25"])
+    );
 
     desk.ok("set --service web --source-rate 5/s --source-burst 10");
     desk.ok("set --budget none");
@@ -93,5 +104,9 @@ fn a_profile_is_compared_too() {
     assert_eq!(desk.ok(&format!("policy diff {path} --profile normal")), new);
     let siege = "mode: observe -> enforce\nservice web source limit: 20/s, burst 40 (default) -> 5/s, burst 10\n";
     assert_eq!(desk.ok(&format!("policy diff {path} --profile siege")), format!("{siege}{new}"));
-    desk.fails(&format!("policy diff {path} --profile sieg"), 1, &["no profile sieg", "normal, siege"]);
+    desk.fails(
+        &format!("policy diff {path} --profile sieg"),
+        1,
+        &["no profile sieg", "normal, siege"],
+    );
 }

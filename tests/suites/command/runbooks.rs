@@ -54,10 +54,18 @@ fn run(text: &str, before: &[&str]) -> String {
         count += 1;
         let here = line.replace("/etc/limiter", directory.to_str().expect("a path"));
         let mut command = desk.front.command("sh").expect("a shell");
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", binary().parent().expect("a directory").display());
-        let command = desk.furnish(command.args(["-c", &here])).env("PATH", path).current_dir(directory);
-        let output = command.env("LIMITER_POLICY", directory.join("policy.toml")).output().expect("a shell runs");
-        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let path = format!(
+            "{}:/usr/sbin:/usr/bin:/sbin:/bin",
+            binary().parent().expect("a directory").display()
+        );
+        let command =
+            desk.furnish(command.args(["-c", &here])).env("PATH", path).current_dir(directory);
+        let output = command
+            .env("LIMITER_POLICY", directory.join("policy.toml"))
+            .output()
+            .expect("a shell runs");
+        let (out, error) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         // The machine of a test is not what doctor would have it be; that it answers is what counts here.
         let may_find = line == "limiter doctor" && output.status.code() == Some(1);
         assert!(output.status.success() || may_find, "`{line}`: {out}{error}");
@@ -79,7 +87,8 @@ fn it_is_on_fire() {
 
 #[test]
 fn a_school_is_cut_off() {
-    let said = run(&text("a-school-is-cut-off.md"), &["limiter apply", "limiter ban add 192.0.2.10"]);
+    let said =
+        run(&text("a-school-is-cut-off.md"), &["limiter apply", "limiter ban add 192.0.2.10"]);
     assert!(said.contains("class schools") && said.contains("192.0.2.0/24"), "{said}");
 }
 
@@ -92,10 +101,17 @@ fn back_to_normal() {
         "limiter profile use siege",
     ];
     let said = run(&text("back-to-normal.md"), &before);
-    assert!(said.contains("5/s, burst 10 -> 20/s, burst 40") && said.contains("mode observe"), "{said}");
+    assert!(
+        said.contains("5/s, burst 10 -> 20/s, burst 40") && said.contains("mode observe"),
+        "{said}"
+    );
     // Within the hour of on-fire.md, with what the text says of that.
-    let hour =
-        ["limiter apply", "limiter profile use siege --confirm 2m --for 1h", "limiter confirm", "limiter confirm"];
+    let hour = [
+        "limiter apply",
+        "limiter profile use siege --confirm 2m --for 1h",
+        "limiter confirm",
+        "limiter confirm",
+    ];
     let lists = ["limiter allow add 198.51.100.7", "limiter ban add 203.0.113.0/24 --for 30m"];
     let said = run(&text("back-to-normal.md"), &[&hour[..], &lists].concat());
     assert!(said.contains("5/s, burst 10 -> 20/s, burst 40"), "{said}");

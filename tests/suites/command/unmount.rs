@@ -21,14 +21,19 @@ fn without_its_pins_limiter_is_detached() {
     // The kernel frees links behind our back.
     let gone = || ["web0", "web1"].iter().all(|name| desk.becomes_free(name));
     assert!(gone(), "a link without its pin is detached");
-    for line in ["status", "set --budget 5/s", "arm", "ban list", "policy show", "upgrade", "detach web0"] {
+    for line in
+        ["status", "set --budget 5/s", "arm", "ban list", "policy show", "upgrade", "detach web0"]
+    {
         desk.fails(line, 1, &["not loaded"]);
     }
     for line in [ATTACH, "detach --all"] {
         desk.fails(line, 1, &["no BPF file system", "mount -t bpf bpf"]);
     }
     let doctor = desk.output("doctor web0");
-    assert!(String::from_utf8_lossy(&doctor.stdout).contains("is no BPF file system"), "{doctor:?}");
+    assert!(
+        String::from_utf8_lossy(&doctor.stdout).contains("is no BPF file system"),
+        "{doctor:?}"
+    );
     run("mount", &["-t", "bpf", "bpf", mount]);
     desk.fails("status", 1, &["not loaded", "limiter attach"]);
     desk.ok(ATTACH);
@@ -41,8 +46,10 @@ fn a_busy_file_system_stays() {
     let desk = Desk::new();
     desk.ok(ATTACH);
     let directory = std::fs::File::open(desk.pins()).expect("the pin directory");
-    let status =
-        std::process::Command::new("umount").arg(desk.pins().parent().expect("the mount")).status().expect("it runs");
+    let status = std::process::Command::new("umount")
+        .arg(desk.pins().parent().expect("the mount"))
+        .status()
+        .expect("it runs");
     assert!(!status.success());
     drop(directory);
     assert!(desk.has_program("web0"));

@@ -45,8 +45,10 @@ impl Stage {
 
     fn watch(&self, arguments: &str) -> Terminal {
         let binary = binary();
-        let words: Vec<&str> =
-            [binary.to_str().expect("a path"), "watch"].into_iter().chain(arguments.split_whitespace()).collect();
+        let words: Vec<&str> = [binary.to_str().expect("a path"), "watch"]
+            .into_iter()
+            .chain(arguments.split_whitespace())
+            .collect();
         self.terminal(&words)
     }
 
@@ -99,15 +101,29 @@ fn within(screen: &str, label: &str, least: f64, most: f64) -> bool {
 fn calm() {
     let stage = Stage::new();
     let _server = Server::start(&stage.lab).expect("a server");
-    stage.ok("attach crowd0 attack0 --service web=*:80 --source-rate 20/s --budget 1000/s --enforce");
+    stage.ok(
+        "attach crowd0 attack0 --service web=*:80 --source-rate 20/s --budget 1000/s --enforce",
+    );
     let _crowd = stage.crowd(30.0, 120.0);
     let terminal = stage.watch("--window 1m");
     terminal.wait("thirty a second", |screen| {
         within(screen, "attempts", 27.0, 33.0) && within(screen, "admitted", 27.0, 33.0)
     });
     let (small, large) = both_sizes(&terminal, "calm");
-    says(&small, &["ENFORCE", "CALM", "all admitted", "limiter refuses nobody", "nothing refused in the last 1m"]);
-    says(&small, &["crowd0 native", "attack0 native", "root: attached to", "whole host", "of 1000/s"]);
+    says(
+        &small,
+        &[
+            "ENFORCE",
+            "CALM",
+            "all admitted",
+            "limiter refuses nobody",
+            "nothing refused in the last 1m",
+        ],
+    );
+    says(
+        &small,
+        &["crowd0 native", "attack0 native", "root: attached to", "whole host", "of 1000/s"],
+    );
     says(&large, &["CALM", "20/s, burst 40", "*:80"]);
     for screen in [&small, &large] {
         assert!(within(screen, "refused", 0.0, 0.0), "{screen}");
@@ -131,16 +147,29 @@ fn crowd() {
     // So that the effect is that of two times that both are long enough.
     terminal.wait_for_readings(10);
     stage.ok("set --service web --budget 120/s");
-    terminal.wait("what it did", |screen| within(screen, "admitted", 112.0, 125.0) && has_effect(screen));
+    terminal.wait("what it did", |screen| {
+        within(screen, "admitted", 112.0, 125.0) && has_effect(screen)
+    });
     let (small, large) = both_sizes(&terminal, "crowd");
-    says(&small, &["REFUSING", "service_budget", "service web budget: 50/s", "-> 120/s", "▲ 3 changes"]);
+    says(
+        &small,
+        &["REFUSING", "service_budget", "service web budget: 50/s", "-> 120/s", "▲ 3 changes"],
+    );
     says(&large, &["dropped", "limit of a source", "none -> 50/s"]);
 }
 
 /// Whether the screen says how many were let in before and after the change.
 fn has_effect(screen: &str) -> bool {
-    let Some(effect) = screen.lines().find(|line| line.contains("let through")) else { return false };
-    let rates: Vec<f64> = effect.split("let through ").nth(1).expect("rates").split(" -> ").map(tmux::number).collect();
+    let Some(effect) = screen.lines().find(|line| line.contains("let through")) else {
+        return false;
+    };
+    let rates: Vec<f64> = effect
+        .split("let through ")
+        .nth(1)
+        .expect("rates")
+        .split(" -> ")
+        .map(tmux::number)
+        .collect();
     (45.0..57.0).contains(&rates[0]) && (105.0..130.0).contains(&rates[1])
 }
 
@@ -169,7 +198,15 @@ fn flood() {
     let (small, large) = both_sizes(&terminal, "flood");
     let sent: f64 = floods.map(|flood| flood.stop().expect("the flood ends").rate()).iter().sum();
     println!("{sent:.0} SYN/s");
-    says(&small, &["ENFORCE: excess is DROPPED", "REFUSING", "source_limit", "goes back to observe by itself in 2"]);
+    says(
+        &small,
+        &[
+            "ENFORCE: excess is DROPPED",
+            "REFUSING",
+            "source_limit",
+            "goes back to observe by itself in 2",
+        ],
+    );
     says(&small, &["Sources that come too often", "root: mode observe -> enforce", "▲ 2 changes"]);
     says(&large, &["source is over its limit", "dropped 0 -> "]);
 }
@@ -177,6 +214,7 @@ fn flood() {
 fn flood_from(stage: &Stage, cpu: usize) -> FloodHandle {
     let sources = Sources::Many { base: "11.1.0.1".parse().expect("an address"), count: 100 };
     let target = SocketAddr::new(FRONT_V4, 80);
-    let flood = Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(cpu), ..Flood::new(target, sources) };
+    let flood =
+        Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(cpu), ..Flood::new(target, sources) };
     flood.spawn(&stage.lab).expect("a flood")
 }

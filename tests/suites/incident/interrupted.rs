@@ -21,15 +21,25 @@ fn a_killed_recording_is_read() {
     drop(recording);
     clients.wait().expect("pages");
     assert!(!scene.desk.file("incident.tar.gz").exists());
-    let report: Value = serde_json::from_str(&scene.desk.ok("report incident.partial --json")).expect("JSON");
-    assert_eq!(report["story"]["changes"][0]["typed"], "limiter set --source-rate 9/s", "{report:#}");
-    assert!(report["problems"][0].as_str().is_some_and(|problem| problem.contains("was killed")), "{report:#}");
+    let report: Value =
+        serde_json::from_str(&scene.desk.ok("report incident.partial --json")).expect("JSON");
+    assert_eq!(
+        report["story"]["changes"][0]["typed"], "limiter set --source-rate 9/s",
+        "{report:#}"
+    );
+    assert!(
+        report["problems"][0].as_str().is_some_and(|problem| problem.contains("was killed")),
+        "{report:#}"
+    );
     scene.desk.ok("report incident.partial -o partial.html");
     Page::of(&std::fs::read_to_string(scene.desk.file("partial.html")).expect("a page"))
         .shows(&["was killed", "--source-rate 9/s"]);
     let output = scene.desk.command("record --for 5s").output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains("incident.partial"), "nothing is written over: {said}");
+    assert!(
+        output.status.code() == Some(1) && said.contains("incident.partial"),
+        "nothing is written over: {said}"
+    );
 }
 
 #[test]
@@ -42,7 +52,11 @@ fn a_signal_ends_it_well() {
         recording.signal(signal);
         recording.wait();
         let file = scene.desk.file("incident.tar.gz");
-        assert_eq!(file.metadata().expect("packed").permissions().mode() & 0o777, 0o600, "{signal}");
+        assert_eq!(
+            file.metadata().expect("packed").permissions().mode() & 0o777,
+            0o600,
+            "{signal}"
+        );
         let text = scene.desk.ok("report incident.tar.gz");
         assert!(text.contains("Attempts to connect did not surge"), "{text}");
         std::fs::rename(&file, scene.desk.file(&format!("{number}.tar.gz"))).expect("renamed");
@@ -63,11 +77,20 @@ fn limiter_may_come_and_go() {
     recording.end();
     scene.desk.ok("report incident.tar.gz -o report.html");
     let page = std::fs::read_to_string(scene.desk.file("report.html")).expect("a page");
-    Page::of(&page).shows(&["limiter was loaded", "limiter was unloaded", "limiter detach --all", "192.0.2.0/24"]);
+    Page::of(&page).shows(&[
+        "limiter was loaded",
+        "limiter was unloaded",
+        "limiter detach --all",
+        "192.0.2.0/24",
+    ]);
     assert!(!page.contains("192.0.2.77"), "{page}");
-    let report: Value = serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
+    let report: Value =
+        serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
     let peak = report["story"]["during"]["peak"].as_f64().expect("a peak");
-    assert!((1.0..1e6).contains(&peak), "20 pages a second, and a second is not always one: {peak}");
+    assert!(
+        (1.0..1e6).contains(&peak),
+        "20 pages a second, and a second is not always one: {peak}"
+    );
 }
 
 #[test]
@@ -76,13 +99,19 @@ fn a_full_disk_keeps_what_it_holds() {
     scene.desk.ok(ATTACH);
     let disk = scene.desk.file("disk");
     std::fs::create_dir(&disk).expect("a directory");
-    let mount = |size: &str| Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&disk).status();
+    let mount = |size: &str| {
+        Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&disk).status()
+    };
     assert!(mount("size=48k").expect("mount runs").success());
-    let output = scene.desk.command("record --for 60s -o disk/incident.tar.gz").output().expect("runs");
+    let output =
+        scene.desk.command("record --for 60s -o disk/incident.tar.gz").output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr);
     let report = scene.desk.command("report disk/incident.partial").output().expect("runs");
     let _ = Command::new("umount").arg(&disk).status();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("what was recorded is kept") && said.contains("incident.partial"), "{said}");
+    assert!(
+        said.contains("what was recorded is kept") && said.contains("incident.partial"),
+        "{said}"
+    );
     assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
 }

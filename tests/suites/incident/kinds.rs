@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::{ATTACH, Scene, heavy};
 
 fn verdict(scene: &Scene) -> Value {
-    let report: Value = serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
+    let report: Value =
+        serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
     println!("{:#}", report["summary"]);
     report["story"]["verdict"].clone()
 }
@@ -59,5 +60,8 @@ fn an_overload_of_the_server_is_told() {
     crowd.wait().expect("pages");
     recording.wait();
     let text = scene.desk.ok("report incident.tar.gz");
-    assert!(text.contains("times a client was turned away because the accept queue was full"), "{text}");
+    assert!(
+        text.contains("times a client was turned away because the accept queue was full"),
+        "{text}"
+    );
 }

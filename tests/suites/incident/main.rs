@@ -17,7 +17,8 @@ use lab::wait::until_so;
 use lab::{Crowd, CrowdHandle, Desk, Flood, Lab, Server, Sources};
 
 /// Attached in calm, as docs/guide.md says, with what a budget brings along.
-const ATTACH: &str = "attach attack0 crowd0 --service web=*:80 --source-rate 20/s --budget 1000/s --set-syncookies";
+const ATTACH: &str =
+    "attach attack0 crowd0 --service web=*:80 --source-rate 20/s --budget 1000/s --set-syncookies";
 
 /// A front end with a server and its clients, and what they and limiter leave behind.
 struct Scene {
@@ -37,20 +38,30 @@ impl Scene {
     fn record(&self, line: &str) -> Recording {
         let mut command = self.desk.command(&format!("record {line}"));
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
-        let recording = Recording { child, series: self.desk.file("incident.partial/series.jsonl") };
+        let recording =
+            Recording { child, series: self.desk.file("incident.partial/series.jsonl") };
         until_so("the recording begins", || recording.seconds() > 0);
         recording
     }
 
     /// Clients that fetch pages.
     fn clients(&self, pages_per_second: f64, seconds: f64) -> CrowdHandle {
-        let crowd = Crowd { pages_per_second, seconds, ..Crowd::new((FRONT_V4, 80).into(), self.lab.clients_v4()) };
+        let crowd = Crowd {
+            pages_per_second,
+            seconds,
+            ..Crowd::new((FRONT_V4, 80).into(), self.lab.clients_v4())
+        };
         crowd.spawn(&self.lab).expect("a crowd")
     }
 
     /// A flood of `rate` SYNs a second for `seconds`.
     fn flood(&self, sources: Sources, rate: u64, seconds: f64) -> Flood {
-        Flood { frames: u64::MAX, rate: Some(rate), seconds, ..Flood::new((FRONT_V4, 80).into(), sources) }
+        Flood {
+            frames: u64::MAX,
+            rate: Some(rate),
+            seconds,
+            ..Flood::new((FRONT_V4, 80).into(), sources)
+        }
     }
 }
 

@@ -30,7 +30,8 @@ fn an_incident_is_told() {
     assert!((500..2500).contains(&bytes), "help and docs say 1 to 2 KB a second: {bytes}");
     assert!(!scene.desk.file("incident.partial").exists(), "packed, and nothing beside it");
 
-    let report: Value = serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
+    let report: Value =
+        serde_json::from_str(&scene.desk.ok("report incident.tar.gz --json")).expect("JSON");
     let (story, verdict) = (&report["story"], &report["story"]["verdict"]);
     let peak = story["during"]["peak"].as_f64().expect("a peak");
     // A sender that was held up makes good for it: its peak is no less than its mean, and no more
@@ -43,7 +44,10 @@ fn an_incident_is_told() {
     let length = span[1].as_f64().expect("an end") - span[0].as_f64().expect("a beginning");
     let lasted = flood.elapsed.as_secs_f64();
     assert!((0.7 * lasted..1.3 * lasted + 3.0).contains(&length), "{lasted} seconds: {length}");
-    assert!(["spoofed_flood", "flood"].contains(&verdict["kind"].as_str().expect("a kind")), "{verdict}");
+    assert!(
+        ["spoofed_flood", "flood"].contains(&verdict["kind"].as_str().expect("a kind")),
+        "{verdict}"
+    );
     assert!(verdict["finished"].as_f64().expect("a share") < 0.05, "{verdict}");
 
     let text = scene.desk.ok("report incident.tar.gz");
@@ -51,19 +55,27 @@ fn an_incident_is_told() {
     if let Some(directory) = std::env::var_os("INCIDENT_OUT") {
         let directory = std::path::PathBuf::from(directory);
         std::fs::create_dir_all(&directory).expect("a directory");
-        std::fs::write(directory.join("report.html"), std::fs::read(scene.desk.file("report.html")).expect("a page"))
-            .expect("written");
+        std::fs::write(
+            directory.join("report.html"),
+            std::fs::read(scene.desk.file("report.html")).expect("a page"),
+        )
+        .expect("written");
         std::fs::write(directory.join("report.txt"), &text).expect("written");
     }
     let changes = story["changes"].as_array().expect("changes");
-    let typed: Vec<_> = changes.iter().map(|change| change["typed"].as_str().expect("words")).collect();
+    let typed: Vec<_> =
+        changes.iter().map(|change| change["typed"].as_str().expect("words")).collect();
     assert_eq!(
         typed,
         ["limiter arm", "limiter set --source-rate 5/s"],
         "what is told by somebody is not told twice: {changes:#?}"
     );
     let arm = &changes[0];
-    assert_eq!((&arm["who"], &arm["what"]), (&"root".into(), &"mode observe -> enforce".into()), "{arm}");
+    assert_eq!(
+        (&arm["who"], &arm["what"]),
+        (&"root".into(), &"mode observe -> enforce".into()),
+        "{arm}"
+    );
     let rate = |when: &str, what: &str| arm[when][what].as_f64().expect("a rate");
     let share = |when: &str, what: &str| rate(when, what) / rate(when, "attempts");
     assert!(rate("before", "held_back") < 1.0 && share("before", "let_through") > 0.99, "{arm}");

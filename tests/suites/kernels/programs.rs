@@ -12,13 +12,17 @@ use limiter::kernel::object::{OBJECT, TRACING_OBJECT};
 #[test]
 fn the_verifier_takes_every_program() {
     for (object, bytes) in [("shipped", OBJECT), ("tracing", TRACING_OBJECT)] {
-        let mut ebpf = EbpfLoader::new().load(bytes).unwrap_or_else(|error| panic!("the {object} object: {error}"));
+        let mut ebpf = EbpfLoader::new()
+            .load(bytes)
+            .unwrap_or_else(|error| panic!("the {object} object: {error}"));
         let mut programs = 0;
         for (name, program) in ebpf.programs_mut() {
             let start = Instant::now();
-            let info = load(program).unwrap_or_else(|error| panic!("{name} of the {object} object: {error}"));
+            let info = load(program)
+                .unwrap_or_else(|error| panic!("{name} of the {object} object: {error}"));
             let time = start.elapsed().as_micros();
-            let walked = info.verified_instruction_count().expect("Linux 5.16 and newer count them");
+            let walked =
+                info.verified_instruction_count().expect("Linux 5.16 and newer count them");
             println!("verified {object} {name} {walked} {time}");
             programs += 1;
         }

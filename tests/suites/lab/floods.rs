@@ -28,7 +28,8 @@ fn every_frame_of_a_flood_arrives() -> Result<()> {
 fn redirected_frames_arrive_too() -> Result<()> {
     let lab = Lab::new()?;
     let counter = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
-    let flood = Flood { frames: FRAMES, redirect: true, ..Flood::new(targets()[0].0, Sources::Random) };
+    let flood =
+        Flood { frames: FRAMES, redirect: true, ..Flood::new(targets()[0].0, Sources::Random) };
     assert_eq!(flood.run(&lab)?.sent, FRAMES);
     assert_eq!(settled(|| counter.frames())?, FRAMES);
     Ok(())
@@ -42,7 +43,10 @@ fn a_flood_keeps_its_bounds() -> Result<()> {
     let endless = Flood { frames: u64::MAX, seconds: 60.0, ..Flood::new(target, Sources::Random) };
 
     let short = Flood { seconds: 0.2, ..endless.clone() }.run(&lab)?;
-    assert!(short.sent > 0 && short.elapsed >= Duration::from_millis(200), "it ends by itself, not before: {short}");
+    assert!(
+        short.sent > 0 && short.elapsed >= Duration::from_millis(200),
+        "it ends by itself, not before: {short}"
+    );
 
     let paced = Flood { rate: Some(20_000), frames: 10_000, ..endless.clone() }.run(&lab)?;
     assert_eq!(paced.sent, 10_000, "{paced}");
@@ -60,7 +64,8 @@ fn a_flood_keeps_its_bounds() -> Result<()> {
 fn two_cpus_flood_side_by_side() -> Result<()> {
     let lab = Lab::new()?;
     let sink = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
-    let flood = Flood { frames: u64::MAX, seconds: 0.5, ..Flood::new(targets()[0].0, Sources::Random) };
+    let flood =
+        Flood { frames: u64::MAX, seconds: 0.5, ..Flood::new(targets()[0].0, Sources::Random) };
     let running = [0, 1].map(|cpu| Flood { cpu: Some(cpu), ..flood.clone() }.spawn(&lab));
     let mut sent = 0;
     for handle in running {
@@ -79,7 +84,8 @@ fn a_flood_reaches_the_stack() -> Result<()> {
     let _server = Server::start(&lab)?;
     for (target, base) in targets() {
         let before = segments_received(&lab)?;
-        Flood { frames: 100, rate: Some(10_000), ..Flood::new(target, Sources::One(base)) }.run(&lab)?;
+        Flood { frames: 100, rate: Some(10_000), ..Flood::new(target, Sources::One(base)) }
+            .run(&lab)?;
         let taken = settled(|| segments_received(&lab))?;
         assert_eq!(taken - before, 100, "segments that TCP took at {target}");
     }
@@ -99,12 +105,17 @@ pub fn settled(count: impl Fn() -> Result<u64>) -> Result<u64> {
 
 /// Segments that the front end's TCP took in (Tcp: InSegs), less those with errors (InErrs).
 fn segments_received(lab: &Lab) -> Result<u64> {
-    let text = lab.front.run(|| fs::read_to_string("/proc/thread-self/net/snmp").context("no snmp"))?;
+    let text =
+        lab.front.run(|| fs::read_to_string("/proc/thread-self/net/snmp").context("no snmp"))?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let names = lines.next().context("no names")?.split(' ');
     let values = lines.next().context("no values")?.split(' ');
     let value = |wanted: &str| -> Result<u64> {
-        let (_, value) = names.clone().zip(values.clone()).find(|(name, _)| *name == wanted).context("no value")?;
+        let (_, value) = names
+            .clone()
+            .zip(values.clone())
+            .find(|(name, _)| *name == wanted)
+            .context("no value")?;
         Ok(value.parse()?)
     };
     Ok(value("InSegs")? - value("InErrs")?)

@@ -76,7 +76,10 @@ fn built_frames_are_well_formed() -> Result<()> {
             syn.clone().tcp_options(&[1; 40]).payload(b"odd"),
             syn.clone().flags(flags::SYN | flags::ECE | flags::CWR),
         ] {
-            assert_eq!(check_syn(&frame.build(), target).with_context(|| format!("{frame:?}"))?, source);
+            assert_eq!(
+                check_syn(&frame.build(), target).with_context(|| format!("{frame:?}"))?,
+                source
+            );
         }
         let udp = Frame::udp(source, target).payload(b"hello").build();
         let packet = SlicedPacket::from_ethernet(&udp)?;
@@ -108,7 +111,9 @@ fn one_wrong_field_is_one_wrong_field() {
     let (target, base) = targets()[0];
     let syn = Frame::syn(SocketAddr::new(base, 1234), target);
     let good = syn.build();
-    for (wrong, offset) in [(syn.clone().wrong_ethertype(0x0900), 12), (syn.clone().wrong_doff(15), 14 + 20 + 12)] {
+    for (wrong, offset) in
+        [(syn.clone().wrong_ethertype(0x0900), 12), (syn.clone().wrong_doff(15), 14 + 20 + 12)]
+    {
         let bytes = wrong.build();
         assert_eq!(bytes.len(), good.len());
         assert_ne!(bytes[offset], good[offset]);
@@ -138,7 +143,10 @@ fn ports_can_count() -> Result<()> {
         let ports = frames.iter().map(|bytes| Ok(check_syn(bytes, target)?.port()));
         let ports = ports.collect::<Result<HashSet<_>>>()?;
         // Each CPU counts for itself, and the sample may have moved.
-        assert!(ports.len() >= 50 && ports.iter().all(|port| (1024..1124).contains(port)), "{ports:?}");
+        assert!(
+            ports.len() >= 50 && ports.iter().all(|port| (1024..1124).contains(port)),
+            "{ports:?}"
+        );
     }
     Ok(())
 }

@@ -77,7 +77,8 @@ fn leftovers(pid: u32) -> usize {
     };
     let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
     let directories = count(Path::new("/run"));
-    let mounted = mounts.lines().filter(|line| line.starts_with("bpf ") && line.contains(&prefix)).count();
+    let mounted =
+        mounts.lines().filter(|line| line.starts_with("bpf ") && line.contains(&prefix)).count();
     assert_eq!(mounted, directories, "a directory is a mount");
     count(Path::new("/run/netns")) + directories + count(&std::env::temp_dir())
 }

@@ -30,7 +30,9 @@ fn source_modes(base: IpAddr) -> [Sources; 4] {
 /// What a receiver would check, and the source.
 fn check_syn(bytes: &[u8], target: SocketAddr) -> Result<SocketAddr> {
     let packet = SlicedPacket::from_ethernet(bytes)?;
-    let Some(TransportSlice::Tcp(tcp)) = packet.transport else { anyhow::bail!("no TCP in {packet:?}") };
+    let Some(TransportSlice::Tcp(tcp)) = packet.transport else {
+        anyhow::bail!("no TCP in {packet:?}")
+    };
     ensure!(tcp.syn() && !tcp.ack() && !tcp.rst() && !tcp.fin(), "not a SYN");
     let (source, destination, sum) = match packet.net.context("no IP")? {
         NetSlice::Ipv4(ip) => {

@@ -13,7 +13,12 @@ fn the_generator_is_fast() -> Result<()> {
     for (target, base) in targets() {
         for sources in source_modes(base) {
             let before = settled(|| sink.frames())?;
-            let flood = Flood { frames: u64::MAX, seconds: 0.5, cpu: Some(1), ..Flood::new(target, sources) };
+            let flood = Flood {
+                frames: u64::MAX,
+                seconds: 0.5,
+                cpu: Some(1),
+                ..Flood::new(target, sources)
+            };
             let report = flood.run(&lab)?;
             let arrived = settled(|| sink.frames())? - before;
             println!("{sources:?}: {report}, {arrived} arrived");

@@ -9,10 +9,17 @@ use super::targets;
 fn pages_come_whole() -> Result<()> {
     let lab = Lab::new()?;
     let server = Server::start(&lab)?;
-    for (target, addresses) in [(targets()[0].0, lab.clients_v4()), (targets()[1].0, lab.clients_v6())] {
-        let crowd = Crowd { pages_per_second: 200.0, seconds: 0.5, ..Crowd::new(target, addresses) };
+    for (target, addresses) in
+        [(targets()[0].0, lab.clients_v4()), (targets()[1].0, lab.clients_v6())]
+    {
+        let crowd =
+            Crowd { pages_per_second: 200.0, seconds: 0.5, ..Crowd::new(target, addresses) };
         let report = crowd.run(&lab)?;
-        assert_eq!((report.tried, report.ok, report.connect_ms.len()), (100, 100, 100), "{report:?}");
+        assert_eq!(
+            (report.tried, report.ok, report.connect_ms.len()),
+            (100, 100, 100),
+            "{report:?}"
+        );
         println!("{target}: connect {:.2} / {:.2} ms", report.connect_p50(), report.connect_p99());
     }
     let long = Crowd {
@@ -26,7 +33,8 @@ fn pages_come_whole() -> Result<()> {
     assert_eq!(server.accepted(), 220);
 
     drop(server);
-    let refused = Crowd { seconds: 0.5, ..Crowd::new(targets()[0].0, lab.clients_v4()) }.run(&lab)?;
+    let refused =
+        Crowd { seconds: 0.5, ..Crowd::new(targets()[0].0, lab.clients_v4()) }.run(&lab)?;
     assert_eq!((refused.tried, refused.ok), (5, 0), "{refused:?}");
     Ok(())
 }

@@ -40,10 +40,14 @@ pub fn kernel(front: &Front, name: &str) -> u64 {
 
 /// A counter of a namespace's TCP, from /proc/net/netstat.
 pub fn netstat(namespace: &Namespace, name: &str) -> u64 {
-    let text = namespace.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/netstat")?)).expect("netstat");
-    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let text = namespace
+        .run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/netstat")?))
+        .expect("netstat");
+    let lines: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split_whitespace().collect()).collect();
     let pairs = lines.chunks_exact(2).flat_map(|pair| pair[0].iter().zip(&pair[1]));
-    let (_, value) = pairs.into_iter().find(|(found, _)| **found == name).expect("the kernel counts it");
+    let (_, value) =
+        pairs.into_iter().find(|(found, _)| **found == name).expect("the kernel counts it");
     value.parse().expect("a number")
 }
 
@@ -52,7 +56,13 @@ fn charged(counters: &Counters) -> u64 {
     decided(counters, Reason::Admitted) + decided(counters, Reason::Proven)
 }
 
-pub fn pages(front: &Front, target: IpAddr, clients: Vec<IpAddr>, rate: f64, seconds: f64) -> PageReport {
+pub fn pages(
+    front: &Front,
+    target: IpAddr,
+    clients: Vec<IpAddr>,
+    rate: f64,
+    seconds: f64,
+) -> PageReport {
     let crowd = Crowd {
         pages_per_second: rate,
         seconds,
@@ -68,8 +78,11 @@ fn clients_prove_themselves_and_get_tickets() {
     for v6 in [false, true] {
         let front = front(&web(Challenge::Always));
         let server = Server::start(&front.lab).expect("a server");
-        let (target, mut clients) =
-            if v6 { (FRONT_V6, front.lab.clients_v6()) } else { (FRONT_V4, front.lab.clients_v4()) };
+        let (target, mut clients) = if v6 {
+            (FRONT_V6, front.lab.clients_v6())
+        } else {
+            (FRONT_V4, front.lab.clients_v4())
+        };
         // IPv6 sources are /64s, and all clients live in one.
         clients.truncate(if v6 { 1 } else { 20 });
         let sources = clients.len() as u64;
@@ -80,14 +93,21 @@ fn clients_prove_themselves_and_get_tickets() {
         assert_eq!(decided(&counters, Reason::Unanswered), 0);
         assert_eq!(counters.tickets, sources, "one ticket for each source");
         let challenged = decided(&counters, Reason::Challenged);
-        assert!((sources..report.tried).contains(&challenged), "{challenged} challenged of {sources} sources");
+        assert!(
+            (sources..report.tried).contains(&challenged),
+            "{challenged} challenged of {sources} sources"
+        );
         // A connection is an attempt that limiter or the kernel asked for a proof, or one that
         // reused a port and paid itself.
         let asked = decided(&counters, Reason::Asked);
         let attempts = challenged + asked + decided(&counters, Reason::Admitted);
         assert_eq!(attempts, server.accepted() + front.sent_again(), "{counters:?}");
         // The kernel makes no cookie for a SYN that meets a connection in TIME_WAIT; all others had their proof, once.
-        assert_eq!(decided(&counters, Reason::Proven), kernel(&front, "SyncookiesRecv"), "{counters:?}");
+        assert_eq!(
+            decided(&counters, Reason::Proven),
+            kernel(&front, "SyncookiesRecv"),
+            "{counters:?}"
+        );
         assert!(kernel(&front, "SyncookiesSent") <= asked);
         let once = server.accepted()..=server.accepted() + front.sent_again();
         assert!(once.contains(&charged(&counters)), "{once:?}: {counters:?}");
@@ -146,13 +166,21 @@ fn a_spoofer_cannot_spend_the_budget() {
         // The kernel answers the SYNs that reach it with a cookie each. None of the flood did; with `auto`, those before it turned
         // on, each time no more than the burst.
         let reached = kernel(&front, "SyncookiesSent");
-        let before_it_was_on = if challenge == Challenge::Always { 0 } else { 2000 * turns(&front) };
+        let before_it_was_on =
+            if challenge == Challenge::Always { 0 } else { 2000 * turns(&front) };
         let again = front.sent_again();
-        assert!(reached <= report.tried + again + before_it_was_on, "{reached} SYNs reached the kernel: {counters:?}");
+        assert!(
+            reached <= report.tried + again + before_it_was_on,
+            "{reached} SYNs reached the kernel: {counters:?}"
+        );
         assert!(reached <= decided(&counters, Reason::Asked));
         // Each proof became a connection, and nothing else was charged but a port that was used
         // again.
-        assert_eq!(kernel(&front, "SyncookiesRecv"), decided(&counters, Reason::Proven), "{counters:?}");
+        assert_eq!(
+            kernel(&front, "SyncookiesRecv"),
+            decided(&counters, Reason::Proven),
+            "{counters:?}"
+        );
         assert_eq!(report.tried, accepted, "one connection a page");
         assert_eq!(decided(&counters, Reason::Unanswered), 0, "{counters:?}");
         assert_eq!(charged(&counters), accepted, "{counters:?}");
@@ -182,7 +210,10 @@ fn a_spoofer_cannot_spend_the_budget_with_one_ticket() {
     let sent: u64 = floods.map(|flood| flood.stop().expect("the flood ends").sent).iter().sum();
     let counters = front.service(0);
     let challenged = decided(&counters, Reason::Challenged);
-    println!("{sent} SYNs with a ticket, {challenged} challenged; {} of {} pages", report.ok, report.tried);
+    println!(
+        "{sent} SYNs with a ticket, {challenged} challenged; {} of {} pages",
+        report.ok, report.tried
+    );
     assert_eq!(report.ok, report.tried, "every page came: {counters:?}");
     assert!(challenged > FLOODED / 2, "{counters:?}");
 }
@@ -195,8 +226,14 @@ fn without_a_challenge_the_spoofer_spends_it() {
     let (front, report, sent, accepted) = under_flood(Challenge::Off);
     let counters = front.service(0);
     let spoofed = charged(&counters) - accepted;
-    println!("Off: {sent} SYNs of the flood, {spoofed} admitted; {} of {} pages", report.ok, report.tried);
+    println!(
+        "Off: {sent} SYNs of the flood, {spoofed} admitted; {} of {} pages",
+        report.ok, report.tried
+    );
     // It had all of the burst before the first client came, but for a lease on each of two CPUs.
     assert!(spoofed >= 1990, "{spoofed} of the spoofer, {accepted} of clients");
-    assert!(decided(&counters, Reason::ServiceBudget) + decided(&counters, Reason::Newcomer) > FLOODED / 2);
+    assert!(
+        decided(&counters, Reason::ServiceBudget) + decided(&counters, Reason::Newcomer)
+            > FLOODED / 2
+    );
 }

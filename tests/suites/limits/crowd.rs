@@ -38,7 +38,8 @@ fn real(tickets: bool) -> Vec<(Sighting, bool)> {
     let mut policy = policy(&["web=*:80"]);
     policy.services[0].budget = limit(budget(USERS), 2 * budget(USERS));
     if tickets {
-        policy.services[0].admission = Admission { challenge: Challenge::Off, fair_share: false, ..Admission::usual() };
+        policy.services[0].admission =
+            Admission { challenge: Challenge::Off, fair_share: false, ..Admission::usual() };
     }
     let front = Front::new(&policy, Mode::Enforce);
     // A refused SYN is sent again after 1, 3, 7 and 15 seconds; newer kernels begin with four tries a second apart.
@@ -72,7 +73,9 @@ fn simulated(attempts: &[(Sighting, bool)], tickets: bool) -> Vec<(Sighting, boo
     if !tickets {
         (world.service.admission.ticket_life, world.service.admission.floor) = (0, 0);
     }
-    let judge = |(attempt, _): &(Sighting, bool)| world.syn(attempt.low as u32, attempt.time) == is(Reason::Admitted);
+    let judge = |(attempt, _): &(Sighting, bool)| {
+        world.syn(attempt.low as u32, attempt.time) == is(Reason::Admitted)
+    };
     attempts.iter().map(|attempt| (attempt.0, judge(attempt))).collect()
 }
 
@@ -91,8 +94,14 @@ mod measured {
         });
         for (tickets, real) in [(false, plain), (true, with_tickets)] {
             let simulated = simulated(&real, tickets);
-            let admitted = |attempts: &[(Sighting, bool)]| attempts.iter().filter(|(_, admitted)| *admitted).count();
-            let different = real.iter().zip(&simulated).filter(|(real, simulated)| real.1 != simulated.1).count();
+            let admitted = |attempts: &[(Sighting, bool)]| {
+                attempts.iter().filter(|(_, admitted)| *admitted).count()
+            };
+            let different = real
+                .iter()
+                .zip(&simulated)
+                .filter(|(real, simulated)| real.1 != simulated.1)
+                .count();
             let (let_in, would_be) = (admitted(&real), admitted(&simulated));
             println!(
                 "tickets {tickets}: of {} attempts {let_in} admitted, simulated {would_be}, {different} decided otherwise; \

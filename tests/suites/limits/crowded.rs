@@ -27,29 +27,42 @@ fn crowded(cpus: usize) {
     let mut policy = policy(&["web=*:80", "mail=*:25"]);
     policy.source = limit(20, 40);
     policy.services[0].budget = limit(BUDGET, BUDGET / 100);
-    policy.services[1].source = Some(Limit { rate: Rate { count: 12, period: 60_000_000_000 }, burst: HEAVY_BURST });
+    policy.services[1].source =
+        Some(Limit { rate: Rate { count: 12, period: 60_000_000_000 }, burst: HEAVY_BURST });
     let lab = Lab::new().expect("a lab");
     discard_behind_xdp(&lab);
-    let front = Front::with_sources(lab, &policy, Mode::Enforce, PLACES).expect("limiter attaches in the lab");
+    let front = Front::with_sources(lab, &policy, Mode::Enforce, PLACES)
+        .expect("limiter attaches in the lab");
     let (start, coarse_start) = (Instant::now(), coarse());
     let floods: Vec<_> = (0..cpus)
         .map(|cpu| {
             let base = [11 + 16 * cpu as u8, 0, 0, 0].into();
             let sources = Sources::Many { base, count: CROWD };
             let flood = Flood::new((FRONT_V4, 80).into(), sources);
-            Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(cpu), ..flood }.spawn(&front.lab).expect("a flood")
+            Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(cpu), ..flood }
+                .spawn(&front.lab)
+                .expect("a flood")
         })
         .collect();
     let heavy = Flood::new((FRONT_V4, 25).into(), Sources::One([10, 99, 0, 1].into()));
     let heavy = Flood { frames: u64::MAX, seconds: SECONDS, rate: Some(HEAVY_RATE), ..heavy };
     let heavy = heavy.run(&front.lab).expect("attempts").sent;
     until_so("the table is too small", || front.service(0).steals > u64::from(PLACES));
-    let sent: u64 = floods.into_iter().map(|flood| flood.stop().expect("the flood ends").sent).sum();
-    let (longest, ticked) = (start.elapsed().as_secs_f64(), (coarse() - coarse_start).as_secs_f64());
+    let sent: u64 =
+        floods.into_iter().map(|flood| flood.stop().expect("the flood ends").sent).sum();
+    let (longest, ticked) =
+        (start.elapsed().as_secs_f64(), (coarse() - coarse_start).as_secs_f64());
     let (web, mail) = (front.service(0), front.service(1));
-    println!("{cpus} CPUs: {sent} attempts, {} admitted, {} steals", decided(&web, Reason::Admitted), web.steals);
+    println!(
+        "{cpus} CPUs: {sent} attempts, {} admitted, {} steals",
+        decided(&web, Reason::Admitted),
+        web.steals
+    );
     // Attempts are admitted or refused, exactly.
-    let refused = [Reason::SourceLimit, Reason::ServiceBudget].map(|reason| decided(&web, reason)).iter().sum::<u64>();
+    let refused = [Reason::SourceLimit, Reason::ServiceBudget]
+        .map(|reason| decided(&web, reason))
+        .iter()
+        .sum::<u64>();
     let passed = decided(&web, Reason::Admitted) + decided(&web, Reason::Contended);
     assert_eq!(passed + refused, sent, "{web:?}");
     // The budget's bound knows nothing of sources.
@@ -60,7 +73,10 @@ fn crowded(cpus: usize) {
     let due = HEAVY_BURST as f64 + 0.2 * ticked;
     let admitted = decided(&mail, Reason::Admitted);
     assert_eq!(admitted + decided(&mail, Reason::SourceLimit), heavy);
-    assert!(admitted >= HEAVY_BURST && admitted as f64 <= due, "{admitted} of {heavy}, at most {due} were due");
+    assert!(
+        admitted >= HEAVY_BURST && admitted as f64 <= due,
+        "{admitted} of {heavy}, at most {due} were due"
+    );
 }
 
 #[test]

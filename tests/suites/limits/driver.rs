@@ -52,15 +52,22 @@ fn a_flood_is_judged_in_the_driver() {
     let (second, both) = flood(&front, Sources::Random);
     assert_eq!(decided(&both, Reason::Admitted), BUDGET, "{both:?}");
     assert_eq!(decided(&both, Reason::GlobalBudget), second - (BUDGET - BURST), "{both:?}");
-    assert_eq!(both.decided.iter().sum::<u64>(), first + second, "the driver's count of frames: {both:?}");
+    assert_eq!(
+        both.decided.iter().sum::<u64>(),
+        first + second,
+        "the driver's count of frames: {both:?}"
+    );
 }
 
 /// The same frames by the device's own way, for both families and with a tag. A veth still loses some, because it makes no sender wait.
 #[test]
 fn what_a_packet_socket_sends_is_judged_in_the_driver() {
     let front = front();
-    let cases: [(IpAddr, &str, Option<u16>); 3] =
-        [(FRONT_V4, "11.1.2.3", None), (FRONT_V6, "2001:db8:7::1", None), (FRONT_V4, "11.1.2.4", Some(77))];
+    let cases: [(IpAddr, &str, Option<u16>); 3] = [
+        (FRONT_V4, "11.1.2.3", None),
+        (FRONT_V6, "2001:db8:7::1", None),
+        (FRONT_V4, "11.1.2.4", Some(77)),
+    ];
     for (target, source, vlan) in cases {
         let source = Sources::One(source.parse().expect("an address"));
         let sent = send(&front, &Flood { vlan, ..Flood::new((target, 80).into(), source) });
@@ -79,7 +86,9 @@ fn clients_are_answered_by_the_driver() {
     let lab = Lab::with(LabOptions { clients: CLIENTS, ..LabOptions::default() }).expect("a lab");
     let front = challenge::front_in(lab, &challenge::web(Challenge::Always));
     let _server = Server::start(&front.lab).expect("a server");
-    for (target, clients) in [(FRONT_V4, front.lab.clients_v4()), (FRONT_V6, front.lab.clients_v6())] {
+    for (target, clients) in
+        [(FRONT_V4, front.lab.clients_v4()), (FRONT_V6, front.lab.clients_v6())]
+    {
         let report = challenge::pages(&front, target, clients, 20.0, 0.5);
         assert_eq!((report.tried, report.ok), (10, 10), "pages from {target}");
     }
@@ -96,7 +105,8 @@ fn clients_are_answered_by_the_driver() {
 
 /// Floods until enough has arrived; how many frames have, and the counters of the service.
 fn flood(front: &Front, sources: Sources) -> (u64, Counters) {
-    let flood = Flood { frames: u64::MAX, seconds: 0.5, ..Flood::new((FRONT_V4, 80).into(), sources) };
+    let flood =
+        Flood { frames: u64::MAX, seconds: 0.5, ..Flood::new((FRONT_V4, 80).into(), sources) };
     let before = received(front);
     let arrived = until("enough frames arrive", || {
         let report = flood.run(&front.lab).expect("a flood");
@@ -151,10 +161,18 @@ fn settled(front: &Front) -> u64 {
 /// Frames that the front end's devices received, by their drivers' count, but those that limiter counted as none of the
 /// service's: the kernel's own words about addresses and routers.
 fn received(front: &Front) -> u64 {
-    let others = Sample::take(&front.maps).expect("counters can be read").counters[0].decided.iter().sum::<u64>();
-    let text = front.lab.front.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/dev")?)).expect("devices");
+    let others = Sample::take(&front.maps).expect("counters can be read").counters[0]
+        .decided
+        .iter()
+        .sum::<u64>();
+    let text = front
+        .lab
+        .front
+        .run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/dev")?))
+        .expect("devices");
     let packets = |device: &str| -> u64 {
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'));
+        let line =
+            text.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'));
         let packets = line.and_then(|line| line.split_whitespace().nth(1));
         packets.expect("the device is there").parse().expect("a number")
     };

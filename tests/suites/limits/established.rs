@@ -43,8 +43,13 @@ fn a_bulk_transfer_survives_a_flood() {
     assert_eq!((pages.ok, pages.tried), (2, 2), "200 MiB each, whole");
     let counters = front.service(0);
     let attempts = flooded.sent + pages.tried + front.sent_again();
-    let refused = decided(&counters, Reason::SourceLimit) + decided(&counters, Reason::GlobalBudget);
-    assert_eq!(decided(&counters, Reason::Admitted) + refused, attempts, "only attempts were judged");
+    let refused =
+        decided(&counters, Reason::SourceLimit) + decided(&counters, Reason::GlobalBudget);
+    assert_eq!(
+        decided(&counters, Reason::Admitted) + refused,
+        attempts,
+        "only attempts were judged"
+    );
     assert!(decided(&counters, Reason::SourceLimit) > 0, "the flood was refused meanwhile");
     assert_eq!(server.accepted(), 2);
 }
@@ -55,8 +60,10 @@ fn an_idle_connection_survives_arm_disarm_set_and_detach() {
     let mut policy = policy(&["web=*:80"]);
     policy.source = limit(1, 1);
     let mut front = Front::new(&policy, Mode::Observe);
-    let listener = front.lab.front.run(|| Ok(TcpListener::bind((FRONT_V4, 80))?)).expect("a listener");
-    let mut client = front.lab.crowd.run(|| Ok(TcpStream::connect((FRONT_V4, 80))?)).expect("a connection");
+    let listener =
+        front.lab.front.run(|| Ok(TcpListener::bind((FRONT_V4, 80))?)).expect("a listener");
+    let mut client =
+        front.lab.crowd.run(|| Ok(TcpStream::connect((FRONT_V4, 80))?)).expect("a connection");
     let (mut server, _) = listener.accept().expect("a connection");
     client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let mut echo = |when: &str| {

@@ -15,8 +15,13 @@ fn one_source(target: std::net::IpAddr, source: &str, vlan: Option<u16>) {
     policy.source = limit(20, 40);
     let front = Front::new(&policy, Mode::Enforce);
     let source = Sources::One(source.parse().expect("an address"));
-    let flood =
-        Flood { vlan, frames: u64::MAX, seconds: 2.0, rate: Some(200_000), ..Flood::new((target, 80).into(), source) };
+    let flood = Flood {
+        vlan,
+        frames: u64::MAX,
+        seconds: 2.0,
+        rate: Some(200_000),
+        ..Flood::new((target, 80).into(), source)
+    };
     let start = coarse();
     let report = flood.run(&front.lab).expect("a flood");
     let longest = (coarse() - start).as_secs_f64();
@@ -54,8 +59,15 @@ fn a_modest_source_is_never_refused_beside_a_greedy_one() {
     let greedy = Sources::One("11.1.2.3".parse().expect("an address"));
     let modest = Sources::One("11.1.2.4".parse().expect("an address"));
     let target = (FRONT_V4, 80).into();
-    let greedy = Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(0), ..Flood::new(target, greedy) };
-    let modest = Flood { frames: 30, seconds: 600.0, rate: Some(15), cpu: Some(1), ..Flood::new(target, modest) };
+    let greedy =
+        Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(0), ..Flood::new(target, greedy) };
+    let modest = Flood {
+        frames: 30,
+        seconds: 600.0,
+        rate: Some(15),
+        cpu: Some(1),
+        ..Flood::new(target, modest)
+    };
     let start = coarse();
     let flooding = greedy.spawn(&front.lab).expect("a flood");
     let sent = modest.run(&front.lab).expect("attempts").sent;
@@ -66,7 +78,10 @@ fn a_modest_source_is_never_refused_beside_a_greedy_one() {
     let least = 40.0 + 20.0 * flooded.within.as_secs_f64() - 1.0;
     let of_greedy = (admitted - sent) as f64;
     assert_eq!(sent, 30);
-    assert!((least..=most).contains(&of_greedy), "{of_greedy} of the greedy source, {least} to {most} were due");
+    assert!(
+        (least..=most).contains(&of_greedy),
+        "{of_greedy} of the greedy source, {least} to {most} were due"
+    );
     assert!(flooded.sent as f64 > 2.0 * most, "the greedy source was greedy: {}", flooded.sent);
 }
 
@@ -78,7 +93,12 @@ fn budget(rate: u64, burst: u64, lease: u64) {
     let front = Front::new(&policy, Mode::Enforce);
     let flood = |cpu| {
         let target = (FRONT_V4, 80).into();
-        Flood { frames: u64::MAX, seconds: 2.0, cpu: Some(cpu), ..Flood::new(target, Sources::Random) }
+        Flood {
+            frames: u64::MAX,
+            seconds: 2.0,
+            cpu: Some(cpu),
+            ..Flood::new(target, Sources::Random)
+        }
     };
     let start = Instant::now();
     let other = flood(1).spawn(&front.lab).expect("a flood");
@@ -86,7 +106,8 @@ fn budget(rate: u64, burst: u64, lease: u64) {
     let other = other.wait().expect("a flood");
     let longest = start.elapsed().as_secs_f64();
     let counters = front.service(0);
-    let (admitted, refused) = (decided(&counters, Reason::Admitted), decided(&counters, Reason::GlobalBudget));
+    let (admitted, refused) =
+        (decided(&counters, Reason::Admitted), decided(&counters, Reason::GlobalBudget));
     assert_eq!(admitted + refused + decided(&counters, Reason::Contended), mine.sent + other.sent);
     assert_eq!(decided(&counters, Reason::Contended), 0, "no draw lost all of its races");
     let most = rate as f64 * longest + burst as f64 + (2 * lease) as f64;

@@ -26,14 +26,23 @@ const MEASURE: u64 = 20;
 fn nft(lab: &Lab, arguments: &[&str]) -> String {
     let output = lab.front.command("nft").expect("a namespace").args(arguments).output();
     let output = output.expect("nft is installed by `cargo xtask setup`");
-    assert!(output.status.success(), "nft {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "nft {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("text")
 }
 
 /// Counts what XDP lets through, by source: each greedy one and all modest ones. Then it is dropped.
 fn count_behind_xdp(lab: &Lab) {
     nft(lab, &["add table netdev lab"]);
-    nft(lab, &[r#"add chain netdev lab in { type filter hook ingress device "attack0" priority 0; policy drop; }"#]);
+    nft(
+        lab,
+        &[
+            r#"add chain netdev lab in { type filter hook ingress device "attack0" priority 0; policy drop; }"#,
+        ],
+    );
     for greedy in 0..GREEDY {
         let source = Ipv4Addr::from_bits(FIRST_GREEDY.to_bits() + greedy);
         nft(lab, &[&format!("add rule netdev lab in ip saddr {source} counter")]);
@@ -45,16 +54,23 @@ fn count_behind_xdp(lab: &Lab) {
 fn counted(lab: &Lab) -> Vec<f64> {
     let text = nft(lab, &["list", "table", "netdev", "lab"]);
     let packets = text.split("counter packets ").skip(1);
-    packets.map(|rest| rest.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")).collect()
+    packets
+        .map(|rest| {
+            rest.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+        })
+        .collect()
 }
 
 /// Both come for so many seconds, or longer where the machine is slower; how many attempts the modest made.
 fn come(lab: &Lab, seconds: u64) -> u64 {
-    let floods = [(FIRST_GREEDY, GREEDY, RATES.0), (FIRST_MODEST, MODEST, RATES.1)].map(|(base, count, rate)| {
-        let flood = Flood::new((FRONT_V4, 80).into(), Sources::Many { base: base.into(), count });
-        let flood = Flood { frames: rate * seconds, seconds: 600.0, rate: Some(rate), ..flood };
-        flood.spawn(lab).expect("attempts")
-    });
+    let floods = [(FIRST_GREEDY, GREEDY, RATES.0), (FIRST_MODEST, MODEST, RATES.1)].map(
+        |(base, count, rate)| {
+            let flood =
+                Flood::new((FRONT_V4, 80).into(), Sources::Many { base: base.into(), count });
+            let flood = Flood { frames: rate * seconds, seconds: 600.0, rate: Some(rate), ..flood };
+            flood.spawn(lab).expect("attempts")
+        },
+    );
     let [_, modest] = floods.map(|flood| flood.wait().expect("it ends").sent);
     modest
 }
@@ -72,7 +88,8 @@ fn shares(fair: bool) -> (f64, Vec<f64>) {
     let after = counted(&front.lab);
     let refused = decided(&front.service(0), Reason::FairShare);
     assert_eq!(refused > 0, fair, "{refused} refused for their share");
-    let mut admitted: Vec<f64> = before.iter().zip(&after).map(|(before, after)| after - before).collect();
+    let mut admitted: Vec<f64> =
+        before.iter().zip(&after).map(|(before, after)| after - before).collect();
     let modest = admitted.pop().expect("the last rule") / sent as f64;
     (modest, admitted)
 }

@@ -42,7 +42,10 @@ pub fn connect(lab: &Lab, server: IpAddr, client: IpAddr, bytes: usize) -> Passe
         stream.write_all(GREETING).expect("greeted");
         let mut received = vec![0; bytes];
         stream.read_exact(&mut received).expect("all of it");
-        assert!(received.iter().enumerate().all(|(at, byte)| *byte == at as u8), "unharmed on the way up");
+        assert!(
+            received.iter().enumerate().all(|(at, byte)| *byte == at as u8),
+            "unharmed on the way up"
+        );
         stream.write_all(&received).expect("sent back");
         stream.shutdown(Shutdown::Write).expect("done");
     });
@@ -64,7 +67,11 @@ pub fn connect(lab: &Lab, server: IpAddr, client: IpAddr, bytes: usize) -> Passe
             stream.write_all(&sent)?;
             let received = reading.join().expect("a reader")?;
             let took = start.elapsed();
-            assert!(received == sent, "unharmed on the way down: {} of {bytes} bytes", received.len());
+            assert!(
+                received == sent,
+                "unharmed on the way down: {} of {bytes} bytes",
+                received.len()
+            );
             Ok(Passed { options: options(&stream), took })
         })
         .expect("a transfer");
@@ -120,14 +127,17 @@ pub fn front(mtu: u32, challenge: Challenge, timestamps: &str) -> Front {
     // Every client is a source of its own, so that each is challenged.
     policy.prefixes = Prefixes { v4: 32, v6: 128 };
     policy.services[0].admission = Admission { challenge, ..Admission::usual() };
-    let mut front = Front::in_lab(lab, &policy, Mode::Enforce).expect("limiter attaches in the lab");
+    let mut front =
+        Front::in_lab(lab, &policy, Mode::Enforce).expect("limiter attaches in the lab");
     let Front { lab, maps, .. } = &mut front;
     lab.front.run(|| maps.settle_cookies()).expect("the settings can be read");
     front
 }
 
 fn client_settings(front: &Front, timestamps: bool, sack: bool, scaling: bool) {
-    let set = |name: &str, on: bool| front.lab.crowd.sysctl(name, if on { "1" } else { "0" }).expect("a setting");
+    let set = |name: &str, on: bool| {
+        front.lab.crowd.sysctl(name, if on { "1" } else { "0" }).expect("a setting")
+    };
     set("ipv4/tcp_timestamps", timestamps);
     set("ipv4/tcp_sack", sack);
     set("ipv4/tcp_window_scaling", scaling);
@@ -141,8 +151,11 @@ fn every_kind_of_client_gets_through_unharmed() {
         let front = front(mtu, Challenge::Always, server_timestamps);
         let mut challenged = 0;
         for v6 in [false, true] {
-            let (server, clients) =
-                if v6 { (FRONT_V6, front.lab.clients_v6()) } else { (FRONT_V4, front.lab.clients_v4()) };
+            let (server, clients) = if v6 {
+                (FRONT_V6, front.lab.clients_v6())
+            } else {
+                (FRONT_V4, front.lab.clients_v4())
+            };
             for (kind, client) in (0..8).zip(clients) {
                 let [timestamps, sack, scaling] = [1, 2, 4].map(|bit| kind & bit != 0);
                 client_settings(&front, timestamps, sack, scaling);
@@ -152,7 +165,10 @@ fn every_kind_of_client_gets_through_unharmed() {
                 let offered = [(timestamps, TIMESTAMPS), (sack, SACK), (scaling, SCALING)];
                 let offered = offered.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum::<u8>();
                 let expected = if kept { offered } else { 0 };
-                assert_eq!(passed.options, expected, "MTU {mtu}, IPv6 {v6}, {timestamps} {sack} {scaling}");
+                assert_eq!(
+                    passed.options, expected,
+                    "MTU {mtu}, IPv6 {v6}, {timestamps} {sack} {scaling}"
+                );
             }
         }
         let counters = front.service(0);
@@ -173,8 +189,11 @@ fn a_large_first_request_arrives_at_once() {
         policy.services[0].admission.reset = reset;
         let switch = front.maps.stage_policy(&policy, &Origin::default()).expect("a policy");
         front.maps.set_switch(switch).expect("switched");
-        let (server, clients) =
-            if v6 { (FRONT_V6, front.lab.clients_v6()) } else { (FRONT_V4, front.lab.clients_v4()) };
+        let (server, clients) = if v6 {
+            (FRONT_V6, front.lab.clients_v6())
+        } else {
+            (FRONT_V4, front.lab.clients_v4())
+        };
         let address = SocketAddr::new(server, 80);
         let listener = front.lab.front.run(|| Ok(TcpListener::bind(address)?)).expect("a listener");
         let serving = std::thread::spawn(move || {
@@ -209,7 +228,9 @@ fn a_large_first_request_arrives_at_once() {
 #[test]
 fn bulk_transfers_are_complete_without_options() {
     let front = front(1500, Challenge::Always, "1");
-    for (server, client) in [(FRONT_V4, front.lab.clients_v4()[0]), (FRONT_V6, front.lab.clients_v6()[0])] {
+    for (server, client) in
+        [(FRONT_V4, front.lab.clients_v4()[0]), (FRONT_V6, front.lab.clients_v6()[0])]
+    {
         let passed = connect(&front.lab, server, client, BULK);
         println!("100 MB up and down with {client}, no options: {:.3?}", passed.took);
         assert_eq!(passed.options, 0);
@@ -221,9 +242,11 @@ fn bulk_transfers_are_complete_without_options() {
 #[test]
 fn a_connection_from_before_is_untouched() {
     let front = front(1500, Challenge::Off, "1");
-    let listener = front.lab.front.run(|| Ok(TcpListener::bind((FRONT_V4, 80))?)).expect("a listener");
+    let listener =
+        front.lab.front.run(|| Ok(TcpListener::bind((FRONT_V4, 80))?)).expect("a listener");
     let client = front.lab.clients_v4()[0];
-    let mut stream = front.lab.crowd.run(|| Ok(bound(client)((FRONT_V4, 80).into()))).expect("connected");
+    let mut stream =
+        front.lab.crowd.run(|| Ok(bound(client)((FRONT_V4, 80).into()))).expect("connected");
     let (mut served, _) = listener.accept().expect("a connection");
     let mut front = front;
     let mut always = policy(&["web=*:80"]);

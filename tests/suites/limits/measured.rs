@@ -29,10 +29,13 @@ fn connecting_in_a_flood() {
     let _server = Server::start(&front.lab).expect("a server");
     let clients = front.lab.clients_v4();
     let mut strangers = clients.chunks_exact(clients.len() / (ROUNDS + 1));
-    let mut fetch = || pages(&front, FRONT_V4, strangers.next().expect("clients").to_vec(), 100.0, 4.0);
+    let mut fetch =
+        || pages(&front, FRONT_V4, strangers.next().expect("clients").to_vec(), 100.0, 4.0);
     let calm = fetch();
     let flood = Flood::new((FRONT_V4, 80).into(), Sources::Random);
-    let flood = Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(0), ..flood }.spawn(&front.lab).expect("a flood");
+    let flood = Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(0), ..flood }
+        .spawn(&front.lab)
+        .expect("a flood");
     front.floods(100_000);
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {
@@ -66,11 +69,15 @@ fn on_cpu_1() {
 fn bulk_transfers_are_as_fast() {
     const ROUNDS: usize = 8;
     // Both at once, and in turns: what else the machine does may slow down either.
-    let fronts = [Challenge::Always, Challenge::Off].map(|challenge| interop::front(1500, challenge, "2"));
+    let fronts =
+        [Challenge::Always, Challenge::Off].map(|challenge| interop::front(1500, challenge, "2"));
     let mut rounds = 0;
     for v6 in [false, true] {
-        let (server, clients) =
-            if v6 { (FRONT_V6, fronts[0].lab.clients_v6()) } else { (FRONT_V4, fronts[0].lab.clients_v4()) };
+        let (server, clients) = if v6 {
+            (FRONT_V6, fronts[0].lab.clients_v6())
+        } else {
+            (FRONT_V4, fronts[0].lab.clients_v4())
+        };
         // The fastest of each, because other work only makes one slower.
         let mut best = [Duration::MAX; 2];
         for (round, client) in clients.into_iter().take(ROUNDS).enumerate() {
@@ -81,8 +88,13 @@ fn bulk_transfers_are_as_fast() {
             rounds += 1;
         }
         let ratio = best[1].as_secs_f64() / best[0].as_secs_f64();
-        println!("100 MB up and down, IPv6 {v6}, {rounds} rounds so far: challenged and not challenged {best:.3?}");
-        assert!(ratio >= 0.8, "IPv6 {v6}: ratio {ratio:.2}, challenged and not challenged {best:.3?}");
+        println!(
+            "100 MB up and down, IPv6 {v6}, {rounds} rounds so far: challenged and not challenged {best:.3?}"
+        );
+        assert!(
+            ratio >= 0.8,
+            "IPv6 {v6}: ratio {ratio:.2}, challenged and not challenged {best:.3?}"
+        );
     }
     for (front, challenged) in fronts.iter().zip([rounds, 0]) {
         assert_eq!(decided(&front.service(0), Reason::Challenged), challenged);

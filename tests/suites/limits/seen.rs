@@ -26,11 +26,18 @@ fn many(base: &str, count: u32) -> Sources {
 }
 
 fn flood(sources: Sources, seconds: f64, rate: Option<u64>, cpu: usize) -> Flood {
-    Flood { frames: u64::MAX, seconds, rate, cpu: Some(cpu), ..Flood::new((FRONT_V4, 80).into(), sources) }
+    Flood {
+        frames: u64::MAX,
+        seconds,
+        rate,
+        cpu: Some(cpu),
+        ..Flood::new((FRONT_V4, 80).into(), sources)
+    }
 }
 
 fn desk(front: &Front) -> Desk {
-    Desk::over(&front.lab.front, front.root().parent().expect("the pins").to_owned()).expect("a desk")
+    Desk::over(&front.lab.front, front.root().parent().expect("the pins").to_owned())
+        .expect("a desk")
 }
 
 /// Five heavy sources among a hundred thousand at full speed.
@@ -40,13 +47,17 @@ fn top_names_the_five_heavy_sources_among_a_hundred_thousand() {
     policy.source = limit(50, 100);
     let front = Front::new(&policy, Mode::Enforce);
     discard_behind_xdp(&front.lab);
-    let crowd = flood(many("11.0.0.1", 100_000), 600.0, None, 0).spawn(&front.lab).expect("a flood");
+    let crowd =
+        flood(many("11.0.0.1", 100_000), 600.0, None, 0).spawn(&front.lab).expect("a flood");
     front.floods(200_000);
     let heavy = Flood { frames: 300_000, ..flood(many("12.0.0.1", 5), 600.0, Some(50_000), 1) };
     let heavy = heavy.run(&front.lab).expect("attempts");
     let crowd = crowd.stop().expect("the flood ends");
     let refused = decided(&front.service(0), Reason::SourceLimit) as f64 / 5.0;
-    println!("{} attempts of 100,000 sources, {} of five; {refused} of each refused", crowd.sent, heavy.sent);
+    println!(
+        "{} attempts of 100,000 sources, {} of five; {refused} of each refused",
+        crowd.sent, heavy.sent
+    );
     let top = desk(&front).json("top -n 20");
     let top = top.as_array().expect("a list");
     let mut named: Vec<&str> = top.iter().filter_map(|heavy| heavy["source"].as_str()).collect();
@@ -58,9 +69,17 @@ fn top_names_the_five_heavy_sources_among_a_hundred_thousand() {
         // A sender that was held up makes good for it, and then refusals are thinned to one in
         // sixteen: four deviations if all of them were.
         let most = 4.0 * (15.0 / refused).sqrt();
-        assert!(off.abs() < most && heavy["service"] == "web" && heavy["uncertain"] == 0, "{heavy}");
+        assert!(
+            off.abs() < most && heavy["service"] == "web" && heavy["uncertain"] == 0,
+            "{heavy}"
+        );
     }
-    print!("{}{}{}", desk(&front).ok("status"), desk(&front).ok("top"), desk(&front).ok("top --prefix 24"));
+    print!(
+        "{}{}{}",
+        desk(&front).ok("status"),
+        desk(&front).ok("top"),
+        desk(&front).ok("top --prefix 24")
+    );
     let grouped = desk(&front).json("top --prefix 24");
     assert_eq!((&grouped[0]["source"], &grouped[0]["sources"]), (&"12.0.0.0/24".into(), &5.into()));
     assert_eq!(desk(&front).json("top --by attempts -n 5").as_array().map(Vec::len), Some(5));
@@ -75,7 +94,8 @@ fn top_names_the_heavy_when_all_are_refused() {
     policy.source = limit(1, 1);
     let front = Front::new(&policy, Mode::Enforce);
     discard_behind_xdp(&front.lab);
-    let crowd = flood(many("11.0.0.1", 100_000), 600.0, None, 0).spawn(&front.lab).expect("a flood");
+    let crowd =
+        flood(many("11.0.0.1", 100_000), 600.0, None, 0).spawn(&front.lab).expect("a flood");
     front.floods(200_000);
     let heavy = Flood { frames: 600_000, ..flood(many("12.0.0.1", 5), 600.0, Some(100_000), 1) };
     let sent = heavy.run(&front.lab).expect("attempts").sent as f64 / 5.0;
@@ -106,7 +126,9 @@ fn sources_are_counted() {
         // Each run draws another key: three standard errors would be left once in fifty runs.
         assert!(off.abs() < 4.0 * ERROR, "{what}");
     };
-    let all = |frames: u64, flood: Flood| Flood { frames, ..flood }.run(&front.lab).expect("a flood").sent;
+    let all = |frames: u64, flood: Flood| {
+        Flood { frames, ..flood }.run(&front.lab).expect("a flood").sent
+    };
     all(20_000, flood(many("11.0.0.1", 1000), 600.0, None, 0));
     near("a thousand", seen().sources, 1000.0);
     near("their /24 prefixes", seen().prefixes_24, 4.0);
@@ -126,7 +148,10 @@ fn sources_are_counted() {
     let distinct = space * (1.0 - (-sent / space).exp());
     let (estimate, off) = (seen().sources as f64, 1.0 + 4.0 * ERROR / 100.0);
     println!("random ones: {estimate} of {distinct:.0}");
-    assert!((distinct / off..(distinct + 231_072.0) * off).contains(&estimate), "{estimate} of {distinct:.0}");
+    assert!(
+        (distinct / off..(distinct + 231_072.0) * off).contains(&estimate),
+        "{estimate} of {distinct:.0}"
+    );
 }
 
 /// What `suggest` says of a limit is what became of the same attempts under it: limiter observes, and counts what it would have
@@ -144,10 +169,13 @@ fn what_is_suggested_is_what_happens() {
 /// Twenty seconds of clients of three kinds.
 fn replay(front: &Front) {
     discard_behind_xdp(&front.lab);
-    let kinds = [(many("11.0.0.1", 400), 400), (many("12.0.0.1", 20), 200), (many("13.0.0.1", 3), 240)];
+    let kinds =
+        [(many("11.0.0.1", 400), 400), (many("12.0.0.1", 20), 200), (many("13.0.0.1", 3), 240)];
     let floods: Vec<_> = kinds
         .iter()
-        .map(|(sources, rate)| flood(*sources, 20.0, Some(*rate), 0).spawn(&front.lab).expect("attempts"))
+        .map(|(sources, rate)| {
+            flood(*sources, 20.0, Some(*rate), 0).spawn(&front.lab).expect("attempts")
+        })
         .collect();
     for flood in floods {
         flood.wait().expect("attempts");
@@ -171,7 +199,10 @@ fn happens(rate: u64) -> Value {
     let said = limits.iter().find(is_it).unwrap_or_else(|| panic!("no {rate}/s in {answer:#}"));
     let number = |name: &str| said[name].as_f64().expect("a number");
     let (least, most) = (number("at_least_percent"), number("at_most_percent"));
-    println!("{rate}/s: said {:.2}% ({least:.2} to {most:.2}), was {truth:.2}%", number("refused_percent"));
+    println!(
+        "{rate}/s: said {:.2}% ({least:.2} to {most:.2}), was {truth:.2}%",
+        number("refused_percent")
+    );
     // The range holds in 95 of 100 cases (`limiter/tests/suggested.rs`), which a test that is run every day leaves now and then: here
     // it is half as wide again.
     let more = 0.3 + (most - least) / 4.0;
@@ -193,7 +224,8 @@ fn reading_disturbs_nobody() {
     discard_behind_xdp(&front.lab);
     let _statistics = aya::sys::enable_stats(aya::sys::Stats::RunTime).expect("the kernel counts");
     let program = || {
-        let info = aya::programs::ProgramInfo::from_pin(front.root().join(names::PROGRAM)).expect("a program");
+        let info = aya::programs::ProgramInfo::from_pin(front.root().join(names::PROGRAM))
+            .expect("a program");
         (info.run_time().as_nanos() as f64, info.run_count() as f64)
     };
     let flooding = flood(Sources::Random, 600.0, None, 0).spawn(&front.lab).expect("a flood");
@@ -265,8 +297,14 @@ fn events_are_a_bounded_sample_that_any_number_may_read() {
     let took = start.elapsed().as_secs_f64();
     let looks = rings.each_mut().map(|ring| ring.look(&front.maps).expect("events"));
     let seen = looks[0].seen.len();
-    println!("{seen} events of {} refusals in {took:.1} s", decided(&front.service(0), Reason::SourceLimit));
-    let (least, most) = (100.0 * flooded.within.saturating_sub(flooded.idle).as_secs_f64() / 2.0, 120.0 * (took + 1.0));
+    println!(
+        "{seen} events of {} refusals in {took:.1} s",
+        decided(&front.service(0), Reason::SourceLimit)
+    );
+    let (least, most) = (
+        100.0 * flooded.within.saturating_sub(flooded.idle).as_secs_f64() / 2.0,
+        120.0 * (took + 1.0),
+    );
     assert!(
         (least..most).contains(&(seen as f64)),
         "{seen} events in {took} s: at most 119 a second, and not much less"
@@ -276,7 +314,10 @@ fn events_are_a_bounded_sample_that_any_number_may_read() {
     let lines = desk(&front).ok("events -n 5");
     print!("{lines}");
     assert_eq!(
-        lines.lines().filter(|line| line.contains("refused") && line.contains("web: source_limit")).count(),
+        lines
+            .lines()
+            .filter(|line| line.contains("refused") && line.contains("web: source_limit"))
+            .count(),
         5,
         "{lines}"
     );

@@ -22,8 +22,8 @@ impl Nginx {
         std::fs::create_dir_all(&directory).expect("a directory");
         std::fs::write(directory.join("index.html"), "0123456789".repeat(100)).expect("a page");
         let root = directory.display();
-        let temporary =
-            ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {root}/{kind};"));
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {root}/{kind};"));
         let configuration = format!(
             "daemon off; master_process off; pid {root}/pid; error_log stderr; events {{}} \
              http {{ access_log off; keepalive_requests 100000000; {} server {{ listen 80; listen [::]:80; root {root}; }} }}",
@@ -31,7 +31,12 @@ impl Nginx {
         );
         std::fs::write(directory.join("conf"), configuration).expect("a configuration");
         let mut command = lab.front.command("nginx").expect("a namespace");
-        command.arg("-p").arg(&directory).arg("-c").arg(directory.join("conf")).stderr(Stdio::null());
+        command
+            .arg("-p")
+            .arg(&directory)
+            .arg("-c")
+            .arg(directory.join("conf"))
+            .stderr(Stdio::null());
         let child = command.spawn().expect("nginx is installed by `cargo xtask setup`");
         let nginx = Self { child, directory };
         until_so("nginx listens", || ["tcp", "tcp6"].iter().all(|family| listens(lab, family)));
@@ -57,7 +62,11 @@ fn listens(lab: &Lab, family: &str) -> bool {
 
 pub fn output(mut command: Command) -> String {
     let output = command.output().expect("installed by `cargo xtask setup`");
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// curl and wrk get every page from nginx during a flood, and limiter counts just the connections that they made.
@@ -100,9 +109,16 @@ fn large_frames() {
     let lab = Lab::with(LabOptions { mtu: 9000, ..LabOptions::default() }).expect("a lab");
     let front = Front::in_lab(lab, &policy, Mode::Enforce).expect("it attaches in native mode");
     let _server = Server::start(&front.lab).expect("a server");
-    for (target, clients) in [(FRONT_V4, front.lab.clients_v4()), (FRONT_V6, front.lab.clients_v6())] {
+    for (target, clients) in
+        [(FRONT_V4, front.lab.clients_v4()), (FRONT_V6, front.lab.clients_v6())]
+    {
         let path = format!("/bytes/{}", 20 << 20);
-        let bulk = Crowd { path, pages_per_second: 4.0, seconds: 0.5, ..Crowd::new((target, 80).into(), clients) };
+        let bulk = Crowd {
+            path,
+            pages_per_second: 4.0,
+            seconds: 0.5,
+            ..Crowd::new((target, 80).into(), clients)
+        };
         let bulk = Crowd { timeout: PATIENCE, ..bulk };
         let pages = bulk.run(&front.lab).expect("pages");
         assert_eq!((pages.ok, pages.tried), (2, 2));

@@ -35,7 +35,8 @@ fn two_services() -> Policy {
     policy.source = Limit { rate: Rate { count: 1, period: 60_000_000_000 }, burst: 40 };
     // Its first attempt already is more in debt than any random source ever is, so that no set
     // which overflows by chance forgets it.
-    policy.services[1].source = Some(Limit { rate: Rate { count: 1, period: 3_600_000_000_000 }, burst: 2 });
+    policy.services[1].source =
+        Some(Limit { rate: Rate { count: 1, period: 3_600_000_000_000 }, burst: 2 });
     policy
 }
 
@@ -66,7 +67,10 @@ fn storm(lab: &Lab) -> (u64, u64, f64) {
     let web = (FRONT_V4, 80).into();
     let all = |flood: Flood| flood.run(lab).expect("a flood").sent;
     let flood = Flood { frames: RANDOM, seconds: 600.0, ..Flood::new(web, Sources::Random) };
-    let behaving = Flood { frames: BEHAVING, ..Flood::new(web, Sources::Many { base, count: BEHAVING as u32 }) };
+    let behaving = Flood {
+        frames: BEHAVING,
+        ..Flood::new(web, Sources::Many { base, count: BEHAVING as u32 })
+    };
     let heavy = Flood { frames: 1, ..Flood::new((FRONT_V4, 25).into(), Sources::One(base)) };
     let (mut behaved, mut came) = (0, 0);
     for _ in 0..ROUNDS {
@@ -94,7 +98,10 @@ fn the_table_remembers_heavy_sources_and_spares_the_others() {
     print("source table", &web, &mail, behaved, heavy);
     // Nearly all random sources come once, so whoever is refused here behaved.
     let refused = decided(&web, Reason::SourceLimit);
-    assert!((refused as f64) < behaved as f64 * 0.001, "{refused} of {behaved} behaving attempts were refused");
+    assert!(
+        (refused as f64) < behaved as f64 * 0.001,
+        "{refused} of {behaved} behaving attempts were refused"
+    );
     assert!(web.steals > 0, "steals are counted");
     let admitted = decided(&mail, Reason::Admitted);
     assert!(
@@ -114,10 +121,20 @@ mod measured {
     fn an_lru_hash_forgets_heavy_sources() {
         let lab = Lab::new().expect("a lab");
         let bpffs = PrivateBpffs::new().expect("a bpffs");
-        let mut ebpf = EbpfLoader::new().map_max_entries("LRU", LRU_ENTRIES).load(COMPARE).expect("the object loads");
-        let maps: Maps =
-            object::prepare(&ebpf, bpffs.path(), &two_services(), &Origin::default(), Mode::Enforce).expect("a policy");
-        let program: &mut Xdp = ebpf.program_mut("lru").expect("the program").try_into().expect("XDP");
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("LRU", LRU_ENTRIES)
+            .load(COMPARE)
+            .expect("the object loads");
+        let maps: Maps = object::prepare(
+            &ebpf,
+            bpffs.path(),
+            &two_services(),
+            &Origin::default(),
+            Mode::Enforce,
+        )
+        .expect("a policy");
+        let program: &mut Xdp =
+            ebpf.program_mut("lru").expect("the program").try_into().expect("XDP");
         program.load().expect("the program loads");
         lab.front.run(|| Ok(program.attach("attack0", XdpMode::Driver)?)).expect("it attaches");
         let (behaved, heavy, _) = storm(&lab);

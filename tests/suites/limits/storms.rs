@@ -52,7 +52,11 @@ fn attempts_that_cannot_be_answered_keep_nobody_out() {
     let random = Flood::new((FRONT_V4, 80).into(), Sources::Random);
     let signed = [&[19, 18][..], &[0; 16]].concat();
     for (name, flood, reason) in [
-        ("silent port", Flood { target: (FRONT_V4, 81).into(), ..random.clone() }, Reason::Unanswerable),
+        (
+            "silent port",
+            Flood { target: (FRONT_V4, 81).into(), ..random.clone() },
+            Reason::Unanswerable,
+        ),
         ("fragments", Flood { fragments: true, ..random.clone() }, Reason::Unanswerable),
         ("signed", Flood { options: Some(signed), ..random.clone() }, Reason::Unanswerable),
         ("with FIN", Flood { flags: SYN | FIN, ..random.clone() }, Reason::BadFlags),
@@ -75,7 +79,8 @@ fn attempts_that_cannot_be_answered_keep_nobody_out() {
 fn sniffer(front: &Front) -> OwnedFd {
     let open = || {
         // SAFETY: the call takes three numbers; the descriptor is nobody else's.
-        let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, i32::from(0x0003_u16.to_be())) };
+        let socket =
+            unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, i32::from(0x0003_u16.to_be())) };
         assert!(socket >= 0, "a packet socket");
         // SAFETY: as above.
         Ok(unsafe { OwnedFd::from_raw_fd(socket) })
@@ -91,8 +96,14 @@ fn recorded_cookie(front: &Front, source: Ipv4Addr, port: u16, sequence: u32) ->
     until("an answer", || {
         let mut frame = [0_u8; 2048];
         // SAFETY: the buffer is as long as said.
-        let length =
-            unsafe { libc::recv(sniffer.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), libc::MSG_DONTWAIT) };
+        let length = unsafe {
+            libc::recv(
+                sniffer.as_raw_fd(),
+                frame.as_mut_ptr().cast(),
+                frame.len(),
+                libc::MSG_DONTWAIT,
+            )
+        };
         let tcp = &frame[14 + 20..];
         let is_it = length >= 54 && tcp[2..4] == port.to_be_bytes() && tcp[13] == SYN | ACK;
         is_it.then(|| u32::from_be_bytes(tcp[4..8].try_into().expect("four bytes")))
@@ -132,9 +143,20 @@ fn ack_floods_cost_nobody_anything() {
         println!("{name}: {sent} ACKs; {proven} proven, {} of {} pages", report.ok, report.tried);
         // A random cookie is one of those that are good with a probability of 2^-24 or so, and such a one makes a connection.
         let guessed = (server.accepted() - fetched).saturating_sub(report.tried);
-        assert!(guessed <= 5 + sent / 1_000_000, "{name}: {guessed} of {sent} guessed: {counters:?}");
-        assert_eq!(proven + moved(Reason::Admitted), server.accepted() - fetched, "{name}: {counters:?}");
-        assert_eq!(kernel(&front, "SyncookiesRecv"), decided(&counters, Reason::Proven), "{name}: {counters:?}");
+        assert!(
+            guessed <= 5 + sent / 1_000_000,
+            "{name}: {guessed} of {sent} guessed: {counters:?}"
+        );
+        assert_eq!(
+            proven + moved(Reason::Admitted),
+            server.accepted() - fetched,
+            "{name}: {counters:?}"
+        );
+        assert_eq!(
+            kernel(&front, "SyncookiesRecv"),
+            decided(&counters, Reason::Proven),
+            "{name}: {counters:?}"
+        );
     }
 }
 
@@ -162,7 +184,10 @@ fn a_replayed_cookie_makes_no_more_connections_than_are_charged() {
     assert_eq!(report.ok, report.tried, "{counters:?}");
     let charged = decided(&counters, Reason::Proven) + decided(&counters, Reason::Admitted);
     assert_eq!(server.accepted(), report.tried + 1, "{counters:?}");
-    assert!(server.accepted() <= charged && charged <= report.tried + 2 * BATCH, "{charged} charged: {counters:?}");
+    assert!(
+        server.accepted() <= charged && charged <= report.tried + 2 * BATCH,
+        "{charged} charged: {counters:?}"
+    );
     assert_eq!(kernel(&front, "SyncookiesFailed"), 0);
 }
 
@@ -186,7 +211,9 @@ fn a_cookie_of_the_kernel_is_charged_each_time_that_it_makes_a_connection() {
         let target = Flood::new((FRONT_V4, 80).into(), Sources::One(attacker.into()));
         let options = Some(Vec::new());
         let fixed = Some((port, sequence + 1));
-        Flood { frames: 1, flags, options, acknowledgment, fixed, ..target }.run(&front.lab).expect("a frame");
+        Flood { frames: 1, flags, options, acknowledgment, fixed, ..target }
+            .run(&front.lab)
+            .expect("a frame");
     };
     for _ in 0..REPLAYS {
         one(ACK, cookie.wrapping_add(1));

@@ -28,7 +28,12 @@ const PREFIXES: u32 = 49_999;
 fn flood() -> Flood {
     let base = "11.0.0.0".parse().expect("an address");
     let sources = Sources::Many { base, count: SOURCES };
-    Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(0), ..Flood::new((FRONT_V4, 80).into(), sources) }
+    Flood {
+        frames: u64::MAX,
+        seconds: 600.0,
+        cpu: Some(0),
+        ..Flood::new((FRONT_V4, 80).into(), sources)
+    }
 }
 
 fn once_a_minute() -> Limit {
@@ -37,7 +42,10 @@ fn once_a_minute() -> Limit {
 
 /// A class that the flood is in, with prefixes around it that change from one `variant` to the next, and a class of others.
 fn classes(name: &str, source: Limit, variant: u32) -> Vec<Class> {
-    let net = |number: u32| Prefix { address: Address::v4(0x1400_0000 + (number << 10) + (variant << 8)), length: 120 };
+    let net = |number: u32| Prefix {
+        address: Address::v4(0x1400_0000 + (number << 10) + (variant << 8)),
+        length: 120,
+    };
     let mut members: Vec<_> = (0..PREFIXES / 2).map(net).collect();
     members.push("11.0.0.0/8".parse().expect("a prefix"));
     let others = Class {
@@ -56,7 +64,11 @@ fn by_class() -> Policy {
 
 /// By this one everybody is let in, but only by the class.
 fn let_in() -> Policy {
-    Policy { source: once_a_minute(), classes: classes("blue", Limit::default(), 1), ..policy(&["beta=*:80"]) }
+    Policy {
+        source: once_a_minute(),
+        classes: classes("blue", Limit::default(), 1),
+        ..policy(&["beta=*:80"])
+    }
 }
 
 /// By this one a budget refuses; a source has no limit, and there are no classes.
@@ -85,7 +97,8 @@ fn switched(policies: &[Policy; 2], reasons: [&[Reason]; 2]) {
         let all = |front: &Front| front.service(round % 2).decided.iter().sum::<u64>();
         let before = all(&front);
         let start = Instant::now();
-        let switch = front.maps.stage_policy(&policies[round % 2], &Origin::default()).expect("a policy");
+        let switch =
+            front.maps.stage_policy(&policies[round % 2], &Origin::default()).expect("a policy");
         front.maps.set_switch(switch).expect("a switch");
         Maps::settle();
         longest = longest.max(start.elapsed());
@@ -93,10 +106,15 @@ fn switched(policies: &[Policy; 2], reasons: [&[Reason]; 2]) {
     }
     let report = flooding.stop().expect("the flood ends");
     let decided_by = [front.service(0), front.service(1)];
-    let counted: u64 = decided_by.iter().zip(reasons).map(|(counters, reasons)| only(counters, reasons)).sum();
+    let counted: u64 =
+        decided_by.iter().zip(reasons).map(|(counters, reasons)| only(counters, reasons)).sum();
     assert_eq!(counted, report.sent, "no attempt passes uncounted");
     let first = decided(&decided_by[0], Reason::Admitted);
-    assert_eq!(first, u64::from(SOURCES), "the class lets one of each source in, over all switches");
+    assert_eq!(
+        first,
+        u64::from(SOURCES),
+        "the class lets one of each source in, over all switches"
+    );
     println!(
         "60 switches under {report}; {} prefixes were written and switched to in {longest:?} at most",
         PREFIXES + 1
@@ -105,7 +123,10 @@ fn switched(policies: &[Policy; 2], reasons: [&[Reason]; 2]) {
 
 #[test]
 fn classes_are_replaced_under_a_flood_without_a_wrong_one() {
-    switched(&[by_class(), let_in()], [&[Reason::Admitted, Reason::SourceLimit], &[Reason::Admitted]]);
+    switched(
+        &[by_class(), let_in()],
+        [&[Reason::Admitted, Reason::SourceLimit], &[Reason::Admitted]],
+    );
 }
 
 #[test]
@@ -130,7 +151,8 @@ fn upgrades_under_a_flood_lose_no_attempt_and_no_connection() {
     };
     let downloading = crowd.spawn(&front.lab).expect("a crowd");
     let flooding = flood().spawn(&front.lab).expect("a flood");
-    let mut others = [0, 1].map(|_| load_over_pins(&front.pins, OBJECT).expect("the program loads"));
+    let mut others =
+        [0, 1].map(|_| load_over_pins(&front.pins, OBJECT).expect("the program loads"));
     front
         .lab
         .front

@@ -66,7 +66,11 @@ fn strangers_wait(path: &str) {
     assert_eq!(attempts, CLIENTS as u64 + front.sent_again(), "{counters:?}");
     assert_eq!(decided(&counters, Reason::Proven), CLIENTS as u64, "{counters:?}");
     // Two leases of a token on each of two CPUs.
-    assert!(server.accepted() as f64 <= 20.0 * seconds + 20.0 + 4.0, "{} in {seconds} s", server.accepted());
+    assert!(
+        server.accepted() as f64 <= 20.0 * seconds + 20.0 + 4.0,
+        "{} in {seconds} s",
+        server.accepted()
+    );
 }
 
 /// A client that waits for its server to speak first sends nothing that could be sent again. With resets it is told at once that the server
@@ -75,10 +79,12 @@ fn strangers_wait(path: &str) {
 fn who_expects_the_server_to_speak_first_is_told() {
     let mut policy = web(Challenge::Always);
     // No more than the burst comes while this runs.
-    policy.services[0].budget = Limit { rate: Rate { count: 1, period: 3_600_000_000_000 }, burst: 20 };
+    policy.services[0].budget =
+        Limit { rate: Rate { count: 1, period: 3_600_000_000_000 }, burst: 20 };
     policy.services[0].admission.reset = true;
     let front = front(&policy);
-    let listener = front.lab.front.run(|| Ok(TcpListener::bind((FRONT_V4, 80))?)).expect("a listener");
+    let listener =
+        front.lab.front.run(|| Ok(TcpListener::bind((FRONT_V4, 80))?)).expect("a listener");
     let _greeter = std::thread::spawn(move || {
         let mut connections = Vec::new();
         for connection in listener.incoming() {
@@ -95,7 +101,9 @@ fn who_expects_the_server_to_speak_first_is_told() {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.read(&mut [0; 64])
             };
-            Ok(try_bound(client, SocketAddr::new(FRONT_V4, 80)).and_then(read).map_err(|error| error.kind()))
+            Ok(try_bound(client, SocketAddr::new(FRONT_V4, 80))
+                .and_then(read)
+                .map_err(|error| error.kind()))
         });
         match outcome.expect("a client") {
             Ok(11) => greeted += 1,
@@ -138,9 +146,16 @@ fn open_handshakes_survive_the_end_of_the_challenge() {
             let made = netstat(&front.lab.front, "SyncookiesRecv");
             println!("{end:?}, tcp_syncookies {before}: {outcome:?}, {made} made");
             // While it enforces, limiter keeps the setting at 2.
-            let expected =
-                if before == "0" && !matches!(end, End::Killed) { Err(ErrorKind::ConnectionReset) } else { Ok(4) };
-            assert_eq!((outcome, made), (expected, u64::from(expected.is_ok())), "{end:?} {before}");
+            let expected = if before == "0" && !matches!(end, End::Killed) {
+                Err(ErrorKind::ConnectionReset)
+            } else {
+                Ok(4)
+            };
+            assert_eq!(
+                (outcome, made),
+                (expected, u64::from(expected.is_ok())),
+                "{end:?} {before}"
+            );
         }
     }
 }
@@ -164,14 +179,16 @@ fn held_through(front: &Front, end: End, before: &str) -> Result<usize, ErrorKin
         ],
     );
     let client = lab.clients_v4()[0];
-    let mut stream: TcpStream = lab.crowd.run(|| Ok(bound(client)(address))).expect("the SYN-ACK came");
+    let mut stream: TcpStream =
+        lab.crowd.run(|| Ok(bound(client)(address))).expect("the SYN-ACK came");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.write_all(b"ping").expect("sent, and held back");
     assert_eq!(decided(&front.service(0), Reason::Challenged), 1);
     match end {
         End::Disarmed => {
             let switch = maps.switch().expect("the switch");
-            let now = limiter_common::switch::Selection { mode: Mode::Observe, ..switch.fallback() };
+            let now =
+                limiter_common::switch::Selection { mode: Mode::Observe, ..switch.fallback() };
             maps.set_switch(switch.select(now)).expect("switched");
         }
         End::Detached => pins.remove().expect("detached"),

@@ -17,7 +17,11 @@ pub fn hurried() -> String {
         line + "\n"
     };
     let rules: String = packaged("limiter.rules.yml").lines().map(short).collect();
-    assert!(!rules.contains("m]") && rules.matches("for: 1s").count() == rules.matches("- alert:").count(), "{rules}");
+    assert!(
+        !rules.contains("m]")
+            && rules.matches("for: 1s").count() == rules.matches("- alert:").count(),
+        "{rules}"
+    );
     rules
 }
 
@@ -43,8 +47,10 @@ fn the_flood_fires_and_its_end_clears() {
     let (labels, fired) = until(name, PATIENCE, || prometheus.fires(name));
     assert_eq!((string(&labels, "service"), string(&labels, "severity")), ("web", "critical"));
     let report = flood.stop().expect("a flood");
-    let refused = "limiter_packets_total{service=\"web\",reason=\"service_budget\",outcome=\"dropped\"}";
-    let (_, cleared) = until("all is quiet again", PATIENCE, || prometheus.alerts().is_empty().then_some(()));
+    let refused =
+        "limiter_packets_total{service=\"web\",reason=\"service_budget\",outcome=\"dropped\"}";
+    let (_, cleared) =
+        until("all is quiet again", PATIENCE, || prometheus.alerts().is_empty().then_some(()));
     println!(
         "{report}; {name} fired {:.1} s after it began and was gone {:.1} s after it ended; {} refused",
         fired.as_secs_f64(),
@@ -53,15 +59,23 @@ fn the_flood_fires_and_its_end_clears() {
     );
     // What Prometheus saw is what limiter counted.
     let seen = prometheus.query(&format!("sum({refused})"));
-    assert_eq!(seen[0]["value"][1].as_str().and_then(|value| value.parse().ok()), world.value(refused), "{seen:?}");
+    assert_eq!(
+        seen[0]["value"][1].as_str().and_then(|value| value.parse().ok()),
+        world.value(refused),
+        "{seen:?}"
+    );
 
     // An interface that somebody takes away from limiter, and then all of it.
     world.desk.ok("detach crowd0");
-    let (labels, _) = until("not attached", PATIENCE, || prometheus.fires("LimiterInterfaceNotAttached"));
+    let (labels, _) =
+        until("not attached", PATIENCE, || prometheus.fires("LimiterInterfaceNotAttached"));
     assert_eq!(string(&labels, "interface"), "crowd0");
     world.desk.ok("detach --all");
     until("not loaded", PATIENCE, || prometheus.fires("LimiterNotLoaded"));
-    assert!(prometheus.fires("LimiterExporterMissing").is_none(), "the daemon answers all the same");
+    assert!(
+        prometheus.fires("LimiterExporterMissing").is_none(),
+        "the daemon answers all the same"
+    );
     drop(daemon);
     until("nobody answers", PATIENCE, || prometheus.fires("LimiterExporterMissing"));
     assert_eq!(prometheus.said(), "", "nothing to complain about");

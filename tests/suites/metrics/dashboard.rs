@@ -31,7 +31,10 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
 
 /// As Grafana fills it in when everything is chosen.
 fn filled(expression: &str) -> String {
-    let expression = expression.replace("$__rate_interval", "10s").replace("$instance", ".*").replace("$service", ".*");
+    let expression = expression
+        .replace("$__rate_interval", "10s")
+        .replace("$instance", ".*")
+        .replace("$service", ".*");
     assert!(!expression.contains('$'), "{expression}");
     expression
 }
@@ -55,13 +58,19 @@ fn every_expression_finds_what_it_names() {
     let prometheus = Prometheus::start(&world, "groups: []\n");
     let _flood = world.flood();
     let refused = "sum(rate(limiter_packets_total{outcome=\"dropped\"}[10s])) > 100";
-    until("a flood that shows", super::PATIENCE, || (!prometheus.query(refused).is_empty()).then_some(()));
+    until("a flood that shows", super::PATIENCE, || {
+        (!prometheus.query(refused).is_empty()).then_some(())
+    });
     for expression in &found {
         let samples = prometheus.query(&filled(expression));
         let may_be_empty = MAY_BE_EMPTY.iter().any(|name| expression.contains(name));
         assert!(may_be_empty || !samples.is_empty(), "nothing: {expression}");
     }
-    println!("{} expressions, {} panels", found.len(), dashboard["panels"].as_array().map_or(0, Vec::len));
+    println!(
+        "{} expressions, {} panels",
+        found.len(),
+        dashboard["panels"].as_array().map_or(0, Vec::len)
+    );
 }
 
 /// What the variables are filled from.

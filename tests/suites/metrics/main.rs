@@ -45,12 +45,18 @@ impl World {
 
     /// The daemon, with no more capabilities than its unit leaves it; it answers when this returns.
     fn daemon(&self) -> Daemon {
-        let caps =
-            UNIT.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a line of the unit");
-        let caps: String = caps.split(' ').map(|name| name.to_lowercase().replace("cap_", ",+")).collect();
+        let caps = UNIT
+            .lines()
+            .find_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+            .expect("a line of the unit");
+        let caps: String =
+            caps.split(' ').map(|name| name.to_lowercase().replace("cap_", ",+")).collect();
         let mut command = self.desk.program("setpriv");
         command.args(["--inh-caps=-all", "--no-new-privs", &format!("--bounding-set=-all{caps}")]);
-        command.stdin(Stdio::null()).arg(lab::desk::limiter().expect("the command")).args(["run", "--listen", ADDRESS]);
+        command
+            .stdin(Stdio::null())
+            .arg(lab::desk::limiter().expect("the command"))
+            .args(["run", "--listen", ADDRESS]);
         let log = self.desk.file("log");
         command.stdout(Stdio::null()).stderr(fs::File::create(&log).expect("a file"));
         let daemon = Daemon { child: command.spawn().expect("it runs"), log };
@@ -80,7 +86,8 @@ impl World {
     /// Twenty times what the budget admits, from everywhere.
     fn flood(&self) -> FloodHandle {
         let target = (FRONT_V4, 80).into();
-        let flood = Flood { rate: Some(2000), seconds: 600.0, ..Flood::new(target, Sources::Random) };
+        let flood =
+            Flood { rate: Some(2000), seconds: 600.0, ..Flood::new(target, Sources::Random) };
         flood.spawn(&self.lab).expect("a flood")
     }
 }
@@ -152,7 +159,13 @@ fn names(expression: &str) -> Vec<&str> {
 /// Names of the series that a text has, or would have if there was anything to tell.
 fn families(classic: &str) -> Vec<String> {
     let types = classic.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-    types.map(|(name, kind)| if kind == "histogram" { format!("{name}_bucket") } else { name.to_owned() }).collect()
+    types
+        .map(
+            |(name, kind)| {
+                if kind == "histogram" { format!("{name}_bucket") } else { name.to_owned() }
+            },
+        )
+        .collect()
 }
 
 /// The string at `name` of a JSON object.

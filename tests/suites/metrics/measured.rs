@@ -12,7 +12,14 @@ impl Scraper {
     fn start(world: &World) -> Self {
         let script = format!("while :; do curl -sS -o /dev/null http://{ADDRESS}/metrics; done");
         let mut command = world.desk.program("sh");
-        Self(command.args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs"))
+        Self(
+            command
+                .args(["-c", &script])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("it runs"),
+        )
     }
 }
 
@@ -42,7 +49,9 @@ fn scrapers_hold_up_nothing() {
         }
         start.elapsed()
     };
-    until("attached", super::PATIENCE, || (back() >= 1 || daemon.said().contains("crowd0")).then_some(()));
+    until("attached", super::PATIENCE, || {
+        (back() >= 1 || daemon.said().contains("crowd0")).then_some(())
+    });
     let alone = measure();
     let scrapers: Vec<Scraper> = (0..4).map(|_| Scraper::start(&world)).collect();
     std::thread::sleep(Duration::from_millis(500));

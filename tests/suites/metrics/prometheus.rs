@@ -30,11 +30,14 @@ impl<'a> Prometheus<'a> {
         command.arg(format!("--config.file={}", at("prometheus.yml").display()));
         command.arg(format!("--storage.tsdb.path={}", at("tsdb").display()));
         command.args(["--web.listen-address=127.0.0.1:9090", "--log.level=warn"]);
-        command.stdout(Stdio::null()).stderr(fs::File::create(at("prometheus.log")).expect("a file"));
+        command
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(at("prometheus.log")).expect("a file"));
         let child = command.spawn().expect("prometheus runs: `cargo xtask setup` installs it");
         let prometheus = Self { world, child };
         until("Prometheus is up, and limiter's daemon for it", super::PATIENCE, || {
-            let answer = prometheus.curl(&format!("{API}/query"), Some("up{job=\"limiter\"} == 1"))?;
+            let answer =
+                prometheus.curl(&format!("{API}/query"), Some("up{job=\"limiter\"} == 1"))?;
             (!answer["data"]["result"].as_array()?.is_empty()).then_some(())
         });
         prometheus
@@ -73,14 +76,21 @@ impl<'a> Prometheus<'a> {
         let alerts = data["alerts"].as_array().expect("a list");
         let alert = |one: &Value| {
             let labels = &one["labels"];
-            (string(labels, "alertname").to_owned(), string(one, "state").to_owned(), labels.clone())
+            (
+                string(labels, "alertname").to_owned(),
+                string(one, "state").to_owned(),
+                labels.clone(),
+            )
         };
         alerts.iter().map(alert).collect()
     }
 
     /// Whether an alert of that name fires; its labels.
     pub fn fires(&self, name: &str) -> Option<Value> {
-        self.alerts().into_iter().find(|(alert, state, _)| alert == name && state == "firing").map(|alert| alert.2)
+        self.alerts()
+            .into_iter()
+            .find(|(alert, state, _)| alert == name && state == "firing")
+            .map(|alert| alert.2)
     }
 
     /// What it had to complain about.
@@ -99,7 +109,10 @@ impl Drop for Prometheus<'_> {
 /// That the tool is Debian's or newer: what it prints is part of the protocol of a test run.
 #[test]
 fn there_is_one() {
-    let output = std::process::Command::new("prometheus").arg("--version").output().expect("prometheus is installed");
+    let output = std::process::Command::new("prometheus")
+        .arg("--version")
+        .output()
+        .expect("prometheus is installed");
     let said = succeeded("prometheus --version", output);
     println!("{}", said.lines().next().unwrap_or_default());
 }

@@ -22,7 +22,10 @@ fn each_fires_when_it_should() {
     let said = promtool(&["test", "rules", tests.to_str().expect("a path")], "");
     assert!(said.contains("SUCCESS"), "{said}");
     let tested = std::fs::read_to_string(&tests).expect("the tests");
-    for alert in packaged("limiter.rules.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+    for alert in packaged("limiter.rules.yml")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
         assert!(tested.contains(&format!("{{alertname=\"{alert}\"}}")), "{alert} is not tested");
     }
 }
@@ -37,7 +40,9 @@ fn they_name_what_there_is() {
     }
     let runbooks = text.lines().filter_map(|line| line.trim().strip_prefix("runbook: "));
     for runbook in runbooks {
-        let name = runbook.strip_prefix("/usr/share/doc/limiter/docs/runbooks/").expect("where the package has them");
+        let name = runbook
+            .strip_prefix("/usr/share/doc/limiter/docs/runbooks/")
+            .expect("where the package has them");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks").join(name);
         assert!(path.is_file(), "there is no {name}");
     }
@@ -45,7 +50,10 @@ fn they_name_what_there_is() {
     for word in ["\n        for: ", "severity: ", "summary: ", "description: "] {
         let count = text.matches(word).count();
         // The head of the file speaks of severity once.
-        assert!(count == alerts || word == "severity: " && count == alerts + 1, "{word}: {count} of {alerts}");
+        assert!(
+            count == alerts || word == "severity: " && count == alerts + 1,
+            "{word}: {count} of {alerts}"
+        );
     }
 }
 

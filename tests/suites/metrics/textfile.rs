@@ -19,7 +19,9 @@ fn promtool_is_content() {
     world.desk.ok("set --service web --challenge auto");
     world.desk.ok("arm --for 1h");
     let flood = world.flood();
-    let counted = |line: &str| line.starts_with("limiter_packets_total{service=\"web\"") && !line.ends_with(" 0");
+    let counted = |line: &str| {
+        line.starts_with("limiter_packets_total{service=\"web\"") && !line.ends_with(" 0")
+    };
     lab::wait::until_so("the flood is counted", || world.desk.ok("metrics").lines().any(counted));
     flood.stop().expect("a flood");
     let text = world.desk.ok("metrics");
@@ -53,10 +55,13 @@ fn a_textfile_for_everybody_to_read() {
     assert_eq!(promtool(&["check", "metrics"], &text), "");
     assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o644);
     assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 1, "nothing beside it");
-    let output = world.desk.output(&format!("metrics --output {}/none/limiter.prom", directory.display()));
+    let output =
+        world.desk.output(&format!("metrics --output {}/none/limiter.prom", directory.display()));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        output.status.code() == Some(1) && said.contains("cannot write") && said.contains("none/limiter.prom"),
+        output.status.code() == Some(1)
+            && said.contains("cannot write")
+            && said.contains("none/limiter.prom"),
         "{said}"
     );
 }
@@ -65,8 +70,8 @@ fn a_textfile_for_everybody_to_read() {
 #[test]
 fn the_largest_policy_is_bounded() {
     let world = World::new();
-    let services =
-        (1..=SERVICES).map(|number| format!("[service.s{number}]\nlisten = \"*:{number}\"\nbudget = \"1/s\"\n"));
+    let services = (1..=SERVICES)
+        .map(|number| format!("[service.s{number}]\nlisten = \"*:{number}\"\nbudget = \"1/s\"\n"));
     fs::write(world.desk.policy(), services.collect::<String>()).expect("written");
     world.desk.ok("apply");
     let start = Instant::now();
@@ -90,9 +95,15 @@ fn who_may_not_look_is_told_so() {
     let open = std::env::temp_dir().join(format!("limiter-metrics-{}", std::process::id()));
     fs::copy(binary, &open).expect("a copy");
     let mut command = world.desk.program("setpriv");
-    let output = command.args(["--reuid=65534", "--clear-groups"]).arg(&open).arg("metrics").output();
+    let output =
+        command.args(["--reuid=65534", "--clear-groups"]).arg(&open).arg("metrics").output();
     fs::remove_file(&open).expect("removed");
     let output = output.expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("run it as root") && output.stdout.is_empty(), "{said}");
+    assert!(
+        output.status.code() == Some(1)
+            && said.contains("run it as root")
+            && output.stdout.is_empty(),
+        "{said}"
+    );
 }

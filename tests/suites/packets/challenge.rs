@@ -65,7 +65,9 @@ fn queued(port: u16) -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/net/tcp").expect("sockets");
     let mut sockets = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let (place, listens) = (format!(":{port:04X}"), "0A");
-    let socket = sockets.find(|fields| fields[1].ends_with(&place) && fields[3] == listens).expect("it listens");
+    let socket = sockets
+        .find(|fields| fields[1].ends_with(&place) && fields[3] == listens)
+        .expect("it listens");
     let (_, waiting) = socket[4].split_once(':').expect("two queues");
     u64::from_str_radix(waiting, 16).expect("a number")
 }
@@ -84,7 +86,11 @@ impl Judge {
     /// The action, and the frame as the program left it.
     fn run(&self, frame: &[u8]) -> (u32, Vec<u8>) {
         let mut out = vec![0; frame.len() + 64];
-        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
         let result = self.program().test_run(options).expect("a test run");
         let length = result.data_size_out as usize;
         out.truncate(length);
@@ -124,13 +130,22 @@ fn a_syn_is_answered_in_place() {
         for (client, server) in [(CLIENT, SERVER), (CLIENT_V6, SERVER_V6)] {
             for tags in 0..3 {
                 let judge = Judge::settled(&challenged());
-                let tagged = (0..tags).fold(syn(client, server), |frame, id| frame.vlan(0x8100, id + 7));
+                let tagged =
+                    (0..tags).fold(syn(client, server), |frame, id| frame.vlan(0x8100, id + 7));
                 let asked = tagged.build();
                 let (action, answer) = judge.run(&asked);
                 assert_eq!(action, TX);
                 assert!(answer.len() <= asked.len());
-                assert_eq!((&answer[..6], &answer[6..12]), (&asked[6..12], &asked[..6]), "addresses are swapped");
-                assert_eq!(answer[12..tagged.network_offset()], asked[12..tagged.network_offset()], "tags stay");
+                assert_eq!(
+                    (&answer[..6], &answer[6..12]),
+                    (&asked[6..12], &asked[..6]),
+                    "addresses are swapped"
+                );
+                assert_eq!(
+                    answer[12..tagged.network_offset()],
+                    asked[12..tagged.network_offset()],
+                    "tags stay"
+                );
                 assert_eq!(judge.count(Challenged), 1);
             }
         }
@@ -171,7 +186,12 @@ fn what_brings_no_cookie_is_nobodys_business() {
         // A cookie is good for its source, its port and its sequence number only.
         judge.says(&ack("192.0.2.2:40000", SERVER, cookie).build(), 0, NotAttempt, PASS);
         judge.says(&ack("192.0.2.1:40001", SERVER, cookie).build(), 0, NotAttempt, PASS);
-        judge.says(&ack(CLIENT, SERVER, cookie).numbers(1000, cookie.wrapping_add(1)).build(), 0, NotAttempt, PASS);
+        judge.says(
+            &ack(CLIENT, SERVER, cookie).numbers(1000, cookie.wrapping_add(1)).build(),
+            0,
+            NotAttempt,
+            PASS,
+        );
         judge.says(&ack(CLIENT, "127.0.0.1:81", cookie).build(), 0, NotAttempt, PASS);
         // A reset is noted, and passes.
         judge.says(&ack(CLIENT, SERVER, 7).flags(RST).build(), 0, NotAttempt, PASS);
@@ -189,7 +209,8 @@ fn a_cookie_in_fragments_is_dropped() {
         let whole = |cookie| ack(CLIENT, SERVER, cookie).payload(b"GET / HTTP/1.0\r\n\r\n");
         judge.says(&whole(cookie).fragment(0, true).build(), 1, BadCookie, DROP);
         for length in 14..20_u16 {
-            let short = |cookie| whole(cookie).fragment(0, true).wrong_ip_length(20 + length).build();
+            let short =
+                |cookie| whole(cookie).fragment(0, true).wrong_ip_length(20 + length).build();
             judge.says(&short(cookie), 1, BadCookie, DROP);
             judge.says(&short(cookie ^ 0x100), 0, NotAttempt, PASS);
         }
@@ -215,7 +236,10 @@ fn data_right_behind_the_ack_passes_once() {
     with_listener(|| {
         for (client, server) in [(CLIENT, SERVER), (CLIENT_V6, SERVER_V6)] {
             let judged = (0..20).any(|_| data_passes(client, server));
-            assert!(judged, "another process always had the CPU for longer than an ACK is remembered");
+            assert!(
+                judged,
+                "another process always had the CPU for longer than an ACK is remembered"
+            );
         }
     });
 }
@@ -230,12 +254,17 @@ fn data_passes(client: &str, server: &str) -> bool {
     let data = ack.clone().payload(b"GET /").build();
     let later = ack.clone().numbers(2 + 1448, cookie.wrapping_add(1)).payload(&[0; 1448]).build();
     let start = Instant::now();
-    let actions = [&ack.build(), &later, &data, &later, &data, &later].map(|frame| judge.action(frame));
+    let actions =
+        [&ack.build(), &later, &data, &later, &data, &later].map(|frame| judge.action(frame));
     if start.elapsed() > Duration::from_millis(15) {
         return false;
     }
     assert_eq!(actions, [PASS; 6]);
-    assert_eq!([Proven, Waiting].map(|reason| judge.count(reason)), [2, 0], "the second time it pays");
+    assert_eq!(
+        [Proven, Waiting].map(|reason| judge.count(reason)),
+        [2, 0],
+        "the second time it pays"
+    );
     std::thread::sleep(PAUSE);
     judge.says(&data, 1, Waiting, DROP);
     judge.says(&later, 0, NotAttempt, PASS);
@@ -255,7 +284,12 @@ fn a_replayed_cookie_is_charged_each_time() {
             for _ in 0..3 {
                 judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Proven, PASS);
                 if reset {
-                    judge.says(&ack(CLIENT, SERVER, cookie).flags(RST).build(), 0, NotAttempt, PASS);
+                    judge.says(
+                        &ack(CLIENT, SERVER, cookie).flags(RST).build(),
+                        0,
+                        NotAttempt,
+                        PASS,
+                    );
                 }
             }
             for _ in 0..5 {
@@ -276,16 +310,21 @@ fn who_waited_comes_in_with_his_first_byte() {
             let mut policy = challenged();
             policy.source = limit(1, 3600, 1);
             let mut judge = Judge::settled(&policy);
-            let cookie =
-                |judge: &Judge, client: &str| judge.cookie(&syn(client, server).tcp_options(&[2, 4, 0x05, 0xb4]));
+            let cookie = |judge: &Judge, client: &str| {
+                judge.cookie(&syn(client, server).tcp_options(&[2, 4, 0x05, 0xb4]))
+            };
             let other = client.replace("40000", "40001");
             let (paid, waits) = (cookie(&judge, client), cookie(&judge, &other));
             judge.says(&ack(client, server, paid).build(), 1, Proven, PASS);
             judge.says(&ack(&other, server, waits).build(), 1, Waiting, DROP);
             policy.source = Default::default();
             judge.set(&policy);
-            let data =
-                |off: u32| ack(&other, server, waits).numbers(2 + off, waits.wrapping_add(1)).payload(b"dog").build();
+            let data = |off: u32| {
+                ack(&other, server, waits)
+                    .numbers(2 + off, waits.wrapping_add(1))
+                    .payload(b"dog")
+                    .build()
+            };
             // 1460 is the third or fourth size of IPv4's, and the third of IPv6's.
             let most = if server == SERVER { 3 } else { 2 };
             for off in 1..=most {
@@ -397,8 +436,9 @@ fn auto_turns_on_and_off() {
             challenge::State::read(&line)
         };
         let attempts = |judge: &Judge| {
-            let actions: Vec<_> =
-                (1..=60).map(|client| judge.action(&syn(&format!("192.0.2.{client}:1"), SERVER).build())).collect();
+            let actions: Vec<_> = (1..=60)
+                .map(|client| judge.action(&syn(&format!("192.0.2.{client}:1"), SERVER).build()))
+                .collect();
             assert!(actions.is_sorted(), "once it is on it stays on: {actions:?}");
             actions.iter().filter(|action| **action == PASS).count()
         };
@@ -435,21 +475,27 @@ fn without_the_kernels_cookies_attempts_pay() {
             policy.source = limit(1, 3600, 2);
             policy.services[0].admission.challenge = challenge;
             let mut judge = Judge::settled(&policy);
-            let cookie = (challenge == Challenge::Always).then(|| judge.cookie(&syn(CLIENT, SERVER)));
-            std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
+            let cookie =
+                (challenge == Challenge::Always).then(|| judge.cookie(&syn(CLIENT, SERVER)));
+            std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "1")
+                .expect("the namespace's own setting");
             judge.maps.settle_cookies().expect("the settings can be read");
             judge.says(&syn(CLIENT, SERVER).build(), 1, Admitted, PASS);
             if let Some(cookie) = cookie {
                 // One that the kernel made until a moment ago pays too.
                 judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Proven, PASS);
                 let switch = judge.maps.switch().expect("the switch");
-                judge.maps.set_switch(switch.with_regime(Regime::Attempts)).expect("as if it were two minutes later");
+                judge
+                    .maps
+                    .set_switch(switch.with_regime(Regime::Attempts))
+                    .expect("as if it were two minutes later");
                 judge.says(&ack(CLIENT, SERVER, cookie).build(), 0, NotAttempt, PASS);
             } else {
                 judge.says(&syn(CLIENT, SERVER).build(), 1, Admitted, PASS);
             }
             judge.says(&syn(CLIENT, SERVER).build(), 1, SourceLimit, DROP);
-            std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
+            std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2")
+                .expect("the namespace's own setting");
         }
     });
 }
@@ -466,7 +512,8 @@ fn a_service_without_a_challenge_charges_proofs_too() {
         let cookie = judge.cookie(&syn(CLIENT, SERVER));
         policy.services[0].admission = Admission::default();
         judge.set(&policy);
-        let passed = (0..100).filter(|_| judge.action(&syn(CLIENT, SERVER).build()) == PASS).count() as u64;
+        let passed =
+            (0..100).filter(|_| judge.action(&syn(CLIENT, SERVER).build()) == PASS).count() as u64;
         // Five seconds of the budget at once.
         assert!((19..99).contains(&passed), "{passed}");
         assert_eq!([Asked, Unanswerable].map(|reason| judge.count(reason)), [passed, 100 - passed]);
@@ -514,7 +561,10 @@ fn what_cannot_be_answered_spends_nothing() {
                 assert_eq!(judge.action(&frame.build()), DROP);
             }
         }
-        assert_eq!([Unanswered, Unanswerable, BadFlags].map(|reason| judge.count(reason)), [4, 9996, 5002]);
+        assert_eq!(
+            [Unanswered, Unanswerable, BadFlags].map(|reason| judge.count(reason)),
+            [4, 9996, 5002]
+        );
         let budget: Array<_, [u64; 8]> =
             judge.ebpf().map(names::BUDGET).expect("budgets").try_into().expect("an array");
         assert_eq!(budget.get(&0, 0).expect("a word")[0], 0, "the budget was not drawn from");
@@ -575,7 +625,12 @@ fn a_proof_at_a_full_accept_queue_is_free() {
             judge.says(&proof.build(), 1, QueueFull, DROP);
         }
         // What comes past the first byte would make a connection with a hole.
-        judge.says(&proof.clone().numbers(3, cookie.wrapping_add(1)).payload(b"o").build(), 1, BadCookie, TX);
+        judge.says(
+            &proof.clone().numbers(3, cookie.wrapping_add(1)).payload(b"o").build(),
+            1,
+            BadCookie,
+            TX,
+        );
         let _accepted = listener.accept().expect("the one that waits");
         judge.says(&proof.build(), 1, Proven, PASS);
         judge.says(&proof.build(), 1, Waiting, DROP);

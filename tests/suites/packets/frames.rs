@@ -18,9 +18,19 @@ fn good_syns_are_admitted() {
         judge.says(&frame.build(), 1, Admitted, PASS);
         judge.says(&frame.clone().vlan(0x8100, 7).build(), 1, Admitted, PASS);
         judge.says(&frame.clone().vlan(0x88a8, 7).vlan(0x8100, 8).build(), 1, Admitted, PASS);
-        judge.says(&frame.clone().vlan(0x88a8, 7).vlan(0x8100, 8).vlan(0x8100, 9).build(), 0, TooManyTags, PASS);
+        judge.says(
+            &frame.clone().vlan(0x88a8, 7).vlan(0x8100, 8).vlan(0x8100, 9).build(),
+            0,
+            TooManyTags,
+            PASS,
+        );
         judge.says(&frame.clone().vlan(0x8100, 0).vlan(0x8100, 0).build(), 1, Admitted, PASS);
-        judge.says(&frame.clone().vlan(0x8100, 0).vlan(0x8100, 0).vlan(0x8100, 0).build(), 0, TooManyHeaders, DROP);
+        judge.says(
+            &frame.clone().vlan(0x8100, 0).vlan(0x8100, 0).vlan(0x8100, 0).build(),
+            0,
+            TooManyHeaders,
+            DROP,
+        );
     }
     for options in [4, 20, 40] {
         judge.says(&syn(CLIENT, WEB).ipv4_options(&vec![1; options]).build(), 1, Admitted, PASS);
@@ -81,16 +91,33 @@ fn lengths_that_lie() {
 fn extension_headers() {
     let judge = web();
     let with = |chain: &[Extension]| {
-        chain.iter().fold(syn(CLIENT_V6, WEB_V6), |frame, extension| frame.extension(*extension)).build()
+        chain
+            .iter()
+            .fold(syn(CLIENT_V6, WEB_V6), |frame, extension| frame.extension(*extension))
+            .build()
     };
     use Extension::{Authentication, Destination, HopByHop, Mobility, Routing};
-    for one in [HopByHop(0), Routing(0), Destination(0), Authentication(1), Mobility(0), HopByHop(3), Destination(5)] {
+    for one in [
+        HopByHop(0),
+        Routing(0),
+        Destination(0),
+        Authentication(1),
+        Mobility(0),
+        HopByHop(3),
+        Destination(5),
+    ] {
         judge.says(&with(&[one]), 1, Admitted, PASS);
     }
-    let jumbo = |chain: Extension| syn(CLIENT_V6, WEB_V6).extension(chain).wrong_ip_length(0).build();
+    let jumbo =
+        |chain: Extension| syn(CLIENT_V6, WEB_V6).extension(chain).wrong_ip_length(0).build();
     judge.says(&jumbo(HopByHop(0)), 1, Admitted, PASS);
     judge.says(&jumbo(Destination(0)), 0, Truncated, PASS);
-    judge.says(&with(&[HopByHop(1), Routing(2), Authentication(1), Destination(0)]), 1, Admitted, PASS);
+    judge.says(
+        &with(&[HopByHop(1), Routing(2), Authentication(1), Destination(0)]),
+        1,
+        Admitted,
+        PASS,
+    );
     judge.says(&with(&[Destination(0); 8]), 1, Admitted, PASS);
     judge.says(&with(&[Destination(0); 9]), 0, TooManyHeaders, DROP);
     let long = with(&[Destination(127); 2]);
@@ -119,7 +146,10 @@ fn fragments() {
     judge.says(&v4(0, true).wrong_ip_length(28).build(), 1, ShortFragment, DROP);
     judge.says(&v6(0, true).wrong_ip_length(16).build(), 1, ShortFragment, DROP);
     judge.says(
-        &v4(0, true).wrong_ip_length(28).destination("198.51.100.7:81".parse().expect("a server")).build(),
+        &v4(0, true)
+            .wrong_ip_length(28)
+            .destination("198.51.100.7:81".parse().expect("a server"))
+            .build(),
         0,
         NotProtected,
         PASS,
@@ -130,7 +160,8 @@ fn fragments() {
 
 #[test]
 fn services_by_port_and_address() {
-    let services = ["a=198.51.100.7:80,[2001:db8:ffff::7]:80", "b=0.0.0.0:80", "c=*:443", "d=[::]:25"];
+    let services =
+        ["a=198.51.100.7:80,[2001:db8:ffff::7]:80", "b=0.0.0.0:80", "c=*:443", "d=[::]:25"];
     let judge = Judge::new(&policy(&services));
     let case = |server: &str, service: usize, reason| {
         let client = if server.starts_with('[') { CLIENT_V6 } else { CLIENT };

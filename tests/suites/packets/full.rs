@@ -11,7 +11,8 @@ use super::{CLIENT, DROP, Judge, PASS, WEB, limit, policy, syn};
 
 /// The IPv4 block with this number; of 256 addresses, or of one.
 fn block(number: u32, length: u8) -> Prefix {
-    let address = Address::v4(if length == 128 { 0x0b00_0000 + number } else { 0x1400_0000 + (number << 8) });
+    let address =
+        Address::v4(if length == 128 { 0x0b00_0000 + number } else { 0x1400_0000 + (number << 8) });
     Prefix { address, length }
 }
 
@@ -46,7 +47,10 @@ fn lists_hold_what_they_hold_to_the_last_entry() {
         judge.says(&syn(&text(&block(most, length)), WEB).build(), 1, Admitted, PASS);
         assert_eq!(judge.maps.switch().expect("the switch"), switch);
         // What is there can get another end, and what goes makes room.
-        judge.maps.add(List::Ban, &[block(7, length)], Some(Duration::from_secs(7200))).expect("changed");
+        judge
+            .maps
+            .add(List::Ban, &[block(7, length)], Some(Duration::from_secs(7200)))
+            .expect("changed");
         judge.maps.del(List::Ban, &bans[1..2]).expect("removed");
         judge.maps.add(List::Ban, &more[..1], None).expect("room for one");
         judge.says(&syn(&text(&block(most, length)), WEB).build(), 1, Banned, DROP);
@@ -63,7 +67,11 @@ fn expired_entries_make_room() {
     let hosts: Vec<Prefix> = (0..1000).map(|number| block(number, 128)).collect();
     judge.maps.add(List::Allow, &hosts, Some(Duration::from_millis(1))).expect("allowed");
     std::thread::sleep(Duration::from_millis(10));
-    assert_eq!(judge.maps.entries(List::Allow).expect("the list").len(), 1000, "they stay until a list is changed");
+    assert_eq!(
+        judge.maps.entries(List::Allow).expect("the list").len(),
+        1000,
+        "they stay until a list is changed"
+    );
     judge.maps.add(List::Ban, &[block(5000, 128)], None).expect("banned");
     assert!(judge.maps.entries(List::Allow).expect("the list").is_empty());
     let lists = judge.maps.switch().expect("the switch").lists();

@@ -15,7 +15,9 @@ fn a_source_has_its_burst_and_others_have_theirs() {
     let mut policy = policy(&["web=*:80", "mail=*:25"]);
     policy.source = limit(1, 600, 3);
     let judge = Judge::new(&policy);
-    for (client, other, server) in [(CLIENT, "192.0.2.2:40000", WEB), (CLIENT_V6, "[2001:db8:1:3::3]:1", WEB_V6)] {
+    for (client, other, server) in
+        [(CLIENT, "192.0.2.2:40000", WEB), (CLIENT_V6, "[2001:db8:1:3::3]:1", WEB_V6)]
+    {
         for _ in 0..3 {
             judge.says(&syn(client, server).build(), 1, Admitted, PASS);
         }
@@ -59,7 +61,12 @@ fn budgets() {
         judge.says(&syn(CLIENT_V6, WEB_V6).build(), 1, ServiceBudget, DROP);
     }
     for index in 0..4 {
-        judge.says(&syn(&format!("192.0.2.{index}:1"), "198.51.100.7:25").build(), 2, Admitted, PASS);
+        judge.says(
+            &syn(&format!("192.0.2.{index}:1"), "198.51.100.7:25").build(),
+            2,
+            Admitted,
+            PASS,
+        );
     }
     judge.says(&syn("192.0.2.9:1", "198.51.100.7:25").build(), 2, GlobalBudget, DROP);
     // Another policy without budgets: the source that they refused twenty times has its whole burst.
@@ -93,7 +100,8 @@ fn a_refused_source_spends_nothing() {
 #[test]
 fn newcomers_have_a_rate_of_their_own() {
     let mut policy = policy(&["web=*:80"]);
-    policy.services[0].admission = Admission { newcomers: limit(1, 3600, 10), fair_share: false, ..Admission::usual() };
+    policy.services[0].admission =
+        Admission { newcomers: limit(1, 3600, 10), fair_share: false, ..Admission::usual() };
     let judge = Judge::new(&policy);
     for client in 1..=10 {
         judge.says(&syn(&format!("192.0.2.{client}:1"), WEB).build(), 1, Admitted, PASS);

@@ -46,7 +46,8 @@ impl Judge {
     fn new(policy: &Policy) -> Self {
         let bpffs = PrivateBpffs::new().expect("a bpffs");
         let ebpf = reuse::take();
-        let maps = shipped::prepare(&ebpf, bpffs.path(), policy, &Origin::default(), Mode::Enforce).expect("a policy");
+        let maps = shipped::prepare(&ebpf, bpffs.path(), policy, &Origin::default(), Mode::Enforce)
+            .expect("a policy");
         Self { ebpf: Some(ebpf), maps, bpffs }
     }
 
@@ -83,8 +84,10 @@ impl Judge {
         let after = self.counters();
         for (index, (expected, after)) in expected.iter().zip(&after).enumerate() {
             for number in 0..REASONS {
-                let name =
-                    Reason::ALL.iter().find(|reason| **reason as usize == number).map_or("?", |reason| reason.name());
+                let name = Reason::ALL
+                    .iter()
+                    .find(|reason| **reason as usize == number)
+                    .map_or("?", |reason| reason.name());
                 let (was, is) = (
                     (expected.decided[number], expected.observed[number]),
                     (after.decided[number], after.observed[number]),

@@ -20,7 +20,11 @@ fn it_holds_the_maps_of_the_layout_and_no_others() {
     let ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
     let mut expected: Vec<_> = names::MAPS.iter().map(|row| row.name).collect();
     expected.sort_unstable();
-    assert_eq!(maps(&ebpf), expected, "tracing, benches and tests have no map in the shipped object");
+    assert_eq!(
+        maps(&ebpf),
+        expected,
+        "tracing, benches and tests have no map in the shipped object"
+    );
     let tracing = EbpfLoader::new().load(TRACING_OBJECT).expect("the object loads");
     assert!(maps(&tracing).contains(&"AYA_LOGS"));
 }
@@ -37,7 +41,12 @@ fn each_map_is_as_its_row_says() {
         let info = MapInfo::from_pin(&pin).expect("a map");
         let mappable = info.map_flags() & BPF_F_MMAPABLE != 0;
         let found = (info.key_size(), info.value_size(), info.max_entries(), mappable);
-        assert_eq!(found, (row.key, row.value, row.entries, row.kind.is_mappable()), "{}", row.name);
+        assert_eq!(
+            found,
+            (row.key, row.value, row.entries, row.kind.is_mappable()),
+            "{}",
+            row.name
+        );
     }
     drop(ebpf);
     Maps::open(bpffs.path()).expect("user space opens them");
@@ -54,15 +63,21 @@ fn bpftool_loads_it() {
     std::fs::remove_file(&file).expect("removed");
     let loaded = loaded.expect("bpftool is installed by `cargo xtask setup`");
     assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
-    let dumped =
-        Command::new("bpftool").args(["prog", "dump", "xlated", "pinned"]).arg(pins.join(names::PROGRAM)).output();
+    let dumped = Command::new("bpftool")
+        .args(["prog", "dump", "xlated", "pinned"])
+        .arg(pins.join(names::PROGRAM))
+        .output();
     let dumped = String::from_utf8(dumped.expect("bpftool").stdout).expect("text");
     // LLVM 22 can miscompile a relaxed read-modify-write: it becomes one that does not fetch. Ours all compare and swap.
-    let atomics = dumped.lines().filter(|line| line.contains(": (db) ") || line.contains(": (c3) "));
+    let atomics =
+        dumped.lines().filter(|line| line.contains(": (db) ") || line.contains(": (c3) "));
     let (swaps, others): (Vec<_>, Vec<_>) = atomics.partition(|line| line.contains("cmpxchg"));
     assert!(swaps.len() >= 3, "the source table and two budgets compare and swap: {swaps:?}");
     assert!(others.is_empty(), "{others:?}");
-    let shown = Command::new("bpftool").args(["prog", "show", "pinned"]).arg(pins.join(names::PROGRAM)).output();
+    let shown = Command::new("bpftool")
+        .args(["prog", "show", "pinned"])
+        .arg(pins.join(names::PROGRAM))
+        .output();
     let shown = String::from_utf8(shown.expect("bpftool").stdout).expect("text");
     assert!(shown.contains(": xdp") && shown.contains("gpl"), "{shown}");
 }
@@ -72,8 +87,14 @@ fn bpftool_loads_it() {
 fn the_source_table_starts_on_a_page() {
     const BPF_F_MMAPABLE: u32 = 1 << 10;
     let bpffs = PrivateBpffs::new().expect("a bpffs");
-    let ebpf = EbpfLoader::new().map_max_entries(names::SOURCES, 1024).load(OBJECT).expect("the object loads");
+    let ebpf = EbpfLoader::new()
+        .map_max_entries(names::SOURCES, 1024)
+        .load(OBJECT)
+        .expect("the object loads");
     ebpf.map(names::SOURCES).expect("the table").pin(bpffs.path().join("table")).expect("pinned");
     let info = MapInfo::from_pin(bpffs.path().join("table")).expect("a map");
-    assert_eq!((info.map_flags() & BPF_F_MMAPABLE, info.value_size(), info.max_entries()), (BPF_F_MMAPABLE, 64, 1024));
+    assert_eq!(
+        (info.map_flags() & BPF_F_MMAPABLE, info.value_size(), info.max_entries()),
+        (BPF_F_MMAPABLE, 64, 1024)
+    );
 }

@@ -21,7 +21,8 @@ pub fn take() -> Ebpf {
     let idle = IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
     idle.unwrap_or_else(|| {
         let mut ebpf = EbpfLoader::new().load(object::OBJECT).expect("the object loads");
-        let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).expect("the program").try_into().expect("XDP");
+        let program: &mut Xdp =
+            ebpf.program_mut(names::PROGRAM).expect("the program").try_into().expect("XDP");
         program.load().expect("the verifier accepts it");
         ebpf
     })
@@ -29,7 +30,8 @@ pub fn take() -> Ebpf {
 
 /// For the next test. `pins`: where its maps are pinned.
 pub fn give_back(ebpf: Ebpf, pins: &Path) {
-    let cleared: Result<()> = names::MAPS.iter().try_for_each(|row| clear(&pins.join(row.name)).context(row.name));
+    let cleared: Result<()> =
+        names::MAPS.iter().try_for_each(|row| clear(&pins.join(row.name)).context(row.name));
     match cleared {
         Ok(()) => IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(ebpf),
         // A test may have failed before all were pinned.

@@ -18,12 +18,15 @@ pub fn make(build: &Build, root: &Path, package: &Path) -> Result<()> {
     for file in &all {
         bytes += fs::metadata(file)?.len();
     }
-    let binary = fs::read(&build.binary).with_context(|| format!("cannot read {}", build.binary.display()))?;
+    let binary = fs::read(&build.binary)
+        .with_context(|| format!("cannot read {}", build.binary.display()))?;
     let debian = root.join("DEBIAN");
     let control = control(build.architecture, bytes.div_ceil(1024), glibc(&binary));
     tree::write(&debian.join("control"), control.as_bytes(), 0o644)?;
-    let configuration =
-        all.iter().filter_map(|file| file.strip_prefix(root).ok()).filter(|file| file.starts_with("etc"));
+    let configuration = all
+        .iter()
+        .filter_map(|file| file.strip_prefix(root).ok())
+        .filter(|file| file.starts_with("etc"));
     let lines: String = configuration.map(|file| format!("/{}\n", file.display())).collect();
     tree::write(&debian.join("conffiles"), lines.as_bytes(), 0o644)?;
     for script in SCRIPTS {
@@ -36,7 +39,8 @@ pub fn make(build: &Build, root: &Path, package: &Path) -> Result<()> {
 }
 
 fn control(architecture: &str, kibibytes: u64, glibc: Option<(u32, u32)>) -> String {
-    let libc = glibc.map_or_else(|| "libc6".to_owned(), |(major, minor)| format!("libc6 (>= {major}.{minor})"));
+    let libc = glibc
+        .map_or_else(|| "libc6".to_owned(), |(major, minor)| format!("libc6 (>= {major}.{minor})"));
     format!(
         "Package: limiter\n\
          Version: {VERSION}\n\
@@ -61,7 +65,8 @@ fn glibc(program: &[u8]) -> Option<(u32, u32)> {
     let after = program.windows(PREFIX.len()).enumerate().filter(|(_, window)| *window == PREFIX);
     let version = |start: usize| {
         let name = program.get(start..)?.split(|byte| *byte == 0).next()?;
-        let mut numbers = std::str::from_utf8(name).ok()?.split('.').map(|number| number.parse().ok());
+        let mut numbers =
+            std::str::from_utf8(name).ok()?.split('.').map(|number| number.parse().ok());
         Some((numbers.next()??, numbers.next()??))
     };
     after.filter_map(|(at, _)| version(at + PREFIX.len())).max()
@@ -73,7 +78,10 @@ mod tests {
 
     #[test]
     fn the_newest_symbol_counts() {
-        assert_eq!(glibc(b"\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.9\0GLIBC_PRIVATE\0GLIBC_"), Some((2, 34)));
+        assert_eq!(
+            glibc(b"\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.9\0GLIBC_PRIVATE\0GLIBC_"),
+            Some((2, 34))
+        );
         assert_eq!(glibc(b"static"), None);
         let control = control("amd64", 3, Some((2, 34)));
         assert!(control.contains("Depends: libc6 (>= 2.34), libgcc-s1\n"), "{control}");

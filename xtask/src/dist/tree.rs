@@ -63,7 +63,8 @@ pub(super) fn make(build: &Build, root: &Path) -> Result<()> {
 
 /// Every file that is copied: its path in the repository `source`, and where it goes below the root.
 pub fn copied(source: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let mut found: Vec<_> = FILES.iter().map(|(from, to)| (source.join(from), PathBuf::from(to))).collect();
+    let mut found: Vec<_> =
+        FILES.iter().map(|(from, to)| (source.join(from), PathBuf::from(to))).collect();
     for (from, to) in DIRECTORIES {
         let from = source.join(from);
         for file in files(&from)? {
@@ -89,9 +90,11 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
 /// Writes a file with this mode, and the directories that it needs.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let directory = path.parent().context("a path without a directory")?;
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    fs::set_permissions(path, Permissions::from_mode(mode)).with_context(|| format!("cannot set {}", path.display()))
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .with_context(|| format!("cannot set {}", path.display()))
 }
 
 /// Copies a file, to have this mode.
@@ -105,7 +108,11 @@ fn pages(build: &Build, directory: &Path) -> Result<()> {
     let mut docs = Command::new(&build.native);
     docs.args(["docs", "man"]).arg(directory).env("SOURCE_DATE_EPOCH", &build.time);
     let output = docs.output().with_context(|| format!("cannot run {}", build.native.display()))?;
-    ensure!(output.status.success(), "limiter docs man: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "limiter docs man: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     for page in files(directory)? {
         fs::set_permissions(&page, Permissions::from_mode(0o644))?;
         run(Command::new("gzip").args(["-9n", "--force"]).arg(&page))?;
@@ -120,7 +127,9 @@ fn strip(build: &Build, command: &Path) -> Result<()> {
         None => "strip".to_owned(),
     };
     match Command::new(&tool).arg("--strip-debug").arg(command).status() {
-        Err(_) => eprintln!("{tool} is not installed: the command keeps its line tables, and the packages are larger"),
+        Err(_) => eprintln!(
+            "{tool} is not installed: the command keeps its line tables, and the packages are larger"
+        ),
         Ok(status) => ensure!(status.success(), "{tool} failed on {}", command.display()),
     }
     Ok(())

@@ -36,8 +36,16 @@ impl Verified {
     pub fn parse(line: &str, kernel: &str, emulated: bool) -> Option<Self> {
         let mut words = line.strip_prefix("verified ")?.split(' ');
         let (object, program) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let (instructions, microseconds) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        Some(Self { kernel: kernel.to_owned(), emulated, object, program, instructions, microseconds })
+        let (instructions, microseconds) =
+            (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Self {
+            kernel: kernel.to_owned(),
+            emulated,
+            object,
+            program,
+            instructions,
+            microseconds,
+        })
     }
 
     /// `6.1` of `6.1.0-56-cloud-amd64`.
@@ -78,7 +86,8 @@ impl Budget {
 
     fn parse(text: &str) -> Result<Self> {
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-        let lines = lines.map(|line| line_of(line).with_context(|| format!("{FILE}: not understood: {line}")));
+        let lines = lines
+            .map(|line| line_of(line).with_context(|| format!("{FILE}: not understood: {line}")));
         Ok(Self { lines: lines.collect::<Result<_>>()? })
     }
 
@@ -86,7 +95,9 @@ impl Budget {
     fn of(&self, verified: &Verified) -> Option<u64> {
         let series = verified.series();
         let same = || self.lines.iter().filter(|line| verified.is_same(line));
-        let own = same().find(|line| line.series == series).or_else(|| same().max_by_key(|line| line.instructions));
+        let own = same()
+            .find(|line| line.series == series)
+            .or_else(|| same().max_by_key(|line| line.instructions));
         own.map(|line| line.instructions)
     }
 
@@ -101,7 +112,8 @@ impl Budget {
             let budget = self.of(one);
             let is_over = budget.is_none_or(|budget| instructions * 100 > budget * MOST);
             over += u64::from(is_over);
-            let growth = budget.map_or_else(|| "?".to_owned(), |budget| growth(*instructions, budget));
+            let growth =
+                budget.map_or_else(|| "?".to_owned(), |budget| growth(*instructions, budget));
             let budget = budget.map_or_else(|| "none".to_owned(), |budget| budget.to_string());
             let share = format!("{:.0}%", *instructions as f64 * 100.0 / REFUSED as f64);
             let name = format!("{program} ({object})");
@@ -137,7 +149,8 @@ impl Budget {
             instructions: one.instructions,
         });
         let mut lines: Vec<Line> = kept.chain(new).collect();
-        lines.sort_by_key(|line| (numbers(&line.series), line.object.clone(), line.program.clone()));
+        lines
+            .sort_by_key(|line| (numbers(&line.series), line.object.clone(), line.program.clone()));
         let lines = lines.iter().map(|Line { series, object, program, instructions }| {
             format!("{series:<6} {object:<10} {program:<12} {instructions:>8}\n")
         });
@@ -179,8 +192,11 @@ mod tests {
     #[test]
     fn a_fifth_more_is_allowed_and_no_more() {
         let budget =
-            Budget::parse("# a comment\n6.1 shipped limiter 1000\n6.12 shipped limiter 2000\n").expect("a budget");
-        for (kernel, most) in [("6.1.0-56-cloud-amd64", 1200), ("6.12.9+deb12-cloud-amd64", 2400), ("6.99.1", 2400)] {
+            Budget::parse("# a comment\n6.1 shipped limiter 1000\n6.12 shipped limiter 2000\n")
+                .expect("a budget");
+        for (kernel, most) in
+            [("6.1.0-56-cloud-amd64", 1200), ("6.12.9+deb12-cloud-amd64", 2400), ("6.99.1", 2400)]
+        {
             assert_eq!(budget.table(&[verified(kernel, most)]).1, 0, "{kernel}");
             let (table, over) = budget.table(&[verified(kernel, most + 1)]);
             assert_eq!(over, 1, "{table}");

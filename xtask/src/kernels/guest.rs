@@ -24,7 +24,8 @@ const LAST: usize = 40;
 const BEGIN: &str = "== begin";
 const END: &str = "== end";
 /// Addresses of the ends of each wire: where the lab looks for them (`tests/lab/src/topology.rs`).
-const WIRES: [[&str; 2]; 2] = [["02:00:00:77:01:01", "02:00:00:77:01:02"], ["02:00:00:77:02:01", "02:00:00:77:02:02"]];
+const WIRES: [[&str; 2]; 2] =
+    [["02:00:00:77:01:01", "02:00:00:77:01:02"], ["02:00:00:77:02:01", "02:00:00:77:02:02"]];
 /// Off: what a driver must not do under XDP (checksums and segmentation by the host), and a filter that drops VLAN tags.
 const OFF: &str = "csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,\
                    host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off,ctrl_vlan=off,romfile=";
@@ -128,7 +129,9 @@ fn listen(lines: &Receiver<String>) -> Heard {
                 said.clear();
             }
             Ok(line) => said.push(line),
-            Err(RecvTimeoutError::Timeout) => break format!("was not done after {} s", TIMEOUT.as_secs()),
+            Err(RecvTimeoutError::Timeout) => {
+                break format!("was not done after {} s", TIMEOUT.as_secs());
+            }
             Err(RecvTimeoutError::Disconnected) => break "ended too early".to_owned(),
         }
     };

@@ -38,13 +38,16 @@ pub fn make(tests: &Tests, kernel: &Kernel, directory: &Path) -> Result<PathBuf>
         fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
     }
     for name in DIRECTORIES {
-        fs::create_dir_all(root.join(name)).with_context(|| format!("cannot make {}", root.display()))?;
+        fs::create_dir_all(root.join(name))
+            .with_context(|| format!("cannot make {}", root.display()))?;
     }
     for program in ["busybox", "ip"] {
         let path = setup::find(program).with_context(|| format!("{program} is not installed"))?;
         add_program(&root, program, &path)?;
     }
-    for (name, path) in [("kernels", &tests.kernels), ("packets", &tests.packets), ("limits", &tests.limits)] {
+    for (name, path) in
+        [("kernels", &tests.kernels), ("packets", &tests.packets), ("limits", &tests.limits)]
+    {
         add_program(&root, name, path)?;
         // Symbols are two thirds of it.
         run(Command::new("strip").arg(root.join("bin").join(name)))?;
@@ -63,7 +66,8 @@ pub fn make(tests: &Tests, kernel: &Kernel, directory: &Path) -> Result<PathBuf>
 fn add_program(root: &Path, name: &str, path: &Path) -> Result<()> {
     let copy = |from: &Path, to: PathBuf| {
         fs::create_dir_all(to.parent().unwrap_or(root))?;
-        fs::copy(from, &to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+        fs::copy(from, &to)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
     };
     copy(path, root.join("bin").join(name))?;
     // It fails for a static program, which needs none.
@@ -80,13 +84,15 @@ fn add_program(root: &Path, name: &str, path: &Path) -> Result<()> {
 fn add_modules(root: &Path, kernel: &Kernel) -> Result<()> {
     let mut files = HashMap::new();
     find_modules(&kernel.modules, &mut files)?;
-    let builtin = fs::read_to_string(kernel.modules.join("modules.builtin")).context("cannot read modules.builtin")?;
+    let builtin = fs::read_to_string(kernel.modules.join("modules.builtin"))
+        .context("cannot read modules.builtin")?;
     let builtin: Vec<String> = builtin.lines().filter_map(|line| module(Path::new(line))).collect();
     let mut order = Vec::new();
     for name in MODULES {
         add_module(root, name, &files, &builtin, &mut order)?;
     }
-    fs::write(root.join("modules/order"), order.join("\n") + "\n").context("cannot write the order of the modules")
+    fs::write(root.join("modules/order"), order.join("\n") + "\n")
+        .context("cannot write the order of the modules")
 }
 
 /// Adds one behind those that it depends on. What the kernel has built in needs no loading.
@@ -105,14 +111,17 @@ fn add_module(
     for dependency in dependencies(&bytes) {
         add_module(root, &dependency, files, builtin, order)?;
     }
-    fs::write(root.join("modules").join(name), bytes).with_context(|| format!("cannot write module {name}"))?;
+    fs::write(root.join("modules").join(name), bytes)
+        .with_context(|| format!("cannot write module {name}"))?;
     order.push(name.to_owned());
     Ok(())
 }
 
 /// All modules below a directory, by name.
 fn find_modules(directory: &Path, files: &mut HashMap<String, PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))? {
+    for entry in
+        fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?
+    {
         let entry = entry?;
         let path = entry.path();
         if entry.file_type()?.is_dir() {
@@ -136,8 +145,11 @@ fn unpacked(file: &Path) -> Result<Vec<u8>> {
         Some("zst") => "zstd",
         _ => return fs::read(file).with_context(|| format!("cannot read {}", file.display())),
     };
-    let output =
-        Command::new(program).arg("-dc").arg(file).output().with_context(|| format!("cannot run {program}"))?;
+    let output = Command::new(program)
+        .arg("-dc")
+        .arg(file)
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
     ensure!(output.status.success(), "{program} cannot unpack {}", file.display());
     Ok(output.stdout)
 }
@@ -145,7 +157,8 @@ fn unpacked(file: &Path) -> Result<Vec<u8>> {
 /// What a module says that it depends on: `depends=a,b` among its NUL-terminated pieces of information.
 fn dependencies(module: &[u8]) -> Vec<String> {
     let fields = module.split(|byte| *byte == 0);
-    let list = fields.into_iter().find_map(|field| field.strip_prefix(b"depends=")).unwrap_or_default();
+    let list =
+        fields.into_iter().find_map(|field| field.strip_prefix(b"depends=")).unwrap_or_default();
     let list = String::from_utf8_lossy(list);
     list.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
 }
@@ -157,7 +170,8 @@ fn pack(root: &Path, to: &Path) -> Result<()> {
     let archive = fs::File::create(to).with_context(|| format!("cannot make {}", to.display()))?;
     let mut command = Command::new("cpio");
     command.args(["--create", "--format=newc", "--quiet", "--null"]).current_dir(root);
-    let mut child = command.stdin(Stdio::piped()).stdout(archive).spawn().context("cannot run cpio")?;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(archive).spawn().context("cannot run cpio")?;
     let mut input = child.stdin.take().context("cpio has no standard input")?;
     input.write_all(names.join("\0").as_bytes()).context("cannot write to cpio")?;
     drop(input);
@@ -169,7 +183,9 @@ fn list(root: &Path, directory: &Path, names: &mut Vec<String>) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
-        names.push(path.strip_prefix(root)?.to_str().context("a name that is not UTF-8")?.to_owned());
+        names.push(
+            path.strip_prefix(root)?.to_str().context("a name that is not UTF-8")?.to_owned(),
+        );
         if entry.file_type()?.is_dir() {
             list(root, &path, names)?;
         }

@@ -28,7 +28,9 @@ pub fn newest(series: &str, directory: &Path) -> Result<Option<Kernel>> {
         known(series)
     });
     let fetched = fetched(series, directory)?;
-    let Some(release) = known else { return fetched.map(|release| open(directory, release)).transpose() };
+    let Some(release) = known else {
+        return fetched.map(|release| open(directory, release)).transpose();
+    };
     if fetched.as_ref() == Some(&release) {
         return open(directory, release).map(Some);
     }
@@ -54,7 +56,8 @@ fn known(series: &str) -> Option<String> {
     }
     let pattern = format!("^linux-image-{}\\..*-cloud-amd64$", series.replace('.', "\\."));
     // Where there is no apt, there is none of its kernels.
-    let Ok(output) = Command::new("apt-cache").args(["search", "--names-only", &pattern]).output() else {
+    let Ok(output) = Command::new("apt-cache").args(["search", "--names-only", &pattern]).output()
+    else {
         return None;
     };
     newest_of(series, &String::from_utf8_lossy(&output.stdout))
@@ -65,20 +68,26 @@ fn newest_of(series: &str, lines: &str) -> Option<String> {
     let names = lines.lines().filter_map(|line| line.split_whitespace().next());
     let releases = names.filter_map(|name| name.strip_prefix("linux-image-"));
     let ours = releases.filter(|release| {
-        release.strip_prefix(series).is_some_and(|rest| rest.starts_with('.')) && release.ends_with("-cloud-amd64")
+        release.strip_prefix(series).is_some_and(|rest| rest.starts_with('.'))
+            && release.ends_with("-cloud-amd64")
     });
     ours.max_by_key(|release| numbers(release)).map(str::to_owned)
 }
 
 /// The numbers of a version, in order: 6.1.0-9 comes before 6.1.0-10.
 fn numbers(version: &str) -> Vec<u64> {
-    version.split(|character: char| !character.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+    version
+        .split(|character: char| !character.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect()
 }
 
 /// The newest release below `directory`.
 fn fetched(series: &str, directory: &Path) -> Result<Option<String>> {
-    let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
-    let names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
+    let names: Vec<String> =
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     Ok(newest_of(series, &names.join("\n")))
 }
 
@@ -95,14 +104,17 @@ fn fetch(release: &str, directory: &Path) -> Result<()> {
         remove(&part)?;
     }
     fs::create_dir(&part).with_context(|| format!("cannot make {}", part.display()))?;
-    let download = || succeed(Command::new("apt-get").args(["download", "-qq", &package]).current_dir(&part));
+    let download =
+        || succeed(Command::new("apt-get").args(["download", "-qq", &package]).current_dir(&part));
     // An index that is some days old names files that are gone.
     download().or_else(|_| {
         update();
         download()
     })?;
     let archive = fs::read_dir(&part)?.filter_map(Result::ok).map(|entry| entry.path());
-    let archive = archive.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    let archive = archive
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"));
     let archive = archive.with_context(|| format!("apt-get brought no {package}"))?;
     succeed(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&part))?;
     fs::remove_file(&archive)?;
@@ -113,10 +125,15 @@ fn open(directory: &Path, release: String) -> Result<Kernel> {
     let root = directory.join(package(&release));
     let image = root.join("boot").join(format!("vmlinuz-{release}"));
     // Debian 13 has moved them.
-    let modules = ["usr/lib/modules", "lib/modules"].map(|modules| root.join(modules).join(&release));
+    let modules =
+        ["usr/lib/modules", "lib/modules"].map(|modules| root.join(modules).join(&release));
     let modules = modules.into_iter().find(|modules| modules.is_dir());
     let modules = modules.with_context(|| format!("{} holds no modules", root.display()))?;
-    ensure!(image.is_file(), "{} holds no image to boot: remove it, and it is fetched again", root.display());
+    ensure!(
+        image.is_file(),
+        "{} holds no image to boot: remove it, and it is fetched again",
+        root.display()
+    );
     Ok(Kernel { release, image, modules })
 }
 
@@ -130,7 +147,8 @@ fn update() {
 }
 
 fn succeed(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
     let words = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} failed: {}", words.trim());
     Ok(())

@@ -52,12 +52,15 @@ pub fn words(json: &str) -> Result<String> {
     let [limiter, nftables, iptables] = PEERS.map(|peer| peer.1);
     let mut table = format!("    {:<21}{limiter:>25}{nftables:>25}{iptables:>25}\n", "");
     for (kind, words) in KINDS {
-        let [limiter, nftables, iptables] = PEERS.map(|(peer, _)| summary(&report.cells, peer, kind));
+        let [limiter, nftables, iptables] =
+            PEERS.map(|(peer, _)| summary(&report.cells, peer, kind));
         writeln!(table, "    {words:<21}{limiter:>25}{nftables:>25}{iptables:>25}")?;
     }
-    let many: Vec<&Cell> = report.cells.iter().filter(|cell| cell.limited == MANY && cell.how == "kernel").collect();
+    let many: Vec<&Cell> =
+        report.cells.iter().filter(|cell| cell.limited == MANY && cell.how == "kernel").collect();
     let places = many.first().context("no cells of many sources")?.places;
-    let most: Vec<String> = PEERS.iter().filter_map(|(peer, name)| most(&many, peer, name)).collect();
+    let most: Vec<String> =
+        PEERS.iter().filter_map(|(peer, name)| most(&many, peer, name)).collect();
     let verdict = |Bound { bound, held, cells }: &Bound| {
         claim(held == cells, &format!("the bound of {bound}: in {held} of {cells} cells"))
     };
@@ -78,8 +81,11 @@ pub fn words(json: &str) -> Result<String> {
 
 /// `24 of 27, 82 to 107%`: of the cells of real floods that say anything.
 fn summary(cells: &[Cell], peer: &str, kind: &str) -> String {
-    let mine = cells.iter().filter(|cell| (&*cell.peer, &*cell.limited, &*cell.how) == (peer, kind, "kernel"));
-    let told: Vec<(f64, bool)> = mine.filter_map(|cell| Some((cell.ratio? * 100.0, cell.holds?))).collect();
+    let mine = cells
+        .iter()
+        .filter(|cell| (&*cell.peer, &*cell.limited, &*cell.how) == (peer, kind, "kernel"));
+    let told: Vec<(f64, bool)> =
+        mine.filter_map(|cell| Some((cell.ratio? * 100.0, cell.holds?))).collect();
     let admitted = || told.iter().map(|cell| cell.0);
     let Some((least, most)) = admitted().reduce(f64::min).zip(admitted().reduce(f64::max)) else {
         return "-".to_owned();
@@ -95,7 +101,10 @@ fn most(cells: &[&Cell], peer: &str, name: &str) -> Option<String> {
     let mut mine = cells.iter().filter(|cell| cell.peer == peer && cell.ratio.is_some()).peekable();
     mine.peek()?;
     let held = mine.take_while(|cell| cell.holds == Some(true)).last();
-    Some(format!("{} by {name}", held.map_or_else(|| "none".to_owned(), |cell| cell.sources.to_string())))
+    Some(format!(
+        "{} by {name}",
+        held.map_or_else(|| "none".to_owned(), |cell| cell.sources.to_string())
+    ))
 }
 
 #[cfg(test)]
@@ -104,7 +113,15 @@ mod tests {
 
     fn cell(peer: &str, sources: u32, ratio: Option<f64>, holds: Option<bool>) -> Cell {
         let text = |text: &str| text.to_owned();
-        Cell { peer: text(peer), limited: text(MANY), how: text("kernel"), sources, places: 2048, ratio, holds }
+        Cell {
+            peer: text(peer),
+            limited: text(MANY),
+            how: text("kernel"),
+            sources,
+            places: 2048,
+            ratio,
+            holds,
+        }
     }
 
     #[test]
@@ -122,6 +139,9 @@ mod tests {
         assert_eq!(summaries, ["2 of 3, 50 to 192%", "0 of 1, 200%", "-"]);
         let many: Vec<&Cell> = cells.iter().filter(|cell| cell.how == "kernel").collect();
         let most = PEERS.map(|(peer, name)| most(&many, peer, name));
-        assert_eq!(most, [Some("256 by limiter".to_owned()), Some("none by nftables".to_owned()), None]);
+        assert_eq!(
+            most,
+            [Some("256 by limiter".to_owned()), Some("none by nftables".to_owned()), None]
+        );
     }
 }

@@ -48,7 +48,8 @@ pub fn words(json: &str) -> Result<String> {
     let report: Report = serde_json::from_str(json)?;
     let (mut claims, mut broken) = (String::new(), String::new());
     for Claim { claim: words, holds, worst, broken: places } in &report.claims {
-        let count = if places.len() > 1 { format!("in {} cells, ", places.len()) } else { String::new() };
+        let count =
+            if places.len() > 1 { format!("in {} cells, ", places.len()) } else { String::new() };
         let words = claim(*holds, &format!("{words}: {count}at worst {worst}"));
         if *holds { &mut claims } else { &mut broken }.push_str(&words);
     }
@@ -92,30 +93,43 @@ fn table(cells: &[Cell]) -> Result<String> {
     };
     let (width, from) = (7 * floods.len(), format!("from {}", head(first)));
     let above = ["CPU ns per SYN, sources:", "times", "pages fetched", "connect, p99"];
-    let mut text =
-        format!("    {:18}{:>width$}{:>12}{:>15}{:>25}\n    {:18}", "", above[0], above[1], above[2], above[3], "");
+    let mut text = format!(
+        "    {:18}{:>width$}{:>12}{:>15}{:>25}\n    {:18}",
+        "", above[0], above[1], above[2], above[3], ""
+    );
     floods.iter().try_for_each(|flood| write!(text, "{:>7}", head(flood)))?;
     writeln!(text, "{:>12}{from:>8}{:>7}{:>9}{from:>8}{:>8}", "limiter's", "many", "calm", "many")?;
     for peer in distinct(flooded().map(|cell| cell.peer.as_str())) {
         write!(text, "    {peer:18}")?;
         // The worst cell of the peer under some floods; none where a figure of any of them is missing.
-        let worst = |which: &dyn Fn(&str) -> bool, badness: fn(&Cell) -> Option<f64>| -> Option<&Cell> {
+        let worst = |which: &dyn Fn(&str) -> bool,
+                     badness: fn(&Cell) -> Option<f64>|
+         -> Option<&Cell> {
             let mine = cells.iter().filter(|cell| cell.peer == peer && which(&cell.flood));
-            let mine: Vec<(f64, &Cell)> = mine.map(|cell| Some((badness(cell)?, cell))).collect::<Option<_>>()?;
+            let mine: Vec<(f64, &Cell)> =
+                mine.map(|cell| Some((badness(cell)?, cell))).collect::<Option<_>>()?;
             mine.into_iter().max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, cell)| cell)
         };
         for flood in &floods {
             let cell = worst(&|name| name == *flood, |cell| cell.cpu_ns_per_syn);
-            write!(text, "{:>7}", show(cell, |cell| Some(rounded(cell.cpu_ns_per_syn?, cell.cpu_ns_per_syn_spread?))))?;
+            write!(
+                text,
+                "{:>7}",
+                show(cell, |cell| Some(rounded(cell.cpu_ns_per_syn?, cell.cpu_ns_per_syn_spread?)))
+            )?;
         }
-        let (alone, many) = (|flood: &str| flood == first, |flood: &str| flood != "calm" && flood != first);
+        let (alone, many) =
+            (|flood: &str| flood == first, |flood: &str| flood != "calm" && flood != first);
         write!(text, "{:>12}", times(cells, peer))?;
         for (which, width) in [(&alone as &dyn Fn(&str) -> bool, 8), (&many, 7)] {
             let cell = worst(which, |cell| cell.pages_share.map(|share| -share));
             write!(text, "{:>width$}", show(cell, |cell| cell.pages_share.map(percent)))?;
         }
-        for (which, width) in [(&(|flood: &str| flood == "calm") as &dyn Fn(&str) -> bool, 9), (&alone, 8), (&many, 8)]
-        {
+        for (which, width) in [
+            (&(|flood: &str| flood == "calm") as &dyn Fn(&str) -> bool, 9),
+            (&alone, 8),
+            (&many, 8),
+        ] {
             let cell = worst(which, |cell| cell.connect_ms_p99);
             write!(text, "{:>width$}", show(cell, |cell| cell.connect_ms_p99.map(milliseconds)))?;
         }
@@ -130,14 +144,20 @@ fn times(cells: &[Cell], peer: &str) -> String {
         return "1".to_owned();
     }
     let ratio = |other: &Cell| -> Option<(f64, f64)> {
-        let is_same = |cell: &&Cell| (cell.family, &cell.flood, &*cell.peer) == (other.family, &other.flood, MEASURE);
+        let is_same = |cell: &&Cell| {
+            (cell.family, &cell.flood, &*cell.peer) == (other.family, &other.flood, MEASURE)
+        };
         let mine = cells.iter().find(is_same)?;
         let (ns, limiter) = (other.cpu_ns_per_syn?, mine.cpu_ns_per_syn.filter(|ns| *ns > 0.0)?);
         // What is below the generator's own cost is noise, and no less than nothing.
         let times = ns.max(0.0) / limiter;
-        Some((times, (other.cpu_ns_per_syn_spread? + times * mine.cpu_ns_per_syn_spread?) / limiter))
+        Some((
+            times,
+            (other.cpu_ns_per_syn_spread? + times * mine.cpu_ns_per_syn_spread?) / limiter,
+        ))
     };
-    let mut ratios: Vec<_> = cells.iter().filter(|cell| cell.peer == peer).filter_map(ratio).collect();
+    let mut ratios: Vec<_> =
+        cells.iter().filter(|cell| cell.peer == peer).filter_map(ratio).collect();
     ratios.sort_by(|one, other| one.0.total_cmp(&other.0));
     let (Some(least), Some(most)) = (ratios.first(), ratios.last()) else { return "-".to_owned() };
     let (least, most) = (rounded(least.0, least.1), rounded(most.0, most.1));
@@ -150,8 +170,13 @@ fn memory(cells: &[Cell]) -> Result<String> {
     let mut parts = Vec::new();
     for peer in distinct(cells.iter().map(|cell| cell.peer.as_str())) {
         let mine = cells.iter().filter(|cell| cell.peer == peer);
-        let Some(most) = mine.max_by_key(|cell| (cell.memory_bytes, cell.memory_entries)) else { continue };
-        let Some(mebibytes) = most.memory_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)) else { continue };
+        let Some(most) = mine.max_by_key(|cell| (cell.memory_bytes, cell.memory_entries)) else {
+            continue;
+        };
+        let Some(mebibytes) = most.memory_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20))
+        else {
+            continue;
+        };
         if peer == MEASURE {
             let how = most
                 .memory_how
@@ -173,7 +198,11 @@ fn show(cell: Option<&Cell>, value: impl Fn(&Cell) -> Option<String>) -> String 
 
 /// Never rounded up to all of them.
 fn percent(share: f64) -> String {
-    if share >= 1.0 { "100%".to_owned() } else { format!("{:.1}%", (share * 1000.0).floor() / 10.0) }
+    if share >= 1.0 {
+        "100%".to_owned()
+    } else {
+        format!("{:.1}%", (share * 1000.0).floor() / 10.0)
+    }
 }
 
 fn milliseconds(value: f64) -> String {
@@ -188,7 +217,14 @@ fn milliseconds(value: f64) -> String {
 mod tests {
     use super::*;
 
-    fn cell(flood: &str, family: u8, peer: &str, ns: Option<(f64, f64)>, share: f64, p99: f64) -> Cell {
+    fn cell(
+        flood: &str,
+        family: u8,
+        peer: &str,
+        ns: Option<(f64, f64)>,
+        share: f64,
+        p99: f64,
+    ) -> Cell {
         Cell {
             flood: flood.to_owned(),
             peer: peer.to_owned(),
@@ -215,8 +251,11 @@ mod tests {
             cell("65536", 4, "limiter", Some((48.0, 0.2)), 1.0, 0.3),
         ];
         let table = table(&cells).expect("a table");
-        let rows: Vec<String> =
-            table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let rows: Vec<String> = table
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
         assert_eq!(
             rows,
             [

@@ -51,7 +51,8 @@ struct Class {
 
 /// The part of the section.
 pub fn words(json: &str) -> Result<String> {
-    let Report { cases, challenge, classes, scaling_2cpu, conditions } = serde_json::from_str(json)?;
+    let Report { cases, challenge, classes, scaling_2cpu, conditions } =
+        serde_json::from_str(json)?;
     let case = |name: &str| {
         let found = cases.iter().chain(&challenge).find(|case| case.name == name);
         found.with_context(|| format!("no case {name}"))
@@ -61,15 +62,21 @@ pub fn words(json: &str) -> Result<String> {
         let Case { ns, ns_spread, .. } = case(name)?;
         // The kernel measures in whole nanoseconds.
         let noise = ns_spread.unwrap_or(1.0).max(1.0);
-        let millions =
-            if *ns > 0.0 { rounded(1000.0 / ns, (1000.0 * noise / (ns * ns)).max(0.1)) } else { "-".to_owned() };
+        let millions = if *ns > 0.0 {
+            rounded(1000.0 / ns, (1000.0 * noise / (ns * ns)).max(0.1))
+        } else {
+            "-".to_owned()
+        };
         writeln!(table, "    {words:<52}{:>8}{millions:>20}", rounded(*ns, noise))?;
     }
     let noting = |name| {
         let case = case(name)?;
         case.ns_blind.map(|blind| case.ns - blind).context("no figure without noting who comes")
     };
-    let class = classes.iter().find(|class| class.prefixes == PREFIXES).context("no figure of many prefixes")?;
+    let class = classes
+        .iter()
+        .find(|class| class.prefixes == PREFIXES)
+        .context("no figure of many prefixes")?;
     Ok(format!(
         "### For each packet\n\n\
          Above an empty XDP program; ten Gbit/s of minimal frames leave 67 ns for each on one core. Whole in [packets.txt](bench/packets.txt).\n\n\

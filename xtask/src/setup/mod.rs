@@ -24,15 +24,22 @@ pub const TOOLCHAIN: &str = "limiter-bpf";
 /// # Errors
 /// When something is missing and cannot be installed from here: what to install.
 pub fn ensure(needs: &[&[Need]]) -> Result<()> {
-    let missing: Vec<&Need> = needs.iter().flat_map(|needs| needs.iter()).filter(|need| !(need.is_there)()).collect();
+    let missing: Vec<&Need> =
+        needs.iter().flat_map(|needs| needs.iter()).filter(|need| !(need.is_there)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let debian = fs::read_to_string("/etc/os-release").unwrap_or_default().lines().any(|line| line == "ID=debian");
+    let debian = fs::read_to_string("/etc/os-release")
+        .unwrap_or_default()
+        .lines()
+        .any(|line| line == "ID=debian");
     if !debian || !rustix::process::geteuid().is_root() {
         bail!("{}", advice(&missing));
     }
-    ensure!(finds("rustup"), "rustup is missing: install it (https://rustup.rs), then run this again");
+    ensure!(
+        finds("rustup"),
+        "rustup is missing: install it (https://rustup.rs), then run this again"
+    );
     progress::run("apt-get update", Command::new("apt-get").args(["update", "-q"]))?;
     for (number, need) in (1..).zip(&missing) {
         // An earlier one may have brought it.
@@ -52,7 +59,8 @@ pub fn describe() -> String {
 }
 
 fn advice(missing: &[&Need]) -> String {
-    let list: String = missing.iter().map(|need| format!("  {}: {}\n", need.what, need.why)).collect();
+    let list: String =
+        missing.iter().map(|need| format!("  {}: {}\n", need.what, need.why)).collect();
     format!(
         "missing:\n{list}\
          On Debian 12 or newer run this as root, and it installs them. Elsewhere:\n  \
@@ -88,13 +96,22 @@ fn has_llvm() -> bool {
 
 fn rustup_run(program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("rustup");
-    let output = command.args(["run", TOOLCHAIN, program]).args(arguments).stderr(Stdio::null()).output().ok()?;
+    let output = command
+        .args(["run", TOOLCHAIN, program])
+        .args(arguments)
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The version of a bpf-linker that runs. Where it comes from is its owner's choice.
 fn linker_version() -> Option<String> {
-    let output = Command::new("bpf-linker").arg("--version").env("PATH", cargo::path_with_cargo_bin()).output().ok()?;
+    let output = Command::new("bpf-linker")
+        .arg("--version")
+        .env("PATH", cargo::path_with_cargo_bin())
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     output.status.success().then(|| text.split_whitespace().nth(1).unwrap_or("?").to_owned())
 }

@@ -36,7 +36,10 @@ pub const LAB: &[Need] = &[
     Need {
         what: "rustc-web, cargo-web, rust-web-src, llvm-22-dev",
         why: "Debian's current Rust with the source of its core, which BPF code is built from, and its LLVM",
-        is_there: || has_toolchain() || Path::new("/usr/lib/rustlib/src/rust/library/core").is_dir() && has_llvm(),
+        is_there: || {
+            has_toolchain()
+                || Path::new("/usr/lib/rustlib/src/rust/library/core").is_dir() && has_llvm()
+        },
         install: || apt(&["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"]),
     },
     Need {
@@ -70,9 +73,23 @@ pub const TESTS: &[Need] = &[
     Need {
         what: "nftables, bpftool, ethtool, nginx-light, wrk, curl, tmux, util-linux, procps",
         why: "tests run real tools, servers and clients (Debian may start nginx on port 80; they do not need that one)",
-        is_there: || all(&["nft", "bpftool", "ethtool", "nginx", "wrk", "curl", "tmux", "setpriv", "unshare"]),
+        is_there: || {
+            all(&[
+                "nft", "bpftool", "ethtool", "nginx", "wrk", "curl", "tmux", "setpriv", "unshare",
+            ])
+        },
         install: || {
-            apt(&["nftables", "bpftool", "ethtool", "nginx-light", "wrk", "curl", "tmux", "util-linux", "procps"])
+            apt(&[
+                "nftables",
+                "bpftool",
+                "ethtool",
+                "nginx-light",
+                "wrk",
+                "curl",
+                "tmux",
+                "util-linux",
+                "procps",
+            ])
         },
     },
     Need {
@@ -124,7 +141,9 @@ fn install_linker() -> Result<()> {
     }
     let mut command = cargo(&["install", "bpf-linker", "--version", LINKER, "--locked"]);
     // Without the path the build looks for LLVM in /usr.
-    command.args(["--no-default-features", "--features", "llvm-22"]).env("LLVM_PREFIX", "/usr/lib/llvm-22");
+    command
+        .args(["--no-default-features", "--features", "llvm-22"])
+        .env("LLVM_PREFIX", "/usr/lib/llvm-22");
     run(&mut command)
 }
 
@@ -138,7 +157,8 @@ fn install_masked(name: &str) -> Result<()> {
     let mask = PathBuf::from(format!("/etc/systemd/system/{name}.service"));
     if !mask.exists() && !mask.is_symlink() {
         fs::create_dir_all("/etc/systemd/system").context("cannot make /etc/systemd/system")?;
-        std::os::unix::fs::symlink("/dev/null", &mask).with_context(|| format!("cannot make {}", mask.display()))?;
+        std::os::unix::fs::symlink("/dev/null", &mask)
+            .with_context(|| format!("cannot make {}", mask.display()))?;
     }
     apt(&[name])
 }

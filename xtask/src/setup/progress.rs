@@ -22,7 +22,10 @@ pub fn run(what: &str, command: &mut Command) -> Result<()> {
     let terminal = std::io::stderr().is_terminal();
     let pause = Duration::from_secs(if terminal { 1 } else { 10 });
     let (output, input) = std::io::pipe().context("cannot make a pipe")?;
-    command.stdin(Stdio::null()).stdout(input.try_clone().context("cannot duplicate a pipe")?).stderr(input);
+    command
+        .stdin(Stdio::null())
+        .stdout(input.try_clone().context("cannot duplicate a pipe")?)
+        .stderr(input);
     let mut child = command.spawn().with_context(|| format!("cannot run {what}"))?;
     // It holds our writing ends.
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -83,15 +86,22 @@ mod tests {
     #[test]
     fn how_far_apt_is() {
         let said = |last: &str| line("apt-get", Duration::from_secs(7), Some(&last.to_owned()));
-        assert_eq!(said("pmstatus:zsh:40.5:Unpacking zsh"), "  apt-get, 7 s: 40% of installing: Unpacking zsh");
-        assert_eq!(said("dlstatus:3:12.9:Retrieving"), "  apt-get, 7 s: 13% of downloading: Retrieving");
+        assert_eq!(
+            said("pmstatus:zsh:40.5:Unpacking zsh"),
+            "  apt-get, 7 s: 40% of installing: Unpacking zsh"
+        );
+        assert_eq!(
+            said("dlstatus:3:12.9:Retrieving"),
+            "  apt-get, 7 s: 13% of downloading: Retrieving"
+        );
         assert_eq!(said("Reading package lists..."), "  apt-get, 7 s: Reading package lists...");
         assert_eq!(line("apt-get", Duration::ZERO, None), "  apt-get, 0 s: ");
     }
 
     #[test]
     fn a_failure_shows_what_was_said() {
-        let error = run("sh", Command::new("sh").args(["-c", "echo words; exit 3"])).expect_err("it fails");
+        let error =
+            run("sh", Command::new("sh").args(["-c", "echo words; exit 3"])).expect_err("it fails");
         assert!(error.to_string().contains("words"), "{error}");
         run("true", &mut Command::new("true")).expect("it runs");
     }

@@ -34,7 +34,11 @@ pub fn parse(line: &str) -> Option<Count> {
         let part = counts.split("; ").find(|part| part.ends_with(what))?;
         part.split(' ').next()?.parse().ok()
     };
-    Some(Count { passed: number("passed")?, failed: number("failed")?, skipped: number("ignored")? })
+    Some(Count {
+        passed: number("passed")?,
+        failed: number("failed")?,
+        skipped: number("ignored")?,
+    })
 }
 
 /// What a stage says of something that it does not run: `skipped: WHAT: WHY`.
@@ -56,7 +60,10 @@ mod tests {
 
     #[test]
     fn what_is_skipped_is_told_by_the_beginning_of_its_line() {
-        assert_eq!(skipped("skipped: Linux 6.1: apt knows none"), Some("Linux 6.1: apt knows none"));
+        assert_eq!(
+            skipped("skipped: Linux 6.1: apt knows none"),
+            Some("Linux 6.1: apt knows none")
+        );
         assert_eq!(skipped("test a_torn_line_is_skipped: ok"), None);
     }
 }

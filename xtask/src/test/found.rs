@@ -29,13 +29,17 @@ pub fn check() -> Result<()> {
         "these stand in the sources, and nothing runs them (no `mod`, no target, `#[ignore]`, or no profile):\n  {}",
         lost.join("\n  ")
     );
-    println!("{} tests stand in the sources, and each is run", standing.values().map(Vec::len).sum::<usize>());
+    println!(
+        "{} tests stand in the sources, and each is run",
+        standing.values().map(Vec::len).sum::<usize>()
+    );
     Ok(())
 }
 
 /// Those that stand more often than they are run. A name may stand in several files, and a file be part of several programs.
 fn lost(standing: &Standing, run: &[String]) -> Vec<String> {
-    let times = |name: &str| run.iter().filter(|path| path.rsplit("::").next() == Some(name)).count();
+    let times =
+        |name: &str| run.iter().filter(|path| path.rsplit("::").next() == Some(name)).count();
     let missing = standing.iter().filter(|(name, files)| times(name) < files.len());
     missing
         .map(|(name, files)| {
@@ -46,13 +50,16 @@ fn lost(standing: &Standing, run: &[String]) -> Vec<String> {
 }
 
 fn gather(directory: &Path, standing: &mut Standing) -> Result<()> {
-    for entry in fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))? {
+    for entry in
+        fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?
+    {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if path.is_dir() && name != "target" && !name.starts_with('.') {
             gather(&path, standing)?;
         } else if name.ends_with(".rs") {
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
             for name in tests(&text) {
                 standing.entry(name).or_default().push(path.clone());
             }
@@ -82,8 +89,7 @@ mod tests {
 
     #[test]
     fn tests_are_told_by_their_attribute() {
-        let source =
-            "#[test]\n#[should_panic]\nfn one() {\n}\nfn no_test() {}\n    #[test]\n    fn two(a in 0..3_u8) {}";
+        let source = "#[test]\n#[should_panic]\nfn one() {\n}\nfn no_test() {}\n    #[test]\n    fn two(a in 0..3_u8) {}";
         assert_eq!(tests(source), ["one", "two"]);
     }
 
@@ -100,6 +106,9 @@ mod tests {
         assert_eq!(lost(&standing, &run[..2]).len(), 1, "one of two");
         assert_eq!(lost(&standing, &run[1..])[0], "one in a.rs, of which 0 are run");
         // A file that is part of two programs.
-        assert_eq!(lost(&standing, &["a::one", "x::one", "a::two", "b::two"].map(str::to_owned)), [""; 0]);
+        assert_eq!(
+            lost(&standing, &["a::one", "x::one", "a::two", "b::two"].map(str::to_owned)),
+            [""; 0]
+        );
     }
 }

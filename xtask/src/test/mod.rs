@@ -48,7 +48,11 @@ impl Test {
     /// When tools are missing that cannot be installed, or cargo cannot be run. Tests that fail are no error but a failure.
     pub fn run(&self) -> Result<ExitCode> {
         require_root("testing")?;
-        setup::ensure(if self.quick || self.measured { &[setup::LAB, setup::TESTS] } else { setup::EVERYTHING })?;
+        setup::ensure(if self.quick || self.measured {
+            &[setup::LAB, setup::TESTS]
+        } else {
+            setup::EVERYTHING
+        })?;
         println!("toolchain: {}", setup::describe());
         let (start, mut report) = (Instant::now(), Report::default());
         if self.measured {
@@ -71,8 +75,12 @@ impl Test {
             report.start("kernels", command)
         });
         report.tests("unprivileged tests", &HOST, |_| {})?;
-        let lints =
-            [&["clippy", "--release", "--workspace", "--all-targets"][..], &BPF, &["--", "-D", "warnings"]].concat();
+        let lints = [
+            &["clippy", "--release", "--workspace", "--all-targets"][..],
+            &BPF,
+            &["--", "-D", "warnings"],
+        ]
+        .concat();
         report.check("lints", &mut cargo(&lints))?;
         let found = Instant::now();
         println!("== every test is found");
@@ -85,7 +93,17 @@ impl Test {
             report.skip("soak", "--quick");
             return Ok(());
         }
-        let soak = ["run", "--release", "--quiet", "--package", "bench", "--", "soak", "--minutes", SOAK_MINUTES];
+        let soak = [
+            "run",
+            "--release",
+            "--quiet",
+            "--package",
+            "bench",
+            "--",
+            "soak",
+            "--minutes",
+            SOAK_MINUTES,
+        ];
         report.check("soak", &mut cargo(&soak))?;
         kernels.map_or(Ok(()), |kernels| report.finish(kernels))
     }
@@ -102,10 +120,12 @@ fn measured(report: &mut Report) -> Result<()> {
 
 /// Builds the command and the packages: after the unprivileged tests, which put their command in its place.
 fn build_command(report: &mut Report) -> Result<()> {
-    report.need("build the command", &mut cargo(&["build", "--release", "--package", "limiter"]))?;
+    report
+        .need("build the command", &mut cargo(&["build", "--release", "--package", "limiter"]))?;
     let packages = packages()?;
     if packages.exists() {
-        fs::remove_dir_all(&packages).with_context(|| format!("cannot remove {}", packages.display()))?;
+        fs::remove_dir_all(&packages)
+            .with_context(|| format!("cannot remove {}", packages.display()))?;
     }
     let mut dist = Command::new(MYSELF);
     dist.args(["dist", "--out"]).arg(&packages).env("SOURCE_DATE_EPOCH", "1000000000");

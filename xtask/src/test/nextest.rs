@@ -36,11 +36,15 @@ pub const HOST: Run = Run {
     ],
 };
 /// Real packets and real commands in namespaces of their own.
-pub const SUITE: Run =
-    Run { profile: "suite", build: &["--release", "--package", "lab", "--package", "suites", "--package", "bench"] };
+pub const SUITE: Run = Run {
+    profile: "suite",
+    build: &["--release", "--package", "lab", "--package", "suites", "--package", "bench"],
+};
 /// Those whose verdict is about speed, one by one.
-pub const MEASURED: Run =
-    Run { profile: "measured", build: &["--release", "--package", "suites", "--package", "bench", "--test", "*"] };
+pub const MEASURED: Run = Run {
+    profile: "measured",
+    build: &["--release", "--package", "suites", "--package", "bench", "--test", "*"],
+};
 /// All that there are.
 pub const ALL: [Run; 3] = [HOST, SUITE, MEASURED];
 
@@ -61,7 +65,8 @@ impl Run {
         // Of an earlier run they would be taken for those of this one, if it does not come to its end.
         let old = self.results_file()?;
         if old.exists() {
-            std::fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+            std::fs::remove_file(&old)
+                .with_context(|| format!("cannot remove {}", old.display()))?;
         }
         Ok(self.nextest("run"))
     }
@@ -89,15 +94,23 @@ impl Run {
         if !file.exists() {
             return Ok(Vec::new());
         }
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
         results(&text).with_context(|| file.display().to_string())
     }
 
     /// Names of the tests that would be run: the program, and the path of the function in it.
     pub fn list(&self) -> Result<Vec<(String, String)>> {
         let mut command = self.nextest("list");
-        let output = command.args(["--message-format", "json"]).output().context("cannot run cargo nextest")?;
-        ensure!(output.status.success(), "cargo nextest list failed: {}", String::from_utf8_lossy(&output.stderr));
+        let output = command
+            .args(["--message-format", "json"])
+            .output()
+            .context("cannot run cargo nextest")?;
+        ensure!(
+            output.status.success(),
+            "cargo nextest list failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         list(&serde_json::from_slice(&output.stdout).context("the list of tests")?)
     }
 }
@@ -112,9 +125,12 @@ fn results(text: &str) -> Result<Vec<Ran>> {
     let document = roxmltree::Document::parse(text)?;
     let cases = document.descendants().filter(|node| node.has_tag_name("testcase"));
     let result = |case: roxmltree::Node<'_, '_>| {
-        let attribute = |name| case.attribute(name).with_context(|| format!("a test without {name}"));
+        let attribute =
+            |name| case.attribute(name).with_context(|| format!("a test without {name}"));
         let seconds = attribute("time")?.parse().context("a time")?;
-        let is_bad = |node: roxmltree::Node<'_, '_>| node.has_tag_name("failure") || node.has_tag_name("error");
+        let is_bad = |node: roxmltree::Node<'_, '_>| {
+            node.has_tag_name("failure") || node.has_tag_name("error")
+        };
         let name = format!("{} {}", attribute("classname")?, attribute("name")?);
         Ok(Ran { name, seconds, passed: !case.children().any(is_bad) })
     };

@@ -60,7 +60,12 @@ impl Report {
     }
 
     /// Runs tests. `furnish` adds to their environment.
-    pub fn tests(&mut self, name: &str, run: &Run, furnish: impl FnOnce(&mut Command)) -> Result<()> {
+    pub fn tests(
+        &mut self,
+        name: &str,
+        run: &Run,
+        furnish: impl FnOnce(&mut Command),
+    ) -> Result<()> {
         println!("== {name}");
         let start = Instant::now();
         let mut command = run.command()?;
@@ -85,14 +90,16 @@ impl Report {
 
     /// Waits for a command that prints results of test programs, and what was skipped.
     pub fn finish(&mut self, Beside { name, thread }: Beside) -> Result<()> {
-        let (said, passed, took) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (said, passed, took) =
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         println!("== {name}, meanwhile");
         let mut count = Count::default();
         for line in said {
             println!("{line}");
             count = count.plus(count::parse(&line).unwrap_or_default());
             self.skipped.extend(count::skipped(&line).map(str::to_owned));
-            self.failed.extend(line.strip_suffix(" ... FAILED").map(|test| format!("{name}: {test}")));
+            self.failed
+                .extend(line.strip_suffix(" ... FAILED").map(|test| format!("{name}: {test}")));
         }
         self.add(name, count, passed, took);
         Ok(())
@@ -109,7 +116,11 @@ impl Report {
             count.failed = 1;
             self.failed.push(name.to_owned());
         }
-        println!("== {name}: {}, {} s", if count.failed == 0 { "ok" } else { "FAILED" }, took.as_secs());
+        println!(
+            "== {name}: {}, {} s",
+            if count.failed == 0 { "ok" } else { "FAILED" },
+            took.as_secs()
+        );
         self.count = self.count.plus(count);
     }
 
@@ -155,11 +166,17 @@ mod tests {
     fn a_command_that_fails_without_tests_counts_as_one() {
         let mut report = Report::default();
         report.need("a build", &mut Command::new("true")).expect("it runs");
-        assert_eq!((report.sum().as_str(), report.is_good()), ("0 passed, 0 failed, 0 skipped", true));
+        assert_eq!(
+            (report.sum().as_str(), report.is_good()),
+            ("0 passed, 0 failed, 0 skipped", true)
+        );
         report.check("a check", &mut Command::new("true")).expect("it runs");
         report.need("a build", &mut Command::new("false")).expect("it runs");
         report.check("a check", &mut Command::new("false")).expect("it runs");
-        assert_eq!((report.sum().as_str(), report.is_good()), ("1 passed, 2 failed, 0 skipped", false));
+        assert_eq!(
+            (report.sum().as_str(), report.is_good()),
+            ("1 passed, 2 failed, 0 skipped", false)
+        );
     }
 
     #[test]

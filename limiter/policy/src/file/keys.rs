@@ -59,9 +59,12 @@ pub fn example(key: &str) -> &'static str {
 
 /// What to say about a key that the table at `path` does not have.
 pub fn unknown(key: &str, path: &str, known: &[&str]) -> String {
-    let here = if path.is_empty() { "at the top of the file".to_owned() } else { format!("in [{path}]") };
+    let here =
+        if path.is_empty() { "at the top of the file".to_owned() } else { format!("in [{path}]") };
     let what = format!("there is no key `{}` {here}", key.escape_debug());
-    if let Some((_, place)) = places().iter().find(|(keys, _)| keys.contains(&key) && *keys != known) {
+    if let Some((_, place)) =
+        places().iter().find(|(keys, _)| keys.contains(&key) && *keys != known)
+    {
         return match path.starts_with("profile") {
             true => format!("{what}: a profile does not change it; it belongs {place}"),
             false => format!("{what}; it belongs {place}"),
@@ -82,12 +85,20 @@ mod tests {
         assert_eq!(closest("sorce_rate", &service()), Some("source_rate"));
         assert_eq!(closest("services", &top()), Some("service"));
         assert_eq!(closest("ratelimit", &service()), None);
-        assert!(unknown("prefixes", "service.web", &service()).contains("it belongs in [class.NAME]"), "not prefix_v4");
-        assert!(unknown("interfaces", "defaults", &settings(&DEFAULTS)).contains("above the first [table]"));
+        assert!(
+            unknown("prefixes", "service.web", &service()).contains("it belongs in [class.NAME]"),
+            "not prefix_v4"
+        );
+        assert!(
+            unknown("interfaces", "defaults", &settings(&DEFAULTS))
+                .contains("above the first [table]")
+        );
         assert!(
             unknown("listen", "profile.siege.service.web", &settings(&SERVICE))
                 .contains("a profile does not change it")
         );
-        assert!(unknown("colour", "host", &settings(&HOST)).contains("there are budget, budget_burst"));
+        assert!(
+            unknown("colour", "host", &settings(&HOST)).contains("there are budget, budget_burst")
+        );
     }
 }

@@ -28,10 +28,15 @@ pub fn read(reader: &mut Reader, table: &Table<'_>, directory: &Path) -> Members
     for (place, name) in reader.texts(table, "prefixes_from") {
         let file = directory.join(name);
         match list(&file) {
-            Ok(text) => parse(&mut reader.problems, &file.display().to_string(), &text, &mut members),
+            Ok(text) => {
+                parse(&mut reader.problems, &file.display().to_string(), &text, &mut members)
+            }
             Err(error) => reader.problems.add(
                 place,
-                format!("cannot read {}: {error}; a relative name counts from the policy file", file.display()),
+                format!(
+                    "cannot read {}: {error}; a relative name counts from the policy file",
+                    file.display()
+                ),
             ),
         }
     }
@@ -96,7 +101,9 @@ pub fn check(reader: &mut Reader, classes: &[(Name, Members)]) {
             let line = reader.problems.line(*first);
             let message = match one == other {
                 true => format!("{prefix} is in class {one} already ({line}); remove one"),
-                false => format!("{prefix} is in class {one} ({line}) and in class {other}; take it out of one"),
+                false => format!(
+                    "{prefix} is in class {one} ({line}) and in class {other}; take it out of one"
+                ),
             };
             reader.problems.add(*place, message);
         }

@@ -32,9 +32,14 @@ pub fn document(text: &str, name: &str, directory: &Path) -> Result<Document, Pr
     }
     let top = reader.table(root.get_ref(), String::new(), &keys::top());
     let mut findings = Vec::new();
-    let mut document = Document { interfaces: interfaces(&mut reader, &top), ..Document::default() };
+    let mut document =
+        Document { interfaces: interfaces(&mut reader, &top), ..Document::default() };
     let said = reader.said(&top, &DOCUMENT);
-    note(&mut findings, "", apply(&DOCUMENT, &said, &mut document, &Policy::default(), Style::File));
+    note(
+        &mut findings,
+        "",
+        apply(&DOCUMENT, &said, &mut document, &Policy::default(), Style::File),
+    );
     apply_to_host(&host(&mut reader, &top), &mut document.policy, "", &mut findings);
     services(&mut reader, &top, &mut document.policy, &mut findings);
     classes(&mut reader, &top, directory, &mut document.policy, &mut findings);
@@ -80,7 +85,8 @@ fn syntax(message: &str) -> String {
     ];
     // What else would have been taken here is the parser's view, such as "expected literal string" for a text without quotes.
     let what = message.split(", expected").next().unwrap_or(message);
-    let advice = ADVICE.iter().find(|(known, _)| message.contains(known)).map_or("", |(_, advice)| advice);
+    let advice =
+        ADVICE.iter().find(|(known, _)| message.contains(known)).map_or("", |(_, advice)| advice);
     format!("{what}; {advice}")
 }
 
@@ -116,7 +122,12 @@ fn host(reader: &mut Reader, around: &Table<'_>) -> Settings {
     all
 }
 
-fn services(reader: &mut Reader, top: &Table<'_>, policy: &mut Policy, findings: &mut Vec<Finding>) {
+fn services(
+    reader: &mut Reader,
+    top: &Table<'_>,
+    policy: &mut Policy,
+    findings: &mut Vec<Finding>,
+) {
     let (mut owners, defaults) = (HashMap::new(), policy.defaults());
     for (name, entries) in reader.named(top, "service") {
         let at = path("service", name.as_str());
@@ -138,12 +149,19 @@ fn services(reader: &mut Reader, top: &Table<'_>, policy: &mut Policy, findings:
 /// Who listens where, as it was written.
 type Owners<'t> = HashMap<SocketAddr, (Name, &'t str, Place)>;
 
-fn listeners<'t>(reader: &mut Reader, table: &Table<'t>, name: &Name, owners: &mut Owners<'t>) -> Vec<SocketAddr> {
+fn listeners<'t>(
+    reader: &mut Reader,
+    table: &Table<'t>,
+    name: &Name,
+    owners: &mut Owners<'t>,
+) -> Vec<SocketAddr> {
     let mut listeners = Vec::new();
     let texts = reader.texts(table, "listen");
     if texts.is_empty() {
         let place = reader.place(&path(&table.path, "listen"));
-        reader.problems.add(place, format!("service {name} listens nowhere; add `listen = [\"*:80\"]`"));
+        reader
+            .problems
+            .add(place, format!("service {name} listens nowhere; add `listen = [\"*:80\"]`"));
     }
     for (place, text) in texts {
         let places = text::listener(text).unwrap_or_else(|message| {
@@ -151,7 +169,10 @@ fn listeners<'t>(reader: &mut Reader, table: &Table<'t>, name: &Name, owners: &m
             Vec::new()
         });
         for listener in places {
-            let Some((owner, other, first)) = owners.insert(listener, (name.clone(), text, place)) else { continue };
+            let Some((owner, other, first)) = owners.insert(listener, (name.clone(), text, place))
+            else {
+                continue;
+            };
             let line = reader.problems.line(first);
             let message = format!(
                 "`{text}` of service {name} and `{other}` of service {owner} ({line}) are the same address and port; take it out of one"
@@ -163,13 +184,21 @@ fn listeners<'t>(reader: &mut Reader, table: &Table<'t>, name: &Name, owners: &m
     let most = LISTENERS as usize / 2;
     if owners.len() > most && owners.len() - listeners.len() <= most {
         let place = reader.place(&table.path);
-        reader.problems.add(place, format!("a policy holds at most {most} address:port pairs; `*:80` is two"));
+        reader
+            .problems
+            .add(place, format!("a policy holds at most {most} address:port pairs; `*:80` is two"));
     }
     listeners.sort_unstable();
     listeners
 }
 
-fn classes(reader: &mut Reader, top: &Table<'_>, directory: &Path, policy: &mut Policy, findings: &mut Vec<Finding>) {
+fn classes(
+    reader: &mut Reader,
+    top: &Table<'_>,
+    directory: &Path,
+    policy: &mut Policy,
+    findings: &mut Vec<Finding>,
+) {
     let (mut all, defaults): (Vec<(Name, Members)>, _) = (Vec::new(), policy.defaults());
     for (name, entries) in reader.named(top, "class") {
         let at = path("class", name.as_str());
@@ -204,10 +233,21 @@ fn profiles(reader: &mut Reader, top: &Table<'_>) -> Vec<Profile> {
     let mut profiles = Vec::new();
     for (name, entries) in reader.named(top, "profile") {
         let table = reader.table(entries, path("profile", name.as_str()), &keys::profile());
-        let mut profile =
-            Profile { name, mode: None, host: host(reader, &table), services: Vec::new(), classes: Vec::new() };
+        let mut profile = Profile {
+            name,
+            mode: None,
+            host: host(reader, &table),
+            services: Vec::new(),
+            classes: Vec::new(),
+        };
         // Nothing can be wrong with a mode that is one.
-        apply(&PROFILE, &reader.said(&table, &PROFILE), &mut profile, &Policy::default(), Style::File);
+        apply(
+            &PROFILE,
+            &reader.said(&table, &PROFILE),
+            &mut profile,
+            &Policy::default(),
+            Style::File,
+        );
         profile.services = changes(reader, &table, "service", &SERVICE);
         profile.classes = changes(reader, &table, "class", &CLASS);
         profiles.push(profile);
@@ -216,7 +256,12 @@ fn profiles(reader: &mut Reader, top: &Table<'_>) -> Vec<Profile> {
 }
 
 /// What a profile says about services or classes.
-fn changes<T, R>(reader: &mut Reader, table: &Table<'_>, key: &str, rows: &[Setting<T, R>]) -> Vec<(Name, Settings)> {
+fn changes<T, R>(
+    reader: &mut Reader,
+    table: &Table<'_>,
+    key: &str,
+    rows: &[Setting<T, R>],
+) -> Vec<(Name, Settings)> {
     let named = reader.named(table, key).into_iter();
     let said = named.map(|(name, entries)| {
         let at = path(&path(&table.path, key), name.as_str());
@@ -236,7 +281,10 @@ fn encode_for_trial(reader: &mut Reader, document: &Document) {
     };
     trial(&document.policy, String::new());
     for profile in &document.profiles {
-        trial(&profile.apply(&document.policy, &mut Vec::new()), path("profile", profile.name.as_str()));
+        trial(
+            &profile.apply(&document.policy, &mut Vec::new()),
+            path("profile", profile.name.as_str()),
+        );
     }
     for (at, message) in refused {
         let place = reader.place(&at);

@@ -83,11 +83,18 @@ pub fn path(at: &str, key: &str) -> String {
 
 /// Notes what is wrong with the settings of the table at `at`.
 pub fn note(findings: &mut Vec<Finding>, at: &str, wrong: Vec<Wrong>) {
-    findings.extend(wrong.into_iter().map(|wrong| Finding { at: path(at, wrong.key), message: wrong.message }));
+    findings.extend(
+        wrong.into_iter().map(|wrong| Finding { at: path(at, wrong.key), message: wrong.message }),
+    );
 }
 
 /// That the table at `at` is about something that the file does not have.
-pub fn missing<'n>(at: String, what: &str, name: &Name, there: impl Iterator<Item = &'n Name>) -> Finding {
+pub fn missing<'n>(
+    at: String,
+    what: &str,
+    name: &Name,
+    there: impl Iterator<Item = &'n Name>,
+) -> Finding {
     let names: Vec<&str> = there.map(Name::as_str).collect();
     let advice = match (names.is_empty(), closest(name.as_str(), &names)) {
         (true, _) => format!("; add [{what}.{name}] above the profiles"),

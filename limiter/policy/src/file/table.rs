@@ -30,7 +30,12 @@ pub struct Reader {
 
 impl Reader {
     /// Starts reading a table that may have the keys `known`.
-    pub fn table<'t>(&mut self, entries: &'t DeTable<'t>, path: String, known: &[&str]) -> Table<'t> {
+    pub fn table<'t>(
+        &mut self,
+        entries: &'t DeTable<'t>,
+        path: String,
+        known: &[&str],
+    ) -> Table<'t> {
         for (key, value) in entries {
             let (name, place) = (key.get_ref().as_ref(), at(key));
             if known.contains(&name) {
@@ -71,7 +76,9 @@ impl Reader {
                     let path = path(&table.path, key);
                     self.problems.add(
                         at(name),
-                        format!("`{text}` is no table; write [{path}.NAME] above the keys of each {key}"),
+                        format!(
+                            "`{text}` is no table; write [{path}.NAME] above the keys of each {key}"
+                        ),
                     );
                 }
             }
@@ -85,9 +92,16 @@ impl Reader {
         let entries = value.get_ref().as_table();
         if entries.is_none() {
             let path = path(&table.path, key);
-            let header = if keys::NAMED.contains(&key) { format!("[{path}.NAME]") } else { format!("[{path}]") };
+            let header = if keys::NAMED.contains(&key) {
+                format!("[{path}.NAME]")
+            } else {
+                format!("[{path}]")
+            };
             let kind = kind(value);
-            self.problems.add(at(value), format!("`{key}` is a table, not {kind}; write {header} above its keys"));
+            self.problems.add(
+                at(value),
+                format!("`{key}` is a table, not {kind}; write {header} above its keys"),
+            );
         }
         entries
     }
@@ -98,7 +112,8 @@ impl Reader {
         for row in rows {
             for part in row.parts() {
                 let Some(value) = table.entries.get(part.key) else { continue };
-                let said = read(&part, value).and_then(|value| row.say(&mut said, &part, value, Style::File));
+                let said = read(&part, value)
+                    .and_then(|value| row.say(&mut said, &part, value, Style::File));
                 if let Err(message) = said {
                     self.problems.add(at(value), message);
                 }
@@ -116,9 +131,10 @@ impl Reader {
         for value in all {
             match value.get_ref().as_str() {
                 Some(text) => texts.push((at(value), text)),
-                None => {
-                    self.problems.add(at(value), format!("`{key}` takes {}, not {}", keys::example(key), kind(value)))
-                }
+                None => self.problems.add(
+                    at(value),
+                    format!("`{key}` takes {}, not {}", keys::example(key), kind(value)),
+                ),
             }
         }
         texts
@@ -138,18 +154,26 @@ fn read(part: &Part, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
     let found = value.get_ref();
     match part.whole() {
         Some(whole) => number(part, whole, value),
-        None if part.is_yes() => found.as_bool().map_or_else(takes, |yes| Ok(part.number(yes.into()))),
+        None if part.is_yes() => {
+            found.as_bool().map_or_else(takes, |yes| Ok(part.number(yes.into())))
+        }
         None => found.as_str().map_or_else(takes, |text| part.text(text)),
     }
 }
 
 fn number(part: &Part, wants: Whole, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
     let key = part.key;
-    let number =
-        value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+    let number = value
+        .get_ref()
+        .as_integer()
+        .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
     match (number, value.get_ref()) {
-        (Some(number), _) if (wants.least..=wants.most).contains(&number) => Ok(part.number(number)),
-        (Some(0), _) => Err(format!("`{key}` is 0, a zero where a number is meant: it takes {wants}")),
+        (Some(number), _) if (wants.least..=wants.most).contains(&number) => {
+            Ok(part.number(number))
+        }
+        (Some(0), _) => {
+            Err(format!("`{key}` is 0, a zero where a number is meant: it takes {wants}"))
+        }
         (_, DeValue::Integer(number)) => Err(format!("`{key}` takes {wants}, not {number}")),
         _ => Err(format!("`{key}` takes {wants}, such as {}, not {}", wants.example, kind(value))),
     }

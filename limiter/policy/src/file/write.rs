@@ -13,7 +13,8 @@ use crate::{Class, Policy, Service};
 pub fn document(document: &Document) -> String {
     let mut file = File::default();
     if !document.interfaces.is_empty() {
-        let names = document.interfaces.iter().map(|name| toml::Value::String(name.clone()).to_string());
+        let names =
+            document.interfaces.iter().map(|name| toml::Value::String(name.clone()).to_string());
         file.list("interfaces", names.collect());
     }
     file.settings(&DOCUMENT, &stated(&DOCUMENT, document, Document::default()));
@@ -60,7 +61,8 @@ impl File {
     }
 
     fn settings<T, R>(&mut self, rows: &[Setting<T, R>], said: &Settings) {
-        let said = rows.iter().filter_map(|row| Some(row.takes.written(row.key, said.get(row.key)?)));
+        let said =
+            rows.iter().filter_map(|row| Some(row.takes.written(row.key, said.get(row.key)?)));
         said.flatten().for_each(|(key, value)| self.line(key, value));
     }
 
@@ -87,7 +89,10 @@ impl File {
     fn profile(&mut self, profile: &Profile) {
         let at = format!("profile.{}", profile.name);
         self.header(&at);
-        self.settings(&PROFILE, &stated(&PROFILE, profile, Profile { mode: None, ..profile.clone() }));
+        self.settings(
+            &PROFILE,
+            &stated(&PROFILE, profile, Profile { mode: None, ..profile.clone() }),
+        );
         self.table(&format!("{at}.defaults"), &DEFAULTS, &profile.host);
         self.table(&format!("{at}.host"), &HOST, &profile.host);
         for (name, said) in &profile.services {

@@ -50,7 +50,11 @@ pub static CLASS: [Setting<Class, record::Class>; 2] = [
         follows: Some("the service's"),
         model: field!(prefixes),
         record: Field {
-            get: |class| (class.own_mask != 0).then_some(Prefixes { v4: class.prefix_v4, v6: class.prefix_v6 }).value(),
+            get: |class| {
+                (class.own_mask != 0)
+                    .then_some(Prefixes { v4: class.prefix_v4, v6: class.prefix_v6 })
+                    .value()
+            },
             set: |class, value| {
                 class.own_mask = value.is_some().into();
                 let Prefixes { v4, v6 } = Held::of(value).unwrap_or_default();

@@ -44,7 +44,8 @@ impl Service {
     /// The limits that it keeps, and what they are called.
     pub fn limits(&self, defaults: &Policy) -> Vec<(&'static str, Limit)> {
         let limit = |row: &Setting<Self, record::Service>| {
-            let limit = Limit::of(row.in_effect(self, defaults)).filter(|limit| !limit.is_none())?;
+            let limit =
+                Limit::of(row.in_effect(self, defaults)).filter(|limit| !limit.is_none())?;
             Some((row.what, limit))
         };
         SERVICE.iter().filter_map(limit).collect()
@@ -109,8 +110,10 @@ pub(super) const BUDGET: Limiting = Limiting {
 };
 
 /// Lengths of prefixes.
-pub(super) const PREFIXES: Takes =
-    Takes::Prefixes { v6: "prefix_v6", v6_help: "Bits of an IPv6 address that make a source, 1 to 128" };
+pub(super) const PREFIXES: Takes = Takes::Prefixes {
+    v6: "prefix_v6",
+    v6_help: "Bits of an IPv6 address that make a source, 1 to 128",
+};
 
 /// Settings of a service.
 pub static SERVICE: [Setting<Service, record::Service>; 9] = [
@@ -122,7 +125,9 @@ pub static SERVICE: [Setting<Service, record::Service>; 9] = [
         follows: Some(DEFAULT),
         model: field!(source),
         record: Field {
-            get: |service| (service.stated.own_source != 0).then_some(service.stated.source).value(),
+            get: |service| {
+                (service.stated.own_source != 0).then_some(service.stated.source).value()
+            },
             set: |service, value| {
                 service.stated.own_source = value.is_some().into();
                 service.stated.source.hold(value);
@@ -139,7 +144,8 @@ pub static SERVICE: [Setting<Service, record::Service>; 9] = [
         model: field!(prefixes),
         record: Field {
             get: |service| {
-                let Prefixes { v4, v6 } = Prefixes { v4: service.stated.prefix_v4, v6: service.stated.prefix_v6 };
+                let Prefixes { v4, v6 } =
+                    Prefixes { v4: service.stated.prefix_v4, v6: service.stated.prefix_v6 };
                 (service.stated.own_prefix != 0).then_some(Prefixes { v4, v6 }).value()
             },
             set: |service, value| {
@@ -196,7 +202,13 @@ pub static SERVICE: [Setting<Service, record::Service>; 9] = [
         key: "reserve",
         what: "reserve",
         help: "Percent of the budgets that is kept for sources with a ticket, 0 to 90",
-        takes: Takes::Number(Whole { least: 0, most: 90, example: "50", name: "PERCENT", unit: "%" }),
+        takes: Takes::Number(Whole {
+            least: 0,
+            most: 90,
+            example: "50",
+            name: "PERCENT",
+            unit: "%",
+        }),
         usual: Some(Value::Number(Admission::usual().reserve as u64)),
         brings: &["tickets"],
         needs: Some(("tickets", "it is kept for those who have one")),

@@ -128,17 +128,27 @@ impl Takes {
         let text = |text: &str| Written::Text(text.to_owned());
         match (self, value) {
             (Self::Limit(limiting), Value::Limit(change)) => {
-                let show = |rate: Rate| if rate.count == 0 { limiting.none.to_owned() } else { show_rate(rate) };
+                let show = |rate: Rate| {
+                    if rate.count == 0 { limiting.none.to_owned() } else { show_rate(rate) }
+                };
                 let rate = change.rate.map(|rate| (key, Written::Text(show(rate))));
-                rate.into_iter().chain(change.burst.map(|burst| (limiting.burst, Written::Number(burst)))).collect()
+                rate.into_iter()
+                    .chain(change.burst.map(|burst| (limiting.burst, Written::Number(burst))))
+                    .collect()
             }
-            (Self::Limit(limiting), Value::Default) if limiting.follows => vec![(key, text("default"))],
+            (Self::Limit(limiting), Value::Default) if limiting.follows => {
+                vec![(key, text("default"))]
+            }
             (Self::Prefixes { v6, .. }, Value::Prefixes(change)) => {
                 let said = [(key, change.v4), (v6, change.v6)].into_iter();
                 said.filter_map(|(key, bits)| Some((key, Written::Number(bits?.into())))).collect()
             }
-            (Self::Choice { words, .. }, Value::Number(number)) => vec![(key, text(word(words, number)))],
-            (Self::Time(_), Value::Number(seconds)) => vec![(key, Written::Text(show_seconds(seconds)))],
+            (Self::Choice { words, .. }, Value::Number(number)) => {
+                vec![(key, text(word(words, number)))]
+            }
+            (Self::Time(_), Value::Number(seconds)) => {
+                vec![(key, Written::Text(show_seconds(seconds)))]
+            }
             (Self::Number(_), Value::Number(number)) => vec![(key, Written::Number(number))],
             (Self::Yes, Value::Number(yes)) => vec![(key, Written::Yes(yes != 0))],
             _ => Vec::new(),
@@ -149,9 +159,10 @@ impl Takes {
     pub fn words(self, value: Value) -> String {
         match (self, value) {
             (Self::Limit(limiting), Value::Limit(_)) if !value.is_on() => limiting.none.to_owned(),
-            (_, Value::Limit(LimitChange { rate, burst })) => {
-                show_limit(Limit { rate: rate.unwrap_or_default(), burst: burst.unwrap_or_default() })
-            }
+            (_, Value::Limit(LimitChange { rate, burst })) => show_limit(Limit {
+                rate: rate.unwrap_or_default(),
+                burst: burst.unwrap_or_default(),
+            }),
             (_, Value::Prefixes(PrefixChange { v4, v6 })) => {
                 format!("/{} and /{}", v4.unwrap_or_default(), v6.unwrap_or_default())
             }
@@ -183,7 +194,9 @@ impl Part {
     pub fn value_name(&self) -> String {
         match (self.takes, self.whole()) {
             (_, Some(whole)) => whole.name.to_owned(),
-            (Takes::Choice { words, .. }, _) => words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("|"),
+            (Takes::Choice { words, .. }, _) => {
+                words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("|")
+            }
             (Takes::Time(_), _) => "TIME".to_owned(),
             (Takes::Yes, _) => "yes|no".to_owned(),
             _ => "RATE".to_owned(),
@@ -207,7 +220,9 @@ impl Part {
     /// The numbers that it takes, if it takes numbers.
     pub const fn whole(&self) -> Option<Whole> {
         match (self.takes, self.is_second) {
-            (Takes::Limit(_), true) => Some(Whole { least: 1, most: MOST, example: "40", name: "N", unit: "" }),
+            (Takes::Limit(_), true) => {
+                Some(Whole { least: 1, most: MOST, example: "40", name: "N", unit: "" })
+            }
             (Takes::Prefixes { .. }, false) => Some(Whole { most: 32, example: "24", ..BITS }),
             (Takes::Prefixes { .. }, true) => Some(BITS),
             (Takes::Number(whole), _) => Some(whole),
@@ -238,10 +253,14 @@ impl Part {
     pub fn text(&self, text: &str) -> Result<Value, String> {
         match (self.takes, self.whole()) {
             (_, Some(whole)) => match text.parse() {
-                Ok(number) if (whole.least..=whole.most).contains(&number) => Ok(self.number(number)),
+                Ok(number) if (whole.least..=whole.most).contains(&number) => {
+                    Ok(self.number(number))
+                }
                 _ => Err(format!("it takes {whole}, not `{text}`")),
             },
-            (Takes::Limit(limiting), _) if limiting.follows && text == "default" => Ok(Value::Default),
+            (Takes::Limit(limiting), _) if limiting.follows && text == "default" => {
+                Ok(Value::Default)
+            }
             (Takes::Choice { noun, words }, _) => choose(noun, words, text),
             (Takes::Time(parse), _) => parse(text).map(Value::Number),
             (Takes::Yes, _) => text::yes(text).map(|yes| Value::Number(yes.into())),
@@ -260,7 +279,10 @@ fn choose(noun: &str, words: &[(&str, &str)], text: &str) -> Result<Value, Strin
             "" => format!("`{word}`"),
             does => format!("`{word}` ({does})"),
         };
-        format!("`{text}` is no {noun}; write {}", any_of(&words.iter().map(meant).collect::<Vec<_>>()))
+        format!(
+            "`{text}` is no {noun}; write {}",
+            any_of(&words.iter().map(meant).collect::<Vec<_>>())
+        )
     })
 }
 

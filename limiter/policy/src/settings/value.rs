@@ -50,8 +50,12 @@ impl LimitChange {
             (None, None) => Ok(old),
             (Some(Rate { count: 0, .. }), None) => Ok(Limit::default()),
             (Some(Rate { count: 0, .. }), Some(_)) => Err(format!("{name} none takes no burst")),
-            (Some(rate), burst) => Ok(Limit { rate, burst: burst.unwrap_or_else(|| text::usual_burst(rate)) }),
-            (None, Some(_)) if old.is_none() => Err(format!("a burst needs its rate: give {name} too, such as 20/s")),
+            (Some(rate), burst) => {
+                Ok(Limit { rate, burst: burst.unwrap_or_else(|| text::usual_burst(rate)) })
+            }
+            (None, Some(_)) if old.is_none() => {
+                Err(format!("a burst needs its rate: give {name} too, such as 20/s"))
+            }
             (None, Some(burst)) => Ok(Limit { burst, ..old }),
         }
     }
@@ -69,12 +73,14 @@ impl Value {
     /// them is to follow the default, which leaves nothing for the other to say.
     pub fn with(self, more: Self) -> Option<Self> {
         match (self, more) {
-            (Self::Limit(one), Self::Limit(other)) => {
-                Some(Self::Limit(LimitChange { rate: one.rate.or(other.rate), burst: one.burst.or(other.burst) }))
-            }
-            (Self::Prefixes(one), Self::Prefixes(other)) => {
-                Some(Self::Prefixes(PrefixChange { v4: one.v4.or(other.v4), v6: one.v6.or(other.v6) }))
-            }
+            (Self::Limit(one), Self::Limit(other)) => Some(Self::Limit(LimitChange {
+                rate: one.rate.or(other.rate),
+                burst: one.burst.or(other.burst),
+            })),
+            (Self::Prefixes(one), Self::Prefixes(other)) => Some(Self::Prefixes(PrefixChange {
+                v4: one.v4.or(other.v4),
+                v6: one.v6.or(other.v6),
+            })),
             _ => None,
         }
     }
@@ -120,11 +126,16 @@ impl<V: Held> Held for Option<V> {
 
 impl Held for Limit {
     fn value(&self) -> Option<Value> {
-        Some(Value::Limit(LimitChange { rate: Some(self.rate), burst: (!self.is_none()).then_some(self.burst) }))
+        Some(Value::Limit(LimitChange {
+            rate: Some(self.rate),
+            burst: (!self.is_none()).then_some(self.burst),
+        }))
     }
 
     fn of(value: Option<Value>) -> Option<Self> {
-        let Some(Value::Limit(LimitChange { rate: Some(rate), burst })) = value else { return None };
+        let Some(Value::Limit(LimitChange { rate: Some(rate), burst })) = value else {
+            return None;
+        };
         Some(Self { rate, burst: burst.unwrap_or_else(|| text::usual_burst(rate)) })
     }
 }

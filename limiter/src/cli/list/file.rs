@@ -50,19 +50,27 @@ pub fn read(path: &Path, time: Option<Duration>) -> Result<Lines> {
 }
 
 fn shown(path: &Path) -> String {
-    if path.to_str() == Some(STANDARD) { "standard input".to_owned() } else { path.display().to_string() }
+    if path.to_str() == Some(STANDARD) {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
 }
 
 fn parse(text: &str, shown: &str, time: Option<Duration>, now: SystemTime) -> Result<Lines> {
-    let (expires, mut lines, mut wrong) = (time.map_or(u64::MAX, clock::after), Lines::default(), Vec::new());
+    let (expires, mut lines, mut wrong) =
+        (time.map_or(u64::MAX, clock::after), Lines::default(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
-        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        let words: Vec<&str> =
+            line.split('#').next().unwrap_or_default().split_whitespace().collect();
         let (word, until) = match words[..] {
             [] => continue,
             [word] => (word, None),
             [word, "until", until] => (word, Some(until)),
             _ => {
-                wrong.push(format!("{shown}:{number}: `{line}` is neither `PREFIX` nor `PREFIX until TIME`"));
+                wrong.push(format!(
+                    "{shown}:{number}: `{line}` is neither `PREFIX` nor `PREFIX until TIME`"
+                ));
                 continue;
             }
         };
@@ -79,13 +87,17 @@ fn parse(text: &str, shown: &str, time: Option<Duration>, now: SystemTime) -> Re
                 }
             }
             (Err(error), _) => wrong.push(format!("{shown}:{number}: {error}")),
-            (_, Err(_)) => wrong.push(format!("{shown}:{number}: write the end as `2026-11-28T14:00:00Z`")),
+            (_, Err(_)) => {
+                wrong.push(format!("{shown}:{number}: write the end as `2026-11-28T14:00:00Z`"))
+            }
         }
     }
     match &wrong[..] {
         [] => Ok(lines),
         [one] => bail!("{one}; nothing was changed"),
-        [first, more @ ..] => bail!("{first}; {} more lines are wrong; nothing was changed", more.len()),
+        [first, more @ ..] => {
+            bail!("{first}; {} more lines are wrong; nothing was changed", more.len())
+        }
     }
 }
 
@@ -100,15 +112,19 @@ pub fn write(path: &Path, list: List, entries: &[Entry]) -> Result<()> {
         u64::MAX => format!("{}\n", entry.prefix),
         expires => {
             // No second too short.
-            let end = wall + Duration::from_nanos(expires.saturating_sub(now)) + Duration::from_millis(999);
+            let end = wall
+                + Duration::from_nanos(expires.saturating_sub(now))
+                + Duration::from_millis(999);
             format!("{} until {}\n", entry.prefix, humantime::format_rfc3339_seconds(end))
         }
     };
     let lines: String = entries.iter().map(line).collect();
-    let text = format!("# the {} list of limiter, for `limiter {} load`\n{lines}", name(list), name(list));
+    let text =
+        format!("# the {} list of limiter, for `limiter {} load`\n{lines}", name(list), name(list));
     match path.to_str() {
         Some(STANDARD) => output::data(text.as_bytes()).map(drop),
-        _ => metrics::replace(path, &text, 0o600).with_context(|| format!("cannot write {}", path.display())),
+        _ => metrics::replace(path, &text, 0o600)
+            .with_context(|| format!("cannot write {}", path.display())),
     }
 }
 

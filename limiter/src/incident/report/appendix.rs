@@ -32,10 +32,16 @@ pub fn section(subject: &Subject<'_>) -> Vec<Block> {
         if text.len() < policy.text.len() {
             text.push_str("\n... the rest is in the record\n");
         }
-        blocks.push(Block::Code(format!("Policy number {}, in force at {time}", policy.generation), text));
+        blocks.push(Block::Code(
+            format!("Policy number {}, in force at {time}", policy.generation),
+            text,
+        ));
     }
     if policies.len() > POLICIES {
-        blocks.push(Block::Paragraph(format!("{} more policies are in the record.", policies.len() - POLICIES)));
+        blocks.push(Block::Paragraph(format!(
+            "{} more policies are in the record.",
+            policies.len() - POLICIES
+        )));
     }
     blocks
 }
@@ -43,10 +49,11 @@ pub fn section(subject: &Subject<'_>) -> Vec<Block> {
 fn reasons(subject: &Subject<'_>) -> Table {
     let all = Totals::of(&subject.record.series.points.iter().collect::<Vec<&Point>>());
     let head = ["Reason", "#Carried out", "#Only counted (observe)", "What it means"];
-    let mut table = Table::new("Packets to protected services by reason, over the whole record", &head);
+    let mut table =
+        Table::new("Packets to protected services by reason, over the whole record", &head);
     for reason in Reason::ALL {
-        let counts =
-            [&all.counted.decided, &all.counted.observed].map(|counts| counts[*reason as usize].round() as u64);
+        let counts = [&all.counted.decided, &all.counted.observed]
+            .map(|counts| counts[*reason as usize].round() as u64);
         if counts != [0, 0] {
             let verdict = match reason.verdict() {
                 Verdict::Pass => "passes",
@@ -70,10 +77,16 @@ fn environment(subject: &Subject<'_>) -> Table {
         row("CPUs", meta.cpus.to_string());
         row("limiter", meta.limiter.clone());
         row("Command", format!("limiter {}", meta.command.join(" ")));
-        row("Addresses", if meta.anonymous { "cut to /24 and /48" } else { "as they were" }.to_owned());
+        row(
+            "Addresses",
+            if meta.anonymous { "cut to /24 and /48" } else { "as they were" }.to_owned(),
+        );
     }
     row("Recorded", subject.clock.span(record.series.length()));
-    row("Ended", record.end.as_ref().map_or_else(|| "not properly".to_owned(), |end| end.why.clone()));
+    row(
+        "Ended",
+        record.end.as_ref().map_or_else(|| "not properly".to_owned(), |end| end.why.clone()),
+    );
     if let Some(status) = record.status[0].as_ref().filter(|status| status.is_object()) {
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -85,7 +98,8 @@ fn environment(subject: &Subject<'_>) -> Table {
         row("Interfaces at the start", interfaces.join(", "));
         row("Host's budget at the start", text(&status["budget"]));
         for service in list(&status["services"]).iter().take(64) {
-            let listeners: Vec<String> = list(&service["listeners"]).iter().take(16).map(text).collect();
+            let listeners: Vec<String> =
+                list(&service["listeners"]).iter().take(16).map(text).collect();
             let what = format!("Service {} at the start", text(&service["name"]));
             let (limit, budget) = (text(&service["source_limit"]), text(&service["budget"]));
             row(&what, format!("{}; source limit {limit}; budget {budget}", listeners.join(" ")));
@@ -100,7 +114,9 @@ fn doctor(subject: &Subject<'_>) -> Vec<Block> {
     for (found, when) in [(start, "start"), (end, "end")] {
         let Some(found) = found else { continue };
         if when == "end" && start.as_ref() == Some(found) {
-            blocks.push(Block::Paragraph("At the end `limiter doctor` found the same as at the start.".to_owned()));
+            blocks.push(Block::Paragraph(
+                "At the end `limiter doctor` found the same as at the start.".to_owned(),
+            ));
             continue;
         }
         let bad: Vec<&Found> = found.iter().filter(|found| found.level != "ok").collect();
@@ -111,8 +127,10 @@ fn doctor(subject: &Subject<'_>) -> Vec<Block> {
             )));
             continue;
         }
-        let caption =
-            format!("What `limiter doctor` found at the {when} beside {} things in order", found.len() - bad.len());
+        let caption = format!(
+            "What `limiter doctor` found at the {when} beside {} things in order",
+            found.len() - bad.len()
+        );
         let mut table = Table::new(&caption, &["Area", "Level", "What", "Advice"]);
         for found in bad.into_iter().take(100) {
             table.row([

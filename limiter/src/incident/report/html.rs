@@ -29,7 +29,8 @@ fn write_block(to: &mut String, block: &Block) -> std::fmt::Result {
         Block::Lead(text) => writeln!(to, "<p class=\"lead\">{}</p>", inline(text)),
         Block::Paragraph(text) => writeln!(to, "<p>{}</p>", inline(text)),
         Block::List(items) => {
-            let items: String = items.iter().map(|item| format!("<li>{}</li>\n", inline(item))).collect();
+            let items: String =
+                items.iter().map(|item| format!("<li>{}</li>\n", inline(item))).collect();
             writeln!(to, "<ul>\n{items}</ul>")
         }
         Block::Figures(figures) => {
@@ -48,7 +49,8 @@ fn write_block(to: &mut String, block: &Block) -> std::fmt::Result {
 }
 
 fn write_table(to: &mut String, table: &Table) -> std::fmt::Result {
-    let class = |column: usize| if table.numbers.get(column) == Some(&true) { " class=\"n\"" } else { "" };
+    let class =
+        |column: usize| if table.numbers.get(column) == Some(&true) { " class=\"n\"" } else { "" };
     writeln!(to, "<div class=\"scroll\"><table>")?;
     if !table.caption.is_empty() {
         writeln!(to, "<caption>{}</caption>", escape(&table.caption))?;

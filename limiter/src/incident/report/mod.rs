@@ -48,7 +48,8 @@ impl Report {
         let host = record.meta.as_ref().map_or("an unnamed machine", |meta| meta.host.as_str());
         let title = format!("Incident on {host}, {}", subject.clock.span(record.series.length()));
         let summary = words::summary(&subject);
-        let mut blocks = vec![Block::Heading(1, title.clone()), Block::Paragraph(words::about(&subject))];
+        let mut blocks =
+            vec![Block::Heading(1, title.clone()), Block::Paragraph(words::about(&subject))];
         blocks.extend(sections::first(&subject, &summary));
         blocks.extend(sections::course(&subject));
         blocks.extend(sections::evidence(&subject));

@@ -38,8 +38,11 @@ impl<'a> Plots<'a> {
     pub fn of(subject: &'a Subject<'a>) -> Self {
         let points = &subject.record.series.points;
         let size = points.len().div_ceil(COLUMNS).max(1);
-        let coarse =
-            if size > 1 { format!(" Each step is an average of {}.", length(size as f64)) } else { String::new() };
+        let coarse = if size > 1 {
+            format!(" Each step is an average of {}.", length(size as f64))
+        } else {
+            String::new()
+        };
         Self { subject, columns: points.chunks(size).collect(), coarse }
     }
 
@@ -48,7 +51,9 @@ impl<'a> Plots<'a> {
         let attempts = |point: &Point| Some(point.counted.as_ref()?.attempts());
         let layers = vec![
             self.layer("attempts", 1, attempts),
-            self.layer("let through by limiter", 2, |point| Some(point.counted.as_ref()?.let_through())),
+            self.layer("let through by limiter", 2, |point| {
+                Some(point.counted.as_ref()?.let_through())
+            }),
             self.layer("opened by the server", 0, |point| Some(point.tcp?.opened)),
         ];
         self.plot(
@@ -66,14 +71,22 @@ impl<'a> Plots<'a> {
         for group in Group::ALL {
             let (name, colour) = layer_of(group);
             let of = move |reason: Reason| reason.group() == Some(group);
-            layers.push(self.layer(name, colour, move |point| Some(sum(&point.counted.as_ref()?.decided, of))));
+            layers.push(
+                self.layer(name, colour, move |point| {
+                    Some(sum(&point.counted.as_ref()?.decided, of))
+                }),
+            );
         }
         let over = |point: &Point| Some(sum(&point.counted.as_ref()?.observed, Reason::is_attempt));
         layers.push(self.layer("only counted, and passed (observe mode)", 7, over));
         layers.retain(|layer| layer.values.iter().flatten().any(|value| *value > 0.0));
-        self.plot("What became of the attempts, per second", "Stacked: the upper edge is all attempts.", layers)
-            .map(|plot| Plot { stacked: true, ..plot })
-            .into()
+        self.plot(
+            "What became of the attempts, per second",
+            "Stacked: the upper edge is all attempts.",
+            layers,
+        )
+        .map(|plot| Plot { stacked: true, ..plot })
+        .into()
     }
 
     /// Budgets and the machine.
@@ -85,15 +98,21 @@ impl<'a> Plots<'a> {
             self.layer("service's budget used", 3, |point| point.budgets[1]),
         ];
         layers.retain(|layer| layer.values.iter().any(Option::is_some));
-        self.plot("CPU and budgets, percent", "A budget at 100% lets in only as much as flows into it.", layers)
-            .map(|plot| Plot { least: 100.0, ..plot })
-            .into()
+        self.plot(
+            "CPU and budgets, percent",
+            "A budget at 100% lets in only as much as flows into it.",
+            layers,
+        )
+        .map(|plot| Plot { least: 100.0, ..plot })
+        .into()
     }
 
     /// What the kernel's TCP noticed.
     pub fn kernel(&self) -> Block {
         let mut layers = vec![
-            self.layer("accept queue full (ListenOverflows)", 1, |point| Some(point.tcp?.overflows)),
+            self.layer("accept queue full (ListenOverflows)", 1, |point| {
+                Some(point.tcp?.overflows)
+            }),
             self.layer("dropped by listeners (ListenDrops)", 3, |point| Some(point.tcp?.drops)),
             self.layer("cookies sent by the kernel", 5, |point| Some(point.tcp?.cookies[0])),
             self.layer("cookies that came back", 2, |point| Some(point.tcp?.cookies[1])),
@@ -135,8 +154,9 @@ impl<'a> Plots<'a> {
     fn layer(&self, name: &str, colour: usize, value: impl Fn(&Point) -> Option<f64>) -> Layer {
         let average = |points: &&[Point]| {
             let known = points.iter().filter_map(|point| Some((value(point)?, point.seconds)));
-            let (sum, seconds) =
-                known.fold((0.0, 0.0), |sum, (value, seconds)| (sum.0 + value * seconds, sum.1 + seconds));
+            let (sum, seconds) = known.fold((0.0, 0.0), |sum, (value, seconds)| {
+                (sum.0 + value * seconds, sum.1 + seconds)
+            });
             (seconds > 0.0).then(|| sum / seconds)
         };
         Layer { name: name.to_owned(), colour, values: self.columns.iter().map(average).collect() }
@@ -156,7 +176,12 @@ impl<'a> Plots<'a> {
             layers,
             length,
             shade: story.span(&record.series.points),
-            marks: story.changes.iter().enumerate().map(|(number, change)| (change.at, number + 1)).collect(),
+            marks: story
+                .changes
+                .iter()
+                .enumerate()
+                .map(|(number, change)| (change.at, number + 1))
+                .collect(),
             times: self.subject.clock.ticks(length),
             ..Plot::default()
         })

@@ -26,15 +26,30 @@ pub fn first(subject: &Subject<'_>, summary: &[String]) -> Vec<Block> {
     let mut blocks = vec![heading("In short")];
     blocks.extend(summary.iter().take(2).cloned().map(Block::Lead));
     blocks.extend(summary.iter().skip(2).cloned().map(Block::Paragraph));
-    let per_second = |totals: &Totals| format!("{}/s", about_number(totals.kernel_rate(totals.tcp.opened)));
+    let per_second =
+        |totals: &Totals| format!("{}/s", about_number(totals.kernel_rate(totals.tcp.opened)));
     let mut figures = vec![
         (format!("{}/s", about_number(during.peak)), "attempts at the peak".to_owned()),
-        (format!("{}/s", about_number(story.calm_rate.unwrap_or(0.0))), "attempts in calm".to_owned()),
-        (count(during.counted.held_back() as u64), "attempts that limiter kept from the server".to_owned()),
+        (
+            format!("{}/s", about_number(story.calm_rate.unwrap_or(0.0))),
+            "attempts in calm".to_owned(),
+        ),
+        (
+            count(during.counted.held_back() as u64),
+            "attempts that limiter kept from the server".to_owned(),
+        ),
         (per_second(during), "connections opened by the server meanwhile".to_owned()),
     ];
-    figures.extend(story.before.as_ref().map(|before| (per_second(before), "connections opened before".to_owned())));
-    figures.push((count(during.tcp.overflows as u64), "turned away by a full accept queue".to_owned()));
+    figures.extend(
+        story
+            .before
+            .as_ref()
+            .map(|before| (per_second(before), "connections opened before".to_owned())),
+    );
+    figures.push((
+        count(during.tcp.overflows as u64),
+        "turned away by a full accept queue".to_owned(),
+    ));
     blocks.push(Block::Figures(figures));
     if !subject.record.problems.is_empty() {
         blocks.push(Block::Paragraph("What is missing in this record:".to_owned()));
@@ -55,11 +70,19 @@ pub fn course(subject: &Subject<'_>) -> Vec<Block> {
 /// What the numbers in the plots are.
 fn marks(subject: &Subject<'_>) -> Option<Block> {
     let changes = subject.story.changes.iter().enumerate().take(MARKS).map(|(number, change)| {
-        let what = if change.typed.is_empty() { change.what.clone() } else { format!("`{}`", change.typed) };
+        let what = if change.typed.is_empty() {
+            change.what.clone()
+        } else {
+            format!("`{}`", change.typed)
+        };
         format!("{} at {}: {what}", number + 1, subject.clock.time(change.at))
     });
     let changes: Vec<String> = changes.collect();
-    let more = if subject.story.changes.len() > MARKS { "; the others are in the table below" } else { "" };
+    let more = if subject.story.changes.len() > MARKS {
+        "; the others are in the table below"
+    } else {
+        ""
+    };
     (!changes.is_empty()).then(|| Block::Paragraph(format!("{}{more}.", changes.join("; "))))
 }
 
@@ -100,7 +123,11 @@ fn steps(subject: &Subject<'_>) -> Table {
         let known = |text: String| if totals.counted_seconds > 0.0 { text } else { "-".to_owned() };
         let rate = |value: f64| known(about_number(totals.rate(value)));
         let kernel = |value: f64| {
-            if totals.kernel_seconds > 0.0 { about_number(totals.kernel_rate(value)) } else { "-".to_owned() }
+            if totals.kernel_seconds > 0.0 {
+                about_number(totals.kernel_rate(value))
+            } else {
+                "-".to_owned()
+            }
         };
         let first = &chunk[0];
         table.row([
@@ -166,21 +193,31 @@ pub fn changes(subject: &Subject<'_>) -> Vec<Block> {
         blocks.push(Block::Paragraph("Nothing was changed while this was recorded.".to_owned()));
         return blocks;
     }
-    let head =
-        ["#No.", "#Time", "By whom", "What", "#Kept from the server/s before", "#after", "What differs after it"];
+    let head = [
+        "#No.",
+        "#Time",
+        "By whom",
+        "What",
+        "#Kept from the server/s before",
+        "#after",
+        "What differs after it",
+    ];
     let mut table = Table::new(
         "Averages of up to ten seconds before and after, and not beyond the next change, or the edge of a surge",
         &head,
     );
     for (number, change) in changes.iter().enumerate() {
-        let typed = if change.typed.is_empty() { String::new() } else { format!("`{}`: ", change.typed) };
+        let typed =
+            if change.typed.is_empty() { String::new() } else { format!("`{}`: ", change.typed) };
         let held_back = |rates: Option<super::super::story::Rates>| {
             rates.map_or_else(|| "-".to_owned(), |rates| about_number(rates.held_back))
         };
         let differs: Vec<String> = change
             .differs()
             .into_iter()
-            .map(|(what, was, is)| format!("{what} {}/s -> {}/s", about_number(was), about_number(is)))
+            .map(|(what, was, is)| {
+                format!("{what} {}/s -> {}/s", about_number(was), about_number(is))
+            })
             .collect();
         table.row([
             (number + 1).to_string(),
@@ -190,7 +227,9 @@ pub fn changes(subject: &Subject<'_>) -> Vec<Block> {
             held_back(change.before),
             held_back(change.after),
             match (change.before, change.after) {
-                (Some(_), Some(_)) if differs.is_empty() => "nothing, beyond chance and a quarter".to_owned(),
+                (Some(_), Some(_)) if differs.is_empty() => {
+                    "nothing, beyond chance and a quarter".to_owned()
+                }
                 (Some(_), Some(_)) => differs.join("; "),
                 _ => "too close to another change, or to an end of the record".to_owned(),
             },
@@ -210,19 +249,24 @@ type Row = (&'static str, fn(&Totals) -> String);
 /// What users felt.
 pub fn users(subject: &Subject<'_>) -> Vec<Block> {
     let story = subject.story;
-    let mut table = Table::new("Before, in and after the surge", &["", "#Before", "#Surge", "#After"]);
+    let mut table =
+        Table::new("Before, in and after the surge", &["", "#Before", "#Surge", "#After"]);
     let columns = [story.before.as_ref(), Some(&story.during), story.after.as_ref()];
     let rows: [Row; 6] = [
         ("Seconds", |totals| format!("{:.0}", totals.seconds)),
         ("Attempts a second", |totals| about_number(totals.rate(totals.counted.attempts()))),
-        ("Let through to the server a second", |totals| about_number(totals.rate(totals.counted.let_through()))),
+        ("Let through to the server a second", |totals| {
+            about_number(totals.rate(totals.counted.let_through()))
+        }),
         ("Kept from the server a second (dropped or challenged)", |totals| {
             about_number(totals.rate(totals.counted.held_back()))
         }),
         ("Told to wait a second (a good cookie, but no budget)", |totals| {
             about_number(totals.rate(totals.of_reason(Reason::Waiting)))
         }),
-        ("Connections opened by the server a second", |totals| about_number(totals.kernel_rate(totals.tcp.opened))),
+        ("Connections opened by the server a second", |totals| {
+            about_number(totals.kernel_rate(totals.tcp.opened))
+        }),
     ];
     for (name, value) in rows {
         let cells = columns.map(|totals| totals.map_or_else(|| "-".to_owned(), value));
@@ -238,10 +282,14 @@ pub fn users(subject: &Subject<'_>) -> Vec<Block> {
     ));
     let services = &subject.record.series.services;
     if services.len() > 1 {
-        let mut table =
-            Table::new("By service, over the whole record", &["Service", "#Attempts", "#Let in", "#Over a limit"]);
+        let mut table = Table::new(
+            "By service, over the whole record",
+            &["Service", "#Attempts", "#Let in", "#Over a limit"],
+        );
         for (name, counts) in services {
-            table.row([vec![name.clone()], counts.map(|number| count(number as u64)).to_vec()].concat());
+            table.row(
+                [vec![name.clone()], counts.map(|number| count(number as u64)).to_vec()].concat(),
+            );
         }
         blocks.push(Block::Table(table));
     }
@@ -265,7 +313,10 @@ pub fn server(subject: &Subject<'_>) -> Vec<Block> {
         facts.push(format!("{} more were dropped by listeners for other reasons (ListenDrops), such as too many half-open connections.", count(other as u64)));
     }
     if all.tcp.starved >= 1.0 {
-        facts.push(format!("{} times memory or room in a queue of TCP was short.", count(all.tcp.starved as u64)));
+        facts.push(format!(
+            "{} times memory or room in a queue of TCP was short.",
+            count(all.tcp.starved as u64)
+        ));
     }
     let [busy, soft] = all.cpu;
     facts.push(format!("At the busiest {busy:.0}% of the CPU time was used; at most {soft:.0}% went into soft interrupts, where packets are received."));
@@ -275,7 +326,11 @@ pub fn server(subject: &Subject<'_>) -> Vec<Block> {
             count(all.nic[2] as u64)
         ));
     }
-    vec![heading("What the server itself could not take"), Block::List(facts), Plots::of(subject).kernel()]
+    vec![
+        heading("What the server itself could not take"),
+        Block::List(facts),
+        Plots::of(subject).kernel(),
+    ]
 }
 
 /// What the data cannot tell.
@@ -283,7 +338,9 @@ pub fn open_questions(subject: &Subject<'_>) -> Vec<Block> {
     let (record, story) = (subject.record, subject.story);
     let mut items = Vec::new();
     if story.before.is_none() && story.verdict.kind != Kind::NoSurge {
-        items.push("What was normal before: the record began when attempts were high already.".to_owned());
+        items.push(
+            "What was normal before: the record began when attempts were high already.".to_owned(),
+        );
     }
     if story.verdict.sources.is_none() {
         items.push("How many sources there were: they were not counted in this record.".to_owned());
@@ -291,7 +348,9 @@ pub fn open_questions(subject: &Subject<'_>) -> Vec<Block> {
     for one in record.series.breaks.iter().take(20) {
         items.push(format!("{}: {}.", subject.clock.time(one.at), one.what));
     }
-    items.extend(record.notes.iter().take(20).map(|note| format!("The recorder noted: {}.", note.text)));
+    items.extend(
+        record.notes.iter().take(20).map(|note| format!("The recorder noted: {}.", note.text)),
+    );
     if let Some(end) = record.end.as_ref().filter(|end| end.missed > 0) {
         items.push(format!(
             "{} seconds of which nothing is recorded: the machine did not let the recorder run.",

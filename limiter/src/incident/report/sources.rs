@@ -18,12 +18,16 @@ pub fn section(subject: &Subject<'_>) -> Vec<Block> {
     let plot = Plots::of(subject).sources();
     let mut blocks = vec![Block::Heading(2, "Where it came from".to_owned())];
     if heaviest.is_empty() && plot.is_none() {
-        blocks.push(Block::Paragraph("No source was named in this record, and sources were not counted.".to_owned()));
+        blocks.push(Block::Paragraph(
+            "No source was named in this record, and sources were not counted.".to_owned(),
+        ));
         return blocks;
     }
     blocks.extend(plot);
     if heaviest.is_empty() {
-        blocks.push(Block::Paragraph("No source was refused often enough by its own limit to be named.".to_owned()));
+        blocks.push(Block::Paragraph(
+            "No source was refused often enough by its own limit to be named.".to_owned(),
+        ));
         return blocks;
     }
     let head = ["Source", "Service", "Class", "#Refused", "#Of these perhaps another's"];
@@ -45,7 +49,8 @@ pub fn section(subject: &Subject<'_>) -> Vec<Block> {
     }
     let mut networks: Vec<_> = networks.into_iter().collect();
     networks.sort_by_key(|(_, (refused, _))| std::cmp::Reverse(*refused));
-    let mut table = Table::new("The same by network (/24 and /48)", &["Network", "#Sources named", "#Refused"]);
+    let mut table =
+        Table::new("The same by network (/24 and /48)", &["Network", "#Sources named", "#Refused"]);
     for (network, (refused, sources)) in networks.into_iter().take(MOST) {
         table.row([network, sources.to_string(), count(refused)]);
     }
@@ -57,7 +62,9 @@ pub fn section(subject: &Subject<'_>) -> Vec<Block> {
 fn heaviest(subject: &Subject<'_>) -> Vec<Heavy> {
     let mut sources: BTreeMap<(String, String), Heavy> = BTreeMap::new();
     for heavy in subject.record.tops.iter().flat_map(|top| &top.refused) {
-        let known = sources.entry((heavy.source.clone(), heavy.service.clone())).or_insert_with(|| heavy.clone());
+        let known = sources
+            .entry((heavy.source.clone(), heavy.service.clone()))
+            .or_insert_with(|| heavy.clone());
         if heavy.count > known.count {
             *known = heavy.clone();
         }

@@ -55,7 +55,8 @@ impl Plot {
     /// The SVG element.
     pub fn svg(&self) -> String {
         let places = self.legend();
-        let height = TOP + HEIGHT + 30.0 + LEGEND.0 * places.last().map_or(0.0, |place| place.1 + 1.0) + 6.0;
+        let height =
+            TOP + HEIGHT + 30.0 + LEGEND.0 * places.last().map_or(0.0, |place| place.1 + 1.0) + 6.0;
         let mut canvas = Canvas::new(format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\">\n\
              <title>{}</title>\n<desc>{}</desc>\n",
@@ -103,11 +104,14 @@ impl Plot {
     /// The end of the axis of values.
     fn top(&self) -> f64 {
         let column = |at: usize| {
-            let values = self.layers.iter().filter_map(|layer| layer.values.get(at).copied().flatten());
+            let values =
+                self.layers.iter().filter_map(|layer| layer.values.get(at).copied().flatten());
             if self.stacked { values.sum() } else { values.fold(0.0, f64::max) }
         };
-        let most =
-            (0..self.columns.len()).map(column).filter(|value: &f64| value.is_finite()).fold(self.least, f64::max);
+        let most = (0..self.columns.len())
+            .map(column)
+            .filter(|value: &f64| value.is_finite())
+            .fold(self.least, f64::max);
         // Rounded up, more would be infinite, and so would be its ticks.
         let most = most.min(1e300);
         if self.logarithmic {
@@ -136,7 +140,9 @@ impl Plot {
         for layer in &self.layers {
             let mut path = String::new();
             for (at, [from, end]) in self.columns.iter().enumerate() {
-                let Some(value) = layer.values.get(at).copied().flatten().filter(|value| *value > 0.0) else {
+                let Some(value) =
+                    layer.values.get(at).copied().flatten().filter(|value| *value > 0.0)
+                else {
                     continue;
                 };
                 let (x, right) = (self.x(*from), self.x(*end));
@@ -154,17 +160,25 @@ impl Plot {
         for layer in &self.layers {
             let (mut path, mut open) = (String::new(), false);
             for (at, [from, end]) in self.columns.iter().enumerate() {
-                let Some(value) = layer.values.get(at).copied().flatten().filter(|value| value.is_finite()) else {
+                let Some(value) =
+                    layer.values.get(at).copied().flatten().filter(|value| value.is_finite())
+                else {
                     open = false;
                     continue;
                 };
                 let (x, right, y) = (self.x(*from), self.x(*end), area.at(value));
-                path += &if open { format!("V{y:.1}H{right:.1}") } else { format!("M{x:.1} {y:.1}H{right:.1}") };
+                path += &if open {
+                    format!("V{y:.1}H{right:.1}")
+                } else {
+                    format!("M{x:.1} {y:.1}H{right:.1}")
+                };
                 open = true;
             }
             if !path.is_empty() {
                 let colour = colour(layer);
-                to.add(&format!("<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.2\"/>"));
+                to.add(&format!(
+                    "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.2\"/>"
+                ));
             }
         }
     }
@@ -177,7 +191,9 @@ impl Plot {
             // A number that would stand on the one before is left out; the lines stay.
             if x - last >= 19.0 {
                 let y = TOP - 11.0;
-                to.add(&format!("<circle cx=\"{x:.1}\" cy=\"{y}\" r=\"9.5\" fill=\"var(--mark)\"/>"));
+                to.add(&format!(
+                    "<circle cx=\"{x:.1}\" cy=\"{y}\" r=\"9.5\" fill=\"var(--mark)\"/>"
+                ));
                 let style = "text-anchor=\"middle\" font-size=\"12\" font-weight=\"bold\" fill=\"var(--paper)\"";
                 to.text([x, y + 4.3], style, &number.to_string());
                 last = x;
@@ -231,7 +247,8 @@ mod tests {
     #[test]
     fn the_largest_numbers_have_an_axis_too() {
         for logarithmic in [false, true] {
-            let layers = vec![Layer { name: "most".to_owned(), colour: 0, values: vec![Some(1.7e308); 3] }];
+            let layers =
+                vec![Layer { name: "most".to_owned(), colour: 0, values: vec![Some(1.7e308); 3] }];
             let plot = Plot { layers, logarithmic, ..plot() };
             assert!(plot.top().is_finite() && !plot.svg().contains("NaN"), "{}", plot.svg());
         }
@@ -241,7 +258,8 @@ mod tests {
     fn what_is_not_known_is_a_hole_in_a_line() {
         let text = plot().svg();
         assert!(text.contains("a &lt; b"));
-        let line = text.lines().find(|line| line.contains("stroke=\"var(--c0)\"")).expect("the line");
+        let line =
+            text.lines().find(|line| line.contains("stroke=\"var(--c0)\"")).expect("the line");
         assert_eq!(line.matches('M').count(), 2, "{line}");
         assert_eq!(text.matches("stroke-dasharray").count(), 2, "a line for each mark");
         assert_eq!(text.matches("<circle").count(), 1, "numbers do not stand on each other");

@@ -26,10 +26,17 @@ fn write_block(to: &mut String, block: &Block) -> std::fmt::Result {
             let width = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
             match level {
                 3 => writeln!(to, "\n{text}:\n"),
-                _ => writeln!(to, "{}{text}\n{}\n", if to.is_empty() { "" } else { "\n" }, line.repeat(width)),
+                _ => writeln!(
+                    to,
+                    "{}{text}\n{}\n",
+                    if to.is_empty() { "" } else { "\n" },
+                    line.repeat(width)
+                ),
             }
         }
-        Block::Lead(text) | Block::Paragraph(text) => writeln!(to, "{}\n", wrapped(text, WIDTH).join("\n")),
+        Block::Lead(text) | Block::Paragraph(text) => {
+            writeln!(to, "{}\n", wrapped(text, WIDTH).join("\n"))
+        }
         Block::List(items) => {
             for item in items {
                 writeln!(to, "- {}", wrapped(item, WIDTH - 2).join("\n  "))?;
@@ -60,7 +67,8 @@ fn write_table(to: &mut String, table: &Table) -> std::fmt::Result {
     }
     let cell = |row: &Vec<String>, column: usize| row.get(column).cloned().unwrap_or_default();
     let longest = |column| {
-        let cells = table.rows.iter().chain([&table.head]).map(|row| cell(row, column).chars().count());
+        let cells =
+            table.rows.iter().chain([&table.head]).map(|row| cell(row, column).chars().count());
         cells.max().unwrap_or(0)
     };
     let mut widths: Vec<usize> = (0..table.head.len()).map(longest).collect();
@@ -75,7 +83,11 @@ fn write_table(to: &mut String, table: &Table) -> std::fmt::Result {
             let mut text = String::new();
             for ((column, width), is_number) in cells.iter().zip(&widths).zip(&table.numbers) {
                 let part = column.get(line).map_or("", String::as_str);
-                let _ = if *is_number { write!(text, "  {part:>width$}") } else { write!(text, "  {part:<width$}") };
+                let _ = if *is_number {
+                    write!(text, "  {part:>width$}")
+                } else {
+                    write!(text, "  {part:<width$}")
+                };
             }
             writeln!(to, "{}", text.trim_end())?;
         }

@@ -18,7 +18,8 @@ pub fn summary(subject: &Subject<'_>) -> Vec<String> {
 
 /// What this is, for whoever opens it first.
 pub fn about(subject: &Subject<'_>) -> String {
-    let limiter = subject.record.meta.as_ref().map_or("an unknown version", |meta| meta.limiter.as_str());
+    let limiter =
+        subject.record.meta.as_ref().map_or("an unknown version", |meta| meta.limiter.as_str());
     let cut = match &subject.record.meta {
         Some(meta) if meta.anonymous => " Addresses are cut to /24 and /48.",
         _ => "",
@@ -51,7 +52,11 @@ fn headline(subject: &Subject<'_>) -> String {
         _ => clock.time(span[1]),
     };
     let (calm, peak) = (story.calm_rate.unwrap_or(0.0), story.during.peak);
-    let times = if calm >= 0.5 { format!(", {} times as many", about_number(peak / calm)) } else { String::new() };
+    let times = if calm >= 0.5 {
+        format!(", {} times as many", about_number(peak / calm))
+    } else {
+        String::new()
+    };
     let began = match story.before {
         Some(_) => format!(
             "attempts to connect rose from about {}/s to {}/s at the peak{times}",
@@ -68,7 +73,11 @@ fn headline(subject: &Subject<'_>) -> String {
         0 | 1 => String::new(),
         number => format!(" It was the largest of {number} surges in the record."),
     };
-    format!("From {} to {until} ({}), {began}.{others}", clock.time(span[0]), length(span[1] - span[0]))
+    format!(
+        "From {} to {until} ({}), {began}.{others}",
+        clock.time(span[0]),
+        length(span[1] - span[0])
+    )
 }
 
 fn no_surge(subject: &Subject<'_>) -> String {
@@ -93,22 +102,35 @@ pub fn verdict(subject: &Subject<'_>) -> Option<String> {
         Kind::SpoofedFlood => "This looks like a flood from forged addresses, not like a crowd",
         Kind::FloodOfFew => "This looks like a flood from few sources, not like a crowd",
         Kind::Flood => "This looks like a flood, not like a crowd",
-        Kind::Crowd => "This looks like a crowd: very many real clients at once, not like a flood of forged attempts",
+        Kind::Crowd => {
+            "This looks like a crowd: very many real clients at once, not like a flood of forged attempts"
+        }
         Kind::HeavyClients => {
             "This looks like few clients that are really there and ask far too often, not like a crowd"
         }
         Kind::RealClients => "This looks like real clients, not like a flood of forged attempts",
-        Kind::Mixed => "This looks like both: attempts that are never finished, beside real clients",
-        Kind::FewSources => "Few sources made most of it; whether they are real clients, the data do not tell",
+        Kind::Mixed => {
+            "This looks like both: attempts that are never finished, beside real clients"
+        }
+        Kind::FewSources => {
+            "Few sources made most of it; whether they are real clients, the data do not tell"
+        }
         Kind::Unknown => "Whether it was a crowd or a flood, the data do not tell",
     };
     let reasons = reasons(subject);
-    let because = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) };
+    let because =
+        if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) };
     let (speak, against) = (weight(subject, true), weight(subject, false));
     let sure = match (speak, against) {
         _ if matches!(verdict.kind, Kind::Unknown) => String::new(),
-        (_, 0) => format!(" Of {} indicators {speak} speak for this and none against.", verdict.indicators.len()),
-        _ => format!(" Of {} indicators {speak} speak for this, but {against} against.", verdict.indicators.len()),
+        (_, 0) => format!(
+            " Of {} indicators {speak} speak for this and none against.",
+            verdict.indicators.len()
+        ),
+        _ => format!(
+            " Of {} indicators {speak} speak for this, but {against} against.",
+            verdict.indicators.len()
+        ),
     };
     Some(format!("{looks}{because}.{sure}"))
 }
@@ -158,7 +180,8 @@ fn reasons(subject: &Subject<'_>) -> Vec<String> {
         let own = during.over_own_limit();
         if refused >= 100.0 {
             let share = percent(own / refused);
-            reasons.push(format!("{share} of what was refused was over the limit of its own source"));
+            reasons
+                .push(format!("{share} of what was refused was over the limit of its own source"));
         }
     }
     reasons
@@ -170,17 +193,24 @@ pub fn what_limiter_did(during: &Totals) -> String {
         return "limiter did nothing, since it was not loaded.".to_owned();
     }
     let by_reason = |rates: &[f64], verdict: Verdict| -> Vec<(Reason, f64)> {
-        let all = Reason::ALL.iter().filter(|reason| reason.is_attempt() && reason.verdict() == verdict);
-        let mut all: Vec<_> =
-            all.map(|reason| (*reason, rates[*reason as usize])).filter(|(_, count)| *count >= 1.0).collect();
+        let all =
+            Reason::ALL.iter().filter(|reason| reason.is_attempt() && reason.verdict() == verdict);
+        let mut all: Vec<_> = all
+            .map(|reason| (*reason, rates[*reason as usize]))
+            .filter(|(_, count)| *count >= 1.0)
+            .collect();
         all.sort_by(|one, other| other.1.total_cmp(&one.1));
         all
     };
     let list = |all: &[(Reason, f64)]| -> String {
-        let named = all.iter().take(3).map(|(reason, number)| format!("{}: {}", reason.text(), count(*number as u64)));
+        let named = all
+            .iter()
+            .take(3)
+            .map(|(reason, number)| format!("{}: {}", reason.text(), count(*number as u64)));
         named.collect::<Vec<_>>().join("; ")
     };
-    let sum = |all: &[(Reason, f64)]| count(all.iter().map(|(_, number)| number).sum::<f64>() as u64);
+    let sum =
+        |all: &[(Reason, f64)]| count(all.iter().map(|(_, number)| number).sum::<f64>() as u64);
     let dropped = by_reason(&during.counted.decided, Verdict::Drop);
     let would = by_reason(&during.counted.observed, Verdict::Drop);
     let mut parts = Vec::new();
@@ -189,7 +219,10 @@ pub fn what_limiter_did(during: &Totals) -> String {
     }
     let challenged = during.counted.decided[Reason::Challenged as usize];
     if challenged >= 1.0 {
-        parts.push(format!("answered {} with a cookie instead of the server", count(challenged as u64)));
+        parts.push(format!(
+            "answered {} with a cookie instead of the server",
+            count(challenged as u64)
+        ));
     }
     if !would.is_empty() {
         parts.push(format!(
@@ -210,7 +243,9 @@ pub fn what_limiter_did(during: &Totals) -> String {
     let did = if parts.is_empty() { last } else { format!("{}, and {last}", parts.join(", ")) };
     let enforced = match during.enforced_seconds / during.seconds.max(1e-9) {
         share if share > 0.999 => "enforced all the time".to_owned(),
-        share if share < 0.001 => "was in observe mode all the time, in which nothing is dropped".to_owned(),
+        share if share < 0.001 => {
+            "was in observe mode all the time, in which nothing is dropped".to_owned()
+        }
         _ => format!("enforced for {} of it", length(during.enforced_seconds)),
     };
     format!("Meanwhile limiter {enforced}: it {did}.")

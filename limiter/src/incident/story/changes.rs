@@ -53,11 +53,13 @@ pub struct Rates {
 pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<Change> {
     let points = &record.series.points;
     let began = record.series.began as f64;
-    let mut changes: Vec<Change> = record.changes.iter().map(|entry| of_entry(entry, began)).collect();
+    let mut changes: Vec<Change> =
+        record.changes.iter().map(|entry| of_entry(entry, began)).collect();
     for pair in record.policies.windows(2) {
         let at = pair[1].time.map_or(0.0, |time| (time.millis() as f64 - began) / 1e3);
         let what = sentences(&pair[1].changed);
-        let what = if what.is_empty() { "another policy, which says the same".to_owned() } else { what };
+        let what =
+            if what.is_empty() { "another policy, which says the same".to_owned() } else { what };
         add(&mut changes, at, "not in the history", what);
     }
     for pair in points.windows(2) {
@@ -66,14 +68,20 @@ pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<Change> {
             && was != is
         {
             let back = record.changes.iter().filter_map(|entry| entry.goes_back_at);
-            let by_itself = back.map(|time| (time.millis() as f64 - began) / 1e3).any(|time| (time - at).abs() < SAME);
-            let who = if by_itself { "limiter, when the time was over" } else { "not in the history" };
+            let by_itself = back
+                .map(|time| (time.millis() as f64 - began) / 1e3)
+                .any(|time| (time - at).abs() < SAME);
+            let who =
+                if by_itself { "limiter, when the time was over" } else { "not in the history" };
             let words = if is { "mode observe -> enforce" } else { "mode enforce -> observe" };
             add(&mut changes, at, who, words.to_owned());
         }
         if pair[0].challenging != pair[1].challenging {
-            let words =
-                if pair[1].challenging { "newcomers are challenged" } else { "newcomers are not challenged any more" };
+            let words = if pair[1].challenging {
+                "newcomers are challenged"
+            } else {
+                "newcomers are not challenged any more"
+            };
             add(&mut changes, at, "limiter itself", words.to_owned());
         }
     }
@@ -107,7 +115,14 @@ pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<Change> {
 /// Adds what nobody told yet.
 fn add(changes: &mut Vec<Change>, at: f64, who: &str, what: String) {
     if !changes.iter().any(|change| (change.at - at).abs() < SAME) {
-        changes.push(Change { at, who: who.to_owned(), typed: String::new(), what, before: None, after: None });
+        changes.push(Change {
+            at,
+            who: who.to_owned(),
+            typed: String::new(),
+            what,
+            before: None,
+            after: None,
+        });
     }
 }
 
@@ -134,8 +149,12 @@ fn sentences(changed: &[String]) -> String {
 /// Rates before and after a change, which end at the change before and at the next.
 fn around(points: &[Point], at: f64, from: f64, to: f64) -> (Option<Rates>, Option<Rates>) {
     // The second in which it happened is neither.
-    let before = points.iter().filter(|point| point.at <= at && point.at - point.seconds >= (at - SPAN).max(from));
-    let after = points.iter().filter(|point| point.at - point.seconds >= at && point.at <= (at + SPAN + 1.0).min(to));
+    let before = points
+        .iter()
+        .filter(|point| point.at <= at && point.at - point.seconds >= (at - SPAN).max(from));
+    let after = points
+        .iter()
+        .filter(|point| point.at - point.seconds >= at && point.at <= (at + SPAN + 1.0).min(to));
     (rates(before), rates(after))
 }
 
@@ -171,7 +190,8 @@ impl Change {
         ];
         // Counts of independent events scatter by their square root.
         let chance = |was: f64, is: f64| 3.0 * (was / before.seconds + is / after.seconds).sqrt();
-        let differ = |was: f64, is: f64| (was - is).abs() > chance(was, is).max(0.25 * was.max(is)).max(0.2);
+        let differ =
+            |was: f64, is: f64| (was - is).abs() > chance(was, is).max(0.25 * was.max(is)).max(0.2);
         pairs.into_iter().filter(|(_, was, is)| differ(*was, *is)).collect()
     }
 }

@@ -86,7 +86,12 @@ pub struct Verdict {
 }
 
 /// Judges a surge; without one, only gathers.
-pub fn judge(points: &[Point], main: Option<&Range<usize>>, calm: Option<&Totals>, during: &Totals) -> Verdict {
+pub fn judge(
+    points: &[Point],
+    main: Option<&Range<usize>>,
+    calm: Option<&Totals>,
+    during: &Totals,
+) -> Verdict {
     let range = main.cloned().unwrap_or(0..points.len());
     let crowd = most_sources(&points[range.clone()]);
     let quiet = main.and_then(|main| {
@@ -131,7 +136,11 @@ fn most_sources(points: &[Point]) -> Option<(usize, Distinct)> {
 fn attempts_before(points: &[Point], at: usize, seconds: f64) -> f64 {
     let from = points[at].at - seconds;
     let inside = points[..=at].iter().rev().take_while(|point| point.at > from);
-    inside.map(|point| point.counted.as_ref().map_or(0.0, |counted| counted.attempts()) * point.seconds).sum()
+    inside
+        .map(|point| {
+            point.counted.as_ref().map_or(0.0, |counted| counted.attempts()) * point.seconds
+        })
+        .sum()
 }
 
 /// The share of additional attempts that were finished.
@@ -147,8 +156,14 @@ fn handshakes(calm: Option<&Totals>, during: &Totals) -> (Option<f64>, Indicator
         let finished = share(during);
         let indicator = Indicator {
             what: "Challenged attempts that brought their cookie back",
-            before: calm.and_then(share).map_or_else(|| "nobody was challenged".to_owned(), percent),
-            during: format!("{} of {}", finished.map_or_else(String::new, percent), count(challenged as u64)),
+            before: calm
+                .and_then(share)
+                .map_or_else(|| "nobody was challenged".to_owned(), percent),
+            during: format!(
+                "{} of {}",
+                finished.map_or_else(String::new, percent),
+                count(challenged as u64)
+            ),
             speaks: finishing(finished),
             why,
         };
@@ -167,7 +182,11 @@ fn handshakes(calm: Option<&Totals>, during: &Totals) -> (Option<f64>, Indicator
     let indicator = Indicator {
         what: "Additional attempts let through to the kernel that became connections",
         before: calm.map_or_else(unknown, |calm| {
-            format!("{} opened of {} let through", count(calm.tcp.opened as u64), count(calm.passed() as u64))
+            format!(
+                "{} opened of {} let through",
+                count(calm.tcp.opened as u64),
+                count(calm.passed() as u64)
+            )
         }),
         during: match finished {
             Some(share) => format!("{} of {}", percent(share), count(more_passed as u64)),
@@ -209,7 +228,11 @@ fn concentration(
     let mut indicators = vec![Indicator {
         what: "Refused because the source itself was over its limit",
         before: calm.map_or_else(unknown, |calm| {
-            format!("{} of {}", count(calm.over_own_limit() as u64), count(calm.counted.refused() as u64))
+            format!(
+                "{} of {}",
+                count(calm.over_own_limit() as u64),
+                count(calm.counted.refused() as u64)
+            )
         }),
         during: limit_share.map_or_else(
             || format!("{} refused in all", count(refused as u64)),
@@ -228,8 +251,13 @@ fn concentration(
     (few, indicators)
 }
 
-fn of_sources(distinct: &Distinct, quiet: Option<Distinct>, per_source: Option<f64>) -> Vec<Indicator> {
-    let sources = |distinct: &Distinct| format!("{} in {:.0} s", count(distinct.sources), distinct.seconds);
+fn of_sources(
+    distinct: &Distinct,
+    quiet: Option<Distinct>,
+    per_source: Option<f64>,
+) -> Vec<Indicator> {
+    let sources =
+        |distinct: &Distinct| format!("{} in {:.0} s", count(distinct.sources), distinct.seconds);
     let each = |distinct: &Distinct| distinct.sources as f64 / distinct.prefixes_24.max(1) as f64;
     let returning = |distinct: &Distinct| distinct.returning_percent.map(|percent| percent / 100.0);
     let enough = distinct.sources >= 1000 && distinct.prefixes_48 < distinct.sources / 2;
@@ -237,7 +265,11 @@ fn of_sources(distinct: &Distinct, quiet: Option<Distinct>, per_source: Option<f
         Indicator {
             what: "Sources, and attempts for each",
             before: quiet.as_ref().map_or_else(unknown, sources),
-            during: format!("{}, {:.1} attempts each", sources(distinct), per_source.unwrap_or(0.0)),
+            during: format!(
+                "{}, {:.1} attempts each",
+                sources(distinct),
+                per_source.unwrap_or(0.0)
+            ),
             speaks: match per_source {
                 Some(each) if each >= 100.0 => Speaks::Few,
                 Some(each) if each <= 1.5 && distinct.sources >= 10_000 => Speaks::Flood,
@@ -275,7 +307,8 @@ fn of_sources(distinct: &Distinct, quiet: Option<Distinct>, per_source: Option<f
 fn kernel(calm: Option<&Totals>, during: &Totals, finished: Option<f64>) -> Vec<Indicator> {
     let [sent, back, _] = during.tcp.cookies;
     let rate = |count: f64, totals: &Totals| format!("{:.1}/s", totals.kernel_rate(count));
-    let usual = |counts: fn(&Totals) -> f64| calm.map_or_else(unknown, |calm| rate(counts(calm), calm));
+    let usual =
+        |counts: fn(&Totals) -> f64| calm.map_or_else(unknown, |calm| rate(counts(calm), calm));
     let share = (sent >= 100.0).then(|| (back / sent).min(1.0));
     let over = during.kernel_rate(during.tcp.overflows);
     let again = during.kernel_rate(during.tcp.retransmitted);
@@ -306,7 +339,9 @@ fn kernel(calm: Option<&Totals>, during: &Totals, finished: Option<f64>) -> Vec<
             what: "Segments that the kernel sent again (RetransSegs)",
             before: usual(|calm| calm.tcp.retransmitted),
             during: rate(during.tcp.retransmitted, during),
-            speaks: match again >= 50.0_f64.max(usually_again * 3.0) && finished.is_none_or(|share| share < 0.6) {
+            speaks: match again >= 50.0_f64.max(usually_again * 3.0)
+                && finished.is_none_or(|share| share < 0.6)
+            {
                 true => Speaks::Flood,
                 false => Speaks::Neither,
             },

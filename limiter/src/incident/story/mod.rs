@@ -45,9 +45,15 @@ pub fn tell(record: &Record) -> Story {
     let surges = surge::find(points);
     let main = surges.main.clone();
     let is_calm = |at: &usize| !surges.all.iter().any(|surge| surge.contains(at));
-    let calm = |range: Range<usize>| -> Vec<&Point> { range.filter(is_calm).map(|at| &points[at]).collect() };
+    let calm = |range: Range<usize>| -> Vec<&Point> {
+        range.filter(is_calm).map(|at| &points[at]).collect()
+    };
     let (before, during, after) = match &main {
-        Some(main) => (calm(0..main.start), points[main.clone()].iter().collect(), calm(main.end..points.len())),
+        Some(main) => (
+            calm(0..main.start),
+            points[main.clone()].iter().collect(),
+            calm(main.end..points.len()),
+        ),
         None => (Vec::new(), points.iter().collect(), Vec::new()),
     };
     let totals = |points: &[&Point]| (!points.is_empty()).then(|| Totals::of(points));

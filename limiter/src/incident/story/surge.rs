@@ -32,7 +32,9 @@ pub fn find(points: &[Point]) -> Surges {
     let limit = (low * FACTOR).max(low + LEAST);
     let calm: Vec<f64> = rates.iter().copied().filter(|rate| *rate <= limit).collect();
     let mut all: Vec<Range<usize>> = Vec::new();
-    for (at, point) in points.iter().enumerate().filter(|(_, point)| rate(point).is_some_and(|rate| rate > limit)) {
+    for (at, point) in
+        points.iter().enumerate().filter(|(_, point)| rate(point).is_some_and(|rate| rate > limit))
+    {
         match all.last_mut() {
             Some(last) if point.at - points[last.end - 1].at <= PAUSE => last.end = at + 1,
             _ => all.push(at..at + 1),

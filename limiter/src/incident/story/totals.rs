@@ -61,7 +61,8 @@ impl Totals {
         if let Some(counted) = &point.counted {
             self.counted_seconds += seconds;
             let sums = self.counted.decided.iter_mut().chain(&mut self.counted.observed);
-            sums.zip(counted.decided.iter().chain(&counted.observed)).for_each(|(sum, rate)| *sum += rate * seconds);
+            sums.zip(counted.decided.iter().chain(&counted.observed))
+                .for_each(|(sum, rate)| *sum += rate * seconds);
             self.peak = self.peak.max(counted.attempts());
         }
         if let Some(tcp) = &point.tcp {
@@ -74,12 +75,19 @@ impl Totals {
                 (&mut self.tcp.starved, tcp.starved),
             ];
             pairs.into_iter().for_each(|(sum, rate)| *sum += rate * seconds);
-            self.tcp.cookies.iter_mut().zip(tcp.cookies).for_each(|(sum, rate)| *sum += rate * seconds);
+            self.tcp
+                .cookies
+                .iter_mut()
+                .zip(tcp.cookies)
+                .for_each(|(sum, rate)| *sum += rate * seconds);
             self.tcp.established = self.tcp.established.max(tcp.established);
         }
         let cpu = point.cpu.unwrap_or_default();
         self.cpu = [self.cpu[0].max(cpu[0]), self.cpu[1].max(cpu[1])];
-        self.nic.iter_mut().zip(point.nic.unwrap_or_default()).for_each(|(sum, rate)| *sum += rate * seconds);
+        self.nic
+            .iter_mut()
+            .zip(point.nic.unwrap_or_default())
+            .for_each(|(sum, rate)| *sum += rate * seconds);
         for (most, now) in self.budgets.iter_mut().zip(point.budgets) {
             *most = [*most, now].into_iter().flatten().max_by(f64::total_cmp);
         }
@@ -102,7 +110,9 @@ impl Totals {
 
     /// SYNs that went on to the kernel: let in, or over a limit in observe mode.
     pub fn passed(&self) -> f64 {
-        let let_in = sum(&self.counted.decided, |reason| reason.is_attempt() && reason.verdict() == Verdict::Pass);
+        let let_in = sum(&self.counted.decided, |reason| {
+            reason.is_attempt() && reason.verdict() == Verdict::Pass
+        });
         let_in + sum(&self.counted.observed, Reason::is_attempt)
     }
 

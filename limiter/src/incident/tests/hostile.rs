@@ -11,9 +11,13 @@ use super::{Second, Told, archive};
 
 fn told() -> Told {
     let mut told = Told::new("enforce");
-    let flood =
-        Second { decided: &[("challenged", 9000), ("proven", 10)], tcp: &[("PassiveOpens", 10)], ..Second::default() };
-    told.seconds(10, Second { decided: &[("admitted", 10)], ..Second::default() }).seconds(10, flood);
+    let flood = Second {
+        decided: &[("challenged", 9000), ("proven", 10)],
+        tcp: &[("PassiveOpens", 10)],
+        ..Second::default()
+    };
+    told.seconds(10, Second { decided: &[("admitted", 10)], ..Second::default() })
+        .seconds(10, flood);
     told
 }
 
@@ -22,8 +26,12 @@ fn told() -> Told {
 fn report(record: &Record) -> String {
     let report = Report::of(record);
     let (text, page) = (report.text(), report.html());
-    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "nothing that a terminal would obey");
-    let options = roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
+    assert!(
+        !text.chars().any(|c| c.is_control() && c != '\n'),
+        "nothing that a terminal would obey"
+    );
+    let options =
+        roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
     let parsed = roxmltree::Document::parse_with_options(&page, options).map(|_| ());
     assert_eq!(parsed, Ok(()));
     assert!(!page.contains("NaN") && !page.contains("inf "), "coordinates are numbers");
@@ -56,17 +64,29 @@ fn broken_lines_are_counted() {
     );
     let record = read_bytes(&archive(&[(names::SERIES, &series)]));
     assert_eq!(record.series.lines, 21);
-    assert!(record.problems.iter().any(|problem| problem.contains("left out 5 lines")), "{:?}", record.problems);
+    assert!(
+        record.problems.iter().any(|problem| problem.contains("left out 5 lines")),
+        "{:?}",
+        record.problems
+    );
 }
 
 #[test]
 fn foreign_files_are_left_out() {
     let series = told().series();
-    let files: [(&str, &[u8]); 4] =
-        [("../../etc/passwd", b"root"), (names::SERIES, &series), (names::SERIES, b"{}"), ("more.txt", b"hello")];
+    let files: [(&str, &[u8]); 4] = [
+        ("../../etc/passwd", b"root"),
+        (names::SERIES, &series),
+        (names::SERIES, b"{}"),
+        ("more.txt", b"hello"),
+    ];
     let record = read_bytes(&archive(&files));
     assert_eq!(record.series.lines, 21);
-    assert!(record.problems.iter().any(|problem| problem.contains("left out 3 files")), "{:?}", record.problems);
+    assert!(
+        record.problems.iter().any(|problem| problem.contains("left out 3 files")),
+        "{:?}",
+        record.problems
+    );
 }
 
 #[test]
@@ -81,8 +101,12 @@ fn what_is_no_record_is_refused() {
         std::fs::write(&file, bytes).expect("written");
         assert!(refused(&file).contains("holds no record of limiter"));
     }
-    std::os::unix::fs::symlink("/etc/passwd", directory.path().join(names::SERIES)).expect("linked");
-    assert!(refused(directory.path()).contains("not an ordinary file"), "a link leads out of the directory");
+    std::os::unix::fs::symlink("/etc/passwd", directory.path().join(names::SERIES))
+        .expect("linked");
+    assert!(
+        refused(directory.path()).contains("not an ordinary file"),
+        "a link leads out of the directory"
+    );
 }
 
 /// A name of four megabytes, by an extension of tar, is not read into memory; nor is a file that unpacks to gigabytes.
@@ -91,7 +115,10 @@ fn bombs_do_not_go_off() {
     let zeros = vec![0; 64 << 20];
     let record = read_bytes(&archive(&[(names::META, &zeros), (names::SERIES, &told().series())]));
     assert_eq!(record.series.lines, 21);
-    assert!(record.meta.is_none() && record.problems.iter().any(|problem| problem.contains(names::META)));
+    assert!(
+        record.meta.is_none()
+            && record.problems.iter().any(|problem| problem.contains(names::META))
+    );
     let line = read_bytes(&archive(&[(names::SERIES, &zeros)]));
     assert_eq!(line.series.lines, 0, "a line without an end");
 }
@@ -100,12 +127,21 @@ fn bombs_do_not_go_off() {
 fn words_of_others_stay_words() {
     let mut told = told();
     let evil = "<script>alert(1)</script>\" onload='x' `code`` \u{1b}[2J\u{202e}&amp;".to_owned();
-    let heavy =
-        Heavy { source: evil.clone(), service: evil.clone(), class: Some(evil.clone()), count: 9, ..Heavy::default() };
+    let heavy = Heavy {
+        source: evil.clone(),
+        service: evil.clone(),
+        class: Some(evil.clone()),
+        count: 9,
+        ..Heavy::default()
+    };
     told.line(Line::Top(Top { time: None, refused: vec![heavy] }))
         .line(Line::Note(Note { time: None, text: evil.clone() }));
     told.change(|tick| {
-        tick.limiter.as_mut().expect("loaded").services.push(Service { name: evil.clone(), ..Service::default() })
+        tick.limiter
+            .as_mut()
+            .expect("loaded")
+            .services
+            .push(Service { name: evil.clone(), ..Service::default() })
     });
     told.seconds(1, Second::default());
     let page = report(&told.record());

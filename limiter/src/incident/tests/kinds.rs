@@ -34,8 +34,12 @@ fn calm_is_no_surge() {
     let story = told.story();
     assert!(story.surges.is_empty() && story.verdict.kind == Kind::NoSurge);
     assert_eq!(story.calm_rate, Some(100.0));
-    let text = tells(&told, &["did not surge: 100/s on average", "The accept queue never was full"]);
-    assert!(!text.contains("Crowd or flood?") && !text.contains("looks like"), "nothing to judge: {text}");
+    let text =
+        tells(&told, &["did not surge: 100/s on average", "The accept queue never was full"]);
+    assert!(
+        !text.contains("Crowd or flood?") && !text.contains("looks like"),
+        "nothing to judge: {text}"
+    );
 }
 
 #[test]
@@ -51,7 +55,11 @@ fn forged_addresses() {
     let story = told.story();
     assert_eq!(story.verdict.kind, Kind::SpoofedFlood);
     assert_eq!(story.surges, [[30.0, 90.0]]);
-    assert!((1.6..1.7).contains(&story.verdict.per_source.expect("known")), "{:?}", story.verdict.per_source);
+    assert!(
+        (1.6..1.7).contains(&story.verdict.per_source.expect("known")),
+        "{:?}",
+        story.verdict.per_source
+    );
     tells(
         &told,
         &[
@@ -96,8 +104,15 @@ fn an_overload_is_not_taken_for_a_flood() {
     };
     let told = surge("observe", second);
     let story = told.story();
-    assert_eq!((story.verdict.kind, story.verdict.finished), (Kind::Unknown, None), "the server let nobody finish");
-    tells(&told, &["the accept queue was full, so nobody could", "282,000 times a client was turned away"]);
+    assert_eq!(
+        (story.verdict.kind, story.verdict.finished),
+        (Kind::Unknown, None),
+        "the server let nobody finish"
+    );
+    tells(
+        &told,
+        &["the accept queue was full, so nobody could", "282,000 times a client was turned away"],
+    );
 }
 
 #[test]
@@ -125,7 +140,8 @@ fn both_at_once() {
 
 #[test]
 fn too_few_let_through_to_tell() {
-    let second = Second { decided: &[("admitted", 100), ("global_budget", 9000)], sources: None, ..CALM };
+    let second =
+        Second { decided: &[("admitted", 100), ("global_budget", 9000)], sources: None, ..CALM };
     let told = surge("enforce", second);
     assert_eq!(told.story().verdict.kind, Kind::Unknown);
     tells(&told, &["the data do not tell", "limiter let too few of them through to see"]);
@@ -145,7 +161,10 @@ fn observe_mode_drops_nothing() {
     assert_eq!(story.during.passed().round(), 60.0 * 30_100.0, "they went on to the kernel");
     let text = tells(
         &told,
-        &["observe mode all the time", "let 1,800,000 pass in observe mode that enforcing would have dropped"],
+        &[
+            "observe mode all the time",
+            "let 1,800,000 pass in observe mode that enforcing would have dropped",
+        ],
     );
     assert!(!text.contains("it dropped"), "{text}");
 }

@@ -41,12 +41,24 @@ impl Told {
     /// A limiter in this mode, with one service.
     pub fn new(mode: &str) -> Self {
         let service = Service { name: "web".to_owned(), ..Service::default() };
-        let limiter = Limiter { mode: mode.to_owned(), generation: 1, services: vec![service], ..Limiter::default() };
-        let mut told =
-            Self { lines: Vec::new(), tick: Tick { monotonic: 1000.0, limiter: Some(limiter), ..Tick::default() } };
-        for name in
-            ["PassiveOpens", "ListenOverflows", "ListenDrops", "SyncookiesSent", "SyncookiesRecv", "RetransSegs"]
-        {
+        let limiter = Limiter {
+            mode: mode.to_owned(),
+            generation: 1,
+            services: vec![service],
+            ..Limiter::default()
+        };
+        let mut told = Self {
+            lines: Vec::new(),
+            tick: Tick { monotonic: 1000.0, limiter: Some(limiter), ..Tick::default() },
+        };
+        for name in [
+            "PassiveOpens",
+            "ListenOverflows",
+            "ListenDrops",
+            "SyncookiesSent",
+            "SyncookiesRecv",
+            "RetransSegs",
+        ] {
             told.tick.tcp.insert(name.to_owned(), 5000);
         }
         told.write();
@@ -118,9 +130,12 @@ impl Told {
     /// The words of the page about it, which no column breaks.
     pub fn words(&self) -> String {
         let page = Report::of(&self.record()).html();
-        let options = roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
-        let document = roxmltree::Document::parse_with_options(&page, options).expect("well-formed");
-        let words = document.descendants().filter(|node| node.is_text()).filter_map(|node| node.text());
+        let options =
+            roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
+        let document =
+            roxmltree::Document::parse_with_options(&page, options).expect("well-formed");
+        let words =
+            document.descendants().filter(|node| node.is_text()).filter_map(|node| node.text());
         words.collect::<String>()
     }
 
@@ -138,7 +153,8 @@ fn add(counts: &mut Counts, more: &[(&str, u64)]) {
 
 /// An archive of these files.
 pub fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut tar =
+        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (name, bytes) in files {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);

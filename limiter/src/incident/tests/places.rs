@@ -40,10 +40,14 @@ fn missing_seconds_are_averaged_and_told() {
 #[test]
 fn counters_that_begin_again_are_no_surge() {
     let mut told = Told::new("observe");
-    told.seconds(10, CALM).change(|tick| tick.limiter.as_mut().expect("loaded").services[0].decided.clear());
+    told.seconds(10, CALM)
+        .change(|tick| tick.limiter.as_mut().expect("loaded").services[0].decided.clear());
     told.seconds(10, CALM);
     assert_eq!(peak(&told), 100.0);
-    assert_eq!(told.record().series.points.iter().filter(|point| point.counted.is_none()).count(), 1);
+    assert_eq!(
+        told.record().series.points.iter().filter(|point| point.counted.is_none()).count(),
+        1
+    );
     says(&told, "counters began again");
     // After a boot everything begins again, the clock too.
     let mut told = Told::new("observe");
@@ -77,7 +81,12 @@ fn entry(told: &Told, command: &str, changed: &str) -> Line {
     Line::Change(Box::new(Change {
         entry: Entry {
             time: told.now(),
-            who: Who { uid: 0, user: Some("root".to_owned()), sudo_user: Some("ada".to_owned()), ..Who::default() },
+            who: Who {
+                uid: 0,
+                user: Some("root".to_owned()),
+                sudo_user: Some("ada".to_owned()),
+                ..Who::default()
+            },
             command: command.split(' ').map(str::to_owned).collect(),
             changed: vec![changed.to_owned()],
             before: None,
@@ -93,26 +102,39 @@ fn entry(told: &Told, command: &str, changed: &str) -> Line {
 fn changes_are_told_once_with_what_differs() {
     let mut told = Told::new("observe");
     let flood = Second { observed: &[("source_limit", 5000)], ..CALM };
-    let dropped = Second { decided: &[("admitted", 100), ("source_limit", 5000)], observed: &[], ..CALM };
+    let dropped =
+        Second { decided: &[("admitted", 100), ("source_limit", 5000)], observed: &[], ..CALM };
     let policy = |told: &Told, generation, changed: &[&str]| {
         let changed = changed.iter().map(|line| (*line).to_owned()).collect();
-        Line::Policy(PolicyLine { time: Some(told.now()), generation, text: "mode = \"observe\"".to_owned(), changed })
+        Line::Policy(PolicyLine {
+            time: Some(told.now()),
+            generation,
+            text: "mode = \"observe\"".to_owned(),
+            changed,
+        })
     };
     let first = policy(&told, 1, &[]);
     told.line(first).seconds(20, CALM).seconds(20, flood);
     let arm = entry(&told, "arm", "mode observe -> enforce");
-    told.line(arm).change(|tick| tick.limiter.as_mut().expect("loaded").mode = "enforce".to_owned());
+    told.line(arm)
+        .change(|tick| tick.limiter.as_mut().expect("loaded").mode = "enforce".to_owned());
     told.seconds(20, dropped);
     let second = policy(&told, 2, &["host budget: none -> 5/s"]);
     told.line(second).seconds(20, dropped).seconds(20, CALM);
     let changes = told.story().changes;
     assert_eq!(changes.len(), 2, "{changes:#?}");
-    assert_eq!((changes[0].who.as_str(), changes[0].typed.as_str()), ("ada as root", "limiter arm"));
+    assert_eq!(
+        (changes[0].who.as_str(), changes[0].typed.as_str()),
+        ("ada as root", "limiter arm")
+    );
     let differs: Vec<&str> = changes[0].differs().iter().map(|(what, ..)| *what).collect();
     assert_eq!(differs, ["let through", "kept from the server"]);
     let (before, after) = (changes[0].before.expect("known"), changes[0].after.expect("known"));
     assert_eq!((before.held_back, after.held_back, before.let_through), (0.0, 5000.0, 5100.0));
-    assert_eq!((changes[1].who.as_str(), changes[1].what.as_str()), ("not in the history", "host budget: none -> 5/s"));
+    assert_eq!(
+        (changes[1].who.as_str(), changes[1].what.as_str()),
+        ("not in the history", "host budget: none -> 5/s")
+    );
     assert!(changes[1].differs().is_empty(), "nothing came of it: {:?}", changes[1]);
     says(&told, "Policy number 2, in force at 08:01:00");
 }
@@ -120,7 +142,8 @@ fn changes_are_told_once_with_what_differs() {
 #[test]
 fn a_mode_that_goes_back_by_itself_is_told() {
     let mut told = Told::new("enforce");
-    told.seconds(10, CALM).change(|tick| tick.limiter.as_mut().expect("loaded").mode = "observe".to_owned());
+    told.seconds(10, CALM)
+        .change(|tick| tick.limiter.as_mut().expect("loaded").mode = "observe".to_owned());
     told.seconds(10, CALM);
     let changes = told.story().changes;
     assert_eq!((changes.len(), changes[0].what.as_str()), (1, "mode enforce -> observe"));

@@ -50,18 +50,25 @@ pub struct Detail {
 /// When netlink does not answer.
 pub fn detailed() -> Result<Vec<Detail>> {
     let (links, routes) = ask(async |handle| Ok((links(&handle).await?, routes(&handle).await)))?;
-    let out: Vec<u32> =
-        routes.iter().filter(|route| route.header.destination_prefix_length == 0).filter_map(out_of).collect();
+    let out: Vec<u32> = routes
+        .iter()
+        .filter(|route| route.header.destination_prefix_length == 0)
+        .filter_map(out_of)
+        .collect();
     let devices = links.iter().map(device);
     Ok(devices.map(|device| Detail { leads_out: out.contains(&device.index), ..device }).collect())
 }
 
 async fn routes(handle: &Handle) -> Vec<RouteMessage> {
     let mut routes = Vec::new();
-    let (v4, v6) = (RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build());
+    let (v4, v6) = (
+        RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    );
     for family in [v4, v6] {
         // A kernel without IPv6 has no routes of it.
-        let found: Result<Vec<RouteMessage>, _> = handle.route().get(family).execute().try_collect().await;
+        let found: Result<Vec<RouteMessage>, _> =
+            handle.route().get(family).execute().try_collect().await;
         routes.extend(found.unwrap_or_default());
     }
     routes
@@ -96,7 +103,9 @@ fn device(message: &LinkMessage) -> Detail {
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::Link(index) => device.below = Some(*index),
             LinkAttribute::NumRxQueues(queues) => device.queues = *queues,
-            LinkAttribute::Stats64(stats) => device.lost = stats.rx_missed_errors + stats.rx_fifo_errors,
+            LinkAttribute::Stats64(stats) => {
+                device.lost = stats.rx_missed_errors + stats.rx_fifo_errors
+            }
             _ => {}
         }
     }

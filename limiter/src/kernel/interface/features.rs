@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result};
 use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
 use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
 use netlink_packet_generic::{GenlFamily, GenlHeader, GenlMessage};
-use rtnetlink::packet_core::{DecodeError, DefaultNla, Emitable, Nla as _, NlasIterator, ParseableParametrized};
+use rtnetlink::packet_core::{
+    DecodeError, DefaultNla, Emitable, Nla as _, NlasIterator, ParseableParametrized,
+};
 use rtnetlink::sys::protocols::NETLINK_GENERIC;
 
 use super::super::netlink::{Scope, ask};
@@ -54,9 +56,11 @@ pub fn features() -> Result<BTreeMap<u32, Features>> {
 /// The number that this kernel gave to the family.
 fn family() -> Result<u16> {
     let name = GenlCtrlAttrs::FamilyName(Message::family_name().to_owned());
-    let mut question = GenlMessage::from_payload(GenlCtrl { cmd: GenlCtrlCmd::GetFamily, nlas: vec![name] });
+    let mut question =
+        GenlMessage::from_payload(GenlCtrl { cmd: GenlCtrlCmd::GetFamily, nlas: vec![name] });
     question.finalize();
-    let answers = ask(NETLINK_GENERIC, question, Scope::One).context("this kernel has no netlink family netdev")?;
+    let answers = ask(NETLINK_GENERIC, question, Scope::One)
+        .context("this kernel has no netlink family netdev")?;
     let mut attributes = answers.into_iter().flat_map(|answer| answer.payload.nlas);
     let family = attributes.find_map(|attribute| match attribute {
         GenlCtrlAttrs::FamilyId(family) => Some(family),

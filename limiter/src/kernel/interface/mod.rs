@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
 use serde::Serialize;
 
 mod detail;
@@ -63,14 +65,23 @@ async fn links(handle: &Handle) -> Result<Vec<LinkMessage>> {
 /// When netlink does not answer.
 pub fn addresses() -> Result<Vec<IpAddr>> {
     let messages: Vec<AddressMessage> = ask(async |handle| {
-        handle.address().get().execute().try_collect().await.context("netlink refused to list addresses")
+        handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .context("netlink refused to list addresses")
     })?;
     let address = |message: &AddressMessage| {
         let attributes = || message.attributes.iter();
         // Of a point-to-point link `Address` is the other end.
-        let local = attributes().find_map(|one| if let AddressAttribute::Local(ip) = one { Some(*ip) } else { None });
+        let local = attributes()
+            .find_map(|one| if let AddressAttribute::Local(ip) = one { Some(*ip) } else { None });
         local.or_else(|| {
-            attributes().find_map(|one| if let AddressAttribute::Address(ip) = one { Some(*ip) } else { None })
+            attributes().find_map(|one| {
+                if let AddressAttribute::Address(ip) = one { Some(*ip) } else { None }
+            })
         })
     };
     Ok(messages.iter().filter_map(address).collect())
@@ -78,10 +89,13 @@ pub fn addresses() -> Result<Vec<IpAddr>> {
 
 /// Asks netlink, in a runtime that ends with the answer.
 fn ask<T>(question: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
     runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        let (connection, handle, _) =
+            rtnetlink::new_connection().context("cannot open a netlink socket")?;
         let connection = tokio::spawn(connection);
         let answer = question(handle).await;
         connection.abort();

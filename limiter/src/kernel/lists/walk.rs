@@ -60,7 +60,9 @@ impl Maps {
             if seen.all {
                 self.change_lists(|old| match which {
                     Which::Hosts => Lists { allow_hosts: seen.allow, ban_hosts: seen.ban, ..old },
-                    Which::Prefixes => Lists { allow_prefixes: seen.allow, ban_prefixes: seen.ban, ..old },
+                    Which::Prefixes => {
+                        Lists { allow_prefixes: seen.allow, ban_prefixes: seen.ban, ..old }
+                    }
                 })?;
             }
         }
@@ -84,7 +86,8 @@ impl Maps {
         if which == Which::Hosts {
             let key = |stored: &Stored| Raw(ListKey::new(stored.list, stored.entry.prefix.address));
             let keys: Vec<_> = expired.iter().map(key).collect();
-            return batch::remove(self.list_host.map(), &keys).context("cannot remove expired addresses");
+            return batch::remove(self.list_host.map(), &keys)
+                .context("cannot remove expired addresses");
         }
         expired.iter().try_for_each(|stored| self.erase(stored.list, stored.entry.prefix).map(drop))
     }
@@ -100,17 +103,32 @@ impl Maps {
     }
 
     /// Hands a map's entries to `take` in pages until it wants no more; whether it wanted all.
-    pub(super) fn walk(&self, which: Which, mut take: impl FnMut(&[Stored]) -> bool) -> Result<bool> {
+    pub(super) fn walk(
+        &self,
+        which: Which,
+        mut take: impl FnMut(&[Stored]) -> bool,
+    ) -> Result<bool> {
         let hosts = |keys: &[Raw<ListKey>], values: &[Raw<ListEntry>]| -> Vec<Stored> {
-            keys.iter().zip(values).filter_map(|(key, value)| stored(&key.0, 128, value.0)).collect()
+            keys.iter()
+                .zip(values)
+                .filter_map(|(key, value)| stored(&key.0, 128, value.0))
+                .collect()
         };
         let nets = |keys: &[Key<Raw<ListKey>>], values: &[Raw<ListEntry>]| -> Vec<Stored> {
-            let length = |key: &Key<Raw<ListKey>>| key.prefix_len().saturating_sub(ListKey::LIST_BITS) as u8;
-            keys.iter().zip(values).filter_map(|(key, value)| stored(&key.data().0, length(key), value.0)).collect()
+            let length =
+                |key: &Key<Raw<ListKey>>| key.prefix_len().saturating_sub(ListKey::LIST_BITS) as u8;
+            keys.iter()
+                .zip(values)
+                .filter_map(|(key, value)| stored(&key.data().0, length(key), value.0))
+                .collect()
         };
         let walked = match which {
-            Which::Hosts => batch::read(self.list_host.map(), |keys, values| take(&hosts(keys, values))),
-            Which::Prefixes => batch::read(self.list_prefix.map(), |keys, values| take(&nets(keys, values))),
+            Which::Hosts => {
+                batch::read(self.list_host.map(), |keys, values| take(&hosts(keys, values)))
+            }
+            Which::Prefixes => {
+                batch::read(self.list_prefix.map(), |keys, values| take(&nets(keys, values)))
+            }
         };
         match walked {
             // Kernels before 5.13 read the prefixes one by one.
@@ -152,7 +170,9 @@ impl Page {
 /// An element of a list's map. What has no list's key is nothing that this version wrote.
 fn stored(key: &ListKey, length: u8, entry: ListEntry) -> Option<Stored> {
     let address = Address::from_bytes(key.address);
-    let list = [List::Allow, List::Ban].into_iter().find(|list| ListKey::new(*list, address).list == key.list)?;
+    let list = [List::Allow, List::Ban]
+        .into_iter()
+        .find(|list| ListKey::new(*list, address).list == key.list)?;
     let ListEntry { expires, effective } = entry;
     Some(Stored { list, entry: Entry { prefix: Prefix { address, length }, expires }, effective })
 }

@@ -24,7 +24,10 @@ fn service(name: &str) -> Service {
         observed: ByReason::from([("source_limit", 7)]),
         debts: [vec![90], vec![1; 16], vec![21]].concat(),
         settings: policy::Service {
-            admission: policy::Admission { challenge: Challenge::Auto, ..policy::Admission::usual() },
+            admission: policy::Admission {
+                challenge: Challenge::Auto,
+                ..policy::Admission::usual()
+            },
             ..policy::Service::bare(name.parse().expect("a name"))
         },
         admission: Admission {
@@ -39,7 +42,8 @@ fn service(name: &str) -> Service {
 }
 
 fn snapshot() -> Snapshot {
-    let source = Class { name: "schools".to_owned(), prefixes: 1, source_limit: "400/s".to_owned() };
+    let source =
+        Class { name: "schools".to_owned(), prefixes: 1, source_limit: "400/s".to_owned() };
     Snapshot {
         version: 5,
         mode: "enforce",
@@ -48,7 +52,11 @@ fn snapshot() -> Snapshot {
         generation: 3,
         classes: vec![source],
         interfaces: vec![
-            Interface { name: Some("web0".to_owned()), index: 2, attachment: Some(Attachment::Generic) },
+            Interface {
+                name: Some("web0".to_owned()),
+                index: 2,
+                attachment: Some(Attachment::Generic),
+            },
             Interface { name: None, index: 3, attachment: None },
         ],
         budget: "none".to_owned(),
@@ -71,14 +79,26 @@ fn snapshot() -> Snapshot {
         },
         allowed: 1,
         banned: 2,
-        distinct: Distinct { seconds: 40.0, sources: 12, returning_percent: Some(75.0), ..Distinct::default() },
+        distinct: Distinct {
+            seconds: 40.0,
+            sources: 12,
+            returning_percent: Some(75.0),
+            ..Distinct::default()
+        },
         refused_most: Vec::new(),
     }
 }
 
 fn scrape(snapshot: Option<Snapshot>) -> Scrape {
     let wanted = ["web0", "web1"].map(str::to_owned).into();
-    Scrape { at: 1000.0, took_seconds: 0.25, loaded: snapshot.is_some(), error: None, wanted, snapshot }
+    Scrape {
+        at: 1000.0,
+        took_seconds: 0.25,
+        loaded: snapshot.is_some(),
+        error: None,
+        wanted,
+        snapshot,
+    }
 }
 
 /// A sample: the name, what stands between its braces, the value.
@@ -92,7 +112,9 @@ fn parse(text: &str) -> Vec<Sample<'_>> {
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            ["#", "HELP", name, ..] => assert_eq!(families.insert(name, ()), None, "{name} comes once"),
+            ["#", "HELP", name, ..] => {
+                assert_eq!(families.insert(name, ()), None, "{name} comes once")
+            }
             ["#", "TYPE", name, _] => family = name,
             ["#", "UNIT", name, unit] => assert!(name == family && name.ends_with(unit), "{line}"),
             ["#", "EOF"] => assert_eq!(text.lines().last(), Some(line)),
@@ -111,7 +133,8 @@ fn parse(text: &str) -> Vec<Sample<'_>> {
 #[track_caller]
 fn value(samples: &[Sample<'_>], series: &str) -> f64 {
     let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-    let found = samples.iter().filter(|sample| sample.0 == name && format!("{}}}", sample.1) == labels);
+    let found =
+        samples.iter().filter(|sample| sample.0 == name && format!("{}}}", sample.1) == labels);
     let values: Vec<f64> = found.map(|sample| sample.2).collect();
     assert_eq!(values.len(), 1, "{series}: {samples:#?}");
     values[0]
@@ -141,11 +164,23 @@ fn a_snapshot() {
             ("limiter_budget_used_ratio{service=\"web\"}", 0.25),
             ("limiter_attempts_total{service=\"ssh\"}", 127.0),
             ("limiter_admitted_total{service=\"web\"}", 100.0),
-            ("limiter_packets_total{service=\"web\",reason=\"source_limit\",outcome=\"dropped\"}", 20.0),
-            ("limiter_packets_total{service=\"web\",reason=\"source_limit\",outcome=\"would_be_dropped\"}", 7.0),
-            ("limiter_packets_total{service=\"web\",reason=\"service_budget\",outcome=\"dropped\"}", 0.0),
+            (
+                "limiter_packets_total{service=\"web\",reason=\"source_limit\",outcome=\"dropped\"}",
+                20.0,
+            ),
+            (
+                "limiter_packets_total{service=\"web\",reason=\"source_limit\",outcome=\"would_be_dropped\"}",
+                7.0,
+            ),
+            (
+                "limiter_packets_total{service=\"web\",reason=\"service_budget\",outcome=\"dropped\"}",
+                0.0,
+            ),
             ("limiter_packets_total{service=\"web\",reason=\"allowed\",outcome=\"passed\"}", 3.0),
-            ("limiter_packets_total{service=\"web\",reason=\"challenged\",outcome=\"answered\"}", 0.0),
+            (
+                "limiter_packets_total{service=\"web\",reason=\"challenged\",outcome=\"answered\"}",
+                0.0,
+            ),
             ("limiter_other_packets_total{reason=\"not_attempt\",outcome=\"passed\"}", 465.0),
             ("limiter_challenge_active{service=\"web\"}", 1.0),
             ("limiter_challenge_activations_total{service=\"web\"}", 2.0),
@@ -172,7 +207,9 @@ fn labels_come_from_bounded_sets() {
     let text = text(&scrape(Some(snapshot())), Form::Classic);
     let labels: BTreeSet<&str> = parse(&text)
         .iter()
-        .flat_map(|(_, labels, _)| labels.split(',').filter_map(|label| Some(label.split_once('=')?.0)))
+        .flat_map(|(_, labels, _)| {
+            labels.split(',').filter_map(|label| Some(label.split_once('=')?.0))
+        })
         .collect();
     let known = [
         "attachment",
@@ -196,13 +233,21 @@ fn labels_come_from_bounded_sets() {
 /// A rate needs the zero before the first packet, so every reason that may refuse is there from the beginning.
 #[test]
 fn nothing_counted_is_told_too() {
-    let quiet = Service { decided: ByReason::new(), observed: ByReason::new(), debts: Vec::new(), ..service("web") };
-    let text = text(&scrape(Some(Snapshot { services: vec![quiet], ..snapshot() })), Form::OpenMetrics);
+    let quiet = Service {
+        decided: ByReason::new(),
+        observed: ByReason::new(),
+        debts: Vec::new(),
+        ..service("web")
+    };
+    let text =
+        text(&scrape(Some(Snapshot { services: vec![quiet], ..snapshot() })), Form::OpenMetrics);
     let samples = parse(&text);
     for reason in Reason::ALL.iter().filter(|reason| reason.drops()) {
         for outcome in ["dropped", "would_be_dropped"] {
-            let series =
-                format!("limiter_packets_total{{service=\"web\",reason=\"{}\",outcome=\"{outcome}\"}}", reason.name());
+            let series = format!(
+                "limiter_packets_total{{service=\"web\",reason=\"{}\",outcome=\"{outcome}\"}}",
+                reason.name()
+            );
             assert_eq!(value(&samples, &series), 0.0);
         }
     }

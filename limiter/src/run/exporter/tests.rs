@@ -8,7 +8,8 @@ use super::*;
 fn open() -> (Exporter, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let exporter = Exporter::open(any, &Pins::at(directory.path().join("limiter"))).expect("it listens");
+    let exporter =
+        Exporter::open(any, &Pins::at(directory.path().join("limiter"))).expect("it listens");
     (exporter, directory)
 }
 
@@ -30,9 +31,13 @@ fn both_texts_and_what_else_is_asked() {
     let (exporter, _directory) = open();
     exporter.want(BTreeSet::from(["web0".to_owned()]));
     let classic = get(&exporter, "*/*");
-    assert!(classic.starts_with("HTTP/1.1 200 OK\r\n") && classic.contains("content-type: text/plain; version=0.0.4;"));
     assert!(
-        classic.contains("\nlimiter_loaded 0\n") && classic.contains("\nlimiter_snapshot_success 1\n"),
+        classic.starts_with("HTTP/1.1 200 OK\r\n")
+            && classic.contains("content-type: text/plain; version=0.0.4;")
+    );
+    assert!(
+        classic.contains("\nlimiter_loaded 0\n")
+            && classic.contains("\nlimiter_snapshot_success 1\n"),
         "{classic}"
     );
     assert!(classic.contains("\nlimiter_interface_attached{interface=\"web0\"} 0\n"), "{classic}");
@@ -43,13 +48,17 @@ fn both_texts_and_what_else_is_asked() {
         ("HEAD /metrics HTTP/1.1\r\nHost: here\r\n\r\n", "200 OK"),
         ("GET /metrics?name=x HTTP/1.1\r\nHost: here\r\n\r\n", "200 OK"),
         ("GET / HTTP/1.1\r\nHost: here\r\n\r\n", "404 Not Found"),
-        ("POST /metrics HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nxx", "405 Method Not Allowed"),
+        (
+            "POST /metrics HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nxx",
+            "405 Method Not Allowed",
+        ),
         ("nonsense\r\n\r\n", "400 Bad Request"),
     ] {
         let answer = ask(&exporter, request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
     }
-    let long = format!("GET /metrics HTTP/1.1\r\nHost: here\r\nX: {}\r\n\r\n", "x".repeat(REQUEST_BYTES));
+    let long =
+        format!("GET /metrics HTTP/1.1\r\nHost: here\r\nX: {}\r\n\r\n", "x".repeat(REQUEST_BYTES));
     let answer = ask(&exporter, &long);
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
@@ -69,7 +78,9 @@ fn slow_clients_are_shown_out() {
     let waited = start.elapsed();
     assert!(waited > PATIENCE / 2, "{waited:?}");
     slow[0].set_read_timeout(Some(20 * PATIENCE)).expect("a timeout");
-    assert!(!matches!(slow[0].read(&mut [0; 512]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+    assert!(
+        !matches!(slow[0].read(&mut [0; 512]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    );
 }
 
 #[test]
@@ -92,13 +103,17 @@ fn everybody_within_a_second_shares_a_look() {
     }
     std::thread::sleep(FRESH + Duration::from_millis(50));
     let anew = get(&exporter, "*/*");
-    assert!(anew.contains("limiter_loaded 1") && anew.contains("limiter_snapshot_success 0"), "{anew}");
+    assert!(
+        anew.contains("limiter_loaded 1") && anew.contains("limiter_snapshot_success 0"),
+        "{anew}"
+    );
 }
 
 #[test]
 fn a_port_in_use_is_said_at_once() {
     let (exporter, directory) = open();
-    let error = Exporter::open(exporter.address, &Pins::at(directory.path())).expect_err("it is taken");
+    let error =
+        Exporter::open(exporter.address, &Pins::at(directory.path())).expect_err("it is taken");
     let said = format!("{error:#}");
     for words in ["cannot serve metrics on 127.0.0.1:", "another process", "ss -ltnp", "--listen"] {
         assert!(said.contains(words), "{said}: {words}");
@@ -110,6 +125,7 @@ fn a_port_in_use_is_said_at_once() {
 fn an_address_may_come_later() {
     for address in ["192.0.2.1:0", "[2001:db8::1]:0"] {
         let directory = tempfile::tempdir().expect("a directory");
-        Exporter::open(address.parse().expect("an address"), &Pins::at(directory.path())).expect("it listens");
+        Exporter::open(address.parse().expect("an address"), &Pins::at(directory.path()))
+            .expect("it listens");
     }
 }

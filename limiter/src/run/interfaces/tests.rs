@@ -19,7 +19,10 @@ fn of_file(names: &[&str], now: Instant) -> Interfaces {
 }
 
 fn document(names: &[&str]) -> Document {
-    Document { interfaces: names.iter().map(|name| (*name).to_owned()).collect(), ..Document::default() }
+    Document {
+        interfaces: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Document::default()
+    }
 }
 
 fn names(wanted: Vec<Wanted>) -> Vec<String> {

@@ -94,7 +94,8 @@ fn watched(of: impl Fn(f64) -> Reading, traffic: Traffic) -> Model {
         }
         for (index, service) in reading.services.iter_mut().enumerate() {
             let mine = sums.iter().filter(|((service, ..), _)| *service == index);
-            service.counts = counted(mine.map(|((_, reason, enforces), sum)| (*reason, *enforces, *sum as u64)));
+            service.counts =
+                counted(mine.map(|((_, reason, enforces), sum)| (*reason, *enforces, *sum as u64)));
             reading.counts.add(&service.counts);
         }
         model.take(at, "02:14:52".to_owned(), Ok(reading));
@@ -107,7 +108,11 @@ fn counted(sums: impl Iterator<Item = (usize, bool, u64)>) -> Counts {
     let (mut decided, mut observed) = (BTreeMap::new(), BTreeMap::new());
     for (number, enforces, count) in sums {
         let reason = Reason::from_number(number as u8).expect("a reason");
-        let of = if enforces || reason.verdict() == Verdict::Pass { &mut decided } else { &mut observed };
+        let of = if enforces || reason.verdict() == Verdict::Pass {
+            &mut decided
+        } else {
+            &mut observed
+        };
         *of.entry(reason.name()).or_default() += count;
     }
     Counts::of(&decided, &observed)
@@ -119,7 +124,10 @@ fn wave(at: f64) -> f64 {
 }
 
 pub fn calm() -> Model {
-    watched(|_| front(), |at| vec![(0, Reason::Admitted, 34.0 * wave(at)), (1, Reason::Admitted, 0.4)])
+    watched(
+        |_| front(),
+        |at| vec![(0, Reason::Admitted, 34.0 * wave(at)), (1, Reason::Admitted, 0.4)],
+    )
 }
 
 /// Many people at once, of whom each is modest.
@@ -210,7 +218,12 @@ pub fn flood() -> Model {
         if at >= 150.0 {
             let in_seconds = 1800.0 - (at - 150.0);
             reading.back = Some(Back { in_seconds, mode: "observe".to_owned(), policy: false });
-            reading.changes.push(change(149.6, "02:13:22", "ada as root", "mode observe -> enforce"));
+            reading.changes.push(change(
+                149.6,
+                "02:13:22",
+                "ada as root",
+                "mode observe -> enforce",
+            ));
         }
         reading
     };
@@ -300,8 +313,9 @@ pub fn full() -> Model {
                 used,
             ));
         }
-        reading.refused_most =
-            (0..10).map(|n| heavy(&format!("2001:db8:1234:{n}::/64"), Some("a-carrier"), 9)).collect();
+        reading.refused_most = (0..10)
+            .map(|n| heavy(&format!("2001:db8:1234:{n}::/64"), Some("a-carrier"), 9))
+            .collect();
         reading.warnings = vec![
             "NOBODY IS CHALLENGED: net.ipv4.tcp_syncookies is 1, not 2".to_owned(),
             "slow path (generic) on web1: see `limiter attach --help`".to_owned(),
@@ -310,7 +324,8 @@ pub fn full() -> Model {
     };
     watched(of, |at| {
         let dropping = Reason::ALL.iter().filter(|reason| reason.drops());
-        let mut traffic: Vec<_> = dropping.map(|reason| (3, *reason, 12_345.0 * wave(at))).collect();
+        let mut traffic: Vec<_> =
+            dropping.map(|reason| (3, *reason, 12_345.0 * wave(at))).collect();
         traffic.push((3, Reason::Admitted, 999_999.0));
         traffic
     })

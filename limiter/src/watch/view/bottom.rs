@@ -30,8 +30,11 @@ fn budgets(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     // Those without a budget last.
     let fullness = |service: &Service| service.budget.used_percent.unwrap_or(-1.0);
     services.sort_by(|one, other| fullness(other).total_cmp(&fullness(one)));
-    let all = std::iter::once(("whole host", None, &reading.host))
-        .chain(services.iter().map(|service| (service.name.as_str(), Some(service.name.as_str()), &service.budget)));
+    let all = std::iter::once(("whole host", None, &reading.host)).chain(
+        services
+            .iter()
+            .map(|service| (service.name.as_str(), Some(service.name.as_str()), &service.budget)),
+    );
     let (room, count) = (rows.0.height as usize, services.len() + 1);
     for (row, (label, service, budget)) in all.enumerate().take(room) {
         let place = rows.take(1);
@@ -39,18 +42,37 @@ fn budgets(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
             text(frame, place, &format!(" and {} more budgets", count - row), scene.paint.quiet());
             break;
         }
-        let admitted = scene.model.rates(service).map_or_else(|| "-".to_owned(), |it| rate(it.of(Counts::admitted)));
-        frame.render_widget(budget_line(scene.paint, label, budget, &admitted, place.width - 1), place);
+        let admitted = scene
+            .model
+            .rates(service)
+            .map_or_else(|| "-".to_owned(), |it| rate(it.of(Counts::admitted)));
+        frame.render_widget(
+            budget_line(scene.paint, label, budget, &admitted, place.width - 1),
+            place,
+        );
     }
 }
 
-fn budget_line(paint: Paint, label: &str, budget: &Budget, admitted: &str, width: u16) -> Line<'static> {
+fn budget_line(
+    paint: Paint,
+    label: &str,
+    budget: &Budget,
+    admitted: &str,
+    width: u16,
+) -> Line<'static> {
     let names = if width > 60 { 32 } else { 10 };
     let name = Span::raw(format!(" {:<names$} ", cut(label, names)));
     let Some(percent) = budget.used_percent else {
-        return Line::from(vec![name, Span::styled(format!("no budget, {admitted} admitted/s"), paint.quiet())]);
+        return Line::from(vec![
+            name,
+            Span::styled(format!("no budget, {admitted} admitted/s"), paint.quiet()),
+        ]);
     };
-    let whole = if width > 60 { budget.stated.as_str() } else { budget.stated.split(',').next().unwrap_or_default() };
+    let whole = if width > 60 {
+        budget.stated.as_str()
+    } else {
+        budget.stated.split(',').next().unwrap_or_default()
+    };
     let style = if percent >= SPENT { paint.alarm() } else { paint.good() };
     let columns = if width > 60 { 20 } else { 6 };
     Line::from(vec![
@@ -73,7 +95,8 @@ fn sources(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     scene.rule(frame, rows.take(1), "most refused by their own limit");
     let Some(reading) = scene.reading() else { return };
     let wanted = |service: &str| scene.service().is_none_or(|name| name == service);
-    let heavy: Vec<_> = reading.refused_most.iter().filter(|heavy| wanted(&heavy.service)).collect();
+    let heavy: Vec<_> =
+        reading.refused_most.iter().filter(|heavy| wanted(&heavy.service)).collect();
     if heavy.is_empty() {
         text(frame, rows.take(1), " none is refused by its own limit", scene.paint.quiet());
         return;
@@ -98,7 +121,11 @@ pub fn warnings(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     let all = scene.reading().map_or(&[][..], |reading| &reading.warnings);
     for (row, warning) in all.iter().enumerate().take(area.height as usize) {
         let left = all.len() - row - 1;
-        let more = if row + 1 == area.height as usize && left > 0 { format!("(+{left}) ") } else { String::new() };
+        let more = if row + 1 == area.height as usize && left > 0 {
+            format!("(+{left}) ")
+        } else {
+            String::new()
+        };
         text(frame, rows.take(1), &format!(" ! {more}{warning}"), scene.paint.notice());
     }
 }
@@ -106,7 +133,12 @@ pub fn warnings(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
 /// Challenge, tickets, sources, table, lists.
 pub fn state(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     let Some(reading) = scene.reading() else { return };
-    let on: Vec<&str> = reading.services.iter().filter(|one| one.challenging).map(|one| one.name.as_str()).collect();
+    let on: Vec<&str> = reading
+        .services
+        .iter()
+        .filter(|one| one.challenging)
+        .map(|one| one.name.as_str())
+        .collect();
     let able = reading.services.iter().any(|service| service.challenge != "off");
     let challenge = match (on.is_empty(), able) {
         (false, _) => format!("challenge ON: {}", cut(&on.join(" "), 20)),

@@ -33,15 +33,24 @@ pub fn draw(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
         text(frame, rows.take(1), line, Style::new());
     }
     let paint = scene.paint;
-    let change = format!(" {} a change       what it did: the 10 seconds before it -> the last 10", paint.change());
+    let change = format!(
+        " {} a change       what it did: the 10 seconds before it -> the last 10",
+        paint.change()
+    );
     text(frame, rows.take(1), &change, Style::new());
     let unseen = paint.unseen();
-    text(frame, rows.take(1), &format!(" {unseen}{unseen}{unseen} in a line    watch did not run then"), Style::new());
+    text(
+        frame,
+        rows.take(1),
+        &format!(" {unseen}{unseen}{unseen} in a line    watch did not run then"),
+        Style::new(),
+    );
 }
 
 /// The last line.
 pub fn keys(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     let pause = if scene.held.is_some() { "p go on" } else { "p pause" };
-    let words = format!(" only reads, changes no limit  q quit  1-4 window  Tab service  {pause}  ? help");
+    let words =
+        format!(" only reads, changes no limit  q quit  1-4 window  Tab service  {pause}  ? help");
     text(frame, area, &words, scene.paint.quiet());
 }

@@ -38,7 +38,11 @@ pub fn rates(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect, height: u16) 
         Some(name) => format!("service {name}"),
         None => "all services".to_owned(),
     };
-    scene.rule(frame, rows.take(1), &format!("per second, last {}, {of}", scene.choices.window.name()));
+    scene.rule(
+        frame,
+        rows.take(1),
+        &format!("per second, last {}, {of}", scene.choices.window.name()),
+    );
     let refused = if scene.enforces() { "refused" } else { "would refuse" };
     let drawn: [(&str, Pick, Style); 3] = [
         ("attempts", Counts::attempts, paint.plain()),
@@ -49,7 +53,8 @@ pub fn rates(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect, height: u16) 
     for (name, pick, style) in drawn {
         let row = rows.take(height);
         let peak = line(scene, frame, row, pick, style);
-        let last = Rect { y: row.y + row.height.saturating_sub(1), height: row.height.min(1), ..row };
+        let last =
+            Rect { y: row.y + row.height.saturating_sub(1), height: row.height.min(1), ..row };
         text(frame, left(last), &format!(" {name}"), paint.strong());
         let numbers = format!("{:>8}/s  peak {:>8}", shown(now, pick), rate(peak));
         text(frame, right(last), &numbers, paint.strong());
@@ -70,15 +75,23 @@ fn right(row: Rect) -> Rect {
 }
 
 /// One line; what its full height stands for.
-fn line(scene: &Scene<'_>, frame: &mut Frame<'_>, row: Rect, pick: impl Fn(&Counts) -> u64, style: Style) -> f64 {
+fn line(
+    scene: &Scene<'_>,
+    frame: &mut Frame<'_>,
+    row: Rect,
+    pick: impl Fn(&Counts) -> u64,
+    style: Style,
+) -> f64 {
     let place = middle(row);
     let columns = scene.model.series.columns(scene.service(), axis(scene, place.width), pick);
     let peak = columns.iter().flatten().copied().fold(0.0, f64::max);
     let full = u64::from(place.height) * 8;
     // Anything at all is at least the lowest bar.
-    let bars = columns
-        .iter()
-        .map(|rate| rate.map(|rate| if rate > 0.0 { ((rate / peak * full as f64).round() as u64).max(1) } else { 0 }));
+    let bars = columns.iter().map(|rate| {
+        rate.map(
+            |rate| if rate > 0.0 { ((rate / peak * full as f64).round() as u64).max(1) } else { 0 },
+        )
+    });
     let spark = Sparkline::default()
         .data(bars.collect::<Vec<Option<u64>>>())
         .max(full)
@@ -102,10 +115,14 @@ fn time(scene: &Scene<'_>, frame: &mut Frame<'_>, row: Rect) {
     text(frame, left(row), " changes", scene.paint.quiet());
     text(frame, place, &format!("-{}", scene.choices.window.name()), scene.paint.quiet());
     let axis = axis(scene, place.width);
-    let positions: Vec<f64> = scene.model.marks.newest().map(|mark| axis.position(mark.at).floor()).collect();
-    let on_axis: Vec<f64> =
-        positions.into_iter().filter(|position| (0.0..f64::from(place.width)).contains(position)).collect();
-    let now = Rect { x: place.x + place.width.saturating_sub(3), width: place.width.min(3), ..place };
+    let positions: Vec<f64> =
+        scene.model.marks.newest().map(|mark| axis.position(mark.at).floor()).collect();
+    let on_axis: Vec<f64> = positions
+        .into_iter()
+        .filter(|position| (0.0..f64::from(place.width)).contains(position))
+        .collect();
+    let now =
+        Rect { x: place.x + place.width.saturating_sub(3), width: place.width.min(3), ..place };
     if on_axis.iter().all(|position| place.x + (*position as u16) < now.x) {
         text(frame, now, "now", scene.paint.quiet());
     }
@@ -138,14 +155,26 @@ pub fn reasons(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     for (row, reason) in found.iter().enumerate().take(room) {
         let place = rows.take(1);
         if row + 1 == room && found.len() > room {
-            text(frame, place, &format!(" and {} more reasons", found.len() - row), scene.paint.quiet());
+            text(
+                frame,
+                place,
+                &format!(" and {} more reasons", found.len() - row),
+                scene.paint.quiet(),
+            );
             break;
         }
         one(scene, frame, place, *reason, now, attempts);
     }
 }
 
-fn one(scene: &Scene<'_>, frame: &mut Frame<'_>, place: Rect, reason: Reason, now: Option<Rates>, attempts: f64) {
+fn one(
+    scene: &Scene<'_>,
+    frame: &mut Frame<'_>,
+    place: Rect,
+    reason: Reason,
+    now: Option<Rates>,
+    attempts: f64,
+) {
     // Where there is room, what it means is said too.
     let meaning = if place.width >= super::LARGE.0 { 78 } else { 0 };
     let short = Rect { width: place.width - meaning, ..place };
@@ -165,7 +194,8 @@ fn one(scene: &Scene<'_>, frame: &mut Frame<'_>, place: Rect, reason: Reason, no
 
 /// Reasons that refuse now, most frequent first, then those that did in the window.
 fn listed(scene: &Scene<'_>) -> Vec<Reason> {
-    let refusals = |rates: Option<Rates>| rates.map(|rates| verdict::refusals(&rates)).unwrap_or_default();
+    let refusals =
+        |rates: Option<Rates>| rates.map(|rates| verdict::refusals(&rates)).unwrap_or_default();
     let now = refusals(scene.model.rates(scene.service()));
     let start = scene.model.now - scene.choices.window.seconds();
     let all = refusals(scene.model.series.between(scene.service(), start, scene.model.now));

@@ -33,7 +33,12 @@ pub fn table(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     for (row, service) in reading.services.iter().enumerate().take(room) {
         let place = rows.take(1);
         if row + 1 == room && count > room {
-            text(frame, place, &format!("   and {} more services; Tab shows each", count - row), scene.paint.quiet());
+            text(
+                frame,
+                place,
+                &format!("   and {} more services; Tab shows each", count - row),
+                scene.paint.quiet(),
+            );
             break;
         }
         let chosen = scene.service() == Some(&service.name);
@@ -44,11 +49,17 @@ pub fn table(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
 
 fn line(scene: &Scene<'_>, service: &Service, chosen: bool) -> String {
     let rates = scene.model.rates(Some(&service.name));
-    let show = |pick: fn(&Counts) -> u64| rates.map_or_else(|| "-".to_owned(), |rates| rate(rates.of(pick)));
+    let show = |pick: fn(&Counts) -> u64| {
+        rates.map_or_else(|| "-".to_owned(), |rates| rate(rates.of(pick)))
+    };
     let used = service.budget.used_percent;
-    let used = used.map_or_else(String::new, |used| format!("{} {used:>3.0}%", gauge(scene.paint, used, 10)));
-    let challenge =
-        if service.challenging { format!("{}, ON now", service.challenge) } else { service.challenge.clone() };
+    let used = used
+        .map_or_else(String::new, |used| format!("{} {used:>3.0}%", gauge(scene.paint, used, 10)));
+    let challenge = if service.challenging {
+        format!("{}, ON now", service.challenge)
+    } else {
+        service.challenge.clone()
+    };
     let share = service.share.map_or_else(|| "-".to_owned(), |share| format!("{share:.2}/s"));
     format!(
         " {} {:<18} {:<24} {:>10} {:>10} {:>11}  {used:<16} {:<22} {:<28} {challenge:<16} {share}",

@@ -31,14 +31,20 @@ pub fn header(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     spans.push(Span::styled(mode, style));
     let reading = scene.reading().filter(|_| scene.model.trouble.is_none());
     if let Some(reading) = reading {
-        let profile = reading.profile.as_ref().map_or_else(String::new, |name| format!(", profile {name}"));
+        let profile =
+            reading.profile.as_ref().map_or_else(String::new, |name| format!(", profile {name}"));
         spans.push(Span::raw(format!("   policy {}{profile}", reading.generation)));
     }
     frame.render_widget(Line::from(spans), rows.take(1));
     let Some(reading) = reading else { return };
     match &reading.back {
         Some(back) => text(frame, rows.take(1), &countdown(back), paint.notice()),
-        None => text(frame, rows.take(1), &format!(" on {}", interfaces(&reading.interfaces)), Style::new()),
+        None => text(
+            frame,
+            rows.take(1),
+            &format!(" on {}", interfaces(&reading.interfaces)),
+            Style::new(),
+        ),
     }
 }
 
@@ -49,7 +55,10 @@ fn interfaces(names: &[String]) -> String {
 fn countdown(back: &Back) -> String {
     let left = human::seconds(back.in_seconds);
     match back.policy {
-        true => format!(" ON TRIAL: back to the policy before ({}) in {left}; keep it: limiter confirm", back.mode),
+        true => format!(
+            " ON TRIAL: back to the policy before ({}) in {left}; keep it: limiter confirm",
+            back.mode
+        ),
         false => format!(" goes back to {} by itself in {left}", back.mode),
     }
 }
@@ -96,9 +105,15 @@ pub fn changes(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
 
 /// A change; with its time of day where there is room for that.
 fn told(scene: &Scene<'_>, mark: &Mark, large: bool) -> String {
-    let clock = if mark.clock.is_empty() || !large { String::new() } else { format!(" ({})", mark.clock) };
+    let clock =
+        if mark.clock.is_empty() || !large { String::new() } else { format!(" ({})", mark.clock) };
     let who = mark.who.as_ref().map_or_else(String::new, |who| format!("{}: ", cut(who, 24)));
-    format!("{} {} ago{clock} {who}{}", scene.paint.change(), ago(scene.model.now - mark.at), mark.what)
+    format!(
+        "{} {} ago{clock} {who}{}",
+        scene.paint.change(),
+        ago(scene.model.now - mark.at),
+        mark.what
+    )
 }
 
 /// A time that is over, with no more than it takes: `41s`, `12m 5s`, `1h 4m`.
@@ -120,7 +135,8 @@ fn effect_words(effect: &Effect, large: bool) -> String {
             None => format!("{name} {}/s", one(&since)),
         }
     };
-    let mut parts = vec![pair("attempts", Counts::attempts), pair("let through", |counts| counts.through)];
+    let mut parts =
+        vec![pair("attempts", Counts::attempts), pair("let through", |counts| counts.through)];
     if large {
         parts.push(pair("dropped", |counts| counts.dropped));
     }

@@ -41,7 +41,10 @@ impl Stage {
     /// Sets it.
     pub fn set(seconds: f64) -> Result<Self> {
         ensure!(seconds > 0.0, "a flood takes time");
-        ensure!(std::thread::available_parallelism().map_or(1, usize::from) > 1, "skew takes two CPUs");
+        ensure!(
+            std::thread::available_parallelism().map_or(1, usize::from) > 1,
+            "skew takes two CPUs"
+        );
         Ok(Self { lab: Lab::new()?, seconds })
     }
 
@@ -76,9 +79,15 @@ impl Stage {
         eprintln!("{}: many sources ...", peer.name());
         let mut rows = Vec::new();
         for eighths in EIGHTHS {
-            let sources = Sources::Networks { base: [11, 0, 0, 1].into(), count: PLACES / 8 * eighths };
+            let sources =
+                Sources::Networks { base: [11, 0, 0, 1].into(), count: PLACES / 8 * eighths };
             let limits = Limits { source: Some(EACH), budget: None, entries: Some(PLACES) };
-            rows.push(self.measure(peer, Kind::Sources, EACH, &Scene { limits, sources, load: LOADS[1] })?);
+            rows.push(self.measure(
+                peer,
+                Kind::Sources,
+                EACH,
+                &Scene { limits, sources, load: LOADS[1] },
+            )?);
             let limits = Limits { budget: Some(ALL_OF_THEM), ..limits };
             let load = Scene { limits, sources, load: LOADS[2] };
             rows.push(self.measure(peer, Kind::BudgetOfSources, ALL_OF_THEM, &load)?);
@@ -86,7 +95,13 @@ impl Stage {
         Ok(rows)
     }
 
-    fn measure(&self, peer: Peer, limited: Kind, (rate, burst): (u64, u64), load: &Scene) -> Result<Row> {
+    fn measure(
+        &self,
+        peer: Peer,
+        limited: Kind,
+        (rate, burst): (u64, u64),
+        load: &Scene,
+    ) -> Result<Row> {
         let sources = if let Sources::Networks { count, .. } = load.sources { count } else { 1 };
         let mut row = Row {
             peer: peer.name(),
@@ -133,7 +148,12 @@ impl Stage {
     /// Attempts, and when the first and the last of them came.
     fn flood(&self, Scene { sources, load, .. }: &Scene) -> Result<(u64, Instant, Instant)> {
         let target = (FRONT_V4, 80).into();
-        let flood = Flood { frames: u64::MAX, seconds: self.seconds, cpu: Some(0), ..Flood::new(target, *sources) };
+        let flood = Flood {
+            frames: u64::MAX,
+            seconds: self.seconds,
+            cpu: Some(0),
+            ..Flood::new(target, *sources)
+        };
         let second = match load.skew {
             Skew::One => None,
             Skew::Even => Some(Flood { cpu: Some(1), ..flood.clone() }),
@@ -141,9 +161,12 @@ impl Stage {
         };
         let running = std::iter::once(flood).chain(second).map(|flood| flood.spawn(&self.lab));
         let running = running.collect::<Result<Vec<_>>>()?;
-        let reports = running.into_iter().map(lab::FloodHandle::wait).collect::<Result<Vec<_>>>()?;
-        let began = reports.iter().map(|report| report.began).min().context("a load without a flood")?;
-        let ended = reports.iter().map(|report| report.began + report.elapsed).max().unwrap_or(began);
+        let reports =
+            running.into_iter().map(lab::FloodHandle::wait).collect::<Result<Vec<_>>>()?;
+        let began =
+            reports.iter().map(|report| report.began).min().context("a load without a flood")?;
+        let ended =
+            reports.iter().map(|report| report.began + report.elapsed).max().unwrap_or(began);
         Ok((reports.iter().map(|report| report.sent).sum(), began, ended))
     }
 }
@@ -156,7 +179,8 @@ fn bound(limited: Kind, rate: u64, burst: u64, longest: f64) -> Result<f64> {
     }
     let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let limit = Limit { rate: Rate::per_second(rate), burst };
-    let lease = limit.to_budget(cpus).map_err(|error| anyhow::anyhow!("{rate}/s: {error:?}"))?.lease;
+    let lease =
+        limit.to_budget(cpus).map_err(|error| anyhow::anyhow!("{rate}/s: {error:?}"))?.lease;
     Ok(allowed(longest) + if lease > 1 { (cpus * lease) as f64 } else { 0.0 })
 }
 
@@ -181,13 +205,17 @@ impl<'a> Sink<'a> {
 
     fn count(&self) -> Result<u64> {
         let text = self.nft(&format!("list chain {} {TABLE} in", self.family))?;
-        let count = text.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        let count = text
+            .split("counter packets ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next()?.parse().ok());
         count.context("the rule behind the peer has no counter")
     }
 
     fn nft(&self, rule: &str) -> Result<String> {
         let mut nft = self.lab.front.command("nft")?;
-        let output = nft.args(["--terse", rule]).stdin(Stdio::null()).output().context("cannot run nft")?;
+        let output =
+            nft.args(["--terse", rule]).stdin(Stdio::null()).output().context("cannot run nft")?;
         let words = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "nft {rule}: {}", words.trim());
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -56,15 +56,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let rows = rows(arguments)?;
     let cells = rows.iter().map(|row| Cell { row, ratio: row.ratio() }).collect();
     let report = Report { cells, bounds: table::bounds(&rows), conditions: conditions(arguments) };
-    let text = format!("{}{}{}", table::text(&rows), table::verdicts(&report.bounds), report.conditions);
+    let text =
+        format!("{}{}{}", table::text(&rows), table::verdicts(&report.bounds), report.conditions);
     arguments.output.give("accuracy", &report, &text, &plot::plots(&rows))
 }
 
 fn rows(arguments: &Arguments) -> Result<Vec<Row>> {
-    let peers: &[Peer] =
-        if arguments.quick { &[Peer::Limiter] } else { &[Peer::Limiter, Peer::NftablesNetdev, Peer::Hashlimit] };
-    let rates: &[u64] =
-        if arguments.quick { &[1000, 100_000] } else { &[1, 10, 100, 1000, 10_000, 100_000, 1_000_000] };
+    let peers: &[Peer] = if arguments.quick {
+        &[Peer::Limiter]
+    } else {
+        &[Peer::Limiter, Peer::NftablesNetdev, Peer::Hashlimit]
+    };
+    let rates: &[u64] = if arguments.quick {
+        &[1000, 100_000]
+    } else {
+        &[1, 10, 100, 1000, 10_000, 100_000, 1_000_000]
+    };
     let attempts = if arguments.quick { 200_000 } else { 3_000_000 };
     eprintln!("simulating ...");
     let mut rows = simulate::rows(rates, attempts);

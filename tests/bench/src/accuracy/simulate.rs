@@ -27,11 +27,25 @@ pub fn rows(rates: &[u64], attempts: u64) -> Vec<Row> {
             let demand = (100 * rate).min(FASTEST);
             for load in LOADS {
                 let outcome = budget(&limit, load.cpus, load.skew, demand, attempts);
-                rows.push(row(Kind::Budget, *rate, burst, load, &outcome, attempts as f64 / demand as f64));
+                rows.push(row(
+                    Kind::Budget,
+                    *rate,
+                    burst,
+                    load,
+                    &outcome,
+                    attempts as f64 / demand as f64,
+                ));
             }
             if *rate <= FASTEST_SOURCE {
                 let outcome = source(&limit, demand, attempts);
-                rows.push(row(Kind::Source, *rate, burst, LOADS[0], &outcome, attempts as f64 / demand as f64));
+                rows.push(row(
+                    Kind::Source,
+                    *rate,
+                    burst,
+                    LOADS[0],
+                    &outcome,
+                    attempts as f64 / demand as f64,
+                ));
             }
         }
     }
@@ -48,7 +62,8 @@ fn crowd(count: u32) -> Row {
     let (outcome, crowded) = sources(&limit, count, PLACES / 8, DEMAND, attempts);
     let mut row = row(Kind::Sources, rate, burst, LOADS[0], &outcome, 2.0);
     (row.sources, row.steals, row.sources_over) = (count, Some(crowded.steals), Some(crowded.over));
-    row.note = Some(format!("the luckiest source got {:.2} times what it is allowed", crowded.worst));
+    row.note =
+        Some(format!("the luckiest source got {:.2} times what it is allowed", crowded.worst));
     row
 }
 

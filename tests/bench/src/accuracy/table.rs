@@ -37,7 +37,8 @@ fn rates(to: &mut String, rows: &[Row], kind: Kind, title: &str) -> fmt::Result 
     let mut heads = vec![String::new(); 2];
     let mut last = None;
     for (peer, how, cpus, skew) in &columns {
-        let alone = columns.iter().filter(|column| (column.0, column.1) == (*peer, *how)).count() == 1;
+        let alone =
+            columns.iter().filter(|column| (column.0, column.1) == (*peer, *how)).count() == 1;
         let block = match block(peer, *how) {
             _ if last == Some((peer, how)) => "",
             _ if alone => "simul.",
@@ -87,13 +88,18 @@ fn cell(row: &Row) -> String {
     match (row.admitted, row.ratio()) {
         (None, _) => "n/a".to_owned(),
         (_, None) => "few".to_owned(),
-        (_, Some(ratio)) => format!("{:.1}{}", ratio * 100.0, if row.holds == Some(false) { "!" } else { " " }),
+        (_, Some(ratio)) => {
+            format!("{:.1}{}", ratio * 100.0, if row.holds == Some(false) { "!" } else { " " })
+        }
     }
 }
 
 fn crowds(to: &mut String, rows: &[Row]) -> fmt::Result {
     let (rate, burst) = super::cell::EACH;
-    writeln!(to, "many sources, {rate}/s burst {burst} each, at a table of {PLACES} places: admitted, in %")?;
+    writeln!(
+        to,
+        "many sources, {rate}/s burst {burst} each, at a table of {PLACES} places: admitted, in %"
+    )?;
     writeln!(
         to,
         "{:>10}{:>10}{:>11}{:>9}{:>9}{:>10}{:>10}   with a budget for all: limiter",
@@ -102,14 +108,16 @@ fn crowds(to: &mut String, rows: &[Row]) -> fmt::Result {
     for eighths in EIGHTHS {
         let sources = PLACES / 8 * eighths;
         let find = |kind: Kind, how: How, peer: Peer| {
-            let wanted =
-                move |row: &&Row| (row.limited, row.how, row.peer, row.sources) == (kind, how, peer.name(), sources);
+            let wanted = move |row: &&Row| {
+                (row.limited, row.how, row.peer, row.sources) == (kind, how, peer.name(), sources)
+            };
             rows.iter().find(wanted)
         };
         let show = |row: Option<&Row>| row.map_or_else(|| "n/a".to_owned(), cell);
         let simulated = find(Kind::Sources, How::Simulation, Peer::Limiter);
-        let over =
-            simulated.and_then(|row| row.sources_over).map_or(f64::NAN, |over| f64::from(over) / f64::from(sources));
+        let over = simulated
+            .and_then(|row| row.sources_over)
+            .map_or(f64::NAN, |over| f64::from(over) / f64::from(sources));
         let steals = simulated.and_then(|row| row.steals).unwrap_or_default();
         let [limiter, nftables, iptables] = [Peer::Limiter, Peer::NftablesNetdev, Peer::Hashlimit]
             .map(|peer| show(find(Kind::Sources, How::Kernel, peer)));
@@ -142,10 +150,18 @@ pub struct Bound {
 pub fn bounds(rows: &[Row]) -> Vec<Bound> {
     let kinds = [Kind::Budget, Kind::Source, Kind::BudgetOfSources, Kind::Sources];
     let bound = |kind| {
-        let mine =
-            || rows.iter().filter(|row| row.peer == Peer::Limiter.name() && row.limited == kind && row.holds.is_some());
+        let mine = || {
+            rows.iter().filter(|row| {
+                row.peer == Peer::Limiter.name() && row.limited == kind && row.holds.is_some()
+            })
+        };
         let broken: Vec<_> = mine().filter(|row| row.holds == Some(false)).map(describe).collect();
-        Bound { bound: words(kind), held: mine().count() - broken.len(), cells: mine().count(), broken }
+        Bound {
+            bound: words(kind),
+            held: mine().count() - broken.len(),
+            cells: mine().count(),
+            broken,
+        }
     };
     kinds.into_iter().map(bound).collect()
 }
@@ -172,7 +188,8 @@ const fn words(kind: Kind) -> &'static str {
 fn describe(row: &Row) -> String {
     let Row { how, rate, burst, skew, sources, attempts, allowed, bound, .. } = row;
     let admitted = row.admitted.unwrap_or_default();
-    let over = row.sources_over.map_or_else(String::new, |over| format!(", {over} sources over it"));
+    let over =
+        row.sources_over.map_or_else(String::new, |over| format!(", {over} sources over it"));
     format!(
         "{how:?}, {rate}/s burst {burst}, CPUs {skew}, {sources} sources at {} places: {admitted} of {attempts} admitted, \
          {allowed:.0} allowed, bound {bound:.0}{over}",

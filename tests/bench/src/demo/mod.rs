@@ -33,7 +33,8 @@ enum Kind {
 }
 
 /// What an operator types before the flood.
-const ATTACH: &str = "attach attack0 crowd0 --service web=*:80 --source-rate 5/s --budget 1000/s --enforce";
+const ATTACH: &str =
+    "attach attack0 crowd0 --service web=*:80 --source-rate 5/s --budget 1000/s --enforce";
 
 /// Shows it.
 pub fn run(arguments: &Arguments) -> Result<()> {

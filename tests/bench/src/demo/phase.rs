@@ -74,7 +74,14 @@ impl Stage {
         let (before, start) = (busy()?, Instant::now());
         let pages = self.crowd().run(&self.lab)?;
         let busy = (busy()? - before) / start.elapsed().as_secs_f64();
-        Ok(Phase { syn_sent: 0, pages, elapsed: 0.0, busy, cpu_ms_per_million_syn: f64::NAN, counted: None })
+        Ok(Phase {
+            syn_sent: 0,
+            pages,
+            elapsed: 0.0,
+            busy,
+            cpu_ms_per_million_syn: f64::NAN,
+            counted: None,
+        })
     }
 
     /// The clients and the flood, with `halfway` done in the middle.
@@ -82,7 +89,11 @@ impl Stage {
         let counted = self.counted()?;
         let (before, start) = (busy()?, Instant::now());
         let crowd = self.crowd().spawn(&self.lab)?;
-        let floods = self.floods(120.0).into_iter().map(|flood| flood.spawn(&self.lab)).collect::<Result<Vec<_>>>()?;
+        let floods = self
+            .floods(120.0)
+            .into_iter()
+            .map(|flood| flood.spawn(&self.lab))
+            .collect::<Result<Vec<_>>>()?;
         std::thread::sleep(Duration::from_secs_f64(self.seconds / 2.0));
         halfway(self)?;
         // The flood lasts until the last page is there or given up.
@@ -121,7 +132,9 @@ impl Stage {
         let number = |value: &Value| value.as_u64().context("status has a number here");
         let mut refused = BTreeMap::new();
         for (reason, count) in service["decided"].as_object().context("status has reasons")? {
-            if !["not_attempt", "admitted", "asked", "proven", "unanswered"].contains(&reason.as_str()) {
+            if !["not_attempt", "admitted", "asked", "proven", "unanswered"]
+                .contains(&reason.as_str())
+            {
                 refused.insert(reason.clone(), number(count)?);
             }
         }
@@ -144,16 +157,24 @@ impl Stage {
     /// A flood on every CPU at full speed, for at most `seconds`.
     fn floods(&self, seconds: f64) -> Vec<Flood> {
         let base = [11, 0, 0, 1].into();
-        let sources = if self.random { Sources::Random } else { Sources::Many { base, count: FLOODERS } };
+        let sources =
+            if self.random { Sources::Random } else { Sources::Many { base, count: FLOODERS } };
         let cpus = std::thread::available_parallelism().map_or(1, usize::from).min(2);
-        let flood =
-            |cpu| Flood { frames: u64::MAX, seconds, cpu: Some(cpu), ..Flood::new((FRONT_V4, 80).into(), sources) };
+        let flood = |cpu| Flood {
+            frames: u64::MAX,
+            seconds,
+            cpu: Some(cpu),
+            ..Flood::new((FRONT_V4, 80).into(), sources)
+        };
         (0..cpus).map(flood).collect()
     }
 
     fn flood(&self, seconds: f64) -> Result<u64> {
-        let floods =
-            self.floods(seconds).into_iter().map(|flood| flood.spawn(&self.lab)).collect::<Result<Vec<_>>>()?;
+        let floods = self
+            .floods(seconds)
+            .into_iter()
+            .map(|flood| flood.spawn(&self.lab))
+            .collect::<Result<Vec<_>>>()?;
         let mut sent = 0;
         for flood in floods {
             sent += flood.wait()?.sent;
@@ -178,7 +199,8 @@ impl Counted {
 fn busy() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     let line = stat.lines().next().context("/proc/stat is empty")?;
-    let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let ticks: Vec<f64> =
+        line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
     ensure!(ticks.len() >= 7, "/proc/stat has an unknown form");
     let busy = ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6];
     Ok(busy / rustix::param::clock_ticks_per_second() as f64)

@@ -20,7 +20,8 @@ fn write(to: &mut String, calm: &Phase, phases: &[(&str, Phase)]) -> std::fmt::R
     let heads: String = phases.iter().map(|(name, _)| format!("{:>17}", head(name))).collect();
     writeln!(to, "\n{:<30}{:>12}{heads}", "", "calm")?;
     let mut row = |label: &str, cell: &dyn Fn(&Phase) -> String| {
-        let cells: String = phases.iter().map(|(_, phase)| format!("{:>17}", cell(phase))).collect();
+        let cells: String =
+            phases.iter().map(|(_, phase)| format!("{:>17}", cell(phase))).collect();
         writeln!(to, "{label:<30}{:>12}{cells}", cell(calm))
     };
     row("SYNs of the flood", &|phase| count(phase.syn_sent))?;
@@ -29,9 +30,14 @@ fn write(to: &mut String, calm: &Phase, phases: &[(&str, Phase)]) -> std::fmt::R
     let all = phases.iter().filter_map(|(_, phase)| phase.counted.as_ref());
     let reasons: BTreeSet<&String> = all.flat_map(|counted| counted.refused.keys()).collect();
     for reason in reasons {
-        let of = |phase: &Phase| counted(phase, |counted| counted.refused.get(reason).copied().unwrap_or(0));
-        let label =
-            if reason == "challenged" { "  answered: challenged".to_owned() } else { format!("  refused: {reason}") };
+        let of = |phase: &Phase| {
+            counted(phase, |counted| counted.refused.get(reason).copied().unwrap_or(0))
+        };
+        let label = if reason == "challenged" {
+            "  answered: challenged".to_owned()
+        } else {
+            format!("  refused: {reason}")
+        };
         row(&label, &of)?;
     }
     row("pages fetched", &|phase| format!("{} of {}", phase.pages.ok, phase.pages.tried))?;

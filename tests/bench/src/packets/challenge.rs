@@ -64,7 +64,8 @@ impl Bench {
         let syn = Frame::syn(stranger, server).tcp_options(&MSS).build();
         let established = Frame::syn(connected, server).tcp_options(&[]).flags(ACK).build();
         let wrong = Frame::syn(stranger, server).tcp_options(&[]).flags(ACK).build();
-        let frame: [u8; ANEW] = syn.as_slice().try_into().context("the bench's SYN has another length")?;
+        let frame: [u8; ANEW] =
+            syn.as_slice().try_into().context("the bench's SYN has another length")?;
         let map = self.compare.map_mut("ANEW").context("the object holds no map ANEW")?;
         Array::<_, [u8; ANEW]>::try_from(map)?.set(0, frame, 0)?;
         let shipped = program(&self.shipped, names::PROGRAM)?;
@@ -77,9 +78,11 @@ impl Bench {
             Ok(())
         };
         row("established_in_calm", shipped, empty, &established, Reason::NotAttempt)?;
-        let (flows, empty_flows) = (program(&self.compare, "table_flows")?, program(&self.compare, "empty_flows")?);
+        let (flows, empty_flows) =
+            (program(&self.compare, "table_flows")?, program(&self.compare, "empty_flows")?);
         row("established_in_calm_10000_flows", flows, empty_flows, &wrong, Reason::NotAttempt)?;
-        let (anew, empty_anew) = (program(&self.compare, "table_anew")?, program(&self.compare, "empty_anew")?);
+        let (anew, empty_anew) =
+            (program(&self.compare, "table_anew")?, program(&self.compare, "empty_anew")?);
         row("challenged_random_sources", anew, empty_anew, &syn, Reason::Challenged)?;
         row("established_cookies_out", shipped, empty, &established, Reason::NotAttempt)?;
         row("established_cookies_out_10000_flows", flows, empty_flows, &wrong, Reason::NotAttempt)?;

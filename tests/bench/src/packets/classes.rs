@@ -49,7 +49,8 @@ impl Bench {
         }
         self.enforce(&policy)?;
         let frame = Frame::syn("11.0.0.1:40000".parse()?, "10.77.0.1:80".parse()?).build();
-        let (attempt, empty) = (program(&self.compare, "table_random")?, program(&self.compare, "empty_random")?);
+        let (attempt, empty) =
+            (program(&self.compare, "table_random")?, program(&self.compare, "empty_random")?);
         let [attempt] = self.above([attempt], empty, &frame, Reason::Admitted)?;
         let mut times = [Vec::new(), Vec::new()];
         for round in 0..=self.rounds {

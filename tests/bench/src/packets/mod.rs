@@ -111,7 +111,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn cases() -> Result<Vec<Case>> {
     let client = "11.0.0.1:40000".parse()?;
-    let syn = |port: u16| -> Result<Frame> { Ok(Frame::syn(client, format!("10.77.0.1:{port}").parse()?)) };
+    let syn = |port: u16| -> Result<Frame> {
+        Ok(Frame::syn(client, format!("10.77.0.1:{port}").parse()?))
+    };
     let case = |name, frame: Frame, sources, source, budget, reason| Case {
         name,
         frame: frame.build(),
@@ -123,12 +125,33 @@ fn cases() -> Result<Vec<Case>> {
     let none = (0, 0);
     let usual = (20, 40);
     Ok(vec![
-        case("not_tcp", Frame::udp(client, "10.77.0.1:80".parse()?), "", usual, none, Reason::NotTcp),
+        case(
+            "not_tcp",
+            Frame::udp(client, "10.77.0.1:80".parse()?),
+            "",
+            usual,
+            none,
+            Reason::NotTcp,
+        ),
         case("established", syn(80)?.flags(0x10), "", usual, none, Reason::NotAttempt),
         case("not_protected", syn(81)?, "", usual, none, Reason::NotProtected),
         case("refused_hot_source", syn(80)?, "", usual, none, Reason::SourceLimit),
-        case("refused_hot_source_with_budget", syn(80)?, "", usual, (1000, 2000), Reason::SourceLimit),
-        case("admitted_65536_sources", syn(80)?, "_many", (15_000, 1 << 20), none, Reason::Admitted),
+        case(
+            "refused_hot_source_with_budget",
+            syn(80)?,
+            "",
+            usual,
+            (1000, 2000),
+            Reason::SourceLimit,
+        ),
+        case(
+            "admitted_65536_sources",
+            syn(80)?,
+            "_many",
+            (15_000, 1 << 20),
+            none,
+            Reason::Admitted,
+        ),
         case("random_sources", syn(80)?, "_random", usual, none, Reason::Admitted),
         case("refused_spent_budget", syn(80)?, "_random", usual, (100, 100), Reason::GlobalBudget),
     ])
@@ -137,10 +160,16 @@ fn cases() -> Result<Vec<Case>> {
 impl Bench {
     fn new(arguments: &Arguments) -> Result<Self> {
         let bpffs = PrivateBpffs::new()?;
-        let mut compare = EbpfLoader::new().load(COMPARE).context("cannot load the bench's object")?;
+        let mut compare =
+            EbpfLoader::new().load(COMPARE).context("cannot load the bench's object")?;
         load_all(&mut compare)?;
-        let maps =
-            object::prepare(&compare, bpffs.path(), &policy((20, 40), (0, 0))?, &Origin::default(), Mode::Enforce)?;
+        let maps = object::prepare(
+            &compare,
+            bpffs.path(),
+            &policy((20, 40), (0, 0))?,
+            &Origin::default(),
+            Mode::Enforce,
+        )?;
         let mut loader = EbpfLoader::new();
         for row in names::MAPS {
             loader.map_pin_path(row.name, bpffs.path().join(row.name));
@@ -153,7 +182,8 @@ impl Bench {
     }
 
     fn row(&mut self, case: &Case) -> Result<Row> {
-        let switch = self.maps.stage_policy(&policy(case.source, case.budget)?, &Origin::default())?;
+        let switch =
+            self.maps.stage_policy(&policy(case.source, case.budget)?, &Origin::default())?;
         self.maps.set_switch(switch)?;
         let suffix = case.sources;
         let mine = if suffix.is_empty() {
@@ -164,9 +194,17 @@ impl Bench {
         let blind = program(&self.compare, &format!("blind{suffix}"))?;
         let lru = program(&self.compare, &format!("lru{suffix}"))?;
         let empty = program(&self.compare, &format!("empty{suffix}"))?;
-        let [ns, ns_lru, ns_blind] = self.above([mine, lru, blind], empty, &case.frame, case.reason)?;
+        let [ns, ns_lru, ns_blind] =
+            self.above([mine, lru, blind], empty, &case.frame, case.reason)?;
         let (ns_lru, ns_blind) = (ns_lru.median, ns_blind.median);
-        Ok(Row { name: case.name, ns: ns.median, ns_spread: ns.spread, ns_lru, ratio: ns.median / ns_lru, ns_blind })
+        Ok(Row {
+            name: case.name,
+            ns: ns.median,
+            ns_spread: ns.spread,
+            ns_lru,
+            ratio: ns.median / ns_lru,
+            ns_blind,
+        })
     }
 
     /// Nanoseconds per packet of each program above `base`: medians over rounds in which they take turns.
@@ -190,7 +228,8 @@ impl Bench {
             }
         }
         let after = Sample::take(&self.maps)?.total();
-        let moved = |reason: Reason| after.decided[reason as usize] - before.decided[reason as usize];
+        let moved =
+            |reason: Reason| after.decided[reason as usize] - before.decided[reason as usize];
         let all: u64 = Reason::ALL.iter().map(|reason| moved(*reason)).sum();
         let right = moved(reason) as f64 / all as f64;
         ensure!(right > 0.95, "only {:.1}% of the packets were {}", right * 100.0, reason.name());
@@ -238,7 +277,12 @@ fn policy(source: (u64, u64), budget: (u64, u64)) -> Result<Policy> {
         if count == 0 { Limit::default() } else { Limit { rate: Rate::per_second(count), burst } }
     };
     let web = text::service("web=*:80").map_err(anyhow::Error::msg)?;
-    Ok(Policy { source: limit(source), budget: limit(budget), services: vec![web], ..Policy::default() })
+    Ok(Policy {
+        source: limit(source),
+        budget: limit(budget),
+        services: vec![web],
+        ..Policy::default()
+    })
 }
 
 fn load_all(ebpf: &mut Ebpf) -> Result<()> {
@@ -250,12 +294,16 @@ fn load_all(ebpf: &mut Ebpf) -> Result<()> {
 }
 
 fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
-    Ok(ebpf.program(name).with_context(|| format!("the object holds no program {name}"))?.try_into()?)
+    Ok(ebpf
+        .program(name)
+        .with_context(|| format!("the object holds no program {name}"))?
+        .try_into()?)
 }
 
 /// The kernel's own figure for the loop: calling it costs a grace period besides, for a program that is attached nowhere.
 fn time(program: &Xdp, frame: &[u8], packets: u32) -> Result<f64> {
-    let options = TestRunOptions { data_in: Some(frame), repeat: packets, ..TestRunOptions::default() };
+    let options =
+        TestRunOptions { data_in: Some(frame), repeat: packets, ..TestRunOptions::default() };
     let result = program.test_run(options).context("BPF_PROG_TEST_RUN failed")?;
     Ok(result.duration.as_nanos() as f64)
 }
@@ -268,7 +316,8 @@ fn on_cpu<T>(cpu: usize, work: impl FnOnce() -> T) -> T {
     thread::sleep(Duration::from_millis(1));
     let done = work();
     let mut all = rustix::thread::CpuSet::new();
-    (0..thread::available_parallelism().map_or(1, usize::from).max(cpu + 1)).for_each(|cpu| all.set(cpu));
+    (0..thread::available_parallelism().map_or(1, usize::from).max(cpu + 1))
+        .for_each(|cpu| all.set(cpu));
     let _ = rustix::thread::sched_setaffinity(None, &all);
     done
 }
@@ -319,7 +368,10 @@ fn table(report: &Report) -> String {
 
 /// In whole nanoseconds, which is what the kernel measures in.
 fn write(to: &mut String, report: &Report) -> std::fmt::Result {
-    writeln!(to, "ns per packet above an empty XDP program    limiter    on an LRU hash    ratio    noting nobody")?;
+    writeln!(
+        to,
+        "ns per packet above an empty XDP program    limiter    on an LRU hash    ratio    noting nobody"
+    )?;
     for Row { name, ns, ns_spread, ns_lru, ratio, ns_blind } in &report.cases {
         let ns = format!("{ns:.0} ±{ns_spread:.0}");
         writeln!(to, "{name:<42} {ns:>8} {ns_lru:>17.0} {ratio:>8.2} {ns_blind:>16.0}")?;
@@ -330,7 +382,10 @@ fn write(to: &mut String, report: &Report) -> std::fmt::Result {
     for challenge::Row { name, ns, ns_spread } in &report.challenge {
         writeln!(to, "{name:<42} {:>8}", format!("{ns:.0} ±{ns_spread:.0}"))?;
     }
-    writeln!(to, "ns per attempt of a random source, and of finding its class alone     attempt  boundaries   trie")?;
+    writeln!(
+        to,
+        "ns per attempt of a random source, and of finding its class alone     attempt  boundaries   trie"
+    )?;
     for classes::Row { prefixes, attempt, boundaries, trie } in &report.classes {
         let name = format!("{prefixes} prefixes in classes");
         writeln!(to, "{name:<58} {attempt:>18.0} {boundaries:>11.0} {trie:>6.0}")?;

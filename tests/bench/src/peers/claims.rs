@@ -34,12 +34,20 @@ pub fn check(results: &Results) -> Vec<Claim> {
         let claim = format!("a refused SYN costs limiter at most 1/{times:.0} of {}", peer.name());
         claims.extend(judge(claim, &shares(results, peer), times, Bound::AtLeast, "1/"));
     }
-    let claim = format!("limiter's cost grows at most {GROWTH:.0} times from 1 source to random sources");
+    let claim =
+        format!("limiter's cost grows at most {GROWTH:.0} times from 1 source to random sources");
     claims.extend(judge(claim, &growth(results), GROWTH, Bound::AtMost, "x"));
     for peer in [Peer::Limiter, Peer::LimiterChallenge] {
-        let claim = format!("with {} clients complete at least {}% of their pages", peer.name(), PAGES * 100.0);
+        let claim = format!(
+            "with {} clients complete at least {}% of their pages",
+            peer.name(),
+            PAGES * 100.0
+        );
         claims.extend(judge(claim, &pages(results, peer), PAGES * 100.0, Bound::AtLeast, "%"));
-        let claim = format!("with {} p99 of connecting is at most {DELAY:.0} times that of the calm", peer.name());
+        let claim = format!(
+            "with {} p99 of connecting is at most {DELAY:.0} times that of the calm",
+            peer.name()
+        );
         claims.extend(judge(claim, &delays(results, peer), DELAY, Bound::AtMost, "x"));
     }
     claims
@@ -49,7 +57,9 @@ pub fn check(results: &Results) -> Vec<Claim> {
 pub fn text(claims: &[Claim]) -> String {
     let lines = claims.iter().flat_map(|Claim { claim, holds, worst, broken }| match holds {
         true => vec![format!("holds: {claim}: at worst {worst}\n")],
-        false => broken.iter().map(|figure| format!("does NOT hold: {claim}: {figure}\n")).collect(),
+        false => {
+            broken.iter().map(|figure| format!("does NOT hold: {claim}: {figure}\n")).collect()
+        }
     });
     lines.collect()
 }
@@ -95,13 +105,18 @@ fn ns(results: &Results, shape: Shape, family: Family, peer: Peer) -> Option<f64
 }
 
 fn shares(results: &Results, peer: Peer) -> Figures {
-    each(results, |family, shape| Some(ns(results, shape, family, peer)? / ns(results, shape, family, Peer::Limiter)?))
+    each(results, |family, shape| {
+        Some(ns(results, shape, family, peer)? / ns(results, shape, family, Peer::Limiter)?)
+    })
 }
 
 fn growth(results: &Results) -> Figures {
     let figures = results.families().into_iter().filter_map(|family| {
         let random = ns(results, Shape::Random, family, Peer::Limiter)?;
-        Some((format!("IPv{}", family.number()), random / ns(results, Shape::One, family, Peer::Limiter)?))
+        Some((
+            format!("IPv{}", family.number()),
+            random / ns(results, Shape::One, family, Peer::Limiter)?,
+        ))
     });
     figures.collect()
 }
@@ -128,7 +143,10 @@ mod tests {
         };
         let figures = vec![("a".to_owned(), 6.0), ("b".to_owned(), 4.9)];
         assert_eq!(lines(&figures, 5.0, Bound::AtLeast, "1/"), "does NOT hold: so: 1/4.9 (b)\n");
-        assert_eq!(lines(&figures, 6.0, Bound::AtMost, "x"), "holds: so: at worst 6.00 times (a)\n");
+        assert_eq!(
+            lines(&figures, 6.0, Bound::AtMost, "x"),
+            "holds: so: at worst 6.00 times (a)\n"
+        );
         let none = vec![("a".to_owned(), f64::NAN), ("b".to_owned(), 5.0)];
         for kind in [Bound::AtMost, Bound::AtLeast] {
             assert_eq!(lines(&none, 5.0, kind, "x"), "does NOT hold: so: NaN times (a)\n");

@@ -14,7 +14,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::shape::Shape;
 
 /// The limits of every peer that has any: those of the examples that people copy.
-pub const LIMITS: Limits = Limits { source: Some((20, 40)), budget: Some((1000, 2000)), entries: None };
+pub const LIMITS: Limits =
+    Limits { source: Some((20, 40)), budget: Some((1000, 2000)), entries: None };
 /// Pages that the clients begin per second, a connection each.
 pub const PAGES_PER_SECOND: f64 = 300.0;
 const CLIENTS: u32 = 256;
@@ -89,11 +90,18 @@ impl Stage {
     }
 
     /// All peers under one flood, one after the other, with the generator's own cost measured before and after them.
-    pub fn turn(&self, peers: &[Peer], shape: Shape, family: Family, weigh: bool) -> Result<Vec<(Peer, Sample)>> {
+    pub fn turn(
+        &self,
+        peers: &[Peer],
+        shape: Shape,
+        family: Family,
+        weigh: bool,
+    ) -> Result<Vec<(Peer, Sample)>> {
         let before = self.generator(shape, family)?;
         let mut samples = Vec::new();
         for peer in peers {
-            let what = || format!("{} under the flood {shape} over IPv{}", peer.name(), family.number());
+            let what =
+                || format!("{} under the flood {shape} over IPv{}", peer.name(), family.number());
             samples.push((*peer, self.cell(*peer, shape, family, weigh).with_context(what)?));
             thread::sleep(SETTLE);
         }
@@ -118,7 +126,13 @@ impl Stage {
         Ok(cpu_ns / sent as f64)
     }
 
-    fn cell(&self, peer: Peer, shape: Shape, family: Family, weigh: bool) -> Result<(Sample, Option<Gross>)> {
+    fn cell(
+        &self,
+        peer: Peer,
+        shape: Shape,
+        family: Family,
+        weigh: bool,
+    ) -> Result<(Sample, Option<Gross>)> {
         // Clients that the kernel has met are spared when a queue is full: here nobody knows them.
         self.lab.front.ip(&["tcp_metrics", "flush", "all"])?;
         // A listener of its own: half-open connections of the last cell go with theirs.
@@ -166,7 +180,12 @@ impl Stage {
     fn flood(&self, shape: Shape, family: Family, seconds: f64) -> Option<Flood> {
         let target = (front(family), 80).into();
         let sources = shape.sources(family)?;
-        Some(Flood { frames: u64::MAX, seconds, cpu: Some(self.flood_cpu), ..Flood::new(target, sources) })
+        Some(Flood {
+            frames: u64::MAX,
+            seconds,
+            cpu: Some(self.flood_cpu),
+            ..Flood::new(target, sources)
+        })
     }
 
     fn crowd(&self, family: Family) -> Crowd {
@@ -185,8 +204,11 @@ impl Stage {
     /// Frames that the front end's device took from the attacker. What its ring had no room for is not among them.
     fn received(&self) -> Result<u64> {
         let path = "/proc/thread-self/net/dev";
-        let text = self.lab.front.run(|| fs::read_to_string(path).context("no statistics of devices"))?;
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(ATTACK_DEVICE)?.strip_prefix(':'));
+        let text =
+            self.lab.front.run(|| fs::read_to_string(path).context("no statistics of devices"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(ATTACK_DEVICE)?.strip_prefix(':'));
         line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
             .with_context(|| format!("{path} has no packets of {ATTACK_DEVICE}"))
     }
@@ -198,7 +220,8 @@ fn networks() -> impl Iterator<Item = IpAddr> {
 }
 
 fn settle_networks(lab: &Lab) -> Result<()> {
-    let lines: String = networks().map(|client| format!("address add {client}/128 dev lo nodad\n")).collect();
+    let lines: String =
+        networks().map(|client| format!("address add {client}/128 dev lo nodad\n")).collect();
     lab.crowd.ip_batch(&lines)?;
     lab.front.ip_batch("route add fd79::/48 via fd77:1::2\n")
 }
@@ -213,9 +236,12 @@ fn front(family: Family) -> IpAddr {
 /// The pid of a CPU's softirq thread, which takes over when softirqs come too thick for the thread that they interrupt.
 fn ksoftirqd(cpu: usize) -> Result<u32> {
     let name = format!("ksoftirqd/{cpu}\n");
-    let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut named =
-        pids.filter(|pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == name));
+    let pids = fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut named = pids.filter(|pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == name)
+    });
     named.next().with_context(|| format!("there is no thread {}", name.trim()))
 }
 
@@ -223,7 +249,10 @@ fn ksoftirqd(cpu: usize) -> Result<u32> {
 fn cpu_time(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/schedstat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    text.split_whitespace().next().and_then(|word| word.parse().ok()).with_context(|| format!("{path} is empty"))
+    text.split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .with_context(|| format!("{path} is empty"))
 }
 
 fn describe(peer: Peer, sample: &Sample) -> String {
@@ -232,7 +261,8 @@ fn describe(peer: Peer, sample: &Sample) -> String {
     let pages = format!("{ok} of {tried} pages, connect {p50:.2}/{p99:.2} ms");
     let flood = sample.flood.map_or_else(String::new, |cost| {
         let rate = cost.digested as f64 / cost.seconds / 1e6;
-        let refused = cost.refused.map_or_else(String::new, |refused| format!(", {refused} refused"));
+        let refused =
+            cost.refused.map_or_else(String::new, |refused| format!(", {refused} refused"));
         format!("{:.0} ns/SYN, {rate:.2} M/s{refused}; ", cost.ns)
     });
     format!("{:<18} {flood}{pages}", peer.name())

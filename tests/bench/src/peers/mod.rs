@@ -56,13 +56,21 @@ struct Report {
 
 /// Measures, and gives what came of it.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    ensure!(arguments.seconds > 0.0 && arguments.patience > 0.0, "seconds and patience are above 0");
+    ensure!(
+        arguments.seconds > 0.0 && arguments.patience > 0.0,
+        "seconds and patience are above 0"
+    );
     let timing = Timing { seconds: arguments.seconds, patience: arguments.patience };
     let stage = Stage::set(timing)?;
     let results = measure(arguments, &stage)?;
     let conditions = measure::conditions(&stage, arguments.rounds)?;
     let report = Report { cells: results.rows(), claims: claims::check(&results), conditions };
-    let text = format!("{}\n{}\n{}", table::text(&results), claims::text(&report.claims), report.conditions);
+    let text = format!(
+        "{}\n{}\n{}",
+        table::text(&results),
+        claims::text(&report.claims),
+        report.conditions
+    );
     let plots = plot::plots(&results, &report.conditions);
     arguments.output.give("peers", &report, &text, &plots)
 }
@@ -76,7 +84,12 @@ fn measure(arguments: &Arguments, stage: &Stage) -> Result<Results> {
         let last = round + 1 == arguments.rounds;
         for family in &families {
             for shape in std::iter::once(&Shape::Calm).chain(&floods) {
-                eprintln!("round {} of {}, {shape} over IPv{}", round + 1, arguments.rounds, family.number());
+                eprintln!(
+                    "round {} of {}, {shape} over IPv{}",
+                    round + 1,
+                    arguments.rounds,
+                    family.number()
+                );
                 // Everybody is first in some round: what comes early meets a colder machine.
                 let mut turn = peers.clone();
                 turn.rotate_left(round as usize % peers.len());
@@ -103,5 +116,8 @@ fn family(text: &str) -> Result<Family, String> {
 
 fn peer(text: &str) -> Result<Peer, String> {
     let names = || Peer::ALL.map(Peer::name).join(", ");
-    Peer::ALL.into_iter().find(|peer| peer.name() == text).ok_or_else(|| format!("one of {}", names()))
+    Peer::ALL
+        .into_iter()
+        .find(|peer| peer.name() == text)
+        .ok_or_else(|| format!("one of {}", names()))
 }

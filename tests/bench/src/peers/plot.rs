@@ -63,7 +63,9 @@ const SUBJECTS: [Subject; 4] = [
 pub fn plots(results: &Results, conditions: &str) -> Vec<(String, Plot)> {
     let of = |family: Family| {
         let named = move |subject: &Subject| format!("{}-ipv{}", subject.file, family.number());
-        SUBJECTS.iter().map(move |subject| (named(subject), plot(results, subject, family, conditions)))
+        SUBJECTS
+            .iter()
+            .map(move |subject| (named(subject), plot(results, subject, family, conditions)))
     };
     results.families().into_iter().flat_map(of).collect()
 }

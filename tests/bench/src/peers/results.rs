@@ -70,7 +70,10 @@ pub struct Row {
 impl Results {
     /// Adds a sample to its cell.
     pub fn add(&mut self, shape: Shape, family: Family, peer: Peer, sample: Sample) {
-        let found = self.cells.iter_mut().find(|cell| (cell.shape, cell.family, cell.peer) == (shape, family, peer));
+        let found = self
+            .cells
+            .iter_mut()
+            .find(|cell| (cell.shape, cell.family, cell.peer) == (shape, family, peer));
         match found {
             Some(cell) => cell.samples.push(sample),
             None => self.cells.push(Cell { shape, family, peer, samples: vec![sample] }),
@@ -84,12 +87,18 @@ impl Results {
 
     /// Those of all there are, that were measured.
     pub fn peers(&self) -> Vec<Peer> {
-        Peer::ALL.into_iter().filter(|peer| self.cells.iter().any(|cell| cell.peer == *peer)).collect()
+        Peer::ALL
+            .into_iter()
+            .filter(|peer| self.cells.iter().any(|cell| cell.peer == *peer))
+            .collect()
     }
 
     /// Families that were measured.
     pub fn families(&self) -> Vec<Family> {
-        Family::ALL.into_iter().filter(|family| self.cells.iter().any(|cell| cell.family == *family)).collect()
+        Family::ALL
+            .into_iter()
+            .filter(|family| self.cells.iter().any(|cell| cell.family == *family))
+            .collect()
     }
 
     /// Floods that were measured, without the calm.
@@ -117,7 +126,11 @@ impl Cell {
 
     /// SYNs digested per second; none in the calm.
     pub fn syn_per_second(&self) -> Option<Figure> {
-        figure(self.samples.iter().filter_map(|sample| sample.flood.map(|cost| cost.digested as f64 / cost.seconds)))
+        figure(
+            self.samples
+                .iter()
+                .filter_map(|sample| sample.flood.map(|cost| cost.digested as f64 / cost.seconds)),
+        )
     }
 
     /// Share of the SYNs that the peer says that it refused, 0 to 1; none if it has no count.
@@ -131,7 +144,9 @@ impl Cell {
     /// The clients of all rounds together.
     pub fn pages(&self) -> PageReport {
         let mut all = PageReport::default();
-        for PageReport { tried, ok, connect_ms, page_ms } in self.samples.iter().map(|sample| &sample.pages) {
+        for PageReport { tried, ok, connect_ms, page_ms } in
+            self.samples.iter().map(|sample| &sample.pages)
+        {
             all.tried += tried;
             all.ok += ok;
             all.connect_ms.extend(connect_ms);
@@ -142,7 +157,12 @@ impl Cell {
 
     /// The 99th percentile of the time to connect, round by round.
     pub fn connect_p99(&self) -> Option<Figure> {
-        figure(self.samples.iter().map(|sample| sample.pages.connect_p99()).filter(|value| value.is_finite()))
+        figure(
+            self.samples
+                .iter()
+                .map(|sample| sample.pages.connect_p99())
+                .filter(|value| value.is_finite()),
+        )
     }
 
     /// What the peer kept after the last round.
@@ -152,7 +172,8 @@ impl Cell {
 
     fn row(&self) -> Row {
         let pages = self.pages();
-        let (ns, rate, p99, memory) = (self.ns(), self.syn_per_second(), self.connect_p99(), self.memory());
+        let (ns, rate, p99, memory) =
+            (self.ns(), self.syn_per_second(), self.connect_p99(), self.memory());
         let finite = |value: f64| value.is_finite().then_some(value);
         Row {
             flood: self.shape.to_string(),
@@ -183,7 +204,11 @@ fn figure(values: impl Iterator<Item = f64>) -> Option<Figure> {
     sorted.sort_by(f64::total_cmp);
     let (least, greatest) = (*sorted.first()?, *sorted.last()?);
     let middle = sorted.len() / 2;
-    let median = if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
+    let median = if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    };
     Some(Figure { median, least, greatest })
 }
 
@@ -194,7 +219,8 @@ mod tests {
     #[test]
     fn medians_lie_in_the_middle() {
         let of = |values: &[f64]| {
-            figure(values.iter().copied()).map(|figure| (figure.least, figure.median, figure.greatest))
+            figure(values.iter().copied())
+                .map(|figure| (figure.least, figure.median, figure.greatest))
         };
         assert_eq!(of(&[3.0, 1.0, 2.0]), Some((1.0, 2.0, 3.0)));
         assert_eq!(of(&[4.0, 1.0]), Some((1.0, 2.5, 4.0)));

@@ -54,6 +54,9 @@ pub fn parse(text: &str) -> Result<Shape, String> {
     match text {
         "1" => Ok(Shape::One),
         "random" => Ok(Shape::Random),
-        _ => text.parse().map(Shape::Many).map_err(|_| "1, a number of sources, or random".to_owned()),
+        _ => text
+            .parse()
+            .map(Shape::Many)
+            .map_err(|_| "1, a number of sources, or random".to_owned()),
     }
 }

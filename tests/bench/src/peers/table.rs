@@ -17,10 +17,12 @@ pub fn text(results: &Results) -> String {
 
 fn write(to: &mut String, results: &Results) -> fmt::Result {
     let floods = results.floods();
-    let with_calm: Vec<Shape> = std::iter::once(Shape::Calm).chain(floods.iter().copied()).collect();
-    let mut sheet = |title: &str, shapes: &[Shape], width: usize, value: &dyn Fn(&Cell) -> String| {
-        grid(to, results, title, shapes, width, value)
-    };
+    let with_calm: Vec<Shape> =
+        std::iter::once(Shape::Calm).chain(floods.iter().copied()).collect();
+    let mut sheet =
+        |title: &str, shapes: &[Shape], width: usize, value: &dyn Fn(&Cell) -> String| {
+            grid(to, results, title, shapes, width, value)
+        };
     sheet("CPU ns per SYN", &floods, 11, &|cell| cell.ns().map_or_else(nothing, spread))?;
     sheet("million SYN/s", &floods, 11, &|cell| {
         cell.syn_per_second().map_or_else(nothing, |rate| format!("{:.2}", rate.median / 1e6))
@@ -40,12 +42,16 @@ fn grid(
     width: usize,
     value: &dyn Fn(&Cell) -> String,
 ) -> fmt::Result {
-    let columns: Vec<(Family, Shape)> =
-        results.families().into_iter().flat_map(|family| shapes.iter().map(move |shape| (family, *shape))).collect();
+    let columns: Vec<(Family, Shape)> = results
+        .families()
+        .into_iter()
+        .flat_map(|family| shapes.iter().map(move |shape| (family, *shape)))
+        .collect();
     write!(to, "{title:<18}")?;
     for (index, (family, shape)) in columns.iter().enumerate() {
         let first = index % shapes.len() == 0;
-        let name = if first { format!("v{}: {}", family.number(), head(*shape)) } else { head(*shape) };
+        let name =
+            if first { format!("v{}: {}", family.number(), head(*shape)) } else { head(*shape) };
         write!(to, "{name:>width$}")?;
     }
     to.push('\n');
@@ -73,12 +79,18 @@ fn memory(to: &mut String, results: &Results) -> fmt::Result {
     writeln!(to, "{:<18}{:>11}{:>13}   how that is known", "memory", "MiB", "sources")?;
     for peer in results.peers() {
         let cells = results.families().into_iter().flat_map(|family| {
-            let cells = results.floods().into_iter().filter_map(move |shape| results.cell(shape, family, peer));
+            let cells = results
+                .floods()
+                .into_iter()
+                .filter_map(move |shape| results.cell(shape, family, peer));
             cells.collect::<Vec<_>>()
         });
-        let most = cells.filter_map(Cell::memory).max_by_key(|memory| (memory.bytes, memory.entries));
+        let most =
+            cells.filter_map(Cell::memory).max_by_key(|memory| (memory.bytes, memory.entries));
         let Some(memory) = most else { continue };
-        let bytes = memory.bytes.map_or_else(nothing, |bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)));
+        let bytes = memory
+            .bytes
+            .map_or_else(nothing, |bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)));
         let entries = memory.entries.map_or_else(nothing, |entries| entries.to_string());
         writeln!(to, "{:<18}{bytes:>11}{entries:>13}   {}", peer.name(), memory.how)?;
     }

@@ -32,7 +32,8 @@ impl fmt::Display for Did {
 }
 
 /// What one operator may be told because of what another has just done.
-const ON_TRIAL: [&str; 4] = ["on trial", "nothing to confirm", "no policy before", "before this one is gone"];
+const ON_TRIAL: [&str; 4] =
+    ["on trial", "nothing to confirm", "no policy before", "before this one is gone"];
 
 /// Policy files on trial, confirmed, rolled back, left to go back by themselves, and limits that change.
 pub fn policies(stage: &Stage, goes_on: &dyn Fn() -> bool) -> Result<Did> {
@@ -64,7 +65,10 @@ pub fn lists(stage: &Stage, goes_on: &dyn Fn() -> bool) -> Result<Did> {
     for number in (0_u32..).take_while(|_| goes_on()) {
         let (net, host) = (number % 200, number % 250);
         did.note(stage.run_or(&format!("ban add 11.{net}.0.0/16 11.0.0.{host} --for 400ms"), &[])?);
-        did.note(stage.run_or(&format!("allow add 12.0.{net}.{host} 2001:db8:{net:x}::/48 --for 300ms"), &[])?);
+        did.note(stage.run_or(
+            &format!("allow add 12.0.{net}.{host} 2001:db8:{net:x}::/48 --for 300ms"),
+            &[],
+        )?);
         did.note(stage.run_or(&format!("ban del 11.{net}.0.0/16"), &["is not on the ban list"])?);
         std::thread::sleep(Duration::from_millis(90));
     }
@@ -74,7 +78,8 @@ pub fn lists(stage: &Stage, goes_on: &dyn Fn() -> bool) -> Result<Did> {
 /// Arming and disarming, for good and for a while.
 pub fn modes(stage: &Stage, goes_on: &dyn Fn() -> bool) -> Result<Did> {
     let mut did = Did::default();
-    for line in ["disarm", "arm", "arm --for 200ms", "arm"].iter().cycle().take_while(|_| goes_on()) {
+    for line in ["disarm", "arm", "arm --for 200ms", "arm"].iter().cycle().take_while(|_| goes_on())
+    {
         did.note(stage.run_or(line, &ON_TRIAL)?);
         std::thread::sleep(Duration::from_millis(170));
     }
@@ -126,9 +131,17 @@ pub fn floods(stage: &Stage, goes_on: &dyn Fn() -> bool) -> Result<u64> {
     let mut sent = 0;
     // From a CPU that does not change meanwhile: the two ends of a wire share it, and no frame is lost between them.
     let cpus = std::thread::available_parallelism().map_or(1, usize::from).min(2);
-    for (number, (target, sources, rate)) in shapes.into_iter().cycle().enumerate().take_while(|_| goes_on()) {
+    for (number, (target, sources, rate)) in
+        shapes.into_iter().cycle().enumerate().take_while(|_| goes_on())
+    {
         let cpu = Some(number % cpus);
-        let flood = Flood { frames: u64::MAX, seconds: 1.3, rate, cpu, ..Flood::new((target, WEB).into(), sources) };
+        let flood = Flood {
+            frames: u64::MAX,
+            seconds: 1.3,
+            rate,
+            cpu,
+            ..Flood::new((target, WEB).into(), sources)
+        };
         sent += flood.run(&stage.lab)?.sent;
     }
     Ok(sent)

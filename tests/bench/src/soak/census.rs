@@ -25,7 +25,8 @@ impl Census {
     /// Counts what belongs to the limiter whose pins are there.
     pub fn take(pins: &Path) -> Result<Self> {
         let pin = Pins::at(pins).object(names::SWITCH);
-        let switch = MapInfo::from_pin(&pin).with_context(|| format!("cannot open {}", pin.display()))?.id();
+        let switch =
+            MapInfo::from_pin(&pin).with_context(|| format!("cannot open {}", pin.display()))?.id();
         Self::around(&BTreeSet::from([switch]))
     }
 
@@ -34,7 +35,8 @@ impl Census {
         let mut found = Self { programs: BTreeSet::new(), maps: BTreeSet::new(), bytes: 0 };
         for program in aya::programs::loaded_programs().flatten() {
             // One that has gone meanwhile uses nothing.
-            let used: BTreeSet<u32> = program.map_ids().ok().flatten().into_iter().flatten().collect();
+            let used: BTreeSet<u32> =
+                program.map_ids().ok().flatten().into_iter().flatten().collect();
             if used.intersection(maps).next().is_some() {
                 found.programs.insert(program.id());
                 found.maps.extend(used);
@@ -47,7 +49,12 @@ impl Census {
 
     /// How many programs, how many maps, and their memory in KiB.
     pub fn summary(&self) -> String {
-        format!("{} programs, {} maps, {} KiB", self.programs.len(), self.maps.len(), self.bytes >> 10)
+        format!(
+            "{} programs, {} maps, {} KiB",
+            self.programs.len(),
+            self.maps.len(),
+            self.bytes >> 10
+        )
     }
 
     /// Waits until there is one program over the same maps, and no more memory than a tenth above what there was.
@@ -55,7 +62,10 @@ impl Census {
         let start = Instant::now();
         loop {
             let now = Self::take(pins)?;
-            if now.programs.len() == 1 && now.maps == self.maps && now.bytes <= self.bytes + self.bytes / 10 {
+            if now.programs.len() == 1
+                && now.maps == self.maps
+                && now.bytes <= self.bytes + self.bytes / 10
+            {
                 println!("kernel     {}; at first {}", now.summary(), self.summary());
                 return Ok(());
             }
@@ -69,11 +79,18 @@ impl Census {
         let start = Instant::now();
         loop {
             let programs = Self::around(&self.maps)?.programs;
-            let maps = aya::maps::loaded_maps().flatten().filter(|map| self.maps.contains(&map.id())).count();
+            let maps = aya::maps::loaded_maps()
+                .flatten()
+                .filter(|map| self.maps.contains(&map.id()))
+                .count();
             if programs.is_empty() && maps == 0 {
                 return Ok(());
             }
-            ensure!(start.elapsed() < PATIENCE, "{} programs and {maps} maps are left", programs.len());
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "{} programs and {maps} maps are left",
+                programs.len()
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -83,6 +100,9 @@ impl Census {
 fn memory(map: &MapInfo) -> Result<u64> {
     let fd = map.fd().context("a map of a pinned program is gone")?;
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("memlock:")).context("a map has no memlock")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("memlock:"))
+        .context("a map has no memlock")?;
     Ok(line.trim().parse()?)
 }

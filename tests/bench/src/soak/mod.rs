@@ -33,7 +33,10 @@ pub struct Arguments {
 
 /// Runs everybody, and checks what must be so.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    ensure!(arguments.minutes > 0.0 && arguments.minutes <= 24.0 * 60.0, "between nothing and a day");
+    ensure!(
+        arguments.minutes > 0.0 && arguments.minutes <= 24.0 * 60.0,
+        "between nothing and a day"
+    );
     soak(Duration::from_secs_f64(60.0 * arguments.minutes), arguments.json)
 }
 
@@ -62,7 +65,11 @@ fn soak(time: Duration, json: bool) -> Result<()> {
     loaded.gone()?;
     let start = Instant::now();
     while !stage.processes().is_empty() {
-        ensure!(start.elapsed() < Duration::from_secs(15), "processes are left: {:?}", stage.processes());
+        ensure!(
+            start.elapsed() < Duration::from_secs(15),
+            "processes are left: {:?}",
+            stage.processes()
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     eprintln!("soak: everything is as it must be");
@@ -100,8 +107,9 @@ fn together(stage: &Stage, end: Instant) -> Result<Report> {
         let (stop, goes_on) = (&stop, &goes_on);
         // Whoever fails ends the others.
         let end_all = || stop.store(true, Ordering::Relaxed);
-        let running =
-            actors.map(|(name, actor)| (name, scope.spawn(move || actor(stage, goes_on).inspect_err(|_| end_all()))));
+        let running = actors.map(|(name, actor)| {
+            (name, scope.spawn(move || actor(stage, goes_on).inspect_err(|_| end_all())))
+        });
         let floods = scope.spawn(move || actors::floods(stage, goes_on).inspect_err(|_| end_all()));
         let pages = scope.spawn(move || actors::pages(stage, goes_on).inspect_err(|_| end_all()));
         let mut talks = 0;
@@ -132,6 +140,10 @@ fn check(stage: &Stage, report: &Report, loaded: &Census) -> Result<()> {
     stage.exact(report.sent + tried + stage.sent_again()? + Talk::CONNECTIONS)?;
     ensure!(stage.accepted() == tried, "{} connections of {tried} pages", stage.accepted());
     ensure!(stage.attached()? == 2, "both interfaces are attached, in native mode");
-    ensure!(stage.desk.left().len() == 1, "one layout, and nothing that was being made: {:?}", stage.desk.left());
+    ensure!(
+        stage.desk.left().len() == 1,
+        "one layout, and nothing that was being made: {:?}",
+        stage.desk.left()
+    );
     loaded.unchanged(stage.desk.pins())
 }

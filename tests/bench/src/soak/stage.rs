@@ -83,7 +83,8 @@ impl Stage {
 
     /// Interfaces on which the program runs in the driver.
     pub fn attached(&self) -> Result<usize> {
-        let status: serde_json::Value = serde_json::from_str(&self.desk.run("status --quick --json")?)?;
+        let status: serde_json::Value =
+            serde_json::from_str(&self.desk.run("status --quick --json")?)?;
         let interfaces = status["interfaces"].as_array().context("status has interfaces")?;
         Ok(interfaces.iter().filter(|one| one["attachment"] == "native").count())
     }
@@ -92,17 +93,21 @@ impl Stage {
     pub fn processes(&self) -> Vec<String> {
         let pins = self.desk.pins().to_string_lossy();
         let commands = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let commands = commands.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        let commands =
+            commands.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
         let commands = commands.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
         commands.filter(|command| command.contains(pins.as_ref())).collect()
     }
 
     /// SYNs that the crowd's kernel sent again.
     pub fn sent_again(&self) -> Result<u64> {
-        let text = self.lab.crowd.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/netstat")?))?;
-        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let text =
+            self.lab.crowd.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/netstat")?))?;
+        let lines: Vec<Vec<&str>> =
+            text.lines().map(|line| line.split_whitespace().collect()).collect();
         let mut pairs = lines.chunks_exact(2).flat_map(|pair| pair[0].iter().zip(&pair[1]));
-        let found = pairs.find(|(name, _)| **name == "TCPSynRetrans").context("the kernel counts SYNs")?;
+        let found =
+            pairs.find(|(name, _)| **name == "TCPSynRetrans").context("the kernel counts SYNs")?;
         Ok(found.1.parse()?)
     }
 
@@ -110,7 +115,11 @@ impl Stage {
     pub fn quiet(&self) -> Result<()> {
         let mut before = u64::MAX;
         loop {
-            let now = self.counted()?.iter().flat_map(|counters| counters.decided).fold(0, u64::wrapping_add);
+            let now = self
+                .counted()?
+                .iter()
+                .flat_map(|counters| counters.decided)
+                .fold(0, u64::wrapping_add);
             if now == before {
                 return Ok(());
             }
@@ -137,13 +146,23 @@ impl Stage {
                 }
             }
             // The allow list passes attempts before any limit, the ban list drops them.
-            banned += counters.decided[Reason::Banned as usize] + counters.observed[Reason::Banned as usize];
+            banned += counters.decided[Reason::Banned as usize]
+                + counters.observed[Reason::Banned as usize];
             admitted += counters.decided[Reason::Allowed as usize];
             judged += counters.decided[Reason::Allowed as usize];
         }
-        println!("attempts   {attempts}: {admitted} admitted, {refused} refused, {banned} of banned sources");
-        ensure!(judged == admitted + refused, "{judged} judged, but {admitted} admitted and {refused} refused");
-        ensure!(judged + banned == attempts, "{attempts} attempts were made, and {} counted", judged + banned);
+        println!(
+            "attempts   {attempts}: {admitted} admitted, {refused} refused, {banned} of banned sources"
+        );
+        ensure!(
+            judged == admitted + refused,
+            "{judged} judged, but {admitted} admitted and {refused} refused"
+        );
+        ensure!(
+            judged + banned == attempts,
+            "{attempts} attempts were made, and {} counted",
+            judged + banned
+        );
         Ok(())
     }
 }

@@ -60,7 +60,8 @@ impl Sources for Lru {
     #[inline(always)]
     fn charge(_: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         let SourceLimit { interval, window } = *attempt.limit;
-        let said = lru_charge(attempt.service.into(), attempt.source.low, attempt.now, interval, window);
+        let said =
+            lru_charge(attempt.service.into(), attempt.source.low, attempt.now, interval, window);
         let charge = if said & 0xff == 0 { Charge::Conforms } else { Charge::Exceeds };
         Some(Charged { charge, step: (said >> 8) as u8 })
     }
@@ -240,7 +241,8 @@ fn anew(context: &XdpContext) -> Option<()> {
     with_source(context, || source)?;
     let half = |at: usize| u32::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
     // RFC 1624 3: the sum without the old source, with the new one.
-    let mut sum = (!half(CHECKSUM) & 0xffff) + (!half(SOURCE) & 0xffff) + (!half(SOURCE + 2) & 0xffff);
+    let mut sum =
+        (!half(CHECKSUM) & 0xffff) + (!half(SOURCE) & 0xffff) + (!half(SOURCE + 2) & 0xffff);
     sum += (source >> 16) + (source & 0xffff);
     sum = (sum >> 16) + (sum & 0xffff);
     let checksum = !((sum >> 16) + sum) as u16;

@@ -7,7 +7,10 @@
 
 #![no_std]
 #![no_main]
-#![expect(missing_docs, reason = "`#[xdp]` moves an entry point's comment to where the lint does not see it")]
+#![expect(
+    missing_docs,
+    reason = "`#[xdp]` moves an entry point's comment to where the lint does not see it"
+)]
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -17,8 +20,8 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use record::{
-    COUNTERS, FloodRecord, PORTS_COUNTING, PORTS_FIXED, SEEN, SENT, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_RANDOM,
-    STOPPED, TEMPLATE_WORDS, VOLLEY_FRAMES, VOLLEY_WORDS,
+    COUNTERS, FloodRecord, PORTS_COUNTING, PORTS_FIXED, SEEN, SENT, SOURCE_MANY, SOURCE_NETWORKS,
+    SOURCE_RANDOM, STOPPED, TEMPLATE_WORDS, VOLLEY_FRAMES, VOLLEY_WORDS,
 };
 
 #[path = "../record.rs"]
@@ -187,7 +190,13 @@ fn source_ipv6(record: &FloodRecord, number: u64, draw: u64) -> [u64; 2] {
     [record.base_high, record.base_low.wrapping_add(step)]
 }
 
-fn write_ipv4(ctx: &XdpContext, record: &FloodRecord, source: [u16; 2], port: u16, sequence: u32) -> Option<()> {
+fn write_ipv4(
+    ctx: &XdpContext,
+    record: &FloodRecord,
+    source: [u16; 2],
+    port: u16,
+    sequence: u32,
+) -> Option<()> {
     let ip = header::<40>(ctx, record)?;
     let address = u32::from(source[0]) + u32::from(source[1]);
     put(ip, 12, source[0]);
@@ -197,7 +206,13 @@ fn write_ipv4(ctx: &XdpContext, record: &FloodRecord, source: [u16; 2], port: u1
     Some(())
 }
 
-fn write_ipv6(ctx: &XdpContext, record: &FloodRecord, source: [u64; 2], port: u16, sequence: u32) -> Option<()> {
+fn write_ipv6(
+    ctx: &XdpContext,
+    record: &FloodRecord,
+    source: [u64; 2],
+    port: u16,
+    sequence: u32,
+) -> Option<()> {
     let ip = header::<60>(ctx, record)?;
     let mut sum = record.transport_sum;
     let mut half = 0;

@@ -12,8 +12,8 @@ use super::{Flood, Sources};
 use crate::{
     frame::{Frame, VLAN},
     programs::record::{
-        FloodRecord, PORTS_COUNTING, PORTS_FIXED, PORTS_RANDOM, SOURCE_MANY, SOURCE_NETWORKS, SOURCE_ONE,
-        SOURCE_RANDOM, TEMPLATE_WORDS,
+        FloodRecord, PORTS_COUNTING, PORTS_FIXED, PORTS_RANDOM, SOURCE_MANY, SOURCE_NETWORKS,
+        SOURCE_ONE, SOURCE_RANDOM, TEMPLATE_WORDS,
     },
     topology::Lab,
 };
@@ -39,7 +39,8 @@ pub(super) fn record(flood: &Flood, redirect: u32) -> Result<(FloodRecord, Vec<u
 
     let zero: IpAddr = if base.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let (from, to) = Lab::attack_macs();
-    let mut frame = Frame::syn(SocketAddr::new(zero, 0), flood.target).macs(from, to).flags(flood.flags);
+    let mut frame =
+        Frame::syn(SocketAddr::new(zero, 0), flood.target).macs(from, to).flags(flood.flags);
     frame = frame.numbers(0, flood.acknowledgment).fragment(0, flood.fragments);
     if let Some(options) = &flood.options {
         frame = frame.tcp_options(options);
@@ -58,7 +59,8 @@ pub(super) fn record(flood: &Flood, redirect: u32) -> Result<(FloodRecord, Vec<u
         bytes[network + 10..network + 12].fill(0);
     }
     // Port, numbers and source being zero, the checksum is that of all the rest: its complement is the sum.
-    let transport_sum = u32::from(!u16::from_ne_bytes([bytes[transport + 16], bytes[transport + 17]]));
+    let transport_sum =
+        u32::from(!u16::from_ne_bytes([bytes[transport + 16], bytes[transport + 17]]));
     bytes[transport + 16..transport + 18].fill(0);
     let words = bytes[network..transport].chunks_exact(2);
     let network_sum = words.map(|pair| u32::from(u16::from_ne_bytes([pair[0], pair[1]]))).sum();

@@ -111,7 +111,11 @@ impl Frame {
             .add_2bytes((body.len() as u16).to_be_bytes())
             .add_slice(&body);
         // UDP's zero means "none"; TCP may send either form of zero (RFC 768, RFC 1624).
-        let sum = if protocol == UDP { sum.to_ones_complement_with_no_zero() } else { sum.ones_complement() };
+        let sum = if protocol == UDP {
+            sum.to_ones_complement_with_no_zero()
+        } else {
+            sum.ones_complement()
+        };
         let sum = if self.wrong_checksum { sum ^ 0x0101 } else { sum };
         body[checksum_at..checksum_at + 2].copy_from_slice(&sum.to_ne_bytes());
         (protocol, body)

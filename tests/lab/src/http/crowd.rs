@@ -131,7 +131,8 @@ impl Crowd {
         ensure!(self.pages_per_second > 0.0, "a crowd needs a rate above 0");
         raise_file_limit()?;
         let crowd = self.clone();
-        let thread = lab.crowd.spawn("lab-crowd", move || runtime()?.block_on(crowd.fetch_all()))?;
+        let thread =
+            lab.crowd.spawn("lab-crowd", move || runtime()?.block_on(crowd.fetch_all()))?;
         Ok(CrowdHandle { thread })
     }
 
@@ -141,7 +142,8 @@ impl Crowd {
         let mut report = PageReport::default();
         let mut running = JoinSet::new();
         for (number, address) in (0..pages).zip(self.addresses.iter().cycle()) {
-            sleep_until(start + Duration::from_secs_f64(number as f64 / self.pages_per_second)).await;
+            sleep_until(start + Duration::from_secs_f64(number as f64 / self.pages_per_second))
+                .await;
             running.spawn(fetch_page(self.request(*address)));
             report.tried += 1;
             while let Some(page) = running.try_join_next() {
@@ -204,7 +206,8 @@ async fn fetch(request: Request) -> (Option<f64>, bool) {
     let mut connect = None;
     let work = async {
         let start = Instant::now();
-        let socket = if request.target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let socket =
+            if request.target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // One address may have many connections at once, to one server: the port may be taken by another's.
         socket.set_reuseaddr(true)?;
         socket.bind(request.source)?;

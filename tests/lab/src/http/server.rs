@@ -43,7 +43,10 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { listen: vec![SocketAddr::new(FRONT_V4, 80), SocketAddr::new(FRONT_V6, 80)], backlog: 4096 }
+        Self {
+            listen: vec![SocketAddr::new(FRONT_V4, 80), SocketAddr::new(FRONT_V6, 80)],
+            backlog: 4096,
+        }
     }
 }
 
@@ -71,8 +74,8 @@ impl Server {
             runtime()?.block_on(async {
                 // Connections are tasks of the runtime, and end with it.
                 for address in &options.listen {
-                    let listener =
-                        listen(*address, options.backlog).with_context(|| format!("cannot listen on {address}"))?;
+                    let listener = listen(*address, options.backlog)
+                        .with_context(|| format!("cannot listen on {address}"))?;
                     tokio::spawn(accept(listener, Arc::clone(&counter)));
                 }
                 // The starter waits for this or for our end.
@@ -138,7 +141,13 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
     }
     match length(&request) {
         Some(length) => answer(&mut stream, length).await?,
-        None => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await?,
+        None => {
+            stream
+                .write_all(
+                    b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                )
+                .await?
+        }
     }
     stream.shutdown().await
 }
@@ -154,8 +163,9 @@ fn length(request: &[u8]) -> Option<usize> {
 }
 
 async fn answer(stream: &mut TcpStream, length: usize) -> io::Result<()> {
-    let head =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
     let mut bytes = head.into_bytes();
     let mut left = length;
     // Head and page leave in one write, and so in one segment.

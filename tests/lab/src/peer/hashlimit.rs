@@ -33,7 +33,9 @@ impl<'a> Hashlimit<'a> {
             ))?;
         }
         if let Some((rate, burst)) = limits.budget {
-            peer.tool(&format!("-A INPUT -p tcp --syn -m limit --limit {rate}/s --limit-burst {burst} -j ACCEPT"))?;
+            peer.tool(&format!(
+                "-A INPUT -p tcp --syn -m limit --limit {rate}/s --limit-burst {burst} -j ACCEPT"
+            ))?;
             peer.tool("-A INPUT -p tcp --syn -j DROP")?;
         }
         Ok(peer)
@@ -57,11 +59,17 @@ impl InForce for Hashlimit<'_> {
     fn memory(&self) -> Result<Memory> {
         let directory = if self.family == Family::V4 { "ipt_hashlimit" } else { "ip6t_hashlimit" };
         let path = format!("/proc/thread-self/net/{directory}/{NAME}");
-        let entries =
-            self.lab.front.run(|| fs::read_to_string(&path).with_context(|| format!("cannot read {path}")))?;
+        let entries = self
+            .lab
+            .front
+            .run(|| fs::read_to_string(&path).with_context(|| format!("cannot read {path}")))?;
         let entries = entries.lines().count() as u64;
         let bytes = entry_bytes().map(|each| entries * each + u64::from(BUCKETS) * 8);
-        Ok(Memory { bytes, entries: Some(entries), how: "entries listed, times the slab's object, and the buckets" })
+        Ok(Memory {
+            bytes,
+            entries: Some(entries),
+            how: "entries listed, times the slab's object, and the buckets",
+        })
     }
 }
 

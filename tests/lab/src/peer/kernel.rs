@@ -21,7 +21,9 @@ pub struct Syncookies<'a> {
 impl<'a> Syncookies<'a> {
     pub fn set(lab: &'a Lab, value: u8) -> Result<Self> {
         let path = format!("/proc/sys/net/{SETTING}");
-        let before = lab.front.run(|| fs::read_to_string(&path).with_context(|| format!("cannot read {path}")))?;
+        let before = lab
+            .front
+            .run(|| fs::read_to_string(&path).with_context(|| format!("cannot read {path}")))?;
         lab.front.sysctl(SETTING, &value.to_string())?;
         Ok(Self { lab, before })
     }

@@ -18,7 +18,8 @@ pub struct Limiter {
 impl Limiter {
     pub fn attach(lab: &Lab, limits: &Limits, challenge: bool) -> Result<Self> {
         let desk = Desk::new(&lab.front)?;
-        let mut line = format!("attach {ATTACK_DEVICE} {CROWD_DEVICE} --service web=*:80 --enforce");
+        let mut line =
+            format!("attach {ATTACK_DEVICE} {CROWD_DEVICE} --service web=*:80 --enforce");
         if let Some((rate, burst)) = limits.source {
             line += &format!(" --source-rate {rate}/s --source-burst {burst}");
         }
@@ -43,7 +44,9 @@ impl InForce for Limiter {
     /// What was not admitted: challenged attempts too, which were answered and charged to nobody.
     fn refused(&self) -> Result<Option<u64>> {
         let service = status(&self.desk.run("status --quick --json")?)?;
-        let number = |name: &str| service[name].as_u64().with_context(|| format!("status has no number {name}"));
+        let number = |name: &str| {
+            service[name].as_u64().with_context(|| format!("status has no number {name}"))
+        };
         Ok(Some(number("attempts")? - number("admitted")?))
     }
 
@@ -58,6 +61,7 @@ impl InForce for Limiter {
 /// # Errors
 /// When the text is not of that form.
 pub fn status(text: &str) -> Result<Value> {
-    let status: Value = serde_json::from_str(text).context("`limiter status --json` printed no JSON")?;
+    let status: Value =
+        serde_json::from_str(text).context("`limiter status --json` printed no JSON")?;
     Ok(status["services"].get(0).context("`limiter status` knows no service")?.clone())
 }

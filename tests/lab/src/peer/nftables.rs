@@ -33,7 +33,13 @@ impl<'a> Nftables<'a> {
         Self::add(lab, table, "input", family, limits)
     }
 
-    fn add(lab: &'a Lab, table: &'static str, hook: &str, family: Family, limits: &Limits) -> Result<Self> {
+    fn add(
+        lab: &'a Lab,
+        table: &'static str,
+        hook: &str,
+        family: Family,
+        limits: &Limits,
+    ) -> Result<Self> {
         let before = unreclaimable()?;
         let mut nft = lab.front.command("nft")?;
         feed(nft.args(["-f", "-"]), &rules(table, hook, family, limits))?;
@@ -61,7 +67,9 @@ fn rules(table: &str, hook: &str, family: Family, limits: &Limits) -> String {
         ));
     }
     if let Some((rate, burst)) = limits.budget {
-        text.push_str(&format!("{syn} limit rate over {rate}/second burst {burst} packets counter drop\n"));
+        text.push_str(&format!(
+            "{syn} limit rate over {rate}/second burst {burst} packets counter drop\n"
+        ));
     }
     text + "}\n}\n"
 }
@@ -70,8 +78,10 @@ impl InForce for Nftables<'_> {
     fn refused(&self) -> Result<Option<u64>> {
         let mut nft = self.lab.front.command("nft")?;
         let text = run(nft.args(["--terse", "list", "chain", self.family, TABLE, "in"]))?;
-        let counts =
-            text.split("counter packets ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        let counts = text
+            .split("counter packets ")
+            .skip(1)
+            .filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok());
         Ok(Some(counts.sum()))
     }
 
@@ -90,7 +100,8 @@ impl InForce for Nftables<'_> {
 
 impl Drop for Nftables<'_> {
     fn drop(&mut self) {
-        let delete = || run(self.lab.front.command("nft")?.args(["delete", "table", self.family, TABLE]));
+        let delete =
+            || run(self.lab.front.command("nft")?.args(["delete", "table", self.family, TABLE]));
         // The namespace goes with the lab; what follows in it would be measured behind these rules.
         if let Err(error) = delete() {
             eprintln!("the table {TABLE} is still there: {error:#}");
@@ -101,7 +112,9 @@ impl Drop for Nftables<'_> {
 /// Bytes of slab memory of the whole machine that cannot be reclaimed. nftables says nowhere how large an element is.
 fn unreclaimable() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("SUnreclaim:")).context("no SUnreclaim")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("SUnreclaim is no number")?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("SUnreclaim:")).context("no SUnreclaim")?;
+    let kilobytes: u64 =
+        line.trim().trim_end_matches(" kB").parse().context("SUnreclaim is no number")?;
     Ok(kilobytes * 1024)
 }

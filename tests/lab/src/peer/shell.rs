@@ -14,8 +14,9 @@ pub fn run(command: &mut Command) -> Result<String> {
 pub fn feed(command: &mut Command, input: &str) -> Result<String> {
     let shown = format!("{command:?}");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().with_context(|| format!("cannot run {shown}: `cargo xtask bench --peers` installs it"))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {shown}: `cargo xtask bench --peers` installs it"))?;
     let mut pipe = child.stdin.take().context("a tool without standard input")?;
     // One that does not read is no failure; its own words say what is.
     let _ = pipe.write_all(input.as_bytes());

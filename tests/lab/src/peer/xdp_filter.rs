@@ -24,7 +24,8 @@ pub struct XdpFilter<'a> {
 impl<'a> XdpFilter<'a> {
     pub fn load(lab: &'a Lab) -> Result<Self> {
         let filter = Self { lab, bpffs: PrivateBpffs::new()? };
-        filter.tool(&format!("load --mode native --policy allow --features tcp {ATTACK_DEVICE}"))?;
+        filter
+            .tool(&format!("load --mode native --policy allow --features tcp {ATTACK_DEVICE}"))?;
         filter.tool("port --mode dst --proto tcp 80")?;
         Ok(filter)
     }
@@ -32,7 +33,12 @@ impl<'a> XdpFilter<'a> {
     /// xdp-filter knows one place for its pins: it sees our file system there, and nobody else does.
     fn tool(&self, line: &str) -> Result<String> {
         let mut command = self.lab.front.command("unshare")?;
-        command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /sys/fs/bpf && exec xdp-filter "$@""#]);
+        command.args([
+            "--mount",
+            "sh",
+            "-c",
+            r#"mount --bind "$0" /sys/fs/bpf && exec xdp-filter "$@""#,
+        ]);
         run(command.arg(self.bpffs.path()).args(line.split_whitespace()))
     }
 }
@@ -67,12 +73,15 @@ const MEMLOCK: &str = "memlock of its pinned maps";
 /// Every file below a directory.
 pub fn maps_below(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
     for entry in entries.flatten() {
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => found.extend(maps_below(&entry.path())?),
             // bpffs has two of its own that are no pins.
-            _ if !entry.file_name().to_string_lossy().ends_with(".debug") => found.push(entry.path()),
+            _ if !entry.file_name().to_string_lossy().ends_with(".debug") => {
+                found.push(entry.path())
+            }
             _ => {}
         }
     }

@@ -20,7 +20,11 @@ fn a_device_that_comes_back_is_limited_within_a_second() {
         desk.front.ip(&["link", "del", "web0"]).expect("deleted");
         daemon.says_times(round, &["WARN", "gone", "interface=web0"]);
         let gone = &interfaces(&desk)[0];
-        assert_eq!((&gone["name"], &gone["index"]), (&Value::Null, &index), "status shows that it is gone");
+        assert_eq!(
+            (&gone["name"], &gone["index"]),
+            (&Value::Null, &index),
+            "status shows that it is gone"
+        );
         let start = Instant::now();
         lay(&desk, &client);
         while !desk.has_program("web0") {
@@ -30,9 +34,15 @@ fn a_device_that_comes_back_is_limited_within_a_second() {
         times.push(start.elapsed());
         assert_eq!(arrive(&client, 3), 0, "the table remembers the source");
         let line = daemon.says_times(round + 1, &["INFO", "attached", "interface=web0"]);
-        println!("round {round}: {:.1} ms after it was made; {line}", start.elapsed().as_secs_f64() * 1e3);
+        println!(
+            "round {round}: {:.1} ms after it was made; {line}",
+            start.elapsed().as_secs_f64() * 1e3
+        );
         let all = interfaces(&desk);
-        assert_eq!((all.len(), &all[0]["name"], &all[0]["attachment"]), (1, &"web0".into(), &"native".into()));
+        assert_eq!(
+            (all.len(), &all[0]["name"], &all[0]["attachment"]),
+            (1, &"web0".into(), &"native".into())
+        );
     }
     // The promised second is a hundred times what it takes. A process that had no CPU meanwhile is no fault of the daemon, in two of five.
     times.sort();
@@ -48,17 +58,24 @@ fn a_device_that_never_comes_back_is_reported() {
     let (desk, _client) = wired();
     write(&desk, &LIMITED.replace("[\"web0\"]", "[\"web0\", \"web1\", \"dmz0\"]"));
     let daemon = Daemon::start(&desk, "run");
-    daemon.told("STATUS=enforce: excess attempts are dropped; attached to web0, web1; MISSING: dmz0");
+    daemon
+        .told("STATUS=enforce: excess attempts are dropped; attached to web0, web1; MISSING: dmz0");
     daemon.told("READY=1");
     daemon.says(&["WARN", "missing", "interface=dmz0"]);
-    assert!(desk.has_program("web0") && desk.has_program("web1"), "one that is missing does not keep the others");
+    assert!(
+        desk.has_program("web0") && desk.has_program("web1"),
+        "one that is missing does not keep the others"
+    );
     desk.front.ip(&["link", "del", "web1"]).expect("deleted");
     daemon.says(&["WARN", "gone", "interface=web1"]);
-    daemon.told("STATUS=enforce: excess attempts are dropped; attached to web0; MISSING: dmz0, web1");
+    daemon
+        .told("STATUS=enforce: excess attempts are dropped; attached to web0; MISSING: dmz0, web1");
     daemon.says(&["WARN", "missing", "interface=web1"]);
     daemon.says_times(2, &["WARN", "missing", "interface=dmz0"]);
     // One that was never there is attached when it comes.
-    desk.front.ip(&["link", "add", "dmz0", "type", "veth", "peer", "name", "far9"]).expect("a veth");
+    desk.front
+        .ip(&["link", "add", "dmz0", "type", "veth", "peer", "name", "far9"])
+        .expect("a veth");
     daemon.says(&["INFO", "attached", "interface=dmz0"]);
     assert!(desk.has_program("dmz0"));
     daemon.end();
@@ -74,12 +91,26 @@ fn a_device_that_is_moved_and_comes_back() {
     desk.front.ip(&["link", "set", "web0", "netns", elsewhere.name()]).expect("moved");
     daemon.says(&["WARN", "gone", "interface=web0"]);
     desk.front
-        .ip(&["link", "add", "dummy7", "index", &index.to_string(), "type", "veth", "peer", "name", "dummy8"])
+        .ip(&[
+            "link",
+            "add",
+            "dummy7",
+            "index",
+            &index.to_string(),
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "dummy8",
+        ])
         .expect("the index is taken");
     elsewhere.ip(&["link", "set", "web0", "netns", desk.front.name()]).expect("moved back");
     daemon.says(&["INFO", "under another index"]);
     let all = interfaces(&desk);
-    assert_eq!((all.len(), &all[0]["name"], &all[0]["attachment"]), (1, &"web0".into(), &"native".into()));
+    assert_eq!(
+        (all.len(), &all[0]["name"], &all[0]["attachment"]),
+        (1, &"web0".into(), &"native".into())
+    );
     assert_ne!(all[0]["index"], index);
     // What is detached by hand stays detached, until the file is read again.
     desk.ok("attach web1");
@@ -109,6 +140,11 @@ fn a_lock_that_is_held_for_long_is_waited_for() {
     drop(lock);
     daemon.says(&["INFO", "attached", "missing_seconds", "interface=web0"]);
     daemon.says_times(2, &["INFO", "attached", "interface=web0"]);
-    assert_eq!(daemon.said().iter().filter(|line| line.contains("ERROR")).count(), 1, "{:#?}", daemon.said());
+    assert_eq!(
+        daemon.said().iter().filter(|line| line.contains("ERROR")).count(),
+        1,
+        "{:#?}",
+        daemon.said()
+    );
     daemon.end();
 }

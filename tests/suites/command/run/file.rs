@@ -25,8 +25,14 @@ fn a_reload_applies_what_changed_and_nothing_else() {
     write(&desk, "interfaces = [\"web0\"]\nmode = \"enforced\"\n");
     daemon.reload();
     daemon.says(&["ERROR", "what is in force stays", "policy.toml:2:", "enforced"]);
-    assert_eq!((generation(&desk), desk.json("status --quick")["mode"].clone()), (2.into(), "enforce".into()));
-    assert_eq!(desk.json("history")[2]["changed"], json!(["host source limit: 1/min, burst 10 -> 7/min, burst 10"]));
+    assert_eq!(
+        (generation(&desk), desk.json("status --quick")["mode"].clone()),
+        (2.into(), "enforce".into())
+    );
+    assert_eq!(
+        desk.json("history")[2]["changed"],
+        json!(["host source limit: 1/min, burst 10 -> 7/min, burst 10"])
+    );
     daemon.end();
 }
 
@@ -41,7 +47,10 @@ fn a_reload_leaves_alone_what_an_operator_did() {
     write(&desk, &format!("{}{profile}", LIMITED.replace("1/min", "7/min")));
     daemon.reload();
     let status = desk.json("status --quick");
-    assert_eq!((&status["mode"], &status["source_limit"]), (&"observe".into(), &"7/min, burst 10".into()));
+    assert_eq!(
+        (&status["mode"], &status["source_limit"]),
+        (&"observe".into(), &"7/min, burst 10".into())
+    );
     // What the file says anew counts.
     write(&desk, &format!("{}{profile}", LIMITED.replace("enforce", "observe")));
     daemon.reload();
@@ -55,7 +64,10 @@ fn a_reload_leaves_alone_what_an_operator_did() {
     write(&desk, &format!("{}{profile}", LIMITED.replace("1/min", "9/min")));
     daemon.reload();
     let status = desk.json("status --quick");
-    assert_eq!((&status["profile"], &status["source_limit"]), (&"siege".into(), &"9/min, burst 10".into()));
+    assert_eq!(
+        (&status["profile"], &status["source_limit"]),
+        (&"siege".into(), &"9/min, burst 10".into())
+    );
     assert_eq!(status["services"][0]["budget"], "70/s, burst 140");
     // A trial is not overtaken.
     desk.ok(&format!("profile use normal {} --confirm 1h", file.display()));
@@ -64,7 +76,10 @@ fn a_reload_leaves_alone_what_an_operator_did() {
     daemon.reload();
     daemon.says(&["ERROR", "on trial", "limiter confirm"]);
     let status = desk.json("status --quick");
-    assert_eq!((&status["generation"], &status["source_limit"]), (&before, &"9/min, burst 10".into()));
+    assert_eq!(
+        (&status["generation"], &status["source_limit"]),
+        (&before, &"9/min, burst 10".into())
+    );
     assert_eq!(status["reverts"]["policy"], true);
     daemon.end();
 }
@@ -107,17 +122,29 @@ fn what_goes_back_by_itself_is_followed() {
     let entries = history.as_array().expect("a list");
     let last = entries.last().expect("an entry");
     assert_eq!(last["changed"], json!(["went back by itself: mode enforce -> observe"]));
-    assert_eq!((&last["before"]["mode"], &last["after"]["mode"]), (&"enforce".into(), &"observe".into()));
+    assert_eq!(
+        (&last["before"]["mode"], &last["after"]["mode"]),
+        (&"enforce".into(), &"observe".into())
+    );
     assert_eq!(entries[entries.len() - 2]["back"], "done");
     // A policy on trial, with nobody but the daemon to put the setting back.
     write(&desk, &challenge.replace("1/min", "7/min").replace("observe", "enforce"));
     desk.ok(&format!("apply {} --confirm 1h", policy(&desk).display()));
-    let read = || desk.front.run(|| Ok(fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")?)).expect("the setting");
+    let read = || {
+        desk.front
+            .run(|| Ok(fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")?))
+            .expect("the setting")
+    };
     assert_eq!(read(), "2\n");
     desk.ok("rollback");
     assert_eq!(read(), "1\n");
     desk.ok(&format!("apply {} --confirm 1s", policy(&desk).display()));
-    daemon.says(&["INFO", "went back by itself", "the policy before decides again", "7/min, burst 10 -> 1/min"]);
+    daemon.says(&[
+        "INFO",
+        "went back by itself",
+        "the policy before decides again",
+        "7/min, burst 10 -> 1/min",
+    ]);
     let entries = desk.json("history").as_array().expect("a list").len();
     assert_eq!(read(), "1\n");
     // The next daemon does not tell it again, and finds what nobody told.

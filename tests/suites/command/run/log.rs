@@ -10,7 +10,9 @@ fn a_log_that_nobody_takes_ends_nothing() {
     let (desk, _client) = wired();
     for (turn, sink) in SINKS.into_iter().enumerate() {
         write(&desk, LIMITED);
-        let daemon = Daemon::with(&desk, "run --detach-on-exit", |command: &mut Command| sink.of(2, command));
+        let daemon = Daemon::with(&desk, "run --detach-on-exit", |command: &mut Command| {
+            sink.of(2, command)
+        });
         daemon.told("READY=1");
         let before = generation(&desk).as_u64().expect("a number");
         // Both a line of an error and one of a change.
@@ -20,7 +22,10 @@ fn a_log_that_nobody_takes_ends_nothing() {
         daemon.reload();
         assert_eq!(generation(&desk), before + 1, "{sink:?}: it goes on");
         daemon.end();
-        assert!(desk.left().is_empty() && desk.becomes_free("web0"), "{sink:?}: and detaches in the end");
+        assert!(
+            desk.left().is_empty() && desk.becomes_free("web0"),
+            "{sink:?}: and detaches in the end"
+        );
     }
 }
 
@@ -49,10 +54,16 @@ fn lost_lines_are_counted() {
     // SAFETY: the limits of a child of ours, by its id.
     unsafe {
         let all = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-        assert_eq!(libc::prlimit(daemon.child.id() as i32, libc::RLIMIT_FSIZE, &all, std::ptr::null_mut()), 0);
+        assert_eq!(
+            libc::prlimit(daemon.child.id() as i32, libc::RLIMIT_FSIZE, &all, std::ptr::null_mut()),
+            0
+        );
     }
     daemon.reload();
     daemon.end();
     let log = std::fs::read_to_string(desk.file("log")).expect("a log");
-    assert!(log.contains("standard error did not take these lines") && log.contains("lines="), "{log}");
+    assert!(
+        log.contains("standard error did not take these lines") && log.contains("lines="),
+        "{log}"
+    );
 }

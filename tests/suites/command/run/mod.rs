@@ -102,7 +102,8 @@ impl Daemon {
         let start = Instant::now();
         loop {
             let lines = self.said();
-            let mut holding = lines.iter().filter(|line| words.iter().all(|word| line.contains(word)));
+            let mut holding =
+                lines.iter().filter(|line| words.iter().all(|word| line.contains(word)));
             if let Some(line) = holding.nth(times - 1) {
                 return line.clone();
             }
@@ -179,7 +180,9 @@ fn wired() -> (Desk, Namespace) {
 
 fn lay(desk: &Desk, client: &Namespace) {
     let peer = client.name();
-    desk.front.ip(&["link", "add", "web0", "type", "veth", "peer", "name", "far0", "netns", peer]).expect("a veth");
+    desk.front
+        .ip(&["link", "add", "web0", "type", "veth", "peer", "name", "far0", "netns", peer])
+        .expect("a veth");
     desk.front.ip_batch("addr add 10.79.0.1/24 dev web0\nlink set web0 up\n").expect("up");
     client.ip_batch("addr add 10.79.0.2/24 dev far0\nlink set far0 up\n").expect("up");
 }
@@ -206,7 +209,10 @@ fn generation(desk: &Desk) -> Value {
 fn the_first_start_loads_attaches_and_tells_systemd() {
     let (desk, client) = wired();
     let daemon = Daemon::start(&desk, "run");
-    assert_eq!(daemon.told("STATUS="), "STATUS=enforce: excess attempts are dropped; attached to web0\n");
+    assert_eq!(
+        daemon.told("STATUS="),
+        "STATUS=enforce: excess attempts are dropped; attached to web0\n"
+    );
     daemon.told("READY=1");
     daemon.says(&["INFO", "the policy file is in force", "mode=\"enforce\"", "service web: new"]);
     assert!(desk.has_program("web0"));
@@ -245,8 +251,14 @@ fn killed_it_leaves_all_in_force_and_the_next_one_takes_over() {
     daemon.says(&["loaded already", "stay"]);
     daemon.says(&["WARN", "says otherwise", "burst 11 -> 1/min, burst 10", "SIGHUP"]);
     let after = desk.json("status --quick");
-    assert_eq!((&after["generation"], &after["source_limit"]), (&before["generation"], &before["source_limit"]));
-    assert_eq!((&after["reverts"]["mode"], &after["interfaces"][0]["index"]), (&"observe".into(), &index));
+    assert_eq!(
+        (&after["generation"], &after["source_limit"]),
+        (&before["generation"], &before["source_limit"])
+    );
+    assert_eq!(
+        (&after["reverts"]["mode"], &after["interfaces"][0]["index"]),
+        (&"observe".into(), &index)
+    );
     assert_eq!(arrive(&client, 3), 0, "without a gap");
     // What went while nobody was there.
     daemon.kill();
@@ -288,7 +300,8 @@ fn under_systemd() {
     let (desk, _client) = wired();
     let log = desk.file("journal");
     let journal = fs::File::create(&log).expect("a file");
-    let stream = journal.metadata().map(|file| format!("{}:{}", file.dev(), file.ino())).expect("metadata");
+    let stream =
+        journal.metadata().map(|file| format!("{}:{}", file.dev(), file.ino())).expect("metadata");
     let furnish = |command: &mut Command| {
         command.env("JOURNAL_STREAM", &stream).env("WATCHDOG_USEC", "400000");
     };
@@ -303,7 +316,13 @@ fn under_systemd() {
     assert!(value["timestamp"].is_string(), "{line}");
     daemon.end();
     let mut command = desk.command("run --log json");
-    furnish(command.env("LIMITER_POLICY", policy(&desk)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal));
+    furnish(
+        command
+            .env("LIMITER_POLICY", policy(&desk))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(journal),
+    );
     let mut child = command.spawn().expect("runs");
     let (start, said) = (Instant::now(), || fs::read_to_string(&log).expect("text"));
     while !said().contains("loaded already") {
@@ -314,7 +333,8 @@ fn under_systemd() {
     child.wait().expect("ended");
     let text = said();
     let line = text.lines().next().expect("a line");
-    let value: Value = serde_json::from_str(line.strip_prefix("<6>").expect("a level")).expect("JSON");
+    let value: Value =
+        serde_json::from_str(line.strip_prefix("<6>").expect("a level")).expect("JSON");
     assert!(value["timestamp"].is_null() && value["level"] == "INFO", "{line}");
 }
 
@@ -343,8 +363,10 @@ fn a_minute_of_rest() {
     desk.front.sysctl("ipv4/tcp_timestamps", "1").expect("the namespace's own setting");
     let daemon = Daemon::ready(&desk, "run");
     let ticks = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.child.id())).expect("it runs");
-        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", daemon.child.id())).expect("it runs");
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
         let number = |field: usize| fields[field].parse::<f64>().expect("a number");
         number(11) + number(12)
     };
@@ -355,7 +377,12 @@ fn a_minute_of_rest() {
     let share = 100.0 * used / start.elapsed().as_secs_f64();
     println!("{used:.2} s of CPU in {:.1} s: {share:.3}% of a core", start.elapsed().as_secs_f64());
     assert!(share < 0.5, "{share}%");
-    daemon.says(&["WARN", "another process changed TCP settings", "timestamps no", "timestamps yes"]);
+    daemon.says(&[
+        "WARN",
+        "another process changed TCP settings",
+        "timestamps no",
+        "timestamps yes",
+    ]);
     assert_eq!(desk.json("status --quick")["cookies"]["keeps_options"], true);
     daemon.end();
 }

@@ -4,8 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::{Stage, says};
 
-const ATTACH: &str =
-    "attach crowd0 --service web=*:80 --service mail=192.0.2.1:25 --source-rate 20/s --budget 1000/s --enforce";
+const ATTACH: &str = "attach crowd0 --service web=*:80 --service mail=192.0.2.1:25 --source-rate 20/s --budget 1000/s --enforce";
 
 #[test]
 fn it_waits_for_limiter_and_goes_on_by_itself() {
@@ -84,10 +83,16 @@ fn the_terminal_is_given_back() {
     let terminal = stage.terminal(&["sh"]);
     let (binary, home) = (super::binary(), stage.state().display());
     for (end, code) in [("q", 0), ("Escape", 0), ("C-c", 0), ("TERM", 0), ("HUP", 0), ("INT", 0)] {
-        terminal.press(&format!("cd {home}; clear; PS1=; stty -a > before; echo the screen of before"));
+        terminal
+            .press(&format!("cd {home}; clear; PS1=; stty -a > before; echo the screen of before"));
         terminal.press("Enter");
-        terminal.wait("the text of before", |screen| screen.lines().any(|line| line.starts_with("the screen of")));
-        terminal.press(&format!("{} watch; echo code $?; stty -a | cmp - before && echo same", binary.display()));
+        terminal.wait("the text of before", |screen| {
+            screen.lines().any(|line| line.starts_with("the screen of"))
+        });
+        terminal.press(&format!(
+            "{} watch; echo code $?; stty -a | cmp - before && echo same",
+            binary.display()
+        ));
         terminal.press("Enter");
         terminal.wait_for("QUIET");
         match end.len() {
@@ -95,19 +100,22 @@ fn the_terminal_is_given_back() {
             _ if end == "Escape" || end == "C-c" => terminal.press(end),
             _ => signal(end, child_of(terminal.process())),
         }
-        let screen = terminal.wait("the end", |screen| screen.lines().any(|line| line.trim() == "same"));
+        let screen =
+            terminal.wait("the end", |screen| screen.lines().any(|line| line.trim() == "same"));
         says(&screen, &["the screen of before", &format!("code {code}")]);
         assert!(!screen.contains("QUIET"), "{screen}");
     }
 }
 
 fn child_of(process: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).expect("a list");
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"))
+        .expect("a list");
     children.split_whitespace().next().expect("a child").parse().expect("a number")
 }
 
 fn signal(name: &str, process: u32) {
-    let done = Command::new("kill").args(["-s", name, &process.to_string()]).status().expect("kill runs");
+    let done =
+        Command::new("kill").args(["-s", name, &process.to_string()]).status().expect("kill runs");
     assert!(done.success());
 }
 
@@ -134,7 +142,9 @@ fn colour_is_left_away_on_request() {
         let told = text.split("\x1b[").skip(1).filter_map(|part| part.split_once('m'));
         told.flat_map(|(codes, _)| codes.split(';')).filter_map(|code| code.parse().ok()).collect()
     };
-    let coloured = |text: &str| codes(text).iter().any(|code| (30..39).contains(code) || (90..98).contains(code));
+    let coloured = |text: &str| {
+        codes(text).iter().any(|code| (30..39).contains(code) || (90..98).contains(code))
+    };
     let is_coloured = |program: &[&str]| {
         let terminal = stage.terminal(program);
         let screen = terminal.wait_for("QUIET");
@@ -152,11 +162,16 @@ fn colour_is_left_away_on_request() {
 fn without_a_terminal_it_says_what_to_use() {
     let stage = Stage::new();
     stage.ok(ATTACH);
-    for (line, words) in
-        [("watch", "limiter status"), ("watch --json", "status --json"), ("watch --interval 1ms", "200ms to 1m")]
-    {
+    for (line, words) in [
+        ("watch", "limiter status"),
+        ("watch --json", "status --json"),
+        ("watch --interval 1ms", "200ms to 1m"),
+    ] {
         let output = stage.command(line).stdin(Stdio::null()).output().expect("runs");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(2) && said.contains(words) && output.stdout.is_empty(), "{line}: {said}");
+        assert!(
+            output.status.code() == Some(2) && said.contains(words) && output.stdout.is_empty(),
+            "{line}: {said}"
+        );
     }
 }

@@ -18,14 +18,18 @@ const MEASURED: f64 = 10.0;
 fn a_flood_costs_little() {
     let stage = Stage::new();
     let _server = Server::start(&stage.lab).expect("a server");
-    stage.ok("attach crowd0 attack0 --service web=*:80 --source-rate 20/s --budget 5000/s --enforce");
+    stage.ok(
+        "attach crowd0 attack0 --service web=*:80 --source-rate 20/s --budget 5000/s --enforce",
+    );
     let terminal = stage.watch("--window 1m");
     let floods = [0, 1].map(|cpu| flood_from(&stage, cpu));
     terminal.wait_for("REFUSING");
     let cpu = cpu_while(terminal.process(), MEASURED);
     let clock = terminal.seconds_behind();
     let sent: f64 = floods.map(|flood| flood.stop().expect("the flood ends").rate()).iter().sum();
-    println!("watch took {cpu:.2}% of a core over {MEASURED} s, and its clock was {clock} s behind; {sent:.0} SYN/s");
+    println!(
+        "watch took {cpu:.2}% of a core over {MEASURED} s, and its clock was {clock} s behind; {sent:.0} SYN/s"
+    );
     assert!(cpu < MOST_CPU, "{cpu:.2}% of a core");
     assert!(clock <= 2.0, "{clock} s behind");
 }
@@ -38,7 +42,8 @@ fn the_largest_policy_costs_little() {
     std::fs::write(&file, full::policy(full::FULL, 0)).expect("written");
     desk.ok(&format!("apply {}", file.display()));
     for part in 0..20 {
-        let bans: Vec<String> = (0..1000).map(|n| format!("100.{part}.{}.{}", n / 250, n % 250)).collect();
+        let bans: Vec<String> =
+            (0..1000).map(|n| format!("100.{part}.{}.{}", n / 250, n % 250)).collect();
         desk.ok(&format!("ban add {}", bans.join(" ")));
     }
 
@@ -62,6 +67,7 @@ fn cpu_seconds(process: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("a process");
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     // utime and stime, in hundredths of a second: the 14th and 15th field, of which two stand before the bracket.
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+    let ticks: u64 =
+        fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
     ticks as f64 / 100.0
 }

@@ -35,7 +35,11 @@ impl Terminal {
         let mut command = Command::new("tmux");
         command.arg("-S").arg(&self.socket).env("LC_ALL", "C.UTF-8");
         let output = command.args(arguments).output().expect("tmux runs");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).expect("text")
     }
 
@@ -111,7 +115,8 @@ impl Terminal {
             assert!(start.elapsed() < PATIENCE, "it does not end:\n{}", self.screen());
             std::thread::sleep(Duration::from_millis(50));
             // tmux 3.3a may miss the signal of a child that ended, and then has it as a zombie: the signal again does it.
-            let server = self.tmux(&["display", "-p", "#{pid}"]).trim().parse().ok().and_then(Pid::from_raw);
+            let server =
+                self.tmux(&["display", "-p", "#{pid}"]).trim().parse().ok().and_then(Pid::from_raw);
             kill_process(server.expect("a process"), Signal::CHILD).expect("tmux is there");
         }
     }
@@ -121,7 +126,8 @@ impl Terminal {
         let screen = self.screen();
         let now = Command::new("date").arg("+%H:%M:%S").output().expect("date runs").stdout;
         let seconds = |clock: &str| {
-            let parts: Vec<f64> = clock.trim().split(':').map(|part| part.parse().expect("a number")).collect();
+            let parts: Vec<f64> =
+                clock.trim().split(':').map(|part| part.parse().expect("a number")).collect();
             parts[0] * 3600.0 + parts[1] * 60.0 + parts[2]
         };
         let shown = screen.split_whitespace().next().expect("a clock");
@@ -138,7 +144,9 @@ impl Drop for Terminal {
 
 /// The rate of now in the row with this label, if there is one.
 pub fn per_second(screen: &str, label: &str) -> Option<f64> {
-    let row = screen.lines().find(|line| line.trim_start().starts_with(label) && line.contains("/s  peak"))?;
+    let row = screen
+        .lines()
+        .find(|line| line.trim_start().starts_with(label) && line.contains("/s  peak"))?;
     let before = row.split("/s  peak").next().expect("a number");
     let last = before.split(|c: char| c.is_whitespace() || "·▁▂▃▄▅▆▇█".contains(c)).next_back();
     // Until there are two readings the rate of now is not known.
@@ -149,6 +157,7 @@ pub fn per_second(screen: &str, label: &str) -> Option<f64> {
 #[track_caller]
 pub fn number(text: &str) -> f64 {
     let text = text.trim().trim_end_matches("/s").replace(',', "");
-    let (digits, unit) = text.strip_suffix('M').map_or((text.as_str(), 1.0), |digits| (digits, 1e6));
+    let (digits, unit) =
+        text.strip_suffix('M').map_or((text.as_str(), 1.0), |digits| (digits, 1e6));
     digits.parse::<f64>().unwrap_or_else(|_| panic!("`{text}` is no number")) * unit
 }

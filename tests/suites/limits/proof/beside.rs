@@ -20,22 +20,33 @@ fn a_service_without_a_challenge_leaves_the_reserve_of_the_others() {
     policy.budget = limit(200, 400);
     let other = text::service("other=*:81").expect("a service");
     policy.services.push(other);
-    policy.services[1].admission =
-        Admission { challenge: Challenge::Off, ticket_seconds: 0, reserve: 0, ..Admission::usual() };
+    policy.services[1].admission = Admission {
+        challenge: Challenge::Off,
+        ticket_seconds: 0,
+        reserve: 0,
+        ..Admission::usual()
+    };
     let front = front(&policy);
     let listen = vec![SocketAddr::new(FRONT_V4, 80), SocketAddr::new(FRONT_V4, 81)];
-    let _server = Server::with(&front.lab, ServerOptions { listen, ..ServerOptions::default() }).expect("a server");
+    let _server = Server::with(&front.lab, ServerOptions { listen, ..ServerOptions::default() })
+        .expect("a server");
     let mut users = front.lab.clients_v4();
     users.truncate(20);
     let first = pages(&front, FRONT_V4, users.clone(), 20.0, 1.0);
     assert_eq!(first.ok, first.tried, "{:?}", front.service(0));
     let flood = Flood::new((FRONT_V4, 81).into(), Sources::Random);
-    let flood =
-        Flood { frames: u64::MAX, seconds: 60.0, rate: Some(20_000), ..flood }.spawn(&front.lab).expect("a flood");
+    let flood = Flood { frames: u64::MAX, seconds: 60.0, rate: Some(20_000), ..flood }
+        .spawn(&front.lab)
+        .expect("a flood");
     std::thread::sleep(Duration::from_secs(4));
     let report = pages(&front, FRONT_V4, users, 20.0, 4.0);
     let sent = flood.stop().expect("the flood ends").sent;
-    println!("{} of {} pages beside {sent} attempts at the other: {:?}", report.ok, report.tried, front.service(1));
+    println!(
+        "{} of {} pages beside {sent} attempts at the other: {:?}",
+        report.ok,
+        report.tried,
+        front.service(1)
+    );
     assert!(sent > 20_000, "a flood worth the name: {sent}");
     assert!(decided(&front.service(1), Reason::SourceLimit) == 0, "{:?}", front.service(1));
     assert_eq!(report.ok, report.tried, "{:?}", front.service(0));

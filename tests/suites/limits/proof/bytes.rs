@@ -39,7 +39,9 @@ async fn serve(address: SocketAddr, read: Arc<Read>) -> anyhow::Result<()> {
         let read = Arc::clone(&read);
         tokio::spawn(async move {
             let mut bytes = Vec::new();
-            while !bytes.ends_with(b"END") && stream.read_buf(&mut bytes).await.is_ok_and(|length| length > 0) {}
+            while !bytes.ends_with(b"END")
+                && stream.read_buf(&mut bytes).await.is_ok_and(|length| length > 0)
+            {}
             if bytes.ends_with(b"END") {
                 let is_whole = bytes.starts_with(b"d") && bytes.len() > SECOND.len();
                 let count = if is_whole { &read.whole } else { &read.broken };
@@ -100,12 +102,19 @@ fn short(count: usize, seconds: f64, challenge: Challenge, timestamps: &str) -> 
     policy.prefixes = Prefixes { v4: 32, v6: 128 };
     let rate = (count as f64 / seconds / 10.0) as u64;
     policy.services[0].budget = limit(rate, rate.max(10));
-    let lab = Lab::with(LabOptions { clients: count.min(10_000) as u32, ..LabOptions::default() }).expect("a lab");
+    let lab = Lab::with(LabOptions { clients: count.min(10_000) as u32, ..LabOptions::default() })
+        .expect("a lab");
     lab.front.sysctl("ipv4/tcp_timestamps", timestamps).expect("a setting");
     front_in(lab, &policy)
 }
 
-fn no_byte_is_lost(server: IpAddr, count: usize, seconds: f64, challenge: Challenge, timestamps: &str) {
+fn no_byte_is_lost(
+    server: IpAddr,
+    count: usize,
+    seconds: f64,
+    challenge: Challenge,
+    timestamps: &str,
+) {
     let case = format!("{server}, {challenge:?}, tcp_timestamps {timestamps}");
     let front = short(count, seconds, challenge, timestamps);
     let (address, read) = (SocketAddr::new(server, 80), Arc::new(Read::default()));
@@ -122,9 +131,14 @@ fn no_byte_is_lost(server: IpAddr, count: usize, seconds: f64, challenge: Challe
     let answered = clients(&front.lab, address, count, seconds);
     let (whole, broken) = (read.whole.load(Ordering::Relaxed), read.broken.load(Ordering::Relaxed));
     let waited = decided(&front.service(0), Reason::Waiting);
-    println!("{case}: {whole} whole, {broken} broken; {answered} of {count} answered, {waited} packets waited");
+    println!(
+        "{case}: {whole} whole, {broken} broken; {answered} of {count} answered, {waited} packets waited"
+    );
     assert_eq!(broken, 0, "{case}: of {whole} whole ones");
-    assert!(whole > count as u64 / 20 && waited > count as u64 / 10, "{case}: {whole} whole, {waited} waited");
+    assert!(
+        whole > count as u64 / 20 && waited > count as u64 / 10,
+        "{case}: {whole} whole, {waited} waited"
+    );
 }
 
 /// Five hundred clients in a second, who write one to three bytes and soon more. Of the streams
@@ -132,7 +146,9 @@ fn no_byte_is_lost(server: IpAddr, count: usize, seconds: f64, challenge: Challe
 #[test]
 fn no_stream_lacks_its_first_bytes() {
     for server in [FRONT_V4, FRONT_V6] {
-        for (challenge, timestamps) in [(Challenge::Always, "1"), (Challenge::Always, "2"), (Challenge::Auto, "1")] {
+        for (challenge, timestamps) in
+            [(Challenge::Always, "1"), (Challenge::Always, "2"), (Challenge::Auto, "1")]
+        {
             no_byte_is_lost(server, 500, 1.0, challenge, timestamps);
         }
     }

@@ -22,7 +22,12 @@ fn a_broken_proof_is_not_charged() {
                 }
             }
             let strangers = fence(&front, &keeper, server);
-            assert_eq!(proofs(&front), strangers, "{challenge:?}, {client}: {:?}", front.service(0));
+            assert_eq!(
+                proofs(&front),
+                strangers,
+                "{challenge:?}, {client}: {:?}",
+                front.service(0)
+            );
             hand.send(&hand.frame(ACK)).expect("sent");
             until_so("the connection", || keeper.accepted() == strangers + 1);
             agree(&front, &keeper, &format!("{challenge:?}, {client}"));
@@ -41,8 +46,15 @@ fn a_broken_attempt_is_not_answered() {
             broken.send(&broken.frame(SYN).wrong_checksum()).expect("sent");
         }
         let strangers = fence(&front, &keeper, server);
-        let answered = std::iter::from_fn(|| broken.next()).filter(|heard| heard.destination == broken.client).count();
+        let answered = std::iter::from_fn(|| broken.next())
+            .filter(|heard| heard.destination == broken.client)
+            .count();
         assert_eq!(answered, 0, "{client}: {:?}", front.service(0));
-        assert_eq!(decided(&front.service(0), Reason::Challenged), strangers, "{client}: {:?}", front.service(0));
+        assert_eq!(
+            decided(&front.service(0), Reason::Challenged),
+            strangers,
+            "{client}: {:?}",
+            front.service(0)
+        );
     }
 }

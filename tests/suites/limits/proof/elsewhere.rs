@@ -78,8 +78,13 @@ fn challenge_others(front: &Front) {
 fn link_local_connections_over_a_bridge_live_through_a_challenge() {
     let front = front(&web(Challenge::Always));
     bridge(&front);
-    front.lab.attacker.ip(&["address", "add", "fe80::77:2/64", "dev", FAR_DEVICE, "nodad"]).expect("an address");
-    let neighbour = ["neighbour", "replace", "fe80::77:1", "lladdr", "02:00:00:77:02:01", "dev", FAR_DEVICE];
+    front
+        .lab
+        .attacker
+        .ip(&["address", "add", "fe80::77:2/64", "dev", FAR_DEVICE, "nodad"])
+        .expect("an address");
+    let neighbour =
+        ["neighbour", "replace", "fe80::77:1", "lladdr", "02:00:00:77:02:01", "dev", FAR_DEVICE];
     front.lab.attacker.ip(&[&neighbour[..], &["nud", "permanent"]].concat()).expect("a neighbour");
     echo(front.lab.front.run(|| Ok(super::v6_only())).expect("a listener"));
     let v4 = front.lab.front.run(|| Ok(TcpListener::bind("0.0.0.0:80")?)).expect("a listener");
@@ -111,7 +116,9 @@ fn container(lab: &Lab) -> Namespace {
     lab.front
         .ip(&["link", "add", "in0", "type", "veth", "peer", "name", "out0", "netns", inside.name()])
         .expect("a veth");
-    lab.front.ip_batch(&format!("address add {TOWARDS_IT}/24 dev in0\nlink set in0 up\n")).expect("addresses");
+    lab.front
+        .ip_batch(&format!("address add {TOWARDS_IT}/24 dev in0\nlink set in0 up\n"))
+        .expect("addresses");
     inside
         .ip_batch(&format!("address add {INSIDE}/24 dev out0\nlink set out0 up\nroute add default via {TOWARDS_IT}\n"))
         .expect("addresses");
@@ -145,7 +152,8 @@ fn connections_that_end_elsewhere_live_through_a_challenge() {
     for behind in [Behind::Translated, Behind::Forwarded] {
         let mut front = front(&web(Challenge::Off));
         let _inside = container(&front.lab);
-        let _proxy = front.lab.front.run(|| Ok(TcpListener::bind("0.0.0.0:80")?)).expect("a listener");
+        let _proxy =
+            front.lab.front.run(|| Ok(TcpListener::bind("0.0.0.0:80")?)).expect("a listener");
         let server: IpAddr = match behind {
             Behind::Translated => {
                 let rules = [

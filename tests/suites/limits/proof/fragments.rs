@@ -24,7 +24,9 @@ fn parked_fragments_make_no_connections() {
             hand.connect().expect("a SYN-ACK");
             until_so("the first connection", || keeper.accepted() == 1);
             let parked: Vec<_> = (0..PARKED)
-                .map(|number| hand.frame(ACK).payload(&DATA).identification(100 + number).fragments(FIRST))
+                .map(|number| {
+                    hand.frame(ACK).payload(&DATA).identification(100 + number).fragments(FIRST)
+                })
                 .collect();
             for [first, _] in &parked {
                 hand.send(first).expect("sent");

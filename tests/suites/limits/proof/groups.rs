@@ -41,10 +41,14 @@ fn attempts_to_groups_are_not_answered() {
         let from: [u8; 6] = bytes[6..12].try_into().expect("six bytes");
         let frame = mac.map_or(frame.clone(), |mac| frame.macs(from, mac));
         hand.send(&frame).expect("sent");
-        fence(&front, &keeper, if server.is_ipv4() { lab::topology::FRONT_V4 } else { lab::topology::FRONT_V6 });
+        fence(
+            &front,
+            &keeper,
+            if server.is_ipv4() { lab::topology::FRONT_V4 } else { lab::topology::FRONT_V6 },
+        );
         let own = SocketAddr::new(source.parse().expect("an address"), 40_000);
-        let answer =
-            std::iter::from_fn(|| hand.next()).find(|heard| heard.destination == own && heard.flags & SYN != 0);
+        let answer = std::iter::from_fn(|| hand.next())
+            .find(|heard| heard.destination == own && heard.flags & SYN != 0);
         if answer.is_some() {
             answered.push(format!("from {source} to {destination}, {mac:x?}"));
         }

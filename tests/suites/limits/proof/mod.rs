@@ -71,7 +71,9 @@ impl Keeper {
     /// The same, and it closes what its client has closed.
     fn closing(lab: &Lab) -> Self {
         let close = |mut stream: TcpStream, _: &mut Vec<TcpStream>| {
-            std::thread::spawn(move || while stream.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {});
+            std::thread::spawn(
+                move || while stream.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {},
+            );
         };
         Self::on(listeners(lab), close)
     }
@@ -145,13 +147,15 @@ fn on_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> T + Send) -> T {
         rustix::thread::sched_setaffinity(None, &set).expect("a CPU");
         work()
     };
-    std::thread::scope(|scope| scope.spawn(bound).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    std::thread::scope(|scope| scope.spawn(bound).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What the server accepted, the kernel took and limiter charged is the same.
 #[track_caller]
 fn agree(front: &Front, keeper: &Keeper, case: &str) {
-    let (accepted, received, charged) = (keeper.accepted(), kernel(front, "SyncookiesRecv"), proofs(front));
+    let (accepted, received, charged) =
+        (keeper.accepted(), kernel(front, "SyncookiesRecv"), proofs(front));
     println!("{case}: {accepted} connections, {received} cookies taken, {charged} charged");
     assert_eq!((accepted, charged), (received, received), "{case}: {:?}", front.service(0));
 }
@@ -161,10 +165,14 @@ fn agree(front: &Front, keeper: &Keeper, case: &str) {
 /// later.
 #[track_caller]
 fn all_paid(front: &Front, keeper: &Keeper, case: &str) -> u64 {
-    let (accepted, received, charged) = (keeper.accepted(), kernel(front, "SyncookiesRecv"), proofs(front));
+    let (accepted, received, charged) =
+        (keeper.accepted(), kernel(front, "SyncookiesRecv"), proofs(front));
     println!("{case}: {accepted} connections, {received} cookies taken, {charged} charged");
     let counters = front.service(0);
-    assert!(accepted == received && received <= charged, "{case}: {accepted}, {received}, {charged}: {counters:?}");
+    assert!(
+        accepted == received && received <= charged,
+        "{case}: {accepted}, {received}, {charged}: {counters:?}"
+    );
     charged
 }
 

@@ -34,7 +34,12 @@ fn named(front: &Front, user: IpAddr) -> (u64, u64) {
     let report = pages(front, FRONT_V4, vec![user], RATE as f64 / 4.0, 4.0);
     let sent = spoofer.stop().expect("the flood ends").sent;
     assert!(sent > SPOOFED, "{sent} spoofed attempts");
-    println!("{} of {} pages beside {sent} spoofed attempts: {:?}", report.ok, report.tried, front.service(0));
+    println!(
+        "{} of {} pages beside {sent} spoofed attempts: {:?}",
+        report.ok,
+        report.tried,
+        front.service(0)
+    );
     (report.ok, report.tried)
 }
 
@@ -61,8 +66,9 @@ fn who_is_named_by_a_spoofer_is_served_in_a_flood() {
     let front = front(&policy);
     let user = front.lab.clients_v4()[0];
     let flood = Flood::new((FRONT_V4, 80).into(), Sources::Random);
-    let flood =
-        Flood { frames: u64::MAX, seconds: 60.0, rate: Some(5000), ..flood }.spawn(&front.lab).expect("a flood");
+    let flood = Flood { frames: u64::MAX, seconds: 60.0, rate: Some(5000), ..flood }
+        .spawn(&front.lab)
+        .expect("a flood");
     let (served, tried) = named(&front, user);
     flood.stop().expect("the flood ends");
     assert!(decided(&front.service(0), Reason::Challenged) > 1000, "{:?}", front.service(0));

@@ -26,7 +26,8 @@ fn a_proof_that_finds_no_room_is_not_charged() {
     const TRIES: usize = 6;
     for challenge in [Challenge::Always, Challenge::Auto] {
         let front = strict(challenge);
-        let listener = TcpListener::from(front.lab.front.run(|| Ok(room_for_one())).expect("a listener"));
+        let listener =
+            TcpListener::from(front.lab.front.run(|| Ok(room_for_one())).expect("a listener"));
         let mut user = hand(&front, PAIRS[0].0, 40_000, FRONT_V4);
         user.ask().expect("a cookie");
         hand(&front, "11.0.1.1", 40_000, FRONT_V4).connect().expect("a SYN-ACK");
@@ -42,6 +43,11 @@ fn a_proof_that_finds_no_room_is_not_charged() {
         let _other = listener.accept().expect("the first connection");
         user.send(&request).expect("sent");
         let (_, from) = listener.accept().expect("the user's connection");
-        assert_eq!((from, proofs(&front)), (user.client, 2), "{challenge:?}: {:?}", front.service(0));
+        assert_eq!(
+            (from, proofs(&front)),
+            (user.client, 2),
+            "{challenge:?}: {:?}",
+            front.service(0)
+        );
     }
 }

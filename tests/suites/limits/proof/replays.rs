@@ -12,7 +12,8 @@ use lab::topology::FRONT_V4;
 use limiter_common::challenge::Challenge;
 
 use super::{
-    BURST, Front, Keeper, PAIRS, agree_within_limit, all_paid, fence, front, hand, kernel, strict, until_so, web,
+    BURST, Front, Keeper, PAIRS, agree_within_limit, all_paid, fence, front, hand, kernel, strict,
+    until_so, web,
 };
 
 /// Longer than what comes right behind an ACK is let in for.
@@ -24,7 +25,8 @@ const PAUSE: Duration = Duration::from_millis(140);
 fn a_port_is_used_again_after_time_wait_and_each_connection_is_charged() {
     const ROUNDS: u64 = 5;
     let front = strict(Challenge::Auto);
-    let listener = front.lab.front.run(|| Ok(TcpListener::bind((FRONT_V4, 80))?)).expect("a listener");
+    let listener =
+        front.lab.front.run(|| Ok(TcpListener::bind((FRONT_V4, 80))?)).expect("a listener");
     let accepted = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&accepted);
     std::thread::spawn(move || {
@@ -32,7 +34,9 @@ fn a_port_is_used_again_after_time_wait_and_each_connection_is_charged() {
             let mut stream = stream.expect("a connection");
             counter.fetch_add(1, Ordering::Relaxed);
             // It has all that came before it closes: no reset.
-            std::thread::spawn(move || stream.read(&mut [0; 4]).and_then(|_| stream.write_all(b"bye")));
+            std::thread::spawn(move || {
+                stream.read(&mut [0; 4]).and_then(|_| stream.write_all(b"bye"))
+            });
         }
     });
     let mut hand = hand(&front, PAIRS[0].0, 40_000, FRONT_V4);
@@ -44,15 +48,21 @@ fn a_port_is_used_again_after_time_wait_and_each_connection_is_charged() {
         let old = hand.frame(ACK);
         hand.send(&old).expect("sent");
         hand.send(&hand.frame(ACK).payload(b"ping")).expect("sent");
-        let Ok(end) = hand.wait(|heard| heard.flags & FIN != 0 && heard.source.port() == 80) else { break };
+        let Ok(end) = hand.wait(|heard| heard.flags & FIN != 0 && heard.source.port() == 80) else {
+            break;
+        };
         seen += 1;
-        let (next, theirs) = (hand.first.wrapping_add(5), end.sequence.wrapping_add(end.length + 1));
+        let (next, theirs) =
+            (hand.first.wrapping_add(5), end.sequence.wrapping_add(end.length + 1));
         hand.send(&hand.frame(ACK | FIN).numbers(next, theirs)).expect("sent");
         until_so("TIME_WAIT", || waiting(&front) > 0);
         // Another connection, which TIME_WAIT makes without a cookie.
         let cookie = hand.cookie;
         hand.send(&hand.frame(SYN).numbers(hand.first.wrapping_add(0x10_0000), 0)).expect("sent");
-        let Ok(answer) = hand.wait(|heard| heard.flags == SYN | ACK && heard.sequence != cookie) else { break };
+        let Ok(answer) = hand.wait(|heard| heard.flags == SYN | ACK && heard.sequence != cookie)
+        else {
+            break;
+        };
         let begins = answer.acknowledgment;
         hand.send(&hand.frame(ACK).numbers(begins, answer.sequence.wrapping_add(1))).expect("sent");
         seen += 1;
@@ -65,13 +75,21 @@ fn a_port_is_used_again_after_time_wait_and_each_connection_is_charged() {
         seen = accepted.load(Ordering::Relaxed);
     }
     let accepted = accepted.load(Ordering::Relaxed);
-    println!("{accepted} connections; {} cookies taken; {:?}", kernel(&front, "SyncookiesRecv"), front.service(0));
+    println!(
+        "{accepted} connections; {} cookies taken; {:?}",
+        kernel(&front, "SyncookiesRecv"),
+        front.service(0)
+    );
     assert!((2..=BURST).contains(&accepted), "{accepted} connections: {:?}", front.service(0));
 }
 
 /// Sockets in TIME_WAIT.
 fn waiting(front: &Front) -> u64 {
-    let text = front.lab.front.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/sockstat")?)).expect("sockets");
+    let text = front
+        .lab
+        .front
+        .run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/sockstat")?))
+        .expect("sockets");
     let line = text.lines().find(|line| line.starts_with("TCP:")).expect("TCP");
     let mut words = line.split_whitespace().skip_while(|word| *word != "tw").skip(1);
     words.next().expect("a number").parse().expect("a number")

@@ -6,7 +6,9 @@ use lab::topology::ATTACK_DEVICE;
 use lab::{Frame, Hand, volley};
 use limiter_common::challenge::Challenge;
 
-use super::{Front, Keeper, PAIRS, all_paid_within_limit, fence, hand, listeners, on_cpu, strict, until_so};
+use super::{
+    Front, Keeper, PAIRS, all_paid_within_limit, fence, hand, listeners, on_cpu, strict, until_so,
+};
 
 /// Volleys of a case.
 const ROUNDS: usize = 10;
@@ -44,7 +46,9 @@ impl Ahead {
     fn frames(self, hand: &Hand) -> Vec<Vec<u8>> {
         let [reset, ack] = [RST, ACK].map(|flags| hand.frame(flags).build());
         let other = if hand.client.is_ipv4() { PAIRS[1] } else { PAIRS[0] };
-        let address = |address: &str, port| std::net::SocketAddr::new(address.parse().expect("an address"), port);
+        let address = |address: &str, port| {
+            std::net::SocketAddr::new(address.parse().expect("an address"), port)
+        };
         let (from, to) = (address(other.0, 9), std::net::SocketAddr::new(other.1, 9));
         let mac = |at: usize| <[u8; 6]>::try_from(&ack[at..at + 6]).expect("six bytes");
         let between = Frame::udp(from, to).macs(mac(6), mac(0)).build();
@@ -59,7 +63,9 @@ impl Ahead {
 /// Receive packet steering to the second CPU for what comes from the attacker
 /// (Documentation/networking/scaling.rst).
 fn steer(front: &Front) {
-    let script = format!("for queue in /sys/class/net/{ATTACK_DEVICE}/queues/rx-*; do echo 2 > $queue/rps_cpus; done");
+    let script = format!(
+        "for queue in /sys/class/net/{ATTACK_DEVICE}/queues/rx-*; do echo 2 > $queue/rps_cpus; done"
+    );
     // `ip netns exec` shows the namespace's own devices in /sys, to that process alone.
     let mut command = std::process::Command::new("ip");
     command.args(["netns", "exec", front.lab.front.name(), "sh", "-c", &script]);
@@ -69,7 +75,9 @@ fn steer(front: &Front) {
 /// [RST, ACK] again and again on one cookie: each connection that comes of it is charged.
 #[test]
 fn a_reset_and_an_ack_close_together_are_charged_each_time() {
-    for ahead in [Ahead::Burst, Ahead::NoEarlyDemux, Ahead::BetweenFamilies, Ahead::Steered, Ahead::TwoCpus] {
+    for ahead in
+        [Ahead::Burst, Ahead::NoEarlyDemux, Ahead::BetweenFamilies, Ahead::Steered, Ahead::TwoCpus]
+    {
         for (client, server) in PAIRS {
             storm(ahead, client, server);
         }
@@ -86,10 +94,13 @@ fn storm(ahead: Ahead, client: &str, server: std::net::IpAddr) {
     let (frames, attacker) = (ahead.frames(&hand), &front.lab.attacker);
     for round in 0..ROUNDS {
         if ahead == Ahead::TwoCpus {
-            let halves: [Vec<_>; 2] = [0, 1].map(|odd| frames.iter().skip(odd).step_by(2).cloned().collect());
+            let halves: [Vec<_>; 2] =
+                [0, 1].map(|odd| frames.iter().skip(odd).step_by(2).cloned().collect());
             std::thread::scope(|scope| {
                 for (cpu, half) in halves.iter().enumerate() {
-                    scope.spawn(move || on_cpu((cpu + round) % 2, || volley(attacker, half)).expect("a volley"));
+                    scope.spawn(move || {
+                        on_cpu((cpu + round) % 2, || volley(attacker, half)).expect("a volley")
+                    });
                 }
             });
         } else {
@@ -114,7 +125,8 @@ fn an_end_and_data_behind_it_are_charged_each_time() {
             hand.send(&hand.frame(ACK)).expect("sent");
             hand.send(&hand.frame(ACK | FIN)).expect("sent");
             let Ok(end) = hand.wait(|heard| heard.flags & (FIN | RST) != 0) else { break };
-            let (next, theirs) = (hand.first.wrapping_add(2), end.sequence.wrapping_add(end.length + 1));
+            let (next, theirs) =
+                (hand.first.wrapping_add(2), end.sequence.wrapping_add(end.length + 1));
             hand.send(&hand.frame(ACK).numbers(next, theirs)).expect("sent");
             hand.send(&hand.frame(ACK).payload(b"GET / HTTP/1.0")).expect("sent");
             hand.send(&hand.frame(RST).numbers(hand.first.wrapping_add(15), 0)).expect("sent");
@@ -135,7 +147,10 @@ fn data_for_a_closed_connection_and_an_ack_behind_it_are_charged_each_time() {
         on_cpu(0, || hand.connect()).expect("a SYN-ACK");
         hand.wait(|heard| heard.flags & FIN != 0).expect("the server's end");
         // Far enough from the first byte to bring no cookie.
-        let data = hand.frame(ACK).numbers(hand.first.wrapping_add(9), hand.cookie.wrapping_add(1)).payload(b"x");
+        let data = hand
+            .frame(ACK)
+            .numbers(hand.first.wrapping_add(9), hand.cookie.wrapping_add(1))
+            .payload(b"x");
         let frames = [data.build(), hand.frame(ACK).build()];
         for _ in 0..ROUNDS {
             let before = keeper.accepted();

@@ -112,7 +112,8 @@ impl Stage<'_> {
         let Some(Open { stream, .. }) = self.open.remove(&flow) else { return };
         self.ended[source(flow)] += 1;
         if at_once {
-            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a reset");
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))
+                .expect("a reset");
         }
     }
 
@@ -120,16 +121,24 @@ impl Stage<'_> {
         (self.hand.client, self.hand.first) = (self.address(packet.flow), packet.sequence);
         let frame = self.hand.frame(packet.flags);
         let options: &[u8] = if packet.flags & SYN == 0 { &[] } else { &[2, 4, 5, 0xa0] };
-        let frame = frame.tcp_options(options).numbers(packet.sequence, packet.acknowledgment).payload(&data(packet));
+        let frame = frame
+            .tcp_options(options)
+            .numbers(packet.sequence, packet.acknowledgment)
+            .payload(&data(packet));
         let frame = match packet.part {
             Part::Whole => frame,
             Part::First(id) => fragments(&frame, packet.flow, id)[0].clone(),
             Part::Last(id) => {
                 // Of what its first part had: the attacker's latest numbers.
-                let Some(whole) = self.attacker.packet(Action::Ack(packet.flow, 0, packet.length), |_| None) else {
+                let Some(whole) =
+                    self.attacker.packet(Action::Ack(packet.flow, 0, packet.length), |_| None)
+                else {
                     return;
                 };
-                let frame = frame.flags(ACK).numbers(whole.sequence, whole.acknowledgment).payload(&data(&whole));
+                let frame = frame
+                    .flags(ACK)
+                    .numbers(whole.sequence, whole.acknowledgment)
+                    .payload(&data(&whole));
                 fragments(&frame, packet.flow, id)[1].clone()
             }
         };
@@ -189,7 +198,11 @@ impl Stage<'_> {
             while self.open.contains_key(&(client + ATTACKERS))
                 && let Some(packet) = self.clients[client].again(0)
             {
-                assert!(start.elapsed() < PATIENCE, "client {client} of sequence {} is stuck: {packet:?}", self.number);
+                assert!(
+                    start.elapsed() < PATIENCE,
+                    "client {client} of sequence {} is stuck: {packet:?}",
+                    self.number
+                );
                 self.send(&packet);
                 self.hear();
             }
@@ -229,7 +242,8 @@ fn reply(heard: &Heard) -> Option<Reply> {
         flags if flags & RST != 0 => Some(Reply::Reset),
         flags if flags == SYN | ACK => Some(Reply::SynAck(heard.sequence, heard.acknowledgment)),
         ACK => {
-            let sent = heard.sequence.wrapping_add(heard.length + u32::from(heard.flags & FIN != 0));
+            let sent =
+                heard.sequence.wrapping_add(heard.length + u32::from(heard.flags & FIN != 0));
             Some(Reply::Ack(sent, heard.acknowledgment))
         }
         _ => None,
@@ -261,8 +275,14 @@ fn play(front: &Front, server: IpAddr) {
         ended += stage.ended.iter().sum::<u64>();
     }
     let (received, charged) = (kernel(front, "SyncookiesRecv"), proofs(front));
-    println!("{server}: {SEQUENCES} sequences in {:.1?}; {received} cookies taken, {charged} charged", start.elapsed());
-    assert!(received <= charged + ended, "{received} cookies taken, {charged} charged, {ended} connections ended");
+    println!(
+        "{server}: {SEQUENCES} sequences in {:.1?}; {received} cookies taken, {charged} charged",
+        start.elapsed()
+    );
+    assert!(
+        received <= charged + ended,
+        "{received} cookies taken, {charged} charged, {ended} connections ended"
+    );
 }
 
 /// Whatever happens in whatever order: no source has more connections than it may, every stream

@@ -111,16 +111,25 @@ pub fn prefix(random: &mut Rng) -> Prefix {
         IpAddr::V6(ip) => ip.to_bits(),
     };
     let bits = bits & u128::MAX << (128 - u32::from(length));
-    Prefix { address: limiter_common::address::Address::v6((bits >> 64) as u64, bits as u64), length }
+    Prefix {
+        address: limiter_common::address::Address::v6((bits >> 64) as u64, bits as u64),
+        length,
+    }
 }
 
 fn client(random: &mut Rng) -> IpAddr {
     match random.u64(..8) {
         0 => Ipv4Addr::from_bits(random.u32(..)).into(),
-        1 => Ipv6Addr::from_bits(u128::from(random.u64(..)) << 64 | u128::from(random.u64(..))).into(),
-        2..5 => Ipv4Addr::from_bits(0x0a00_0000 + (random.u64(..16) << 16 | random.u64(..64)) as u32).into(),
-        _ => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(random.u64(..256)) << 62 | u128::from(random.u64(..4)))
+        1 => Ipv6Addr::from_bits(u128::from(random.u64(..)) << 64 | u128::from(random.u64(..)))
             .into(),
+        2..5 => {
+            Ipv4Addr::from_bits(0x0a00_0000 + (random.u64(..16) << 16 | random.u64(..64)) as u32)
+                .into()
+        }
+        _ => Ipv6Addr::from_bits(
+            0x2001_0db8 << 96 | u128::from(random.u64(..256)) << 62 | u128::from(random.u64(..4)),
+        )
+        .into(),
     }
 }
 
@@ -140,7 +149,10 @@ pub fn frame(random: &mut Rng) -> Vec<u8> {
     while target.is_ipv4() != source.is_ipv4() {
         target = server(random);
     }
-    let (from, to) = (SocketAddr::new(source, 1024 + random.u16(..60_000)), SocketAddr::new(target, port(random)));
+    let (from, to) = (
+        SocketAddr::new(source, 1024 + random.u16(..60_000)),
+        SocketAddr::new(target, port(random)),
+    );
     let mut frame = match random.u64(..40) {
         0 => Frame::udp(from, to),
         1 if source.is_ipv4() => Frame::arp(from, to),
@@ -155,7 +167,11 @@ pub fn frame(random: &mut Rng) -> Vec<u8> {
     }
     if random.u8(..8) == 0 {
         let bytes: Vec<u8> = (0..random.u64(..41)).map(|_| random.u8(..)).collect();
-        frame = if random.bool() { frame.tcp_options(&bytes) } else { frame.ipv4_options(&bytes[..bytes.len() & !3]) };
+        frame = if random.bool() {
+            frame.tcp_options(&bytes)
+        } else {
+            frame.ipv4_options(&bytes[..bytes.len() & !3])
+        };
     }
     if random.u8(..12) == 0 {
         frame = frame.fragment(random.u16(..3), random.bool());

@@ -18,7 +18,9 @@ use limiter_common::hash::{self, Key, Place};
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::{self, BUDGET_LINES, Class, Counters, LEASES, List, SERVICES, Service};
+use limiter_common::record::{
+    self, BUDGET_LINES, Class, Counters, LEASES, List, SERVICES, Service,
+};
 use limiter_common::source_table::{self, Charged, Ticks, WAYS};
 use limiter_common::switch::{Mode, Switch};
 use limiter_common::ticket;
@@ -108,7 +110,8 @@ impl Host {
     pub fn of(maps: &Maps, policy: &Policy, sets: u32) -> Self {
         let switch = maps.switch().expect("the switch");
         let slot = switch.fallback().slot;
-        let entries = |list| maps.entries(list).expect("a list").into_iter().map(move |entry| (list, entry));
+        let entries =
+            |list| maps.entries(list).expect("a list").into_iter().map(move |entry| (list, entry));
         let key = maps.instance.get(&0, 0).expect("the instance").0.key;
         Self {
             policy: policy.clone(),
@@ -130,7 +133,8 @@ impl Host {
         let Decision { counter, reason, mode, stole, granted, step } = decision;
         let (stops, enforced) = (reason.verdict() != Verdict::Pass, mode == Mode::Enforce);
         let counters = &mut self.counters[counter];
-        let counted = if stops && !enforced { &mut counters.observed } else { &mut counters.decided };
+        let counted =
+            if stops && !enforced { &mut counters.observed } else { &mut counters.decided };
         counted[reason as usize] += 1;
         counters.steals += u64::from(stole);
         counters.tickets += u64::from(granted);
@@ -151,7 +155,9 @@ impl Host {
             step: 0,
         };
         match packet::parse(Cursor::new(frame)) {
-            Err(reason) => decision.reason = packet::second_look(Cursor::new(frame), || true, reason),
+            Err(reason) => {
+                decision.reason = packet::second_look(Cursor::new(frame), || true, reason)
+            }
             Ok(segment) => self.judge(&segment, now, &mut decision),
         }
         decision
@@ -174,7 +180,9 @@ impl Host {
         let client = segment.network.source();
         let listed = |list| {
             let host = Prefix { address: client, length: 128 };
-            self.lists.iter().any(|(on, entry)| *on == list && now < entry.expires && entry.prefix.covers(&host))
+            self.lists
+                .iter()
+                .any(|(on, entry)| *on == list && now < entry.expires && entry.prefix.covers(&host))
         };
         if segment.hides_flags {
             decision.reason = Reason::ShortFragment;
@@ -197,12 +205,21 @@ impl Host {
     /// good cookie.)
     fn parks(&self, segment: &Segment<'_>) -> bool {
         let mut listeners = self.policy.services.iter().flat_map(|service| &service.listeners);
-        segment.is_reset() && segment.is_fragment && listeners.any(|listener| listener.port() == segment.port)
+        segment.is_reset()
+            && segment.is_fragment
+            && listeners.any(|listener| listener.port() == segment.port)
     }
 
     /// The limits. Nobody listens here: what the kernel should ask for a proof is judged again as
     /// what nobody asks.
-    fn limits(&self, id: u32, service: &Service, segment: &Segment<'_>, now: u64, decision: &mut Decision) -> Reason {
+    fn limits(
+        &self,
+        id: u32,
+        service: &Service,
+        segment: &Segment<'_>,
+        now: u64,
+        decision: &mut Decision,
+    ) -> Reason {
         let (mode, client) = (decision.mode, segment.network.source());
         let mut judge = |stage| {
             let case = Case { slot: 0, id, service, host: &self.record, client, now, stage };
@@ -237,7 +254,10 @@ impl Host {
             self.policy.services.iter().find(|service| service.listeners.contains(&place))
         };
         let name = &at(address).or_else(|| at(any))?.name;
-        let found = self.services.iter().find(|(_, record)| text::name(&record.name).as_ref() == Some(name))?;
+        let found = self
+            .services
+            .iter()
+            .find(|(_, record)| text::name(&record.name).as_ref() == Some(name))?;
         Some((*found.0, found.1))
     }
 }
@@ -252,27 +272,45 @@ fn wire(address: Address, v6: bool) -> IpAddr {
 
 impl State for Host {
     fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
-        let lease = &mut self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
+        let lease =
+            &mut self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
         let line = &self.memory.budgets[purse.of(case.service).line(case.id) as usize];
-        Some(purse::look(lease, line, purse.of(case.service).limit(case.service, case.host), case.now, || self.precise))
+        Some(purse::look(
+            lease,
+            line,
+            purse.of(case.service).limit(case.service, case.host),
+            case.now,
+            || self.precise,
+        ))
     }
 
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
-        let lease = &mut self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
+        let lease =
+            &mut self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
         let line = &self.memory.budgets[purse.of(case.service).line(case.id) as usize];
-        Some(purse::take(lease, line, purse.of(case.service).limit(case.service, case.host), look, || self.precise))
+        Some(purse::take(
+            lease,
+            line,
+            purse.of(case.service).limit(case.service, case.host),
+            look,
+            || self.precise,
+        ))
     }
 
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
         if purse.limit(case.service, case.host).0.interval != 0 {
-            self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize].give_back();
+            self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize]
+                .give_back();
         }
     }
 
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>) {
         let host = Prefix { address: case.client, length: 128 };
         let Some(class) = self.policy.class_of(&host) else { return (0, None) };
-        let found = self.classes.iter().find(|(_, record)| text::name(&record.name).as_ref() == Some(&class.name));
+        let found = self
+            .classes
+            .iter()
+            .find(|(_, record)| text::name(&record.name).as_ref() == Some(&class.name));
         found.map_or((0, None), |(id, record)| (*id, Some(record)))
     }
 
@@ -287,7 +325,13 @@ impl State for Host {
         self.memory.touched.borrow_mut().push(*place);
         let (fingerprint, now, own) = (place.fingerprint(), Ticks::at(attempt.now), attempt.own());
         if attempt.peeks {
-            return Some(Charged::peek(source_table::exceeds(set, fingerprint, now, attempt.limit, own)));
+            return Some(Charged::peek(source_table::exceeds(
+                set,
+                fingerprint,
+                now,
+                attempt.limit,
+                own,
+            )));
         }
         Some(source_table::charge(set, fingerprint, now, attempt.limit, own, attempt.horizon))
     }

@@ -71,7 +71,8 @@ fn a_million_frames_beside_the_host() {
         let mut compared = 0;
         for round in 0..policies {
             let share = LONGEST * (round as u32 + 1) / policies as u32;
-            let mut random = Rng::with_seed(seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1);
+            let mut random =
+                Rng::with_seed(seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1);
             compared += beside(&mut random, frames / policies, start + share);
         }
         println!("{compared} frames compared in {:.1} s", start.elapsed().as_secs_f64());
@@ -91,7 +92,8 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
     lists(random, &mut judge);
     judge.mode(if random.u8(..4) == 0 { Mode::Observe } else { Mode::Enforce });
     // Whether the kernel answers what passes with cookies: no random ACK brings one.
-    let regime = [Regime::Attempts, Regime::Ending, Regime::Proofs, Regime::Proofs][random.usize(..4)];
+    let regime =
+        [Regime::Attempts, Regime::Ending, Regime::Proofs, Regime::Proofs][random.usize(..4)];
     let switch = judge.maps.switch().expect("the switch");
     judge.maps.set_switch(switch.with_regime(regime)).expect("switched");
     let maps = [names::SOURCES, names::TICKETS, names::CHALLENGE, names::BUDGET];
@@ -129,11 +131,17 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
         host.memory.touched.borrow_mut().clear();
         let said = host.decide(&frame, before, clock::now());
         let context = || format!("{said:?}, of {frame:02x?}\nby {policy:?}, {sets} sets");
-        let Raw(counted) = judge.maps.counter.get(&(said.counter as u32), 0).expect("counters")[CPU];
+        let Raw(counted) =
+            judge.maps.counter.get(&(said.counter as u32), 0).expect("counters")[CPU];
         if action != said.action || counted != host.counters[said.counter] {
-            panic!("the kernel returned {action} and counted {}; here {}", moved(&host, &judge), context());
+            panic!(
+                "the kernel returned {action} and counted {}; here {}",
+                moved(&host, &judge),
+                context()
+            );
         }
-        left_alike(&host, &kernel, &said).unwrap_or_else(|what| panic!("{what} after {}", context()));
+        left_alike(&host, &kernel, &said)
+            .unwrap_or_else(|what| panic!("{what} after {}", context()));
         compared += 1;
     }
     everything_alike(&host, &judge);
@@ -144,7 +152,8 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
 fn lists(random: &mut Rng, judge: &mut Judge) {
     for list in [List::Allow, List::Ban] {
         for _ in 0..random.u64(..6).saturating_sub(1) {
-            let prefixes: Vec<_> = (0..1 + random.u64(..4)).map(|_| drawn::prefix(random)).collect();
+            let prefixes: Vec<_> =
+                (0..1 + random.u64(..4)).map(|_| drawn::prefix(random)).collect();
             // Some end while frames come.
             let time = random.bool().then(|| Duration::from_millis(1 + random.u64(..600)));
             judge.maps.add(list, &prefixes, time).expect("added");
@@ -171,7 +180,8 @@ fn take_over(host: &mut Host, kernel: &Kernel<'_>, judge: &Judge) {
         word.set(kernel.budgets.get(index * WAYS).expect("a word"));
     }
     for index in 0..LEASES {
-        host.memory.leases.borrow_mut()[index as usize] = judge.maps.lease.get(&index, 0).expect("a lease")[CPU].0;
+        host.memory.leases.borrow_mut()[index as usize] =
+            judge.maps.lease.get(&index, 0).expect("a lease")[CPU].0;
     }
     for (index, counters) in host.counters.iter_mut().enumerate() {
         *counters = judge.maps.counter.get(&(index as u32), 0).expect("counters")[CPU].0;
@@ -183,19 +193,32 @@ fn left_alike(host: &Host, kernel: &Kernel<'_>, said: &Said) -> Result<(), Strin
     let same = |what: &str, line: &Line, words: &Words<'_>, index: usize| {
         let mine: Vec<u64> = line.iter().map(std::cell::Cell::get).collect();
         let theirs: Vec<u64> = (0..WAYS).filter_map(|way| words.get(index * WAYS + way)).collect();
-        if mine == theirs { Ok(()) } else { Err(format!("{what}: {mine:x?} here, {theirs:x?} in the kernel")) }
+        if mine == theirs {
+            Ok(())
+        } else {
+            Err(format!("{what}: {mine:x?} here, {theirs:x?} in the kernel"))
+        }
     };
-    for place in host.memory.touched.borrow().iter().flat_map(|place| [*place, place.beside(), place.apart()]) {
+    for place in host
+        .memory
+        .touched
+        .borrow()
+        .iter()
+        .flat_map(|place| [*place, place.beside(), place.apart()])
+    {
         let set = host.memory.set(place);
         same("a set of sources", &host.memory.sources[set], &kernel.sources, set)?;
         same("a set of tickets", &host.memory.tickets[set], &kernel.tickets, set)?;
     }
     let Some(id) = said.counter.checked_sub(1) else { return Ok(()) };
     same("a challenge", &host.memory.challenges[id], &kernel.challenges, id)?;
-    for line in
-        [0, NEWCOMERS, UNPROVEN, HOLDERS].map(|kind| kind as usize + id).into_iter().chain([HOST_BUDGET as usize])
+    for line in [0, NEWCOMERS, UNPROVEN, HOLDERS]
+        .map(|kind| kind as usize + id)
+        .into_iter()
+        .chain([HOST_BUDGET as usize])
     {
-        let (mine, theirs) = (&host.memory.budgets[line], kernel.budgets.get(line * WAYS).unwrap_or(0));
+        let (mine, theirs) =
+            (&host.memory.budgets[line], kernel.budgets.get(line * WAYS).unwrap_or(0));
         if mine.get().abs_diff(theirs) > 1_000_000_000 {
             return Err(format!("budget {line}: {} here, {theirs} in the kernel", mine.get()));
         }
@@ -220,8 +243,10 @@ fn moved(host: &Host, judge: &Judge) -> String {
         }
     }
     for index in 0..LEASES {
-        let (mine, Raw(theirs)) =
-            (host.memory.leases.borrow()[index as usize], judge.maps.lease.get(&index, 0).expect("a lease")[CPU]);
+        let (mine, Raw(theirs)) = (
+            host.memory.leases.borrow()[index as usize],
+            judge.maps.lease.get(&index, 0).expect("a lease")[CPU],
+        );
         if mine != theirs {
             text.push_str(&format!("lease {index}: {theirs:?} there, {mine:?} here, "));
         }
@@ -233,6 +258,9 @@ fn moved(host: &Host, judge: &Judge) -> String {
 fn everything_alike(host: &Host, judge: &Judge) {
     for (index, counters) in host.counters.iter().enumerate() {
         let theirs = judge.maps.counter.get(&(index as u32), 0).expect("counters")[CPU].0;
-        assert!(*counters == theirs, "counters {index}: {counters:?} here, {theirs:?} in the kernel");
+        assert!(
+            *counters == theirs,
+            "counters {index}: {counters:?} here, {theirs:?} in the kernel"
+        );
     }
 }

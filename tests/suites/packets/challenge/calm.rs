@@ -48,7 +48,10 @@ fn the_kernels_own_cookies_pay() {
 fn bans_change_nothing_for_the_kernels_own_cookies() {
     with_listener(|| {
         let (mut judge, cookie) = in_calm(CLIENT, SERVER, 1);
-        judge.maps.add(List::Ban, &["203.0.113.0/24".parse().expect("a prefix")], None).expect("banned");
+        judge
+            .maps
+            .add(List::Ban, &["203.0.113.0/24".parse().expect("a prefix")], None)
+            .expect("banned");
         judge.says(&ack(CLIENT, SERVER, 7).build(), 1, NotAttempt, PASS);
         judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Proven, PASS);
         judge.says(&ack(CLIENT, SERVER, cookie).flags(RST).build(), 1, NotAttempt, PASS);

@@ -2,7 +2,10 @@
 
 use limiter_common::reason::Reason::{NotAttempt, Proven};
 
-use super::{ACK, CLIENT, CLIENT_V6, Frame, Judge, PASS, SERVER, SERVER_V6, ack, challenged, syn, with_listener};
+use super::{
+    ACK, CLIENT, CLIENT_V6, Frame, Judge, PASS, SERVER, SERVER_V6, ack, challenged, syn,
+    with_listener,
+};
 
 /// Runs on one CPU: what is known is each CPU's own.
 fn pinned() {

@@ -12,7 +12,11 @@ const KEYS: &[Bad<'_>] = &[
     ("source_rate = \"5/s\"", &["1:1"], &["belongs in [defaults], [service.NAME]"]),
     ("[defaults]\nbudget = \"5/s\"", &["2:1"], &["belongs in [host] or [service.NAME]"]),
     ("[host]\ncolour = 1", &["2:1"], &["there are budget, budget_burst"]),
-    ("[service.web]\nlisten = \"*:80\"\nsource_rates = \"5/s\"", &["3:1"], &["did you mean `source_rate`?"]),
+    (
+        "[service.web]\nlisten = \"*:80\"\nsource_rates = \"5/s\"",
+        &["3:1"],
+        &["did you mean `source_rate`?"],
+    ),
     ("[profile.siege]\ninterfaces = [\"eth0\"]", &["2:1"], &["a profile does not change it"]),
     ("[[service]]\nname = \"web\"", &["1:1"], &["a table, not a list", "[service.NAME]"]),
     ("[service]\nlisten = \"*:80\"", &["2:1"], &["`listen` is no table", "[service.NAME]"]),
@@ -27,10 +31,18 @@ const VALUES: &[Bad<'_>] = &[
     ("sources = 0", &["1:11"], &["a zero where a number is meant", "8 to 268435456"]),
     ("sources = \"many\"", &["1:11"], &["a whole number", "524288", "not a text"]),
     ("interfaces = [\"eth0\", \"eth0\"]", &["1:23"], &["stands here twice"]),
-    ("interfaces = [\"eth 0\", \"\", \"..\", \"abcdefghijklmnop\"]", &["1:15", "1:24", "1:28", "1:34"], &["`ip link`"]),
+    (
+        "interfaces = [\"eth 0\", \"\", \"..\", \"abcdefghijklmnop\"]",
+        &["1:15", "1:24", "1:28", "1:34"],
+        &["`ip link`"],
+    ),
     ("interfaces = [5]", &["1:15"], &["[\"eth0\", \"eth1\"]"]),
     ("[defaults]\nsource_rate = \"fast\"", &["2:15"], &["`fast` is no rate", "20/s"]),
-    ("[defaults]\nsource_rate = 20", &["2:15"], &["a rate in quotes such as \"20/s\", not a number"]),
+    (
+        "[defaults]\nsource_rate = 20",
+        &["2:15"],
+        &["a rate in quotes such as \"20/s\", not a number"],
+    ),
     ("[defaults]\nsource_rate = \"0/s\"", &["2:15"], &["would refuse everybody", "none"]),
     (
         "[defaults]\nsource_rate = \"5/s\"\nsource_burst = 0",
@@ -40,9 +52,17 @@ const VALUES: &[Bad<'_>] = &[
     ("[defaults]\nsource_burst = -1", &["2:16"], &["1 or more", "not -1"]),
     ("[defaults]\nsource_burst = 5", &["2:16"], &["a burst needs its rate", "source_rate"]),
     ("[defaults]\nsource_rate = \"none\"\nsource_burst = 5", &["2:15"], &["none takes no burst"]),
-    ("[defaults]\nprefix_v4 = 33\nprefix_v6 = 0", &["2:13", "3:13"], &["1 to 32", "1 to 128", "zero"]),
+    (
+        "[defaults]\nprefix_v4 = 33\nprefix_v6 = 0",
+        &["2:13", "3:13"],
+        &["1 to 32", "1 to 128", "zero"],
+    ),
     ("[defaults]\nsource_rate = \"30000/s\"", &["2:15"], &["the highest rate here is 19531/s"]),
-    ("[defaults]\nsource_rate = \"1/h\"\nsource_burst = 100", &["2:15"], &["smaller burst or a higher rate"]),
+    (
+        "[defaults]\nsource_rate = \"1/h\"\nsource_burst = 100",
+        &["2:15"],
+        &["smaller burst or a higher rate"],
+    ),
     ("[host]\nbudget = \"1000/s\"\nbudget_burst = 5", &["2:10"], &["a burst of 10 or more"]),
     ("[host]\nbudget = \"50M/s\"", &["2:10"], &["the highest rate here is 20000000/s"]),
 ];
@@ -50,15 +70,28 @@ const VALUES: &[Bad<'_>] = &[
 const SERVICES: &[Bad<'_>] = &[
     ("[service.web]", &["1:10"], &["listens nowhere", "listen = [\"*:80\"]"]),
     ("[service.web]\nlisten = []", &["2:10"], &["listens nowhere"]),
-    ("[service.web]\nlisten = [\"80\", \"*:0\"]", &["2:11", "2:17"], &["no ADDR:PORT", "1 to 65535"]),
+    (
+        "[service.web]\nlisten = [\"80\", \"*:0\"]",
+        &["2:11", "2:17"],
+        &["no ADDR:PORT", "1 to 65535"],
+    ),
     ("[service.web]\nlisten = [\"[fe80::1%2]:80\"]", &["2:11"], &["leave `%2` away"]),
     (
         "[service.web]\nlisten = [\"*:80\"]\n[service.app]\nlisten = [\"*:81\", \"0.0.0.0:80\"]",
         &["4:19"],
-        &["`0.0.0.0:80` of service app", "`*:80` of service web", "policy.toml:2", "take it out of one"],
+        &[
+            "`0.0.0.0:80` of service app",
+            "`*:80` of service web",
+            "policy.toml:2",
+            "take it out of one",
+        ],
     ),
     ("[service.web]\nlisten = [\"*:80\", \"[::]:80\"]", &["2:19"], &["the same address and port"]),
-    ("[service.web]\nlisten = [\"192.0.2.1:80\", \"[::ffff:192.0.2.1]:80\"]", &["2:27"], &["the same address"]),
+    (
+        "[service.web]\nlisten = [\"192.0.2.1:80\", \"[::ffff:192.0.2.1]:80\"]",
+        &["2:27"],
+        &["the same address"],
+    ),
     (
         "[service.web]\nlisten = \"*:80\"\n[service.web]\nlisten = \"*:81\"",
         &["3:10", "4:1"],
@@ -79,7 +112,11 @@ const SERVICES: &[Bad<'_>] = &[
         &["4:11"],
         &["`newcomers` needs tickets"],
     ),
-    ("[service.web]\nlisten = \"*:80\"\nchallenge = \"maybe\"", &["3:13"], &["`off`, `auto` or `always`"]),
+    (
+        "[service.web]\nlisten = \"*:80\"\nchallenge = \"maybe\"",
+        &["3:13"],
+        &["`off`, `auto` or `always`"],
+    ),
     ("[service.web]\nlisten = \"*:80\"\ntickets = \"0s\"", &["3:11"], &["no duration", "`10m`"]),
     ("[service.web]\nlisten = \"*:80\"\ntickets = \"30d\"", &["3:11"], &["2 s to 7 days"]),
     ("[service.web]\nlisten = \"*:80\"\nreserve = 91", &["3:11"], &["0 to 90, not 91"]),
@@ -92,10 +129,22 @@ const SERVICES: &[Bad<'_>] = &[
 ];
 
 const CLASSES: &[Bad<'_>] = &[
-    ("[class.schools]\nsource_rate = \"5/s\"", &["1:8"], &["a class has prefixes", "prefixes_from"]),
+    (
+        "[class.schools]\nsource_rate = \"5/s\"",
+        &["1:8"],
+        &["a class has prefixes", "prefixes_from"],
+    ),
     ("[class.schools]\nsource_rate = \"5/s\"\nprefixes = []", &["1:8"], &["a class has prefixes"]),
-    ("[class.schools]\nprefixes = [\"192.0.2.0/24\"]", &["1:8"], &["source_rate = \"400/s\"", "unlimited"]),
-    ("[class.a]\nprefixes = [\"192.0.2.1/24\"]\nsource_rate = \"5/s\"", &["2:13"], &["did you mean `192.0.2.0/24`?"]),
+    (
+        "[class.schools]\nprefixes = [\"192.0.2.0/24\"]",
+        &["1:8"],
+        &["source_rate = \"400/s\"", "unlimited"],
+    ),
+    (
+        "[class.a]\nprefixes = [\"192.0.2.1/24\"]\nsource_rate = \"5/s\"",
+        &["2:13"],
+        &["did you mean `192.0.2.0/24`?"],
+    ),
     (
         "[class.a]\nprefixes = [\"192.0.2.0/24\"]\nsource_rate = \"5/s\"\n[class.b]\nprefixes = [\"10.0.0.0/8\",\n\"192.0.2.0/24\"]\nsource_rate = \"5/s\"",
         &["6:1"],
@@ -111,7 +160,11 @@ const CLASSES: &[Bad<'_>] = &[
         &["2:17"],
         &["cannot read /nonexistent/gone.txt", "counts from the policy file"],
     ),
-    ("[class.a]\nprefixes_from = \"/dev/zero\"\nsource_rate = \"5/s\"", &["2:17"], &["no ordinary file"]),
+    (
+        "[class.a]\nprefixes_from = \"/dev/zero\"\nsource_rate = \"5/s\"",
+        &["2:17"],
+        &["no ordinary file"],
+    ),
 ];
 
 const PROFILES: &[Bad<'_>] = &[
@@ -120,8 +173,16 @@ const PROFILES: &[Bad<'_>] = &[
         &["3:24"],
         &["there is no service wbe; did you mean web?"],
     ),
-    ("[profile.siege.service.web]\nbudget = \"5/s\"", &["1:24"], &["there is no service web; add [service.web]"]),
-    ("[profile.siege.class.schools]\nsource_rate = \"5/s\"", &["1:22"], &["there is no class schools"]),
+    (
+        "[profile.siege.service.web]\nbudget = \"5/s\"",
+        &["1:24"],
+        &["there is no service web; add [service.web]"],
+    ),
+    (
+        "[profile.siege.class.schools]\nsource_rate = \"5/s\"",
+        &["1:22"],
+        &["there is no class schools"],
+    ),
     (
         "[service.web]\nlisten = \"*:80\"\n[profile.siege.service.web]\nlisten = \"*:81\"",
         &["4:1"],
@@ -137,7 +198,11 @@ const PROFILES: &[Bad<'_>] = &[
         &["6:11"],
         &["`challenge` needs tickets"],
     ),
-    ("[profile.siege.host]\nbudget_burst = 5", &["2:16"], &["a burst needs its rate: give budget too"]),
+    (
+        "[profile.siege.host]\nbudget_burst = 5",
+        &["2:16"],
+        &["a burst needs its rate: give budget too"],
+    ),
     (
         "[defaults]\nsource_rate = \"1000/s\"\n[profile.siege.defaults]\nsource_burst = 5",
         &["4:16"],
@@ -146,11 +211,19 @@ const PROFILES: &[Bad<'_>] = &[
 ];
 
 const SYNTAX: &[Bad<'_>] = &[
-    ("[defaults]\nsource_rate = 20/s", &["2:15"], &["must be quoted; write texts in quotes, such as \"20/s\""]),
+    (
+        "[defaults]\nsource_rate = 20/s",
+        &["2:15"],
+        &["must be quoted; write texts in quotes, such as \"20/s\""],
+    ),
     ("mode = observe", &["1:8"], &["write texts in quotes"]),
     ("[defaults\nsource_rate = \"20/s\"", &["1:10"], &["as [service.web]"]),
     ("mode = \"observe\"\nmode = \"enforce\"", &["2:1"], &["duplicate key"]),
-    ("[service.web]\nlisten = [\"*:80\"\nbudget = \"5/s\"", &["3:1"], &["missing comma", "[\"*:80\", \"*:443\"]"]),
+    (
+        "[service.web]\nlisten = [\"*:80\"\nbudget = \"5/s\"",
+        &["3:1"],
+        &["missing comma", "[\"*:80\", \"*:443\"]"],
+    ),
     ("mode \"observe\"", &["1:6"], &["write KEY = VALUE"]),
     ("mode = \"observe\n", &["1:16"], &["begins and ends with a quote"]),
     ("mode = \"observe\" generic = true", &["1:18"], &["a line of its own"]),
@@ -167,7 +240,10 @@ fn check(bad: &[Bad<'_>]) {
             .map(|(place, _)| place)
             .collect();
         assert_eq!(found, *places, "{text}\n{said}");
-        assert!(words.iter().all(|word| said.contains(word)), "{text}\n{said}\nshould say {words:?}");
+        assert!(
+            words.iter().all(|word| said.contains(word)),
+            "{text}\n{said}\nshould say {words:?}"
+        );
     }
 }
 
@@ -208,7 +284,8 @@ fn too_many_services_classes_and_listeners() {
     parse(&services(64)).expect("as many as there may be");
     let said = parse(&services(65)).expect_err("one too many");
     assert!(said.starts_with("policy.toml:129:10: a policy holds at most 64 services"), "{said}");
-    let class = |n: usize| format!("[class.c{n}]\nprefixes = \"10.0.{n}.0/24\"\nsource_rate = \"1/s\"\n");
+    let class =
+        |n: usize| format!("[class.c{n}]\nprefixes = \"10.0.{n}.0/24\"\nsource_rate = \"1/s\"\n");
     let classes = |count| (0..count).map(class).collect::<String>();
     parse(&classes(255)).expect("as many as there may be");
     let said = parse(&classes(256)).expect_err("one too many");

@@ -12,7 +12,8 @@ use crate::decode::decode;
 use crate::encode::{Encoded, Known, encode};
 use crate::prefix::Prefix;
 use crate::settings::{
-    CLASS, DEFAULTS, HOST, LimitChange, PrefixChange, SERVICE, Setting, Settings, Style, Takes, Value, apply,
+    CLASS, DEFAULTS, HOST, LimitChange, PrefixChange, SERVICE, Setting, Settings, Style, Takes,
+    Value, apply,
 };
 use crate::{Class, Name, Policy, Service, diff, text};
 
@@ -21,13 +22,16 @@ const SECOND: u64 = 1_000_000_000;
 /// Limits that a source table and a budget can keep.
 fn limit() -> impl Strategy<Value = Limit> {
     let period = prop::sample::select(vec![SECOND, 10 * SECOND, 60 * SECOND, 1_500_000_000]);
-    (1_u64..5000, period, 50_u64..2000).prop_map(|(count, period, burst)| Limit { rate: Rate { count, period }, burst })
+    (1_u64..5000, period, 50_u64..2000)
+        .prop_map(|(count, period, burst)| Limit { rate: Rate { count, period }, burst })
 }
 
 fn change() -> impl Strategy<Value = LimitChange> {
-    let rate_alone = (1_u64..5000).prop_map(|count| LimitChange { rate: Some(Rate::per_second(count)), burst: None });
+    let rate_alone = (1_u64..5000)
+        .prop_map(|count| LimitChange { rate: Some(Rate::per_second(count)), burst: None });
     let none = LimitChange { rate: Some(Rate::default()), burst: None };
-    let whole = limit().prop_map(|limit| LimitChange { rate: Some(limit.rate), burst: Some(limit.burst) });
+    let whole =
+        limit().prop_map(|limit| LimitChange { rate: Some(limit.rate), burst: Some(limit.burst) });
     prop_oneof![Just(none), rate_alone, whole]
 }
 
@@ -54,7 +58,9 @@ fn value(takes: Takes) -> BoxedStrategy<Value> {
 fn said<T, R>(rows: &'static [Setting<T, R>]) -> impl Strategy<Value = Settings> + use<T, R> {
     let values: Vec<_> = rows.iter().map(|row| option::of(value(row.takes))).collect();
     values.prop_map(move |values| {
-        Settings(rows.iter().zip(values).filter_map(|(row, value)| Some((row.key, value?))).collect())
+        Settings(
+            rows.iter().zip(values).filter_map(|(row, value)| Some((row.key, value?))).collect(),
+        )
     })
 }
 
@@ -93,7 +99,10 @@ fn member(bits: u32, length: u8, v4: bool) -> Prefix {
     let text = match v4 {
         true => {
             let length = 8 + length % 25;
-            format!("{}/{length}", std::net::Ipv4Addr::from_bits(bits & (u32::MAX << (32 - length))))
+            format!(
+                "{}/{length}",
+                std::net::Ipv4Addr::from_bits(bits & (u32::MAX << (32 - length)))
+            )
         }
         false => format!("2001:db8:{:x}:{:x}::/64", bits >> 16, bits & 0xffff),
     };
@@ -104,31 +113,38 @@ fn member(bits: u32, length: u8, v4: bool) -> Prefix {
 fn policy() -> impl Strategy<Value = Policy> {
     let services = vec((service(), vec(any::<u8>(), 1..4)), 0..5);
     let classes = vec((class(), vec((any::<u32>(), any::<u8>(), any::<bool>()), 1..8)), 0..4);
-    (said(&DEFAULTS), said(&HOST), services, classes).prop_map(|(defaults, host, services, classes)| {
-        let mut policy = told(&HOST, &host, told(&DEFAULTS, &defaults, Policy::default()));
-        let mut port = 0;
-        for (mut service, kinds) in services {
-            for kind in kinds {
-                port += 1;
-                service.listeners.extend(text::listener(&place(port, kind)).expect("a place"));
+    (said(&DEFAULTS), said(&HOST), services, classes).prop_map(
+        |(defaults, host, services, classes)| {
+            let mut policy = told(&HOST, &host, told(&DEFAULTS, &defaults, Policy::default()));
+            let mut port = 0;
+            for (mut service, kinds) in services {
+                for kind in kinds {
+                    port += 1;
+                    service.listeners.extend(text::listener(&place(port, kind)).expect("a place"));
+                }
+                service.listeners.sort_unstable();
+                if policy.service(&service.name).is_none() {
+                    policy.services.push(service);
+                }
             }
-            service.listeners.sort_unstable();
-            if policy.service(&service.name).is_none() {
-                policy.services.push(service);
+            for (mut class, members) in classes {
+                class.members = members
+                    .into_iter()
+                    .map(|(bits, length, v4)| member(bits, length, v4))
+                    .collect();
+                class.members.sort_unstable();
+                class.members.dedup();
+                let taken = |prefix: &Prefix| {
+                    policy.classes.iter().any(|other| other.members.contains(prefix))
+                };
+                class.members.retain(|prefix| !taken(prefix));
+                if policy.class(&class.name).is_none() && !class.members.is_empty() {
+                    policy.classes.push(class);
+                }
             }
-        }
-        for (mut class, members) in classes {
-            class.members = members.into_iter().map(|(bits, length, v4)| member(bits, length, v4)).collect();
-            class.members.sort_unstable();
-            class.members.dedup();
-            let taken = |prefix: &Prefix| policy.classes.iter().any(|other| other.members.contains(prefix));
-            class.members.retain(|prefix| !taken(prefix));
-            if policy.class(&class.name).is_none() && !class.members.is_empty() {
-                policy.classes.push(class);
-            }
-        }
-        policy
-    })
+            policy
+        },
+    )
 }
 
 /// A profile for each of the policy's services and classes that was drawn.
@@ -145,7 +161,13 @@ fn profiles(policy: &Policy) -> impl Strategy<Value = Vec<Profile>> + use<> {
         .prop_map(|(defaults, host)| Settings(defaults.0.into_iter().chain(host.0).collect()));
     let one = (option::of(mode()), host, services, classes);
     btree_map(name(), one, 0..4).prop_map(|all| {
-        let profile = |(name, (mode, host, services, classes))| Profile { name, mode, host, services, classes };
+        let profile = |(name, (mode, host, services, classes))| Profile {
+            name,
+            mode,
+            host,
+            services,
+            classes,
+        };
         all.into_iter().map(profile).collect()
     })
 }
@@ -161,8 +183,11 @@ fn document() -> impl Strategy<Value = Document> {
 
 /// Bytes of a good file, some of them changed, taken away, or moved.
 fn mangled() -> impl Strategy<Value = String> {
-    let file =
-        prop_oneof![Just(FULL.to_owned()), Just(SAMPLE.to_owned()), document().prop_map(|document| document.to_toml())];
+    let file = prop_oneof![
+        Just(FULL.to_owned()),
+        Just(SAMPLE.to_owned()),
+        document().prop_map(|document| document.to_toml())
+    ];
     let piece = prop_oneof![
         "[\\x00-\\x7f]{0,3}",
         prop::sample::select(vec![
@@ -183,15 +208,17 @@ fn mangled() -> impl Strategy<Value = String> {
         ])
         .prop_map(str::to_owned),
     ];
-    (file, vec((any::<prop::sample::Index>(), 0_usize..12, piece), 1..5)).prop_map(|(file, edits)| {
-        let mut letters: Vec<char> = file.chars().collect();
-        for (at, gone, piece) in edits {
-            let at = at.index(letters.len() + 1);
-            let end = (at + gone).min(letters.len());
-            letters.splice(at..end, piece.chars());
-        }
-        letters.into_iter().collect()
-    })
+    (file, vec((any::<prop::sample::Index>(), 0_usize..12, piece), 1..5)).prop_map(
+        |(file, edits)| {
+            let mut letters: Vec<char> = file.chars().collect();
+            for (at, gone, piece) in edits {
+                let at = at.index(letters.len() + 1);
+                let end = (at + gone).min(letters.len());
+                letters.splice(at..end, piece.chars());
+            }
+            letters.into_iter().collect()
+        },
+    )
 }
 
 /// Lines of good files in any order.
@@ -216,7 +243,8 @@ fn accepted_is_given_back(text: &str) -> Result<(), TestCaseError> {
     for name in document.profile_names() {
         let name = name.parse().expect("a name");
         let (policy, _) = document.with_profile(Some(&name)).expect("a profile of the file");
-        let shown = Document { policy: through_records(&policy), profiles: Vec::new(), ..document.clone() };
+        let shown =
+            Document { policy: through_records(&policy), profiles: Vec::new(), ..document.clone() };
         prop_assert_eq!(&shown.policy, &policy);
         prop_assert_eq!(parse(&shown.to_toml()).map(|again| again.policy), Ok(policy));
     }

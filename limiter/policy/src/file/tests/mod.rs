@@ -74,7 +74,8 @@ source_rate = "1/s"
 "#;
 
 pub fn parse(text: &str) -> Result<Document, String> {
-    Document::parse(text, "policy.toml", Path::new("/nonexistent")).map_err(|error| format!("{error:#}"))
+    Document::parse(text, "policy.toml", Path::new("/nonexistent"))
+        .map_err(|error| format!("{error:#}"))
 }
 
 fn name(text: &str) -> Name {
@@ -93,10 +94,16 @@ fn what_a_file_says_is_what_it_means() {
     let policy = &document.policy;
     assert_eq!((policy.source, policy.budget), (limit("20/s", 40), limit("5k/s", 10_000)));
     assert_eq!(policy.prefixes, Prefixes { v4: 31, v6: 64 });
-    let [web, mail] = &policy.services[..] else { panic!("two services, in the order of the file") };
+    let [web, mail] = &policy.services[..] else {
+        panic!("two services, in the order of the file")
+    };
     assert_eq!(web.listeners, text::service("web=*:80,*:443").expect("a service").listeners);
     assert_eq!(web.source, Some(limit("600/min", 60)));
-    assert_eq!(web.prefixes, Some(Prefixes { v4: 24, v6: 64 }), "the other length is the default's");
+    assert_eq!(
+        web.prefixes,
+        Some(Prefixes { v4: 24, v6: 64 }),
+        "the other length is the default's"
+    );
     let usual = Admission { challenge: Challenge::Auto, reset: true, ..Admission::usual() };
     assert_eq!(web.admission, Admission { newcomers: limit("100/s", 300), ..usual });
     assert_eq!(
@@ -111,8 +118,14 @@ fn what_a_file_says_is_what_it_means() {
 #[test]
 fn a_profile_changes_what_it_says_and_nothing_else() {
     let document = parse(FULL).expect("good");
-    assert_eq!(document.with_profile(None).expect("none"), (document.policy.clone(), Some(Mode::Observe)));
-    assert_eq!(document.with_profile(Some(&name("normal"))).expect("always there").0, document.policy);
+    assert_eq!(
+        document.with_profile(None).expect("none"),
+        (document.policy.clone(), Some(Mode::Observe))
+    );
+    assert_eq!(
+        document.with_profile(Some(&name("normal"))).expect("always there").0,
+        document.policy
+    );
     let (guard, mode) = document.with_profile(Some(&name("guard"))).expect("a profile");
     assert_eq!((&guard, mode), (&document.policy, Some(Mode::Enforce)));
     let (siege, _) = document.with_profile(Some(&name("siege"))).expect("a profile");
@@ -130,7 +143,10 @@ fn a_profile_changes_what_it_says_and_nothing_else() {
 #[test]
 fn a_normal_of_its_own_counts() {
     let document = parse("[profile.normal]\nmode = \"enforce\"").expect("good");
-    assert_eq!(document.with_profile(Some(&name("normal"))).expect("a profile").1, Some(Mode::Enforce));
+    assert_eq!(
+        document.with_profile(Some(&name("normal"))).expect("a profile").1,
+        Some(Mode::Enforce)
+    );
     assert_eq!(document.profile_names(), ["normal"]);
 }
 
@@ -159,9 +175,12 @@ fn the_sample_is_good_and_drops_nothing() {
     assert!(document.interfaces.is_empty() && document.policy.has_limits());
     assert_eq!(document.policy.source.rate, Rate::per_second(20));
     // What stands in comments is good too.
-    let is_key =
-        |line: &&str| line.starts_with("# [") || line.split_once(" = ").is_some_and(|(key, _)| key.starts_with("# "));
-    let all: Vec<&str> = SAMPLE.lines().map(|line| if is_key(&line) { &line[2..] } else { line }).collect();
+    let is_key = |line: &&str| {
+        line.starts_with("# [")
+            || line.split_once(" = ").is_some_and(|(key, _)| key.starts_with("# "))
+    };
+    let all: Vec<&str> =
+        SAMPLE.lines().map(|line| if is_key(&line) { &line[2..] } else { line }).collect();
     let all = all.join("\n").replace("prefixes_from", "# prefixes_from");
     let document = parse(&all).expect("good with every comment taken away");
     assert_eq!((document.policy.classes.len(), document.interfaces.len()), (1, 2));
