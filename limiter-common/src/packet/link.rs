@@ -31,17 +31,6 @@ pub fn has_priority_tag(mut frame: Cursor<'_>) -> bool {
     [tags.half::<2>(), tags.half::<6>(), tags.half::<10>()].iter().any(|tag| tag & VLAN_ID == 0)
 }
 
-/// Bytes before the IP header of a frame that was parsed: 14, 18 or 22.
-#[inline(always)]
-pub fn length(mut frame: Cursor<'_>) -> Option<usize> {
-    let outer = frame.take::<14>()?.half::<12>();
-    if !is_tag(outer) {
-        return Some(14);
-    }
-    let inner = frame.take::<4>()?.half::<2>();
-    Some(if is_tag(inner) { 22 } else { 18 })
-}
-
 #[inline(always)]
 const fn is_tag(ether_type: u16) -> bool {
     ether_type == VLAN || ether_type == SERVICE_VLAN

@@ -10,7 +10,6 @@ mod options;
 mod tcp;
 
 pub use cursor::{Bytes, Cursor};
-pub use link::length as link_length;
 pub use network::{EXTENSION_HEADERS, Header};
 pub use options::{Options, read as read_options};
 pub use tcp::Numbers;

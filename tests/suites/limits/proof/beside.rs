@@ -1,7 +1,6 @@
 //! Two services of one host: what becomes of one is not the other's.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use lab::topology::FRONT_V4;
 use lab::{Flood, Server, ServerOptions, Sources};
@@ -38,7 +37,7 @@ fn a_service_without_a_challenge_leaves_the_reserve_of_the_others() {
     let flood = Flood { frames: u64::MAX, seconds: 60.0, rate: Some(20_000), ..flood }
         .spawn(&front.lab)
         .expect("a flood");
-    std::thread::sleep(Duration::from_secs(4));
+    front.floods(20_000);
     let report = pages(&front, FRONT_V4, users, 20.0, 4.0);
     let sent = flood.stop().expect("the flood ends").sent;
     println!(
@@ -47,7 +46,6 @@ fn a_service_without_a_challenge_leaves_the_reserve_of_the_others() {
         report.tried,
         front.service(1)
     );
-    assert!(sent > 20_000, "a flood worth the name: {sent}");
     assert!(decided(&front.service(1), Reason::SourceLimit) == 0, "{:?}", front.service(1));
     assert_eq!(report.ok, report.tried, "{:?}", front.service(0));
 }

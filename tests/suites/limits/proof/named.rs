@@ -21,7 +21,9 @@ fn named(front: &Front, user: IpAddr) -> (u64, u64) {
     // He is known, and has paid for it: from then on he has all of his burst again.
     let first = pages(front, FRONT_V4, vec![user], 10.0, 0.1);
     assert_eq!(first.ok, 1, "{:?}", front.service(0));
+    // Time in which his burst comes back, RATE a second: more of it changes nothing.
     std::thread::sleep(Duration::from_secs(1));
+    let before = front.seen();
     let spoofer = Flood {
         frames: u64::MAX,
         seconds: 60.0,
@@ -29,7 +31,7 @@ fn named(front: &Front, user: IpAddr) -> (u64, u64) {
         ..Flood::new((FRONT_V4, 80).into(), Sources::One(user))
     };
     let spoofer = spoofer.spawn(&front.lab).expect("a flood");
-    std::thread::sleep(Duration::from_secs(1));
+    front.floods(before + SPOOFED);
     // A quarter of what he may.
     let report = pages(front, FRONT_V4, vec![user], RATE as f64 / 4.0, 4.0);
     let sent = spoofer.stop().expect("the flood ends").sent;
