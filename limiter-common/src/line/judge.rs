@@ -4,6 +4,8 @@
 //! at the gate. So of several connections of one source on several CPUs one begins a page, and the
 //! others find it open.
 
+use core::cell::Cell;
+
 use super::seats::{Seats, SharedCount};
 use super::service::{FULL, Service};
 use super::visit::{
@@ -61,11 +63,50 @@ pub enum Said {
     NoToken,
 }
 
+/// Those that let in.
+const ADMITS: u64 = set(&[Said::Page, Said::Visit, Said::Newcomer, Said::Contended]);
+/// Those that begin a page.
+const BEGINS: u64 = set(&[Said::Visit, Said::Newcomer]);
+const NEWCOMER: u64 = set(&[Said::Newcomer]);
+const NO_TOKEN: u64 = set(&[Said::NoToken]);
+
+const fn set(said: &[Said]) -> u64 {
+    let (mut bits, mut index) = (0, 0);
+    while index < said.len() {
+        bits |= 1 << said[index] as u64;
+        index += 1;
+    }
+    bits
+}
+
+/// Whether the low bits of `said` are one of a set.
+#[inline(always)]
+const fn is(said: u64, set: u64) -> bool {
+    set >> (said & 0xf) & 1 != 0
+}
+
 impl Said {
+    /// That with a number, in the order above.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Page),
+            1 => Some(Self::Visit),
+            2 => Some(Self::Newcomer),
+            3 => Some(Self::Contended),
+            4 => Some(Self::InLine),
+            5 => Some(Self::SentBack),
+            6 => Some(Self::NoRoom),
+            7 => Some(Self::Full),
+            8 => Some(Self::NoToken),
+            _ => None,
+        }
+    }
+
     /// Whether it is let in.
     #[inline(always)]
     pub const fn admits(self) -> bool {
-        matches!(self, Self::Page | Self::Visit | Self::Newcomer | Self::Contended)
+        is(self as u64, ADMITS)
     }
 }
 
@@ -81,6 +122,9 @@ pub struct Judged {
 /// What an attempt that proves nothing is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peeked {
+    /// It may prove that it is there, and its source is in: strangers cannot spend what is kept for
+    /// those.
+    IsIn,
     /// It may prove that it is there.
     MayProve,
     /// It need not now: it waits, and its place is not at the head. (After a while it may again, so
@@ -88,8 +132,34 @@ pub enum Peeked {
     Waits,
 }
 
+/// What a CPU works with while it judges. The kernel side keeps it in a map, and each [`Phases`] of a
+/// judgement is a function that the verifier follows by itself: all in one are too much for it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Draft {
+    view: View,
+    /// The way that was found, its word, and what is lost with it.
+    way: u64,
+    word: u64,
+    kind: u64,
+    /// The source's word, or that of one that is not known.
+    known: u64,
+    /// When that is read and written, in nanoseconds.
+    at: u64,
+    /// What the way becomes.
+    after: u64,
+    /// [`Said`], and [`IS_SAME`].
+    said: u64,
+    /// Time that is taken from the gate, in nanoseconds.
+    time: u64,
+}
+
+/// In [`Draft::said`]: the way stays as it is.
+const IS_SAME: u64 = 1 << 8;
+
 /// What a CPU sees of the service when it judges.
-#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
 struct View {
     /// How far the head lags, in nanoseconds, priced.
     wait: u64,
@@ -99,7 +169,8 @@ struct View {
     newcomers: u64,
     /// Connections of a page, in 256ths.
     page: u64,
-    is_full: bool,
+    /// 1 if no seat is free.
+    is_full: u64,
 }
 
 /// What is to become of a way, and of the service's words.
@@ -111,6 +182,73 @@ struct Step {
     time: u64,
 }
 
+/// The phases of a judgement, each of which leaves in the draft what the next one needs.
+pub trait Phases {
+    /// Moves the head, and looks at the service: [`look`].
+    fn look(&self);
+    /// Finds the source's way: [`find`].
+    fn find(&self);
+    /// Decides: [`decide`].
+    fn decide(&self);
+    /// Writes what follows: [`settle`].
+    fn settle(&self, is_written: bool);
+    /// Replaces the word of a way.
+    fn replace(&self, way: u64, old: u64, new: u64) -> bool;
+    /// Takes a seat if there is one, or gives it back. Where any number may be present there is one.
+    fn claim(&self, takes: bool) -> bool;
+    /// What they have left.
+    fn draft(&self) -> Draft;
+    /// Notes that no seat is free.
+    fn set_full(&self);
+}
+
+/// Judges one attempt or proof.
+#[inline(always)]
+pub fn run<P: Phases>(phases: &P) -> Judged {
+    phases.look();
+    let mut tries = 0;
+    while tries < TRIES {
+        tries += 1;
+        phases.find();
+        phases.decide();
+        let mut draft = phases.draft();
+        let mut claimed = false;
+        if is(draft.said, NEWCOMER) {
+            claimed = phases.claim(true);
+            if !claimed {
+                phases.set_full();
+                phases.decide();
+                draft = phases.draft();
+            }
+        }
+        // One that came once pushes out nobody who came again, and is not told apart from one that
+        // did not come.
+        if draft.said & IS_SAME != 0 || draft.kind > ONCE && !is(draft.said, ADMITS) {
+            if is(draft.said, NO_TOKEN) {
+                phases.settle(false);
+            }
+            return judged(draft.said, false);
+        }
+        if phases.replace(draft.way, draft.word, draft.after) {
+            phases.settle(true);
+            return judged(draft.said, draft.kind != FREE);
+        }
+        if claimed {
+            phases.claim(false);
+        }
+    }
+    judged(Said::Contended as u64, false)
+}
+
+#[inline(always)]
+const fn judged(said: u64, stole: bool) -> Judged {
+    let said = match Said::from_number(said & 0xf) {
+        Some(said) => said,
+        None => Said::Contended,
+    };
+    Judged { said, stole }
+}
+
 /// Judges one attempt or proof. `seats`: where the rules say how many may be present.
 #[inline(always)]
 pub fn judge<W: SharedCount>(
@@ -119,43 +257,71 @@ pub fn judge<W: SharedCount>(
     seats: Option<&Seats<W>>,
     coming: &Coming<'_>,
 ) -> Judged {
-    let (rules, now) = (service.rules, coming.now);
-    service.advance(now, if coming.has_token { coming.others } else { FULL });
-    if let Some(seats) = seats {
-        seats.free(rules, now);
+    run(&Inline { service, set, seats, coming, draft: Cell::new(Draft::default()) })
+}
+
+/// All phases in one.
+struct Inline<'a, W> {
+    service: &'a Service<'a, W>,
+    set: &'a [W; WAYS],
+    seats: Option<&'a Seats<W>>,
+    coming: &'a Coming<'a>,
+    draft: Cell<Draft>,
+}
+
+impl<W> Inline<'_, W> {
+    fn change(&self, change: impl FnOnce(&mut Draft)) {
+        let mut draft = self.draft.get();
+        change(&mut draft);
+        self.draft.set(draft);
     }
-    let mut view = look(service, now);
-    let mut tries = 0;
-    while tries < TRIES {
-        tries += 1;
-        let Found { way, word, is_own, kind } =
-            visit::find(set, coming.fingerprint, now, (rules.idle, rules.forget));
-        let at = if is_own { visit::latest(word, now) } else { now };
-        let before = if is_own { Visit::read(word, at) } else { Visit::NONE };
-        let mut step = decide(&before, &view, rules, coming);
-        if let Some(seats) = seats
-            && matches!(step.said, Said::Newcomer)
-            && !seats.claim(rules)
-        {
-            view.is_full = true;
-            step = decide(&before, &view, rules, coming);
+}
+
+impl<W: SharedCount> Phases for Inline<'_, W> {
+    fn look(&self) {
+        if let Some(seats) = self.seats {
+            seats.free(self.service.rules, self.coming.now);
         }
-        // One that came once pushes out nobody who came again, and is not told apart from one that
-        // did not come.
-        if step.after == before || kind > ONCE && !step.said.admits() {
-            return done(service, &step, &before, false);
-        }
-        if set[way & (WAYS - 1)].replace(word, step.after.word(coming.fingerprint, at)) {
-            settle(service, seats, &step, &before, at);
-            return done(service, &step, &before, kind != FREE);
-        }
-        if let Some(seats) = seats
-            && matches!(step.said, Said::Newcomer)
-        {
-            seats.unclaim();
+        self.change(|draft| look(draft, self.service, self.coming));
+    }
+
+    fn find(&self) {
+        self.change(|draft| find(draft, self.set, self.service.rules, self.coming));
+    }
+
+    fn decide(&self) {
+        self.change(|draft| decide(draft, self.service.rules, self.coming));
+    }
+
+    fn settle(&self, is_written: bool) {
+        settle(&self.draft.get(), self.service, self.coming.now, is_written);
+        if let Some(seats) = self.seats.filter(|_| is_written) {
+            seat(&self.draft.get(), seats, self.service.rules);
         }
     }
-    Judged { said: Said::Contended, stole: false }
+
+    fn replace(&self, way: u64, old: u64, new: u64) -> bool {
+        self.set[way as usize & (WAYS - 1)].replace(old, new)
+    }
+
+    fn claim(&self, takes: bool) -> bool {
+        match self.seats {
+            Some(seats) if takes => seats.claim(self.service.rules),
+            Some(seats) => {
+                seats.unclaim();
+                false
+            }
+            None => true,
+        }
+    }
+
+    fn draft(&self) -> Draft {
+        self.draft.get()
+    }
+
+    fn set_full(&self) {
+        self.change(|draft| draft.view.is_full = 1);
+    }
 }
 
 /// Whether an attempt whose proof will be judged need not be asked for it. Writes nothing.
@@ -169,21 +335,51 @@ pub fn peek<W: SharedWord>(
     let visit = Visit::read(word, coming.now);
     let lag = lag(service.head(), coming.now);
     let waits = !visit.present && !visit.is_open() && visit.place < lag;
-    if waits && visit.quiet < service.rules.forget / 2 { Peeked::Waits } else { Peeked::MayProve }
+    if waits && visit.quiet < service.rules.forget / 2 {
+        Peeked::Waits
+    } else if visit.present && visit.quiet <= service.rules.idle {
+        Peeked::IsIn
+    } else {
+        Peeked::MayProve
+    }
 }
 
+/// Moves the head, and looks at the service.
 #[inline(always)]
-fn look<W: SharedWord>(service: &Service<'_, W>, now: u64) -> View {
+pub fn look<W: SharedWord>(draft: &mut Draft, service: &Service<'_, W>, coming: &Coming<'_>) {
+    let now = coming.now;
+    service.advance(now, if coming.has_token { coming.others } else { FULL });
     let head = service.head();
     let wait = now.saturating_sub(head);
-    View {
+    draft.view = View {
         wait: if wait < service.rules.patience { wait } else { service.rules.patience },
         lag: lag(head, now),
         gate: service.gate(now),
         newcomers: service.newcomers(now),
         page: service.page(),
-        is_full: false,
-    }
+        is_full: 0,
+    };
+}
+
+/// Finds the source's way, or one for it.
+#[inline(always)]
+pub fn find<W: SharedWord>(draft: &mut Draft, set: &[W; WAYS], rules: &Rules, coming: &Coming<'_>) {
+    let Found { way, word, is_own, kind } =
+        visit::find(set, coming.fingerprint, coming.now, (rules.idle, rules.forget));
+    (draft.way, draft.word, draft.kind) = (way as u64, word, kind);
+    draft.at = if is_own { visit::latest(word, coming.now) } else { coming.now };
+    draft.known = if is_own { word } else { Visit::NONE.word(coming.fingerprint, coming.now) };
+}
+
+/// Decides what becomes of a source that comes.
+#[inline(always)]
+pub fn decide(draft: &mut Draft, rules: &Rules, coming: &Coming<'_>) {
+    let before = Visit::read(draft.known, draft.at);
+    let step = step(&before, &draft.view, rules, coming);
+    let is_same = if step.after == before { IS_SAME } else { 0 };
+    draft.said = step.said as u64 | is_same;
+    draft.time = step.time;
+    draft.after = step.after.word(coming.fingerprint, draft.at);
 }
 
 /// How far the head lags, in units of a place.
@@ -195,7 +391,7 @@ const fn lag(head: u64, now: u64) -> i64 {
 
 /// What becomes of a source that comes. Reads nothing that another CPU writes.
 #[inline(always)]
-fn decide(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'_>) -> Step {
+fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'_>) -> Step {
     let mut after = Visit { quiet: 0, ..*before };
     if before.is_open() {
         let is_usual = before.connections < rules.page_most;
@@ -238,7 +434,7 @@ fn decide(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'_>) -> St
         if after.place < view.lag {
             return Step { after, said: refused, time: 0 };
         }
-        if view.is_full {
+        if view.is_full != 0 {
             return Step { after, said: Said::Full, time: 0 };
         }
         let is_short = asked > rules.ceiling || coming.others > OTHERS_NEWCOMER;
@@ -299,53 +495,49 @@ const fn clamp(place: i64, wait: i64) -> i64 {
     }
 }
 
-/// Writes what follows from a way that was written.
+/// Writes to the service what follows from a way that was written, or refused to one whose page is
+/// open.
 #[inline(always)]
-fn settle<W: SharedCount>(
-    service: &Service<'_, W>,
-    seats: Option<&Seats<W>>,
-    step: &Step,
-    before: &Visit,
-    now: u64,
-) {
-    let rules = service.rules;
-    if step.time != 0 {
-        service.fill(now, step.time);
+pub fn settle<W: SharedWord>(draft: &Draft, service: &Service<'_, W>, now: u64, is_written: bool) {
+    let before = Visit::read(draft.known, draft.at);
+    if is_written {
+        write(draft, &before, service, now);
     }
-    match step.said {
-        Said::Newcomer => {
-            service.charge_newcomers(now, (rules.right * service.page()) >> 8);
-            service.count_page();
-        }
-        Said::Visit => service.count_page(),
-        _ => {}
-    }
-    // The page before this one is over, and how many it had is known.
-    let is_over =
-        step.after.connections == CLOSED || matches!(step.said, Said::Newcomer | Said::Visit);
-    if is_over && before.connections != 0 && before.connections <= MOST_CONNECTIONS {
-        service.learn(before.connections);
-    }
-    let Some(seats) = seats else { return };
-    if matches!(step.said, Said::Newcomer) {
-        seats.sit(rules, now);
-    } else if step.after.present {
-        seats.stay(rules, now, before.quiet);
-    }
-    if before.present && (!step.after.present || matches!(step.said, Said::Newcomer)) {
-        seats.leave(rules, now, before.quiet);
+    if is(draft.said, NO_TOKEN) && before.is_open() {
+        service.learn_refused();
     }
 }
 
 #[inline(always)]
-fn done<W: SharedWord>(
-    service: &Service<'_, W>,
-    step: &Step,
-    before: &Visit,
-    stole: bool,
-) -> Judged {
-    if matches!(step.said, Said::NoToken) && before.is_open() {
-        service.learn_refused();
+fn write<W: SharedWord>(draft: &Draft, before: &Visit, service: &Service<'_, W>, now: u64) {
+    if draft.time != 0 {
+        service.fill(now, draft.time);
     }
-    Judged { said: step.said, stole }
+    if is(draft.said, NEWCOMER) {
+        service.charge_newcomers(now, (service.rules.right * service.page()) >> 8);
+    }
+    if is(draft.said, BEGINS) {
+        service.count_page();
+    }
+    // The page before this one is over, and how many it had is known.
+    let after = Visit::read(draft.after, draft.at);
+    let is_over = after.connections == CLOSED || is(draft.said, BEGINS);
+    if is_over && before.connections != 0 && before.connections <= MOST_CONNECTIONS {
+        service.learn(before.connections);
+    }
+}
+
+/// Moves a source between the seats.
+#[inline(always)]
+pub fn seat<W: SharedCount>(draft: &Draft, seats: &Seats<W>, rules: &Rules) {
+    let (before, after) = (Visit::read(draft.known, draft.at), Visit::read(draft.after, draft.at));
+    let (now, is_new) = (draft.at, is(draft.said, NEWCOMER));
+    if is_new {
+        seats.sit(rules, now);
+    } else if after.present {
+        seats.stay(rules, now, before.quiet);
+    }
+    if before.present && (!after.present || is_new) {
+        seats.leave(rules, now, before.quiet);
+    }
 }

@@ -98,6 +98,10 @@ impl Part {
 pub const ALLOWANCE: u64 = 36;
 /// Least connections in the gate at which a page of eight can pass.
 const LEAST_GATE: u64 = 30;
+/// Longest time of a connection at the gate, 1.2 h: slower budgets hold by themselves.
+const LONGEST_INTERVAL: u64 = 1 << 42;
+/// What a gate holds at most: 13 days.
+const LARGEST_GATE: u64 = 1 << 50;
 const SECOND: u64 = 1_000_000_000;
 
 /// How the usual rules differ for a service; [`Default`] is what suits a site whose visits are of
@@ -123,11 +127,13 @@ impl Rules {
     /// The rules that go with a budget; none without one. A burst below [`LEAST_GATE`] connections
     /// is taken for so many at the gate, or not even one page would ever fit.
     pub fn of(budget: &BudgetLimit, habits: &Habits) -> Self {
-        let interval = budget.interval;
-        if interval == 0 {
+        if budget.interval == 0 {
             return Self::default();
         }
+        // No product of the two with what the kernel side multiplies them by is beyond 64 bits.
+        let interval = core::cmp::min(budget.interval, LONGEST_INTERVAL);
         let gate = core::cmp::max(budget.capacity - budget.capacity / 10, LEAST_GATE * interval);
+        let gate = core::cmp::min(gate, LARGEST_GATE);
         let idle = (habits.idle_seconds.clamp(6, 1000) * SECOND) >> SEEN_SHIFT;
         // So wide that the buckets of all who may be present are fewer than there are.
         let width = (idle / (seats::BUCKETS as u64 - 4)).next_power_of_two();

@@ -62,9 +62,9 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// A source that is not known.
+    /// A source that is not known: it was away for as long as a way can tell.
     pub const NONE: Self =
-        Self { present: false, place: 0, quiet: TIMES, page: 0, connections: CLOSED };
+        Self { present: false, place: 0, quiet: TIMES - SLACK, page: 0, connections: CLOSED };
 
     /// Reads a way at `now` (nanoseconds).
     #[inline(always)]

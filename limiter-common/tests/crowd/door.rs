@@ -107,7 +107,7 @@ impl Door {
         }
         let service = Service { line: &self.line, rules: &self.rules };
         let coming = self.coming(place, false, now, true);
-        line::peek(&service, &self.table[place.set(SETS) as usize], &coming) == Peeked::MayProve
+        line::peek(&service, &self.table[place.set(SETS) as usize], &coming) != Peeked::Waits
     }
 
     fn coming(&self, place: Place, is_many: bool, now: u64, has_token: bool) -> Coming<'_> {

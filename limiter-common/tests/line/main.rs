@@ -224,7 +224,7 @@ fn a_peek_writes_nothing_and_spares_only_who_waits() {
     let soon = START + 3 * SECOND;
     assert_eq!(
         [1, 2, 3].map(|source| peek(source, soon)),
-        [Peeked::MayProve, Peeked::Waits, Peeked::MayProve]
+        [Peeked::IsIn, Peeked::Waits, Peeked::MayProve]
     );
     assert_eq!(peek(2, START + 13 * SECOND), Peeked::MayProve, "else its place would be forgotten");
     assert_eq!(words(), before);
