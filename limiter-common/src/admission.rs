@@ -17,6 +17,8 @@
 //! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 5 and pays. Where
 //! the kernel makes none the attempt pays.
 //!
+//! Where the service has a line, that is in the place of tickets and shares: see [`crate::turn`].
+//!
 //! A service without tickets and fair shares, in a policy without classes, is the same order with
 //! less in it: [`plain`]. The kernel side runs this over its maps ([`State`]); simulations run it
 //! over vectors.
@@ -25,11 +27,13 @@ use crate::address::Address;
 use crate::budget::{Look, Take};
 use crate::challenge::{self, Challenge};
 use crate::hash::Place;
+use crate::line::Judged;
 use crate::pressure;
 use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
 use crate::record::{Class, Host, Service};
 use crate::source_table::{Charge, Charged, SourceLimit};
+use crate::turn::{self, Arrival};
 
 /// What comes, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +149,8 @@ pub trait State {
     fn holds(&self, place: &Place, now: u64) -> Option<bool>;
     /// Gives or renews the one there, and says whether there was none.
     fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool>;
+    /// Judges a source in the service's line; of one that peeks, only whether it waits.
+    fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<Judged>;
     /// Asks or tells the challenge of the service.
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool>;
 }
@@ -153,9 +159,10 @@ pub trait State {
 #[inline(always)]
 pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     match case.stage {
+        Stage::Unanswerable => unanswerable(state, case),
+        _ if case.service.line.interval != 0 => turn::decide(state, case),
         Stage::Peeks => peek(state, case),
         Stage::Pays | Stage::Proof => pay(state, case),
-        Stage::Unanswerable => unanswerable(state, case),
     }
 }
 
@@ -173,15 +180,7 @@ pub fn peek<S: State>(state: &S, case: &Case<'_>) -> Outcome {
 pub fn pay<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let mut notes = Notes::default();
     let verdict = order::<S, true, false>(state, case, &mut notes);
-    let outcome = notes.outcome(verdict);
-    let verdict = match (outcome.verdict, case.stage) {
-        (Verdict::Decided(Reason::Admitted), Stage::Proof) => Verdict::Decided(Reason::Proven),
-        (Verdict::Decided(reason), Stage::Proof) if reason.is_limit() => {
-            Verdict::Decided(Reason::Waiting)
-        }
-        (verdict, _) => verdict,
-    };
-    Outcome { verdict, ..outcome }
+    notes.outcome(verdict).proven(case.stage)
 }
 
 /// Judges an attempt that pays where there are neither tickets nor fair shares nor classes.
@@ -201,36 +200,56 @@ pub fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     notes.outcome(verdict)
 }
 
-#[derive(Default)]
-struct Notes {
-    stole: bool,
-    granted: bool,
-    step: u8,
+impl Outcome {
+    /// The same, and of a proof as it is told.
+    #[inline(always)]
+    pub fn proven(self, stage: Stage) -> Self {
+        let verdict = match (self.verdict, stage) {
+            (Verdict::Decided(Reason::Admitted), Stage::Proof) => Verdict::Decided(Reason::Proven),
+            (Verdict::Decided(reason), Stage::Proof) if reason.is_limit() => {
+                Verdict::Decided(Reason::Waiting)
+            }
+            (verdict, _) => verdict,
+        };
+        Self { verdict, ..self }
+    }
+}
+
+/// What happened on the way to a verdict, see [`Outcome`].
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// A live way was taken from its owner.
+    pub stole: bool,
+    /// The source got a ticket.
+    pub granted: bool,
+    /// How near it was to its limit.
+    pub step: u8,
 }
 
 impl Notes {
     #[inline(always)]
-    fn outcome(self, verdict: Option<Verdict>) -> Outcome {
+    /// The outcome, with a verdict; without one a record is not there.
+    pub fn outcome(self, verdict: Option<Verdict>) -> Outcome {
         let verdict = verdict.unwrap_or(Verdict::Decided(Reason::NoPolicy));
         Outcome { verdict, stole: self.stole, granted: self.granted, step: self.step }
     }
 }
 
 /// Who comes, and on what terms.
-struct Terms<'a> {
+pub(crate) struct Terms<'a> {
     /// The client address cut to the prefix of its class, or of the service.
-    source: Address,
+    pub(crate) source: Address,
     /// Class id, 0 for none.
-    class: u32,
+    pub(crate) class: u32,
     /// Limit of the source; an interval of 0: it has none.
-    limit: &'a SourceLimit,
-    /// Whether a fair share of a short budget is all that it gets.
-    shares: bool,
+    pub(crate) limit: &'a SourceLimit,
+    /// Whether a fair share of a short budget, or its turn in line, is all that it gets.
+    pub(crate) shares: bool,
 }
 
 impl<'a> Terms<'a> {
     #[inline(always)]
-    fn of<S: State, const MORE: bool>(state: &'a S, case: &Case<'a>) -> Self {
+    pub(crate) fn of<S: State, const MORE: bool>(state: &'a S, case: &Case<'a>) -> Self {
         let (service, client) = (case.service, case.client);
         if MORE
             && case.host.class_prefixes != 0
@@ -325,7 +344,7 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
 }
 
 #[inline(always)]
-fn charge<S: State>(
+pub(crate) fn charge<S: State>(
     state: &S,
     place: &Place,
     attempt: &Attempt<'_>,
@@ -340,7 +359,7 @@ fn charge<S: State>(
 }
 
 #[inline(always)]
-fn attempt<'a>(
+pub(crate) fn attempt<'a>(
     case: &Case<'_>,
     source: Address,
     (limit, is_share): (&'a SourceLimit, bool),
@@ -439,7 +458,7 @@ fn share(service: &Service, mine: u64, hosts: u64) -> u64 {
 /// all the same, and what is not there keeps the challenge on. Who bears the address of one with a
 /// ticket draws from a purse that strangers cannot spend.
 #[inline(always)]
-fn unproven<S: State>(state: &S, case: &Case<'_>, holds: bool) -> Option<Verdict> {
+pub(crate) fn unproven<S: State>(state: &S, case: &Case<'_>, holds: bool) -> Option<Verdict> {
     let challenge = Challenge::from_number(case.service.admission.challenge);
     let purse = if holds { Purse::Holders } else { Purse::Unproven };
     let look = state.look(case, purse)?.look;

@@ -10,7 +10,8 @@ use crate::address::Address;
 pub type Key = [u64; 2];
 
 /// Where a source lives in the tables: the 64 bits of its hash. (One number, because BPF has few registers and a small stack.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place(pub u64);
 
 impl Place {

@@ -29,4 +29,5 @@ pub mod sighting;
 pub mod source_table;
 pub mod switch;
 pub mod ticket;
+pub mod turn;
 pub mod word;

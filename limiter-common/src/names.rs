@@ -56,6 +56,10 @@ macro_rules! maps {
                 SOURCES sources: Table<SourceSet>[DEFAULT_SETS];
                 /// Tickets, in as many sets.
                 TICKETS tickets: Table<SourceSet>[DEFAULT_SETS];
+                /// What the lines keep of sources, in as many sets.
+                VISITS visits: Table<SourceSet>[DEFAULT_SETS];
+                /// The lines by service.
+                LINE line: Aligned<Line>[SERVICES];
                 /// Challenges by service.
                 CHALLENGE challenge: Aligned<ChallengeLine>[SERVICES];
                 /// The shared words of the budgets, by the indices of `record`.
@@ -86,6 +90,8 @@ macro_rules! maps {
                 WAITS waits: Aligned<SourceSet>[1];
                 /// What a CPU knows of the cookies of flows.
                 BASES bases: PerCpuArray<Bases>[bases::LINES];
+                /// What a CPU works with while it judges one who comes to a line.
+                LINE_DRAFT line_draft: PerCpuArray<LineDraft>[1];
                 /// A segment whose checksum is computed.
                 SUMMED summed: PerCpuArray<[u32; checksum::WORDS]>[1];
             }
@@ -207,6 +213,7 @@ mod table {
     pub use crate::record::{Set as SourceSet, *};
     pub use crate::reply::Draft;
     pub use crate::sighting::Sighting;
+    pub use crate::turn::Draft as LineDraft;
     pub use crate::{bases, checksum, distinct, flow, heavy, sighting};
 
     /// The sketches of an interval.

@@ -223,6 +223,8 @@ reasons! {
         "attempt within every limit, at no charge: the kernel answers it with a cookie";
     Held = 32, "held", Other, Drop, _, _, _,
         "segment behind the first of a connection that waits: its client sends it again";
+    InLine = 33, "in_line", Attempt, Drop, Own, OverShare, Users,
+        "a budget is short, and others have waited longer, or the source has had its part";
 }
 
 impl Reason {
@@ -345,14 +347,14 @@ mod tests {
     /// The sets, spelled out once more: who moves a reason from one to another means to.
     #[test]
     fn what_follows_from_the_rows() {
-        let those = |holds: fn(Reason) -> bool| -> [&str; 8] {
+        let those = |holds: fn(Reason) -> bool| -> [&str; 9] {
             let mut names =
                 Reason::ALL.iter().filter(|reason| holds(**reason)).map(|reason| reason.name());
             core::array::from_fn(|_| names.next().unwrap_or_default())
         };
         assert_eq!(
             those(Reason::admits),
-            ["admitted", "contended", "proven", "unanswered", "", "", "", ""]
+            ["admitted", "contended", "proven", "unanswered", "", "", "", "", ""]
         );
         let limits = [
             "source_limit",
@@ -361,18 +363,19 @@ mod tests {
             "newcomer",
             "newcomer_rate",
             "fair_share",
+            "in_line",
         ];
-        assert_eq!(those(Reason::is_limit)[..6], limits);
-        assert_eq!(those(Reason::is_limit)[6..], ["", ""]);
-        assert_eq!(those(Reason::may_be_reset)[..6], limits);
-        assert_eq!(those(Reason::may_be_reset)[6..], ["bad_cookie", "waiting"]);
+        assert_eq!(those(Reason::is_limit)[..7], limits);
+        assert_eq!(those(Reason::is_limit)[7..], ["", ""]);
+        assert_eq!(those(Reason::may_be_reset)[..6], limits[..6]);
+        assert_eq!(those(Reason::may_be_reset)[6..], ["bad_cookie", "waiting", "in_line"]);
     }
 
     #[test]
     fn a_set_has_what_is_in_it() {
         for reason in Reason::ALL {
             assert_eq!(bits::has(bits::DROP, *reason as u64 | 1 << 32), reason.drops());
-            let own = matches!(reason, Reason::SourceLimit | Reason::FairShare);
+            let own = matches!(reason, Reason::SourceLimit | Reason::FairShare | Reason::InLine);
             assert_eq!(bits::has(bits::OWN, *reason as u64), own);
             assert_eq!(bits::has(bits::BUDGET, *reason as u64), reason.is_limit() && !own);
         }

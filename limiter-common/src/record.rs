@@ -8,6 +8,7 @@ use crate::budget::BudgetLimit;
 use crate::challenge;
 use crate::class_tree::{MOST_CLASSES, PAIRS};
 use crate::hash::Key;
+use crate::line;
 use crate::pressure::Pressure;
 use crate::rate::Limit;
 use crate::source_table::{STEPS, SourceLimit, WAYS};
@@ -97,8 +98,10 @@ pub struct Stated {
     pub reserve: u8,
     /// 1 if budgets are shared fairly.
     pub fair_share: u8,
+    /// 1 if sources wait in line.
+    pub line: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Newcomers of the service per second.
     pub newcomers: Limit,
     /// Life of a ticket in seconds; 0 if there are none.
@@ -169,6 +172,10 @@ pub struct ChallengeLine {
     pub words: [u64; challenge::WORDS],
 }
 const _: () = assert!(size_of::<ChallengeLine>() == 64);
+
+/// The words of a service's line, alone on their cache line: see [`line::State`].
+pub type Line = [u64; line::WORDS];
+const _: () = assert!(size_of::<Line>() == 64);
 
 /// The part of a policy slot that is not about one service.
 #[repr(C)]
@@ -259,8 +266,10 @@ pub struct Service {
     pub stated: Stated,
     /// Name, padded with zeros.
     pub name: [u8; NAME],
+    /// How its line lets in; an interval of 0: it has none.
+    pub line: line::Rules,
     /// Zero.
-    pub room: [u64; 21],
+    pub room: [u64; 7],
 }
 const _: () = assert!(size_of::<Service>() == 512);
 

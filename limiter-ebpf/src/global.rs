@@ -1,6 +1,6 @@
 //! Functions that the kernel's verifier checks once each, instead of at every call: numbers in, a number out.
 //!
-//! They are what a service with tickets, challenge or fair shares needs, and a policy with classes. Each finds its records by slot and id again, which costs a
+//! They are what a service with tickets, challenge, fair shares or a line needs, and a policy with classes. Each finds its records by slot and id again, which costs a
 //! few nanoseconds and keeps the verifier's work at the sum of its parts instead of their product.
 
 use limiter_common::address::Address;
@@ -9,25 +9,32 @@ use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::class_tree::{self, FAN, Root, Trees};
 use limiter_common::hash::Place;
+use limiter_common::line::Judged;
 use limiter_common::pressure;
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 use limiter_common::ticket;
+use limiter_common::turn::Arrival;
 
 use crate::clock;
 use crate::limits::{self, Question};
+use crate::line;
 use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES, TICKETS};
 
-const NOTHING: u64 = u64::MAX;
+/// A record is not there.
+pub const NOTHING: u64 = u64::MAX;
 
 /// Judges one case of a service that has more than limits.
 #[inline(always)]
 pub fn admit(question: &Question) -> Option<Outcome> {
     let Question { slot, id, client, now, stage } = *question;
     let what = pack_what(slot, id);
+    let has_line = limits::service(slot, id)?.line.interval != 0;
     unpack_outcome(match stage {
+        Stage::Peeks if has_line => line::limiter_line(what | PEEKS, client.high, client.low, now),
+        Stage::Pays if has_line => line::limiter_line(what, client.high, client.low, now),
         Stage::Peeks => limiter_peek(what, client.high, client.low, now),
         Stage::Pays => limiter_pay(what, client.high, client.low, now),
         Stage::Proof => limiter_pay(what | IS_PROOF, client.high, client.low, now),
@@ -38,15 +45,26 @@ pub fn admit(question: &Question) -> Option<Outcome> {
 /// Lets a proof pay to a service in a slot. Says what [`unpack_outcome`] reads.
 #[inline(always)]
 pub fn pay_proof((slot, id): (u32, u32), client: Address) -> u64 {
-    limiter_pay(pack_what(slot, id) | IS_PROOF, client.high, client.low, clock::coarse())
+    let (what, now) = (pack_what(slot, id) | IS_PROOF, clock::coarse());
+    match limits::service(slot, id) {
+        Some(service) if service.line.interval != 0 => {
+            line::limiter_line(what, client.high, client.low, now)
+        }
+        _ => limiter_pay(what, client.high, client.low, now),
+    }
 }
 
+/// Beside [`pack_what`]: it only looks.
+pub const PEEKS: u64 = 1 << 42;
 /// Beside [`pack_what`]: it is a proof that pays.
-const IS_PROOF: u64 = 1 << 40;
-const STOLE: u64 = 1 << 8;
+pub const IS_PROOF: u64 = 1 << 40;
+/// In an outcome: another source's way was taken.
+pub const STOLE: u64 = 1 << 8;
 const GRANTED: u64 = 1 << 9;
 const CHALLENGE: u64 = 1 << 10;
 const STEP_SHIFT: u32 = 16;
+/// In an outcome: the step.
+pub const STEP: u64 = 0xff << STEP_SHIFT;
 
 /// What a call said of an outcome. `None`: a record is not there.
 #[inline(always)]
@@ -90,8 +108,9 @@ pub extern "C" fn limiter_few(what: u64, high: u64, low: u64, now: u64) -> u64 {
     pack_outcome(&admission::unanswerable(&Called, &case))
 }
 
+/// What is judged, as the calls are told it.
 #[inline(always)]
-fn case(what: u64, client: Address, now: u64, stage: Stage) -> Option<Case<'static>> {
+pub fn case(what: u64, client: Address, now: u64, stage: Stage) -> Option<Case<'static>> {
     let (slot, id) = unpack_what(what);
     Some(Case {
         slot,
@@ -104,8 +123,9 @@ fn case(what: u64, client: Address, now: u64, stage: Stage) -> Option<Case<'stat
     })
 }
 
+/// An outcome in one number.
 #[inline(always)]
-fn pack_outcome(outcome: &Outcome) -> u64 {
+pub fn pack_outcome(outcome: &Outcome) -> u64 {
     let said = match outcome.verdict {
         Verdict::Decided(reason) => reason as u64,
         Verdict::Challenge => CHALLENGE,
@@ -115,7 +135,7 @@ fn pack_outcome(outcome: &Outcome) -> u64 {
 }
 
 /// The state of `admission`, each part behind a call.
-struct Called;
+pub struct Called;
 
 impl State for Called {
     #[inline(always)]
@@ -178,7 +198,7 @@ impl State for Called {
 
     #[inline(always)]
     fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
-        limiter_charge(place.0, attempt.limit.interval | REFUND, 0, 0, 0);
+        limiter_refund(place.0, attempt.limit.interval);
     }
 
     #[inline(always)]
@@ -198,6 +218,11 @@ impl State for Called {
     }
 
     #[inline(always)]
+    fn line(&self, _: &Case<'_>, _: &Arrival) -> Option<Judged> {
+        None
+    }
+
+    #[inline(always)]
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
         Some(challenge::ask(limits::challenge_line(id)?, ask, now))
     }
@@ -205,8 +230,6 @@ impl State for Called {
 
 /// Below an interval in shifted ticks, where it has no bits: the charge is to a fair share.
 const SHARE: u64 = 1;
-/// In the same place: the charge is taken back.
-const REFUND: u64 = 2;
 /// In the same place: nothing is written.
 const PEEK: u64 = 4;
 
@@ -233,8 +256,9 @@ fn pack_what(slot: u32, id: u32) -> u64 {
     u64::from(slot) << 32 | u64::from(id)
 }
 
+/// What [`pack_what`] packed; flags beside it are of no matter.
 #[inline(always)]
-const fn unpack_what(what: u64) -> (u32, u32) {
+pub const fn unpack_what(what: u64) -> (u32, u32) {
     ((what >> 32 & 1) as u32, what as u32)
 }
 
@@ -313,8 +337,18 @@ pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
     class_tree::find(&Slot(slot as u32 & 1), Address { high, low }).into()
 }
 
-/// Charges the source at `hash`, takes that back or only looks: [`SHARE`], [`REFUND`] and [`PEEK`]
-/// are added to the interval. 0 conforms, 1 stole, 2 exceeds, 3 contended, and above these 8 bits
+/// Takes the charge of an interval to the source at `hash` back.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_refund(hash: u64, interval: u64) -> u64 {
+    let place = Place(hash);
+    let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| SOURCES.get(place.set(*sets)));
+    let Some(set) = set else { return NOTHING };
+    source_table::refund(set, place.fingerprint(), interval);
+    0
+}
+
+/// Charges the source at `hash`, or only looks: [`SHARE`] and [`PEEK`] are added to the interval. 0 conforms, 1 stole, 2 exceeds, 3 contended, and above these 8 bits
 /// the step.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -328,10 +362,6 @@ pub extern "C" fn limiter_charge(
     let place = Place(hash);
     let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| SOURCES.get(place.set(*sets)));
     let Some(set) = set else { return NOTHING };
-    if interval & REFUND != 0 {
-        source_table::refund(set, place.fingerprint(), interval & !REFUND);
-        return 0;
-    }
     let limit = SourceLimit { interval: interval & !(SHARE | PEEK), window };
     let own = if interval & SHARE != 0 { pressure::HORIZON } else { limit.horizon() };
     if interval & PEEK != 0 {

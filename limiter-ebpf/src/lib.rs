@@ -17,6 +17,7 @@ pub mod exit;
 pub mod frame;
 pub mod global;
 pub mod limits;
+pub mod line;
 pub mod listener;
 pub mod lists;
 pub mod maps;

@@ -10,10 +10,13 @@ use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State};
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Place};
+use limiter_common::line::Judged;
 use limiter_common::packet::{Header, Numbers};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::record::{Admission, Class, Host, Instance, SERVICES, Service};
 use limiter_common::source_table::Charged;
+
+use limiter_common::turn::Arrival;
 
 use crate::clock;
 use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE};
@@ -42,10 +45,11 @@ pub fn plain<S: Sources>(question: &Question, service: &Service, host: &Host) ->
     admission::plain(&state, &Case { slot, id, service, host, client, now, stage })
 }
 
-/// Whether more than limits are asked: the service has tickets or fair shares, or the policy classes.
+/// Whether more than limits are asked: the service has tickets, fair shares or a line, or the policy
+/// has classes.
 #[inline(always)]
 pub fn are_more(service: &Service, host: &Host) -> bool {
-    has_more(&service.admission) || host.class_prefixes != 0
+    has_more(&service.admission) || service.line.interval != 0 || host.class_prefixes != 0
 }
 
 /// Whether the service has tickets or fair shares.
@@ -177,6 +181,11 @@ impl<S: Sources> State for Inline<S> {
 
     #[inline(always)]
     fn grant(&self, _: &Place, _: u64, _: u64) -> Option<bool> {
+        None
+    }
+
+    #[inline(always)]
+    fn line(&self, _: &Case<'_>, _: &Arrival) -> Option<Judged> {
         None
     }
 

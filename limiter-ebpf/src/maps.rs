@@ -4,7 +4,7 @@
 //! space and read here; state maps the reverse. Never both.
 
 use core::cell::UnsafeCell;
-use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{self, Array, LpmTrie, PerCpuArray};
@@ -16,6 +16,8 @@ use limiter_common::checksum;
 use limiter_common::class_tree::{FAN, Root};
 use limiter_common::distinct::{self, REGISTERS, SKETCHES};
 use limiter_common::heavy::Set as HeavySet;
+use limiter_common::line;
+use limiter_common::line::seats::SharedCount;
 use limiter_common::names::entries;
 use limiter_common::record::{
     Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey,
@@ -25,6 +27,7 @@ use limiter_common::reply::Draft;
 use limiter_common::sighting::Sighting;
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
+use limiter_common::turn::Draft as LineDraft;
 use limiter_common::word::{SharedByte, SharedNote, SharedWord};
 
 // What the kinds of the table are here.
@@ -35,6 +38,7 @@ type HashMap<K, V, const N: usize> = btf_maps::HashMap<K, V, N, { BPF_F_NO_PREAL
 
 // Words that CPUs share are plain numbers to user space.
 type SourceSet = [MapWord; WAYS];
+type Line = [MapWord; line::WORDS];
 type ChallengeLine = [MapWord; challenge::WORDS];
 
 macro_rules! statics {
@@ -80,6 +84,14 @@ impl SharedWord for MapWord {
             )
         };
         replaced
+    }
+}
+
+impl SharedCount for MapWord {
+    #[inline(always)]
+    fn add(&self, delta: u64) {
+        // SAFETY: as in `replace`.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(self.0.get(), delta) };
     }
 }
 

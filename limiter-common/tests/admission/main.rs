@@ -1,6 +1,7 @@
 //! The whole of admission in simulated time: newcomers and ticket holders, the challenge, and fair shares.
 
 mod crowd;
+mod turns;
 mod world;
 
 use fastrand::Rng;

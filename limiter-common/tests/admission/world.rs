@@ -8,6 +8,7 @@ use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State, Verd
 use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::hash::{Place, place};
+use limiter_common::line::{self, Judged};
 use limiter_common::pressure::{self, Pressure};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::rate::{Limit, Rate};
@@ -15,6 +16,7 @@ use limiter_common::reason::Reason;
 use limiter_common::record::{self, BUDGET_LINES, Class, Host, LEASES, NAME, Service, Stated};
 use limiter_common::source_table::{self, Charged, SourceLimit, Ticks, WAYS};
 use limiter_common::ticket;
+use limiter_common::turn::{self, Arrival};
 
 pub const SECOND: u64 = 1_000_000_000;
 const SETS: u32 = 65_536;
@@ -25,6 +27,8 @@ pub struct Memory {
     lines: Vec<Cell<u64>>,
     sources: Vec<[Cell<u64>; WAYS]>,
     tickets: Vec<[Cell<u64>; WAYS]>,
+    visits: Vec<[Cell<u64>; WAYS]>,
+    line: [Cell<u64>; line::WORDS],
     pub challenge: [Cell<u64>; challenge::WORDS],
     /// What becomes of taking from these purses, because another CPU was faster.
     pub races: Cell<&'static [(Purse, Take)]>,
@@ -40,6 +44,8 @@ impl Memory {
             lines: vec![Cell::new(0); BUDGET_LINES as usize],
             sources: sets(),
             tickets: sets(),
+            visits: sets(),
+            line: Default::default(),
             challenge: Default::default(),
             races: Cell::new(&[]),
             classes: Vec::new(),
@@ -121,6 +127,13 @@ impl State for Memory {
         Some(ticket::grant(&self.tickets[place.set(SETS) as usize], place.wide(), now, life))
     }
 
+    fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<Judged> {
+        let service = line::Service { line: &self.line, rules: &case.service.line };
+        let set = &self.visits[arrival.place.set(SETS) as usize];
+        let peeks = matches!(case.stage, Stage::Peeks);
+        Some(turn::judge(&service, set, arrival, peeks))
+    }
+
     fn challenge(&self, _: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
         Some(challenge::ask(&self.challenge, ask, now))
     }
@@ -161,7 +174,8 @@ impl World {
                 reserved: 0,
                 stated,
                 name,
-                room: [0; 21],
+                line: line::Rules::default(),
+                room: [0; 7],
             },
             host: Host {
                 budget: none,

@@ -7,6 +7,7 @@ use std::ops::Range;
 use anyhow::{Context as _, Result, bail, ensure};
 use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
+use limiter_common::line::{Habits, Rules};
 use limiter_common::pressure::{self, Pressure};
 use limiter_common::purse;
 use limiter_common::rate::Limit;
@@ -107,7 +108,11 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
         let id = ids[&service.name];
         let mut record = self::service(policy, service, &encoded.host.budget, cpus)?;
         record.number = known.numbers.get(&id).copied().unwrap_or(id);
-        let share = if service.admission.fair_share { pressure::HORIZON } else { 0 };
+        let share = if service.admission.fair_share && !service.admission.line {
+            pressure::HORIZON
+        } else {
+            0
+        };
         encoded.host.horizon = encoded.host.horizon.max(record.source.horizon()).max(share);
         encoded.services.insert(id, record);
         ensure!(
@@ -278,7 +283,11 @@ fn admission(
     host: &BudgetLimit,
     cpus: u64,
 ) -> Result<record::Admission> {
-    let Admission { ticket_seconds, reserve, newcomers, fair_share, .. } = service.admission;
+    let Admission { ticket_seconds, reserve, newcomers, fair_share, .. } = match service.admission {
+        // The line is in the place of all of them.
+        Admission { line: true, .. } => Admission::default(),
+        admission => admission,
+    };
     let name = &service.name;
     if let Some(wrong) =
         settings::check(&SERVICE, &Settings::default(), service, Style::File).first()
@@ -325,6 +334,7 @@ fn service(
         admission: admission(service, &budget, host, cpus)?,
         number: 0,
         reserved: 0,
+        line: line(service, &budget, host),
         // What a service follows is stated too.
         stated: Stated {
             source: limit,
@@ -337,6 +347,15 @@ fn service(
     };
     state(&SERVICE, service, &mut record);
     Ok(record)
+}
+
+/// How the line of a service lets in: by its own budget, or where it has none by the host's. Without
+/// any there is none.
+fn line(service: &Service, own: &BudgetLimit, host: &BudgetLimit) -> Rules {
+    match service.admission.line {
+        true => Rules::of(if own.interval != 0 { own } else { host }, &Habits::default()),
+        false => Rules::default(),
+    }
 }
 
 fn mask(prefixes: Prefixes) -> Result<SourceMask> {

@@ -11,8 +11,8 @@ use limiter_common::distinct;
 use limiter_common::heavy::Set as HeavySet;
 use limiter_common::names::{self, Kind, Row};
 use limiter_common::record::{
-    BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry,
-    ListKey, ListenerKey, Observer, Port, Service, Set as SourceSet,
+    BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, Kernel, Line,
+    ListEntry, ListKey, ListenerKey, Observer, Port, Service, Set as SourceSet,
 };
 use limiter_common::sighting::Sighting;
 use limiter_common::switch::{Lists, Switch};
@@ -48,6 +48,7 @@ records!(
     Counters,
     Kernel,
     ChallengeLine,
+    Line,
     Class,
     HeavySet,
     Observer

@@ -296,6 +296,7 @@ impl Maps {
             self.lease.set(index, lease, 0)?;
         }
         self.challenge.set(id, Raw(Default::default()), 0)?;
+        self.line.set(id, Raw(Default::default()), 0)?;
         let counters = vec![Raw(Default::default()); cpus].try_into()?;
         self.counter.set(id + 1, counters, 0)?;
         Ok(())
@@ -317,6 +318,7 @@ fn unused() -> record::Service {
         admission: record::Admission::default(),
         number: 0,
         reserved: 0,
+        line: Default::default(),
         stated: record::Stated::default(),
         name: [0; NAME],
         room: Default::default(),

@@ -181,7 +181,23 @@ fn write_debts(to: &mut String, service: &Service) -> std::fmt::Result {
 }
 
 fn write_admission(to: &mut String, said: &policy::Admission, now: &Admission) -> std::fmt::Result {
-    if said.ticket_seconds > 0 {
+    if let Some(line) = &now.line {
+        writeln!(
+            to,
+            "  line: who comes in now has waited {};  {} visits and {} pages let in, {:.1} connections a page",
+            text::show_seconds(line.wait_seconds.round() as u64),
+            count(line.visits),
+            count(line.pages),
+            line.connections_per_page
+        )?;
+    }
+    if said.line && now.line.is_none() {
+        writeln!(
+            to,
+            "  line: nobody waits, because neither the service nor the host has a budget"
+        )?;
+    }
+    if said.ticket_seconds > 0 && !said.line {
         let on = match (said.challenge, now.challenging) {
             (Challenge::Auto, true) => ", ON now",
             (Challenge::Auto, false) => ", not needed now",
@@ -197,10 +213,15 @@ fn write_admission(to: &mut String, said: &policy::Admission, now: &Admission) -
             said.reserve
         )?;
     }
-    if !said.newcomers.is_none() {
+    if said.line && said.challenge != Challenge::Off {
+        let on = if now.challenging { "ON now" } else { "not needed now" };
+        let (challenge, turns) = (text::show_challenge(said.challenge), now.challenge_turns);
+        writeln!(to, "  challenge {challenge}, {on} (turned on {turns} times)")?;
+    }
+    if !said.newcomers.is_none() && !said.line {
         writeln!(to, "  newcomers {}", text::show_limit(said.newcomers))?;
     }
-    if said.fair_share {
+    if said.fair_share && !said.line {
         let share = match now.share_per_second {
             None => "no pressure".to_owned(),
             Some(share) => format!("a source may have {share:.2}/s now"),

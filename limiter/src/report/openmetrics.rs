@@ -46,6 +46,7 @@ pub fn text(scrape: &Scrape, form: Form) -> String {
     if let Some(snapshot) = &scrape.snapshot {
         decisions(&mut to, scrape.at, snapshot);
         budgets(&mut to, snapshot);
+        lines(&mut to, snapshot);
         counters(&mut to, snapshot);
         packets(&mut to, snapshot);
         challenge(&mut to, snapshot);
@@ -135,6 +136,16 @@ fn budgets(to: &mut Exposition, snapshot: &Snapshot) {
     }
 }
 
+fn lines(to: &mut Exposition, snapshot: &Snapshot) {
+    let help = "How long whoever a line lets in now has waited; no sample without a line.";
+    let mut family = to.family(Kind::Gauge, "limiter_line_wait_seconds", "seconds", help);
+    for service in &snapshot.services {
+        if let Some(line) = service.admission.line {
+            family.sample(&[("service", &service.name)], line.wait_seconds);
+        }
+    }
+}
+
 fn counters(to: &mut Exposition, snapshot: &Snapshot) {
     let mut each = |name, help, value: fn(&Service) -> u64| {
         let mut family = to.family(Kind::Counter, name, "", help);
@@ -151,6 +162,12 @@ fn counters(to: &mut Exposition, snapshot: &Snapshot) {
     });
     each("limiter_tickets_given", "Tickets given to sources without one.", |one| {
         one.admission.tickets_given
+    });
+    each("limiter_visits", "Visits that a line let in.", |one| {
+        one.admission.line.map_or(0, |line| line.visits)
+    });
+    each("limiter_pages", "Pages that a line let in, the first ones of visits too.", |one| {
+        one.admission.line.map_or(0, |line| line.pages)
     });
     each("limiter_resets_sent", "Refusals that were answered with a reset.", |one| {
         one.admission.resets_sent

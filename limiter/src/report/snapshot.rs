@@ -1,10 +1,12 @@
 //! Everything that `status` shows, as one value.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use anyhow::Result;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{Challenge, State};
+use limiter_common::line;
 use limiter_common::record::{self, Counters, HOST_BUDGET, List};
 use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
@@ -154,10 +156,25 @@ pub struct Admission {
     pub tickets_given: u64,
     /// Connections per second that one source may make under the pressure of now; `None` when there is none.
     pub share_per_second: Option<f64>,
+    /// Where its line stands; `None` where it has none.
+    pub line: Option<Line>,
     /// Resets sent so far.
     pub resets_sent: u64,
     /// Percent of the service's budget that is used now; `None` without a budget.
     pub budget_used_percent: Option<f64>,
+}
+
+/// Where a service's line stands.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Line {
+    /// How long whoever is let in now has waited.
+    pub wait_seconds: f64,
+    /// Visits let in: sources that were not present.
+    pub visits: u64,
+    /// Pages let in, the first ones of visits too.
+    pub pages: u64,
+    /// Connections of a page, as they were seen.
+    pub connections_per_page: f64,
 }
 
 /// The source table.
@@ -333,9 +350,29 @@ fn admission(
         challenge_turns: state.turns,
         tickets_given: counters.tickets,
         share_per_second: share::per_second(admission, used, around.host_used),
+        line: line(maps, id, record, now)?,
         resets_sent: counters.resets,
         budget_used_percent: share::percent(used, budget),
     })
+}
+
+/// Where the line stands, with its head as an attempt would move it now: nobody moves it while
+/// nobody comes.
+fn line(maps: &Maps, id: u32, record: &record::Service, now: u64) -> Result<Option<Line>> {
+    if record.line.interval == 0 {
+        return Ok(None);
+    }
+    let words = maps.line.get(&id, 0)?.0.map(Cell::new);
+    let service = line::Service { line: &words, rules: &record.line };
+    service.advance(now, 0);
+    let page = service.page() as f64 / 256.0;
+    let state = line::State::read(&words.map(Cell::into_inner), now);
+    Ok(Some(Line {
+        wait_seconds: Duration::from_nanos(state.wait).as_secs_f64(),
+        visits: state.visits,
+        pages: state.pages,
+        connections_per_page: page,
+    }))
 }
 
 /// What of a budget is used now, in nanoseconds of its capacity.

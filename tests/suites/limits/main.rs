@@ -11,6 +11,7 @@ mod established;
 mod exact;
 mod fair;
 mod interop;
+mod line;
 mod measured;
 mod proof;
 mod seen;

@@ -72,6 +72,8 @@ pub struct Admission {
     pub newcomers: Limit,
     /// Whether a short budget is shared fairly.
     pub fair_share: bool,
+    /// Whether sources wait in line for a short budget.
+    pub line: bool,
     /// Whether what a limit refuses is answered with a reset.
     pub reset: bool,
 }
@@ -86,6 +88,7 @@ impl Admission {
             reserve: 50,
             newcomers: Limit { rate: Rate { count: 0, period: 0 }, burst: 0 },
             fair_share: true,
+            line: false,
             reset: false,
         }
     }
@@ -116,7 +119,7 @@ pub(super) const PREFIXES: Takes = Takes::Prefixes {
 };
 
 /// Settings of a service.
-pub static SERVICE: [Setting<Service, record::Service>; 9] = [
+pub static SERVICE: [Setting<Service, record::Service>; 10] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -240,6 +243,16 @@ pub static SERVICE: [Setting<Service, record::Service>; 9] = [
         usual: Some(Value::Number(Admission::usual().fair_share as u64)),
         model: field!(admission.fair_share),
         record: field!(stated.fair_share),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "line",
+        what: "line",
+        help: "When a budget is short, let sources in by turns: whole pages, whoever was refused first comes first, \
+               each an equal part. In the place of tickets, reserve, newcomers and fair share, which then do nothing",
+        takes: Takes::Yes,
+        model: field!(admission.line),
+        record: field!(stated.line),
         ..Setting::PLAIN
     },
     Setting {

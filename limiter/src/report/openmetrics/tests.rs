@@ -7,7 +7,7 @@ use limiter_common::challenge::Challenge;
 use super::*;
 use crate::kernel::cookies::{Charged, Cookies};
 use crate::policy::{self, Prefixes};
-use crate::report::snapshot::{Admission, Class, Interface, Revert, Table};
+use crate::report::snapshot::{Admission, Class, Interface, Line, Revert, Table};
 
 fn service(name: &str) -> Service {
     Service {
@@ -35,6 +35,12 @@ fn service(name: &str) -> Service {
             challenge_turns: 2,
             tickets_given: 11,
             share_per_second: None,
+            line: Some(Line {
+                wait_seconds: 12.5,
+                visits: 21,
+                pages: 34,
+                connections_per_page: 6.0,
+            }),
             resets_sent: 0,
             budget_used_percent: Some(25.0),
         },
@@ -188,6 +194,9 @@ fn a_snapshot() {
             ("limiter_cookies_available", 1.0),
             ("limiter_tickets_given_total{service=\"web\"}", 11.0),
             ("limiter_tickets_valid", 9.0),
+            ("limiter_line_wait_seconds{service=\"web\"}", 12.5),
+            ("limiter_visits_total{service=\"web\"}", 21.0),
+            ("limiter_pages_total{service=\"web\"}", 34.0),
             ("limiter_source_debt_ratio_bucket{service=\"web\",le=\"0.0\"}", 90.0),
             ("limiter_source_debt_ratio_bucket{service=\"web\",le=\"0.0625\"}", 91.0),
             ("limiter_source_debt_ratio_bucket{service=\"web\",le=\"1.0\"}", 106.0),

@@ -72,6 +72,7 @@ fn admission(random: &mut Rng) -> Admission {
         reserve: random.u8(..91),
         newcomers: if random.bool() { Limit::default() } else { limit(random, 2000) },
         fair_share: random.bool(),
+        line: random.bool(),
         ..Admission::default()
     }
 }

@@ -15,6 +15,7 @@ use limiter_common::admission::{self, Attempt, Case, Stage, State, Verdict as Ju
 use limiter_common::budget::{Lease, Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Key, Place};
+use limiter_common::line::{self, Judged as InLine};
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::reason::{Reason, Verdict};
@@ -24,6 +25,7 @@ use limiter_common::record::{
 use limiter_common::source_table::{self, Charged, Ticks, WAYS};
 use limiter_common::switch::{Mode, Switch};
 use limiter_common::ticket;
+use limiter_common::turn::{self, Arrival};
 
 use super::super::{DROP, PASS};
 
@@ -38,6 +40,10 @@ pub struct Memory {
     pub sources: Vec<Line>,
     /// Tickets.
     pub tickets: Vec<Line>,
+    /// What the lines keep of sources.
+    pub visits: Vec<Line>,
+    /// The lines by service.
+    pub lines: Vec<Line>,
     /// Challenges by service.
     pub challenges: Vec<Line>,
     /// Shared words of budgets.
@@ -56,6 +62,8 @@ impl Memory {
             key,
             sources: lines(sets),
             tickets: lines(sets),
+            visits: lines(sets),
+            lines: lines(SERVICES),
             challenges: lines(SERVICES),
             budgets: vec![Cell::new(0); BUDGET_LINES as usize],
             leases: RefCell::new(vec![Lease::default(); LEASES as usize]),
@@ -347,6 +355,13 @@ impl State for Host {
 
     fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool> {
         Some(ticket::grant(&self.memory.tickets[self.memory.set(*place)], place.wide(), now, life))
+    }
+
+    fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<InLine> {
+        let line = &self.memory.lines[case.id as usize];
+        let service = line::Service { line, rules: &case.service.line };
+        let set = &self.memory.visits[self.memory.set(arrival.place)];
+        Some(turn::judge(&service, set, arrival, matches!(case.stage, Stage::Peeks)))
     }
 
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool> {

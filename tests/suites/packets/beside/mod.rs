@@ -47,6 +47,8 @@ const CPU: usize = 0;
 struct Kernel<'a> {
     sources: Words<'a>,
     tickets: Words<'a>,
+    visits: Words<'a>,
+    lines: Words<'a>,
     challenges: Words<'a>,
     budgets: Words<'a>,
 }
@@ -96,13 +98,22 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
         [Regime::Attempts, Regime::Ending, Regime::Proofs, Regime::Proofs][random.usize(..4)];
     let switch = judge.maps.switch().expect("the switch");
     judge.maps.set_switch(switch.with_regime(regime)).expect("switched");
-    let maps = [names::SOURCES, names::TICKETS, names::CHALLENGE, names::BUDGET];
-    let [sources, tickets, challenges, budgets] =
+    let maps = [
+        names::SOURCES,
+        names::TICKETS,
+        names::VISITS,
+        names::LINE,
+        names::CHALLENGE,
+        names::BUDGET,
+    ];
+    let [sources, tickets, visits, lines, challenges, budgets] =
         maps.map(|name| MapData::from_pin(judge.bpffs.path().join(name)).expect("a map"));
     let words = |map, count| Words::map(MapData::fd(map), count, Access::Write).expect("mapped");
     let kernel = Kernel {
         sources: words(&sources, sets as usize * WAYS),
         tickets: words(&tickets, sets as usize * WAYS),
+        visits: words(&visits, sets as usize * WAYS),
+        lines: words(&lines, SERVICES as usize * WAYS),
         challenges: words(&challenges, SERVICES as usize * WAYS),
         budgets: words(&budgets, BUDGET_LINES as usize * WAYS),
     };
@@ -111,6 +122,7 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
         for index in 0..sets as usize * WAYS {
             kernel.sources.store(index, random.u64(..));
             kernel.tickets.store(index, random.u64(..));
+            kernel.visits.store(index, random.u64(..));
         }
     }
     let mut host = Host::of(&judge.maps, &policy, sets);
@@ -175,6 +187,8 @@ fn take_over(host: &mut Host, kernel: &Kernel<'_>, judge: &Judge) {
     };
     copy(&host.memory.sources, &kernel.sources);
     copy(&host.memory.tickets, &kernel.tickets);
+    copy(&host.memory.visits, &kernel.visits);
+    copy(&host.memory.lines, &kernel.lines);
     copy(&host.memory.challenges, &kernel.challenges);
     for (index, word) in host.memory.budgets.iter().enumerate() {
         word.set(kernel.budgets.get(index * WAYS).expect("a word"));
@@ -209,9 +223,18 @@ fn left_alike(host: &Host, kernel: &Kernel<'_>, said: &Said) -> Result<(), Strin
         let set = host.memory.set(place);
         same("a set of sources", &host.memory.sources[set], &kernel.sources, set)?;
         same("a set of tickets", &host.memory.tickets[set], &kernel.tickets, set)?;
+        same("a set of visits", &host.memory.visits[set], &kernel.visits, set)?;
     }
     let Some(id) = said.counter.checked_sub(1) else { return Ok(()) };
     same("a challenge", &host.memory.challenges[id], &kernel.challenges, id)?;
+    for (index, mine) in host.memory.lines[id].iter().enumerate() {
+        // How fast the head moves follows from a budget's level, which the precise clock says.
+        let theirs = kernel.lines.get(id * WAYS + index).unwrap_or(0);
+        if mine.get().abs_diff(theirs) > 1_000_000 {
+            return Err(format!("word {index} of a line: {} here, {theirs} there", mine.get()));
+        }
+        mine.set(theirs);
+    }
     for line in [0, NEWCOMERS, UNPROVEN, HOLDERS]
         .map(|kind| kind as usize + id)
         .into_iter()

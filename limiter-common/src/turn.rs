@@ -1,0 +1,208 @@
+//! Whether an attempt is let in where the service has a line ([`crate::line`]).
+//!
+//! 1. Look at the budgets. One that is spent does not refuse here: who waits keeps a place.
+//! 2. The source's limit, of its class if it has one.
+//! 3. The line. Whom it refuses the limit does not charge.
+//! 4. Take from the budgets. An attempt that peeks writes nothing, and where it need not wait its
+//!    proof comes here again.
+//!
+//! 1 and 2 are [`arrive`], 4 is [`leave`], so that the kernel side can have a function for each.
+
+use crate::admission::{
+    self, Case, Notes, Outcome, Stage, State, Terms, Verdict, attempt, charge, unproven,
+};
+use crate::budget::Look;
+use crate::hash::{self, Place};
+use crate::line::seats::SharedCount;
+use crate::line::service::FULL;
+use crate::line::{self, Coming, Judged, Part, Peeked, Rules, Said};
+use crate::purse::Purse;
+use crate::reason::Reason;
+use crate::record::Service;
+use crate::source_table::{Charge, SourceLimit, WAYS};
+
+/// Most people's part that one source has.
+const MOST_WEIGHT: u64 = 1 << 16;
+
+/// One who comes to a line, before he is judged there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// The place of the source.
+    pub place: Place,
+    /// Coarse clock, nanoseconds.
+    pub now: u64,
+    /// How many people's part it may have, 1 to 65,536; 0: it does not wait in line.
+    pub weight: u64,
+    /// How full the host's budget is where the service has one of its own, of [`FULL`].
+    pub others: u64,
+    /// The [`Reason`] of a budget that is spent; 0: each has a token.
+    pub spent: u64,
+    /// The interval that the source was charged with, in shifted ticks; 0: it was not.
+    pub charged: u64,
+}
+
+impl Arrival {
+    /// What the line is told. `part`: see [`Arrival::part`].
+    #[inline(always)]
+    pub fn coming<'a>(&self, part: &'a Part) -> Coming<'a> {
+        Coming {
+            fingerprint: self.place.fingerprint(),
+            part,
+            now: self.now,
+            // The hash is keyed: no source knows what follows from its own.
+            dice: (hash::mix(self.place.0 ^ self.now) >> 20) as u32,
+            has_token: self.spent == 0,
+            others: self.others,
+        }
+    }
+
+    /// What the source may have.
+    #[inline(always)]
+    pub const fn part(&self, rules: &Rules) -> Part {
+        match self.weight {
+            0..=1 => rules.part,
+            weight => Part::of(rules.part.allowance, weight),
+        }
+    }
+}
+
+/// What a CPU works with while it judges one who comes to a line.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Draft {
+    /// Who comes.
+    pub arrival: Arrival,
+    /// What the line makes of him.
+    pub line: line::judge::Draft,
+}
+
+/// Judges one who has come to a line, all phases in one; of one that peeks, only whether it waits.
+pub fn judge<W: SharedCount>(
+    service: &line::Service<'_, W>,
+    set: &[W; WAYS],
+    arrival: &Arrival,
+    peeks: bool,
+) -> Judged {
+    let part = arrival.part(service.rules);
+    let coming = arrival.coming(&part);
+    if !peeks {
+        return line::judge(service, set, None, &coming);
+    }
+    let said = match line::peek(service, set, &coming) {
+        Peeked::IsIn => Said::Visit,
+        Peeked::MayProve => Said::Page,
+        Peeked::Waits => Said::InLine,
+    };
+    Judged { said, stole: false }
+}
+
+/// Judges one case of a service that has a line.
+#[inline(always)]
+pub fn decide<S: State>(state: &S, case: &Case<'_>) -> Outcome {
+    let mut notes = Notes::default();
+    let verdict = order(state, case, &mut notes);
+    notes.outcome(verdict).proven(case.stage)
+}
+
+#[inline(always)]
+fn order<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
+    let arrival = match arrive(state, case, notes)? {
+        Ok(arrival) => arrival,
+        Err(reason) => return Some(Verdict::Decided(reason)),
+    };
+    let judged = match arrival.weight {
+        0 => Judged { said: Said::Page, stole: false },
+        _ => state.line(case, &arrival)?,
+    };
+    notes.stole |= judged.stole;
+    leave(state, case, &arrival, judged.said)
+}
+
+/// Looks at the budgets, and charges the source: one who may come to the line, or why not.
+#[inline(always)]
+pub fn arrive<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    notes: &mut Notes,
+) -> Option<Result<Arrival, Reason>> {
+    let peeks = matches!(case.stage, Stage::Peeks);
+    let [mine, hosts] = [state.look(case, Purse::Service)?, state.look(case, Purse::Host)?];
+    let spent = if mine.look == Look::SPENT {
+        Reason::ServiceBudget as u64
+    } else if hosts.look == Look::SPENT {
+        Reason::GlobalBudget as u64
+    } else {
+        0
+    };
+    let terms = Terms::of::<S, true>(state, case);
+    if !terms.shares
+        && let Some(reason) = Reason::from_number(spent as u8).filter(|_| spent != 0)
+    {
+        return Some(Err(reason));
+    }
+    let place = state.place(case.service.number, terms.class, terms.source)?;
+    let mut charged = 0;
+    if terms.limit.interval != 0 {
+        let limit = attempt(case, terms.source, (terms.limit, false), peeks);
+        match charge(state, &place, &limit, notes)? {
+            Charge::Exceeds => return Some(Err(Reason::SourceLimit)),
+            Charge::Contended => {}
+            _ if peeks => {}
+            _ => charged = terms.limit.interval,
+        }
+    }
+    let weight = if terms.shares { weight(case.service, terms.limit) } else { 0 };
+    let others = others(case, hosts.used);
+    Some(Ok(Arrival { place, now: case.now, weight, others, spent, charged }))
+}
+
+/// Takes from the budgets for one whom the line lets in; takes the charge back from another.
+#[inline(always)]
+pub fn leave<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    arrival: &Arrival,
+    said: Said,
+) -> Option<Verdict> {
+    if !said.admits() {
+        if arrival.charged != 0 {
+            let limit = SourceLimit { interval: arrival.charged, window: 0 };
+            let attempt = attempt(case, case.client, (&limit, false), false);
+            state.refund(&arrival.place, &attempt);
+        }
+        return Some(Verdict::Decided(match said {
+            Said::InLine | Said::SentBack => Reason::InLine,
+            _ if arrival.spent == Reason::GlobalBudget as u64 => Reason::GlobalBudget,
+            _ => Reason::ServiceBudget,
+        }));
+    }
+    if matches!(case.stage, Stage::Peeks) {
+        return unproven(state, case, matches!(said, Said::Visit));
+    }
+    let reason = admission::draw(state, case, false, None)?;
+    let is_contended = matches!((said, reason), (Said::Contended, Reason::Admitted));
+    Some(Verdict::Decided(if is_contended { Reason::Contended } else { reason }))
+}
+
+/// How many people's part the source may have: as many as a limit of its class that is so much
+/// wider than the service's stands for.
+#[inline(always)]
+fn weight(service: &Service, limit: &SourceLimit) -> u64 {
+    match service.source.interval.checked_div(limit.interval) {
+        Some(times @ 2..MOST_WEIGHT) => times,
+        Some(MOST_WEIGHT..) => MOST_WEIGHT,
+        _ => 1,
+    }
+}
+
+/// How full the budget is that the service shares with others, of [`FULL`]. One that has none of
+/// its own has the host's for its line's gate.
+#[inline(always)]
+fn others(case: &Case<'_>, used: u64) -> u64 {
+    if case.service.budget.interval == 0 {
+        return 0;
+    }
+    let full = (used * FULL).checked_div(case.host.budget.capacity).unwrap_or(0);
+    if full < FULL { full } else { FULL }
+}

@@ -1,0 +1,125 @@
+//! Who comes to a service with a line: the order of limits, line and budgets.
+
+use limiter_common::challenge::Challenge;
+use limiter_common::line::{Habits, Rules};
+use limiter_common::rate::{Limit, Rate};
+use limiter_common::reason::Reason;
+use limiter_common::record::{Class, NAME};
+use limiter_common::source_table::SourceLimit;
+use limiter_common::turn::Arrival;
+
+use super::world::{SECOND, START, World, is};
+
+/// A hundred connections a second and as many at once, and a line; no tickets.
+fn world(challenge: Challenge) -> World {
+    let mut world = World::new(100, 100, challenge, false);
+    (world.service.admission.ticket_life, world.service.admission.floor) = (0, 0);
+    world.service.line = Rules::of(&world.service.budget, &Habits::default());
+    world
+}
+
+fn source_limit(per_second: u64, burst: u64) -> SourceLimit {
+    Limit { rate: Rate::per_second(per_second), burst }.to_source().expect("keepable")
+}
+
+/// Sources that come until the line holds some back; who came is let in or waits.
+fn crowd(world: &World, now: u64) -> u32 {
+    (1000..1500).find(|source| world.syn(*source, now) != is(Reason::Admitted)).expect("a line")
+}
+
+#[test]
+fn a_page_is_whole_and_others_wait() {
+    let world = world(Challenge::Off);
+    assert_eq!(world.syn(1, START), is(Reason::Admitted));
+    // Later ones find the gate full, and a line.
+    crowd(&world, START + SECOND / 100);
+    let waiting = [is(Reason::InLine), is(Reason::ServiceBudget)];
+    let waits = (2000..2100).filter(|source| waiting.contains(&world.syn(*source, START + SECOND)));
+    assert!(waits.count() > 50, "most wait");
+    for connection in 2..=6 {
+        assert_eq!(world.syn(1, START + SECOND), is(Reason::Admitted), "{connection} of a page");
+    }
+}
+
+/// Whom the line refuses has not used up what its limit allows.
+#[test]
+fn who_waits_is_not_charged() {
+    let mut world = world(Challenge::Off);
+    world.service.source = source_limit(1, 3);
+    world.host.horizon = world.host.horizon.max(world.service.source.horizon());
+    let waits = crowd(&world, START);
+    for attempt in 0..100 {
+        let verdict = world.syn(waits, START + attempt);
+        assert_ne!(verdict, is(Reason::SourceLimit), "attempt {attempt} was charged");
+        assert_ne!(verdict, is(Reason::Admitted), "attempt {attempt}");
+    }
+}
+
+/// A spent budget of the host is told as such, and keeps the place of who comes all the same.
+#[test]
+fn a_spent_budget_says_which() {
+    let mut world = world(Challenge::Off);
+    world.host.budget = Limit { rate: Rate::per_second(1), burst: 2 }.to_budget(1).expect("kept");
+    world.host.budget.lease = 1;
+    let refused: Vec<_> = (0..20)
+        .map(|source| world.syn(source, START))
+        .filter(|verdict| *verdict != is(Reason::Admitted))
+        .collect();
+    assert!(refused.contains(&is(Reason::GlobalBudget)), "{refused:?}");
+    assert!(!refused.contains(&is(Reason::ServiceBudget)), "{refused:?}");
+}
+
+/// A class as wide as ten people has ten people's part; one without a limit does not wait.
+#[test]
+fn a_class_stands_for_many() {
+    let mut world = world(Challenge::Off);
+    world.service.source = source_limit(20, 40);
+    let class = |source, unlimited| Class {
+        source,
+        mask: world.service.mask,
+        own_mask: 0,
+        unlimited,
+        stated: Limit::default(),
+        prefix_v4: 0,
+        prefix_v6: 0,
+        reserved: [0; 6],
+        name: [0; NAME],
+        room: [0; 2],
+    };
+    let (wide, free) =
+        (class(source_limit(200, 400), 0), class(SourceLimit { interval: 0, window: 0 }, 1));
+    world.memory.classes = vec![(10, 19, wide), (20, 29, free)];
+    world.host.class_prefixes = 2;
+    world.host.horizon = u64::MAX / 4;
+    assert_eq!(Arrival { weight: 10, ..Arrival::default() }.part(&world.service.line).many, 1);
+    crowd(&world, START);
+    for attempt in 0..4 {
+        assert_eq!(world.syn(20, START + attempt), is(Reason::Admitted), "it does not wait");
+        assert_ne!(world.syn(10, START + attempt), is(Reason::Admitted), "it waits");
+    }
+}
+
+/// Where proofs pay an attempt writes nothing: the place is the proof's. Who is in may ask from what
+/// strangers cannot spend.
+#[test]
+fn a_proof_takes_the_place() {
+    let world = world(Challenge::Off);
+    for attempt in 0..1000 {
+        let verdict = world.peek(7, START + attempt);
+        let asks = verdict == is(Reason::Asked) || verdict == is(Reason::Unanswerable);
+        assert!(asks, "{verdict:?} at attempt {attempt}");
+    }
+    assert_eq!(world.peek(8, START + 1000), is(Reason::Unanswerable), "strangers spent theirs");
+    assert_eq!(world.proof(7, START + 1000), is(Reason::Proven));
+    assert_eq!(world.peek(7, START + 1000), is(Reason::Asked), "who is in has his own");
+    for source in 100..300 {
+        world.proof(source, START + 2000);
+    }
+    let later = START + 60 * SECOND / 1000;
+    for source in 500..700 {
+        world.proof(source, later);
+    }
+    assert_eq!(world.proof(400, later), is(Reason::Waiting));
+    let soon = START + SECOND / 10;
+    assert_eq!(world.peek(400, soon), is(Reason::InLine), "and it need not ask");
+}

@@ -1,0 +1,248 @@
+//! One who comes to a service with a line: [`limiter_common::turn`] and the phases of
+//! [`limiter_common::line::judge`], each a function that the verifier follows by itself. What they
+//! leave to one another is in a map.
+
+use limiter_common::address::Address;
+use limiter_common::admission::{Notes, Outcome, Stage, Verdict};
+use limiter_common::hash::Place;
+use limiter_common::line::judge::{self, Draft, Phases};
+use limiter_common::line::{self, Judged, Part, Peeked, Rules, Said, Service};
+use limiter_common::reason::Reason;
+use limiter_common::record::Instance;
+use limiter_common::source_table::WAYS;
+use limiter_common::turn;
+use limiter_common::word::SharedWord as _;
+
+use crate::global::{self, IS_PROOF, NOTHING, PEEKS, case, pack_outcome, unpack_what};
+use crate::limits;
+use crate::maps::{INSTANCE, LINE, LINE_DRAFT, MapWord, VISITS};
+
+/// Said by [`limiter_arrive`]: he may come to the line.
+const ARRIVED: u64 = 1 << 32;
+/// Beside [`ARRIVED`]: he does not wait in line.
+const IS_FREE: u64 = 1 << 33;
+
+/// Of which nothing is asked.
+static NO_PART: Part = Part { allowance: 0, price: 0, many: 0 };
+
+/// What the calls below are told: slot, id and flags. The rest is in the draft.
+#[derive(Clone, Copy)]
+struct Called {
+    what: u64,
+}
+
+impl Called {
+    #[inline(always)]
+    fn rules(&self) -> Option<&'static Rules> {
+        let (slot, id) = unpack_what(self.what);
+        Some(&limits::service(slot, id)?.line)
+    }
+
+    #[inline(always)]
+    fn service(&self) -> Option<Service<'static, MapWord>> {
+        Some(Service { line: LINE.get(unpack_what(self.what).1)?, rules: self.rules()? })
+    }
+}
+
+/// The ways of a place.
+#[inline(always)]
+fn set(place: Place) -> Option<&'static [MapWord; WAYS]> {
+    let Instance { sets, .. } = INSTANCE.get(0)?;
+    VISITS.get(place.set(*sets))
+}
+
+/// What this CPU works with.
+#[inline(always)]
+fn draft() -> Option<&'static mut turn::Draft> {
+    // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself,
+    // and each function asks for it once.
+    LINE_DRAFT.get_ptr_mut(0).map(|draft| unsafe { &mut *draft })
+}
+
+/// What a phase says, which nobody reads.
+const fn done(phase: Option<()>) -> u64 {
+    match phase {
+        Some(()) => 0,
+        None => NOTHING,
+    }
+}
+
+impl Phases for Called {
+    #[inline(always)]
+    fn look(&self) {
+        limiter_line_look(self.what);
+    }
+
+    #[inline(always)]
+    fn find(&self) {
+        limiter_line_find(self.what);
+    }
+
+    #[inline(always)]
+    fn decide(&self) {
+        limiter_line_decide(self.what);
+    }
+
+    #[inline(always)]
+    fn settle(&self, is_written: bool) {
+        limiter_line_settle(self.what, is_written.into());
+    }
+
+    #[inline(always)]
+    fn replace(&self, way: u64, old: u64, new: u64) -> bool {
+        let set = draft().and_then(|draft| set(draft.arrival.place));
+        set.is_some_and(|set| set[way as usize & (WAYS - 1)].replace(old, new))
+    }
+
+    #[inline(always)]
+    fn claim(&self, _: bool) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn draft(&self) -> Draft {
+        draft().map_or_else(Draft::default, |draft| draft.line)
+    }
+
+    #[inline(always)]
+    fn set_full(&self) {}
+}
+
+/// Judges one who comes to a service with a line. Says what [`global::unpack_outcome`] reads.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_line(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let arrived = limiter_arrive(what, high, low, now);
+    if arrived & ARRIVED == 0 {
+        return arrived;
+    }
+    let said = if arrived & IS_FREE != 0 {
+        Said::Page as u64
+    } else if what & PEEKS != 0 {
+        limiter_line_peek(what)
+    } else {
+        let Judged { said, stole } = judge::run(&Called { what });
+        said as u64 | if stole { global::STOLE } else { 0 }
+    };
+    limiter_leave(what, now, said, arrived)
+}
+
+#[inline(always)]
+const fn stage(what: u64) -> Stage {
+    if what & PEEKS != 0 {
+        Stage::Peeks
+    } else if what & IS_PROOF != 0 {
+        Stage::Proof
+    } else {
+        Stage::Pays
+    }
+}
+
+/// Looks at the budgets, and charges the source. Says [`ARRIVED`], or what came of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let Some(case) = case(what, Address { high, low }, now, stage(what)) else { return NOTHING };
+    let mut notes = Notes::default();
+    let (verdict, arrived) = match turn::arrive(&global::Called, &case, &mut notes) {
+        None => return NOTHING,
+        Some(Err(reason)) => (Verdict::Decided(reason), 0),
+        Some(Ok(arrival)) => {
+            let Some(draft) = draft() else { return NOTHING };
+            draft.arrival = arrival;
+            let is_free = if arrival.weight == 0 { IS_FREE } else { 0 };
+            (Verdict::Decided(Reason::NoPolicy), ARRIVED | is_free)
+        }
+    };
+    pack_outcome(&notes.outcome(Some(verdict)).proven(case.stage)) | arrived
+}
+
+/// Takes from the budgets, or takes the charge back. `arrived`: what [`limiter_arrive`] said.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_leave(what: u64, now: u64, said: u64, arrived: u64) -> u64 {
+    let client = Address { high: 0, low: 0 };
+    let (Some(case), Some(draft)) = (case(what, client, now, stage(what)), draft()) else {
+        return NOTHING;
+    };
+    let Some(known) = Said::from_number(said & 0xf) else { return NOTHING };
+    let arrival = draft.arrival;
+    let Some(verdict) = turn::leave(&global::Called, &case, &arrival, known) else {
+        return NOTHING;
+    };
+    let outcome = Outcome { verdict, stole: false, granted: false, step: 0 }.proven(case.stage);
+    let noted = arrived & (global::STOLE | global::STEP);
+    pack_outcome(&outcome) | said & global::STOLE | noted
+}
+
+/// Whether one who only looks must wait: a number of [`Said`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_line_peek(what: u64) -> u64 {
+    let called = Called { what };
+    let peeked = || {
+        let arrival = &draft()?.arrival;
+        let set = set(arrival.place)?;
+        Some(line::peek(&called.service()?, set, &arrival.coming(&NO_PART)))
+    };
+    match peeked() {
+        Some(Peeked::Waits) => Said::InLine as u64,
+        Some(Peeked::IsIn) => Said::Visit as u64,
+        _ => Said::Page as u64,
+    }
+}
+
+/// Moves the head, and looks at the service.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_line_look(what: u64) -> u64 {
+    let called = Called { what };
+    let look = || {
+        let draft = draft()?;
+        let coming = draft.arrival.coming(&NO_PART);
+        judge::look(&mut draft.line, &called.service()?, &coming);
+        Some(())
+    };
+    done(look())
+}
+
+/// Finds the source's way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_line_find(what: u64) -> u64 {
+    let called = Called { what };
+    let find = || {
+        let draft = draft()?;
+        let coming = draft.arrival.coming(&NO_PART);
+        judge::find(&mut draft.line, set(draft.arrival.place)?, called.rules()?, &coming);
+        Some(())
+    };
+    done(find())
+}
+
+/// Decides what becomes of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_line_decide(what: u64) -> u64 {
+    let called = Called { what };
+    let decide = || {
+        let (draft, rules) = (draft()?, called.rules()?);
+        let part = draft.arrival.part(rules);
+        judge::decide(&mut draft.line, rules, &draft.arrival.coming(&part));
+        Some(())
+    };
+    done(decide())
+}
+
+/// Writes to the service what follows from it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_line_settle(what: u64, is_written: u64) -> u64 {
+    let settle = || {
+        let service = Called { what }.service()?;
+        let draft = draft()?;
+        judge::settle(&draft.line, &service, draft.arrival.now, is_written != 0);
+        Some(())
+    };
+    done(settle())
+}

@@ -1,0 +1,113 @@
+//! The line with real TCP clients: a crowd that asks for twice what a budget lets in gets whole
+//! pages, where the budget alone breaks nearly all of them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use lab::topology::FRONT_V4;
+use lab::{Crowd, Flood, PageReport, Server, Sources};
+use limiter::policy::{Admission, Policy};
+use limiter_common::challenge::Challenge;
+use limiter_common::line::service::State;
+use limiter_common::reason::Reason;
+use limiter_common::record::Counters;
+use limiter_common::switch::Mode;
+
+use super::{Front, challenge, decided, limit, policy};
+
+const CONNECTIONS: u32 = 6;
+/// Connections per second: ten pages.
+const BUDGET: u64 = 60;
+const SECONDS: f64 = 40.0;
+/// How long a person waits for a page.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What became of a crowd, and what the line says of it.
+struct Seen {
+    pages: PageReport,
+    counters: Counters,
+    line: State,
+}
+
+fn web(line: bool) -> Policy {
+    let mut policy = policy(&["web=*:80"]);
+    policy.services[0].budget = limit(BUDGET, BUDGET);
+    policy.services[0].admission = Admission { line, ..Admission::default() };
+    policy
+}
+
+/// Two hundred people come again every ten seconds: twice as many pages as there is room for.
+fn come(front: &Front, patience: Duration) -> Seen {
+    let _server = Server::start(&front.lab).expect("a server");
+    let mut clients = front.lab.clients_v4();
+    clients.truncate(200);
+    let crowd = Crowd {
+        pages_per_second: 20.0,
+        seconds: SECONDS,
+        connections_per_page: CONNECTIONS,
+        timeout: patience,
+        ..Crowd::new(SocketAddr::new(FRONT_V4, 80), clients)
+    };
+    let pages = crowd.run(&front.lab).expect("a crowd");
+    let counters = front.service(0);
+    let line = State::read(&front.maps.line.get(&0, 0).expect("the line").0, 0);
+    println!(
+        "{} of {} pages came whole, {} are possible at the rate; {} visits and {} pages were let \
+         in; attempts that waited in line: {}",
+        pages.ok,
+        pages.tried,
+        SECONDS * BUDGET as f64 / f64::from(CONNECTIONS),
+        line.visits,
+        line.pages,
+        decided(&counters, Reason::InLine)
+    );
+    Seen { pages, counters, line }
+}
+
+/// At least so many percent of what was let in came whole.
+fn is_whole(Seen { pages, line, .. }: &Seen, percent: u64) {
+    assert!(line.visits > 0 && line.visits <= line.pages, "{line:?}");
+    assert!(100 * pages.ok >= percent * line.pages, "{} whole of {line:?}", pages.ok);
+}
+
+#[test]
+fn a_crowd_gets_whole_pages() {
+    // At once, each in a lab of its own: together they are 240 connections a second.
+    let (seen, plain) = std::thread::scope(|scope| {
+        let plain = scope.spawn(|| come(&Front::new(&web(false), Mode::Enforce), PATIENCE));
+        let seen = come(&Front::new(&web(true), Mode::Enforce), PATIENCE);
+        (seen, plain.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    assert!(decided(&seen.counters, Reason::InLine) > 0, "nobody waits: {:?}", seen.counters);
+    assert_eq!(decided(&plain.counters, Reason::InLine), 0, "there is no line");
+    is_whole(&seen, 80);
+    let (whole, broken) = (seen.pages.ok, plain.pages.ok);
+    assert!(whole > 2 * broken, "{whole} in line, {broken} without");
+}
+
+/// An attempt only asks, its proof is judged; forged attempts beside the crowd have no proof, and
+/// so no place.
+#[test]
+fn forged_attempts_take_no_place_where_proofs_pay() {
+    let mut policy = web(true);
+    // It brings tickets, which do nothing beside a line.
+    policy.services[0].admission =
+        Admission { challenge: Challenge::Auto, line: true, ..Admission::usual() };
+    let front = challenge::front(&policy);
+    let forged = Flood {
+        frames: u64::MAX,
+        seconds: 600.0,
+        rate: Some(2000),
+        ..Flood::new(
+            (FRONT_V4, 80).into(),
+            Sources::Many { base: Ipv4Addr::new(11, 0, 0, 1).into(), count: 1 << 20 },
+        )
+    };
+    let forged = forged.spawn(&front.lab).expect("a flood");
+    // What waits here is data, which a client sends again after 0.2, 0.4, 0.8 s and so on.
+    let seen = come(&front, 3 * PATIENCE);
+    let forged = forged.stop().expect("it ends").sent;
+    println!("beside {forged} forged attempts");
+    assert!(decided(&seen.counters, Reason::Proven) > 0, "{:?}", seen.counters);
+    is_whole(&seen, 50);
+}
