@@ -8,10 +8,12 @@ use aya::maps::Array;
 use lab::frame::flags::ACK;
 use lab::{Frame, Namespace};
 use limiter::kernel::slots::Origin;
+use limiter::policy::prefix::Prefix;
 use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::Challenge;
 use limiter_common::names;
 use limiter_common::reason::Reason;
+use limiter_common::record::List;
 use serde::Serialize;
 
 use super::{Arguments, Bench, policy, program};
@@ -87,6 +89,17 @@ impl Bench {
         row("established_cookies_out", shipped, empty, &established, Reason::NotAttempt)?;
         row("established_cookies_out_10000_flows", flows, empty_flows, &wrong, Reason::NotAttempt)?;
         row("no_cookie", shipped, empty, &wrong, Reason::NotAttempt)?;
+        let (random, empty_random) =
+            (program(&self.compare, "table_random")?, program(&self.compare, "empty_random")?);
+        row("no_cookie_random_sources", random, empty_random, &wrong, Reason::NotAttempt)?;
+        let banned: Prefix = "192.0.2.9".parse().map_err(anyhow::Error::msg)?;
+        self.maps.add(List::Ban, &[banned], None)?;
+        let (shipped, empty) =
+            (program(&self.shipped, names::PROGRAM)?, program(&self.compare, "empty")?);
+        let name = "established_with_a_ban";
+        eprintln!("measuring {name} ...");
+        let [ns] = self.above([shipped], empty, &established, Reason::NotAttempt).context(name)?;
+        rows.push(Row { name, ns: ns.median, ns_spread: ns.spread });
         Ok(rows)
     }
 }
