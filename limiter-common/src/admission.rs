@@ -17,7 +17,8 @@
 //! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 5 and pays. Where
 //! the kernel makes none the attempt pays.
 //!
-//! Where the service has a line, that is in the place of tickets and shares: see [`crate::turn`].
+//! Where the service has a line, that is in the place of tickets and shares, in an
+//! order of its own: `turn.rs`.
 //!
 //! A service without tickets and fair shares, in a policy without classes, is the same order with
 //! less in it: [`plain`]. The kernel side runs this over its maps ([`State`]); simulations run it
@@ -27,13 +28,12 @@ use crate::address::Address;
 use crate::budget::{Look, Take};
 use crate::challenge::{self, Challenge};
 use crate::hash::Place;
-use crate::line::Judged;
+use crate::line::{Arrival, Judged};
 use crate::pressure;
 use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
 use crate::record::{Class, Host, Service};
 use crate::source_table::{Charge, Charged, SourceLimit};
-use crate::turn::{self, Arrival};
 
 /// What comes, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,14 +155,13 @@ pub trait State {
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool>;
 }
 
-/// Judges one case, whatever it is.
+/// Judges one case of a service without a line, whatever comes.
 #[inline(always)]
 pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     match case.stage {
-        Stage::Unanswerable => unanswerable(state, case),
-        _ if case.service.line.interval != 0 => turn::decide(state, case),
         Stage::Peeks => peek(state, case),
         Stage::Pays | Stage::Proof => pay(state, case),
+        Stage::Unanswerable => unanswerable(state, case),
     }
 }
 

@@ -12,60 +12,15 @@ use crate::admission::{
     self, Case, Notes, Outcome, Stage, State, Terms, Verdict, attempt, charge, unproven,
 };
 use crate::budget::Look;
-use crate::hash::{self, Place};
-use crate::line::seats::SharedCount;
 use crate::line::service::FULL;
-use crate::line::{self, Coming, Judged, Part, Peeked, Rules, Said};
+use crate::line::{self, Arrival, Judged, Said};
 use crate::purse::Purse;
 use crate::reason::Reason;
 use crate::record::Service;
-use crate::source_table::{Charge, SourceLimit, WAYS};
+use crate::source_table::{Charge, SourceLimit};
 
 /// Most people's part that one source has.
 const MOST_WEIGHT: u64 = 1 << 16;
-
-/// One who comes to a line, before he is judged there.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Arrival {
-    /// The place of the source.
-    pub place: Place,
-    /// Coarse clock, nanoseconds.
-    pub now: u64,
-    /// How many people's part it may have, 1 to 65,536; 0: it does not wait in line.
-    pub weight: u64,
-    /// How full the host's budget is where the service has one of its own, of [`FULL`].
-    pub others: u64,
-    /// The [`Reason`] of a budget that is spent; 0: each has a token.
-    pub spent: u64,
-    /// The interval that the source was charged with, in shifted ticks; 0: it was not.
-    pub charged: u64,
-}
-
-impl Arrival {
-    /// What the line is told. `part`: see [`Arrival::part`].
-    #[inline(always)]
-    pub fn coming<'a>(&self, part: &'a Part) -> Coming<'a> {
-        Coming {
-            fingerprint: self.place.fingerprint(),
-            part,
-            now: self.now,
-            // The hash is keyed: no source knows what follows from its own.
-            dice: (hash::mix(self.place.0 ^ self.now) >> 20) as u32,
-            has_token: self.spent == 0,
-            others: self.others,
-        }
-    }
-
-    /// What the source may have.
-    #[inline(always)]
-    pub const fn part(&self, rules: &Rules) -> Part {
-        match self.weight {
-            0..=1 => rules.part,
-            weight => Part::of(rules.part.allowance, weight),
-        }
-    }
-}
 
 /// What a CPU works with while it judges one who comes to a line.
 #[repr(C)]
@@ -77,29 +32,12 @@ pub struct Draft {
     pub line: line::judge::Draft,
 }
 
-/// Judges one who has come to a line, all phases in one; of one that peeks, only whether it waits.
-pub fn judge<W: SharedCount>(
-    service: &line::Service<'_, W>,
-    set: &[W; WAYS],
-    arrival: &Arrival,
-    peeks: bool,
-) -> Judged {
-    let part = arrival.part(service.rules);
-    let coming = arrival.coming(&part);
-    if !peeks {
-        return line::judge(service, set, None, &coming);
-    }
-    let said = match line::peek(service, set, &coming) {
-        Peeked::IsIn => Said::Visit,
-        Peeked::MayProve => Said::Page,
-        Peeked::Waits => Said::InLine,
-    };
-    Judged { said, stole: false }
-}
-
-/// Judges one case of a service that has a line.
+/// Judges one case of any service.
 #[inline(always)]
-pub fn decide<S: State>(state: &S, case: &Case<'_>) -> Outcome {
+pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
+    if case.service.line.interval == 0 || matches!(case.stage, Stage::Unanswerable) {
+        return admission::judge(state, case);
+    }
     let mut notes = Notes::default();
     let verdict = order(state, case, &mut notes);
     notes.outcome(verdict).proven(case.stage)

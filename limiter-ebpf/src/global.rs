@@ -9,32 +9,27 @@ use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::class_tree::{self, FAN, Root, Trees};
 use limiter_common::hash::Place;
-use limiter_common::line::Judged;
+use limiter_common::line::{Arrival, Judged};
 use limiter_common::pressure;
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 use limiter_common::ticket;
-use limiter_common::turn::Arrival;
 
 use crate::clock;
 use crate::limits::{self, Question};
-use crate::line;
 use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES, TICKETS};
 
 /// A record is not there.
 pub const NOTHING: u64 = u64::MAX;
 
-/// Judges one case of a service that has more than limits.
+/// Judges one case of a service that has more than limits, and no line.
 #[inline(always)]
 pub fn admit(question: &Question) -> Option<Outcome> {
     let Question { slot, id, client, now, stage } = *question;
     let what = pack_what(slot, id);
-    let has_line = limits::service(slot, id)?.line.interval != 0;
     unpack_outcome(match stage {
-        Stage::Peeks if has_line => line::limiter_line(what | PEEKS, client.high, client.low, now),
-        Stage::Pays if has_line => line::limiter_line(what, client.high, client.low, now),
         Stage::Peeks => limiter_peek(what, client.high, client.low, now),
         Stage::Pays => limiter_pay(what, client.high, client.low, now),
         Stage::Proof => limiter_pay(what | IS_PROOF, client.high, client.low, now),
@@ -45,13 +40,7 @@ pub fn admit(question: &Question) -> Option<Outcome> {
 /// Lets a proof pay to a service in a slot. Says what [`unpack_outcome`] reads.
 #[inline(always)]
 pub fn pay_proof((slot, id): (u32, u32), client: Address) -> u64 {
-    let (what, now) = (pack_what(slot, id) | IS_PROOF, clock::coarse());
-    match limits::service(slot, id) {
-        Some(service) if service.line.interval != 0 => {
-            line::limiter_line(what, client.high, client.low, now)
-        }
-        _ => limiter_pay(what, client.high, client.low, now),
-    }
+    limiter_pay(pack_what(slot, id) | IS_PROOF, client.high, client.low, clock::coarse())
 }
 
 /// Beside [`pack_what`]: it only looks.
@@ -252,7 +241,7 @@ pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
 
 /// Slot and service id in one number.
 #[inline(always)]
-fn pack_what(slot: u32, id: u32) -> u64 {
+pub fn pack_what(slot: u32, id: u32) -> u64 {
     u64::from(slot) << 32 | u64::from(id)
 }
 

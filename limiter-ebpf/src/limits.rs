@@ -10,13 +10,11 @@ use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State};
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Place};
-use limiter_common::line::Judged;
+use limiter_common::line::{Arrival, Judged};
 use limiter_common::packet::{Header, Numbers};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::record::{Admission, Class, Host, Instance, SERVICES, Service};
 use limiter_common::source_table::Charged;
-
-use limiter_common::turn::Arrival;
 
 use crate::clock;
 use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE};

@@ -13,8 +13,9 @@ use limiter_common::source_table::WAYS;
 use limiter_common::turn;
 use limiter_common::word::SharedWord as _;
 
+use crate::clock;
 use crate::global::{self, IS_PROOF, NOTHING, PEEKS, case, pack_outcome, unpack_what};
-use crate::limits;
+use crate::limits::{self, Question};
 use crate::maps::{INSTANCE, LINE, LINE_DRAFT, MapWord, VISITS};
 
 /// Said by [`limiter_arrive`]: he may come to the line.
@@ -24,6 +25,38 @@ const IS_FREE: u64 = 1 << 33;
 
 /// Of which nothing is asked.
 static NO_PART: Part = Part { allowance: 0, price: 0, many: 0 };
+
+/// Whether a service has a line.
+#[inline(always)]
+fn is_of(slot: u32, id: u32) -> bool {
+    limits::service(slot, id).is_some_and(|service| service.line.interval != 0)
+}
+
+/// Judges one case of a service that has more than limits.
+#[inline(always)]
+pub fn admit(question: &Question) -> Option<Outcome> {
+    let Question { slot, id, client, now, stage } = *question;
+    let flag = match stage {
+        Stage::Peeks => PEEKS,
+        Stage::Pays => 0,
+        Stage::Proof | Stage::Unanswerable => return global::admit(question),
+    };
+    if !is_of(slot, id) {
+        return global::admit(question);
+    }
+    let what = global::pack_what(slot, id) | flag;
+    global::unpack_outcome(limiter_line(what, client.high, client.low, now))
+}
+
+/// Lets a proof pay to a service in a slot. Says what [`global::unpack_outcome`] reads.
+#[inline(always)]
+pub fn pay_proof((slot, id): (u32, u32), client: Address) -> u64 {
+    if !is_of(slot, id) {
+        return global::pay_proof((slot, id), client);
+    }
+    let what = global::pack_what(slot, id) | IS_PROOF;
+    limiter_line(what, client.high, client.low, clock::coarse())
+}
 
 /// What the calls below are told: slot, id and flags. The rest is in the draft.
 #[derive(Clone, Copy)]

@@ -22,7 +22,7 @@ use crate::exit::{Decision, Notes};
 use crate::frame::{again, read};
 use crate::listener::{self, Met};
 use crate::maps::{self, FLOWS, WAITS};
-use crate::{checksum, clock, cookie, global, limits, lists, service};
+use crate::{checksum, clock, cookie, global, limits, line, lists, service};
 
 /// What a segment is that does not pass as any other.
 enum Proof {
@@ -78,7 +78,7 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
     let found = Found::of(segment, &again(context).0);
     let mut said = limiter_prove(context.ctx, found.0, asked);
     if said & BRINGS != 0 {
-        let pays = || global::pay_proof(Decision::place(said), segment.network.source());
+        let pays = || line::pay_proof(Decision::place(said), segment.network.source());
         let outcome = if said & PAYS != 0 { pays() } else { 0 };
         said = limiter_close(context.ctx, found.0, said, outcome);
     }
@@ -217,7 +217,7 @@ fn check(
 
 /// Takes over what came of a proof, and notes whether its flow has paid or waits. Who waits is let
 /// in with his first byte only, and where that cannot be noted he is told not to wait. `said` is
-/// what [`limiter_prove`] said, `outcome` what [`global::pay_proof`] did. Says what
+/// what [`limiter_prove`] said, `outcome` what [`line::pay_proof`] did. Says what
 /// [`Decision::pack`] makes of it.
 #[unsafe(no_mangle)]
 #[inline(never)]

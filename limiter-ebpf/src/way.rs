@@ -13,7 +13,7 @@ use crate::exit::{self, Decision};
 use crate::limits::Question;
 use crate::observe::Observe;
 use crate::source::Sources;
-use crate::{answer, clock, frame, global, limits, lists, maps, proof, service};
+use crate::{answer, clock, frame, limits, line, lists, maps, proof, service};
 
 /// Decides on one frame and returns XDP's number for it.
 #[inline(always)]
@@ -115,7 +115,7 @@ fn attempt<S: Sources>(
         decision.reason = Reason::BadFlags;
         return;
     }
-    let Some(outcome) = global::admit(question) else { return };
+    let Some(outcome) = line::admit(question) else { return };
     decision.settle(&outcome);
     let is_enforced = matches!(decision.mode, Mode::Enforce);
     match decision.reason {
@@ -152,7 +152,7 @@ fn unasked(met: u32, question: &Question, decision: &mut Decision) {
         answer::TIME_WAIT | answer::NO_COOKIE => Stage::Pays,
         _ => Stage::Unanswerable,
     };
-    if let Some(outcome) = global::admit(&Question { stage, ..*question }) {
+    if let Some(outcome) = line::admit(&Question { stage, ..*question }) {
         decision.settle(&outcome);
     }
 }

@@ -28,11 +28,13 @@
 //! addresses gets N places. Where the kernel makes cookies an attempt only asks ([`judge::peek`])
 //! and its proof is judged, so they must be addresses of his own.
 
+pub mod arrival;
 pub mod judge;
 pub mod seats;
 pub mod service;
 pub mod visit;
 
+pub use arrival::Arrival;
 pub use judge::{Coming, Judged, Peeked, Said, judge, peek};
 pub use service::{Service, State, WORDS};
 pub use visit::Visit;

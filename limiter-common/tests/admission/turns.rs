@@ -1,12 +1,11 @@
 //! Who comes to a service with a line: the order of limits, line and budgets.
 
 use limiter_common::challenge::Challenge;
-use limiter_common::line::{Habits, Rules};
+use limiter_common::line::{Arrival, Habits, Rules};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::record::{Class, NAME};
 use limiter_common::source_table::SourceLimit;
-use limiter_common::turn::Arrival;
 
 use super::world::{SECOND, START, World, is};
 

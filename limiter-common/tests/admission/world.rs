@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 
 use fastrand::Rng;
 use limiter_common::address::{Address, SourceMask};
-use limiter_common::admission::{self, Attempt, Case, Outcome, Stage, State, Verdict};
+use limiter_common::admission::{Attempt, Case, Outcome, Stage, State, Verdict};
 use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::hash::{Place, place};
-use limiter_common::line::{self, Judged};
+use limiter_common::line::{self, Arrival, Judged};
 use limiter_common::pressure::{self, Pressure};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::rate::{Limit, Rate};
@@ -16,7 +16,7 @@ use limiter_common::reason::Reason;
 use limiter_common::record::{self, BUDGET_LINES, Class, Host, LEASES, NAME, Service, Stated};
 use limiter_common::source_table::{self, Charged, SourceLimit, Ticks, WAYS};
 use limiter_common::ticket;
-use limiter_common::turn::{self, Arrival};
+use limiter_common::turn;
 
 pub const SECOND: u64 = 1_000_000_000;
 const SETS: u32 = 65_536;
@@ -131,7 +131,7 @@ impl State for Memory {
         let service = line::Service { line: &self.line, rules: &case.service.line };
         let set = &self.visits[arrival.place.set(SETS) as usize];
         let peeks = matches!(case.stage, Stage::Peeks);
-        Some(turn::judge(&service, set, arrival, peeks))
+        Some(line::arrival::judge(&service, set, arrival, peeks))
     }
 
     fn challenge(&self, _: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
@@ -207,7 +207,7 @@ impl World {
     ) -> Outcome {
         let (host, client) = (&self.host, Address::v4(source));
         let case = Case { slot: 0, id, service, host, client, now, stage };
-        admission::judge(&self.memory, &case)
+        turn::judge(&self.memory, &case)
     }
 
     /// An attempt where nothing has to be proven.

@@ -182,10 +182,13 @@ fn write_debts(to: &mut String, service: &Service) -> std::fmt::Result {
 
 fn write_admission(to: &mut String, said: &policy::Admission, now: &Admission) -> std::fmt::Result {
     if let Some(line) = &now.line {
+        let wait = match line.wait_seconds.round() as u64 {
+            0 => "nobody waits now".to_owned(),
+            seconds => format!("who comes in now has waited {}", text::show_seconds(seconds)),
+        };
         writeln!(
             to,
-            "  line: who comes in now has waited {};  {} visits and {} pages let in, {:.1} connections a page",
-            text::show_seconds(line.wait_seconds.round() as u64),
+            "  line: {wait};  {} visits and {} pages let in, {:.1} connections a page",
             count(line.visits),
             count(line.pages),
             line.connections_per_page

@@ -248,7 +248,7 @@ pub static SERVICE: [Setting<Service, record::Service>; 10] = [
     Setting {
         key: "line",
         what: "line",
-        help: "When a budget is short, let sources in by turns: whole pages, whoever was refused first comes first, \
+        help: "When a budget is short, let sources in by turns: whole pages, who was refused first comes first, \
                each an equal part. In the place of tickets, reserve, newcomers and fair share, which then do nothing",
         takes: Takes::Yes,
         model: field!(admission.line),

@@ -11,11 +11,11 @@ use limiter::kernel::lists::Entry;
 use limiter::policy::prefix::{Prefix, ip};
 use limiter::policy::{Policy, text};
 use limiter_common::address::Address;
-use limiter_common::admission::{self, Attempt, Case, Stage, State, Verdict as Judged};
+use limiter_common::admission::{Attempt, Case, Stage, State, Verdict as Judged};
 use limiter_common::budget::{Lease, Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Key, Place};
-use limiter_common::line::{self, Judged as InLine};
+use limiter_common::line::{self, Arrival, Judged as InLine};
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::reason::{Reason, Verdict};
@@ -25,7 +25,7 @@ use limiter_common::record::{
 use limiter_common::source_table::{self, Charged, Ticks, WAYS};
 use limiter_common::switch::{Mode, Switch};
 use limiter_common::ticket;
-use limiter_common::turn::{self, Arrival};
+use limiter_common::turn;
 
 use super::super::{DROP, PASS};
 
@@ -231,7 +231,7 @@ impl Host {
         let (mode, client) = (decision.mode, segment.network.source());
         let mut judge = |stage| {
             let case = Case { slot: 0, id, service, host: &self.record, client, now, stage };
-            let outcome = admission::judge(self, &case);
+            let outcome = turn::judge(self, &case);
             decision.stole |= outcome.stole;
             decision.granted |= outcome.granted;
             decision.step = outcome.step;
@@ -361,7 +361,7 @@ impl State for Host {
         let line = &self.memory.lines[case.id as usize];
         let service = line::Service { line, rules: &case.service.line };
         let set = &self.memory.visits[self.memory.set(arrival.place)];
-        Some(turn::judge(&service, set, arrival, matches!(case.stage, Stage::Peeks)))
+        Some(line::arrival::judge(&service, set, arrival, matches!(case.stage, Stage::Peeks)))
     }
 
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
