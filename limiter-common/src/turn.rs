@@ -141,6 +141,11 @@ fn others(case: &Case<'_>, used: u64) -> u64 {
     if case.service.budget.interval == 0 {
         return 0;
     }
-    let full = (used * FULL).checked_div(case.host.budget.capacity).unwrap_or(0);
-    if full < FULL { full } else { FULL }
+    // In units of 65 us, so that the product of a year is within 64 bits.
+    let [used, capacity] = [used >> 16, case.host.budget.capacity >> 16];
+    match (used * FULL).checked_div(capacity) {
+        Some(full) if full < FULL => full,
+        Some(_) => FULL,
+        None => 0,
+    }
 }
