@@ -145,12 +145,12 @@ fn a_memory_cgroup() {
             }
         };
         let what = format!("a cgroup of {limit} MiB");
-        let mut successes = usize::from(whole(&desk, &what, ATTACH, &within).is_none());
+        let mut successes = usize::from(whole(&desk, &what, ATTACH, within).is_none());
         if state(&desk).is_none() {
             desk.ok(ATTACH);
         }
         for (line, undo) in CHANGES {
-            if whole(&desk, &what, line, &within).is_none() {
+            if whole(&desk, &what, line, within).is_none() {
                 successes += 1;
                 desk.ok(undo);
             }
