@@ -29,7 +29,7 @@ pub struct Draft {
     /// Who comes.
     pub arrival: Arrival,
     /// What the line makes of him.
-    pub line: line::judge::Draft,
+    pub line: line::phases::Draft,
 }
 
 /// Judges one case of any service.

@@ -1,11 +1,11 @@
 //! One who comes to a service with a line: [`limiter_common::turn`] and the phases of
-//! [`limiter_common::line::judge`], each a function that the verifier follows by itself. What they
+//! [`limiter_common::line::phases`], each a function that the verifier follows by itself. What they
 //! leave to one another is in a map.
 
 use limiter_common::address::Address;
 use limiter_common::admission::{Notes, Outcome, Stage, Verdict};
 use limiter_common::hash::Place;
-use limiter_common::line::judge::{self, Draft, Phases};
+use limiter_common::line::phases::{self, Draft, Phases};
 use limiter_common::line::{self, Judged, Part, Peeked, Rules, Said, Service};
 use limiter_common::reason::Reason;
 use limiter_common::record::Instance;
@@ -154,7 +154,7 @@ pub extern "C" fn limiter_line(what: u64, high: u64, low: u64, now: u64) -> u64 
     } else if what & PEEKS != 0 {
         limiter_line_peek(what)
     } else {
-        let Judged { said, stole } = judge::run(&Called { what });
+        let Judged { said, stole } = phases::run(&Called { what });
         said as u64 | if stole { global::STOLE } else { 0 }
     };
     limiter_leave(what, now, said, arrived)
@@ -233,7 +233,7 @@ pub extern "C" fn limiter_line_look(what: u64) -> u64 {
     let look = || {
         let draft = draft()?;
         let coming = draft.arrival.coming(&NO_PART);
-        judge::look(&mut draft.line, &called.service()?, &coming);
+        phases::look(&mut draft.line, &called.service()?, &coming);
         Some(())
     };
     done(look())
@@ -247,7 +247,7 @@ pub extern "C" fn limiter_line_find(what: u64) -> u64 {
     let find = || {
         let draft = draft()?;
         let coming = draft.arrival.coming(&NO_PART);
-        judge::find(&mut draft.line, set(draft.arrival.place)?, called.rules()?, &coming);
+        phases::find(&mut draft.line, set(draft.arrival.place)?, called.rules()?, &coming);
         Some(())
     };
     done(find())
@@ -261,7 +261,7 @@ pub extern "C" fn limiter_line_decide(what: u64) -> u64 {
     let decide = || {
         let (draft, rules) = (draft()?, called.rules()?);
         let part = draft.arrival.part(rules);
-        judge::decide(&mut draft.line, rules, &draft.arrival.coming(&part));
+        phases::decide(&mut draft.line, rules, &draft.arrival.coming(&part));
         Some(())
     };
     done(decide())
@@ -274,7 +274,7 @@ pub extern "C" fn limiter_line_settle(what: u64, is_written: u64) -> u64 {
     let settle = || {
         let service = Called { what }.service()?;
         let draft = draft()?;
-        judge::settle(&draft.line, &service, draft.arrival.now, is_written != 0);
+        phases::settle(&draft.line, &service, draft.arrival.now, is_written != 0);
         Some(())
     };
     done(settle())

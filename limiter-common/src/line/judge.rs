@@ -1,18 +1,9 @@
-//! Who is let in: what [`super`] says, for one attempt or proof.
-//!
-//! The way of the source is written once, with one compare-and-swap: whoever wins it takes the room
-//! at the gate. So of several connections of one source on several CPUs one begins a page, and the
-//! others find it open.
+//! Who is let in: what [`super`] says, decided for one attempt or proof from what was seen.
 
-use core::cell::Cell;
-
-use super::seats::{Seats, SharedCount};
 use super::service::{FULL, Service};
-use super::visit::{
-    self, CLOSED, FREE, Found, LONGEST_WAIT, MOST_CONNECTIONS, ONCE, PLACE_SHIFT, Visit,
-};
+use super::visit::{self, CLOSED, LONGEST_WAIT, PLACE_SHIFT, Visit};
 use super::{Part, Rules};
-use crate::source_table::{TRIES, WAYS};
+use crate::source_table::WAYS;
 use crate::word::SharedWord;
 
 /// Shortest line that is one, in units of a place: 0.1 s.
@@ -64,11 +55,11 @@ pub enum Said {
 }
 
 /// Those that let in.
-const ADMITS: u64 = set(&[Said::Page, Said::Visit, Said::Newcomer, Said::Contended]);
+pub(super) const ADMITS: u64 = set(&[Said::Page, Said::Visit, Said::Newcomer, Said::Contended]);
 /// Those that begin a page.
-const BEGINS: u64 = set(&[Said::Visit, Said::Newcomer]);
-const NEWCOMER: u64 = set(&[Said::Newcomer]);
-const NO_TOKEN: u64 = set(&[Said::NoToken]);
+pub(super) const BEGINS: u64 = set(&[Said::Visit, Said::Newcomer]);
+pub(super) const NEWCOMER: u64 = set(&[Said::Newcomer]);
+pub(super) const NO_TOKEN: u64 = set(&[Said::NoToken]);
 
 const fn set(said: &[Said]) -> u64 {
     let (mut bits, mut index) = (0, 0);
@@ -81,7 +72,7 @@ const fn set(said: &[Said]) -> u64 {
 
 /// Whether the low bits of `said` are one of a set.
 #[inline(always)]
-const fn is(said: u64, set: u64) -> bool {
+pub(super) const fn is(said: u64, set: u64) -> bool {
     set >> (said & 0xf) & 1 != 0
 }
 
@@ -132,196 +123,29 @@ pub enum Peeked {
     Waits,
 }
 
-/// What a CPU works with while it judges. The kernel side keeps it in a map, and each [`Phases`] of a
-/// judgement is a function that the verifier follows by itself: all in one are too much for it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Draft {
-    view: View,
-    /// The way that was found, its word, and what is lost with it.
-    way: u64,
-    word: u64,
-    kind: u64,
-    /// The source's word, or that of one that is not known.
-    known: u64,
-    /// When that is read and written, in nanoseconds.
-    at: u64,
-    /// What the way becomes.
-    after: u64,
-    /// [`Said`], and [`IS_SAME`].
-    said: u64,
-    /// Time that is taken from the gate, in nanoseconds.
-    time: u64,
-}
-
-/// In [`Draft::said`]: the way stays as it is.
-const IS_SAME: u64 = 1 << 8;
-
 /// What a CPU sees of the service when it judges.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-struct View {
+pub(super) struct View {
     /// How far the head lags, in nanoseconds, priced.
-    wait: u64,
+    pub(super) wait: u64,
     /// The same in units of a place, and not only what is priced.
-    lag: i64,
-    gate: u64,
-    newcomers: u64,
+    pub(super) lag: i64,
+    pub(super) gate: u64,
+    pub(super) newcomers: u64,
     /// Connections of a page, in 256ths.
-    page: u64,
+    pub(super) page: u64,
     /// 1 if no seat is free.
-    is_full: u64,
+    pub(super) is_full: u64,
 }
 
 /// What is to become of a way, and of the service's words.
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    after: Visit,
-    said: Said,
+pub(super) struct Step {
+    pub(super) after: Visit,
+    pub(super) said: Said,
     /// Time that is taken from the gate, in nanoseconds.
-    time: u64,
-}
-
-/// The phases of a judgement, each of which leaves in the draft what the next one needs.
-pub trait Phases {
-    /// Moves the head, and looks at the service: [`look`].
-    fn look(&self);
-    /// Finds the source's way: [`find`].
-    fn find(&self);
-    /// Decides: [`decide`].
-    fn decide(&self);
-    /// Writes what follows: [`settle`].
-    fn settle(&self, is_written: bool);
-    /// Replaces the word of a way.
-    fn replace(&self, way: u64, old: u64, new: u64) -> bool;
-    /// Takes a seat if there is one, or gives it back. Where any number may be present there is one.
-    fn claim(&self, takes: bool) -> bool;
-    /// What they have left.
-    fn draft(&self) -> Draft;
-    /// Notes that no seat is free.
-    fn set_full(&self);
-}
-
-/// Judges one attempt or proof.
-#[inline(always)]
-pub fn run<P: Phases>(phases: &P) -> Judged {
-    phases.look();
-    let mut tries = 0;
-    while tries < TRIES {
-        tries += 1;
-        phases.find();
-        phases.decide();
-        let mut draft = phases.draft();
-        let mut claimed = false;
-        if is(draft.said, NEWCOMER) {
-            claimed = phases.claim(true);
-            if !claimed {
-                phases.set_full();
-                phases.decide();
-                draft = phases.draft();
-            }
-        }
-        // One that came once pushes out nobody who came again, and is not told apart from one that
-        // did not come.
-        if draft.said & IS_SAME != 0 || draft.kind > ONCE && !is(draft.said, ADMITS) {
-            if is(draft.said, NO_TOKEN) {
-                phases.settle(false);
-            }
-            return judged(draft.said, false);
-        }
-        if phases.replace(draft.way, draft.word, draft.after) {
-            phases.settle(true);
-            return judged(draft.said, draft.kind != FREE);
-        }
-        if claimed {
-            phases.claim(false);
-        }
-    }
-    judged(Said::Contended as u64, false)
-}
-
-#[inline(always)]
-const fn judged(said: u64, stole: bool) -> Judged {
-    let said = match Said::from_number(said & 0xf) {
-        Some(said) => said,
-        None => Said::Contended,
-    };
-    Judged { said, stole }
-}
-
-/// Judges one attempt or proof. `seats`: where the rules say how many may be present.
-#[inline(always)]
-pub fn judge<W: SharedCount>(
-    service: &Service<'_, W>,
-    set: &[W; WAYS],
-    seats: Option<&Seats<W>>,
-    coming: &Coming<'_>,
-) -> Judged {
-    run(&Inline { service, set, seats, coming, draft: Cell::new(Draft::default()) })
-}
-
-/// All phases in one.
-struct Inline<'a, W> {
-    service: &'a Service<'a, W>,
-    set: &'a [W; WAYS],
-    seats: Option<&'a Seats<W>>,
-    coming: &'a Coming<'a>,
-    draft: Cell<Draft>,
-}
-
-impl<W> Inline<'_, W> {
-    fn change(&self, change: impl FnOnce(&mut Draft)) {
-        let mut draft = self.draft.get();
-        change(&mut draft);
-        self.draft.set(draft);
-    }
-}
-
-impl<W: SharedCount> Phases for Inline<'_, W> {
-    fn look(&self) {
-        if let Some(seats) = self.seats {
-            seats.free(self.service.rules, self.coming.now);
-        }
-        self.change(|draft| look(draft, self.service, self.coming));
-    }
-
-    fn find(&self) {
-        self.change(|draft| find(draft, self.set, self.service.rules, self.coming));
-    }
-
-    fn decide(&self) {
-        self.change(|draft| decide(draft, self.service.rules, self.coming));
-    }
-
-    fn settle(&self, is_written: bool) {
-        settle(&self.draft.get(), self.service, self.coming.now, is_written);
-        if let Some(seats) = self.seats.filter(|_| is_written) {
-            seat(&self.draft.get(), seats, self.service.rules);
-        }
-    }
-
-    fn replace(&self, way: u64, old: u64, new: u64) -> bool {
-        self.set[way as usize & (WAYS - 1)].replace(old, new)
-    }
-
-    fn claim(&self, takes: bool) -> bool {
-        match self.seats {
-            Some(seats) if takes => seats.claim(self.service.rules),
-            Some(seats) => {
-                seats.unclaim();
-                false
-            }
-            None => true,
-        }
-    }
-
-    fn draft(&self) -> Draft {
-        self.draft.get()
-    }
-
-    fn set_full(&self) {
-        self.change(|draft| draft.view.is_full = 1);
-    }
+    pub(super) time: u64,
 }
 
 /// Whether an attempt whose proof will be judged need not be asked for it. Writes nothing.
@@ -344,54 +168,16 @@ pub fn peek<W: SharedWord>(
     }
 }
 
-/// Moves the head, and looks at the service.
-#[inline(always)]
-pub fn look<W: SharedWord>(draft: &mut Draft, service: &Service<'_, W>, coming: &Coming<'_>) {
-    let now = coming.now;
-    service.advance(now, if coming.has_token { coming.others } else { FULL });
-    let head = service.head();
-    let wait = now.saturating_sub(head);
-    draft.view = View {
-        wait: if wait < service.rules.patience { wait } else { service.rules.patience },
-        lag: lag(head, now),
-        gate: service.gate(now),
-        newcomers: service.newcomers(now),
-        page: service.page(),
-        is_full: 0,
-    };
-}
-
-/// Finds the source's way, or one for it.
-#[inline(always)]
-pub fn find<W: SharedWord>(draft: &mut Draft, set: &[W; WAYS], rules: &Rules, coming: &Coming<'_>) {
-    let Found { way, word, is_own, kind } =
-        visit::find(set, coming.fingerprint, coming.now, (rules.idle, rules.forget));
-    (draft.way, draft.word, draft.kind) = (way as u64, word, kind);
-    draft.at = if is_own { visit::latest(word, coming.now) } else { coming.now };
-    draft.known = if is_own { word } else { Visit::NONE.word(coming.fingerprint, coming.now) };
-}
-
-/// Decides what becomes of a source that comes.
-#[inline(always)]
-pub fn decide(draft: &mut Draft, rules: &Rules, coming: &Coming<'_>) {
-    let before = Visit::read(draft.known, draft.at);
-    let step = step(&before, &draft.view, rules, coming);
-    let is_same = if step.after == before { IS_SAME } else { 0 };
-    draft.said = step.said as u64 | is_same;
-    draft.time = step.time;
-    draft.after = step.after.word(coming.fingerprint, draft.at);
-}
-
 /// How far the head lags, in units of a place.
 #[inline(always)]
-const fn lag(head: u64, now: u64) -> i64 {
+pub(super) const fn lag(head: u64, now: u64) -> i64 {
     let lag = (now >> PLACE_SHIFT).saturating_sub(head >> PLACE_SHIFT);
     if lag < LONGEST_WAIT { lag as i64 } else { LONGEST_WAIT as i64 }
 }
 
 /// What becomes of a source that comes. Reads nothing that another CPU writes.
 #[inline(always)]
-fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'_>) -> Step {
+pub(super) fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'_>) -> Step {
     let mut after = Visit { quiet: 0, ..*before };
     if before.is_open() {
         let is_usual = before.connections < rules.page_most;
@@ -492,52 +278,5 @@ const fn clamp(place: i64, wait: i64) -> i64 {
         wait
     } else {
         place
-    }
-}
-
-/// Writes to the service what follows from a way that was written, or refused to one whose page is
-/// open.
-#[inline(always)]
-pub fn settle<W: SharedWord>(draft: &Draft, service: &Service<'_, W>, now: u64, is_written: bool) {
-    let before = Visit::read(draft.known, draft.at);
-    if is_written {
-        write(draft, &before, service, now);
-    }
-    if is(draft.said, NO_TOKEN) && before.is_open() {
-        service.learn_refused();
-    }
-}
-
-#[inline(always)]
-fn write<W: SharedWord>(draft: &Draft, before: &Visit, service: &Service<'_, W>, now: u64) {
-    if draft.time != 0 {
-        service.fill(now, draft.time);
-    }
-    if is(draft.said, NEWCOMER) {
-        service.charge_newcomers(now, (service.rules.right * service.page()) >> 8);
-    }
-    if is(draft.said, BEGINS) {
-        service.count_page();
-    }
-    // The page before this one is over, and how many it had is known.
-    let after = Visit::read(draft.after, draft.at);
-    let is_over = after.connections == CLOSED || is(draft.said, BEGINS);
-    if is_over && before.connections != 0 && before.connections <= MOST_CONNECTIONS {
-        service.learn(before.connections);
-    }
-}
-
-/// Moves a source between the seats.
-#[inline(always)]
-pub fn seat<W: SharedCount>(draft: &Draft, seats: &Seats<W>, rules: &Rules) {
-    let (before, after) = (Visit::read(draft.known, draft.at), Visit::read(draft.after, draft.at));
-    let (now, is_new) = (draft.at, is(draft.said, NEWCOMER));
-    if is_new {
-        seats.sit(rules, now);
-    } else if after.present {
-        seats.stay(rules, now, before.quiet);
-    }
-    if before.present && (!after.present || is_new) {
-        seats.leave(rules, now, before.quiet);
     }
 }

@@ -30,12 +30,14 @@
 
 pub mod arrival;
 pub mod judge;
+pub mod phases;
 pub mod seats;
 pub mod service;
 pub mod visit;
 
 pub use arrival::Arrival;
-pub use judge::{Coming, Judged, Peeked, Said, judge, peek};
+pub use judge::{Coming, Judged, Peeked, Said, peek};
+pub use phases::judge;
 pub use service::{Service, State, WORDS};
 pub use visit::Visit;
 
