@@ -80,19 +80,19 @@ pub fn arrive<S: State>(
         return Some(Err(reason));
     }
     let place = state.place(case.service.number, terms.class, terms.source)?;
-    let mut charged = 0;
+    let (mut charged, mut is_contended) = (0, 0);
     if terms.limit.interval != 0 {
         let limit = attempt(case, terms.source, (terms.limit, false), peeks);
         match charge(state, &place, &limit, notes)? {
             Charge::Exceeds => return Some(Err(Reason::SourceLimit)),
-            Charge::Contended => {}
+            Charge::Contended => is_contended = 1,
             _ if peeks => {}
             _ => charged = terms.limit.interval,
         }
     }
     let weight = if terms.shares { weight(case.service, terms.limit) } else { 0 };
     let others = others(case, hosts.used);
-    Some(Ok(Arrival { place, now: case.now, weight, others, spent, charged }))
+    Some(Ok(Arrival { place, now: case.now, weight, others, spent, is_contended, charged }))
 }
 
 /// Takes from the budgets for one whom the line lets in; takes the charge back from another.
@@ -119,15 +119,17 @@ pub fn leave<S: State>(
         return unproven(state, case, matches!(said, Said::Visit));
     }
     let reason = admission::draw(state, case, false, None)?;
-    let is_contended = matches!((said, reason), (Said::Contended, Reason::Admitted));
-    Some(Verdict::Decided(if is_contended { Reason::Contended } else { reason }))
+    let is_contended = arrival.is_contended != 0 || matches!(said, Said::Contended);
+    let is_told = is_contended && matches!(reason, Reason::Admitted);
+    Some(Verdict::Decided(if is_told { Reason::Contended } else { reason }))
 }
 
 /// How many people's part the source may have: as many as a limit of its class that is so much
 /// wider than the service's stands for.
 #[inline(always)]
 fn weight(service: &Service, limit: &SourceLimit) -> u64 {
-    match service.source.interval.checked_div(limit.interval) {
+    // To the nearest: intervals are rounded to ticks.
+    match (service.source.interval + limit.interval / 2).checked_div(limit.interval) {
         Some(times @ 2..MOST_WEIGHT) => times,
         Some(MOST_WEIGHT..) => MOST_WEIGHT,
         _ => 1,

@@ -19,6 +19,8 @@ pub struct Arrival {
     pub others: u64,
     /// The [`crate::reason::Reason`] of a budget that is spent; 0: each has a token.
     pub spent: u64,
+    /// 1 if too many CPUs were at its limit, so that it was not charged.
+    pub is_contended: u64,
     /// The interval that the source was charged with, in shifted ticks; 0: it was not.
     pub charged: u64,
 }

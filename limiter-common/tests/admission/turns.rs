@@ -1,11 +1,14 @@
 //! Who comes to a service with a line: the order of limits, line and budgets.
 
+use limiter_common::address::Address;
+use limiter_common::admission::{Case, Notes, Stage};
 use limiter_common::challenge::Challenge;
-use limiter_common::line::{Arrival, Habits, Rules};
+use limiter_common::line::{ALLOWANCE, Arrival, Habits, Rules};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::record::{Class, NAME};
 use limiter_common::source_table::SourceLimit;
+use limiter_common::turn;
 
 use super::world::{SECOND, START, World, is};
 
@@ -90,7 +93,16 @@ fn a_class_stands_for_many() {
     world.memory.classes = vec![(10, 19, wide), (20, 29, free)];
     world.host.class_prefixes = 2;
     world.host.horizon = u64::MAX / 4;
-    assert_eq!(Arrival { weight: 10, ..Arrival::default() }.part(&world.service.line).many, 1);
+    let weight = |source| {
+        let (service, host, client) = (&world.service, &world.host, Address::v4(source));
+        let (id, slot, now, stage) = (0, 0, START, Stage::Peeks);
+        let case = Case { slot, id, service, host, client, now, stage };
+        let arrival = turn::arrive(&world.memory, &case, &mut Notes::default());
+        arrival.expect("every map").expect("it may come").weight
+    };
+    assert_eq!([5, 10, 20].map(weight), [1, 10, 0]);
+    let arrival = Arrival { weight: 10, ..Arrival::default() };
+    assert_eq!(arrival.part(&world.service.line).allowance, 10 * ALLOWANCE);
     crowd(&world, START);
     for attempt in 0..4 {
         assert_eq!(world.syn(20, START + attempt), is(Reason::Admitted), "it does not wait");
