@@ -277,3 +277,20 @@ fn newcomers_get_a_rate_and_tickets_to_tell_them_by() {
         desk.ok("set --service web --newcomers none").contains("newcomers: 50/s, burst 75 -> none")
     );
 }
+
+/// A line needs a budget, and says so; it is told in place of what it stands for.
+#[test]
+fn a_line_is_told() {
+    let desk = Desk::new();
+    desk.ok("attach web0 --service web=*:80");
+    let said = desk.ok("set --service web --line yes --fair-share yes");
+    assert!(said.contains("line: no -> yes"), "{said}");
+    let status = desk.ok("status --quick");
+    assert!(status.contains("nobody waits, because neither"), "{status}");
+    desk.ok("set --service web --budget 500/s");
+    let status = desk.ok("status --quick");
+    assert!(status.contains("line: nobody waits now;  0 visits and 0 pages let in"), "{status}");
+    assert!(!status.contains("fair share:"), "it does nothing beside a line: {status}");
+    let line = &desk.json("status --quick")["services"][0]["admission"]["line"];
+    assert_eq!((&line["visits"], &line["connections_per_page"]), (&0.into(), &6.0.into()));
+}
