@@ -1,35 +1,26 @@
-//! Whether an attempt is let in: budgets, tickets, source limit and fair share, in the order that
-//! makes a refusal cost nobody anything.
+//! Whether an attempt is let in where the service has no line: budgets and source limit, in the
+//! order that makes a refusal cost nobody anything.
 //!
 //! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once: no
 //!    random cache line is read.
-//! 2. The ticket. A source without one is a *newcomer*: it may draw a budget only down to the
-//!    floor, and at its own rate.
-//! 3. The judges of a source: its limit (of its class, if it has one), then its fair share. What
-//!    they refuse costs no budget, and what a later one refuses is not charged to an earlier one.
-//! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the
+//! 2. The source's limit, of its class if it has one. What it refuses costs no budget.
+//! 3. Take from the budgets what was seen; a token of one goes back when another CPU emptied the
 //!    next meanwhile.
-//! 5. Give the ticket.
 //!
-//! Where the kernel makes cookies an attempt *peeks*: it goes through 1 to 3 and writes nothing,
+//! Where the kernel makes cookies an attempt *peeks*: it goes through 1 and 2 and writes nothing,
 //! because nobody has proven that it comes from where it says. What is over no limit passes to the
 //! kernel, which asks for a proof, while the service's purse for unproven attempts lasts; beyond
-//! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 5 and pays. Where
+//! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 3 and pays. Where
 //! the kernel makes none the attempt pays.
 //!
-//! Where the service has a line, that is in the place of tickets and shares, in an
-//! order of its own: `turn.rs`.
-//!
-//! A service without tickets and fair shares, in a policy without classes, is the same order with
-//! less in it: [`plain`]. The kernel side runs this over its maps ([`State`]); simulations run it
-//! over vectors.
+//! A service with a line has an order of its own, with this one's parts: `turn.rs`. The kernel side
+//! runs both over its maps ([`State`]); simulations run them over vectors.
 
 use crate::address::Address;
 use crate::budget::{Look, Take};
 use crate::challenge::{self, Challenge};
 use crate::hash::Place;
 use crate::line::{Arrival, Judged};
-use crate::pressure;
 use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
 use crate::record::{Class, Host, Service};
@@ -86,8 +77,6 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// A live way of the source table was taken from its owner.
     pub stole: bool,
-    /// The source got a ticket, and had none before.
-    pub granted: bool,
     /// How near the source was to its limit: [`crate::source_table::step`], 0 if that was not asked.
     pub step: u8,
 }
@@ -103,21 +92,10 @@ pub struct Attempt<'a> {
     pub now: u64,
     /// The limit that applies.
     pub limit: &'a SourceLimit,
-    /// Whether that is a fair share.
-    pub is_share: bool,
     /// Whether it only looks.
     pub peeks: bool,
     /// Longest debt of the whole policy, in shifted ticks.
     pub horizon: u64,
-}
-
-impl Attempt<'_> {
-    /// Longest debt that a limit of this kind leaves, in shifted ticks: what is beyond it is left over from another policy. The interval of a
-    /// share may have been longer a moment ago, so that is the longest of any.
-    #[inline(always)]
-    pub fn own(&self) -> u64 {
-        if self.is_share { pressure::HORIZON } else { self.limit.horizon() }
-    }
 }
 
 /// Where the state lives. `None` from any of them: it is not there, and the attempt passes.
@@ -135,7 +113,7 @@ pub trait State {
     where
         Self: Sized,
     {
-        draw(self, case, seen.newcomers.is_some(), Some(seen))
+        draw(self, case, Some(seen))
     }
     /// The id of the client's class, 0 for none, and its record.
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>);
@@ -145,10 +123,6 @@ pub trait State {
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
     /// Takes back the charge that was just made there.
     fn refund(&self, place: &Place, attempt: &Attempt<'_>);
-    /// Whether there is a ticket at a place.
-    fn holds(&self, place: &Place, now: u64) -> Option<bool>;
-    /// Gives or renews the one there, and says whether there was none.
-    fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool>;
     /// Judges a source in the service's line; of one that peeks, only whether it waits.
     fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<Judged>;
     /// Asks or tells the challenge of the service.
@@ -182,7 +156,7 @@ pub fn pay<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     notes.outcome(verdict).proven(case.stage)
 }
 
-/// Judges an attempt that pays where there are neither tickets nor fair shares nor classes.
+/// Judges an attempt that pays where there are no classes.
 #[inline(always)]
 pub fn plain<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let mut notes = Notes::default();
@@ -190,8 +164,8 @@ pub fn plain<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     notes.outcome(verdict)
 }
 
-/// Judges what nobody asks for a proof. A few pass, at no charge to newcomers, to a budget, or to
-/// what their source is charged for when it proves itself: they have debts of their own.
+/// Judges what nobody asks for a proof. A few pass, at no charge to a budget, or to what their
+/// source is charged for when it proves itself: they have debts of their own.
 #[inline(always)]
 pub fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let mut notes = Notes::default();
@@ -219,18 +193,16 @@ impl Outcome {
 pub struct Notes {
     /// A live way was taken from its owner.
     pub stole: bool,
-    /// The source got a ticket.
-    pub granted: bool,
     /// How near it was to its limit.
     pub step: u8,
 }
 
 impl Notes {
-    #[inline(always)]
     /// The outcome, with a verdict; without one a record is not there.
+    #[inline(always)]
     pub fn outcome(self, verdict: Option<Verdict>) -> Outcome {
         let verdict = verdict.unwrap_or(Verdict::Decided(Reason::NoPolicy));
-        Outcome { verdict, stole: self.stole, granted: self.granted, step: self.step }
+        Outcome { verdict, stole: self.stole, step: self.step }
     }
 }
 
@@ -242,8 +214,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) class: u32,
     /// Limit of the source; an interval of 0: it has none.
     pub(crate) limit: &'a SourceLimit,
-    /// Whether a fair share of a short budget, or its turn in line, is all that it gets.
-    pub(crate) shares: bool,
+    /// Whether it waits in line for a short budget.
+    pub(crate) waits: bool,
 }
 
 impl<'a> Terms<'a> {
@@ -259,87 +231,43 @@ impl<'a> Terms<'a> {
                 source: mask.apply(client),
                 class,
                 limit: &record.source,
-                shares: record.unlimited == 0,
+                waits: record.unlimited == 0,
             };
         }
-        Self { source: service.mask.apply(client), class: 0, limit: &service.source, shares: MORE }
+        Self { source: service.mask.apply(client), class: 0, limit: &service.source, waits: true }
     }
 }
 
-/// The order of everything. `MORE`: there may be tickets, fair shares or classes. `PEEKS`: nothing
-/// is written.
+/// The order of everything. `MORE`: there may be classes. `PEEKS`: nothing is written.
 #[inline(always)]
 fn order<S: State, const MORE: bool, const PEEKS: bool>(
     state: &S,
     case: &Case<'_>,
     notes: &mut Notes,
 ) -> Option<Verdict> {
-    let Case { service, now, .. } = *case;
-    let [mut mine, mut hosts] = [state.look(case, Purse::Service)?, state.look(case, Purse::Host)?];
-    if mine.look == Look::SPENT {
+    let mine = state.look(case, Purse::Service)?.look;
+    let hosts = state.look(case, Purse::Host)?.look;
+    if mine == Look::SPENT {
         return Some(Verdict::Decided(Reason::ServiceBudget));
     }
-    if hosts.look == Look::SPENT {
+    if hosts == Look::SPENT {
         return Some(Verdict::Decided(Reason::GlobalBudget));
     }
     let terms = Terms::of::<S, MORE>(state, case);
-    let life = if MORE { service.admission.ticket_life } else { 0 };
-    let mut newcomers = None;
-    if !MORE && terms.limit.interval == 0 {
-        let seen = Purses { mine: mine.look, hosts: hosts.look, newcomers };
-        return state.draw(case, &seen).map(Verdict::Decided);
-    }
-    let place = state.place(service.number, terms.class, terms.source)?;
-    if life != 0 && !state.holds(&place, now)? {
-        [mine, hosts] =
-            [state.look(case, Purse::ServiceAboveFloor)?, state.look(case, Purse::HostAboveFloor)?];
-        let rate = state.look(case, Purse::Newcomers)?.look;
-        if mine.look == Look::SPENT || hosts.look == Look::SPENT {
-            return Some(Verdict::Decided(Reason::Newcomer));
-        }
-        if rate == Look::SPENT {
-            return Some(Verdict::Decided(Reason::NewcomerRate));
-        }
-        newcomers = Some(rate);
-    }
-    // The judges of a source, one after the other.
     let mut is_contended = false;
-    let limit = attempt(case, terms.source, (terms.limit, false), PEEKS);
     if terms.limit.interval != 0 {
-        match charge(state, &place, &limit, notes)? {
+        let place = state.place(case.service.number, terms.class, terms.source)?;
+        match charge(state, &place, &attempt(case, terms.source, terms.limit, PEEKS), notes)? {
             Charge::Exceeds => return Some(Verdict::Decided(Reason::SourceLimit)),
-            judged => is_contended |= matches!(judged, Charge::Contended),
-        }
-    }
-    let interval = if MORE && terms.shares { share(service, mine.used, hosts.used) } else { 0 };
-    if interval != 0 {
-        let share = pressure::limit(interval);
-        match charge(
-            state,
-            &place.beside(),
-            &attempt(case, terms.source, (&share, true), PEEKS),
-            notes,
-        )? {
-            Charge::Exceeds => {
-                if terms.limit.interval != 0 && !PEEKS {
-                    state.refund(&place, &limit);
-                }
-                return Some(Verdict::Decided(Reason::FairShare));
-            }
-            judged => is_contended |= matches!(judged, Charge::Contended),
+            judged => is_contended = matches!(judged, Charge::Contended),
         }
     }
     if PEEKS {
-        return unproven(state, case, life != 0 && newcomers.is_none());
+        return unproven(state, case, false);
     }
-    let reason = state.draw(case, &Purses { mine: mine.look, hosts: hosts.look, newcomers })?;
-    if !reason.admits() {
-        return Some(Verdict::Decided(reason));
-    }
-    if life != 0 {
-        notes.granted = state.grant(&place, now, life)?;
-    }
-    Some(Verdict::Decided(if is_contended { Reason::Contended } else { reason }))
+    let reason = state.draw(case, &Purses { mine, hosts })?;
+    let is_told = is_contended && reason.admits();
+    Some(Verdict::Decided(if is_told { Reason::Contended } else { reason }))
 }
 
 #[inline(always)]
@@ -351,9 +279,7 @@ pub(crate) fn charge<S: State>(
 ) -> Option<Charge> {
     let Charged { charge, step } = state.charge(place, attempt)?;
     notes.stole |= matches!(charge, Charge::Stole);
-    if !attempt.is_share {
-        notes.step = step;
-    }
+    notes.step = step;
     Some(charge)
 }
 
@@ -361,7 +287,7 @@ pub(crate) fn charge<S: State>(
 pub(crate) fn attempt<'a>(
     case: &Case<'_>,
     source: Address,
-    (limit, is_share): (&'a SourceLimit, bool),
+    limit: &'a SourceLimit,
     peeks: bool,
 ) -> Attempt<'a> {
     Attempt {
@@ -369,107 +295,66 @@ pub(crate) fn attempt<'a>(
         source,
         now: case.now,
         limit,
-        is_share,
         peeks,
         horizon: case.host.horizon,
     }
 }
 
-/// What was seen in the purses that pay.
+/// What was seen in the budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purses {
-    /// The service's, of a newcomer down to its floor.
+    /// The service's.
     pub mine: Look,
-    /// The host's, likewise.
+    /// The host's.
     pub hosts: Look,
-    /// The service's rate of newcomers, of a newcomer.
-    pub newcomers: Option<Look>,
 }
 
-/// Takes from the purse of newcomers and from both budgets, or from none. `seen`: what was seen
-/// there, or it looks again.
+/// Takes from both budgets, or from none. `seen`: what was seen there, or it looks again.
 #[inline(always)]
-pub fn draw<S: State>(
-    state: &S,
-    case: &Case<'_>,
-    is_newcomer: bool,
-    seen: Option<&Purses>,
-) -> Option<Reason> {
-    let (mine, hosts) = match is_newcomer {
-        true => (Purse::ServiceAboveFloor, Purse::HostAboveFloor),
-        false => (Purse::Service, Purse::Host),
+pub fn draw<S: State>(state: &S, case: &Case<'_>, seen: Option<&Purses>) -> Option<Reason> {
+    let look = |purse, seen| match seen {
+        Some(look) => Some(look),
+        None => Some(state.look(case, purse)?.look),
     };
-    let (mut admitted, mut is_new, mut is_mine) = (Reason::Admitted, false, false);
-    if is_newcomer {
-        match take(state, case, Purse::Newcomers, seen)? {
-            Take::Taken => is_new = true,
-            Take::Gone => return Some(Reason::NewcomerRate),
-            Take::Contended => admitted = Reason::Contended,
-        }
+    let (mut admitted, mut is_mine) = (Reason::Admitted, false);
+    let seen_mine = look(Purse::Service, seen.map(|seen| seen.mine))?;
+    match state.take(case, Purse::Service, seen_mine)? {
+        Take::Gone => return Some(Reason::ServiceBudget),
+        Take::Taken => is_mine = true,
+        Take::Contended => admitted = Reason::Contended,
     }
-    let refusal = match take(state, case, mine, seen)? {
-        Take::Gone => Some(Reason::ServiceBudget),
-        taken => {
-            is_mine = matches!(taken, Take::Taken);
-            match (taken, take(state, case, hosts, seen)?) {
-                (_, Take::Gone) => Some(Reason::GlobalBudget),
-                (Take::Taken, Take::Taken) => None,
-                _ => {
-                    admitted = Reason::Contended;
-                    None
-                }
+    let seen_hosts = look(Purse::Host, seen.map(|seen| seen.hosts))?;
+    match state.take(case, Purse::Host, seen_hosts)? {
+        Take::Gone => {
+            if is_mine {
+                state.give_back(case, Purse::Service);
             }
+            return Some(Reason::GlobalBudget);
         }
-    };
-    if let Some(reason) = refusal {
-        if is_mine {
-            state.give_back(case, mine);
-        }
-        if is_new {
-            state.give_back(case, Purse::Newcomers);
-        }
-        return Some(reason);
+        Take::Taken => {}
+        Take::Contended => admitted = Reason::Contended,
     }
     Some(admitted)
 }
 
-#[inline(always)]
-fn take<S: State>(state: &S, case: &Case<'_>, purse: Purse, seen: Option<&Purses>) -> Option<Take> {
-    let look = match (seen, purse) {
-        (None, _) => state.look(case, purse)?.look,
-        (Some(seen), Purse::Newcomers) => seen.newcomers.unwrap_or(Look::SPENT),
-        (Some(seen), Purse::Service | Purse::ServiceAboveFloor) => seen.mine,
-        (Some(seen), _) => seen.hosts,
-    };
-    state.take(case, purse, look)
-}
-
-/// Interval of one source under the pressure of the fuller budget, in ticks.
-#[inline(always)]
-fn share(service: &Service, mine: u64, hosts: u64) -> u64 {
-    let own = service.admission.pressure.interval(mine);
-    let all = service.admission.host_pressure.interval(hosts);
-    if own > all { own } else { all }
-}
-
 /// An attempt over no limit: it passes to the kernel while what may pass unproven lasts. Beyond
 /// that it is answered here, or where that must not be, refused. While a challenge is on it draws
-/// all the same, and what is not there keeps the challenge on. Who bears the address of one with a
-/// ticket draws from a purse that strangers cannot spend.
+/// all the same, and what is not there keeps the challenge on. `is_in`: the address is that of one
+/// who is present in the line, and draws from a purse that strangers cannot spend.
 #[inline(always)]
-pub(crate) fn unproven<S: State>(state: &S, case: &Case<'_>, holds: bool) -> Option<Verdict> {
+pub(crate) fn unproven<S: State>(state: &S, case: &Case<'_>, is_in: bool) -> Option<Verdict> {
     let challenge = Challenge::from_number(case.service.admission.challenge);
-    let purse = if holds { Purse::Holders } else { Purse::Unproven };
+    let purse = if is_in { Purse::Present } else { Purse::Unproven };
     let look = state.look(case, purse)?.look;
     let fits = look != Look::SPENT && !matches!(state.take(case, purse, look)?, Take::Gone);
     if matches!(challenge, Challenge::Off) {
         return Some(Verdict::Decided(if fits { Reason::Asked } else { Reason::Unanswerable }));
     }
-    if !fits && !holds {
+    if !fits && !is_in {
         state.challenge(case.id, challenge::Ask::TurnOn, case.now)?;
     }
     let is_on = !fits
-        || !holds
+        || !is_in
             && (matches!(challenge, Challenge::Always)
                 || state.challenge(case.id, challenge::Ask::IsOn, case.now)?);
     Some(if is_on { Verdict::Challenge } else { Verdict::Decided(Reason::Asked) })
@@ -480,12 +365,8 @@ fn few<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdic
     let terms = Terms::of::<S, true>(state, case);
     if terms.limit.interval != 0 {
         let place = state.place(case.service.number, terms.class, terms.source)?.apart();
-        let charged = charge(
-            state,
-            &place,
-            &attempt(case, terms.source, (terms.limit, false), false),
-            notes,
-        )?;
+        let charged =
+            charge(state, &place, &attempt(case, terms.source, terms.limit, false), notes)?;
         if matches!(charged, Charge::Exceeds) {
             return Some(Verdict::Decided(Reason::SourceLimit));
         }

@@ -6,11 +6,8 @@
 //! Looking and taking are two steps, so that the source limit can be asked between them: what it refuses costs no
 //! budget, and what a budget refuses is not charged to its source.
 //!
-//! Bound: in any window t, admitted <= rate x t + burst + CPUs x lease, and without the last term when `lease` is 1. Where a floor is kept
-//! (see below) a CPU holds two leases of one word, and it is 2 x CPUs x lease; of the host's budget, one for each service with a floor.
-//!
-//! A *floor* keeps the last part of a budget for those who may go below it (holders of a ticket): one word, one bound, and
-//! nothing is wasted when they do not come. How full the word was at the last look is the *pressure* that fair shares follow.
+//! Bound: in any window t, admitted <= rate x t + burst + CPUs x lease, and without the last term
+//! when `lease` is 1.
 //!
 //! Draws read the precise clock, everything else the caller's (coarse) one. It may lag, so what it sees free is free, and a look needs
 //! the precise one only when the coarse one sees nothing: an attempt that its source limit refuses, the commonest of a flood from few
@@ -78,14 +75,13 @@ pub enum Take {
 }
 
 impl Lease {
-    /// Whether there is a token to take above `floor` (nanoseconds of the capacity; always the same for one lease). `now` is the
-    /// coarse clock; `precise` reads the other one, and is only called when the shared word has to be looked at and seems spent.
+    /// Whether there is a token to take. `now` is the coarse clock; `precise` reads the other one,
+    /// and is only called when the shared word has to be looked at and seems spent.
     #[inline(always)]
     pub fn look<W: SharedWord>(
         &mut self,
         shared: &W,
         limit: &BudgetLimit,
-        floor: u64,
         now: u64,
         precise: impl FnOnce() -> u64,
     ) -> Look {
@@ -97,12 +93,12 @@ impl Lease {
             return Look::SPENT;
         }
         self.used = used(shared.load(), limit, now);
-        if free(limit, self.used, floor) >= limit.interval {
+        if free(limit, self.used) >= limit.interval {
             return Look(now);
         }
         let now = precise();
         self.used = used(shared.load(), limit, now);
-        let free = free(limit, self.used, floor);
+        let free = free(limit, self.used);
         if free < limit.interval {
             self.spent(limit.interval - free, now);
             return Look::SPENT;
@@ -118,7 +114,6 @@ impl Lease {
         seen: Look,
         shared: &W,
         limit: &BudgetLimit,
-        floor: u64,
         precise: impl FnOnce() -> u64,
     ) -> Take {
         match seen {
@@ -131,7 +126,7 @@ impl Lease {
         }
         let now = precise();
         self.draws += 1;
-        match draw(shared, limit, floor, now) {
+        match draw(shared, limit, now) {
             Draw::Tokens(tokens) => {
                 self.tokens = tokens - 1;
                 self.expires = now + LEASE_LIFE;
@@ -176,20 +171,20 @@ fn used(arrival: u64, limit: &BudgetLimit, now: u64) -> u64 {
     }
 }
 
-/// What is left above the floor.
+/// What is left.
 #[inline(always)]
-fn free(limit: &BudgetLimit, used: u64, floor: u64) -> u64 {
-    (limit.capacity - used).saturating_sub(floor)
+fn free(limit: &BudgetLimit, used: u64) -> u64 {
+    limit.capacity - used
 }
 
 #[inline(always)]
-fn draw<W: SharedWord>(shared: &W, limit: &BudgetLimit, floor: u64, now: u64) -> Draw {
+fn draw<W: SharedWord>(shared: &W, limit: &BudgetLimit, now: u64) -> Draw {
     let mut tries = 0;
     while tries < TRIES {
         tries += 1;
         let arrival = shared.load();
         let used = used(arrival, limit, now);
-        let free = free(limit, used, floor);
+        let free = free(limit, used);
         let Some(tokens) = free.checked_div(limit.interval) else {
             return Draw::Tokens(1);
         };

@@ -21,13 +21,6 @@ impl Place {
         (((self.0 >> 32) * sets as u64) >> 32) as u32
     }
 
-    /// The place of another debt of the same source: its fair share beside its limit. Mixing spares a second keyed hash; what goes in is
-    /// one already, so nobody outside can tell where it leads.
-    #[inline(always)]
-    pub const fn beside(self) -> Self {
-        Self(mix(self.0))
-    }
-
     /// The place of what comes in the name of a source and is never proven.
     #[inline(always)]
     pub const fn apart(self) -> Self {
@@ -38,13 +31,6 @@ impl Place {
     #[inline(always)]
     pub const fn fingerprint(self) -> u32 {
         let low = self.0 as u32 & 0xff_ffff;
-        if low == 0 { 1 } else { low }
-    }
-
-    /// The low 32 bits, for tables with room for them; never 0.
-    #[inline(always)]
-    pub const fn wide(self) -> u32 {
-        let low = self.0 as u32;
         if low == 0 { 1 } else { low }
     }
 }
@@ -174,8 +160,8 @@ mod tests {
         let mut count = [0_u32; SETS as usize];
         for address in 0..1 << 18 {
             let place = place(&[11, 12], 0, 0, Address::v4(0x0a00_0000 + address));
-            assert_ne!(place.beside(), place);
-            count[place.beside().set(SETS) as usize] += 1;
+            assert_ne!(place.apart(), place);
+            count[place.apart().set(SETS) as usize] += 1;
         }
         let chi: f64 =
             count.iter().map(|&n| (f64::from(n) - 256.0) * (f64::from(n) - 256.0) / 256.0).sum();

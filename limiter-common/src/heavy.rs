@@ -28,9 +28,9 @@ pub const SLICE_SHIFT: u32 = 22;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Kind {
-    /// Refused by the source limit or the fair share.
+    /// Refused by the source limit.
     Refused = 0,
-    /// Refused by a budget: one in [`ONE_IN`].
+    /// Refused by a budget, or in line for one: one in [`ONE_IN`].
     Budget = 1,
     /// Any other attempt, one that a budget refused among them: one in [`ONE_IN`].
     Others = 2,

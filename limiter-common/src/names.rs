@@ -1,7 +1,7 @@
 //! Names that the object file, the pins and the command share, and the table of the maps.
 
 /// Version of the layout of maps and records. Pins of another version are refused, never guessed at.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// The XDP program.
 pub const PROGRAM: &str = "limiter";
@@ -54,8 +54,6 @@ macro_rules! maps {
             State {
                 /// The source table.
                 SOURCES sources: Table<SourceSet>[DEFAULT_SETS];
-                /// Tickets, in as many sets.
-                TICKETS tickets: Table<SourceSet>[DEFAULT_SETS];
                 /// What the lines keep of sources, in as many sets.
                 VISITS visits: Table<SourceSet>[DEFAULT_SETS];
                 /// The lines by service.
@@ -65,7 +63,7 @@ macro_rules! maps {
                 /// The shared words of the budgets, by the indices of `record`.
                 BUDGET budget: Aligned<BudgetLine>[BUDGET_LINES];
                 /// What a CPU holds of each budget.
-                LEASE lease: PerCpuArray<Lease>[LEASES];
+                LEASE lease: PerCpuArray<Lease>[BUDGET_LINES];
                 /// Counters of a CPU; index 0 for what belongs to no service, else id + 1.
                 COUNTER counter: PerCpuArray<Counters>[SERVICES + 1];
                 /// How many sources there are, by interval.

@@ -30,9 +30,9 @@ pub enum Packet {
 /// What refused, if it was a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// The source's own limit, or its share.
+    /// The source's own limit.
     Own,
-    /// A budget has nothing left for it.
+    /// A budget has nothing left for it, or it waits in line for one.
     Budget,
 }
 
@@ -46,27 +46,18 @@ pub enum Group {
     Challenged,
     /// The source is over its limit.
     OverLimit,
-    /// The source is over its fair share.
-    OverShare,
+    /// The source waits in line for a budget.
+    InLine,
     /// A budget is spent.
     Spent,
-    /// A budget has nothing left for newcomers.
-    Newcomers,
     /// Refused for what no limit can help.
     Unfit,
 }
 
 impl Group {
     /// All of them, in the order in which they are stacked.
-    pub const ALL: [Self; 7] = [
-        Self::LetIn,
-        Self::Challenged,
-        Self::OverLimit,
-        Self::OverShare,
-        Self::Spent,
-        Self::Newcomers,
-        Self::Unfit,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::LetIn, Self::Challenged, Self::OverLimit, Self::InLine, Self::Spent, Self::Unfit];
 }
 
 /// Which packaged alert counts the drops of a reason. A reason that drops and has none counts only
@@ -164,8 +155,8 @@ macro_rules! reasons {
     };
 }
 
-// variant = number, name, packet, verdict, limit, group, alarm, text. A number is never used again:
-// records of incidents and metrics go by the name, pins by the number.
+// variant = number, name, packet, verdict, limit, group, alarm, text. A number is never used again
+// (14 and 23 to 25 are gone): records of incidents and metrics go by the name, pins by the number.
 reasons! {
     NotAttempt = 0, "not_attempt", Other, Pass, _, _, _, "TCP that opens no connection";
     NotTcp = 1, "not_tcp", Other, Pass, _, _, _, "IP that carries no TCP";
@@ -203,12 +194,6 @@ reasons! {
         "fragment that would overwrite TCP flags (RFC 3128)";
     TooManyHeaders = 22, "too_many_headers", Other, Drop, _, _, _,
         "more or longer IPv6 extension headers or VLAN tags than any client sends";
-    Newcomer = 23, "newcomer", Attempt, Drop, Budget, Newcomers, Users,
-        "source without a ticket: what is left of the budget is for those who hold one";
-    NewcomerRate = 24, "newcomer_rate", Attempt, Drop, Budget, Newcomers, Users,
-        "more newcomers than the service takes";
-    FairShare = 25, "fair_share", Attempt, Drop, Own, OverShare, Users,
-        "a budget is short, and the source is over its equal share";
     BadCookie = 26, "bad_cookie", Cookie, Drop, _, _, _,
         "cookie or reset in a fragment, or cookie past the first byte of a handshake that had to wait";
     Waiting = 27, "waiting", Proof, Drop, _, _, Users,
@@ -223,7 +208,7 @@ reasons! {
         "attempt within every limit, at no charge: the kernel answers it with a cookie";
     Held = 32, "held", Other, Drop, _, _, _,
         "segment behind the first of a connection that waits: its client sends it again";
-    InLine = 33, "in_line", Attempt, Drop, Own, OverShare, Users,
+    InLine = 33, "in_line", Attempt, Drop, Budget, InLine, Users,
         "a budget is short, and others have waited longer, or the source has had its part";
 }
 
@@ -289,7 +274,7 @@ pub mod bits {
     /// See [`Reason::admits`].
     pub(super) const ADMITS: u64 = set!(reason => matches!(reason.group(), Some(Group::LetIn))
         || reason.is_proof() && !reason.drops());
-    /// A source's own limit, or its share.
+    /// A source's own limit.
     pub const OWN: u64 = set!(reason => matches!(reason.limit(), Some(Limit::Own)));
     /// What a budget does not have.
     pub const BUDGET: u64 = set!(reason => matches!(reason.limit(), Some(Limit::Budget)));
@@ -347,35 +332,27 @@ mod tests {
     /// The sets, spelled out once more: who moves a reason from one to another means to.
     #[test]
     fn what_follows_from_the_rows() {
-        let those = |holds: fn(Reason) -> bool| -> [&str; 9] {
+        let those = |holds: fn(Reason) -> bool| -> [&str; 6] {
             let mut names =
                 Reason::ALL.iter().filter(|reason| holds(**reason)).map(|reason| reason.name());
             core::array::from_fn(|_| names.next().unwrap_or_default())
         };
         assert_eq!(
             those(Reason::admits),
-            ["admitted", "contended", "proven", "unanswered", "", "", "", "", ""]
+            ["admitted", "contended", "proven", "unanswered", "", ""]
         );
-        let limits = [
-            "source_limit",
-            "service_budget",
-            "global_budget",
-            "newcomer",
-            "newcomer_rate",
-            "fair_share",
-            "in_line",
-        ];
-        assert_eq!(those(Reason::is_limit)[..7], limits);
-        assert_eq!(those(Reason::is_limit)[7..], ["", ""]);
-        assert_eq!(those(Reason::may_be_reset)[..6], limits[..6]);
-        assert_eq!(those(Reason::may_be_reset)[6..], ["bad_cookie", "waiting", "in_line"]);
+        let limits = ["source_limit", "service_budget", "global_budget"];
+        assert_eq!(those(Reason::is_limit)[..3], limits);
+        assert_eq!(those(Reason::is_limit)[3..], ["in_line", "", ""]);
+        assert_eq!(those(Reason::may_be_reset)[..3], limits);
+        assert_eq!(those(Reason::may_be_reset)[3..], ["bad_cookie", "waiting", "in_line"]);
     }
 
     #[test]
     fn a_set_has_what_is_in_it() {
         for reason in Reason::ALL {
             assert_eq!(bits::has(bits::DROP, *reason as u64 | 1 << 32), reason.drops());
-            let own = matches!(reason, Reason::SourceLimit | Reason::FairShare | Reason::InLine);
+            let own = matches!(reason, Reason::SourceLimit);
             assert_eq!(bits::has(bits::OWN, *reason as u64), own);
             assert_eq!(bits::has(bits::BUDGET, *reason as u64), reason.is_limit() && !own);
         }

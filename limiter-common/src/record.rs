@@ -9,7 +9,6 @@ use crate::challenge;
 use crate::class_tree::{MOST_CLASSES, PAIRS};
 use crate::hash::Key;
 use crate::line;
-use crate::pressure::Pressure;
 use crate::rate::Limit;
 use crate::source_table::{STEPS, SourceLimit, WAYS};
 
@@ -27,25 +26,18 @@ pub const DEFAULT_SETS: u32 = 65_536;
 pub const HOST_BUDGET: u32 = SERVICES;
 /// Budgets of one kind: one of each service, and the host's.
 const BUDGETS: u32 = SERVICES + 1;
-/// First index of the rates of newcomers, by service; at [`HOST_BUDGET`] beyond it, the host's resets.
-pub const NEWCOMERS: u32 = BUDGETS;
+/// First index of what passes to the kernel of unproven attempts, by service; at [`HOST_BUDGET`]
+/// beyond it, the host's resets.
+pub const UNPROVEN: u32 = BUDGETS;
 /// Index of the host's resets per second.
-pub const RESETS: u32 = NEWCOMERS + HOST_BUDGET;
-/// First index of what passes to the kernel of unproven attempts, by service.
-pub const UNPROVEN: u32 = 2 * BUDGETS;
+pub const RESETS: u32 = UNPROVEN + HOST_BUDGET;
 /// First index of what attempts that cannot be challenged may pass, by service.
-pub const UNANSWERABLE: u32 = 3 * BUDGETS;
-/// First index of what passes to the kernel of attempts in the name of those with a ticket, by
-/// service.
-pub const HOLDERS: u32 = 4 * BUDGETS;
-/// Budgets that have a shared word.
-pub const BUDGET_LINES: u32 = 5 * BUDGETS;
-/// First index of the leases that newcomers draw from the budgets: the same shared words, down to a floor.
-pub const ABOVE_FLOOR: u32 = 5 * BUDGETS;
-/// First index of those from the host's budget, by service, because each service has a floor of its own.
-pub const HOST_ABOVE_FLOOR: u32 = 6 * BUDGETS;
-/// Leases of one CPU.
-pub const LEASES: u32 = 7 * BUDGETS;
+pub const UNANSWERABLE: u32 = 2 * BUDGETS;
+/// First index of what passes to the kernel of attempts in the name of those who are present in the
+/// line, by service.
+pub const PRESENT: u32 = 3 * BUDGETS;
+/// Budgets of all kinds: each has a shared word, and on each CPU a lease.
+pub const BUDGET_LINES: u32 = 4 * BUDGETS;
 /// Longest name of a service, a class or a profile, in bytes.
 pub const NAME: usize = 32;
 /// Class records of a slot; number 0 is no class.
@@ -94,22 +86,15 @@ pub struct Stated {
     pub own_source: u8,
     /// 1 if the prefix lengths are the service's own.
     pub own_prefix: u8,
-    /// Percent of a budget that is kept for sources with a ticket.
-    pub reserve: u8,
-    /// 1 if budgets are shared fairly.
-    pub fair_share: u8,
-    /// 1 if sources wait in line.
+    /// 1 if sources wait in line for a short budget.
     pub line: u8,
     /// Zero.
-    pub reserved: u8,
-    /// Newcomers of the service per second.
-    pub newcomers: Limit,
-    /// Life of a ticket in seconds; 0 if there are none.
-    pub ticket_seconds: u64,
+    pub reserved: [u8; 3],
 }
-const _: () = assert!(size_of::<Stated>() == 88);
+const _: () = assert!(size_of::<Stated>() == 56);
 
-/// How a service lets sources in, beside its limits. All zeros is: no tickets, no challenge, no fair share, refusals are silent.
+/// How a service lets sources in, beside its limits and its line. All zeros is: no challenge, and
+/// refusals are silent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
@@ -117,24 +102,12 @@ pub struct Admission {
     pub challenge: u32,
     /// 1 if what a limit refuses is answered with a reset.
     pub reset: u32,
-    /// Life of a ticket in units of [`crate::ticket::UNIT_SHIFT`]; 0: there are none, and nobody is a newcomer.
-    pub ticket_life: u64,
-    /// What newcomers leave of the service's budget, in nanoseconds of its capacity.
-    pub floor: u64,
-    /// What newcomers leave of the host's budget.
-    pub host_floor: u64,
-    /// Newcomers per second.
-    pub newcomers: BudgetLimit,
     /// Unproven attempts that pass to the kernel, see [`crate::purse::unproven`].
     pub unproven: BudgetLimit,
     /// Attempts that cannot be challenged, per second.
     pub unanswerable: BudgetLimit,
-    /// Fair share of the service's budget.
-    pub pressure: Pressure,
-    /// Fair share of the host's budget.
-    pub host_pressure: Pressure,
 }
-const _: () = assert!(size_of::<Admission>() == 152);
+const _: () = assert!(size_of::<Admission>() == 56);
 
 /// What the challenge needs to know of the kernel's settings, and what was changed of them. Not part
 /// of a policy slot. Its size never changes, nor do its first two words: `limiter detach --all` of any
@@ -183,7 +156,7 @@ const _: () = assert!(size_of::<Line>() == 64);
 pub struct Host {
     /// The global budget.
     pub budget: BudgetLimit,
-    /// Longest debt that any source limit or fair share of this policy leaves, in shifted ticks.
+    /// Longest debt that any source limit of this policy leaves, in shifted ticks.
     pub horizon: u64,
     /// Resets per second.
     pub resets: BudgetLimit,
@@ -200,7 +173,7 @@ pub struct Host {
     /// Name of the profile that it was made with, padded with zeros; empty without one.
     pub profile: [u8; NAME],
     /// Zero.
-    pub room: [u64; 7],
+    pub room: [u64; 11],
 }
 const _: () = assert!(size_of::<Host>() == 256);
 
@@ -214,7 +187,7 @@ pub struct Class {
     pub mask: SourceMask,
     /// 1 if they are.
     pub own_mask: u32,
-    /// 1 if its sources have neither a limit nor a fair share.
+    /// 1 if its sources have no limit, and do not wait in line.
     pub unlimited: u32,
     /// The limit as stated.
     pub stated: Limit,
@@ -256,9 +229,9 @@ pub struct Service {
     pub mask: SourceMask,
     /// Budget of the service.
     pub budget: BudgetLimit,
-    /// Tickets, challenge, fair share, refusal.
+    /// Challenge, refusal.
     pub admission: Admission,
-    /// Which service this is to the source table and the tickets: see [`Service::number_of`].
+    /// Which service this is to the tables of sources: see [`Service::number_of`].
     pub number: u32,
     /// Zero.
     pub reserved: u32,
@@ -271,10 +244,10 @@ pub struct Service {
     /// Zero.
     pub room: [u64; 7],
 }
-const _: () = assert!(size_of::<Service>() == 512);
+const _: () = assert!(size_of::<Service>() == 384);
 
 impl Service {
-    /// A number that no service with this id had for the last 65,536 policies: a new service must not find the tickets and debts of the
+    /// A number that no service with this id had for the last 65,536 policies: a new service must not find the visits and debts of the
     /// one whose id it gets. `generation`: that of the policy that brought it.
     pub const fn number_of(id: u32, generation: u64) -> u32 {
         (generation as u32 & 0xffff) << 6 | id
@@ -391,14 +364,12 @@ pub struct Counters {
     pub observed: [u64; REASONS],
     /// Live ways that were taken from another source.
     pub steals: u64,
-    /// Tickets that were given to sources without one.
-    pub tickets: u64,
     /// Refusals that were answered with a reset.
     pub resets: u64,
     /// Attempts by the debt of their source when they came: [`crate::source_table::step`]. Beyond the steps, zero.
     pub debts: [u64; DEBTS],
     /// Zero.
-    pub room: [u64; 13],
+    pub room: [u64; 14],
 }
 const _: () = assert!(size_of::<Counters>() == 1408 && DEBTS >= STEPS);
 
@@ -412,10 +383,9 @@ impl Default for Counters {
             decided: none,
             observed: none,
             steals: 0,
-            tickets: 0,
             resets: 0,
             debts: [0; DEBTS],
-            room: [0; 13],
+            room: [0; 14],
         }
     }
 }

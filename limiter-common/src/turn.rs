@@ -74,7 +74,7 @@ pub fn arrive<S: State>(
         0
     };
     let terms = Terms::of::<S, true>(state, case);
-    if !terms.shares
+    if !terms.waits
         && let Some(reason) = Reason::from_number(spent as u8).filter(|_| spent != 0)
     {
         return Some(Err(reason));
@@ -82,7 +82,7 @@ pub fn arrive<S: State>(
     let place = state.place(case.service.number, terms.class, terms.source)?;
     let (mut charged, mut is_contended) = (0, 0);
     if terms.limit.interval != 0 {
-        let limit = attempt(case, terms.source, (terms.limit, false), peeks);
+        let limit = attempt(case, terms.source, terms.limit, peeks);
         match charge(state, &place, &limit, notes)? {
             Charge::Exceeds => return Some(Err(Reason::SourceLimit)),
             Charge::Contended => is_contended = 1,
@@ -90,7 +90,7 @@ pub fn arrive<S: State>(
             _ => charged = terms.limit.interval,
         }
     }
-    let weight = if terms.shares { weight(case.service, terms.limit) } else { 0 };
+    let weight = if terms.waits { weight(case.service, terms.limit) } else { 0 };
     let others = others(case, hosts.used);
     Some(Ok(Arrival { place, now: case.now, weight, others, spent, is_contended, charged }))
 }
@@ -106,7 +106,7 @@ pub fn leave<S: State>(
     if !said.admits() {
         if arrival.charged != 0 {
             let limit = SourceLimit { interval: arrival.charged, window: 0 };
-            let attempt = attempt(case, case.client, (&limit, false), false);
+            let attempt = attempt(case, case.client, &limit, false);
             state.refund(&arrival.place, &attempt);
         }
         return Some(Verdict::Decided(match said {
@@ -118,7 +118,7 @@ pub fn leave<S: State>(
     if matches!(case.stage, Stage::Peeks) {
         return unproven(state, case, matches!(said, Said::Visit));
     }
-    let reason = admission::draw(state, case, false, None)?;
+    let reason = admission::draw(state, case, None)?;
     let is_contended = arrival.is_contended != 0 || matches!(said, Said::Contended);
     let is_told = is_contended && matches!(reason, Reason::Admitted);
     Some(Verdict::Decided(if is_told { Reason::Contended } else { reason }))

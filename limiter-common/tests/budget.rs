@@ -21,8 +21,8 @@ fn granted(
     coarse: u64,
     precise: u64,
 ) -> bool {
-    let seen = lease.look(shared, limit, 0, coarse, || precise);
-    lease.take(seen, shared, limit, 0, || precise) == Take::Taken
+    let seen = lease.look(shared, limit, coarse, || precise);
+    lease.take(seen, shared, limit, || precise) == Take::Taken
 }
 
 proptest! {
@@ -78,43 +78,6 @@ proptest! {
     }
 }
 
-/// With a floor each CPU holds two leases of one word, one down to the floor and one to the bottom: the bound counts both.
-#[test]
-fn the_bound_holds_with_newcomers_and_holders_on_every_cpu() {
-    const CPUS: usize = 4;
-    let limit = budget(100_000, 5000, CPUS as u64);
-    assert!(limit.lease > 1);
-    let shared = Cell::new(0);
-    let mut leases = [[Lease::default(); 2]; CPUS];
-    let (mut arrival, mut most) = (0_u64, 0);
-    for second in 1..20 {
-        let mut at = |now: u64, rounds: usize| {
-            for _ in 0..rounds {
-                for lease in leases
-                    .iter_mut()
-                    .flat_map(|leases| leases.iter_mut().zip([limit.capacity / 2, 0]))
-                {
-                    let (lease, floor) = lease;
-                    let seen = lease.look(&shared, &limit, floor, now, || now);
-                    if lease.take(seen, &shared, &limit, floor, || now) == Take::Taken {
-                        arrival = arrival.max(now) + limit.interval;
-                        most = most.max(arrival - now);
-                    }
-                }
-            }
-        };
-        // Everybody draws a lease; the word recovers while they hold it; then all is wanted at once.
-        at(second * SECOND, 1);
-        at(second * SECOND + LEASE_LIFE * 9 / 10, 2000);
-    }
-    let lease = limit.lease * limit.interval;
-    assert!(most <= limit.capacity + 2 * CPUS as u64 * lease, "{most}");
-    assert!(
-        most > limit.capacity + CPUS as u64 * lease,
-        "with one lease for each CPU it would be less: {most}"
-    );
-}
-
 /// A budget that is wanted all the time by all CPUs is used.
 #[test]
 fn a_wanted_budget_is_used() {
@@ -154,7 +117,7 @@ fn refusing_is_local() {
     let (shared, mut lease) = (Cell::new(0), Lease::default());
     while granted(&mut lease, &shared, &limit, SECOND, SECOND) {}
     assert_eq!(
-        lease.look(&shared, &limit, 0, SECOND, || panic!("the precise clock is not needed")),
+        lease.look(&shared, &limit, SECOND, || panic!("the precise clock is not needed")),
         Look::SPENT
     );
     let draws = lease.draws;
@@ -170,7 +133,7 @@ fn looking_at_a_budget_with_room_needs_no_precise_clock() {
     let limit = budget(1000, 2000, 2);
     let (shared, mut lease) = (Cell::new(0), Lease::default());
     assert!(granted(&mut lease, &shared, &limit, SECOND, SECOND));
-    let seen = lease.look(&shared, &limit, 0, SECOND, || panic!("the precise clock is not needed"));
+    let seen = lease.look(&shared, &limit, SECOND, || panic!("the precise clock is not needed"));
     assert_eq!(seen, Look(SECOND));
 }
 
@@ -182,7 +145,7 @@ fn a_lagging_clock_does_not_hide_a_token() {
     while granted(&mut lease, &shared, &limit, SECOND, SECOND) {}
     let mut other = Lease::default();
     assert_eq!(
-        other.look(&shared, &limit, 0, SECOND, || SECOND + limit.interval),
+        other.look(&shared, &limit, SECOND, || SECOND + limit.interval),
         Look(SECOND + limit.interval)
     );
 }
@@ -236,8 +199,8 @@ fn threads_keep_the_bound() {
         let (mut lease, mut admitted) = (Lease::default(), 0_u64);
         while start.elapsed().as_millis() < 300 {
             let now = || SECOND + start.elapsed().as_nanos() as u64;
-            let seen = lease.look(&shared, &limit, 0, now(), now);
-            match lease.take(seen, &shared, &limit, 0, now) {
+            let seen = lease.look(&shared, &limit, now(), now);
+            match lease.take(seen, &shared, &limit, now) {
                 Take::Taken => admitted += 1,
                 Take::Gone => {}
                 Take::Contended => panic!("eight races lost in a row"),

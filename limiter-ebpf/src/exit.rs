@@ -40,7 +40,6 @@ impl Notes {
     /// Nothing did.
     pub const NONE: Self = Self(0);
     const STOLE: u32 = 1;
-    const GRANTED: u32 = 1 << 1;
     const MAY_RESET: u32 = 1 << 2;
     const MUST_RESET: u32 = 1 << 3;
     const STEP_SHIFT: u32 = 8;
@@ -49,12 +48,6 @@ impl Notes {
     #[inline(always)]
     pub const fn stole(self) -> bool {
         self.0 & Self::STOLE != 0
-    }
-
-    /// The source got a ticket.
-    #[inline(always)]
-    const fn granted(self) -> bool {
-        self.0 & Self::GRANTED != 0
     }
 
     /// The service answers with a reset what a limit refuses.
@@ -138,7 +131,6 @@ impl Decision {
             Judged::Challenge => Reason::Challenged,
         };
         self.notes.0 |= if outcome.stole { Notes::STOLE } else { 0 }
-            | if outcome.granted { Notes::GRANTED } else { 0 }
             | u32::from(outcome.step) << Notes::STEP_SHIFT;
     }
 }
@@ -174,7 +166,6 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
                 (*counters).debts[step & (DEBTS - 1)] += 1;
             }
             (*counters).steals += u64::from(decision.notes.stole());
-            (*counters).tickets += u64::from(decision.notes.granted());
             (*counters).resets += u64::from(reset);
         }
     }
@@ -202,7 +193,7 @@ fn draw(slot: u32) -> bool {
     };
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
     let lease = unsafe { &mut *lease };
-    let seen = lease.look(&line.arrival, &host.resets, 0, clock::coarse(), clock::precise);
+    let seen = lease.look(&line.arrival, &host.resets, clock::coarse(), clock::precise);
     seen != Look::SPENT
-        && lease.take(seen, &line.arrival, &host.resets, 0, clock::precise) == Take::Taken
+        && lease.take(seen, &line.arrival, &host.resets, clock::precise) == Take::Taken
 }

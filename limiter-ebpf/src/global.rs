@@ -1,7 +1,8 @@
 //! Functions that the kernel's verifier checks once each, instead of at every call: numbers in, a number out.
 //!
-//! They are what a service with tickets, challenge, fair shares or a line needs, and a policy with classes. Each finds its records by slot and id again, which costs a
-//! few nanoseconds and keeps the verifier's work at the sum of its parts instead of their product.
+//! They are what a service with a challenge or a line needs, and a policy with classes. Each finds
+//! its records by slot and id again, which costs a few nanoseconds and keeps the verifier's work at
+//! the sum of its parts instead of their product.
 
 use limiter_common::address::Address;
 use limiter_common::admission::{self, Attempt, Case, Outcome, Purses, Stage, State, Verdict};
@@ -10,16 +11,14 @@ use limiter_common::challenge;
 use limiter_common::class_tree::{self, FAN, Root, Trees};
 use limiter_common::hash::Place;
 use limiter_common::line::{Arrival, Judged};
-use limiter_common::pressure;
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
-use limiter_common::ticket;
 
 use crate::clock;
 use crate::limits::{self, Question};
-use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES, TICKETS};
+use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES};
 
 /// A record is not there.
 pub const NOTHING: u64 = u64::MAX;
@@ -49,7 +48,6 @@ pub const PEEKS: u64 = 1 << 42;
 pub const IS_PROOF: u64 = 1 << 40;
 /// In an outcome: another source's way was taken.
 pub const STOLE: u64 = 1 << 8;
-const GRANTED: u64 = 1 << 9;
 const CHALLENGE: u64 = 1 << 10;
 const STEP_SHIFT: u32 = 16;
 /// In an outcome: the step.
@@ -61,13 +59,13 @@ pub fn unpack_outcome(packed: u64) -> Option<Outcome> {
     if packed == NOTHING {
         return None;
     }
-    let (stole, granted) = (packed & STOLE != 0, packed & GRANTED != 0);
+    let stole = packed & STOLE != 0;
     let verdict = match packed & CHALLENGE {
         // The mask says nothing new, but the verifier wants to see it: the number becomes an index.
         0 => Verdict::Decided(Reason::from_number(packed as u8 & (REASONS as u8 - 1))?),
         _ => Verdict::Challenge,
     };
-    Some(Outcome { verdict, stole, granted, step: (packed >> STEP_SHIFT) as u8 })
+    Some(Outcome { verdict, stole, step: (packed >> STEP_SHIFT) as u8 })
 }
 
 /// Judges an attempt whose proof will pay. `what`: [`pack_what`].
@@ -120,7 +118,7 @@ pub fn pack_outcome(outcome: &Outcome) -> u64 {
         Verdict::Challenge => CHALLENGE,
     };
     let step = u64::from(outcome.step) << STEP_SHIFT;
-    said | step | if outcome.stole { STOLE } else { 0 } | if outcome.granted { GRANTED } else { 0 }
+    said | step | if outcome.stole { STOLE } else { 0 }
 }
 
 /// The state of `admission`, each part behind a call.
@@ -136,7 +134,7 @@ impl State for Called {
             NOTHING => return None,
             look => Look(look),
         };
-        let lease = LEASE.get(purse.of(case.service).lease(case.id))?;
+        let lease = LEASE.get(purse.index(case.id))?;
         Some(Seen { look, used: lease.used })
     }
 
@@ -159,9 +157,8 @@ impl State for Called {
     }
 
     #[inline(always)]
-    fn draw(&self, case: &Case<'_>, seen: &Purses) -> Option<Reason> {
-        let what =
-            pack_what(case.slot, case.id) | if seen.newcomers.is_some() { IS_NEWCOMER } else { 0 };
+    fn draw(&self, case: &Case<'_>, _: &Purses) -> Option<Reason> {
+        let what = pack_what(case.slot, case.id);
         Reason::from_number(limiter_draw(what, case.now) as u8 & (REASONS as u8 - 1))
     }
 
@@ -191,22 +188,6 @@ impl State for Called {
     }
 
     #[inline(always)]
-    fn holds(&self, place: &Place, now: u64) -> Option<bool> {
-        match limiter_ticket(place.0, now, 0) {
-            NOTHING => None,
-            said => Some(said != 0),
-        }
-    }
-
-    #[inline(always)]
-    fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool> {
-        match limiter_ticket(place.0, now, life) {
-            NOTHING => None,
-            said => Some(said != 0),
-        }
-    }
-
-    #[inline(always)]
     fn line(&self, _: &Case<'_>, _: &Arrival) -> Option<Judged> {
         None
     }
@@ -217,17 +198,14 @@ impl State for Called {
     }
 }
 
-/// Below an interval in shifted ticks, where it has no bits: the charge is to a fair share.
-const SHARE: u64 = 1;
-/// In the same place: nothing is written.
+/// Below an interval in shifted ticks, where it has no bits: nothing is written.
 const PEEK: u64 = 4;
 
 /// Charges an attempt to the source table.
 #[inline(always)]
 pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
     let SourceLimit { interval, window } = *attempt.limit;
-    let interval =
-        interval | if attempt.is_share { SHARE } else { 0 } | if attempt.peeks { PEEK } else { 0 };
+    let interval = interval | if attempt.peeks { PEEK } else { 0 };
     let said = limiter_charge(place.0, interval, window, attempt.now, attempt.horizon);
     let charge = match said & 0xff {
         0 => Charge::Conforms,
@@ -277,18 +255,14 @@ pub extern "C" fn limiter_take(what: u64, purse: u64, look: u64) -> u64 {
     }
 }
 
-/// Beside [`pack_what`]: a newcomer draws.
-const IS_NEWCOMER: u64 = 1 << 41;
-
-/// Takes from the purses that pay, and says which [`Reason`] came of it. It looks once more: to
+/// Takes from both budgets, and says which [`Reason`] came of it. It looks once more: to
 /// hand on what was seen would take room on a stack that is full.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_draw(what: u64, now: u64) -> u64 {
     let client = Address { high: 0, low: 0 };
     let Some(case) = case(what, client, now, Stage::Pays) else { return Reason::NoPolicy as u64 };
-    admission::draw(&Called, &case, what & IS_NEWCOMER != 0, None).unwrap_or(Reason::NoPolicy)
-        as u64
+    admission::draw(&Called, &case, None).unwrap_or(Reason::NoPolicy) as u64
 }
 
 /// The place of a source, as [`Place`]; 0 if there is no key. `what`: the service, and above it the class.
@@ -337,8 +311,8 @@ pub extern "C" fn limiter_refund(hash: u64, interval: u64) -> u64 {
     0
 }
 
-/// Charges the source at `hash`, or only looks: [`SHARE`] and [`PEEK`] are added to the interval. 0 conforms, 1 stole, 2 exceeds, 3 contended, and above these 8 bits
-/// the step.
+/// Charges the source at `hash`, or only looks: [`PEEK`] is added to the interval. 0 conforms, 1
+/// stole, 2 exceeds, 3 contended, and above these 8 bits the step.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_charge(
@@ -351,8 +325,8 @@ pub extern "C" fn limiter_charge(
     let place = Place(hash);
     let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| SOURCES.get(place.set(*sets)));
     let Some(set) = set else { return NOTHING };
-    let limit = SourceLimit { interval: interval & !(SHARE | PEEK), window };
-    let own = if interval & SHARE != 0 { pressure::HORIZON } else { limit.horizon() };
+    let limit = SourceLimit { interval: interval & !PEEK, window };
+    let own = limit.horizon();
     if interval & PEEK != 0 {
         let exceeds = source_table::exceeds(set, place.fingerprint(), Ticks::at(now), &limit, own);
         return if exceeds { 2 | u64::from(source_table::OVER) << 8 } else { 0 };
@@ -366,20 +340,4 @@ pub extern "C" fn limiter_charge(
         Charge::Contended => 3,
     };
     said | u64::from(step) << 8
-}
-
-/// Whether there is a ticket at `hash`; with a life, gives or renews it, and says whether there was
-/// none.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_ticket(hash: u64, now: u64, life: u64) -> u64 {
-    let place = Place(hash);
-    let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| TICKETS.get(place.set(*sets)));
-    let Some(set) = set else { return NOTHING };
-    let said = if life == 0 {
-        ticket::holds(set, place.wide(), now)
-    } else {
-        ticket::grant(set, place.wide(), now, life)
-    };
-    said.into()
 }

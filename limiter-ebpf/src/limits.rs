@@ -1,7 +1,8 @@
 //! The state of `limiter_common::admission`, in the maps.
 //!
-//! [`admission::plain`] is inlined into the way of a packet. What services with tickets, challenge or fair shares, and policies with classes need on top is in functions that
-//! the verifier checks one by one (`global`), so that neither its work nor the stack adds up.
+//! [`admission::plain`] is inlined into the way of a packet. What services with a challenge or a
+//! line, and policies with classes need on top is in functions that the verifier checks one by one
+//! (`global`, `line`), so that neither its work nor the stack adds up.
 
 use core::marker::PhantomData;
 
@@ -13,7 +14,7 @@ use limiter_common::hash::{self, Place};
 use limiter_common::line::{Arrival, Judged};
 use limiter_common::packet::{Header, Numbers};
 use limiter_common::purse::{self, Purse, Seen};
-use limiter_common::record::{Admission, Class, Host, Instance, SERVICES, Service};
+use limiter_common::record::{Class, Host, Instance, SERVICES, Service};
 use limiter_common::source_table::Charged;
 
 use crate::clock;
@@ -43,17 +44,10 @@ pub fn plain<S: Sources>(question: &Question, service: &Service, host: &Host) ->
     admission::plain(&state, &Case { slot, id, service, host, client, now, stage })
 }
 
-/// Whether more than limits are asked: the service has tickets, fair shares or a line, or the policy
-/// has classes.
+/// Whether more than limits are asked: the service has a line, or the policy has classes.
 #[inline(always)]
 pub fn are_more(service: &Service, host: &Host) -> bool {
-    has_more(&service.admission) || service.line.interval != 0 || host.class_prefixes != 0
-}
-
-/// Whether the service has tickets or fair shares.
-#[inline(always)]
-fn has_more(admission: &Admission) -> bool {
-    admission.ticket_life | admission.pressure.unit | admission.host_pressure.unit != 0
+    service.line.interval != 0 || host.class_prefixes != 0
 }
 
 /// The record of a service.
@@ -92,7 +86,7 @@ pub fn flow(header: &Header<'_>, asked: &Numbers) -> Option<Place> {
 /// Whether there is a limit at all. If not, nothing has to be found.
 #[inline(always)]
 pub fn has_limit(service: &Service, host: &Host, purse: Purse) -> bool {
-    purse.limit(service, host).0.interval != 0
+    purse.limit(service, host).interval != 0
 }
 
 /// Looks into a purse.
@@ -101,10 +95,9 @@ pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> 
     if !has_limit(service, host, purse) {
         return Some(Seen::UNLIMITED);
     }
-    let purse = purse.of(service);
     // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and the borrow ends here.
-    let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
-    let shared = &BUDGET.get(purse.line(id))?.arrival;
+    let lease = LEASE.get_ptr_mut(purse.index(id)).map(|lease| unsafe { &mut *lease })?;
+    let shared = &BUDGET.get(purse.index(id))?.arrival;
     Some(purse::look(lease, shared, purse.limit(service, host), now, clock::precise))
 }
 
@@ -114,10 +107,9 @@ pub fn take(service: &Service, host: &Host, id: u32, purse: Purse, look: Look) -
     if !has_limit(service, host, purse) {
         return Some(Take::Taken);
     }
-    let purse = purse.of(service);
     // SAFETY: as above.
-    let lease = LEASE.get_ptr_mut(purse.lease(id)).map(|lease| unsafe { &mut *lease })?;
-    let shared = &BUDGET.get(purse.line(id))?.arrival;
+    let lease = LEASE.get_ptr_mut(purse.index(id)).map(|lease| unsafe { &mut *lease })?;
+    let shared = &BUDGET.get(purse.index(id))?.arrival;
     Some(purse::take(lease, shared, purse.limit(service, host), look, clock::precise))
 }
 
@@ -127,7 +119,7 @@ pub fn give_back(service: &Service, host: &Host, id: u32, purse: Purse) {
     if !has_limit(service, host, purse) {
         return;
     }
-    if let Some(lease) = LEASE.get_ptr_mut(purse.of(service).lease(id)) {
+    if let Some(lease) = LEASE.get_ptr_mut(purse.index(id)) {
         // SAFETY: as above.
         unsafe { (*lease).give_back() };
     }
@@ -171,16 +163,6 @@ impl<S: Sources> State for Inline<S> {
 
     #[inline(always)]
     fn refund(&self, _: &Place, _: &Attempt<'_>) {}
-
-    #[inline(always)]
-    fn holds(&self, _: &Place, _: u64) -> Option<bool> {
-        None
-    }
-
-    #[inline(always)]
-    fn grant(&self, _: &Place, _: u64, _: u64) -> Option<bool> {
-        None
-    }
 
     #[inline(always)]
     fn line(&self, _: &Case<'_>, _: &Arrival) -> Option<Judged> {

@@ -203,7 +203,7 @@ pub extern "C" fn limiter_leave(what: u64, now: u64, said: u64, arrived: u64) ->
     let Some(verdict) = turn::leave(&global::Called, &case, &arrival, known) else {
         return NOTHING;
     };
-    let outcome = Outcome { verdict, stole: false, granted: false, step: 0 }.proven(case.stage);
+    let outcome = Outcome { verdict, stole: false, step: 0 }.proven(case.stage);
     let noted = arrived & (global::STOLE | global::STEP);
     pack_outcome(&outcome) | said & global::STOLE | noted
 }

@@ -157,8 +157,9 @@ pub extern "C" fn limiter_turn(seen: u64, high: u64, low: u64, now: u64, source:
     0
 }
 
-/// Notes an attempt that the limit or the share of its source refused, for as many of them as `weight` says. It is in the sketches: each of them lets a source in at its rate, so it was
-/// admitted a moment ago. (With a limit of less than four a minute, it may be missing from an interval.)
+/// Notes an attempt that the limit of its source refused, for as many of them as `weight` says. It
+/// is in the sketches: each of them lets a source in at its rate, so it was admitted a moment ago.
+/// (With a limit of less than four a minute, it may be missing from an interval.)
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_refused(seen: u64, high: u64, low: u64, now: u64, weight: u64) -> u64 {

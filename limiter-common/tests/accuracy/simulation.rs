@@ -65,8 +65,8 @@ pub fn budget(limit: &Limit, cpus: usize, skew: Skew, demand: u64, attempts: u64
 }
 
 fn granted(lease: &mut Lease, shared: &Cell<u64>, rule: &BudgetLimit, now: u64) -> bool {
-    let seen = lease.look(shared, rule, 0, now / TICK * TICK, || now);
-    lease.take(seen, shared, rule, 0, || now) == Take::Taken
+    let seen = lease.look(shared, rule, now / TICK * TICK, || now);
+    lease.take(seen, shared, rule, || now) == Take::Taken
 }
 
 /// One source that comes `demand` times per second.

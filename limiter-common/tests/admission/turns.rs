@@ -12,10 +12,9 @@ use limiter_common::turn;
 
 use super::world::{SECOND, START, World, is};
 
-/// A hundred connections a second and as many at once, and a line; no tickets.
+/// A hundred connections a second and as many at once, and a line.
 fn world(challenge: Challenge) -> World {
-    let mut world = World::new(100, 100, challenge, false);
-    (world.service.admission.ticket_life, world.service.admission.floor) = (0, 0);
+    let mut world = World::new(100, 100, challenge);
     world.service.line = Rules::of(&world.service.budget, &Habits::default());
     world
 }

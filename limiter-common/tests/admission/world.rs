@@ -2,20 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 
-use fastrand::Rng;
 use limiter_common::address::{Address, SourceMask};
 use limiter_common::admission::{Attempt, Case, Outcome, Stage, State, Verdict};
 use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::hash::{Place, place};
 use limiter_common::line::{self, Arrival, Judged};
-use limiter_common::pressure::{self, Pressure};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
-use limiter_common::record::{self, BUDGET_LINES, Class, Host, LEASES, NAME, Service, Stated};
+use limiter_common::record::{self, BUDGET_LINES, Class, Host, NAME, Service, Stated};
 use limiter_common::source_table::{self, Charged, SourceLimit, Ticks, WAYS};
-use limiter_common::ticket;
 use limiter_common::turn;
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -26,7 +23,6 @@ pub struct Memory {
     pub leases: RefCell<Vec<Lease>>,
     lines: Vec<Cell<u64>>,
     sources: Vec<[Cell<u64>; WAYS]>,
-    tickets: Vec<[Cell<u64>; WAYS]>,
     visits: Vec<[Cell<u64>; WAYS]>,
     line: [Cell<u64>; line::WORDS],
     pub challenge: [Cell<u64>; challenge::WORDS],
@@ -40,10 +36,9 @@ impl Memory {
     fn new() -> Self {
         let sets = || (0..SETS).map(|_| Default::default()).collect();
         Self {
-            leases: RefCell::new(vec![Lease::default(); LEASES as usize]),
+            leases: RefCell::new(vec![Lease::default(); BUDGET_LINES as usize]),
             lines: vec![Cell::new(0); BUDGET_LINES as usize],
             sources: sets(),
-            tickets: sets(),
             visits: sets(),
             line: Default::default(),
             challenge: Default::default(),
@@ -55,36 +50,25 @@ impl Memory {
 
 impl State for Memory {
     fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
-        let lease = &mut self.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
-        let line = &self.lines[purse.of(case.service).line(case.id) as usize];
-        Some(purse::look(
-            lease,
-            line,
-            purse.of(case.service).limit(case.service, case.host),
-            case.now,
-            || case.now,
-        ))
+        let index = purse.index(case.id) as usize;
+        let (lease, line) = (&mut self.leases.borrow_mut()[index], &self.lines[index]);
+        let limit = purse.limit(case.service, case.host);
+        Some(purse::look(lease, line, limit, case.now, || case.now))
     }
 
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
-        let lease = &mut self.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
-        let line = &self.lines[purse.of(case.service).line(case.id) as usize];
-        if let Some(take) =
-            self.races.get().iter().find_map(|(lost, take)| (*lost == purse).then_some(*take))
-        {
+        let mut races = self.races.get().iter();
+        if let Some(take) = races.find_map(|(lost, take)| (*lost == purse).then_some(*take)) {
             return Some(take);
         }
-        Some(purse::take(
-            lease,
-            line,
-            purse.of(case.service).limit(case.service, case.host),
-            look,
-            || case.now,
-        ))
+        let index = purse.index(case.id) as usize;
+        let (lease, line) = (&mut self.leases.borrow_mut()[index], &self.lines[index]);
+        let limit = purse.limit(case.service, case.host);
+        Some(purse::take(lease, line, limit, look, || case.now))
     }
 
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
-        self.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize].give_back();
+        self.leases.borrow_mut()[purse.index(case.id) as usize].give_back();
     }
 
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>) {
@@ -101,7 +85,8 @@ impl State for Memory {
 
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         let set = &self.sources[place.set(SETS) as usize];
-        let (fingerprint, now, own) = (place.fingerprint(), Ticks::at(attempt.now), attempt.own());
+        let (fingerprint, now, own) =
+            (place.fingerprint(), Ticks::at(attempt.now), attempt.limit.horizon());
         if attempt.peeks {
             return Some(Charged::peek(source_table::exceeds(
                 set,
@@ -119,14 +104,6 @@ impl State for Memory {
         source_table::refund(set, place.fingerprint(), attempt.limit.interval);
     }
 
-    fn holds(&self, place: &Place, now: u64) -> Option<bool> {
-        Some(ticket::holds(&self.tickets[place.set(SETS) as usize], place.wide(), now))
-    }
-
-    fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool> {
-        Some(ticket::grant(&self.tickets[place.set(SETS) as usize], place.wide(), now, life))
-    }
-
     fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<Judged> {
         let service = line::Service { line: &self.line, rules: &case.service.line };
         let set = &self.visits[arrival.place.set(SETS) as usize];
@@ -139,7 +116,7 @@ impl State for Memory {
     }
 }
 
-/// A service with a budget, tickets of 15 minutes, and half of the budget kept for them.
+/// A service with a budget, and no line.
 pub struct World {
     pub memory: Memory,
     pub service: Service,
@@ -147,19 +124,16 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(budget: u64, burst: u64, challenge: Challenge, fair: bool) -> Self {
+    pub fn new(budget: u64, burst: u64, challenge: Challenge) -> Self {
         let budget =
             Limit { rate: Rate::per_second(budget), burst }.to_budget(1).expect("keepable");
         let budget = BudgetLimit { lease: 1, ..budget };
         let none = BudgetLimit { lease: 1, ..BudgetLimit::default() };
         let admission = record::Admission {
             challenge: challenge as u32,
-            ticket_life: 839,
-            floor: budget.capacity / 2,
-            unproven: purse::unproven([&none, &budget, &none]),
-            unanswerable: purse::unanswerable([&none, &budget, &none]),
-            pressure: if fair { Pressure::of(&budget) } else { Pressure::default() },
-            ..record::Admission::default()
+            unproven: purse::unproven([&none, &budget]),
+            unanswerable: purse::unanswerable([&none, &budget]),
+            reset: 0,
         };
         let source = SourceLimit { interval: 0, window: 0 };
         let (stated, name) = (Stated::default(), [0; NAME]);
@@ -179,7 +153,7 @@ impl World {
             },
             host: Host {
                 budget: none,
-                horizon: pressure::HORIZON,
+                horizon: 0,
                 resets: none,
                 stated,
                 generation: 1,
@@ -187,26 +161,14 @@ impl World {
                 class_prefixes: 0,
                 is_unfinished: 0,
                 profile: [0; NAME],
-                room: [0; 7],
+                room: [0; 11],
             },
         }
     }
 
     pub fn judge(&self, source: u32, now: u64, stage: Stage) -> Outcome {
-        self.judge_for(0, &self.service, source, now, stage)
-    }
-
-    /// For another service.
-    pub fn judge_for(
-        &self,
-        id: u32,
-        service: &Service,
-        source: u32,
-        now: u64,
-        stage: Stage,
-    ) -> Outcome {
-        let (host, client) = (&self.host, Address::v4(source));
-        let case = Case { slot: 0, id, service, host, client, now, stage };
+        let (service, host, client) = (&self.service, &self.host, Address::v4(source));
+        let case = Case { slot: 0, id: 0, service, host, client, now, stage };
         turn::judge(&self.memory, &case)
     }
 
@@ -227,11 +189,6 @@ impl World {
 
 pub fn is(reason: Reason) -> Verdict {
     Verdict::Decided(reason)
-}
-
-/// Time to the next of events that come at `rate` per second, as they please (Poisson).
-pub fn gap(random: &mut Rng, rate: f64) -> u64 {
-    (-(1.0 - random.f64()).ln() / rate * SECOND as f64) as u64 + 1
 }
 
 pub const START: u64 = 1 << 50;

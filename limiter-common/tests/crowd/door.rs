@@ -7,8 +7,7 @@ use limiter_common::address::Address;
 use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::hash::{self, Place};
 use limiter_common::line::{self, Coming, Habits, Part, Peeked, Rules, Said, Service};
-use limiter_common::pressure::{self, Pressure};
-use limiter_common::source_table::{self, Charge, Ticks, WAYS};
+use limiter_common::source_table::WAYS;
 
 use super::time::SECOND;
 
@@ -22,8 +21,6 @@ pub enum Family {
     Nothing,
     /// As many connections as the budget has.
     Budget,
-    /// A budget, and fair shares of it.
-    Share,
     /// The line.
     Line,
 }
@@ -34,7 +31,6 @@ pub struct Door {
     limit: BudgetLimit,
     lease: Lease,
     word: Cell<u64>,
-    pressure: Pressure,
     table: Vec<[Cell<u64>; WAYS]>,
     line: [Cell<u64>; line::WORDS],
     rules: Rules,
@@ -61,7 +57,6 @@ impl Door {
             limit: BudgetLimit::default(),
             lease: Lease::default(),
             word: Cell::new(0),
-            pressure: Pressure::default(),
             table: (0..SETS).map(|_| Default::default()).collect(),
             line: Default::default(),
             rules: Rules::default(),
@@ -79,7 +74,6 @@ impl Door {
     pub fn set(&mut self, rate: f64, burst: u64, habits: &Habits) {
         let interval = (SECOND as f64 / rate) as u64;
         self.limit = BudgetLimit { interval, capacity: interval * burst, lease: 1 };
-        self.pressure = Pressure::of(&self.limit);
         self.rules = Rules::of(&self.limit, habits);
     }
 
@@ -128,10 +122,9 @@ impl Door {
         if self.family == Family::Nothing {
             return true;
         }
-        let look = self.lease.look(&self.word, &self.limit, 0, now, || now);
+        let look = self.lease.look(&self.word, &self.limit, now, || now);
         let is_within = match self.family {
             Family::Nothing | Family::Budget => true,
-            Family::Share => look == Look::SPENT || self.shares(place, now),
             Family::Line => {
                 let service = Service { line: &self.line, rules: &self.rules };
                 let coming = self.coming(place, is_many, now, look != Look::SPENT);
@@ -144,25 +137,6 @@ impl Door {
         };
         is_within
             && look != Look::SPENT
-            && self.lease.take(look, &self.word, &self.limit, 0, || now) == Take::Taken
-    }
-
-    fn shares(&self, place: Place, now: u64) -> bool {
-        let interval = self.pressure.interval(self.lease.used);
-        let limit = pressure::limit(interval);
-        let place = place.beside();
-        let set = &self.table[place.set(SETS) as usize];
-        let now = Ticks::at(now);
-        interval == 0
-            || source_table::charge(
-                set,
-                place.fingerprint(),
-                now,
-                &limit,
-                pressure::HORIZON,
-                pressure::HORIZON,
-            )
-            .charge
-                != Charge::Exceeds
+            && self.lease.take(look, &self.word, &self.limit, || now) == Take::Taken
     }
 }

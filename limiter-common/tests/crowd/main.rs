@@ -83,10 +83,10 @@ fn the_crowd_is_served() {
 }
 
 /// What it is measured against: the same crowd of twice the capacity with nothing before the
-/// server, a budget, and fair shares.
+/// server, and with a budget alone.
 #[test]
 fn nothing_else_serves_it() {
-    for (family, most) in [(Family::Nothing, 0.3), (Family::Budget, 0.2), (Family::Share, 0.5)] {
+    for (family, most) in [(Family::Nothing, 0.3), (Family::Budget, 0.2)] {
         let figures = run(Case { measure: 90.0, ..Case::new(family, 2.0) });
         show(&format!("{family:?}"), &figures);
         assert!(figures.good <= most, "{family:?}");
@@ -213,7 +213,6 @@ fn a_case_gives_the_same_each_time() {
                 case.family = match value {
                     "nothing" => Family::Nothing,
                     "budget" => Family::Budget,
-                    "share" => Family::Share,
                     _ => Family::Line,
                 }
             }

@@ -50,7 +50,7 @@ fn nobody_is_counted_twice_and_the_budget_holds() {
                     let now = START + step * 12_000;
                     let random = hash::mix(step * THREADS + thread);
                     let source = random % 2000;
-                    let look = lease.look(&shared.budget, limit, 0, now, || now);
+                    let look = lease.look(&shared.budget, limit, now, || now);
                     let coming = Coming {
                         fingerprint: source as u32 + 1,
                         part: &rules.part,
@@ -64,7 +64,7 @@ fn nobody_is_counted_twice_and_the_budget_holds() {
                     let said = judge(&service, set, Some(&shared.seats), &coming).said;
                     assert!(shared.seats.taken.load(SeqCst) <= rules.users);
                     if said.admits() && look != Look::SPENT {
-                        let take = lease.take(look, &shared.budget, limit, 0, || now);
+                        let take = lease.take(look, &shared.budget, limit, || now);
                         admitted += u64::from(take == Take::Taken);
                     }
                 }

@@ -217,14 +217,13 @@ mod tests {
             budget = "50/s"
             [service.web]
             listen = ["*:80", "*:443"]
-            tickets = "15m"
+            line = false
             source_rate = "10/s""#,
         );
         let wanted = [
             "host source limit: 20/s, burst 40 -> 10/s, burst 20",
             "service web source limit: 20/s, burst 40 (default) -> 10/s, burst 20",
-            "service web tickets: none -> 15m",
-            "service web reserve: 0% -> 50%",
+            "service web line: yes -> no",
             "service web listens on: *:80 -> *:80 *:443",
             "service shop: removed, was on 192.0.2.1:443",
             "service mail: new, on *:25; budget 50/s, burst 100",

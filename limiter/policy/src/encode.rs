@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::line::{Habits, Rules};
-use limiter_common::pressure::{self, Pressure};
 use limiter_common::purse;
 use limiter_common::rate::Limit;
 use limiter_common::rate::Rate;
@@ -17,13 +16,12 @@ use limiter_common::record::{
     SERVICES, Stated,
 };
 use limiter_common::source_table::SourceLimit;
-use limiter_common::ticket::{LONGEST_LIFE, UNIT_SHIFT};
 
 use super::classes::{self, Trees};
 use super::prefix::{Prefix, address};
-use super::settings::{self, CLASS, DEFAULTS, HOST, SERVICE, Setting, Settings, Style};
+use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
 use super::text::advice;
-use super::{Admission, Class, Name, Policy, Prefixes, Service};
+use super::{Class, Name, Policy, Prefixes, Service};
 
 /// Resets that the host sends per second, at most.
 const RESETS: Limit = Limit { rate: Rate::per_second(1000), burst: 1000 };
@@ -51,7 +49,7 @@ pub struct Encoded {
 pub struct Known {
     /// Services: they keep their counters, budgets and sources.
     pub services: Ids,
-    /// Numbers of services by id: their sources keep tickets and debts.
+    /// Numbers of services by id: their sources keep places in line and debts.
     pub numbers: HashMap<u32, u32>,
     /// Classes: their sources keep their debts.
     pub classes: Ids,
@@ -108,12 +106,7 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
         let id = ids[&service.name];
         let mut record = self::service(policy, service, &encoded.host.budget, cpus)?;
         record.number = known.numbers.get(&id).copied().unwrap_or(id);
-        let share = if service.admission.fair_share && !service.admission.line {
-            pressure::HORIZON
-        } else {
-            0
-        };
-        encoded.host.horizon = encoded.host.horizon.max(record.source.horizon()).max(share);
+        encoded.host.horizon = encoded.host.horizon.max(record.source.horizon());
         encoded.services.insert(id, record);
         ensure!(
             !service.listeners.is_empty(),
@@ -130,18 +123,6 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
             encoded.listeners.push((listener_key(*listener, slot), id));
             port(&mut encoded.ports, *listener, id);
         }
-    }
-    // A service without tickets leaves what others keep for theirs of the host's budget: it goes no
-    // lower than a newcomer of any of them.
-    let kept = |service: &record::Service| service.admission.ticket_life != 0;
-    let floors = encoded
-        .services
-        .values()
-        .filter(|service| kept(service))
-        .map(|service| service.admission.host_floor);
-    let highest = floors.max().unwrap_or(0);
-    for service in encoded.services.values_mut().filter(|service| !kept(service)) {
-        service.admission.host_floor = highest;
     }
     let most = LISTENERS as usize / 2;
     ensure!(encoded.listeners.len() <= most, "a policy holds at most {most} address:port pairs");
@@ -277,41 +258,12 @@ fn budget(limit: Limit, what: &str, cpus: u64) -> Result<BudgetLimit> {
     limit.to_budget(cpus).map_err(|reason| anyhow::anyhow!(advice(limit, what, reason)))
 }
 
-fn admission(
-    service: &Service,
-    own: &BudgetLimit,
-    host: &BudgetLimit,
-    cpus: u64,
-) -> Result<record::Admission> {
-    let Admission { ticket_seconds, reserve, newcomers, fair_share, .. } = match service.admission {
-        // The line is in the place of all of them.
-        Admission { line: true, .. } => Admission::default(),
-        admission => admission,
-    };
-    let name = &service.name;
-    if let Some(wrong) =
-        settings::check(&SERVICE, &Settings::default(), service, Style::File).first()
-    {
-        bail!("service {name}: {}", wrong.message);
-    }
-    // Newcomers can always draw one token of a full budget.
-    let floor = |budget: &BudgetLimit| {
-        let part = u128::from(budget.capacity) * u128::from(reserve) / 100;
-        (part as u64).min(budget.capacity - budget.interval.min(budget.capacity))
-    };
-    let pressure = |budget| if fair_share { Pressure::of(budget) } else { Pressure::default() };
-    let newcomers = budget(newcomers, &format!("newcomers of service {name}"), cpus)?;
-    Ok(record::Admission {
-        ticket_life: (ticket_seconds * 1_000_000_000).div_ceil(1 << UNIT_SHIFT).min(LONGEST_LIFE),
-        floor: floor(own),
-        host_floor: floor(host),
-        newcomers,
-        unproven: purse::unproven([&newcomers, own, host]),
-        unanswerable: purse::unanswerable([&newcomers, own, host]),
-        pressure: pressure(own),
-        host_pressure: pressure(host),
+fn admission(own: &BudgetLimit, host: &BudgetLimit) -> record::Admission {
+    record::Admission {
+        unproven: purse::unproven([own, host]),
+        unanswerable: purse::unanswerable([own, host]),
         ..record::Admission::default()
-    })
+    }
 }
 
 fn source(limit: Limit, what: &str) -> Result<SourceLimit> {
@@ -331,7 +283,7 @@ fn service(
         source: source(limit, &format!("source limit of service {}", service.name))?,
         mask: mask(prefixes)?,
         budget,
-        admission: admission(service, &budget, host, cpus)?,
+        admission: admission(&budget, host),
         number: 0,
         reserved: 0,
         line: line(service, &budget, host),

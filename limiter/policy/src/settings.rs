@@ -1,10 +1,7 @@
 //! Settings: a row each, in the table of what has them. Options, keys of the file, `policy show`,
 //! differences, JSON and records are all made of the rows, and all say a setting by one rule.
 //!
-//! The rule: what is said is as it is said, and what is not said stays as it was. A setting that is
-//! turned on brings those that make it worth having ([`Setting::brings`]), unless something is said
-//! about them, and takes those that need it with it when it is turned off. What then still lacks
-//! something that it needs is refused.
+//! The rule: what is said is as it is said, and what is not said stays as it was.
 
 mod class;
 mod host;
@@ -25,7 +22,7 @@ pub(crate) use value::field;
 pub use value::{Field, Held, LimitChange, PrefixChange, Value};
 
 use crate::Policy;
-use crate::text::{advice, show_seconds};
+use crate::text::advice;
 
 /// A setting of `T`, which keeps it in a record `R`.
 pub struct Setting<T, R> {
@@ -41,12 +38,6 @@ pub struct Setting<T, R> {
     pub follows: Option<&'static str>,
     /// Whether a file always says it.
     pub always: bool,
-    /// What it is when another setting brings it.
-    pub usual: Option<Value>,
-    /// What turning it on turns on, unless something is said about it.
-    pub brings: &'static [&'static str],
-    /// What it cannot do without, and why.
-    pub needs: Option<(&'static str, &'static str)>,
     /// Where the model has it.
     pub model: Field<T>,
     /// Where the record has it, as it was said.
@@ -62,9 +53,6 @@ impl<T, R> Setting<T, R> {
         takes: Takes::Yes,
         follows: None,
         always: false,
-        usual: None,
-        brings: &[],
-        needs: None,
         model: Field { get: |_| None, set: |_, _| {} },
         record: Field { get: |_| None, set: |_, _| {} },
     };
@@ -103,13 +91,6 @@ impl Style {
         match self {
             Self::File => key.to_owned(),
             Self::Options => format!("--{}", option(key)),
-        }
-    }
-
-    fn say(self, key: &str, value: &Written) -> String {
-        match self {
-            Self::File => format!("{key} = {value}"),
-            Self::Options => format!("{} {}", self.key(key), value.to_string().trim_matches('"')),
         }
     }
 }
@@ -164,10 +145,6 @@ impl<T, R> Setting<T, R> {
         (self.model.get)(model)
     }
 
-    fn is_on(&self, model: &T) -> bool {
-        self.get(model).is_some_and(Value::is_on)
-    }
-
     /// What counts where nothing is said about it.
     fn inherited(&self, defaults: &Policy) -> Option<Value> {
         DEFAULTS.iter().find(|row| row.key == self.key && self.follows.is_some())?.get(defaults)
@@ -189,19 +166,6 @@ impl<T, R> Setting<T, R> {
             (None, Some(word)) if word != DEFAULT => word.to_owned(),
             _ => words(self.in_effect(model, defaults)),
         }
-    }
-
-    /// A number that is none of those that it takes. Records of any bytes hold such.
-    fn unsayable(&self, model: &T) -> Option<Wrong> {
-        let Some(Value::Number(number)) = self.get(model) else { return None };
-        let what = match self.takes {
-            Takes::Number(whole) if !(whole.least..=whole.most).contains(&number) => {
-                format!("it takes {whole}, not {number}")
-            }
-            Takes::Time(parse) => parse(&show_seconds(number)).err()?,
-            _ => return None,
-        };
-        Some(Wrong { key: self.key, message: format!("{}: {what}", self.key), is_usage: false })
     }
 
     /// What it is after `said`.
@@ -240,14 +204,14 @@ impl<T, R> Setting<T, R> {
 
 /// Says `said` about `model`, of which `rows` are the settings. What is wrong is returned, and left
 /// as it was.
-pub fn apply<T: Clone, R>(
+pub fn apply<T, R>(
     rows: &[Setting<T, R>],
     said: &Settings,
     model: &mut T,
     defaults: &Policy,
     style: Style,
 ) -> Vec<Wrong> {
-    let (old, mut wrong) = (model.clone(), Vec::new());
+    let mut wrong = Vec::new();
     for row in rows {
         let Some(value) = said.get(row.key) else { continue };
         match row.change(value, model, defaults, style) {
@@ -255,81 +219,16 @@ pub fn apply<T: Clone, R>(
             Err(found) => wrong.push(found),
         }
     }
-    bring(rows, said, &old, model);
-    wrong.extend(check(rows, said, model, style));
     wrong
 }
 
-/// Turns on what is brought by what was turned on; what is brought and needed by what was turned
-/// off, ends with it.
-fn bring<T, R>(rows: &[Setting<T, R>], said: &Settings, old: &T, model: &mut T) {
-    let brought = |by: &Setting<T, R>| {
-        let brings = by.brings;
-        rows.iter().filter(move |row| brings.contains(&row.key) && said.get(row.key).is_none())
-    };
-    let mut turned: Vec<_> = rows.iter().filter(|row| row.is_on(model) != row.is_on(old)).collect();
-    while let Some(row) = turned.pop() {
-        let is_on = row.is_on(model);
-        for other in brought(row) {
-            let needs_it = other.needs.is_some_and(|(needed, _)| needed == row.key);
-            if is_on && !other.is_on(model) {
-                (other.model.set)(model, other.usual);
-                turned.push(other);
-            } else if !is_on && needs_it {
-                (other.model.set)(model, Some(Value::Number(0)));
-            }
-        }
-    }
-}
-
-/// What cannot work: values that nobody can say, and what lacks something that it needs.
-pub fn check<T, R>(rows: &[Setting<T, R>], said: &Settings, model: &T, style: Style) -> Vec<Wrong> {
-    rows.iter()
-        .filter_map(|row| row.unsayable(model).or_else(|| lacks(row, rows, said, model, style)))
-        .collect()
-}
-
-fn lacks<T, R>(
-    row: &Setting<T, R>,
-    rows: &[Setting<T, R>],
-    said: &Settings,
-    model: &T,
-    style: Style,
-) -> Option<Wrong> {
-    let (key, why) = row.needs.filter(|_| row.is_on(model))?;
-    let needed = rows.iter().find(|other| other.key == key && !other.is_on(model))?;
-    let key = if said.get(key).is_some() { key } else { row.key };
-    let usual =
-        needed.usual.map(|value| needed.takes.written(needed.key, value)).unwrap_or_default();
-    let usual: Vec<_> = usual.iter().map(|(key, value)| style.say(key, value)).collect();
-    let (wants, needed) = (style.key(row.key), needed.what);
-    let message = format!("`{wants}` needs {needed}: {why}; add `{}`", usual.join(" "));
-    Some(Wrong { key, message, is_usage: false })
-}
-
-/// What a file must say to make `model` of `bare`, which has nothing set: what differs, and what
-/// would be brought and is off.
-pub fn stated<T: Clone, R>(rows: &[Setting<T, R>], model: &T, bare: T) -> Settings {
-    let mut said = Settings::default();
-    let differ = |from: &T, said: &mut Settings| {
-        for row in rows {
-            if let Some(value) =
-                row.get(model).filter(|value| row.always || row.get(from) != Some(*value))
-            {
-                said.0.insert(row.key, value);
-            }
-        }
-    };
-    differ(&bare, &mut said);
-    let mut made = bare.clone();
-    for row in rows {
-        if let Some(value) = said.get(row.key) {
-            (row.model.set)(&mut made, Some(value));
-        }
-    }
-    bring(rows, &said, &bare, &mut made);
-    differ(&made, &mut said);
-    said
+/// What a file must say to make `model` of `bare`, which has nothing set.
+pub fn stated<T, R>(rows: &[Setting<T, R>], model: &T, bare: &T) -> Settings {
+    let said = rows.iter().filter_map(|row| {
+        let value = row.get(model).filter(|value| row.always || row.get(bare) != Some(*value))?;
+        Some((row.key, value))
+    });
+    Settings(said.collect())
 }
 
 /// Every setting by key, as a file would have it.

@@ -105,22 +105,6 @@ pub const fn show_yes(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-/// Parses the life of a ticket into seconds: a duration of 2 s to 7 days, or `none`.
-///
-/// # Errors
-/// A sentence that says so.
-pub fn ticket(text: &str) -> Result<u64, String> {
-    if text == "none" {
-        return Ok(0);
-    }
-    match duration(text)?.as_secs() {
-        seconds @ 2..=604_800 => Ok(seconds),
-        _ => Err(format!(
-            "`{text}`: a ticket lives 2 s to 7 days; write `15m`, or `none` for no tickets"
-        )),
-    }
-}
-
 /// Whole seconds as they are written: `15m`, or `none` for 0.
 pub fn show_seconds(seconds: u64) -> String {
     match seconds {

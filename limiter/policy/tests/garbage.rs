@@ -89,7 +89,6 @@ fn use_policy(policy: &Policy) {
     );
     for service in &policy.services {
         let _ = (text::show_listeners(&service.listeners), text::show_limit(service.budget));
-        let _ = text::show_seconds(service.admission.ticket_seconds);
     }
 }
 

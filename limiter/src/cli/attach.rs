@@ -31,7 +31,7 @@ pub struct Attach {
     #[command(flatten)]
     said: Typed<false>,
     /// Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it is put back when that ends. With a budget,
-    /// services are then challenged when it runs short (`auto`), and keep tickets and fair shares.
+    /// services are then challenged when it runs short (`auto`).
     #[arg(long)]
     set_syncookies: bool,
     /// Attach in the kernel's generic path, for drivers without XDP. Slower: every packet costs an skb before it is judged.
@@ -186,7 +186,7 @@ fn describe(done: &Done, policy: &Policy) -> String {
     } else if done.loaded && !policy.has_limits() {
         text.push_str("no limit is set yet: `limiter set --source-rate 20/s --budget 1000/s`\n");
     } else if done.challenges {
-        text.push_str("when the budget runs short, sources without a ticket are challenged\n");
+        text.push_str("when the budget runs short, sources are challenged\n");
     } else if done.loaded && !policy.budget.is_none() {
         text.push_str(
             "nobody is challenged, so spoofed sources can spend the budget: net.ipv4.tcp_syncookies is not 2\n\

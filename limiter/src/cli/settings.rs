@@ -193,7 +193,6 @@ mod tests {
                 .map(|bits| Value::Prefixes(PrefixChange { v4: Some(bits), v6: None }))
                 .to_vec(),
             Takes::Choice { words, .. } => (0..words.len() as u64).map(Value::Number).collect(),
-            Takes::Time(_) => [0, 60, 900].map(Value::Number).to_vec(),
             Takes::Number(whole) => [whole.least, whole.most].map(Value::Number).to_vec(),
             Takes::Yes => [0, 1].map(Value::Number).to_vec(),
         }
@@ -257,27 +256,5 @@ mod tests {
                 prop_assert_eq!(file, policy);
             }
         }
-    }
-
-    /// The combination that cannot work is named in the words of whoever said it.
-    #[test]
-    fn a_challenge_brings_what_it_needs_or_is_refused() {
-        let line = |text: &str| vec![format!("{text}\n")];
-        let brought = of_the_file(&[], &line("challenge = \"auto\"")).expect("good");
-        let admission = brought.services[0].admission;
-        assert_eq!(
-            (admission.ticket_seconds, admission.reserve, admission.fair_share),
-            (900, 50, true)
-        );
-        let error = of_the_file(&[], &line("challenge = \"auto\"\ntickets = \"none\""))
-            .expect_err("it needs them");
-        assert!(error.to_string().contains("add `tickets = \"15m\"`"), "{error}");
-        let mut policy = of_the_file(&[], &[]).expect("good");
-        let words = ["--challenge=auto", "--tickets=none"].map(str::to_owned);
-        let error = typed(&mut policy, &words).expect_err("it needs them").to_string();
-        assert_eq!(
-            error,
-            "service web: `--challenge` needs tickets: who proved itself must be known again; add `--tickets 15m`"
-        );
     }
 }

@@ -56,12 +56,12 @@ pub struct Point {
     pub enforces: Option<bool>,
     /// Number of the policy.
     pub generation: u64,
-    /// Whether newcomers of some service are challenged.
+    /// Whether sources of some service are challenged.
     pub challenging: bool,
     /// Percent of the host's budget, and of the fullest one of a service.
     pub budgets: [Option<f64>; 2],
-    /// Tickets that are valid, and sources in debt.
-    pub holders: [f64; 2],
+    /// Sources in debt.
+    pub live: f64,
     /// Debts forgotten.
     pub steals: f64,
     /// How many sources there are.
@@ -278,8 +278,7 @@ impl Point {
             generation: limiter.map_or(0, |limiter| limiter.generation),
             challenging: services().any(|service| service.challenging),
             budgets: [limiter.and_then(|limiter| limiter.budget_used), fullest],
-            holders: limiter
-                .map_or([0.0; 2], |limiter| [limiter.tickets as f64, limiter.live as f64]),
+            live: limiter.map_or(0.0, |limiter| limiter.live as f64),
             steals: 0.0,
             distinct: limiter.and_then(|limiter| limiter.distinct),
             cpu: None,

@@ -65,8 +65,6 @@ pub struct Limiter {
     pub services: Vec<Service>,
     /// Packets of no service, by reason.
     pub other: Counts,
-    /// Tickets that are valid now.
-    pub tickets: u64,
     /// Sources in debt now.
     pub live: u64,
     /// Debts that were forgotten for want of room.
@@ -89,16 +87,14 @@ pub struct Service {
     pub observed: Counts,
     /// Percent of its budget that is used.
     pub budget_used: Option<f64>,
-    /// Whether newcomers are challenged now.
+    /// Whether its sources are challenged now.
     pub challenging: bool,
     /// How often `auto` turned the challenge on.
     pub turns: u64,
-    /// Tickets given so far.
-    pub tickets: u64,
     /// Resets sent so far.
     pub resets: u64,
-    /// Connections per second that one source may make under the pressure of now.
-    pub share: Option<f64>,
+    /// Seconds that whoever is let in by the line now has waited; `None` without a line.
+    pub waited: Option<f64>,
 }
 
 /// How many sources made attempts lately.
@@ -215,9 +211,8 @@ impl Limiter {
             budget_used: service.admission.budget_used_percent,
             challenging: service.admission.challenging,
             turns: service.admission.challenge_turns,
-            tickets: service.admission.tickets_given,
             resets: service.admission.resets_sent,
-            share: service.admission.share_per_second,
+            waited: service.admission.line.map(|line| line.wait_seconds),
         });
         Self {
             mode: snapshot.mode.to_owned(),
@@ -227,7 +222,6 @@ impl Limiter {
             budget_used: snapshot.budget_used_percent,
             services: services.collect(),
             other: named(&snapshot.other),
-            tickets: snapshot.tickets as u64,
             live: snapshot.table.live as u64,
             steals: snapshot.table.steals,
             lists: [snapshot.allowed as u64, snapshot.banned as u64],

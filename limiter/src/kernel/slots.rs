@@ -7,8 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::record::{
-    self, ABOVE_FLOOR, HOLDERS, HOST_ABOVE_FLOOR, HOST_BUDGET, ListenerKey, NAME, NEWCOMERS,
-    SERVICES, UNANSWERABLE, UNPROVEN,
+    self, HOST_BUDGET, ListenerKey, NAME, PRESENT, SERVICES, UNANSWERABLE, UNPROVEN,
 };
 use limiter_common::source_table::SourceLimit;
 use limiter_common::switch::{Selection, Switch};
@@ -287,11 +286,8 @@ impl Maps {
         let clear = record::BudgetLine { arrival: 0, padding: [0; 7] };
         let cpus = aya::util::nr_cpus()
             .map_err(|(what, error)| anyhow::anyhow!("cannot read {what}: {error}"))?;
-        let lines = [id, NEWCOMERS + id, UNPROVEN + id, UNANSWERABLE + id, HOLDERS + id];
-        for index in lines {
+        for index in [id, UNPROVEN + id, UNANSWERABLE + id, PRESENT + id] {
             self.budget.set(index, Raw(clear), 0)?;
-        }
-        for index in lines.into_iter().chain([ABOVE_FLOOR + id, HOST_ABOVE_FLOOR + id]) {
             let lease = vec![Raw(Default::default()); cpus].try_into()?;
             self.lease.set(index, lease, 0)?;
         }

@@ -18,9 +18,9 @@ use crate::policy::{Policy, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Attempts over the source limit or the fair share.
+    /// Attempts over the source limit.
     Refused,
-    /// Attempts that a budget did not have: a sample, one in 64.
+    /// Attempts that a budget did not have, or that wait in line for it: a sample, one in 64.
     Budget,
     /// All attempts: those over the source limit, and a sample of the others, one in 64.
     Attempts,

@@ -87,9 +87,6 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         count(table.ways as u64),
         count(table.steals)
     )?;
-    if snapshot.services.iter().any(|service| service.settings.admission.ticket_seconds > 0) {
-        writeln!(to, "tickets     {} valid", count(snapshot.tickets as u64))?;
-    }
     write_distinct(to, snapshot)?;
     write_cookies(to, snapshot)?;
     writeln!(to, "lists       {} allowed, {} banned", snapshot.allowed, snapshot.banned)?;
@@ -111,7 +108,9 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
     writeln!(to, "\nservice {}  {}", service.name, service.listeners.join(" "))?;
     let used = used(service.admission.budget_used_percent);
     writeln!(to, "  source limit {};  budget {}{used}", service.source_limit, service.budget)?;
-    write_admission(to, &service.settings.admission, &service.admission)?;
+    let admission = &service.admission;
+    let has_budget = admission.budget_used_percent.or(snapshot.budget_used_percent).is_some();
+    write_admission(to, &service.settings.admission, admission, has_budget)?;
     if snapshot.measured_seconds > 0.0 {
         writeln!(
             to,
@@ -180,7 +179,12 @@ fn write_debts(to: &mut String, service: &Service) -> std::fmt::Result {
     )
 }
 
-fn write_admission(to: &mut String, said: &policy::Admission, now: &Admission) -> std::fmt::Result {
+fn write_admission(
+    to: &mut String,
+    said: &policy::Admission,
+    now: &Admission,
+    has_budget: bool,
+) -> std::fmt::Result {
     if let Some(line) = &now.line {
         let wait = match line.wait_seconds.round() as u64 {
             0 => "nobody waits now".to_owned(),
@@ -194,42 +198,13 @@ fn write_admission(to: &mut String, said: &policy::Admission, now: &Admission) -
             line.connections_per_page
         )?;
     }
-    if said.line && now.line.is_none() {
-        writeln!(
-            to,
-            "  line: nobody waits, because neither the service nor the host has a budget"
-        )?;
+    if !said.line && has_budget {
+        writeln!(to, "  line: none, the budget is for those who come first")?;
     }
-    if said.ticket_seconds > 0 && !said.line {
-        let on = match (said.challenge, now.challenging) {
-            (Challenge::Auto, true) => ", ON now",
-            (Challenge::Auto, false) => ", not needed now",
-            _ => "",
-        };
-        writeln!(
-            to,
-            "  challenge {}{on} (turned on {} times);  tickets for {}, {} given;  {}% of the budgets kept for them",
-            text::show_challenge(said.challenge),
-            now.challenge_turns,
-            text::show_seconds(said.ticket_seconds),
-            count(now.tickets_given),
-            said.reserve
-        )?;
-    }
-    if said.line && said.challenge != Challenge::Off {
+    if said.challenge != Challenge::Off {
         let on = if now.challenging { "ON now" } else { "not needed now" };
         let (challenge, turns) = (text::show_challenge(said.challenge), now.challenge_turns);
         writeln!(to, "  challenge {challenge}, {on} (turned on {turns} times)")?;
-    }
-    if !said.newcomers.is_none() && !said.line {
-        writeln!(to, "  newcomers {}", text::show_limit(said.newcomers))?;
-    }
-    if said.fair_share && !said.line {
-        let share = match now.share_per_second {
-            None => "no pressure".to_owned(),
-            Some(share) => format!("a source may have {share:.2}/s now"),
-        };
-        writeln!(to, "  fair share: {share}")?;
     }
     if said.reset {
         writeln!(to, "  refusals are answered with a reset, {} sent", count(now.resets_sent))?;

@@ -1,12 +1,12 @@
 //! What limiter says of itself. One snapshot, rendered as text (`human`), JSON or OpenMetrics; only this module prints data.
 
 mod exposition;
+mod fullness;
 pub mod human;
 mod lines;
 pub mod openmetrics;
 mod sample;
 mod scrape;
-mod share;
 mod snapshot;
 
 use anyhow::Result;

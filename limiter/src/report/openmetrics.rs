@@ -160,9 +160,6 @@ fn counters(to: &mut Exposition, snapshot: &Snapshot) {
     each("limiter_challenge_activations", "How often `auto` turned the challenge on.", |one| {
         one.admission.challenge_turns
     });
-    each("limiter_tickets_given", "Tickets given to sources without one.", |one| {
-        one.admission.tickets_given
-    });
     each("limiter_visits", "Visits that a line let in.", |one| {
         one.admission.line.map_or(0, |line| line.visits)
     });
@@ -230,7 +227,7 @@ fn challenge(to: &mut Exposition, snapshot: &Snapshot) {
         let challenge = text::show_challenge(settings.admission.challenge);
         family.sample(&[("service", name), ("challenge", challenge)], true);
     }
-    let help = "Whether sources without a ticket are challenged now.";
+    let help = "Whether sources are challenged now.";
     let mut family = to.family(Kind::Gauge, "limiter_challenge_active", "", help);
     for service in &snapshot.services {
         family.sample(&[("service", &service.name)], service.admission.challenging);
@@ -238,13 +235,6 @@ fn challenge(to: &mut Exposition, snapshot: &Snapshot) {
     let help = "Whether the kernel makes cookies for a challenge: net.ipv4.tcp_syncookies is 2.";
     to.family(Kind::Gauge, "limiter_cookies_available", "", help)
         .sample(&[], snapshot.cookies.works());
-    to.family(
-        Kind::Gauge,
-        "limiter_tickets_valid",
-        "",
-        "Tickets that are valid now, of all services.",
-    )
-    .sample(&[], snapshot.tickets);
 }
 
 /// Attempts by the debt of their source, where that is counted: none, equal parts of its limit, over it.

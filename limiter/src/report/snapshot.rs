@@ -10,11 +10,10 @@ use limiter_common::line;
 use limiter_common::record::{self, Counters, HOST_BUDGET, List};
 use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
-use limiter_common::ticket;
 use serde::Serialize;
 
+use super::fullness;
 use super::sample::{self, ByReason, Sample};
-use super::share;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::words::{Access, Words};
@@ -65,8 +64,6 @@ pub struct Snapshot {
     pub measured_seconds: f64,
     /// The source table.
     pub table: Table,
-    /// Tickets that are valid now, of all services; an estimate like that of the sources in debt.
-    pub tickets: usize,
     /// The kernel's settings that the challenge depends on.
     pub cookies: Cookies,
     /// Entries of the allow list.
@@ -148,14 +145,10 @@ pub struct Service {
 /// Where a service's way of letting sources in stands.
 #[derive(Clone, Debug, Serialize)]
 pub struct Admission {
-    /// Whether sources without a ticket are challenged now: in enforce mode, with a kernel that makes cookies.
+    /// Whether sources are challenged now: in enforce mode, with a kernel that makes cookies.
     pub challenging: bool,
     /// How often `auto` turned it on.
     pub challenge_turns: u64,
-    /// Tickets given so far to sources without one.
-    pub tickets_given: u64,
-    /// Connections per second that one source may make under the pressure of now; `None` when there is none.
-    pub share_per_second: Option<f64>,
     /// Where its line stands; `None` where it has none.
     pub line: Option<Line>,
     /// Resets sent so far.
@@ -186,14 +179,6 @@ pub struct Table {
     pub live: usize,
     /// Debts that were forgotten because eight sources in debt shared a set.
     pub steals: u64,
-}
-
-/// What a service depends on beside itself.
-struct Around {
-    /// What of the host's budget is used, in nanoseconds of its capacity.
-    host_used: u64,
-    /// Whether a challenge would be answered with a cookie.
-    answers: bool,
 }
 
 /// Reads everything, and the counters a second time after `measure` for rates (not at all if that is zero).
@@ -229,9 +214,10 @@ pub fn take_counting(
     let total = after.total();
     let (host, cookies) = (maps.host.get(&selection.slot, 0)?.0, maps.cookies()?);
     let host_used = used(maps, HOST_BUDGET, &host.budget)?;
-    let around = Around { host_used, answers: selection.mode == Mode::Enforce && cookies.works() };
+    // Whether a challenge would be answered with a cookie.
+    let answers = selection.mode == Mode::Enforce && cookies.works();
     Ok(Snapshot {
-        version: 5,
+        version: 6,
         mode: mode(selection.mode),
         reverts: switch.revert().filter(|at| *at > now).map(|at| Revert {
             in_seconds: (at - now) as f64 / 1e9,
@@ -243,30 +229,21 @@ pub fn take_counting(
         classes: policy.classes.iter().map(class).collect(),
         interfaces: link::attached(pins)?.into_iter().map(interface).collect(),
         budget: text::show_limit(policy.budget),
-        budget_used_percent: share::percent(host_used, &host.budget),
+        budget_used_percent: fullness::percent(host_used, &host.budget),
         source_limit: text::show_limit(policy.source),
         prefixes: policy.prefixes,
-        services: services(maps, selection.slot, &policy, &around, &before, &after, seconds)?,
+        services: services(maps, selection.slot, &policy, answers, &before, &after, seconds)?,
         other: sample::decided(&after.counters[0]),
         decided: sample::decided(&total),
         observed: sample::observed(&total),
         measured_seconds: seconds,
         table: table(maps, selection.slot, total.steals)?,
-        tickets: tickets(maps, selection.slot, now)?,
         cookies,
         allowed: count(List::Allow)?,
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
         refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
     })
-}
-
-/// Valid tickets. Where no service keeps any, the table is not looked at.
-fn tickets(maps: &Maps, slot: u32, now: u64) -> Result<usize> {
-    if maps.services(slot)?.values().all(|service| service.admission.ticket_life == 0) {
-        return Ok(0);
-    }
-    Ok(count_some(&maps.tickets.words(Access::Read)?, |word| ticket::left(word, now) > 0))
 }
 
 fn class(class: &policy::Class) -> Class {
@@ -289,7 +266,7 @@ fn services(
     maps: &Maps,
     slot: u32,
     policy: &Policy,
-    around: &Around,
+    answers: bool,
     before: &Sample,
     after: &Sample,
     seconds: f64,
@@ -297,7 +274,7 @@ fn services(
     let records = maps.services(slot)?;
     let services = records.iter().filter_map(|(id, record)| {
         let admission =
-            admission(maps, *id, record, around, &after.counters[*id as usize + 1]).ok()?;
+            admission(maps, *id, record, answers, &after.counters[*id as usize + 1]).ok()?;
         let name = text::name(&record.name)?;
         let service = policy.services.iter().find(|service| service.name == name)?;
         let index = *id as usize + 1;
@@ -333,7 +310,7 @@ fn admission(
     maps: &Maps,
     id: u32,
     record: &record::Service,
-    around: &Around,
+    answers: bool,
     counters: &Counters,
 ) -> Result<Admission> {
     let (now, admission, budget) = (clock::now(), &record.admission, &record.budget);
@@ -346,13 +323,11 @@ fn admission(
         Challenge::Always => true,
     };
     Ok(Admission {
-        challenging: on && around.answers,
+        challenging: on && answers,
         challenge_turns: state.turns,
-        tickets_given: counters.tickets,
-        share_per_second: share::per_second(admission, used, around.host_used),
         line: line(maps, id, record, now)?,
         resets_sent: counters.resets,
-        budget_used_percent: share::percent(used, budget),
+        budget_used_percent: fullness::percent(used, budget),
     })
 }
 
@@ -377,7 +352,7 @@ fn line(maps: &Maps, id: u32, record: &record::Service, now: u64) -> Result<Opti
 
 /// What of a budget is used now, in nanoseconds of its capacity.
 fn used(maps: &Maps, line: u32, budget: &BudgetLimit) -> Result<u64> {
-    Ok(share::used(maps.budget.get(&line, 0)?.0.arrival, clock::now(), budget))
+    Ok(fullness::used(maps.budget.get(&line, 0)?.0.arrival, clock::now(), budget))
 }
 
 fn table(maps: &Maps, slot: u32, steals: u64) -> Result<Table> {

@@ -115,8 +115,8 @@ pub struct Service {
     /// `off`, `auto` or `always`.
     pub challenge: String,
     pub challenging: bool,
-    /// Connections per second that one source may make now; `None`: no pressure.
-    pub share: Option<f64>,
+    /// Seconds that whoever is let in by its line now has waited; `None` where it has none.
+    pub waited: Option<f64>,
     pub counts: Counts,
 }
 
@@ -147,7 +147,6 @@ pub struct Reading {
     pub host: Budget,
     pub services: Vec<Service>,
     pub counts: Counts,
-    pub tickets: usize,
     /// Percent of the source table that is in use.
     pub table_percent: f64,
     pub steals: u64,
@@ -189,7 +188,6 @@ impl Reading {
                 used_percent: snapshot.budget_used_percent,
             },
             counts: Counts::of(&snapshot.decided, &snapshot.observed),
-            tickets: snapshot.tickets,
             table_percent: 100.0 * table.live as f64 / table.ways.max(1) as f64,
             steals: table.steals,
             allowed: snapshot.allowed,
@@ -220,7 +218,7 @@ fn service(service: &crate::report::Service) -> Service {
         },
         challenge: text::show_challenge(service.settings.admission.challenge).to_owned(),
         challenging: admission.challenging,
-        share: admission.share_per_second,
+        waited: admission.line.as_ref().map(|line| line.wait_seconds),
         counts: Counts::of(&service.decided, &service.observed),
     }
 }

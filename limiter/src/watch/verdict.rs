@@ -255,8 +255,8 @@ impl Now {
         if self.share(|reason| reason.group() == Some(Group::Spent)) > 0.5 {
             return "More than the budget: a crowd, or an attack from many addresses; counters alone cannot tell which.";
         }
-        if self.share(|reason| reason.group() == Some(Group::Newcomers)) > 0.5 {
-            return "Sources without a ticket wait; those who were served before go first.";
+        if self.share(|reason| reason.group() == Some(Group::InLine)) > 0.5 {
+            return "More than the budget: sources wait in line, and who was refused first comes in first.";
         }
         if self.share(|reason| reason == Reason::Banned) > 0.5 {
             return "Mostly packets of who is on the ban list.";

@@ -32,9 +32,9 @@ pub enum Peer {
     Hashlimit,
     /// xdp-filter of xdp-tools, which denies the port on the attacker's device: the least that an XDP program can cost.
     XdpFilter,
-    /// limiter, which charges SYNs.
+    /// limiter, which charges SYNs: first come, first served, as with the others.
     Limiter,
-    /// limiter with what `attach --set-syncookies` adds: challenge, tickets, fair shares.
+    /// limiter as `attach --set-syncookies` sets it up: with a challenge, and a line.
     LimiterChallenge,
 }
 

@@ -28,30 +28,11 @@ fn attached() -> Desk {
 fn it_is_not_set_without_consent() {
     let desk = attached();
     let said = desk.ok("set --service web --challenge auto");
-    assert!(
-        said.contains("challenge: off -> auto") && said.contains("tickets: none -> 15m"),
-        "{said}"
-    );
-    assert!(said.contains("fair share: no -> yes"), "{said}");
+    assert!(said.contains("challenge: off -> auto"), "{said}");
     assert!(said.contains("nobody is challenged") && said.contains("--set-syncookies"), "{said}");
     assert!(desk.ok("arm").contains("nobody is challenged"));
     assert_eq!(syncookies(&desk), "1");
     assert!(desk.ok("status --quick").contains("NOBODY IS CHALLENGED"));
-}
-
-/// One ticket, borne by a spoofer, would otherwise spend the budget: shares come with the challenge, unless the operator says no.
-#[test]
-fn a_challenge_brings_fair_shares_unless_told_otherwise() {
-    let desk = attached();
-    let fair =
-        |desk: &Desk| desk.json("status --quick")["services"][0]["settings"]["fair_share"].clone();
-    desk.ok("set --service web --challenge always --fair-share no");
-    assert_eq!(fair(&desk), false);
-    desk.ok("set --service web --challenge auto");
-    assert_eq!(fair(&desk), false, "it was challenged already: what the operator said stays");
-    desk.ok("set --service web --challenge off");
-    desk.ok("set --service web --challenge auto");
-    assert_eq!(fair(&desk), true);
 }
 
 /// The default where it can work, and a word about it where it cannot.
@@ -180,11 +161,6 @@ fn a_later_change_by_somebody_else_stays() {
 #[test]
 fn impossible_admissions_are_refused() {
     let desk = attached();
-    desk.fails(
-        "set --service web --challenge always --tickets none",
-        1,
-        &["web", "tickets", "15m"],
-    );
     let wrong = |line: &str, words: &[&str]| {
         let output = desk.output(line);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -193,8 +169,6 @@ fn impossible_admissions_are_refused() {
     };
     wrong("set --challenge auto", &["--service"]);
     wrong("set --service web --challenge sometimes", &["off", "auto", "always"]);
-    wrong("set --service web --reserve 95", &["95", "90"]);
-    wrong("set --service web --tickets 8d", &["7 days"]);
 }
 
 /// Killed at any point, a command leaves a setting that the next one puts right.

@@ -259,38 +259,20 @@ fn other_commands_work_while_one_traces() {
     assert!(desk.becomes_free("web0"));
 }
 
-#[test]
-fn newcomers_get_a_rate_and_tickets_to_tell_them_by() {
-    let desk = Desk::new();
-    desk.ok("attach web0 --service web=*:80");
-    let said = desk.ok("set --service web --newcomers 50/s --newcomers-burst 75");
-    assert!(
-        said.contains("newcomers: none -> 50/s, burst 75") && said.contains("tickets: none -> 15m"),
-        "{said}"
-    );
-    let settings = &desk.json("status --quick")["services"][0]["settings"];
-    assert_eq!(
-        (&settings["newcomers"], &settings["newcomers_burst"]),
-        (&"50/s".into(), &75.into())
-    );
-    assert!(
-        desk.ok("set --service web --newcomers none").contains("newcomers: 50/s, burst 75 -> none")
-    );
-}
-
-/// A line needs a budget, and says so; it is told in place of what it stands for.
+/// Where there is a budget there is a line, unless the operator says no.
 #[test]
 fn a_line_is_told() {
     let desk = Desk::new();
     desk.ok("attach web0 --service web=*:80");
-    let said = desk.ok("set --service web --line yes --fair-share yes");
-    assert!(said.contains("line: no -> yes"), "{said}");
     let status = desk.ok("status --quick");
-    assert!(status.contains("nobody waits, because neither"), "{status}");
+    assert!(!status.contains("  line:"), "without a budget there is none: {status}");
     desk.ok("set --service web --budget 500/s");
     let status = desk.ok("status --quick");
     assert!(status.contains("line: nobody waits now;  0 visits and 0 pages let in"), "{status}");
-    assert!(!status.contains("fair share:"), "it does nothing beside a line: {status}");
     let line = &desk.json("status --quick")["services"][0]["admission"]["line"];
     assert_eq!((&line["visits"], &line["connections_per_page"]), (&0.into(), &6.0.into()));
+    let said = desk.ok("set --service web --line no");
+    assert!(said.contains("line: yes -> no"), "{said}");
+    let status = desk.ok("status --quick");
+    assert!(status.contains("line: none, the budget is for those who come first"), "{status}");
 }

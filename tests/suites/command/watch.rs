@@ -68,7 +68,7 @@ impl Stage {
 fn both_sizes(terminal: &Terminal, name: &str) -> (String, String) {
     let small = terminal.screen();
     terminal.resize(200, 50);
-    let large = terminal.wait_for("fair share");
+    let large = terminal.wait_for("listens on");
     terminal.resize(80, 24);
     println!("{small}\n{large}");
     if std::env::var_os("LIMITER_SCREENS").is_some_and(|value| value == "write") {
@@ -130,13 +130,14 @@ fn calm() {
     }
 }
 
-/// More people than the budget has room for, each of them modest; limits are raised meanwhile, which helps.
+/// More people than the budget has room for, each of them modest, and no line; limits are raised
+/// meanwhile, which helps.
 #[test]
 fn crowd() {
     let stage = Stage::new();
     let _server = Server::start(&stage.lab).expect("a server");
     stage.ok("attach crowd0 attack0 --service web=*:80 --source-rate 20/s --enforce");
-    stage.ok("set --service web --budget 50/s");
+    stage.ok("set --service web --budget 50/s --line no");
     let _crowd = stage.crowd(200.0, 240.0);
     let terminal = stage.watch("--window 1m");
     let before = terminal.wait("fifty a second of more", |screen| {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use lab::topology::{FRONT_V4, FRONT_V6};
 use lab::wait::PATIENCE;
 use lab::{Crowd, Flood, Lab, Namespace, PageReport, Server, Sources};
-use limiter::policy::{Admission, Policy};
+use limiter::policy::Policy;
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::reason::Reason;
 use limiter_common::record::Counters;
@@ -27,9 +27,10 @@ pub fn front_in(lab: Lab, policy: &Policy) -> Front {
     front
 }
 
+/// A challenge without a line: each connection is challenged while it is on.
 pub fn web(challenge: Challenge) -> Policy {
     let mut policy = policy(&["web=*:80"]);
-    policy.services[0].admission = Admission { challenge, ..Admission::usual() };
+    policy.services[0].admission.challenge = challenge;
     policy
 }
 
@@ -72,11 +73,15 @@ pub fn pages(
     crowd.run(&front.lab).expect("a crowd")
 }
 
-/// Every client is challenged once, proves itself once, and has a ticket from then on; each connection is charged exactly once.
+/// Every client proves itself, and each connection is charged exactly once. In a line whoever is
+/// present is not challenged: the kernel asks him.
 #[test]
-fn clients_prove_themselves_and_get_tickets() {
-    for v6 in [false, true] {
-        let front = front(&web(Challenge::Always));
+fn clients_prove_themselves() {
+    for (v6, line) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut policy = web(Challenge::Always);
+        policy.services[0].budget = limit(1000, 2000);
+        policy.services[0].admission.line = line;
+        let front = front(&policy);
         let server = Server::start(&front.lab).expect("a server");
         let (target, mut clients) = if v6 {
             (FRONT_V6, front.lab.clients_v6())
@@ -91,15 +96,18 @@ fn clients_prove_themselves_and_get_tickets() {
         let counters = front.service(0);
         assert_eq!(decided(&counters, Reason::BadCookie), 0);
         assert_eq!(decided(&counters, Reason::Unanswered), 0);
-        assert_eq!(counters.tickets, sources, "one ticket for each source");
-        let challenged = decided(&counters, Reason::Challenged);
-        assert!(
-            (sources..report.tried).contains(&challenged),
-            "{challenged} challenged of {sources} sources"
-        );
+        let [challenged, asked] =
+            [Reason::Challenged, Reason::Asked].map(|reason| decided(&counters, reason));
+        if line {
+            assert!(
+                (sources..report.tried).contains(&challenged),
+                "{challenged} challenged of {sources} sources"
+            );
+        } else {
+            assert_eq!(asked, 0, "each connection is challenged: {counters:?}");
+        }
         // A connection is an attempt that limiter or the kernel asked for a proof, or one that
         // reused a port and paid itself.
-        let asked = decided(&counters, Reason::Asked);
         let attempts = challenged + asked + decided(&counters, Reason::Admitted);
         assert_eq!(attempts, server.accepted() + front.sent_again(), "{counters:?}");
         // The kernel makes no cookie for a SYN that meets a connection in TIME_WAIT; all others had their proof, once.
@@ -187,21 +195,22 @@ fn a_spoofer_cannot_spend_the_budget() {
     }
 }
 
-/// One source with a ticket, whose address a spoofer bears at full speed: he spends nothing, and
-/// everybody else comes in.
+/// One source is present in the line, and a spoofer bears its address at full speed: he spends
+/// nothing, and everybody else comes in.
 #[test]
-fn a_spoofer_cannot_spend_the_budget_with_one_ticket() {
+fn a_spoofer_cannot_spend_the_budget_in_the_name_of_one_who_is_present() {
     let mut policy = web(Challenge::Always);
     policy.services[0].budget = limit(1000, 2000);
+    policy.services[0].admission.line = true;
     let front = front(&policy);
-    let _server = Server::start(&front.lab).expect("a server");
+    let server = Server::start(&front.lab).expect("a server");
     let mut clients = front.lab.clients_v4();
     clients.truncate(201);
-    let holder = clients.pop().expect("a client");
-    let first = pages(&front, FRONT_V4, vec![holder], 10.0, 0.1);
-    assert_eq!((first.ok, front.service(0).tickets), (1, 1));
+    let present = clients.pop().expect("a client");
+    let first = pages(&front, FRONT_V4, vec![present], 10.0, 0.1);
+    assert_eq!((first.ok, decided(&front.service(0), Reason::Proven)), (1, 1));
     let floods = [0, 1].map(|cpu| {
-        let flood = Flood::new((FRONT_V4, 80).into(), Sources::One(holder));
+        let flood = Flood::new((FRONT_V4, 80).into(), Sources::One(present));
         let flood = Flood { frames: u64::MAX, seconds: 600.0, cpu: Some(cpu), ..flood };
         flood.spawn(&front.lab).expect("a flood")
     });
@@ -209,13 +218,15 @@ fn a_spoofer_cannot_spend_the_budget_with_one_ticket() {
     let report = pages(&front, FRONT_V4, clients, 100.0, 5.0);
     let sent: u64 = floods.map(|flood| flood.stop().expect("the flood ends").sent).iter().sum();
     let counters = front.service(0);
-    let challenged = decided(&counters, Reason::Challenged);
+    let [challenged, asked] =
+        [Reason::Challenged, Reason::Asked].map(|reason| decided(&counters, reason));
     println!(
-        "{sent} SYNs with a ticket, {challenged} challenged; {} of {} pages",
+        "{sent} SYNs in his name, {asked} passed, {challenged} challenged; {} of {} pages",
         report.ok, report.tried
     );
     assert_eq!(report.ok, report.tried, "every page came: {counters:?}");
-    assert!(challenged > FLOODED / 2, "{counters:?}");
+    assert!(asked > 1000 && challenged > FLOODED / 2, "{counters:?}");
+    assert_eq!(charged(&counters), server.accepted(), "{counters:?}");
 }
 
 /// The same where the kernel makes no cookies, beside it: the spoofer has spent the budget. How
@@ -232,8 +243,5 @@ fn without_a_challenge_the_spoofer_spends_it() {
     );
     // It had all of the burst before the first client came, but for a lease on each of two CPUs.
     assert!(spoofed >= 1990, "{spoofed} of the spoofer, {accepted} of clients");
-    assert!(
-        decided(&counters, Reason::ServiceBudget) + decided(&counters, Reason::Newcomer)
-            > FLOODED / 2
-    );
+    assert!(decided(&counters, Reason::ServiceBudget) > FLOODED / 2, "{counters:?}");
 }

@@ -12,7 +12,7 @@ use super::challenge::{front, netstat, web};
 use super::decided;
 use super::servers::{Nginx, output};
 
-/// wrk and curl through the challenge. They are one source of each family: its first connections are challenged.
+/// wrk and curl through the challenge.
 #[test]
 fn nginx_serves_curl_and_wrk_through_the_challenge() {
     let front = front(&web(Challenge::Always));
@@ -23,7 +23,7 @@ fn nginx_serves_curl_and_wrk_through_the_challenge() {
     let report = output(wrk);
     assert!(report.contains("requests in") && !report.contains("Socket errors"), "{report}");
     let first = front.sent_again();
-    assert!((1..=50 + first).contains(&challenged()), "{} of 50", challenged());
+    assert!((50..=58 + first).contains(&challenged()), "{} of 50", challenged());
     let before = challenged();
     for host in [FRONT_V4.to_string(), format!("[{FRONT_V6}]")] {
         let mut curl = front.lab.crowd.command("curl").expect("a namespace");
@@ -32,7 +32,7 @@ fn nginx_serves_curl_and_wrk_through_the_challenge() {
         assert!(page.ends_with(" 200") && page.len() == 1004, "{page}");
     }
     let again = front.sent_again() - first;
-    assert!((1..=1 + again).contains(&(challenged() - before)), "IPv4 has a ticket already");
+    assert!((2..=2 + again).contains(&(challenged() - before)), "{} of 2", challenged() - before);
     let counters = front.service(0);
     assert_eq!(decided(&counters, Reason::BadCookie), 0, "{counters:?}");
     assert_eq!(decided(&counters, Reason::Waiting), 0, "{counters:?}");

@@ -93,9 +93,7 @@ fn clients_are_answered_by_the_driver() {
         assert_eq!((report.tried, report.ok), (10, 10), "pages from {target}");
     }
     let counters = front.service(0);
-    // IPv6 sources are /64s, and all clients live in one.
-    assert_eq!(counters.tickets, u64::from(CLIENTS) + 1);
-    assert!(decided(&counters, Reason::Challenged) >= counters.tickets, "{counters:?}");
+    assert!(decided(&counters, Reason::Challenged) >= 20, "each was challenged: {counters:?}");
     assert_eq!(
         decided(&counters, Reason::Proven),
         challenge::netstat(&front.lab.front, "SyncookiesRecv"),

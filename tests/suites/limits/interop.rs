@@ -9,7 +9,6 @@ use lab::topology::{FRONT_V4, FRONT_V6};
 use lab::wait::PATIENCE;
 use lab::{Lab, LabOptions};
 use limiter::kernel::slots::Origin;
-use limiter::policy::{Admission, Prefixes};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 use limiter_common::switch::Mode;
@@ -124,9 +123,7 @@ pub fn front(mtu: u32, challenge: Challenge, timestamps: &str) -> Front {
     lab.front.sysctl("ipv4/tcp_syncookies", cookies).expect("a setting");
     lab.front.sysctl("ipv4/tcp_timestamps", timestamps).expect("a setting");
     let mut policy = policy(&["web=*:80"]);
-    // Every client is a source of its own, so that each is challenged.
-    policy.prefixes = Prefixes { v4: 32, v6: 128 };
-    policy.services[0].admission = Admission { challenge, ..Admission::usual() };
+    policy.services[0].admission.challenge = challenge;
     let mut front =
         Front::in_lab(lab, &policy, Mode::Enforce).expect("limiter attaches in the lab");
     let Front { lab, maps, .. } = &mut front;
@@ -143,8 +140,8 @@ fn client_settings(front: &Front, timestamps: bool, sack: bool, scaling: bool) {
     set("ipv4/tcp_window_scaling", scaling);
 }
 
-/// Each connection is the first of its client, and so challenged. All bytes arrive; and where the kernel decodes a cookie's timestamp,
-/// the options that the client offered are kept.
+/// Each connection is challenged. All bytes arrive; and where the kernel decodes a cookie's
+/// timestamp, the options that the client offered are kept.
 #[test]
 fn every_kind_of_client_gets_through_unharmed() {
     for (mtu, server_timestamps) in [(1500, "1"), (1500, "2"), (1280, "1"), (1280, "2")] {
@@ -250,7 +247,7 @@ fn a_connection_from_before_is_untouched() {
     let (mut served, _) = listener.accept().expect("a connection");
     let mut front = front;
     let mut always = policy(&["web=*:80"]);
-    always.services[0].admission = Admission { challenge: Challenge::Always, ..Admission::usual() };
+    always.services[0].admission.challenge = Challenge::Always;
     front.lab.front.sysctl("ipv4/tcp_syncookies", "2").expect("a setting");
     let switch = front.maps.stage_policy(&always, &Origin::default()).expect("a policy");
     front.maps.set_switch(switch).expect("switched");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lab::topology::FRONT_V4;
 use lab::{Crowd, Flood, PageReport, Server, Sources};
-use limiter::policy::{Admission, Policy};
+use limiter::policy::Policy;
 use limiter_common::challenge::Challenge;
 use limiter_common::line::service::State;
 use limiter_common::reason::Reason;
@@ -32,7 +32,7 @@ struct Seen {
 fn web(line: bool) -> Policy {
     let mut policy = policy(&["web=*:80"]);
     policy.services[0].budget = limit(BUDGET, BUDGET);
-    policy.services[0].admission = Admission { line, ..Admission::default() };
+    policy.services[0].admission.line = line;
     policy
 }
 
@@ -90,9 +90,7 @@ fn a_crowd_gets_whole_pages() {
 #[test]
 fn forged_attempts_take_no_place_where_proofs_pay() {
     let mut policy = web(true);
-    // It brings tickets, which do nothing beside a line.
-    policy.services[0].admission =
-        Admission { challenge: Challenge::Auto, line: true, ..Admission::usual() };
+    policy.services[0].admission.challenge = Challenge::Auto;
     let front = challenge::front(&policy);
     let forged = Flood {
         frames: u64::MAX,

@@ -4,12 +4,10 @@
 
 mod challenge;
 mod clients;
-mod crowd;
 mod crowded;
 mod driver;
 mod established;
 mod exact;
-mod fair;
 mod interop;
 mod line;
 mod measured;
@@ -21,13 +19,6 @@ mod storms;
 mod switching;
 mod waiting;
 
-#[path = "../../../limiter-common/tests/admission/crowd.rs"]
-#[expect(dead_code, reason = "the simulation's own tests run it; here are its sizes")]
-mod simulation;
-#[path = "../../../limiter-common/tests/admission/world.rs"]
-#[expect(dead_code, reason = "the simulation's own tests use the rest")]
-mod world;
-
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -35,7 +26,7 @@ use lab::wait::until_so;
 use lab::{Lab, PrivateBpffs};
 use limiter::kernel::slots::Origin;
 use limiter::kernel::{Maps, Pins, link, object};
-use limiter::policy::{Policy, text};
+use limiter::policy::{Admission, Policy, Service, text};
 use limiter::report::Sample;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::{Reason, Verdict};
@@ -112,8 +103,12 @@ fn limit(count: u64, burst: u64) -> Limit {
     Limit { rate: Rate::per_second(count), burst }
 }
 
+/// Without a line: what a budget lets in is exact for single connections.
 fn policy(services: &[&str]) -> Policy {
-    let services = services.iter().map(|service| text::service(service).expect("a service"));
+    let services = services.iter().map(|service| Service {
+        admission: Admission::FIRST_COME,
+        ..text::service(service).expect("a service")
+    });
     Policy { services: services.collect(), ..Policy::default() }
 }
 

@@ -47,8 +47,7 @@ fn the_flood_fires_and_its_end_clears() {
     let (labels, fired) = until(name, PATIENCE, || prometheus.fires(name));
     assert_eq!((string(&labels, "service"), string(&labels, "severity")), ("web", "critical"));
     let report = flood.stop().expect("a flood");
-    let refused =
-        "limiter_packets_total{service=\"web\",reason=\"service_budget\",outcome=\"dropped\"}";
+    let refused = "limiter_packets_total{service=\"web\",reason=\"in_line\",outcome=\"dropped\"}";
     let (_, cleared) =
         until("all is quiet again", PATIENCE, || prometheus.alerts().is_empty().then_some(()));
     println!(

@@ -13,7 +13,7 @@ use aya::maps::Array;
 use aya::programs::{TestRun as _, TestRunOptions};
 use lab::frame::flags::{ACK, RST, SYN};
 use lab::{Frame, Namespace};
-use limiter::policy::{Admission, Policy};
+use limiter::policy::Policy;
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::names;
 use limiter_common::reason::Reason::{self, *};
@@ -27,9 +27,10 @@ const ON_UNTIL: usize = 0;
 const SERVER: &str = "127.0.0.1:80";
 const SERVER_V6: &str = "[::1]:80";
 
+/// Each attempt is challenged: there is no line in which somebody could be present.
 fn challenged() -> Policy {
     let mut policy = policy(&["web=*:80"]);
-    policy.services[0].admission = Admission { challenge: Challenge::Always, ..Admission::usual() };
+    policy.services[0].admission.challenge = Challenge::Always;
     policy
 }
 
@@ -126,7 +127,6 @@ fn auto_turns_on_and_off() {
     with_listener(|| {
         let mut policy = challenged();
         policy.services[0].admission.challenge = Challenge::Auto;
-        policy.services[0].admission.fair_share = false;
         policy.services[0].budget = limit(4, 1, 20);
         let mut judge = Judge::settled(&policy);
         let line = |judge: &mut Judge, change: Option<u64>| {
@@ -214,7 +214,7 @@ fn a_service_without_a_challenge_charges_proofs_too() {
         policy.services[0].budget = limit(4, 1, 20);
         let mut judge = Judge::settled(&policy);
         let cookie = judge.cookie(&syn(CLIENT, SERVER));
-        policy.services[0].admission = Admission::default();
+        policy.services[0].admission.challenge = Challenge::Off;
         judge.set(&policy);
         let passed =
             (0..100).filter(|_| judge.action(&syn(CLIENT, SERVER).build()) == PASS).count() as u64;
@@ -243,8 +243,8 @@ fn unanswerable(client: &str) -> [(Frame, bool); 6] {
     ]
 }
 
-/// A few pass, of a purse of their own: they spend neither the budget, nor what newcomers have, nor
-/// what is left to whose address they bear.
+/// A few pass, of a purse of their own: they spend neither the budget, nor what is left to whose
+/// address they bear.
 #[test]
 fn what_cannot_be_answered_spends_nothing() {
     with_listener(|| {
@@ -252,7 +252,6 @@ fn what_cannot_be_answered_spends_nothing() {
         policy.source = limit(1, 3600, 4);
         policy.services[0].listeners.push("0.0.0.0:81".parse().expect("a place"));
         policy.services[0].budget = limit(1, 3600, 64);
-        policy.services[0].admission.fair_share = false;
         let judge = Judge::settled(&policy);
         // 64/16 of each kind together.
         for (frame, passes) in unanswerable(CLIENT) {
@@ -272,7 +271,7 @@ fn what_cannot_be_answered_spends_nothing() {
         let budget: Array<_, [u64; 8]> =
             judge.ebpf().map(names::BUDGET).expect("budgets").try_into().expect("an array");
         assert_eq!(budget.get(&0, 0).expect("a word")[0], 0, "the budget was not drawn from");
-        // The source that they bore has its four, and a newcomer its own.
+        // The source that they bore has its four, and another one its own.
         for client in [CLIENT, "192.0.2.2:40000"] {
             let cookie = judge.cookie(&syn(client, SERVER));
             for _ in 0..4 {
@@ -301,9 +300,7 @@ fn refusals_are_answered_with_resets_where_wanted() {
             assert!(answer.len() <= frame.build().len());
             // The ACK of a challenged connection: a reset at the place that the client expects.
             policy.source = limit(1, 3600, 2);
-            policy.services[0].admission =
-                Admission { challenge: Challenge::Always, reset: true, ..Admission::usual() };
-            policy.services[0].admission.fair_share = false;
+            policy.services[0].admission.challenge = Challenge::Always;
             let proofs = Judge::settled(&policy);
             let cookie = proofs.cookie(&syn(client, server));
             let frame = ack(client, server, cookie);

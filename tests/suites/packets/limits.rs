@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lab::wait;
 use limiter::kernel::clock;
-use limiter::policy::{Admission, Prefixes};
+use limiter::policy::Prefixes;
 use limiter_common::reason::Reason::*;
 use limiter_common::switch::{Mode, Selection};
 
@@ -96,58 +96,6 @@ fn a_refused_source_spends_nothing() {
     judge.says(&syn("192.0.2.99:1", WEB).build(), 1, GlobalBudget, DROP);
 }
 
-/// So many new sources per second, whoever is there already: the quota of a waiting room.
-#[test]
-fn newcomers_have_a_rate_of_their_own() {
-    let mut policy = policy(&["web=*:80"]);
-    policy.services[0].admission =
-        Admission { newcomers: limit(1, 3600, 10), fair_share: false, ..Admission::usual() };
-    let judge = Judge::new(&policy);
-    for client in 1..=10 {
-        judge.says(&syn(&format!("192.0.2.{client}:1"), WEB).build(), 1, Admitted, PASS);
-    }
-    judge.says(&syn("192.0.2.11:1", WEB).build(), 1, NewcomerRate, DROP);
-    for client in 1..=10 {
-        judge.says(&syn(&format!("192.0.2.{client}:2"), WEB).build(), 1, Admitted, PASS);
-    }
-    judge.says(&syn("192.0.2.11:1", WEB).build(), 1, NewcomerRate, DROP);
-}
-
-/// The host's budget has a reserve in each service, and fair shares of it.
-#[test]
-fn the_hosts_budget_is_kept_and_shared_too() {
-    let mut policy = policy(&["web=*:80", "mail=*:25"]);
-    policy.budget = limit(1, 3600, 100);
-    for (service, reserve) in policy.services.iter_mut().zip([10, 50]) {
-        service.admission = Admission { reserve, fair_share: false, ..Admission::usual() };
-    }
-    let mut judge = Judge::new(&policy);
-    let mail = "198.51.100.7:25";
-    for client in 1..=50 {
-        judge.says(&syn(&format!("192.0.2.{client}:1"), mail).build(), 2, Admitted, PASS);
-    }
-    judge.says(&syn("192.0.3.1:1", mail).build(), 2, Newcomer, DROP);
-    for client in 1..=40 {
-        judge.says(&syn(&format!("192.0.3.{client}:1"), WEB).build(), 1, Admitted, PASS);
-    }
-    judge.says(&syn("192.0.3.41:1", WEB).build(), 1, Newcomer, DROP);
-    // Who has a ticket goes to the bottom.
-    for client in 1..=10 {
-        judge.says(&syn(&format!("192.0.2.{client}:2"), mail).build(), 2, Admitted, PASS);
-    }
-    judge.says(&syn("192.0.2.11:2", mail).build(), 2, GlobalBudget, DROP);
-    // With fair shares one source does not get a fifth of it: at an hour an attempt, its share is one.
-    policy.services[0].admission = Admission { fair_share: true, ..Admission::default() };
-    judge = Judge::new(&policy);
-    let taken = (0..20).filter(|_| judge.action(&syn(CLIENT, WEB).build()) == PASS).count();
-    assert!(
-        (14..=15).contains(&taken),
-        "an eighth of the budget is anybody's, and then a window's worth and one: {taken}"
-    );
-    judge.says(&syn(CLIENT, WEB).build(), 1, FairShare, DROP);
-    judge.says(&syn("192.0.2.200:1", WEB).build(), 1, Admitted, PASS);
-}
-
 #[test]
 fn a_service_has_limits_of_its_own() {
     let mut policy = policy(&["web=*:80", "mail=*:25"]);
@@ -166,15 +114,12 @@ fn a_service_has_limits_of_its_own() {
     judge.says(&syn(CLIENT, WEB).build(), 0, NotProtected, PASS);
 }
 
-/// A service that gets the id of one that is gone has neither its debts nor its tickets.
+/// A service that gets the id of one that is gone has none of its debts.
 #[test]
 fn a_new_service_begins_with_nothing() {
     let with = |name: &str| {
         let mut policy = policy(&[&format!("{name}=*:80")]);
         policy.source = limit(1, 600, 1);
-        policy.services[0].budget = limit(1, 3600, 100);
-        policy.services[0].admission.ticket_seconds = 900;
-        policy.services[0].admission.reserve = 90;
         policy
     };
     let mut judge = Judge::new(&with("old"));
@@ -182,7 +127,6 @@ fn a_new_service_begins_with_nothing() {
         judge.says(&syn(&format!("192.0.2.{client}:1"), WEB).build(), 1, Admitted, PASS);
     }
     judge.says(&syn("192.0.2.0:1", WEB).build(), 1, SourceLimit, DROP);
-    judge.says(&syn("192.0.2.10:1", WEB).build(), 1, Newcomer, DROP);
     // A slot that is written without it, then one with another of the same id.
     judge.set(&policy(&[]));
     judge.set(&policy(&[]));

@@ -17,7 +17,7 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lab::{Frame, PrivateBpffs};
 use limiter::kernel::slots::Origin;
 use limiter::kernel::{Maps, object as shipped};
-use limiter::policy::{Policy, text};
+use limiter::policy::{Admission, Policy, Service, text};
 use limiter::report::Sample;
 use limiter_common::names;
 use limiter_common::rate::{Limit, Rate};
@@ -123,8 +123,12 @@ fn syn(client: &str, server: &str) -> Frame {
     Frame::syn(client.parse().expect("a client"), server.parse().expect("a server"))
 }
 
+/// Without a line: what a budget lets in is exact for single connections.
 fn policy(services: &[&str]) -> Policy {
-    let services = services.iter().map(|service| text::service(service).expect("a service"));
+    let services = services.iter().map(|service| Service {
+        admission: Admission::FIRST_COME,
+        ..text::service(service).expect("a service")
+    });
     Policy { services: services.collect(), ..Policy::default() }
 }
 

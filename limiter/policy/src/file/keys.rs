@@ -11,6 +11,9 @@ pub const NAMED: &[&str] = &["service", "class", "profile"];
 /// Keys of a class that are no settings.
 const MEMBERS: [&str; 2] = ["prefixes", "prefixes_from"];
 
+/// Keys that services had. A line does what they were for.
+const GONE: [&str; 5] = ["tickets", "reserve", "newcomers", "newcomers_burst", "fair_share"];
+
 /// Keys of settings.
 pub fn settings<T, R>(rows: &[Setting<T, R>]) -> Vec<&'static str> {
     rows.iter().flat_map(|row| row.parts().into_iter().map(|part| part.key)).collect()
@@ -62,6 +65,9 @@ pub fn unknown(key: &str, path: &str, known: &[&str]) -> String {
     let here =
         if path.is_empty() { "at the top of the file".to_owned() } else { format!("in [{path}]") };
     let what = format!("there is no key `{}` {here}", key.escape_debug());
+    if GONE.contains(&key) {
+        return format!("{what} any more: sources wait in line for a budget; remove it");
+    }
     if let Some((_, place)) =
         places().iter().find(|(keys, _)| keys.contains(&key) && *keys != known)
     {

@@ -17,10 +17,10 @@ pub fn document(document: &Document) -> String {
             document.interfaces.iter().map(|name| toml::Value::String(name.clone()).to_string());
         file.list("interfaces", names.collect());
     }
-    file.settings(&DOCUMENT, &stated(&DOCUMENT, document, Document::default()));
+    file.settings(&DOCUMENT, &stated(&DOCUMENT, document, &Document::default()));
     let policy = &document.policy;
-    file.table("defaults", &DEFAULTS, &stated(&DEFAULTS, policy, Policy::default()));
-    file.table("host", &HOST, &stated(&HOST, policy, Policy::default()));
+    file.table("defaults", &DEFAULTS, &stated(&DEFAULTS, policy, &Policy::default()));
+    file.table("host", &HOST, &stated(&HOST, policy, &Policy::default()));
     for service in &document.policy.services {
         file.service(service);
     }
@@ -77,13 +77,13 @@ impl File {
     fn service(&mut self, service: &Service) {
         self.header(&format!("service.{}", service.name));
         self.list("listen", show_listeners(&service.listeners).iter().map(quoted).collect());
-        self.settings(&SERVICE, &stated(&SERVICE, service, Service::bare(service.name.clone())));
+        self.settings(&SERVICE, &stated(&SERVICE, service, &Service::bare(service.name.clone())));
     }
 
     fn class(&mut self, class: &Class) {
         self.header(&format!("class.{}", class.name));
         self.list("prefixes", class.members.iter().map(quoted).collect());
-        self.settings(&CLASS, &stated(&CLASS, class, Class::bare(class.name.clone())));
+        self.settings(&CLASS, &stated(&CLASS, class, &Class::bare(class.name.clone())));
     }
 
     fn profile(&mut self, profile: &Profile) {
@@ -91,7 +91,7 @@ impl File {
         self.header(&at);
         self.settings(
             &PROFILE,
-            &stated(&PROFILE, profile, Profile { mode: None, ..profile.clone() }),
+            &stated(&PROFILE, profile, &Profile { mode: None, ..profile.clone() }),
         );
         self.table(&format!("{at}.defaults"), &DEFAULTS, &profile.host);
         self.table(&format!("{at}.host"), &HOST, &profile.host);

@@ -17,7 +17,7 @@ pub struct Class {
     /// What belongs to it.
     pub members: Vec<Prefix>,
     /// Limit of each source in place of the service's; none: sources of the class have no source
-    /// limit and no fair share.
+    /// limit and do not wait in line.
     pub source: Limit,
     /// Prefixes that make a source of the class, if not the service's.
     pub prefixes: Option<Prefixes>,

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use limiter_common::challenge::Challenge;
-use limiter_common::rate::{Limit, Rate};
+use limiter_common::rate::Limit;
 use limiter_common::record;
 use serde::{Serialize, Serializer};
 
-use super::{DEFAULT, Field, Held, Limiting, Setting, Takes, Value, Whole, field, serialize};
-use crate::text::{self, show_challenge};
+use super::{DEFAULT, Field, Held, Limiting, Setting, Takes, field, serialize};
+use crate::text::show_challenge;
 use crate::{Name, Policy, Prefixes};
 
 /// A named set of local address:port pairs that is protected.
@@ -59,19 +59,11 @@ impl Serialize for Service {
     }
 }
 
-/// How a service lets sources in, beside its limits. The default is none of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a service lets sources in, beside its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// When attempts of sources without a ticket are answered with a cookie.
+    /// When attempts are answered with a cookie.
     pub challenge: Challenge,
-    /// Life of a ticket in seconds; 0: no tickets.
-    pub ticket_seconds: u64,
-    /// Percent of the budgets that is kept for sources with a ticket, 0 to 90.
-    pub reserve: u8,
-    /// Newcomers, who have no ticket, per second.
-    pub newcomers: Limit,
-    /// Whether a short budget is shared fairly.
-    pub fair_share: bool,
     /// Whether sources wait in line for a short budget.
     pub line: bool,
     /// Whether what a limit refuses is answered with a reset.
@@ -79,18 +71,13 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// What a challenge brings: tickets of 15 minutes, half of the budgets kept for them, and fair
-    /// shares. It is off here.
-    pub const fn usual() -> Self {
-        Self {
-            challenge: Challenge::Off,
-            ticket_seconds: 900,
-            reserve: 50,
-            newcomers: Limit { rate: Rate { count: 0, period: 0 }, burst: 0 },
-            fair_share: true,
-            line: false,
-            reset: false,
-        }
+    /// Without a line: a budget is for those who come first.
+    pub const FIRST_COME: Self = Self { challenge: Challenge::Off, line: false, reset: false };
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self { line: true, ..Self::FIRST_COME }
     }
 }
 
@@ -119,7 +106,7 @@ pub(super) const PREFIXES: Takes = Takes::Prefixes {
 };
 
 /// Settings of a service.
-pub static SERVICE: [Setting<Service, record::Service>; 10] = [
+pub static SERVICE: [Setting<Service, record::Service>; 6] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -172,8 +159,8 @@ pub static SERVICE: [Setting<Service, record::Service>; 10] = [
     Setting {
         key: "challenge",
         what: "challenge",
-        help: "Answer attempts of sources without a ticket with a SYN cookie: `off`, `auto` (while a budget is short) \
-               or `always`. Brings tickets, reserve and fair share unless they are said",
+        help: "Answer attempts with a SYN cookie: `off`, `auto` (while more come than a budget has) or `always`. \
+               Who is present in the line is not asked",
         takes: Takes::Choice {
             noun: "way to challenge",
             words: &[
@@ -182,74 +169,15 @@ pub static SERVICE: [Setting<Service, record::Service>; 10] = [
                 (show_challenge(Challenge::Always), ""),
             ],
         },
-        // One real host gets a ticket, and its address can be borne by anybody: what a share is for.
-        brings: &["tickets", "fair_share"],
-        needs: Some(("tickets", "who proved itself must be known again")),
         model: field!(admission.challenge),
         record: field!(admission.challenge),
-        ..Setting::PLAIN
-    },
-    Setting {
-        key: "tickets",
-        what: "tickets",
-        help: "How long a source that proved itself (or, without a challenge, was admitted) keeps its ticket: `15m`, \
-               or `none`. Brings a reserve unless it is said",
-        takes: Takes::Time(text::ticket),
-        usual: Some(Value::Number(Admission::usual().ticket_seconds)),
-        brings: &["reserve"],
-        model: field!(admission.ticket_seconds),
-        record: field!(stated.ticket_seconds),
-        ..Setting::PLAIN
-    },
-    Setting {
-        key: "reserve",
-        what: "reserve",
-        help: "Percent of the budgets that is kept for sources with a ticket, 0 to 90",
-        takes: Takes::Number(Whole {
-            least: 0,
-            most: 90,
-            example: "50",
-            name: "PERCENT",
-            unit: "%",
-        }),
-        usual: Some(Value::Number(Admission::usual().reserve as u64)),
-        brings: &["tickets"],
-        needs: Some(("tickets", "it is kept for those who have one")),
-        model: field!(admission.reserve),
-        record: field!(stated.reserve),
-        ..Setting::PLAIN
-    },
-    Setting {
-        key: "newcomers",
-        what: "newcomers",
-        help: "Sources without a ticket that are let in: `50/s`, or `none` for no such limit. Brings tickets unless \
-               they are said",
-        takes: Takes::Limit(&Limiting {
-            burst: "newcomers_burst",
-            burst_help: "Newcomers at once [default: two seconds of the rate, at least 10]",
-            ..BUDGET
-        }),
-        brings: &["tickets"],
-        needs: Some(("tickets", "who is no newcomer must be known again")),
-        model: field!(admission.newcomers),
-        record: field!(stated.newcomers),
-        ..Setting::PLAIN
-    },
-    Setting {
-        key: "fair_share",
-        what: "fair share",
-        help: "When a budget is short, refuse first what exceeds an equal share of it",
-        takes: Takes::Yes,
-        usual: Some(Value::Number(Admission::usual().fair_share as u64)),
-        model: field!(admission.fair_share),
-        record: field!(stated.fair_share),
         ..Setting::PLAIN
     },
     Setting {
         key: "line",
         what: "line",
         help: "When a budget is short, let sources in by turns: whole pages, who was refused first comes first, \
-               each an equal part. In the place of tickets, reserve, newcomers and fair share, which then do nothing",
+               each an equal part. With `no` the budget is for those who come first [default: yes]",
         takes: Takes::Yes,
         model: field!(admission.line),
         record: field!(stated.line),

@@ -6,7 +6,7 @@ use limiter_common::rate::{Limit, Rate, Unkeepable};
 use serde::{Serialize, Serializer};
 
 use super::{LimitChange, PrefixChange, Value};
-use crate::text::{self, show_limit, show_rate, show_seconds, show_yes};
+use crate::text::{self, show_limit, show_rate, show_yes};
 
 /// The largest number that every TOML parser reads.
 pub const MOST: u64 = i64::MAX as u64;
@@ -30,8 +30,6 @@ pub enum Takes {
         /// The words, and what they do where that is to be said. The first is off.
         words: &'static [(&'static str, &'static str)],
     },
-    /// A time in whole seconds, 0 for none.
-    Time(fn(&str) -> Result<u64, String>),
     /// A whole number.
     Number(Whole),
     /// Yes or no.
@@ -146,9 +144,6 @@ impl Takes {
             (Self::Choice { words, .. }, Value::Number(number)) => {
                 vec![(key, text(word(words, number)))]
             }
-            (Self::Time(_), Value::Number(seconds)) => {
-                vec![(key, Written::Text(show_seconds(seconds)))]
-            }
             (Self::Number(_), Value::Number(number)) => vec![(key, Written::Number(number))],
             (Self::Yes, Value::Number(yes)) => vec![(key, Written::Yes(yes != 0))],
             _ => Vec::new(),
@@ -167,7 +162,6 @@ impl Takes {
                 format!("/{} and /{}", v4.unwrap_or_default(), v6.unwrap_or_default())
             }
             (Self::Choice { words, .. }, Value::Number(number)) => word(words, number).to_owned(),
-            (Self::Time(_), Value::Number(seconds)) => show_seconds(seconds),
             (Self::Number(whole), Value::Number(number)) => format!("{number}{}", whole.unit),
             (_, Value::Number(yes)) => show_yes(yes != 0).to_owned(),
             (_, Value::Default) => "default".to_owned(),
@@ -197,7 +191,6 @@ impl Part {
             (Takes::Choice { words, .. }, _) => {
                 words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("|")
             }
-            (Takes::Time(_), _) => "TIME".to_owned(),
             (Takes::Yes, _) => "yes|no".to_owned(),
             _ => "RATE".to_owned(),
         }
@@ -211,7 +204,6 @@ impl Part {
                 let quoted: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
                 format!("{}, in quotes", any_of(&quoted))
             }
-            (Takes::Time(_), _) => "a time in quotes such as \"15m\"".to_owned(),
             (Takes::Yes, _) => "true or false, without quotes".to_owned(),
             _ => "a rate in quotes such as \"20/s\"".to_owned(),
         }
@@ -262,7 +254,6 @@ impl Part {
                 Ok(Value::Default)
             }
             (Takes::Choice { noun, words }, _) => choose(noun, words, text),
-            (Takes::Time(parse), _) => parse(text).map(Value::Number),
             (Takes::Yes, _) => text::yes(text).map(|yes| Value::Number(yes.into())),
             _ => {
                 let rate = if text == "unlimited" { Rate::default() } else { text::rate(text)? };

@@ -17,9 +17,8 @@ const fn layer_of(group: Group) -> (&'static str, usize) {
         Group::LetIn => ("let in", 2),
         Group::Challenged => ("challenged", 5),
         Group::OverLimit => ("source over its limit", 1),
-        Group::OverShare => ("source over its fair share", 4),
+        Group::InLine => ("waiting in line", 4),
         Group::Spent => ("budget spent", 0),
-        Group::Newcomers => ("newcomers beyond what is left", 3),
         Group::Unfit => ("other refusals", 6),
     }
 }
@@ -138,7 +137,6 @@ impl<'a> Plots<'a> {
         let layers = vec![
             self.layer("sources", 1, |point| Some(point.distinct?.sources as f64)),
             self.layer("/24 prefixes", 0, |point| Some(point.distinct?.prefixes_24 as f64)),
-            self.layer("tickets valid", 2, |point| point.enforces.map(|_| point.holders[0])),
         ];
         layers[0].values.iter().any(Option::is_some).then(|| {
             self.plot(

@@ -78,9 +78,9 @@ pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<Change> {
         }
         if pair[0].challenging != pair[1].challenging {
             let words = if pair[1].challenging {
-                "newcomers are challenged"
+                "sources are challenged"
             } else {
-                "newcomers are not challenged any more"
+                "sources are not challenged any more"
             };
             add(&mut changes, at, "limiter itself", words.to_owned());
         }

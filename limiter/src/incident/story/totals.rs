@@ -116,7 +116,7 @@ impl Totals {
         let_in + sum(&self.counted.observed, Reason::is_attempt)
     }
 
-    /// Attempts over their source's own limit or share, dropped or only counted.
+    /// Attempts over their source's own limit, dropped or only counted.
     pub fn over_own_limit(&self) -> f64 {
         self.counted.sum(|reason| reason.limit() == Some(Limit::Own))
     }

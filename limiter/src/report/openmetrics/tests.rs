@@ -26,15 +26,13 @@ fn service(name: &str) -> Service {
         settings: policy::Service {
             admission: policy::Admission {
                 challenge: Challenge::Auto,
-                ..policy::Admission::usual()
+                ..policy::Admission::default()
             },
             ..policy::Service::bare(name.parse().expect("a name"))
         },
         admission: Admission {
             challenging: true,
             challenge_turns: 2,
-            tickets_given: 11,
-            share_per_second: None,
             line: Some(Line {
                 wait_seconds: 12.5,
                 visits: 21,
@@ -75,7 +73,6 @@ fn snapshot() -> Snapshot {
         observed: ByReason::new(),
         measured_seconds: 0.0,
         table: Table { ways: 524_288, live: 1, steals: 5 },
-        tickets: 9,
         cookies: Cookies {
             syncookies: 2,
             syncookies_before: Some(1),
@@ -192,8 +189,6 @@ fn a_snapshot() {
             ("limiter_challenge_activations_total{service=\"web\"}", 2.0),
             ("limiter_service_info{service=\"web\",challenge=\"auto\"}", 1.0),
             ("limiter_cookies_available", 1.0),
-            ("limiter_tickets_given_total{service=\"web\"}", 11.0),
-            ("limiter_tickets_valid", 9.0),
             ("limiter_line_wait_seconds{service=\"web\"}", 12.5),
             ("limiter_visits_total{service=\"web\"}", 21.0),
             ("limiter_pages_total{service=\"web\"}", 34.0),

@@ -25,7 +25,6 @@ pub fn bare() -> Reading {
         host: budget("none", None),
         services: Vec::new(),
         counts: Counts::default(),
-        tickets: 0,
         table_percent: 0.0,
         steals: 0,
         allowed: 0,
@@ -49,7 +48,7 @@ fn service(name: &str, listeners: &str, stated: &str, used_percent: Option<f64>)
         budget: budget(stated, used_percent),
         challenge: "off".to_owned(),
         challenging: false,
-        share: None,
+        waited: Some(0.0),
         counts: Counts::default(),
     }
 }
@@ -137,7 +136,7 @@ pub fn crowd() -> Model {
         if at > 60.0 {
             reading.host.used_percent = Some(41.0);
             reading.services[0].budget.used_percent = Some(100.0);
-            reading.services[0].share = Some(0.36);
+            reading.services[0].waited = Some(23.0);
             reading.distinct = Distinct {
                 seconds: 45.0,
                 sources: 5613,
@@ -156,8 +155,8 @@ pub fn crowd() -> Model {
         let over = come - admitted;
         vec![
             (0, Reason::Admitted, admitted),
-            (0, Reason::ServiceBudget, over * 0.8),
-            (0, Reason::FairShare, over * 0.2),
+            (0, Reason::InLine, over * 0.8),
+            (0, Reason::ServiceBudget, over * 0.2),
             (1, Reason::Admitted, 0.4),
         ]
     })
@@ -281,7 +280,6 @@ pub fn challenge() -> Model {
     let of = |at: f64| {
         let mut reading = front();
         reading.services[0].challenge = "auto".to_owned();
-        reading.tickets = 412;
         if at > 60.0 {
             reading.services[0].challenging = true;
             reading.services[0].budget.used_percent = Some(3.0);

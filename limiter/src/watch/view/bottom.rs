@@ -130,7 +130,7 @@ pub fn warnings(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     }
 }
 
-/// Challenge, tickets, sources, table, lists.
+/// Challenge, sources, table, lists.
 pub fn state(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     let Some(reading) = scene.reading() else { return };
     let on: Vec<&str> = reading
@@ -146,9 +146,6 @@ pub fn state(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
         (true, false) => "challenge off".to_owned(),
     };
     let mut parts = vec![challenge];
-    if able || reading.tickets > 0 {
-        parts.push(format!("{} tickets", human::count(reading.tickets as u64)));
-    }
     parts.push(format!("source table {}", verdict::percent(reading.table_percent, 100.0)));
     parts.push(format!(
         "{} banned, {} allowed",

@@ -26,7 +26,7 @@ pub fn table(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
         "budget",
         "limit of a source",
         "challenge",
-        "fair share"
+        "line"
     );
     text(frame, rows.take(1), &titles, scene.paint.quiet());
     let (room, count) = (rows.0.height as usize, reading.services.len());
@@ -60,9 +60,13 @@ fn line(scene: &Scene<'_>, service: &Service, chosen: bool) -> String {
     } else {
         service.challenge.clone()
     };
-    let share = service.share.map_or_else(|| "-".to_owned(), |share| format!("{share:.2}/s"));
+    let waits = match service.waited.map(f64::round) {
+        None => "-".to_owned(),
+        Some(0.0) => "no wait".to_owned(),
+        Some(seconds) => format!("{seconds:.0} s"),
+    };
     format!(
-        " {} {:<18} {:<24} {:>10} {:>10} {:>11}  {used:<16} {:<22} {:<28} {challenge:<16} {share}",
+        " {} {:<18} {:<24} {:>10} {:>10} {:>11}  {used:<16} {:<22} {:<28} {challenge:<16} {waits}",
         if chosen { ">" } else { " " },
         cut(&service.name, 18),
         cut(&service.listeners, 24),

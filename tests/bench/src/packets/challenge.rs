@@ -8,8 +8,8 @@ use aya::maps::Array;
 use lab::frame::flags::ACK;
 use lab::{Frame, Namespace};
 use limiter::kernel::slots::Origin;
+use limiter::policy::Policy;
 use limiter::policy::prefix::Prefix;
-use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::Challenge;
 use limiter_common::names;
 use limiter_common::reason::Reason;
@@ -54,7 +54,7 @@ pub fn rows(arguments: &Arguments) -> Result<Vec<Row>> {
 fn challenged() -> Result<Policy> {
     let mut policy = policy((20, 40), (0, 0))?;
     for service in &mut policy.services {
-        service.admission = Admission { challenge: Challenge::Always, ..Admission::usual() };
+        service.admission.challenge = Challenge::Always;
     }
     Ok(policy)
 }

@@ -19,7 +19,7 @@ use lab::programs::COMPARE;
 use lab::{Frame, PrivateBpffs};
 use limiter::kernel::slots::Origin;
 use limiter::kernel::{Maps, object};
-use limiter::policy::{Policy, text};
+use limiter::policy::{Admission, Policy, Service, text};
 use limiter::report::Sample;
 use limiter_common::names;
 use limiter_common::rate::{Limit, Rate};
@@ -272,11 +272,13 @@ impl Bench {
     }
 }
 
+/// Without a line.
 fn policy(source: (u64, u64), budget: (u64, u64)) -> Result<Policy> {
     let limit = |(count, burst): (u64, u64)| {
         if count == 0 { Limit::default() } else { Limit { rate: Rate::per_second(count), burst } }
     };
     let web = text::service("web=*:80").map_err(anyhow::Error::msg)?;
+    let web = Service { admission: Admission::FIRST_COME, ..web };
     Ok(Policy {
         source: limit(source),
         budget: limit(budget),

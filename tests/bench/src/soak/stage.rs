@@ -20,8 +20,6 @@ source_rate = "20/s"
 listen = ["*:80"]
 budget = "20000/s"
 challenge = "auto"
-tickets = "15m"
-reserve = 50
 
 [service.talk]
 listen = ["*:81"]
@@ -33,8 +31,7 @@ source_rate = "unlimited"
 [profile.siege.defaults]
 source_rate = "2/s"
 [profile.siege.service.web]
-fair_share = true
-tickets = "60s"
+line = false
 
 [profile.calm]
 mode = "observe"

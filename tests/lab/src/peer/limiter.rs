@@ -33,11 +33,14 @@ impl Limiter {
             line += " --set-syncookies";
         }
         desk.run(&line)?;
+        if !challenge {
+            desk.run("set --service web --line no")?;
+        }
         Ok(Self { desk, entries: limits.entries.map(u64::from) })
     }
 }
 
-/// The tables of sources and of tickets have a word for each.
+/// The tables of sources and of visits have a word for each.
 const HOW: &str = "memlock of its pinned maps: 16 bytes a source, the rest for any number";
 
 impl InForce for Limiter {

@@ -111,7 +111,7 @@ fn what_goes_back_by_itself_is_followed() {
     let (desk, _client) = wired();
     desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
     let challenge = format!(
-        "set_syncookies = true\n{}challenge = \"always\"\ntickets = \"15m\"\n",
+        "set_syncookies = true\n{}challenge = \"always\"\n",
         LIMITED.replace("enforce", "observe")
     );
     write(&desk, &challenge);

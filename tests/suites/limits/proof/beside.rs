@@ -4,27 +4,19 @@ use std::net::SocketAddr;
 
 use lab::topology::FRONT_V4;
 use lab::{Flood, Server, ServerOptions, Sources};
-use limiter::policy::{Admission, text};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 
-use super::super::challenge::pages;
-use super::{decided, front, limit, web};
+use super::super::{challenge::pages, policy};
+use super::{decided, front, limit};
 
-/// A spoofer floods a service that challenges nobody, and the host has one budget for all. Half of
-/// it is kept for those who hold tickets of the other service: they come in.
+/// A spoofer floods a service that challenges nobody, and the host has one budget for all. He
+/// spends none of it: users of the other service come in.
 #[test]
-fn a_service_without_a_challenge_leaves_the_reserve_of_the_others() {
-    let mut policy = web(Challenge::Auto);
+fn a_service_without_a_challenge_leaves_the_budget_to_the_others() {
+    let mut policy = policy(&["web=*:80", "other=*:81"]);
+    policy.services[0].admission.challenge = Challenge::Auto;
     policy.budget = limit(200, 400);
-    let other = text::service("other=*:81").expect("a service");
-    policy.services.push(other);
-    policy.services[1].admission = Admission {
-        challenge: Challenge::Off,
-        ticket_seconds: 0,
-        reserve: 0,
-        ..Admission::usual()
-    };
     let front = front(&policy);
     let listen = vec![SocketAddr::new(FRONT_V4, 80), SocketAddr::new(FRONT_V4, 81)];
     let _server = Server::with(&front.lab, ServerOptions { listen, ..ServerOptions::default() })

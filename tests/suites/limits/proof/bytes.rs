@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use lab::topology::{FRONT_V4, FRONT_V6};
 use lab::{Lab, LabOptions};
-use limiter::policy::Prefixes;
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -99,7 +98,6 @@ fn clients(lab: &Lab, server: SocketAddr, count: usize, seconds: f64) -> u64 {
 /// A front end with a budget of a tenth of what so many clients in so many seconds need.
 fn short(count: usize, seconds: f64, challenge: Challenge, timestamps: &str) -> Front {
     let mut policy = web(challenge);
-    policy.prefixes = Prefixes { v4: 32, v6: 128 };
     let rate = (count as f64 / seconds / 10.0) as u64;
     policy.services[0].budget = limit(rate, rate.max(10));
     let lab = Lab::with(LabOptions { clients: count.min(10_000) as u32, ..LabOptions::default() })

@@ -59,20 +59,23 @@ fn who_is_named_by_a_spoofer_is_served() {
     }
 }
 
-/// The same while a flood of others keeps the challenge on.
+/// The same while a flood of others keeps the challenge on, without a line and in one.
 #[test]
 fn who_is_named_by_a_spoofer_is_served_in_a_flood() {
-    let mut policy = web(Challenge::Auto);
-    policy.source = limit(RATE, RATE);
-    policy.services[0].budget = limit(200, 400);
-    let front = front(&policy);
-    let user = front.lab.clients_v4()[0];
-    let flood = Flood::new((FRONT_V4, 80).into(), Sources::Random);
-    let flood = Flood { frames: u64::MAX, seconds: 60.0, rate: Some(5000), ..flood }
-        .spawn(&front.lab)
-        .expect("a flood");
-    let (served, tried) = named(&front, user);
-    flood.stop().expect("the flood ends");
-    assert!(decided(&front.service(0), Reason::Challenged) > 1000, "{:?}", front.service(0));
-    assert_eq!(served, tried, "{:?}", front.service(0));
+    for line in [false, true] {
+        let mut policy = web(Challenge::Auto);
+        policy.source = limit(RATE, RATE);
+        policy.services[0].budget = limit(200, 400);
+        policy.services[0].admission.line = line;
+        let front = front(&policy);
+        let user = front.lab.clients_v4()[0];
+        let flood = Flood::new((FRONT_V4, 80).into(), Sources::Random);
+        let flood = Flood { frames: u64::MAX, seconds: 60.0, rate: Some(5000), ..flood }
+            .spawn(&front.lab)
+            .expect("a flood");
+        let (served, tried) = named(&front, user);
+        flood.stop().expect("the flood ends");
+        assert!(decided(&front.service(0), Reason::Challenged) > 1000, "{:?}", front.service(0));
+        assert_eq!(served, tried, "line {line}: {:?}", front.service(0));
+    }
 }

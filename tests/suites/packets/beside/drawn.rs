@@ -63,15 +63,8 @@ pub fn policy(random: &mut Rng) -> Policy {
 }
 
 fn admission(random: &mut Rng) -> Admission {
-    if random.u8(..3) == 0 {
-        return Admission::default();
-    }
     Admission {
         challenge: pick(random, &[Challenge::Off, Challenge::Auto, Challenge::Always]),
-        ticket_seconds: pick(random, &[2, 60, 900, 604_800]),
-        reserve: random.u8(..91),
-        newcomers: if random.bool() { Limit::default() } else { limit(random, 2000) },
-        fair_share: random.bool(),
         line: random.bool(),
         ..Admission::default()
     }

@@ -19,12 +19,9 @@ use limiter_common::line::{self, Arrival, Judged as InLine};
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::{
-    self, BUDGET_LINES, Class, Counters, LEASES, List, SERVICES, Service,
-};
+use limiter_common::record::{self, BUDGET_LINES, Class, Counters, List, SERVICES, Service};
 use limiter_common::source_table::{self, Charged, Ticks, WAYS};
 use limiter_common::switch::{Mode, Switch};
-use limiter_common::ticket;
 use limiter_common::turn;
 
 use super::super::{DROP, PASS};
@@ -38,8 +35,6 @@ pub struct Memory {
     pub key: Key,
     /// The source table.
     pub sources: Vec<Line>,
-    /// Tickets.
-    pub tickets: Vec<Line>,
     /// What the lines keep of sources.
     pub visits: Vec<Line>,
     /// The lines by service.
@@ -61,12 +56,11 @@ impl Memory {
         Self {
             key,
             sources: lines(sets),
-            tickets: lines(sets),
             visits: lines(sets),
             lines: lines(SERVICES),
             challenges: lines(SERVICES),
             budgets: vec![Cell::new(0); BUDGET_LINES as usize],
-            leases: RefCell::new(vec![Lease::default(); LEASES as usize]),
+            leases: RefCell::new(vec![Lease::default(); BUDGET_LINES as usize]),
             touched: RefCell::default(),
         }
     }
@@ -109,7 +103,6 @@ struct Decision {
     reason: Reason,
     mode: Mode,
     stole: bool,
-    granted: bool,
     step: u8,
 }
 
@@ -138,14 +131,13 @@ impl Host {
     pub fn decide(&mut self, frame: &[u8], now: u64, precise: u64) -> Said {
         self.precise = precise;
         let decision = self.decision(frame, now);
-        let Decision { counter, reason, mode, stole, granted, step } = decision;
+        let Decision { counter, reason, mode, stole, step } = decision;
         let (stops, enforced) = (reason.verdict() != Verdict::Pass, mode == Mode::Enforce);
         let counters = &mut self.counters[counter];
         let counted =
             if stops && !enforced { &mut counters.observed } else { &mut counters.decided };
         counted[reason as usize] += 1;
         counters.steals += u64::from(stole);
-        counters.tickets += u64::from(granted);
         if step != 0 {
             counters.debts[usize::from(step)] += 1;
         }
@@ -159,7 +151,6 @@ impl Host {
             reason: Reason::NoPolicy,
             mode: self.switch.at(now).mode,
             stole: false,
-            granted: false,
             step: 0,
         };
         match packet::parse(Cursor::new(frame)) {
@@ -233,7 +224,6 @@ impl Host {
             let case = Case { slot: 0, id, service, host: &self.record, client, now, stage };
             let outcome = turn::judge(self, &case);
             decision.stole |= outcome.stole;
-            decision.granted |= outcome.granted;
             decision.step = outcome.step;
             match outcome.verdict {
                 Judged::Decided(reason) => reason,
@@ -280,35 +270,22 @@ fn wire(address: Address, v6: bool) -> IpAddr {
 
 impl State for Host {
     fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
-        let lease =
-            &mut self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
-        let line = &self.memory.budgets[purse.of(case.service).line(case.id) as usize];
-        Some(purse::look(
-            lease,
-            line,
-            purse.of(case.service).limit(case.service, case.host),
-            case.now,
-            || self.precise,
-        ))
+        let index = purse.index(case.id) as usize;
+        let lease = &mut self.memory.leases.borrow_mut()[index];
+        let (line, limit) = (&self.memory.budgets[index], purse.limit(case.service, case.host));
+        Some(purse::look(lease, line, limit, case.now, || self.precise))
     }
 
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take> {
-        let lease =
-            &mut self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize];
-        let line = &self.memory.budgets[purse.of(case.service).line(case.id) as usize];
-        Some(purse::take(
-            lease,
-            line,
-            purse.of(case.service).limit(case.service, case.host),
-            look,
-            || self.precise,
-        ))
+        let index = purse.index(case.id) as usize;
+        let lease = &mut self.memory.leases.borrow_mut()[index];
+        let (line, limit) = (&self.memory.budgets[index], purse.limit(case.service, case.host));
+        Some(purse::take(lease, line, limit, look, || self.precise))
     }
 
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
-        if purse.limit(case.service, case.host).0.interval != 0 {
-            self.memory.leases.borrow_mut()[purse.of(case.service).lease(case.id) as usize]
-                .give_back();
+        if purse.limit(case.service, case.host).interval != 0 {
+            self.memory.leases.borrow_mut()[purse.index(case.id) as usize].give_back();
         }
     }
 
@@ -331,7 +308,8 @@ impl State for Host {
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
         let set = &self.memory.sources[self.memory.set(*place)];
         self.memory.touched.borrow_mut().push(*place);
-        let (fingerprint, now, own) = (place.fingerprint(), Ticks::at(attempt.now), attempt.own());
+        let (fingerprint, now, own) =
+            (place.fingerprint(), Ticks::at(attempt.now), attempt.limit.horizon());
         if attempt.peeks {
             return Some(Charged::peek(source_table::exceeds(
                 set,
@@ -347,14 +325,6 @@ impl State for Host {
     fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
         let set = &self.memory.sources[self.memory.set(*place)];
         source_table::refund(set, place.fingerprint(), attempt.limit.interval);
-    }
-
-    fn holds(&self, place: &Place, now: u64) -> Option<bool> {
-        Some(ticket::holds(&self.memory.tickets[self.memory.set(*place)], place.wide(), now))
-    }
-
-    fn grant(&self, place: &Place, now: u64, life: u64) -> Option<bool> {
-        Some(ticket::grant(&self.memory.tickets[self.memory.set(*place)], place.wide(), now, life))
     }
 
     fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<InLine> {

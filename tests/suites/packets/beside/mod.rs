@@ -20,7 +20,7 @@ use limiter::kernel::words::{Access, Words};
 use limiter_common::names;
 use limiter_common::reason::Reason;
 use limiter_common::record::{
-    BUDGET_LINES, HOLDERS, HOST_BUDGET, Instance, LEASES, List, NEWCOMERS, SERVICES, UNPROVEN,
+    BUDGET_LINES, HOST_BUDGET, Instance, List, PRESENT, SERVICES, UNPROVEN,
 };
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::{Mode, Regime};
@@ -46,7 +46,6 @@ const CPU: usize = 0;
 /// State maps, mapped into memory.
 struct Kernel<'a> {
     sources: Words<'a>,
-    tickets: Words<'a>,
     visits: Words<'a>,
     lines: Words<'a>,
     challenges: Words<'a>,
@@ -98,20 +97,12 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
         [Regime::Attempts, Regime::Ending, Regime::Proofs, Regime::Proofs][random.usize(..4)];
     let switch = judge.maps.switch().expect("the switch");
     judge.maps.set_switch(switch.with_regime(regime)).expect("switched");
-    let maps = [
-        names::SOURCES,
-        names::TICKETS,
-        names::VISITS,
-        names::LINE,
-        names::CHALLENGE,
-        names::BUDGET,
-    ];
-    let [sources, tickets, visits, lines, challenges, budgets] =
+    let maps = [names::SOURCES, names::VISITS, names::LINE, names::CHALLENGE, names::BUDGET];
+    let [sources, visits, lines, challenges, budgets] =
         maps.map(|name| MapData::from_pin(judge.bpffs.path().join(name)).expect("a map"));
     let words = |map, count| Words::map(MapData::fd(map), count, Access::Write).expect("mapped");
     let kernel = Kernel {
         sources: words(&sources, sets as usize * WAYS),
-        tickets: words(&tickets, sets as usize * WAYS),
         visits: words(&visits, sets as usize * WAYS),
         lines: words(&lines, SERVICES as usize * WAYS),
         challenges: words(&challenges, SERVICES as usize * WAYS),
@@ -121,7 +112,6 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
         // Whatever was left there: other policies, before the clock wrapped, by chance.
         for index in 0..sets as usize * WAYS {
             kernel.sources.store(index, random.u64(..));
-            kernel.tickets.store(index, random.u64(..));
             kernel.visits.store(index, random.u64(..));
         }
     }
@@ -186,14 +176,13 @@ fn take_over(host: &mut Host, kernel: &Kernel<'_>, judge: &Judge) {
         }
     };
     copy(&host.memory.sources, &kernel.sources);
-    copy(&host.memory.tickets, &kernel.tickets);
     copy(&host.memory.visits, &kernel.visits);
     copy(&host.memory.lines, &kernel.lines);
     copy(&host.memory.challenges, &kernel.challenges);
     for (index, word) in host.memory.budgets.iter().enumerate() {
         word.set(kernel.budgets.get(index * WAYS).expect("a word"));
     }
-    for index in 0..LEASES {
+    for index in 0..BUDGET_LINES {
         host.memory.leases.borrow_mut()[index as usize] =
             judge.maps.lease.get(&index, 0).expect("a lease")[CPU].0;
     }
@@ -213,16 +202,9 @@ fn left_alike(host: &Host, kernel: &Kernel<'_>, said: &Said) -> Result<(), Strin
             Err(format!("{what}: {mine:x?} here, {theirs:x?} in the kernel"))
         }
     };
-    for place in host
-        .memory
-        .touched
-        .borrow()
-        .iter()
-        .flat_map(|place| [*place, place.beside(), place.apart()])
-    {
+    for place in host.memory.touched.borrow().iter().flat_map(|place| [*place, place.apart()]) {
         let set = host.memory.set(place);
         same("a set of sources", &host.memory.sources[set], &kernel.sources, set)?;
-        same("a set of tickets", &host.memory.tickets[set], &kernel.tickets, set)?;
         same("a set of visits", &host.memory.visits[set], &kernel.visits, set)?;
     }
     let Some(id) = said.counter.checked_sub(1) else { return Ok(()) };
@@ -235,11 +217,8 @@ fn left_alike(host: &Host, kernel: &Kernel<'_>, said: &Said) -> Result<(), Strin
         }
         mine.set(theirs);
     }
-    for line in [0, NEWCOMERS, UNPROVEN, HOLDERS]
-        .map(|kind| kind as usize + id)
-        .into_iter()
-        .chain([HOST_BUDGET as usize])
-    {
+    let kinds = [0, UNPROVEN, PRESENT].map(|kind| kind as usize + id);
+    for line in kinds.into_iter().chain([HOST_BUDGET as usize]) {
         let (mine, theirs) =
             (&host.memory.budgets[line], kernel.budgets.get(line * WAYS).unwrap_or(0));
         if mine.get().abs_diff(theirs) > 1_000_000_000 {
@@ -261,11 +240,11 @@ fn moved(host: &Host, judge: &Judge) -> String {
                 text.push_str(&format!("{} at {index}, ", reason.name()));
             }
         }
-        if (mine.steals, mine.tickets) != (theirs.steals, theirs.tickets) {
-            text.push_str(&format!("steals or tickets at {index}, "));
+        if mine.steals != theirs.steals {
+            text.push_str(&format!("steals at {index}, "));
         }
     }
-    for index in 0..LEASES {
+    for index in 0..BUDGET_LINES {
         let (mine, Raw(theirs)) = (
             host.memory.leases.borrow()[index as usize],
             judge.maps.lease.get(&index, 0).expect("a lease")[CPU],

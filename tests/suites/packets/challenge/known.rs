@@ -52,7 +52,6 @@ fn cookies_of_a_known_flow_are_seen_also_in_the_next_minute() {
         // The next minute is there when another cookie is made.
         let (client, server, first) = old[0].clone();
         lab::wait::until_so("the next minute", || judge.cookie(&asks(&client, server)) != first);
-        // All cookies before the first proof: who has a ticket is asked for none.
         let mut all = Vec::new();
         for (client, server, cookie) in old {
             if !client.contains("40002") {

@@ -24,12 +24,35 @@ fn an_ack_with_its_cookie_is_let_in_once() {
             let judge = Judge::settled(&challenged());
             let cookie = judge.cookie(&syn(client, server));
             judge.says(&ack(client, server, cookie).build(), 1, Proven, PASS);
-            assert_eq!(judge.counters()[1].tickets, 1);
-            // Who holds a ticket is not challenged: the kernel asks him, and what comes back pays.
+            // The next connection is challenged too.
+            judge.cookie(&syn(client, server));
+            std::thread::sleep(PAUSE);
+            judge.says(&ack(client, server, cookie).build(), 1, Proven, PASS);
+        }
+    });
+}
+
+/// Who is present in the line is not challenged, while the purse for those lasts: the kernel asks
+/// him, and what comes back pays.
+#[test]
+fn who_is_present_is_not_challenged() {
+    with_listener(|| {
+        for (client, server) in [(CLIENT, SERVER), (CLIENT_V6, SERVER_V6)] {
+            let mut policy = challenged();
+            policy.services[0].budget = limit(1, 1, 60);
+            policy.services[0].admission.line = true;
+            let judge = Judge::settled(&policy);
+            let cookie = judge.cookie(&syn(client, server));
+            judge.says(&ack(client, server, cookie).build(), 1, Proven, PASS);
             judge.says(&syn(client, server).build(), 1, Asked, PASS);
             std::thread::sleep(PAUSE);
             judge.says(&ack(client, server, cookie).build(), 1, Proven, PASS);
-            assert_eq!(judge.counters()[1].tickets, 1);
+            // In his name five seconds of the budget pass, and nothing of the budget itself.
+            for _ in 0..100 {
+                judge.run(&syn(client, server).build());
+            }
+            assert!((4..50).contains(&judge.count(Asked)), "{:?}", judge.counters()[1]);
+            judge.says(&ack(client, server, cookie).build(), 1, Proven, PASS);
         }
     });
 }

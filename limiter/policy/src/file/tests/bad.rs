@@ -98,28 +98,15 @@ const SERVICES: &[Bad<'_>] = &[
         &["duplicate key", "remove or rename"],
     ),
     (
-        "[service.web]\nlisten = \"*:80\"\nchallenge = \"auto\"\ntickets = \"none\"",
-        &["4:11"],
-        &["`challenge` needs tickets", "tickets = \"15m\""],
-    ),
-    (
-        "[service.web]\nlisten = \"*:80\"\nreserve = 50\ntickets = \"none\"",
-        &["4:11"],
-        &["`reserve` needs tickets: it is kept for those who have one"],
-    ),
-    (
-        "[service.web]\nlisten = \"*:80\"\nnewcomers = \"5/s\"\ntickets = \"none\"",
-        &["4:11"],
-        &["`newcomers` needs tickets"],
+        "[service.web]\nlisten = \"*:80\"\nreserve = 50",
+        &["3:1"],
+        &["no key `reserve` in [service.web] any more", "in line", "remove it"],
     ),
     (
         "[service.web]\nlisten = \"*:80\"\nchallenge = \"maybe\"",
         &["3:13"],
         &["`off`, `auto` or `always`"],
     ),
-    ("[service.web]\nlisten = \"*:80\"\ntickets = \"0s\"", &["3:11"], &["no duration", "`10m`"]),
-    ("[service.web]\nlisten = \"*:80\"\ntickets = \"30d\"", &["3:11"], &["2 s to 7 days"]),
-    ("[service.web]\nlisten = \"*:80\"\nreserve = 91", &["3:11"], &["0 to 90, not 91"]),
     (
         "[service.web]\nlisten = \"*:80\"\nsource_rate = \"default\"\nsource_burst = 4",
         &["4:16"],
@@ -187,16 +174,6 @@ const PROFILES: &[Bad<'_>] = &[
         "[service.web]\nlisten = \"*:80\"\n[profile.siege.service.web]\nlisten = \"*:81\"",
         &["4:1"],
         &["a profile does not change it"],
-    ),
-    (
-        "[service.web]\nlisten = \"*:80\"\n[profile.siege.service.web]\nchallenge = \"always\"\ntickets = \"none\"",
-        &["5:11"],
-        &["needs tickets"],
-    ),
-    (
-        "[service.web]\nlisten = \"*:80\"\ntickets = \"5m\"\nchallenge = \"auto\"\n[profile.siege.service.web]\ntickets = \"none\"",
-        &["6:11"],
-        &["`challenge` needs tickets"],
     ),
     (
         "[profile.siege.host]\nbudget_burst = 5",

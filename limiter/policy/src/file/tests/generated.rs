@@ -48,7 +48,6 @@ fn value(takes: Takes) -> BoxedStrategy<Value> {
             .prop_map(|(v4, v6)| Value::Prefixes(PrefixChange { v4, v6 }))
             .boxed(),
         Takes::Choice { words, .. } => (0..words.len() as u64).prop_map(Value::Number).boxed(),
-        Takes::Time(_) => (2_u64..=604_800).prop_map(Value::Number).boxed(),
         Takes::Number(whole) => (whole.least..=whole.most).prop_map(Value::Number).boxed(),
         Takes::Yes => (0_u64..2).prop_map(Value::Number).boxed(),
     }

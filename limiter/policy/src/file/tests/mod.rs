@@ -38,11 +38,6 @@ prefix_v4 = 24
 budget = "1000/s"
 budget_burst = 3000
 challenge = "auto"
-tickets = "15m"
-reserve = 50
-newcomers = "100/s"
-newcomers_burst = 300
-fair_share = true
 reset = true
 [service.mail]
 listen = "192.0.2.1:25"
@@ -68,7 +63,7 @@ budget = "none"
 source_rate = "default"
 challenge = "always"
 budget_burst = 500
-fair_share = false
+line = false
 [profile.siege.class.probe]
 source_rate = "1/s"
 "#;
@@ -104,8 +99,8 @@ fn what_a_file_says_is_what_it_means() {
         Some(Prefixes { v4: 24, v6: 64 }),
         "the other length is the default's"
     );
-    let usual = Admission { challenge: Challenge::Auto, reset: true, ..Admission::usual() };
-    assert_eq!(web.admission, Admission { newcomers: limit("100/s", 300), ..usual });
+    let said = Admission { challenge: Challenge::Auto, reset: true, ..Admission::default() };
+    assert_eq!(web.admission, said);
     assert_eq!(
         (mail.source, mail.budget, mail.admission),
         (Some(Limit::default()), Limit::default(), Admission::default())
@@ -133,7 +128,7 @@ fn a_profile_changes_what_it_says_and_nothing_else() {
     (wanted.source.burst, wanted.budget) = (10, Limit::default());
     let web = &mut wanted.services[0];
     (web.source, web.budget.burst) = (None, 500);
-    (web.admission.challenge, web.admission.fair_share) = (Challenge::Always, false);
+    (web.admission.challenge, web.admission.line) = (Challenge::Always, false);
     wanted.classes[1].source = limit("1/s", 10);
     assert_eq!(siege, wanted);
     let error = document.with_profile(Some(&name("sige"))).expect_err("none such").to_string();
@@ -184,7 +179,6 @@ fn the_sample_is_good_and_drops_nothing() {
     let all = all.join("\n").replace("prefixes_from", "# prefixes_from");
     let document = parse(&all).expect("good with every comment taken away");
     assert_eq!((document.policy.classes.len(), document.interfaces.len()), (1, 2));
-    assert_eq!(document.policy.services[0].admission.reserve, 50);
     let (siege, _) = document.with_profile(Some(&name("siege"))).expect("a profile");
     assert_eq!(siege.services[0].admission.challenge, Challenge::Always);
 }
