@@ -8,6 +8,7 @@ use crate::word::SharedWord;
 
 /// Shortest line that is one, in units of a place: 0.1 s.
 const SHORTEST: u64 = 6;
+const SHORTEST_WAIT: u64 = SHORTEST << PLACE_SHIFT;
 /// So full may a shared budget be for a page of somebody who is present to begin, of [`FULL`].
 const OTHERS: u64 = FULL / 10 * 9;
 /// And so full for one of a newcomer.
@@ -59,6 +60,7 @@ pub(super) const ADMITS: u64 = set(&[Said::Page, Said::Visit, Said::Newcomer, Sa
 /// Those that begin a page.
 pub(super) const BEGINS: u64 = set(&[Said::Visit, Said::Newcomer]);
 pub(super) const NEWCOMER: u64 = set(&[Said::Newcomer]);
+pub(super) const PAGE: u64 = set(&[Said::Page]);
 pub(super) const NO_TOKEN: u64 = set(&[Said::NoToken]);
 
 const fn set(said: &[Said]) -> u64 {
@@ -195,9 +197,7 @@ pub(super) fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'
     if after.present {
         left = clamp(before.place, wait);
         let page = if view.page < part.allowance << 7 { view.page } else { part.allowance << 7 };
-        if view.wait >= SHORTEST << PLACE_SHIFT
-            && (left as u64 * part.allowance) << 8 < page * wait as u64
-        {
+        if view.wait >= SHORTEST_WAIT && (left as u64 * part.allowance) << 8 < page * wait as u64 {
             after.present = false;
             after.place = if before.place < 0 { before.place } else { 0 };
             refused = Said::SentBack;
@@ -210,7 +210,7 @@ pub(super) fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'
     if after.present {
         // Who has used less may fill the gate further: the lightest go first, and nothing is
         // sorted.
-        let is_short = view.wait < SHORTEST << PLACE_SHIFT;
+        let is_short = view.wait < SHORTEST_WAIT;
         let (left, whole) = if is_short { (1, 1) } else { (left as u64, wait as u64) };
         let above = asked.saturating_sub(rules.ceiling);
         if above * whole > (rules.gate - rules.ceiling) * left || coming.others > OTHERS {
@@ -223,7 +223,12 @@ pub(super) fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'
         if view.is_full != 0 {
             return Step { after, said: Said::Full, time: 0 };
         }
-        let is_short = asked > rules.ceiling || coming.others > OTHERS_NEWCOMER;
+        // Where nobody waits, newcomers take what those who are in may need as soon as they need it.
+        let (ceiling, others) = match view.wait {
+            ..SHORTEST_WAIT => (rules.gate, OTHERS),
+            _ => (rules.ceiling, OTHERS_NEWCOMER),
+        };
+        let is_short = asked > ceiling || coming.others > others;
         if is_short && view.newcomers > (rules.right * view.page) >> 8 {
             return Step { after, said: Said::NoRoom, time: 0 };
         }

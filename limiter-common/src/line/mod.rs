@@ -52,7 +52,7 @@ pub struct Rules {
     pub interval: u64,
     /// What the gate holds, in nanoseconds of that time.
     pub gate: u64,
-    /// What newcomers may fill of it, in nanoseconds.
+    /// What newcomers may fill of it while others wait, in nanoseconds.
     pub ceiling: u64,
     /// 1/rate in nanoseconds of what newcomers have by right while those who are present fill the
     /// gate.

@@ -7,10 +7,12 @@
 use core::cell::Cell;
 
 use super::Rules;
-use super::judge::{ADMITS, BEGINS, Coming, Judged, NEWCOMER, NO_TOKEN, Said, View, is, lag, step};
+use super::judge::{
+    ADMITS, BEGINS, Coming, Judged, NEWCOMER, NO_TOKEN, PAGE, Said, View, is, lag, step,
+};
 use super::seats::{Seats, SharedCount};
 use super::service::{FULL, Service};
-use super::visit::{self, CLOSED, FREE, Found, MOST_CONNECTIONS, ONCE, Visit};
+use super::visit::{self, FREE, Found, ONCE, Visit};
 use crate::source_table::{TRIES, WAYS};
 use crate::word::SharedWord;
 
@@ -225,29 +227,28 @@ pub fn decide(draft: &mut Draft, rules: &Rules, coming: &Coming<'_>) {
 pub fn settle<W: SharedWord>(draft: &Draft, service: &Service<'_, W>, now: u64, is_written: bool) {
     let before = Visit::read(draft.known, draft.at);
     if is_written {
-        write(draft, &before, service, now);
+        write(draft, service, now);
     }
     if is(draft.said, NO_TOKEN) && before.is_open() {
-        service.learn_refused();
+        service.learn(now, 1, false);
     }
 }
 
 #[inline(always)]
-fn write<W: SharedWord>(draft: &Draft, before: &Visit, service: &Service<'_, W>, now: u64) {
+fn write<W: SharedWord>(draft: &Draft, service: &Service<'_, W>, now: u64) {
     if draft.time != 0 {
         service.fill(now, draft.time);
     }
     if is(draft.said, NEWCOMER) {
         service.charge_newcomers(now, (service.rules.right * service.page()) >> 8);
     }
-    if is(draft.said, BEGINS) {
+    let begins = is(draft.said, BEGINS);
+    if begins {
         service.count_page();
     }
-    // The page before this one is over, and how many it had is known.
-    let after = Visit::read(draft.after, draft.at);
-    let is_over = after.connections == CLOSED || is(draft.said, BEGINS);
-    if is_over && before.connections != 0 && before.connections <= MOST_CONNECTIONS {
-        service.learn(before.connections);
+    // What pays for itself is no part of a page.
+    if begins || is(draft.said, PAGE) && draft.time == 0 {
+        service.learn(now, 4, begins);
     }
 }
 

@@ -23,6 +23,14 @@ const SKEW: u64 = 1_000_000_000;
 const RIGHT: u64 = 3_000_000_000;
 /// After so long without an attempt nobody waits any more: 2^38 ns, 275 s.
 const LONGEST_STEP: u64 = 1 << 38;
+/// Connections of a page are counted for 4.3 s, and until there were so many pages.
+const WINDOW_SHIFT: u32 = 28;
+const FEWEST: u64 = 8;
+/// What was learned before weighs as many pages.
+const REMEMBERED: u64 = 32;
+const WINDOWS: u64 = (1 << 20) - 1;
+const MOST_PAGES: u64 = (1 << 20) - 1;
+const MOST_QUARTERS: u64 = (1 << 24) - 1;
 const LONGEST_LAG: u64 = LONGEST_WAIT << PLACE_SHIFT;
 
 const GATE: usize = 0;
@@ -32,6 +40,7 @@ const NEWCOMERS: usize = 3;
 const PAGE: usize = 4;
 const VISITS: usize = 5;
 const PAGES: usize = 6;
+const RECENT: usize = 7;
 
 /// A line, read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,25 +156,57 @@ impl<W: SharedWord> Service<'_, W> {
         count(&self.line[PAGES]);
     }
 
-    /// Learns how many connections a page had: a mean of which each is a 64th. A lost race loses
-    /// one.
+    /// Learns how many connections a page has: of `quarters` of a connection more, and whether they
+    /// begin a page. (A refused one of a page counts as a quarter, because it comes again. Else pages
+    /// that are cut short would look small, and more would be let in.)
+    ///
+    /// What came is counted for some seconds, and then weighs as many pages as it was against
+    /// [`REMEMBERED`]. So sources count that never come again, which each page by itself would not
+    /// show. A lost race loses one.
     #[inline(always)]
-    pub fn learn(&self, connections: u64) {
-        let word = self.line[PAGE].load();
-        let before = if word == 0 { self.rules.page << 8 } else { word };
-        let after = before - (before >> 6) + (connections << 10);
-        self.line[PAGE].replace(word, after);
+    pub fn learn(&self, now: u64, quarters: u64, begins: bool) {
+        let word = self.line[RECENT].load();
+        let counted = Counted::read(word);
+        let window = now >> WINDOW_SHIFT & WINDOWS;
+        let is_over = counted.window != window && counted.pages >= FEWEST;
+        let before = if is_over { Counted { window, pages: 0, quarters: 0 } } else { counted };
+        let after = Counted {
+            window: before.window,
+            pages: before.pages + begins as u64,
+            quarters: before.quarters + quarters,
+        };
+        if self.line[RECENT].replace(word, after.word()) && is_over {
+            let old = self.page() << 8;
+            let weight = REMEMBERED;
+            let sum = old * weight + (counted.quarters << 14);
+            let new = sum / (weight + counted.pages);
+            self.line[PAGE].replace(self.line[PAGE].load(), new);
+        }
+    }
+}
+
+/// Connections lately, in quarters, and pages.
+#[derive(Clone, Copy)]
+struct Counted {
+    window: u64,
+    pages: u64,
+    quarters: u64,
+}
+
+impl Counted {
+    #[inline(always)]
+    const fn read(word: u64) -> Self {
+        let (pages, quarters) = (word & MOST_PAGES, word >> 20 & MOST_QUARTERS);
+        Self { window: word >> 44, pages, quarters }
     }
 
-    /// Learns that a connection of a page was refused. Else pages that are cut short would look
-    /// small, and more would be let in.
+    /// One that is full stays so.
     #[inline(always)]
-    pub fn learn_refused(&self) {
-        let word = self.line[PAGE].load();
-        let before = if word == 0 { self.rules.page << 8 } else { word };
-        if before < self.rules.page_most << 16 {
-            self.line[PAGE].replace(word, before + (1 << 8));
-        }
+    const fn word(self) -> u64 {
+        let (pages, quarters) = (self.pages, self.quarters);
+        let pages = if pages < MOST_PAGES { pages } else { MOST_PAGES };
+        let quarters = if quarters < MOST_QUARTERS { quarters } else { MOST_QUARTERS };
+        self.window << 44 | quarters << 20 | pages
     }
 }
 

@@ -12,9 +12,14 @@ mod time;
 mod world;
 
 use case::Case;
-use door::Family;
+use std::collections::BTreeSet;
+
+use door::{Door, Family};
 use figures::{Figures, quantile};
+use limiter_common::line::Habits;
 use people::run;
+use time::SECOND;
+use world::START;
 
 /// Connections of a page, and pages of a visit on average.
 const PAGE: f64 = 6.0;
@@ -247,4 +252,30 @@ fn a_case_gives_the_same_each_time() {
     let [once, again] = [run(case), run(case)];
     show(&text, &once);
     assert_eq!((once.good, once.admitted, once.first), (again.good, again.admitted, again.first));
+}
+
+/// Sources that come for one connection and never again, twice as many as a budget has, with the
+/// SYNs that TCP sends again: the line lets in as many as the budget alone.
+#[test]
+fn who_comes_once_is_let_in_as_by_the_budget_alone() {
+    const RATE: u64 = 1000;
+    let let_in = |family| {
+        let mut door = Door::new(family, RATE as f64, 2 * RATE, &Habits::default(), 1, 7);
+        let mut queue: BTreeSet<(u64, u32, usize)> = (0..2 * RATE as u32 * 60)
+            .map(|source| (START + u64::from(source) * SECOND / (2 * RATE), source, 0))
+            .collect();
+        let mut let_in = 0;
+        while let Some((now, source, tried)) = queue.pop_first() {
+            let place = door.place(source);
+            if door.judge(place, false, now) {
+                let_in += u64::from(now < START + 60 * SECOND);
+            } else if let Some(after) = [1, 2, 4, 8].get(tried) {
+                queue.insert((now + after * SECOND, source, tried + 1));
+            }
+        }
+        let_in
+    };
+    let [budget, line] = [Family::Budget, Family::Line].map(let_in);
+    println!("once: {line} in line, {budget} by the budget alone, of {} possible", RATE * 62);
+    assert!(line * 100 >= budget * 95, "{line} in line, {budget} without");
 }
