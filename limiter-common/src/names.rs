@@ -58,6 +58,8 @@ macro_rules! maps {
                 VISITS visits: Table<SourceSet>[DEFAULT_SETS];
                 /// The lines by service.
                 LINE line: Aligned<Line>[SERVICES];
+                /// Who is present, by service, where that is bounded.
+                SEATS seats: Aligned<Seats>[SERVICES];
                 /// Challenges by service.
                 CHALLENGE challenge: Aligned<ChallengeLine>[SERVICES];
                 /// The shared words of the budgets, by the indices of `record`.

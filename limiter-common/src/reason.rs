@@ -209,7 +209,7 @@ reasons! {
     Held = 32, "held", Other, Drop, _, _, _,
         "segment behind the first of a connection that waits: its client sends it again";
     InLine = 33, "in_line", Attempt, Drop, Budget, InLine, Users,
-        "a budget is short, and others have waited longer, or the source has had its part";
+        "source waits in line: a budget is short, or as many users are present as may be";
 }
 
 impl Reason {

@@ -90,8 +90,10 @@ pub struct Stated {
     pub line: u8,
     /// Zero.
     pub reserved: [u8; 3],
+    /// Most sources that may be present; 0: any number.
+    pub users: u64,
 }
-const _: () = assert!(size_of::<Stated>() == 56);
+const _: () = assert!(size_of::<Stated>() == 64);
 
 /// How a service lets sources in, beside its limits and its line. All zeros is: no challenge, and
 /// refusals are silent.
@@ -150,6 +152,9 @@ const _: () = assert!(size_of::<ChallengeLine>() == 64);
 pub type Line = [u64; line::WORDS];
 const _: () = assert!(size_of::<Line>() == 64);
 
+/// The words of a service's seats: see [`line::seats::Seats`].
+pub type Seats = [u64; 2 + line::seats::BUCKETS];
+
 /// The part of a policy slot that is not about one service.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +178,7 @@ pub struct Host {
     /// Name of the profile that it was made with, padded with zeros; empty without one.
     pub profile: [u8; NAME],
     /// Zero.
-    pub room: [u64; 11],
+    pub room: [u64; 10],
 }
 const _: () = assert!(size_of::<Host>() == 256);
 
@@ -242,7 +247,7 @@ pub struct Service {
     /// How its line lets in; an interval of 0: it has none.
     pub line: line::Rules,
     /// Zero.
-    pub room: [u64; 7],
+    pub room: [u64; 6],
 }
 const _: () = assert!(size_of::<Service>() == 384);
 

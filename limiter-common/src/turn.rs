@@ -109,9 +109,9 @@ pub fn leave<S: State>(
             let attempt = attempt(case, case.client, &limit, false);
             state.refund(&arrival.place, &attempt);
         }
-        return Some(Verdict::Decided(match said {
-            Said::InLine | Said::SentBack => Reason::InLine,
-            _ if arrival.spent == Reason::GlobalBudget as u64 => Reason::GlobalBudget,
+        return Some(Verdict::Decided(match (said, arrival.spent) {
+            (Said::InLine | Said::SentBack | Said::Full, _) | (_, 0) => Reason::InLine,
+            (_, spent) if spent == Reason::GlobalBudget as u64 => Reason::GlobalBudget,
             _ => Reason::ServiceBudget,
         }));
     }

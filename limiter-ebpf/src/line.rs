@@ -6,6 +6,7 @@ use limiter_common::address::Address;
 use limiter_common::admission::{Notes, Outcome, Stage, Verdict};
 use limiter_common::hash::Place;
 use limiter_common::line::phases::{self, Draft, Phases};
+use limiter_common::line::seats::Seats;
 use limiter_common::line::{self, Judged, Part, Peeked, Rules, Said, Service};
 use limiter_common::reason::Reason;
 use limiter_common::record::Instance;
@@ -16,7 +17,7 @@ use limiter_common::word::SharedWord as _;
 use crate::clock;
 use crate::global::{self, IS_PROOF, NOTHING, PEEKS, case, pack_outcome, unpack_what};
 use crate::limits::{self, Question};
-use crate::maps::{INSTANCE, LINE, LINE_DRAFT, MapWord, VISITS};
+use crate::maps::{INSTANCE, LINE, LINE_DRAFT, MapWord, SEATS, VISITS};
 
 /// Said by [`limiter_arrive`]: he may come to the line.
 const ARRIVED: u64 = 1 << 32;
@@ -45,7 +46,7 @@ pub fn admit(question: &Question) -> Option<Outcome> {
         return global::admit(question);
     }
     let what = global::pack_what(slot, id) | flag;
-    global::unpack_outcome(limiter_line(what, client.high, client.low, now))
+    global::unpack_outcome(judge(what, client, now))
 }
 
 /// Lets a proof pay to a service in a slot. Says what [`global::unpack_outcome`] reads.
@@ -55,7 +56,15 @@ pub fn pay_proof((slot, id): (u32, u32), client: Address) -> u64 {
         return global::pay_proof((slot, id), client);
     }
     let what = global::pack_what(slot, id) | IS_PROOF;
-    limiter_line(what, client.high, client.low, clock::coarse())
+    judge(what, client, clock::coarse())
+}
+
+/// Judges one who comes to a service with a line. The calls are beside one another, not within: so
+/// the stack holds one of them.
+#[inline(always)]
+fn judge(what: u64, client: Address, now: u64) -> u64 {
+    let arrived = limiter_arrive(what, client.high, client.low, now);
+    if arrived & ARRIVED == 0 { arrived } else { limiter_line(what, now, arrived) }
 }
 
 /// What the calls below are told: slot, id and flags. The rest is in the draft.
@@ -69,6 +78,13 @@ impl Called {
     fn rules(&self) -> Option<&'static Rules> {
         let (slot, id) = unpack_what(self.what);
         Some(&limits::service(slot, id)?.line)
+    }
+
+    /// The seats, where there is a bound to those who are present.
+    #[inline(always)]
+    fn seats(&self) -> Option<(&'static Seats<MapWord>, &'static Rules)> {
+        let rules = self.rules().filter(|rules| rules.users != 0)?;
+        Some((SEATS.get(unpack_what(self.what).1)?, rules))
     }
 
     #[inline(always)]
@@ -128,27 +144,26 @@ impl Phases for Called {
     }
 
     #[inline(always)]
-    fn claim(&self, _: bool) -> bool {
-        true
+    fn claim(&self) -> bool {
+        limiter_line_claim(self.what, 1) != 0
+    }
+
+    #[inline(always)]
+    fn unclaim(&self) {
+        limiter_line_claim(self.what, 0);
     }
 
     #[inline(always)]
     fn draft(&self) -> Draft {
         draft().map_or_else(Draft::default, |draft| draft.line)
     }
-
-    #[inline(always)]
-    fn set_full(&self) {}
 }
 
-/// Judges one who comes to a service with a line. Says what [`global::unpack_outcome`] reads.
+/// Judges one who may come to the line. `arrived`: what [`limiter_arrive`] said. Says what
+/// [`global::unpack_outcome`] reads.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_line(what: u64, high: u64, low: u64, now: u64) -> u64 {
-    let arrived = limiter_arrive(what, high, low, now);
-    if arrived & ARRIVED == 0 {
-        return arrived;
-    }
+pub extern "C" fn limiter_line(what: u64, now: u64, arrived: u64) -> u64 {
     let said = if arrived & IS_FREE != 0 {
         Said::Page as u64
     } else if what & PEEKS != 0 {
@@ -225,7 +240,24 @@ pub extern "C" fn limiter_line_peek(what: u64) -> u64 {
     }
 }
 
-/// Moves the head, and looks at the service.
+/// Claims a seat and says whether there was one, or gives it back.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_line_claim(what: u64, takes: u64) -> u64 {
+    let claim = || {
+        let (seats, rules) = Called { what }.seats()?;
+        if takes == 0 {
+            seats.unclaim();
+            return Some(true);
+        }
+        let claimed = seats.claim(rules);
+        draft()?.line.set_full(!claimed);
+        Some(claimed)
+    };
+    claim().unwrap_or(true).into()
+}
+
+/// Frees seats, moves the head, and looks at the service.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_line_look(what: u64) -> u64 {
@@ -233,7 +265,11 @@ pub extern "C" fn limiter_line_look(what: u64) -> u64 {
     let look = || {
         let draft = draft()?;
         let coming = draft.arrival.coming(&NO_PART);
-        phases::look(&mut draft.line, &called.service()?, &coming);
+        let are_taken = called.seats().is_some_and(|(seats, rules)| {
+            seats.free(rules, coming.now);
+            seats.are_taken(rules)
+        });
+        phases::look(&mut draft.line, &called.service()?, &coming, are_taken);
         Some(())
     };
     done(look())
@@ -275,6 +311,11 @@ pub extern "C" fn limiter_line_settle(what: u64, is_written: u64) -> u64 {
         let service = Called { what }.service()?;
         let draft = draft()?;
         phases::settle(&draft.line, &service, draft.arrival.now, is_written != 0);
+        if is_written != 0
+            && let Some((seats, rules)) = (Called { what }).seats()
+        {
+            phases::seat(&draft.line, seats, rules);
+        }
         Some(())
     };
     done(settle())

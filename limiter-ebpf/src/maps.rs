@@ -17,7 +17,7 @@ use limiter_common::class_tree::{FAN, Root};
 use limiter_common::distinct::{self, REGISTERS, SKETCHES};
 use limiter_common::heavy::Set as HeavySet;
 use limiter_common::line;
-use limiter_common::line::seats::SharedCount;
+use limiter_common::line::seats::{self, SharedCount};
 use limiter_common::names::entries;
 use limiter_common::record::{
     Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey,
@@ -39,6 +39,7 @@ type HashMap<K, V, const N: usize> = btf_maps::HashMap<K, V, N, { BPF_F_NO_PREAL
 // Words that CPUs share are plain numbers to user space.
 type SourceSet = [MapWord; WAYS];
 type Line = [MapWord; line::WORDS];
+type Seats = seats::Seats<MapWord>;
 type ChallengeLine = [MapWord; challenge::WORDS];
 
 macro_rules! statics {

@@ -1,6 +1,6 @@
 //! What the line is told of one who comes, by the order of limits ([`crate::turn`]).
 
-use super::seats::SharedCount;
+use super::seats::{Seats, SharedCount};
 use super::{Coming, Judged, Part, Peeked, Rules, Said, Service};
 use crate::hash::{self, Place};
 use crate::source_table::WAYS;
@@ -51,16 +51,23 @@ impl Arrival {
 }
 
 /// Judges one who has come to a line, all phases in one; of one that peeks, only whether it waits.
+/// `seats`: of the service.
 pub fn judge<W: SharedCount>(
     service: &Service<'_, W>,
     set: &[W; WAYS],
+    seats: &Seats<W>,
     arrival: &Arrival,
     peeks: bool,
 ) -> Judged {
     let part = arrival.part(service.rules);
     let coming = arrival.coming(&part);
     if !peeks {
-        return super::judge(service, set, None, &coming);
+        return super::judge(
+            service,
+            set,
+            Some(seats).filter(|_| service.rules.users != 0),
+            &coming,
+        );
     }
     let said = match super::peek(service, set, &coming) {
         Peeked::IsIn => Said::Visit,

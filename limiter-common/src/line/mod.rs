@@ -100,6 +100,9 @@ impl Part {
 
 /// Connections of a visit: five or six pages of six.
 pub const ALLOWANCE: u64 = 36;
+/// What stands for a budget where only the number of present sources is bounded: a million
+/// connections a second.
+const NO_BUDGET: BudgetLimit = BudgetLimit { interval: 1000, capacity: SECOND, lease: 1 };
 /// Least connections in the gate at which a page of eight can pass.
 const LEAST_GATE: u64 = 30;
 /// Longest time of a connection at the gate, 1.2 h: slower budgets hold by themselves.
@@ -128,12 +131,14 @@ impl Default for Habits {
 }
 
 impl Rules {
-    /// The rules that go with a budget; none without one. A burst below [`LEAST_GATE`] connections
+    /// The rules that go with a budget, or with a number of users; none without either. A burst below [`LEAST_GATE`] connections
     /// is taken for so many at the gate, or not even one page would ever fit.
     pub fn of(budget: &BudgetLimit, habits: &Habits) -> Self {
-        if budget.interval == 0 {
-            return Self::default();
-        }
+        let budget = match (budget.interval, habits.users) {
+            (0, 0) => return Self::default(),
+            (0, _) => &NO_BUDGET,
+            _ => budget,
+        };
         // No product of the two with what the kernel side multiplies them by is beyond 64 bits.
         let interval = core::cmp::min(budget.interval, LONGEST_INTERVAL);
         let gate = core::cmp::max(budget.capacity - budget.capacity / 10, LEAST_GATE * interval);

@@ -38,6 +38,14 @@ pub struct Draft {
     time: u64,
 }
 
+impl Draft {
+    /// Notes whether no seat is free.
+    #[inline(always)]
+    pub const fn set_full(&mut self, is_full: bool) {
+        self.view.is_full = is_full as u64;
+    }
+}
+
 /// In [`Draft::said`]: the way stays as it is.
 const IS_SAME: u64 = 1 << 8;
 
@@ -53,12 +61,13 @@ pub trait Phases {
     fn settle(&self, is_written: bool);
     /// Replaces the word of a way.
     fn replace(&self, way: u64, old: u64, new: u64) -> bool;
-    /// Takes a seat if there is one, or gives it back. Where any number may be present there is one.
-    fn claim(&self, takes: bool) -> bool;
+    /// Takes a seat if there is one, and notes if there is none. Where any number may be present
+    /// there is one.
+    fn claim(&self) -> bool;
+    /// Gives back the seat that was claimed.
+    fn unclaim(&self);
     /// What they have left.
     fn draft(&self) -> Draft;
-    /// Notes that no seat is free.
-    fn set_full(&self);
 }
 
 /// Judges one attempt or proof.
@@ -73,9 +82,8 @@ pub fn run<P: Phases>(phases: &P) -> Judged {
         let mut draft = phases.draft();
         let mut claimed = false;
         if is(draft.said, NEWCOMER) {
-            claimed = phases.claim(true);
+            claimed = phases.claim();
             if !claimed {
-                phases.set_full();
                 phases.decide();
                 draft = phases.draft();
             }
@@ -93,7 +101,7 @@ pub fn run<P: Phases>(phases: &P) -> Judged {
             return judged(draft.said, draft.kind != FREE);
         }
         if claimed {
-            phases.claim(false);
+            phases.unclaim();
         }
     }
     judged(Said::Contended as u64, false)
@@ -138,10 +146,11 @@ impl<W> Inline<'_, W> {
 
 impl<W: SharedCount> Phases for Inline<'_, W> {
     fn look(&self) {
-        if let Some(seats) = self.seats {
+        let are_taken = self.seats.is_some_and(|seats| {
             seats.free(self.service.rules, self.coming.now);
-        }
-        self.change(|draft| look(draft, self.service, self.coming));
+            seats.are_taken(self.service.rules)
+        });
+        self.change(|draft| look(draft, self.service, self.coming, are_taken));
     }
 
     fn find(&self) {
@@ -163,31 +172,34 @@ impl<W: SharedCount> Phases for Inline<'_, W> {
         self.set[way as usize & (WAYS - 1)].replace(old, new)
     }
 
-    fn claim(&self, takes: bool) -> bool {
-        match self.seats {
-            Some(seats) if takes => seats.claim(self.service.rules),
-            Some(seats) => {
-                seats.unclaim();
-                false
-            }
-            None => true,
+    fn claim(&self) -> bool {
+        let claimed = self.seats.is_none_or(|seats| seats.claim(self.service.rules));
+        self.change(|draft| draft.set_full(!claimed));
+        claimed
+    }
+
+    fn unclaim(&self) {
+        if let Some(seats) = self.seats {
+            seats.unclaim();
         }
     }
 
     fn draft(&self) -> Draft {
         self.draft.get()
     }
-
-    fn set_full(&self) {
-        self.change(|draft| draft.view.is_full = 1);
-    }
 }
 
-/// Moves the head, and looks at the service.
+/// Moves the head, and looks at the service. It stands while no seat is free (`are_taken`), so that
+/// who was refused first gets the next one.
 #[inline(always)]
-pub fn look<W: SharedWord>(draft: &mut Draft, service: &Service<'_, W>, coming: &Coming<'_>) {
+pub fn look<W: SharedWord>(
+    draft: &mut Draft,
+    service: &Service<'_, W>,
+    coming: &Coming<'_>,
+    are_taken: bool,
+) {
     let now = coming.now;
-    service.advance(now, if coming.has_token { coming.others } else { FULL });
+    service.advance(now, if coming.has_token && !are_taken { coming.others } else { FULL });
     let head = service.head();
     let wait = now.saturating_sub(head);
     draft.view = View {
@@ -196,7 +208,7 @@ pub fn look<W: SharedWord>(draft: &mut Draft, service: &Service<'_, W>, coming: 
         gate: service.gate(now),
         newcomers: service.newcomers(now),
         page: service.page(),
-        is_full: 0,
+        is_full: are_taken as u64,
     };
 }
 

@@ -8,9 +8,15 @@
 //! nobody is counted twice. A bucket is 0.54 s, or a 60th of the idle time if that is more: so much
 //! later a seat is free.
 //!
+//! While no seat is free the line's head stands. When one is, the head comes to who waits longest in
+//! a sixteenth of that wait.
+//!
 //! There are never more present than seats. There may be fewer for [`super::Rules::idle`] after a
 //! present source lost its way in a full table to another: its seat is free when it would have been
 //! idle.
+
+use core::array;
+use core::cell::Cell;
 
 use super::Rules;
 use super::visit::SEEN_SHIFT;
@@ -36,7 +42,7 @@ impl SharedCount for core::sync::atomic::AtomicU64 {
     }
 }
 
-impl SharedCount for core::cell::Cell<u64> {
+impl SharedCount for Cell<u64> {
     fn add(&self, delta: u64) {
         self.set(self.get().wrapping_add(delta));
     }
@@ -52,6 +58,18 @@ pub struct Seats<W> {
     pub next: W,
     /// Sources by when they were last seen.
     pub seen: [[W; 8]; BUCKETS / 8],
+}
+
+/// How many sources are present at `now` (nanoseconds), by the words of [`Seats`].
+pub fn present(words: &[u64; 2 + BUCKETS], rules: &Rules, now: u64) -> u64 {
+    let word = |index: usize| Cell::new(words[index]);
+    let seats = Seats {
+        taken: word(0),
+        next: word(1),
+        seen: array::from_fn(|row| array::from_fn(|column| word(2 + 8 * row + column))),
+    };
+    seats.free(rules, now);
+    seats.taken.get()
 }
 
 impl<W: SharedCount> Seats<W> {
@@ -89,6 +107,12 @@ impl<W: SharedCount> Seats<W> {
                 return;
             }
         }
+    }
+
+    /// Whether no seat is free.
+    #[inline(always)]
+    pub fn are_taken(&self, rules: &Rules) -> bool {
+        self.taken.load() >= rules.users
     }
 
     /// Takes a seat, if there is one.

@@ -25,6 +25,7 @@ pub struct Memory {
     sources: Vec<[Cell<u64>; WAYS]>,
     visits: Vec<[Cell<u64>; WAYS]>,
     line: [Cell<u64>; line::WORDS],
+    seats: line::seats::Seats<Cell<u64>>,
     pub challenge: [Cell<u64>; challenge::WORDS],
     /// What becomes of taking from these purses, because another CPU was faster.
     pub races: Cell<&'static [(Purse, Take)]>,
@@ -41,6 +42,7 @@ impl Memory {
             sources: sets(),
             visits: sets(),
             line: Default::default(),
+            seats: Default::default(),
             challenge: Default::default(),
             races: Cell::new(&[]),
             classes: Vec::new(),
@@ -108,7 +110,7 @@ impl State for Memory {
         let service = line::Service { line: &self.line, rules: &case.service.line };
         let set = &self.visits[arrival.place.set(SETS) as usize];
         let peeks = matches!(case.stage, Stage::Peeks);
-        Some(line::arrival::judge(&service, set, arrival, peeks))
+        Some(line::arrival::judge(&service, set, &self.seats, arrival, peeks))
     }
 
     fn challenge(&self, _: u32, ask: challenge::Ask, now: u64) -> Option<bool> {
@@ -149,7 +151,7 @@ impl World {
                 stated,
                 name,
                 line: line::Rules::default(),
-                room: [0; 7],
+                room: [0; 6],
             },
             host: Host {
                 budget: none,
@@ -161,7 +163,7 @@ impl World {
                 class_prefixes: 0,
                 is_unfinished: 0,
                 profile: [0; NAME],
-                room: [0; 11],
+                room: [0; 10],
             },
         }
     }

@@ -21,7 +21,7 @@ use super::classes::{self, Trees};
 use super::prefix::{Prefix, address};
 use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
 use super::text::advice;
-use super::{Class, Name, Policy, Prefixes, Service};
+use super::{Admission, Class, Name, Policy, Prefixes, Service};
 
 /// Resets that the host sends per second, at most.
 const RESETS: Limit = Limit { rate: Rate::per_second(1000), burst: 1000 };
@@ -301,13 +301,16 @@ fn service(
     Ok(record)
 }
 
-/// How the line of a service lets in: by its own budget, or where it has none by the host's. Without
-/// any there is none.
+/// How the line of a service lets in: by its own budget, or where it has none by the host's, and by
+/// how many users may be present. Without any of these there is none.
 fn line(service: &Service, own: &BudgetLimit, host: &BudgetLimit) -> Rules {
-    match service.admission.line {
-        true => Rules::of(if own.interval != 0 { own } else { host }, &Habits::default()),
-        false => Rules::default(),
-    }
+    let Admission { line, users, .. } = service.admission;
+    let budget = match line {
+        true if own.interval != 0 => own,
+        true => host,
+        false => &BudgetLimit::default(),
+    };
+    Rules::of(budget, &Habits { users, ..Habits::default() })
 }
 
 fn mask(prefixes: Prefixes) -> Result<SourceMask> {

@@ -114,7 +114,21 @@ impl Policy {
     /// Whether anything could ever be refused.
     pub fn has_limits(&self) -> bool {
         !self.budget.is_none()
-            || self.services.iter().any(|service| !service.limits(self).is_empty())
+            || self
+                .services
+                .iter()
+                .any(|service| self.is_bounded(service) || !service.limits(self).is_empty())
+    }
+
+    /// Whether a budget or a number of users bounds how many come in to a service.
+    pub fn is_bounded(&self, service: &Service) -> bool {
+        service.admission.users != 0 || !service.budget.is_none() || !self.budget.is_none()
+    }
+
+    /// Whether sources wait in line at a service.
+    pub fn has_line(&self, service: &Service) -> bool {
+        let Admission { line, users, .. } = service.admission;
+        users != 0 || line && self.is_bounded(service)
     }
 
     /// What services follow that do not say otherwise.

@@ -12,7 +12,7 @@ use limiter_common::heavy::Set as HeavySet;
 use limiter_common::names::{self, Kind, Row};
 use limiter_common::record::{
     BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, Kernel, Line,
-    ListEntry, ListKey, ListenerKey, Observer, Port, Service, Set as SourceSet,
+    ListEntry, ListKey, ListenerKey, Observer, Port, Seats, Service, Set as SourceSet,
 };
 use limiter_common::sighting::Sighting;
 use limiter_common::switch::{Lists, Switch};
@@ -49,6 +49,7 @@ records!(
     Kernel,
     ChallengeLine,
     Line,
+    Seats,
     Class,
     HeavySet,
     Observer

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
+use limiter_common::line::seats::BUCKETS;
 use limiter_common::record::{
     self, HOST_BUDGET, ListenerKey, NAME, PRESENT, SERVICES, UNANSWERABLE, UNPROVEN,
 };
@@ -293,6 +294,7 @@ impl Maps {
         }
         self.challenge.set(id, Raw(Default::default()), 0)?;
         self.line.set(id, Raw(Default::default()), 0)?;
+        self.seats.set(id, Raw([0; 2 + BUCKETS]), 0)?;
         let counters = vec![Raw(Default::default()); cpus].try_into()?;
         self.counter.set(id + 1, counters, 0)?;
         Ok(())

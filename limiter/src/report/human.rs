@@ -190,15 +190,21 @@ fn write_admission(
             0 => "nobody waits now".to_owned(),
             seconds => format!("who comes in now has waited {}", text::show_seconds(seconds)),
         };
+        let present = match (line.present, line.users) {
+            (Some(present), Some(users)) => {
+                format!("{} of {} users present;  ", count(present), count(users))
+            }
+            _ => String::new(),
+        };
         writeln!(
             to,
-            "  line: {wait};  {} visits and {} pages let in, {:.1} connections a page",
+            "  line: {present}{wait};  {} visits and {} pages let in, {:.1} connections a page",
             count(line.visits),
             count(line.pages),
             line.connections_per_page
         )?;
     }
-    if !said.line && has_budget {
+    if !said.line && has_budget && now.line.is_none() {
         writeln!(to, "  line: none, the budget is for those who come first")?;
     }
     if said.challenge != Challenge::Off {

@@ -144,6 +144,20 @@ fn lines(to: &mut Exposition, snapshot: &Snapshot) {
             family.sample(&[("service", &service.name)], line.wait_seconds);
         }
     }
+    let lines = || {
+        let services = snapshot.services.iter();
+        services.filter_map(|service| Some((&service.name, service.admission.line?)))
+    };
+    let help = "Sources that are present, where the policy says how many users may be.";
+    let mut family = to.family(Kind::Gauge, "limiter_present_sources", "", help);
+    for (name, line) in lines() {
+        line.present.into_iter().for_each(|present| family.sample(&[("service", name)], present));
+    }
+    let help = "How many sources may be present; no sample where any number may.";
+    let mut family = to.family(Kind::Gauge, "limiter_users_limit", "", help);
+    for (name, line) in lines() {
+        line.users.into_iter().for_each(|users| family.sample(&[("service", name)], users));
+    }
 }
 
 fn counters(to: &mut Exposition, snapshot: &Snapshot) {

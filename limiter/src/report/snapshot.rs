@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{Challenge, State};
-use limiter_common::line;
+use limiter_common::line::service::FULL;
+use limiter_common::line::{self, seats};
 use limiter_common::record::{self, Counters, HOST_BUDGET, List};
 use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
@@ -168,6 +169,10 @@ pub struct Line {
     pub pages: u64,
     /// Connections of a page, as they were seen.
     pub connections_per_page: f64,
+    /// Sources that are present; `None` where any number may be.
+    pub present: Option<u64>,
+    /// How many may be.
+    pub users: Option<u64>,
 }
 
 /// The source table.
@@ -334,12 +339,18 @@ fn admission(
 /// Where the line stands, with its head as an attempt would move it now: nobody moves it while
 /// nobody comes.
 fn line(maps: &Maps, id: u32, record: &record::Service, now: u64) -> Result<Option<Line>> {
-    if record.line.interval == 0 {
+    let rules = &record.line;
+    if rules.interval == 0 {
         return Ok(None);
     }
+    let present = match rules.users {
+        0 => None,
+        _ => Some(seats::present(&maps.seats.get(&id, 0)?.0, rules, now)),
+    };
     let words = maps.line.get(&id, 0)?.0.map(Cell::new);
-    let service = line::Service { line: &words, rules: &record.line };
-    service.advance(now, 0);
+    let service = line::Service { line: &words, rules };
+    let stands = present.is_some_and(|present| present >= rules.users);
+    service.advance(now, if stands { FULL } else { 0 });
     let page = service.page() as f64 / 256.0;
     let state = line::State::read(&words.map(Cell::into_inner), now);
     Ok(Some(Line {
@@ -347,6 +358,8 @@ fn line(maps: &Maps, id: u32, record: &record::Service, now: u64) -> Result<Opti
         visits: state.visits,
         pages: state.pages,
         connections_per_page: page,
+        present,
+        users: (rules.users != 0).then_some(rules.users),
     }))
 }
 

@@ -226,7 +226,9 @@ fn a_spoofer_cannot_spend_the_budget_in_the_name_of_one_who_is_present() {
     );
     assert_eq!(report.ok, report.tried, "every page came: {counters:?}");
     assert!(asked > 1000 && challenged > FLOODED / 2, "{counters:?}");
-    assert_eq!(charged(&counters), server.accepted(), "{counters:?}");
+    // What he hits of a port in TIME_WAIT by chance pays as an attempt.
+    assert_eq!(decided(&counters, Reason::Proven), server.accepted(), "{counters:?}");
+    assert!(charged(&counters) <= server.accepted() + 10, "{counters:?}");
 }
 
 /// The same where the kernel makes no cookies, beside it: the spoofer has spent the budget. How

@@ -1,13 +1,15 @@
 //! The line with real TCP clients: a crowd that asks for twice what a budget lets in gets whole
 //! pages, where the budget alone breaks nearly all of them.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use lab::topology::FRONT_V4;
 use lab::{Crowd, Flood, PageReport, Server, Sources};
-use limiter::policy::Policy;
+use limiter::kernel::clock;
+use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::Challenge;
+use limiter_common::line::seats;
 use limiter_common::line::service::State;
 use limiter_common::reason::Reason;
 use limiter_common::record::Counters;
@@ -108,4 +110,51 @@ fn forged_attempts_take_no_place_where_proofs_pay() {
     println!("beside {forged} forged attempts");
     assert!(decided(&seen.counters, Reason::Proven) > 0, "{:?}", seen.counters);
     is_whole(&seen, 50);
+}
+
+/// The quota of users: twenty of sixty are let in and stay, the others come in when they are gone.
+#[test]
+fn no_more_than_so_many_users_are_present() {
+    const USERS: u64 = 20;
+    let mut policy = policy(&["web=*:80"]);
+    policy.services[0].admission = Admission { users: USERS, ..Admission::default() };
+    let front = Front::new(&policy, Mode::Enforce);
+    let _server = Server::start(&front.lab).expect("a server");
+    let mut clients = front.lab.clients_v4();
+    clients.truncate(60);
+    let come = |clients: &[IpAddr], seconds| {
+        let crowd = Crowd {
+            // Each comes again every two seconds.
+            pages_per_second: clients.len() as f64 / 2.0,
+            seconds,
+            connections_per_page: 2,
+            timeout: Duration::from_millis(1900),
+            ..Crowd::new(SocketAddr::new(FRONT_V4, 80), clients.to_vec())
+        };
+        crowd.run(&front.lab).expect("a crowd")
+    };
+    let visits = || {
+        let slot = front.maps.switch().expect("the switch").at(clock::now()).slot;
+        let rules = front.maps.services(slot).expect("the services")[&0].line;
+        let seats = front.maps.seats.get(&0, 0).expect("the seats").0;
+        let present = seats::present(&seats, &rules, clock::now());
+        assert!(present <= USERS, "{present} are present");
+        State::read(&front.maps.line.get(&0, 0).expect("the line").0, 0).visits
+    };
+    let pages = come(&clients, 20.0);
+    let left = Instant::now();
+    assert_eq!(visits(), USERS, "{pages:?}");
+    println!("{} of {} pages came while {USERS} of 60 were present", pages.ok, pages.tried);
+    let in_turn = pages.tried / 3;
+    assert!((in_turn / 2..=in_turn + USERS).contains(&pages.ok), "{}", pages.ok);
+    assert!(decided(&front.service(0), Reason::InLine) > 0);
+    // The first that came are in, but for those whose SYNs overtook one another. They stay away.
+    let mut let_in = USERS;
+    while let_in < USERS + USERS / 2 {
+        assert!(left.elapsed() < Duration::from_secs(120), "{let_in} visits in all");
+        come(&clients[USERS as usize..], 2.0);
+        let_in = visits();
+        assert!(let_in == USERS || left.elapsed() > Duration::from_secs(25), "{let_in} too soon");
+    }
+    println!("the others came in {:.1} s after they had gone", left.elapsed().as_secs_f64());
 }

@@ -7,7 +7,7 @@ use limiter_common::rate::Limit;
 use limiter_common::record;
 use serde::{Serialize, Serializer};
 
-use super::{DEFAULT, Field, Held, Limiting, Setting, Takes, field, serialize};
+use super::{DEFAULT, Field, Held, Limiting, Setting, Takes, Whole, field, serialize};
 use crate::text::show_challenge;
 use crate::{Name, Policy, Prefixes};
 
@@ -66,13 +66,16 @@ pub struct Admission {
     pub challenge: Challenge,
     /// Whether sources wait in line for a short budget.
     pub line: bool,
+    /// Most sources that may be present; 0: any number.
+    pub users: u64,
     /// Whether what a limit refuses is answered with a reset.
     pub reset: bool,
 }
 
 impl Admission {
     /// Without a line: a budget is for those who come first.
-    pub const FIRST_COME: Self = Self { challenge: Challenge::Off, line: false, reset: false };
+    pub const FIRST_COME: Self =
+        Self { challenge: Challenge::Off, line: false, users: 0, reset: false };
 }
 
 impl Default for Admission {
@@ -106,7 +109,7 @@ pub(super) const PREFIXES: Takes = Takes::Prefixes {
 };
 
 /// Settings of a service.
-pub static SERVICE: [Setting<Service, record::Service>; 6] = [
+pub static SERVICE: [Setting<Service, record::Service>; 7] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -181,6 +184,22 @@ pub static SERVICE: [Setting<Service, record::Service>; 6] = [
         takes: Takes::Yes,
         model: field!(admission.line),
         record: field!(stated.line),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "users",
+        what: "users",
+        help: "Sources that may be present at once, those that came in the last 30 s; others wait in line. 0 for any \
+               number",
+        takes: Takes::Number(Whole {
+            least: 0,
+            most: 1 << 40,
+            example: "2000",
+            name: "N",
+            unit: "",
+        }),
+        model: field!(admission.users),
+        record: field!(stated.users),
         ..Setting::PLAIN
     },
     Setting {

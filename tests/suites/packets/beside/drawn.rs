@@ -66,6 +66,7 @@ fn admission(random: &mut Rng) -> Admission {
     Admission {
         challenge: pick(random, &[Challenge::Off, Challenge::Auto, Challenge::Always]),
         line: random.bool(),
+        users: pick(random, &[0, 0, 3, 500]),
         ..Admission::default()
     }
 }

@@ -15,6 +15,7 @@ use limiter_common::admission::{Attempt, Case, Stage, State, Verdict as Judged};
 use limiter_common::budget::{Lease, Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Key, Place};
+use limiter_common::line::seats::Seats;
 use limiter_common::line::{self, Arrival, Judged as InLine};
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::purse::{self, Purse, Seen};
@@ -39,6 +40,8 @@ pub struct Memory {
     pub visits: Vec<Line>,
     /// The lines by service.
     pub lines: Vec<Line>,
+    /// Who is present, by service.
+    pub seats: Vec<Seats<Cell<u64>>>,
     /// Challenges by service.
     pub challenges: Vec<Line>,
     /// Shared words of budgets.
@@ -58,11 +61,18 @@ impl Memory {
             sources: lines(sets),
             visits: lines(sets),
             lines: lines(SERVICES),
+            seats: (0..SERVICES).map(|_| Seats::default()).collect(),
             challenges: lines(SERVICES),
             budgets: vec![Cell::new(0); BUDGET_LINES as usize],
             leases: RefCell::new(vec![Lease::default(); BUDGET_LINES as usize]),
             touched: RefCell::default(),
         }
+    }
+
+    /// The words of a service's seats.
+    pub fn seat_words(&self, id: usize) -> impl Iterator<Item = &Cell<u64>> {
+        let Seats { taken, next, seen } = &self.seats[id];
+        [taken, next].into_iter().chain(seen.iter().flatten())
     }
 
     /// The set of a place.
@@ -331,7 +341,9 @@ impl State for Host {
         let line = &self.memory.lines[case.id as usize];
         let service = line::Service { line, rules: &case.service.line };
         let set = &self.memory.visits[self.memory.set(arrival.place)];
-        Some(line::arrival::judge(&service, set, arrival, matches!(case.stage, Stage::Peeks)))
+        let (seats, peeks) =
+            (&self.memory.seats[case.id as usize], matches!(case.stage, Stage::Peeks));
+        Some(line::arrival::judge(&service, set, seats, arrival, peeks))
     }
 
     fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool> {

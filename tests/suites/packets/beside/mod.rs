@@ -17,6 +17,7 @@ use lab::Namespace;
 use limiter::kernel::clock;
 use limiter::kernel::maps::Raw;
 use limiter::kernel::words::{Access, Words};
+use limiter_common::line::seats::BUCKETS;
 use limiter_common::names;
 use limiter_common::reason::Reason;
 use limiter_common::record::{
@@ -40,6 +41,8 @@ const FRAMES: u64 = 2_000;
 /// tables.
 const LONGEST: Duration = Duration::from_secs(60);
 const FIRST: u64 = 1;
+/// Words of a service's seats.
+const SEATS: usize = 2 + BUCKETS;
 /// The CPU that all runs on: leases and counters are per CPU.
 const CPU: usize = 0;
 
@@ -48,6 +51,7 @@ struct Kernel<'a> {
     sources: Words<'a>,
     visits: Words<'a>,
     lines: Words<'a>,
+    seats: Words<'a>,
     challenges: Words<'a>,
     budgets: Words<'a>,
 }
@@ -97,14 +101,16 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
         [Regime::Attempts, Regime::Ending, Regime::Proofs, Regime::Proofs][random.usize(..4)];
     let switch = judge.maps.switch().expect("the switch");
     judge.maps.set_switch(switch.with_regime(regime)).expect("switched");
-    let maps = [names::SOURCES, names::VISITS, names::LINE, names::CHALLENGE, names::BUDGET];
-    let [sources, visits, lines, challenges, budgets] =
+    let maps =
+        [names::SOURCES, names::VISITS, names::LINE, names::SEATS, names::CHALLENGE, names::BUDGET];
+    let [sources, visits, lines, seats, challenges, budgets] =
         maps.map(|name| MapData::from_pin(judge.bpffs.path().join(name)).expect("a map"));
     let words = |map, count| Words::map(MapData::fd(map), count, Access::Write).expect("mapped");
     let kernel = Kernel {
         sources: words(&sources, sets as usize * WAYS),
         visits: words(&visits, sets as usize * WAYS),
         lines: words(&lines, SERVICES as usize * WAYS),
+        seats: words(&seats, SERVICES as usize * SEATS),
         challenges: words(&challenges, SERVICES as usize * WAYS),
         budgets: words(&budgets, BUDGET_LINES as usize * WAYS),
     };
@@ -179,6 +185,11 @@ fn take_over(host: &mut Host, kernel: &Kernel<'_>, judge: &Judge) {
     copy(&host.memory.visits, &kernel.visits);
     copy(&host.memory.lines, &kernel.lines);
     copy(&host.memory.challenges, &kernel.challenges);
+    for id in 0..SERVICES as usize {
+        for (index, word) in host.memory.seat_words(id).enumerate() {
+            word.set(kernel.seats.get(id * SEATS + index).expect("a word"));
+        }
+    }
     for (index, word) in host.memory.budgets.iter().enumerate() {
         word.set(kernel.budgets.get(index * WAYS).expect("a word"));
     }
@@ -216,6 +227,12 @@ fn left_alike(host: &Host, kernel: &Kernel<'_>, said: &Said) -> Result<(), Strin
             return Err(format!("word {index} of a line: {} here, {theirs} there", mine.get()));
         }
         mine.set(theirs);
+    }
+    for (index, mine) in host.memory.seat_words(id).enumerate() {
+        let theirs = kernel.seats.get(id * SEATS + index).unwrap_or(0);
+        if mine.get() != theirs {
+            return Err(format!("word {index} of the seats: {} here, {theirs} there", mine.get()));
+        }
     }
     let kinds = [0, UNPROVEN, PRESENT].map(|kind| kind as usize + id);
     for line in kinds.into_iter().chain([HOST_BUDGET as usize]) {
