@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Context, apply, settle};
 use crate::history::SWITCH;
 use crate::kernel::{Maps, clock};
-use crate::policy::text;
+use crate::policy::{Policy, Service, text};
 use crate::report::{self, human};
 
 /// Arguments of `arm`.
@@ -29,6 +29,10 @@ struct Done {
     /// When the policy is on trial: until it goes back, with its mode.
     policy_goes_back_in_seconds: Option<f64>,
     has_limits: bool,
+    /// Services for which sources wait in line.
+    in_line: Vec<String>,
+    /// Services that let in any number of sources.
+    unbounded: Vec<String>,
     challenge_works: bool,
 }
 
@@ -84,11 +88,18 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
         reverts_in_seconds: time.map(|time| time.as_secs_f64()),
         policy_goes_back_in_seconds: trial.map(|revert| (revert - now) as f64 / 1e9),
         has_limits: policy.has_limits(),
+        in_line: names(&policy, |service| policy.has_line(service)),
+        unbounded: names(&policy, |service| !policy.is_bounded(service)),
         challenge_works: !policy.may_challenge()
             || maps.cookies().is_ok_and(|cookies| cookies.works()),
     };
     report::done(context.format, &done, describe);
     Ok(())
+}
+
+fn names(policy: &Policy, holds: impl Fn(&Service) -> bool) -> Vec<String> {
+    let those = policy.services.iter().filter(|service| holds(service));
+    those.map(|service| service.name.to_string()).collect()
 }
 
 /// What the history says. `pending`: it would have gone back by itself.
@@ -117,6 +128,12 @@ fn describe(done: &Done) -> String {
             "the policy is on trial: it goes back by itself in {time}, unless `limiter confirm` keeps it\n"
         ));
     }
+    if done.mode == "enforce" && !done.in_line.is_empty() {
+        text.push_str(&format!(
+            "more people than there is room for come in by turns, at {}\n",
+            done.in_line.join(", ")
+        ));
+    }
     if done.mode == done.before {
         text.push_str(&format!("(it was in {} already)\n", done.before));
     }
@@ -129,6 +146,15 @@ fn describe(done: &Done) -> String {
         text.push_str(
             "but no limit is set, so only bans are enforced: `limiter set --source-rate 20/s --budget 1000/s`\n",
         );
+    }
+    if done.mode == "enforce"
+        && done.has_limits
+        && let Some(service) = done.unbounded.first()
+    {
+        text.push_str(&format!(
+            "but nothing bounds a crowd at {}: choose what your servers can stand, `limiter set --service {service} --budget 500/s`\n",
+            done.unbounded.join(", ")
+        ));
     }
     text
 }

@@ -252,11 +252,17 @@ impl Now {
         if self.share(|reason| reason.limit() == Some(Limit::Own)) > 0.5 {
             return "Sources that come too often: an attack, or many people behind one address (give those a class).";
         }
-        if self.share(|reason| reason.group() == Some(Group::Spent)) > 0.5 {
-            return "More than the budget: a crowd, or an attack from many addresses; counters alone cannot tell which.";
-        }
-        if self.share(|reason| reason.group() == Some(Group::InLine)) > 0.5 {
-            return "More than the budget: sources wait in line, and who was refused first comes in first.";
+        let [spent, in_line] = [Group::Spent, Group::InLine]
+            .map(|group| self.share(|reason| reason.group() == Some(group)));
+        if spent + in_line > 0.5 {
+            return match in_line > spent {
+                true => {
+                    "More than the budget, so sources wait in line: a crowd, or an attack from many addresses."
+                }
+                false => {
+                    "More than the budget: a crowd, or an attack from many addresses; counters alone cannot tell which."
+                }
+            };
         }
         if self.share(|reason| reason == Reason::Banned) > 0.5 {
             return "Mostly packets of who is on the ban list.";
