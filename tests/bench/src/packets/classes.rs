@@ -66,7 +66,7 @@ impl Bench {
         Ok(Row { prefixes: count, attempt: attempt.median, boundaries, trie })
     }
 
-    fn enforce(&mut self, policy: &Policy) -> Result<()> {
+    pub(super) fn enforce(&mut self, policy: &Policy) -> Result<()> {
         let switch = self.maps.stage_policy(policy, &Origin::default())?;
         self.maps.set_switch(switch)
     }

@@ -2,10 +2,12 @@
 //!
 //! BPF_PROG_TEST_RUN, median of several rounds in which all programs of a case take turns. Beside each case stands the same
 //! limiter over an LRU hash, and at the end the floor (one clock read and one random line of the table) and two CPUs against one. What
-//! only a service with a challenge meets is in `challenge`, what classes cost in `classes`.
+//! only a service with a challenge meets is in `challenge`, what classes cost in `classes`, and what
+//! the line costs in `line`.
 
 mod challenge;
 mod classes;
+mod line;
 
 use std::fmt::Write as _;
 use std::thread;
@@ -76,6 +78,7 @@ struct Report {
     cases: Vec<Row>,
     challenge: Vec<challenge::Row>,
     classes: Vec<classes::Row>,
+    line: Vec<challenge::Row>,
     floor: Floor,
     scaling_2cpu: f64,
     conditions: String,
@@ -102,6 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         cases: rows,
         challenge: challenge::rows(arguments)?,
         classes: bench.classes()?,
+        line: bench.line()?,
         floor: bench.floor()?,
         scaling_2cpu: bench.scaling()?,
         conditions: conditions(arguments, &bench.maps)?,
@@ -382,6 +386,10 @@ fn write(to: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(to, "floor: clock and one random line           {floor:>8.0}")?;
     writeln!(to, "ns per packet of a service with a challenge")?;
     for challenge::Row { name, ns, ns_spread } in &report.challenge {
+        writeln!(to, "{name:<42} {:>8}", format!("{ns:.0} ±{ns_spread:.0}"))?;
+    }
+    writeln!(to, "ns per attempt, with a budget of the host")?;
+    for challenge::Row { name, ns, ns_spread } in &report.line {
         writeln!(to, "{name:<42} {:>8}", format!("{ns:.0} ±{ns_spread:.0}"))?;
     }
     writeln!(
