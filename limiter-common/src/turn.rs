@@ -1,7 +1,8 @@
 //! Whether an attempt is let in where the service has a line ([`crate::line`]).
 //!
 //! 1. Look at the budgets. One that is spent does not refuse here: who waits keeps a place.
-//! 2. The source's limit, of its class if it has one.
+//! 2. The source's limit, of its class if it has one; not where a budget is spent, because then
+//!    nobody is let in, and a flood would read one more random cache line.
 //! 3. The line. Whom it refuses the limit does not charge.
 //! 4. Take from the budgets. An attempt that peeks writes nothing, and where it need not wait its
 //!    proof comes here again.
@@ -81,7 +82,7 @@ pub fn arrive<S: State>(
     }
     let place = state.place(case.service.number, terms.class, terms.source)?;
     let (mut charged, mut is_contended) = (0, 0);
-    if terms.limit.interval != 0 {
+    if terms.limit.interval != 0 && spent == 0 {
         let limit = attempt(case, terms.source, terms.limit, peeks);
         match charge(state, &place, &limit, notes)? {
             Charge::Exceeds => return Some(Err(Reason::SourceLimit)),

@@ -40,8 +40,8 @@ impl Notes {
     /// Nothing did.
     pub const NONE: Self = Self(0);
     const STOLE: u32 = 1;
-    const MAY_RESET: u32 = 1 << 2;
-    const MUST_RESET: u32 = 1 << 3;
+    const MAY_RESET: u32 = 1 << 1;
+    const MUST_RESET: u32 = 1 << 2;
     const STEP_SHIFT: u32 = 8;
 
     /// A live way of the source table was taken from its owner.

@@ -159,8 +159,10 @@ pub fn peek<W: SharedWord>(
 ) -> Peeked {
     let Some(word) = visit::own(set, coming.fingerprint) else { return Peeked::MayProve };
     let visit = Visit::read(word, coming.now);
-    let lag = lag(service.head(), coming.now);
-    let waits = !visit.present && !visit.is_open() && visit.place < lag;
+    let head = service.head();
+    let is_line = coming.now.saturating_sub(head) >= SHORTEST_WAIT;
+    let waits =
+        is_line && !visit.present && !visit.is_open() && visit.place < lag(head, coming.now);
     if waits && visit.quiet < service.rules.forget / 2 {
         Peeked::Waits
     } else if visit.present && visit.quiet <= service.rules.idle {
@@ -217,7 +219,8 @@ pub(super) fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'
             return Step { after, said: Said::NoRoom, time: 0 };
         }
     } else {
-        if after.place < view.lag {
+        // The head moves by steps: where it does not lag by more than that, nobody waits.
+        if view.wait >= SHORTEST_WAIT && after.place < view.lag {
             return Step { after, said: refused, time: 0 };
         }
         if view.is_full != 0 {

@@ -23,7 +23,7 @@ const SKEW: u64 = 1_000_000_000;
 const RIGHT: u64 = 3_000_000_000;
 /// After so long without an attempt nobody waits any more: 2^38 ns, 275 s.
 const LONGEST_STEP: u64 = 1 << 38;
-/// Connections of a page are counted for 4.3 s, and until there were so many pages.
+/// Connections of a page are counted for 0.27 s, and until there were so many pages.
 const WINDOW_SHIFT: u32 = 28;
 const FEWEST: u64 = 8;
 /// What was learned before weighs as many pages.
@@ -160,7 +160,7 @@ impl<W: SharedWord> Service<'_, W> {
     /// begin a page. (A refused one of a page counts as a quarter, because it comes again. Else pages
     /// that are cut short would look small, and more would be let in.)
     ///
-    /// What came is counted for some seconds, and then weighs as many pages as it was against
+    /// What came is counted for a quarter of a second, and then weighs as many pages as it was against
     /// [`REMEMBERED`]. So sources count that never come again, which each page by itself would not
     /// show. A lost race loses one.
     #[inline(always)]
@@ -176,10 +176,10 @@ impl<W: SharedWord> Service<'_, W> {
             quarters: before.quarters + quarters,
         };
         if self.line[RECENT].replace(word, after.word()) && is_over {
-            let old = self.page() << 8;
-            let weight = REMEMBERED;
-            let sum = old * weight + (counted.quarters << 14);
-            let new = sum / (weight + counted.pages);
+            // No page has more, whoever asks how often.
+            let most = 4 * counted.pages * self.rules.page_most;
+            let sum = (self.page() << 8) * REMEMBERED + (least(counted.quarters, most) << 14);
+            let new = sum / (REMEMBERED + counted.pages);
             self.line[PAGE].replace(self.line[PAGE].load(), new);
         }
     }

@@ -130,6 +130,6 @@ fn a_proof_takes_the_place() {
         world.proof(source, later);
     }
     assert_eq!(world.proof(400, later), is(Reason::Waiting));
-    let soon = START + SECOND / 10;
+    let soon = START + SECOND / 4;
     assert_eq!(world.peek(400, soon), is(Reason::InLine), "and it need not ask");
 }

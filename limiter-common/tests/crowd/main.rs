@@ -141,19 +141,20 @@ fn a_botnet_at_a_human_pace_is_held() {
 #[test]
 fn machines_get_their_equal_part() {
     let people = 2.0 * 590.0 / PAGE * 10.0;
-    for (bots, heavy) in [(1000, 0), (0, 5)] {
-        let figures = run(Case { bots, heavy, measure: 90.0, ..Case::new(Family::Line, 2.0) });
-        show(&format!("{bots} bots, {heavy} heavy"), &figures);
+    for (bots, heavy, seeds) in [(1000, 0, 1), (0, 5, 3)] {
+        let mut visits = 0.0;
+        for seed in 1..=seeds {
+            let case = Case { bots, heavy, seed, measure: 90.0, ..Case::new(Family::Line, 2.0) };
+            let figures = run(case);
+            show(&format!("{bots} bots, {heavy} heavy"), &figures);
+            visits += figures.machine_visits / seeds as f64;
+            assert!(figures.regulars >= 0.97);
+        }
         let machines = f64::from(bots + heavy);
-        // Of the people a few are between two visits; a heavy source is there the moment that it
-        // may come in.
-        let equal = machines / (machines + people) * if heavy > 0 { 2.0 } else { 1.15 };
-        assert!(
-            figures.machine_visits <= equal,
-            "{} where {equal} is equal",
-            figures.machine_visits
-        );
-        assert!(figures.regulars >= 0.97);
+        // Of the people a few are between two visits. A heavy source is there the moment that it may
+        // come in, and its visit is over in a second, where a person's takes as long as the wait.
+        let equal = machines / (machines + people) * if heavy > 0 { 2.5 } else { 1.15 };
+        assert!(visits <= equal, "{visits} where {equal} is equal");
     }
 }
 
@@ -278,4 +279,23 @@ fn who_comes_once_is_let_in_as_by_the_budget_alone() {
     let [budget, line] = [Family::Budget, Family::Line].map(let_in);
     println!("once: {line} in line, {budget} by the budget alone, of {} possible", RATE * 62);
     assert!(line * 100 >= budget * 95, "{line} in line, {budget} without");
+}
+
+/// A tenth of what the budget has, a million attempts a second by a coarse clock, and pauses: the
+/// head moves by steps, and nobody is refused for that.
+#[test]
+fn nobody_waits_while_there_is_room() {
+    let mut door = Door::new(Family::Line, 10_000_000.0, 20_000_000, &Habits::default(), 1, 7);
+    let mut now = START;
+    for round in 0..6 {
+        for attempt in 0..400_000 {
+            now += SECOND / 1_000_000;
+            let place = door.place(attempt % 65_536);
+            let coarse = now / 4_000_000 * 4_000_000;
+            assert!(door.judge(place, false, coarse), "{attempt} of round {round}");
+        }
+        // No page has more than eight connections, in whatever step they come.
+        assert!(door.page(now) <= 8.0, "{}", door.page(now));
+        now += SECOND * 3 / 10;
+    }
 }
