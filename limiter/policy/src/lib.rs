@@ -117,7 +117,7 @@ impl Policy {
             || self
                 .services
                 .iter()
-                .any(|service| self.is_bounded(service) || !service.limits(self).is_empty())
+                .any(|service| service.admission.users != 0 || !service.limits(self).is_empty())
     }
 
     /// Whether a budget or a number of users bounds how many come in to a service.

@@ -15,7 +15,7 @@ const SITE: u8 = 48;
 /// Arguments of `top`.
 #[derive(Args, Debug)]
 pub struct Top {
-    /// What is counted: `refused` by the source's own limit or share, refused by a `budget` (a sample), or all `attempts` (a sample).
+    /// What is counted: `refused` by the source's own limit, refused by a `budget` or in line for it (a sample), or all `attempts` (a sample).
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true, default_value_t = Kind::Refused)]
     by: Kind,
     /// Show this service only.

@@ -208,7 +208,13 @@ fn write_admission(
         writeln!(to, "  line: none, the budget is for those who come first")?;
     }
     if said.challenge != Challenge::Off {
-        let on = if now.challenging { "ON now" } else { "not needed now" };
+        let on = match (now.challenging, said.challenge) {
+            (true, _) => "ON now",
+            (false, Challenge::Always) => {
+                "not now: limiter observes, or the kernel makes no cookies"
+            }
+            (false, _) => "not needed now",
+        };
         let (challenge, turns) = (text::show_challenge(said.challenge), now.challenge_turns);
         writeln!(to, "  challenge {challenge}, {on} (turned on {turns} times)")?;
     }

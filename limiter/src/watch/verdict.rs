@@ -257,7 +257,7 @@ impl Now {
         if spent + in_line > 0.5 {
             return match in_line > spent {
                 true => {
-                    "More than the budget, so sources wait in line: a crowd, or an attack from many addresses."
+                    "More than there is room for, so sources wait in line: a crowd, or an attack from many addresses."
                 }
                 false => {
                     "More than the budget: a crowd, or an attack from many addresses; counters alone cannot tell which."

@@ -141,8 +141,9 @@ fn no_more_than_so_many_users_are_present() {
         assert!(present <= USERS, "{present} are present");
         State::read(&front.maps.line.get(&0, 0).expect("the line").0, 0).visits
     };
+    // Those who are present come at least until two seconds before the end.
+    let left = Instant::now() + Duration::from_secs(18);
     let pages = come(&clients, 20.0);
-    let left = Instant::now();
     assert_eq!(visits(), USERS, "{pages:?}");
     println!("{} of {} pages came while {USERS} of 60 were present", pages.ok, pages.tried);
     let in_turn = pages.tried / 3;
@@ -154,7 +155,7 @@ fn no_more_than_so_many_users_are_present() {
         assert!(left.elapsed() < Duration::from_secs(120), "{let_in} visits in all");
         come(&clients[USERS as usize..], 2.0);
         let_in = visits();
-        assert!(let_in == USERS || left.elapsed() > Duration::from_secs(25), "{let_in} too soon");
+        assert!(let_in == USERS || left.elapsed() > Duration::from_secs(28), "{let_in} too soon");
     }
     println!("the others came in {:.1} s after they had gone", left.elapsed().as_secs_f64());
 }

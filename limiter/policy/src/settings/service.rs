@@ -163,7 +163,7 @@ pub static SERVICE: [Setting<Service, record::Service>; 7] = [
         key: "challenge",
         what: "challenge",
         help: "Answer attempts with a SYN cookie: `off`, `auto` (while more come than a budget has) or `always`. \
-               Who is present in the line is not asked",
+               Who is present in the line is not challenged",
         takes: Takes::Choice {
             noun: "way to challenge",
             words: &[

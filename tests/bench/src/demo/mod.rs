@@ -67,10 +67,11 @@ fn with(stage: &Stage, calm: &Phase) -> Result<Phase> {
 /// Random sources spend any budget that counts SYNs; the challenge charges only sources that are there.
 fn random(stage: &Stage, calm: &Phase, without: Phase) -> Result<Vec<(&'static str, Phase)>> {
     stage.type_in(ATTACH)?;
+    stage.type_in("set --service web --line no")?;
     eprintln!("flooding with limiter, budget only, {} s ...", stage.seconds);
     let budget = stage.play(calm, |_| Ok(()))?;
     stage.type_in("set --set-syncookies yes")?;
-    stage.type_in("set --service web --challenge auto")?;
+    stage.type_in("set --service web --line yes --challenge auto")?;
     eprintln!("flooding with limiter, sources challenged, {} s ...", stage.seconds);
     let challenge = stage.play(calm, |_| Ok(()))?;
     stage.type_in("detach --all")?;
