@@ -121,8 +121,6 @@ pub trait State {
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
     /// Charges an attempt to the source table; one that peeks is only told whether that would go.
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
-    /// Takes back the charge that was just made there.
-    fn refund(&self, place: &Place, attempt: &Attempt<'_>);
     /// Judges a source in the service's line; of one that peeks, only whether it waits.
     fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<Judged>;
     /// Asks or tells the challenge of the service.

@@ -49,7 +49,7 @@ impl Ticks {
 
 /// The limit of one source, as the kernel side applies it. An interval of 0 means no limit.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SourceLimit {
     /// 1/rate, in shifted ticks ([`Ticks`]).
     pub interval: u64,
@@ -173,19 +173,6 @@ pub fn exceeds<W: SharedWord>(
     own: u64,
 ) -> bool {
     find(set, fingerprint).is_some_and(|(_, word)| debt(word, now, own) > limit.window)
-}
-
-/// Takes back a charge of `interval` (shifted ticks) that was just made. Another's debt that was forgotten for it stays forgotten.
-#[inline(always)]
-pub fn refund<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, interval: u64) {
-    let mut tries = 0;
-    while tries < TRIES {
-        tries += 1;
-        let Some((way, word)) = find(set, fingerprint) else { return };
-        if set[way & (WAYS - 1)].replace(word, word.wrapping_sub(interval)) {
-            return;
-        }
-    }
 }
 
 /// How far the word's arrival time lies ahead of `now`, or 0 when it is past, unused, or further ahead than `horizon` and [`SKEW`].

@@ -1,10 +1,10 @@
 //! Whether an attempt is let in where the service has a line ([`crate::line`]).
 //!
 //! 1. Look at the budgets. One that is spent does not refuse here: who waits keeps a place.
-//! 2. The source's limit, of its class if it has one; not where a budget is spent, because then
-//!    nobody is let in, and a flood would read one more random cache line.
-//! 3. The line. Whom it refuses the limit does not charge.
-//! 4. Take from the budgets. An attempt that peeks writes nothing, and where it need not wait its
+//! 2. Look at the source's limit, of its class if it has one; not where a budget is spent, because
+//!    then nobody is let in, and a flood would read one more random cache line.
+//! 3. The line.
+//! 4. Charge the source, and take from the budgets: only whom the line lets in pays. An attempt that peeks writes nothing, and where it need not wait its
 //!    proof comes here again.
 //!
 //! 1 and 2 are [`arrive`], 4 is [`leave`], so that the kernel side can have a function for each.
@@ -55,17 +55,16 @@ fn order<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verd
         _ => state.line(case, &arrival)?,
     };
     notes.stole |= judged.stole;
-    leave(state, case, &arrival, judged.said)
+    leave(state, case, &arrival, judged.said, notes)
 }
 
-/// Looks at the budgets, and charges the source: one who may come to the line, or why not.
+/// Looks at the budgets and at the source's limit: one who may come to the line, or why not.
 #[inline(always)]
 pub fn arrive<S: State>(
     state: &S,
     case: &Case<'_>,
     notes: &mut Notes,
 ) -> Option<Result<Arrival, Reason>> {
-    let peeks = matches!(case.stage, Stage::Peeks);
     let [mine, hosts] = [state.look(case, Purse::Service)?, state.look(case, Purse::Host)?];
     let spent = if mine.look == Look::SPENT {
         Reason::ServiceBudget as u64
@@ -81,35 +80,27 @@ pub fn arrive<S: State>(
         return Some(Err(reason));
     }
     let place = state.place(case.service.number, terms.class, terms.source)?;
-    let (mut charged, mut is_contended) = (0, 0);
     if terms.limit.interval != 0 && spent == 0 {
-        let limit = attempt(case, terms.source, terms.limit, peeks);
-        match charge(state, &place, &limit, notes)? {
-            Charge::Exceeds => return Some(Err(Reason::SourceLimit)),
-            Charge::Contended => is_contended = 1,
-            _ if peeks => {}
-            _ => charged = terms.limit.interval,
+        let limit = attempt(case, terms.source, terms.limit, true);
+        if matches!(charge(state, &place, &limit, notes)?, Charge::Exceeds) {
+            return Some(Err(Reason::SourceLimit));
         }
     }
     let weight = if terms.waits { weight(case.service, terms.limit) } else { 0 };
     let others = others(case, hosts.used);
-    Some(Ok(Arrival { place, now: case.now, weight, others, spent, is_contended, charged }))
+    Some(Ok(Arrival { place, now: case.now, weight, others, spent, limit: *terms.limit }))
 }
 
-/// Takes from the budgets for one whom the line lets in; takes the charge back from another.
+/// Charges the source and takes from the budgets for one whom the line lets in.
 #[inline(always)]
 pub fn leave<S: State>(
     state: &S,
     case: &Case<'_>,
     arrival: &Arrival,
     said: Said,
+    notes: &mut Notes,
 ) -> Option<Verdict> {
     if !said.admits() {
-        if arrival.charged != 0 {
-            let limit = SourceLimit { interval: arrival.charged, window: 0 };
-            let attempt = attempt(case, case.client, &limit, false);
-            state.refund(&arrival.place, &attempt);
-        }
         return Some(Verdict::Decided(match (said, arrival.spent) {
             (Said::InLine | Said::SentBack | Said::Full, _) | (_, 0) => Reason::InLine,
             (_, spent) if spent == Reason::GlobalBudget as u64 => Reason::GlobalBudget,
@@ -119,8 +110,16 @@ pub fn leave<S: State>(
     if matches!(case.stage, Stage::Peeks) {
         return unproven(state, case, matches!(said, Said::Visit));
     }
+    let mut is_contended = matches!(said, Said::Contended);
+    if arrival.limit.interval != 0 {
+        let limit = attempt(case, case.client, &arrival.limit, false);
+        match charge(state, &arrival.place, &limit, notes)? {
+            // Another CPU charged it meanwhile.
+            Charge::Exceeds => return Some(Verdict::Decided(Reason::SourceLimit)),
+            charged => is_contended |= matches!(charged, Charge::Contended),
+        }
+    }
     let reason = admission::draw(state, case, None)?;
-    let is_contended = arrival.is_contended != 0 || matches!(said, Said::Contended);
     let is_told = is_contended && matches!(reason, Reason::Admitted);
     Some(Verdict::Decided(if is_told { Reason::Contended } else { reason }))
 }

@@ -183,11 +183,6 @@ impl State for Called {
     }
 
     #[inline(always)]
-    fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
-        limiter_refund(place.0, attempt.limit.interval);
-    }
-
-    #[inline(always)]
     fn line(&self, _: &Case<'_>, _: &Arrival) -> Option<Judged> {
         None
     }
@@ -298,17 +293,6 @@ impl Trees for Slot {
 #[inline(never)]
 pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
     class_tree::find(&Slot(slot as u32 & 1), Address { high, low }).into()
-}
-
-/// Takes the charge of an interval to the source at `hash` back.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_refund(hash: u64, interval: u64) -> u64 {
-    let place = Place(hash);
-    let set = INSTANCE.get(0).and_then(|Instance { sets, .. }| SOURCES.get(place.set(*sets)));
-    let Some(set) = set else { return NOTHING };
-    source_table::refund(set, place.fingerprint(), interval);
-    0
 }
 
 /// Charges the source at `hash`, or only looks: [`PEEK`] is added to the interval. 0 conforms, 1

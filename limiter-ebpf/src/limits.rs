@@ -162,9 +162,6 @@ impl<S: Sources> State for Inline<S> {
     }
 
     #[inline(always)]
-    fn refund(&self, _: &Place, _: &Attempt<'_>) {}
-
-    #[inline(always)]
     fn line(&self, _: &Case<'_>, _: &Arrival) -> Option<Judged> {
         None
     }

@@ -64,7 +64,17 @@ pub fn pay_proof((slot, id): (u32, u32), client: Address) -> u64 {
 #[inline(always)]
 fn judge(what: u64, client: Address, now: u64) -> u64 {
     let arrived = limiter_arrive(what, client.high, client.low, now);
-    if arrived & ARRIVED == 0 { arrived } else { limiter_line(what, now, arrived) }
+    if arrived & ARRIVED == 0 {
+        return arrived;
+    }
+    let said = if arrived & IS_FREE != 0 {
+        Said::Page as u64
+    } else if what & PEEKS != 0 {
+        limiter_line_peek(what)
+    } else {
+        limiter_line(what)
+    };
+    limiter_leave(what, now, said, arrived)
 }
 
 /// What the calls below are told: slot, id and flags. The rest is in the draft.
@@ -159,20 +169,12 @@ impl Phases for Called {
     }
 }
 
-/// Judges one who may come to the line. `arrived`: what [`limiter_arrive`] said. Says what
-/// [`global::unpack_outcome`] reads.
+/// Judges one who may come to the line: a number of [`Said`], and [`global::STOLE`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_line(what: u64, now: u64, arrived: u64) -> u64 {
-    let said = if arrived & IS_FREE != 0 {
-        Said::Page as u64
-    } else if what & PEEKS != 0 {
-        limiter_line_peek(what)
-    } else {
-        let Judged { said, stole } = phases::run(&Called { what });
-        said as u64 | if stole { global::STOLE } else { 0 }
-    };
-    limiter_leave(what, now, said, arrived)
+pub extern "C" fn limiter_line(what: u64) -> u64 {
+    let Judged { said, stole } = phases::run(&Called { what });
+    said as u64 | if stole { global::STOLE } else { 0 }
 }
 
 #[inline(always)]
@@ -186,7 +188,7 @@ const fn stage(what: u64) -> Stage {
     }
 }
 
-/// Looks at the budgets, and charges the source. Says [`ARRIVED`], or what came of it.
+/// Looks at the budgets and at the limit of the source. Says [`ARRIVED`], or what came of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u64 {
@@ -205,7 +207,7 @@ pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u6
     pack_outcome(&notes.outcome(Some(verdict)).proven(case.stage)) | arrived
 }
 
-/// Takes from the budgets, or takes the charge back. `arrived`: what [`limiter_arrive`] said.
+/// Charges the source, and takes from the budgets. `arrived`: what [`limiter_arrive`] said.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_leave(what: u64, now: u64, said: u64, arrived: u64) -> u64 {
@@ -215,10 +217,11 @@ pub extern "C" fn limiter_leave(what: u64, now: u64, said: u64, arrived: u64) ->
     };
     let Some(known) = Said::from_number(said & 0xf) else { return NOTHING };
     let arrival = draft.arrival;
-    let Some(verdict) = turn::leave(&global::Called, &case, &arrival, known) else {
+    let mut notes = Notes::default();
+    let Some(verdict) = turn::leave(&global::Called, &case, &arrival, known, &mut notes) else {
         return NOTHING;
     };
-    let outcome = Outcome { verdict, stole: false, step: 0 }.proven(case.stage);
+    let outcome = notes.outcome(Some(verdict)).proven(case.stage);
     let noted = arrived & (global::STOLE | global::STEP);
     pack_outcome(&outcome) | said & global::STOLE | noted
 }

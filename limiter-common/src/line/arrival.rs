@@ -3,7 +3,7 @@
 use super::seats::{Seats, SharedCount};
 use super::{Coming, Judged, Part, Peeked, Rules, Said, Service};
 use crate::hash::{self, Place};
-use crate::source_table::WAYS;
+use crate::source_table::{SourceLimit, WAYS};
 
 /// One who comes to a line, before he is judged there.
 #[repr(C)]
@@ -19,10 +19,8 @@ pub struct Arrival {
     pub others: u64,
     /// The [`crate::reason::Reason`] of a budget that is spent; 0: each has a token.
     pub spent: u64,
-    /// 1 if too many CPUs were at its limit, so that it was not charged.
-    pub is_contended: u64,
-    /// The interval that the source was charged with, in shifted ticks; 0: it was not.
-    pub charged: u64,
+    /// Limit of the source; an interval of 0: it has none.
+    pub limit: SourceLimit,
 }
 
 impl Arrival {

@@ -101,11 +101,6 @@ impl State for Memory {
         Some(source_table::charge(set, fingerprint, now, attempt.limit, own, attempt.horizon))
     }
 
-    fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
-        let set = &self.sources[place.set(SETS) as usize];
-        source_table::refund(set, place.fingerprint(), attempt.limit.interval);
-    }
-
     fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<Judged> {
         let service = line::Service { line: &self.line, rules: &case.service.line };
         let set = &self.visits[arrival.place.set(SETS) as usize];

@@ -226,9 +226,10 @@ fn a_spoofer_cannot_spend_the_budget_in_the_name_of_one_who_is_present() {
     );
     assert_eq!(report.ok, report.tried, "every page came: {counters:?}");
     assert!(asked > 1000 && challenged > FLOODED / 2, "{counters:?}");
-    // What he hits of a port in TIME_WAIT by chance pays as an attempt.
-    assert_eq!(decided(&counters, Reason::Proven), server.accepted(), "{counters:?}");
-    assert!(charged(&counters) <= server.accepted() + 10, "{counters:?}");
+    // A port in TIME_WAIT that is used again, or that he hits by chance, pays as an attempt.
+    let (proven, accepted) = (decided(&counters, Reason::Proven), server.accepted());
+    let within = accepted..=accepted + 10;
+    assert!(proven <= accepted && within.contains(&charged(&counters)), "{counters:?}");
 }
 
 /// The same where the kernel makes no cookies, beside it: the spoofer has spent the budget. How

@@ -332,11 +332,6 @@ impl State for Host {
         Some(source_table::charge(set, fingerprint, now, attempt.limit, own, attempt.horizon))
     }
 
-    fn refund(&self, place: &Place, attempt: &Attempt<'_>) {
-        let set = &self.memory.sources[self.memory.set(*place)];
-        source_table::refund(set, place.fingerprint(), attempt.limit.interval);
-    }
-
     fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<InLine> {
         let line = &self.memory.lines[case.id as usize];
         let service = line::Service { line, rules: &case.service.line };
