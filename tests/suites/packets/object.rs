@@ -68,12 +68,13 @@ fn bpftool_loads_it() {
         .arg(pins.join(names::PROGRAM))
         .output();
     let dumped = String::from_utf8(dumped.expect("bpftool").stdout).expect("text");
-    // LLVM 22 can miscompile a relaxed read-modify-write: it becomes one that does not fetch. Ours all compare and swap.
+    // LLVM 22 can miscompile a relaxed read-modify-write: it becomes one that does not fetch. Ours
+    // compare and swap, but for the seats, which are added to, and nobody reads what they were.
     let atomics =
         dumped.lines().filter(|line| line.contains(": (db) ") || line.contains(": (c3) "));
     let (swaps, others): (Vec<_>, Vec<_>) = atomics.partition(|line| line.contains("cmpxchg"));
     assert!(swaps.len() >= 3, "the source table and two budgets compare and swap: {swaps:?}");
-    assert!(others.is_empty(), "{others:?}");
+    assert!(others.iter().all(|line| line.contains(" += ")), "{others:?}");
     let shown = Command::new("bpftool")
         .args(["prog", "show", "pinned"])
         .arg(pins.join(names::PROGRAM))
