@@ -15,7 +15,8 @@ pub struct Arrival {
     pub now: u64,
     /// How many people's part it may have, 1 to 65,536; 0: it does not wait in line.
     pub weight: u64,
-    /// How full the host's budget is where the service has one of its own, of [`super::service::FULL`].
+    /// How full the host's budget is where the service has one of its own, of
+    /// [`super::service::FULL`].
     pub others: u64,
     /// The [`crate::reason::Reason`] of a budget that is spent; 0: each has a token.
     pub spent: u64,
@@ -60,12 +61,7 @@ pub fn judge<W: SharedCount>(
     let part = arrival.part(service.rules);
     let coming = arrival.coming(&part);
     if !peeks {
-        return super::judge(
-            service,
-            set,
-            Some(seats).filter(|_| service.rules.users != 0),
-            &coming,
-        );
+        return super::judge(service, set, Some(seats), &coming);
     }
     let said = match super::peek(service, set, &coming) {
         Peeked::IsIn => Said::Visit,

@@ -226,7 +226,7 @@ pub(super) fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'
         if view.is_full != 0 {
             return Step { after, said: Said::Full, time: 0 };
         }
-        // Where nobody waits, newcomers take what those who are in may need as soon as they need it.
+        // Where nobody waits, newcomers may fill the gate as those who are in may.
         let (ceiling, others) = match view.wait {
             ..SHORTEST_WAIT => (rules.gate, OTHERS),
             _ => (rules.ceiling, OTHERS_NEWCOMER),

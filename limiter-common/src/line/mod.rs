@@ -131,8 +131,9 @@ impl Default for Habits {
 }
 
 impl Rules {
-    /// The rules that go with a budget, or with a number of users; none without either. A burst below [`LEAST_GATE`] connections
-    /// is taken for so many at the gate, or not even one page would ever fit.
+    /// The rules that go with a budget, or with a number of users; none without either. A burst
+    /// below [`LEAST_GATE`] connections is taken for so many at the gate, or not even one page would
+    /// ever fit.
     pub fn of(budget: &BudgetLimit, habits: &Habits) -> Self {
         let budget = match (budget.interval, habits.users) {
             (0, 0) => return Self::default(),

@@ -16,8 +16,8 @@ use super::visit::{self, FREE, Found, ONCE, Visit};
 use crate::source_table::{TRIES, WAYS};
 use crate::word::SharedWord;
 
-/// What a CPU works with while it judges. The kernel side keeps it in a map, and each [`Phases`] of a
-/// judgement is a function that the verifier follows by itself: all in one are too much for it.
+/// What a CPU works with while it judges. The kernel side keeps it in a map, and each [`Phases`] of
+/// a judgement is a function that the verifier follows by itself: all in one are too much for it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Draft {
@@ -116,7 +116,7 @@ const fn judged(said: u64, stole: bool) -> Judged {
     Judged { said, stole }
 }
 
-/// Judges one attempt or proof. `seats`: where the rules say how many may be present.
+/// Judges one attempt or proof. `seats` count where the rules say how many may be present.
 #[inline(always)]
 pub fn judge<W: SharedCount>(
     service: &Service<'_, W>,
@@ -124,6 +124,7 @@ pub fn judge<W: SharedCount>(
     seats: Option<&Seats<W>>,
     coming: &Coming<'_>,
 ) -> Judged {
+    let seats = seats.filter(|_| service.rules.users != 0);
     run(&Inline { service, set, seats, coming, draft: Cell::new(Draft::default()) })
 }
 

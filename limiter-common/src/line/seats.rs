@@ -8,14 +8,14 @@
 //! nobody is counted twice. A bucket is 0.54 s, or a 60th of the idle time if that is more: so much
 //! later a seat is free.
 //!
-//! While no seat is free the line's head stands. When one is, the head comes to who waits longest in
-//! a sixteenth of that wait.
+//! While no seat is free the line's head stands. When one is, the head comes to who waits longest
+//! in a sixteenth of that wait.
 //!
 //! Nobody new comes in while all seats are taken. Who was present before there were seats, or when
 //! there were more, stays; and a CPU that empties a bucket just as another one fills it anew, after
-//! five seconds without an attempt, lets in one too many until the next attempt. There may be fewer for [`super::Rules::idle`] after a
-//! present source lost its way in a full table to another: its seat is free when it would have been
-//! idle.
+//! five seconds without an attempt, lets in one too many until the next attempt. There may be fewer
+//! for [`super::Rules::idle`] after a present source lost its way in a full table to another: its
+//! seat is free when it would have been idle.
 
 use core::array;
 use core::cell::Cell;

@@ -57,8 +57,7 @@ impl Door {
 
     /// What becomes of it.
     pub fn judge(&self, coming: &Coming<'_>) -> Judged {
-        let seats = (self.rules.users != 0).then_some(&self.seats);
-        line::judge(&self.service(), &self.set, seats, coming)
+        line::judge(&self.service(), &self.set, Some(&self.seats), coming)
     }
 
     /// What is said to an attempt.

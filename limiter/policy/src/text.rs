@@ -105,12 +105,9 @@ pub const fn show_yes(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-/// Whole seconds as they are written: `15m`, or `none` for 0.
+/// Whole seconds as they are written: `15m`.
 pub fn show_seconds(seconds: u64) -> String {
-    match seconds {
-        0 => "none".to_owned(),
-        _ => humantime::format_duration(Duration::from_secs(seconds)).to_string().replace(' ', ""),
-    }
+    humantime::format_duration(Duration::from_secs(seconds)).to_string().replace(' ', "")
 }
 
 /// The burst that goes with a rate when none is said: two seconds of it, at least 10.

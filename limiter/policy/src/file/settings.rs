@@ -9,7 +9,7 @@ use crate::settings::{Setting, Takes, Whole, Wrong, field};
 use crate::text::show_mode;
 
 /// Bounds of the number of sources that the table is made for.
-const SOURCES: Whole = Whole { least: 8, most: 1 << 28, example: "524288", name: "N", unit: "" };
+const SOURCES: Whole = Whole { least: 8, most: 1 << 28, example: "524288", name: "N" };
 
 /// The mode.
 const MODE: Takes = Takes::Choice {

@@ -191,13 +191,7 @@ pub static SERVICE: [Setting<Service, record::Service>; 7] = [
         what: "users",
         help: "Sources that may be present at once, those that came in the last 30 s; others wait in line. 0 for any \
                number",
-        takes: Takes::Number(Whole {
-            least: 0,
-            most: 1 << 40,
-            example: "2000",
-            name: "N",
-            unit: "",
-        }),
+        takes: Takes::Number(Whole { least: 0, most: 1 << 40, example: "2000", name: "N" }),
         model: field!(admission.users),
         record: field!(stated.users),
         ..Setting::PLAIN

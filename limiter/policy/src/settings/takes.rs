@@ -62,8 +62,6 @@ pub struct Whole {
     pub example: &'static str,
     /// What such a number is called in `--help`.
     pub name: &'static str,
-    /// What stands behind it in words.
-    pub unit: &'static str,
 }
 
 /// A key of a setting.
@@ -153,7 +151,11 @@ impl Takes {
     /// `value` in words, such as `20/s, burst 40`.
     pub fn words(self, value: Value) -> String {
         match (self, value) {
-            (Self::Limit(limiting), Value::Limit(_)) if !value.is_on() => limiting.none.to_owned(),
+            (Self::Limit(limiting), Value::Limit(LimitChange { rate, .. }))
+                if rate.is_none_or(|rate| rate.count == 0) =>
+            {
+                limiting.none.to_owned()
+            }
             (_, Value::Limit(LimitChange { rate, burst })) => show_limit(Limit {
                 rate: rate.unwrap_or_default(),
                 burst: burst.unwrap_or_default(),
@@ -162,7 +164,7 @@ impl Takes {
                 format!("/{} and /{}", v4.unwrap_or_default(), v6.unwrap_or_default())
             }
             (Self::Choice { words, .. }, Value::Number(number)) => word(words, number).to_owned(),
-            (Self::Number(whole), Value::Number(number)) => format!("{number}{}", whole.unit),
+            (Self::Number(_), Value::Number(number)) => number.to_string(),
             (_, Value::Number(yes)) => show_yes(yes != 0).to_owned(),
             (_, Value::Default) => "default".to_owned(),
         }
@@ -213,7 +215,7 @@ impl Part {
     pub const fn whole(&self) -> Option<Whole> {
         match (self.takes, self.is_second) {
             (Takes::Limit(_), true) => {
-                Some(Whole { least: 1, most: MOST, example: "40", name: "N", unit: "" })
+                Some(Whole { least: 1, most: MOST, example: "40", name: "N" })
             }
             (Takes::Prefixes { .. }, false) => Some(Whole { most: 32, example: "24", ..BITS }),
             (Takes::Prefixes { .. }, true) => Some(BITS),
@@ -278,7 +280,7 @@ fn choose(noun: &str, words: &[(&str, &str)], text: &str) -> Result<Value, Strin
 }
 
 /// Lengths of a prefix of IPv6.
-const BITS: Whole = Whole { least: 1, most: 128, example: "56", name: "BITS", unit: "" };
+const BITS: Whole = Whole { least: 1, most: 128, example: "56", name: "BITS" };
 
 impl fmt::Display for Whole {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -84,15 +84,6 @@ impl Value {
             _ => None,
         }
     }
-
-    /// Whether it does anything: no limit, zero, no, and the first of several words do not.
-    pub fn is_on(self) -> bool {
-        match self {
-            Self::Limit(change) => change.rate.is_some_and(|rate| rate.count != 0),
-            Self::Prefixes(_) | Self::Default => true,
-            Self::Number(number) => number != 0,
-        }
-    }
 }
 
 /// A type that holds the value of a setting.

@@ -48,9 +48,12 @@ fn who_is_present_is_not_challenged() {
             std::thread::sleep(PAUSE);
             judge.says(&ack(client, server, cookie).build(), 1, Proven, PASS);
             // In his name five seconds of the budget pass, and nothing of the budget itself.
+            let budget = || judge.maps.budget.get(&0, 0).expect("the service's word").0.arrival;
+            let before = budget();
             for _ in 0..100 {
                 judge.run(&syn(client, server).build());
             }
+            assert_eq!((before > 0, budget()), (true, before));
             assert!((4..50).contains(&judge.count(Asked)), "{:?}", judge.counters()[1]);
             judge.says(&ack(client, server, cookie).build(), 1, Proven, PASS);
         }
