@@ -177,6 +177,26 @@ fn a_light_source_stays_in() {
     }
 }
 
+/// A thousand connections at once have room for 150 pages at the gate where nobody waits; while
+/// others wait, newcomers have a third of that.
+#[test]
+fn who_comes_first_may_fill_the_gate() {
+    for (waits, most) in [(0, 150), (SECOND, 45)] {
+        let door = Door::new(1000, &Habits::default());
+        door.line[1].set(START - waits);
+        door.line[2].set(START);
+        // What they have by right is used up.
+        door.service().charge_newcomers(START, 10 * SECOND);
+        let let_in = (1..=300).filter(|source| {
+            // A place before the head, for who has waited.
+            let place = Visit { place: 100, quiet: 0, ..Visit::NONE };
+            door.set[0].set(place.word(*source, START));
+            door.says(*source, START) == Said::Newcomer
+        });
+        assert_eq!(let_in.count(), most, "{waits} ns");
+    }
+}
+
 #[test]
 fn newcomers_come_in_by_right_where_those_who_are_in_fill_the_gate() {
     let door = Door::new(1000, &Habits::default());

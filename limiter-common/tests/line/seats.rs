@@ -133,3 +133,13 @@ fn the_next_seat_is_for_who_was_refused_first() {
     }
     assert_eq!(order, [2, 3, 4, 5, 6, 7]);
 }
+
+/// Whatever was seen before: the last seat is claimed once, and again when it was given back.
+#[test]
+fn the_last_seat_is_claimed_once() {
+    let door = Door::new(1000, &Habits { users: 2, ..Habits::default() });
+    let claim = || door.seats.claim(&door.rules);
+    assert_eq!([claim(), claim(), claim()], [true, true, false]);
+    door.seats.unclaim();
+    assert_eq!([claim(), claim()], [true, false]);
+}
