@@ -79,6 +79,8 @@ pub struct Outcome {
     pub stole: bool,
     /// How near the source was to its limit: [`crate::source_table::step`], 0 if that was not asked.
     pub step: u8,
+    /// It is a proof that the waiting room may have: [`Reason::may_be_diverted`].
+    pub may_divert: bool,
 }
 
 /// One attempt of one source, as a table of debts sees it.
@@ -151,7 +153,7 @@ pub fn peek<S: State>(state: &S, case: &Case<'_>) -> Outcome {
 pub fn pay<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let mut notes = Notes::default();
     let verdict = order::<S, true, false>(state, case, &mut notes);
-    notes.outcome(verdict).proven(case.stage)
+    notes.outcome(verdict).proven(case)
 }
 
 /// Judges an attempt that pays where there are no classes.
@@ -174,15 +176,20 @@ pub fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Outcome {
 impl Outcome {
     /// The same, and of a proof as it is told.
     #[inline(always)]
-    pub fn proven(self, stage: Stage) -> Self {
-        let verdict = match (self.verdict, stage) {
+    pub fn proven(self, case: &Case<'_>) -> Self {
+        let has_line = case.service.line.interval != 0;
+        let may_divert = match (self.verdict, case.stage) {
+            (Verdict::Decided(reason), Stage::Proof) => reason.may_be_diverted(has_line),
+            _ => false,
+        };
+        let verdict = match (self.verdict, case.stage) {
             (Verdict::Decided(Reason::Admitted), Stage::Proof) => Verdict::Decided(Reason::Proven),
             (Verdict::Decided(reason), Stage::Proof) if reason.is_limit() => {
                 Verdict::Decided(Reason::Waiting)
             }
             (verdict, _) => verdict,
         };
-        Self { verdict, ..self }
+        Self { verdict, may_divert, ..self }
     }
 }
 
@@ -200,7 +207,7 @@ impl Notes {
     #[inline(always)]
     pub fn outcome(self, verdict: Option<Verdict>) -> Outcome {
         let verdict = verdict.unwrap_or(Verdict::Decided(Reason::NoPolicy));
-        Outcome { verdict, stole: self.stole, step: self.step }
+        Outcome { verdict, stole: self.stole, step: self.step, may_divert: false }
     }
 }
 
@@ -245,20 +252,27 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
 ) -> Option<Verdict> {
     let mine = state.look(case, Purse::Service)?.look;
     let hosts = state.look(case, Purse::Host)?.look;
-    if mine == Look::SPENT {
-        return Some(Verdict::Decided(Reason::ServiceBudget));
+    let spent = match (mine, hosts) {
+        (Look::SPENT, _) => Some(Reason::ServiceBudget),
+        (_, Look::SPENT) => Some(Reason::GlobalBudget),
+        _ => None,
+    };
+    // Who is over his own limit sees no waiting room.
+    if spent.is_some() && !(MORE && case.service.has_room()) {
+        return spent.map(Verdict::Decided);
     }
-    if hosts == Look::SPENT {
-        return Some(Verdict::Decided(Reason::GlobalBudget));
-    }
+    let looks = PEEKS || spent.is_some();
     let terms = Terms::of::<S, MORE>(state, case);
     let mut is_contended = false;
     if terms.limit.interval != 0 {
         let place = state.place(case.service.number, terms.class, terms.source)?;
-        match charge(state, &place, &attempt(case, terms.source, terms.limit, PEEKS), notes)? {
+        match charge(state, &place, &attempt(case, terms.source, terms.limit, looks), notes)? {
             Charge::Exceeds => return Some(Verdict::Decided(Reason::SourceLimit)),
             judged => is_contended = matches!(judged, Charge::Contended),
         }
+    }
+    if spent.is_some() {
+        return spent.map(Verdict::Decided);
     }
     if PEEKS {
         return unproven(state, case, false);
@@ -340,7 +354,7 @@ pub fn draw<S: State>(state: &S, case: &Case<'_>, seen: Option<&Purses>) -> Opti
 /// all the same, and what is not there keeps the challenge on. `is_in`: the address is that of one
 /// who is present in the line, and draws from a purse that strangers cannot spend.
 #[inline(always)]
-pub(crate) fn unproven<S: State>(state: &S, case: &Case<'_>, is_in: bool) -> Option<Verdict> {
+pub fn unproven<S: State>(state: &S, case: &Case<'_>, is_in: bool) -> Option<Verdict> {
     let challenge = Challenge::from_number(case.service.admission.challenge);
     let purse = if is_in { Purse::Present } else { Purse::Unproven };
     let look = state.look(case, purse)?.look;

@@ -24,6 +24,7 @@ pub mod rate;
 pub mod reason;
 pub mod record;
 pub mod reply;
+pub mod room;
 pub mod sighting;
 pub mod source_table;
 pub mod switch;

@@ -6,6 +6,9 @@ pub const LAYOUT: u32 = 6;
 /// The XDP program.
 pub const PROGRAM: &str = "limiter";
 
+/// The program that hands diverted connections to the waiting room, and its link.
+pub const ROOM_PROGRAM: &str = "limiter_room";
+
 /// The table of the maps: what is true of a map is said in its row and nowhere else. It calls the
 /// macro `$with` with all of the rows, and so they become what [`MAPS`] says of an opened pin, the
 /// statics of the object (`maps.rs` of limiter-ebpf) and what the command opens (`kernel/maps.rs` of
@@ -50,6 +53,9 @@ macro_rules! maps {
                 LIST_PREFIX list_prefix: LpmTrie<ListKey, ListEntry>[LIST_PREFIXES];
                 /// The kernel's settings that a challenge depends on.
                 KERNEL kernel: Array<Kernel>[1];
+                /// The waiting room's listening sockets, by the port of the service for which they
+                /// stand in. The kernel takes one out when it is closed.
+                ROOM room: SockHash<u32>[64];
             }
             State {
                 /// The source table.
@@ -86,8 +92,10 @@ macro_rules! maps {
                 REPLY reply: PerCpuArray<Draft>[1];
                 /// Flows that brought a cookie back.
                 FLOWS flows: Aligned<SourceSet>[flow::SETS];
-                /// Until when any flow may wait, in its first word.
+                /// Until when any flow may wait, in its first word, or be diverted, in its second.
                 WAITS waits: Aligned<SourceSet>[1];
+                /// Flows that go to the waiting room.
+                DIVERTED diverted: Aligned<SourceSet>[room::SETS];
                 /// What a CPU knows of the cookies of flows.
                 BASES bases: PerCpuArray<Bases>[bases::LINES];
                 /// What a CPU works with while it judges one who comes to a line.
@@ -129,6 +137,8 @@ pub enum Kind {
     HashMap,
     /// A trie that finds the longest prefix.
     LpmTrie,
+    /// A hash of sockets, which user space hands over as descriptors.
+    SockHash,
 }
 
 impl Kind {
@@ -166,6 +176,7 @@ impl Row {
     ) -> Self {
         let (key, value) = match (kind, sizes) {
             (Kind::HashMap, [key, value]) => (*key, *value),
+            (Kind::SockHash, [key]) => (*key, size_of::<u32>()),
             // Before the key stands the length of the prefix.
             (Kind::LpmTrie, [key, value]) => (size_of::<u32>() + *key, *value),
             (Kind::HashMap | Kind::LpmTrie, _) => panic!("a key and a value"),
@@ -214,7 +225,7 @@ mod table {
     pub use crate::reply::Draft;
     pub use crate::sighting::Sighting;
     pub use crate::turn::Draft as LineDraft;
-    pub use crate::{bases, checksum, distinct, flow, heavy, sighting};
+    pub use crate::{bases, checksum, distinct, flow, heavy, room, sighting};
 
     /// The sketches of an interval.
     pub type Sketches = [u64; distinct::WORDS];

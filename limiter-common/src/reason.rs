@@ -21,6 +21,8 @@ pub enum Packet {
     Attempt,
     /// The ACK of a challenged attempt, with a good cookie.
     Proof,
+    /// The same, but of an attempt that goes to the waiting room.
+    Diversion,
     /// Any other ACK whose cookie was looked at.
     Cookie,
     /// Any other packet.
@@ -48,6 +50,8 @@ pub enum Group {
     OverLimit,
     /// The source waits in line for a budget.
     InLine,
+    /// Sent to the waiting room.
+    Diverted,
     /// A budget is spent.
     Spent,
     /// Refused for what no limit can help.
@@ -56,8 +60,15 @@ pub enum Group {
 
 impl Group {
     /// All of them, in the order in which they are stacked.
-    pub const ALL: [Self; 6] =
-        [Self::LetIn, Self::Challenged, Self::OverLimit, Self::InLine, Self::Spent, Self::Unfit];
+    pub const ALL: [Self; 7] = [
+        Self::LetIn,
+        Self::Challenged,
+        Self::OverLimit,
+        Self::InLine,
+        Self::Diverted,
+        Self::Spent,
+        Self::Unfit,
+    ];
 }
 
 /// Which packaged alert counts the drops of a reason. A reason that drops and has none counts only
@@ -210,6 +221,10 @@ reasons! {
         "segment behind the first of a connection that waits: its client sends it again";
     InLine = 33, "in_line", Attempt, Drop, Budget, InLine, Users,
         "source waits in line: a budget is short, or as many users are present as may be";
+    Diverted = 34, "diverted", Attempt, Pass, _, Diverted, _,
+        "attempt refused for want of a budget or in line: the kernel hands it to the waiting room";
+    DivertedProof = 35, "diverted_proof", Diversion, Pass, _, _, _,
+        "ACK with a good cookie, refused for the same: the kernel hands it to the waiting room";
 }
 
 impl Reason {
@@ -227,6 +242,15 @@ impl Reason {
     /// connection once.
     pub const fn admits(self) -> bool {
         bits::has(bits::ADMITS, self as u64)
+    }
+
+    /// Whether a service with a waiting room may divert it: it was refused for want of a budget, or
+    /// waits in line. In a service with a line a spent budget refuses only who need not wait, and
+    /// whose next SYN is likely to be let in.
+    #[inline(always)]
+    pub const fn may_be_diverted(self, has_line: bool) -> bool {
+        matches!(self, Self::InLine)
+            || !has_line && matches!(self, Self::ServiceBudget | Self::GlobalBudget)
     }
 
     /// Whether it drops.

@@ -33,6 +33,8 @@ pub const UNPROVEN: u32 = BUDGETS;
 pub const RESETS: u32 = UNPROVEN + HOST_BUDGET;
 /// First index of what attempts that cannot be challenged may pass, by service.
 pub const UNANSWERABLE: u32 = 2 * BUDGETS;
+/// Index of what the host diverts to the waiting room.
+pub const ROOM: u32 = UNANSWERABLE + HOST_BUDGET;
 /// First index of what passes to the kernel of attempts in the name of those who are present in the
 /// line, by service.
 pub const PRESENT: u32 = 3 * BUDGETS;
@@ -102,14 +104,40 @@ const _: () = assert!(size_of::<Stated>() == 64);
 pub struct Admission {
     /// [`challenge::Challenge`].
     pub challenge: u32,
-    /// 1 if what a limit refuses is answered with a reset.
-    pub reset: u32,
+    /// What becomes of what a limit refuses: [`Refuse`].
+    pub refuse: u32,
     /// Unproven attempts that pass to the kernel, see [`crate::purse::unproven`].
     pub unproven: BudgetLimit,
     /// Attempts that cannot be challenged, per second.
     pub unanswerable: BudgetLimit,
 }
 const _: () = assert!(size_of::<Admission>() == 56);
+
+/// What becomes of an attempt that a limit refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Refuse {
+    /// It is dropped without an answer.
+    #[default]
+    Drop = 0,
+    /// It is answered with a reset.
+    Reset = 1,
+    /// The kernel hands it to the waiting room, if it was refused for want of a budget or waits in
+    /// line; else, and while no room is open, it is dropped.
+    Room = 2,
+}
+
+impl Refuse {
+    /// The inverse of `as u32`; what is unknown drops.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Reset,
+            2 => Self::Room,
+            _ => Self::Drop,
+        }
+    }
+}
 
 /// What the challenge needs to know of the kernel's settings, and what was changed of them. Not part
 /// of a policy slot. Its size never changes, nor do its first two words: `limiter detach --all` of any
@@ -177,8 +205,12 @@ pub struct Host {
     pub is_unfinished: u32,
     /// Name of the profile that it was made with, padded with zeros; empty without one.
     pub profile: [u8; NAME],
+    /// What may be diverted to the waiting room.
+    pub diverts: BudgetLimit,
+    /// The same as stated; all zeros: nothing was.
+    pub stated_diverts: Limit,
     /// Zero.
-    pub room: [u64; 10],
+    pub room: [u64; 4],
 }
 const _: () = assert!(size_of::<Host>() == 256);
 
@@ -223,6 +255,14 @@ pub struct ClassPrefix {
     pub reserved: [u8; 5],
 }
 const _: () = assert!(size_of::<ClassPrefix>() == 24);
+
+impl Service {
+    /// What becomes of what a limit refuses.
+    #[inline(always)]
+    pub const fn has_room(&self) -> bool {
+        matches!(Refuse::from_number(self.admission.refuse), Refuse::Room)
+    }
+}
 
 /// One service of a policy slot. A name that starts with a zero byte: no service.
 #[repr(C)]

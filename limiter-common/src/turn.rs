@@ -3,7 +3,7 @@
 //! 1. Look at the budgets. One that is spent does not refuse here: who waits keeps a place.
 //! 2. Look at the source's limit, of its class if it has one; not where a budget is spent and the
 //!    attempt would pay, because then nobody is let in, and a flood would read one more random
-//!    cache line.
+//!    cache line. (A service with a waiting room looks: who is over his own limit does not see it.)
 //! 3. The line.
 //! 4. Charge the source, and take from the budgets: only whom the line lets in pays. An attempt that peeks writes nothing, and where it need not wait its
 //!    proof comes here again.
@@ -42,7 +42,7 @@ pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     }
     let mut notes = Notes::default();
     let verdict = order(state, case, &mut notes);
-    notes.outcome(verdict).proven(case.stage)
+    notes.outcome(verdict).proven(case)
 }
 
 #[inline(always)]
@@ -81,7 +81,8 @@ pub fn arrive<S: State>(
         return Some(Err(reason));
     }
     let place = state.place(case.service.number, terms.class, terms.source)?;
-    if terms.limit.interval != 0 && (spent == 0 || matches!(case.stage, Stage::Peeks)) {
+    let looks = spent == 0 || matches!(case.stage, Stage::Peeks) || case.service.has_room();
+    if terms.limit.interval != 0 && looks {
         let limit = attempt(case, terms.source, terms.limit, true);
         if matches!(charge(state, &place, &limit, notes)?, Charge::Exceeds) {
             return Some(Err(Reason::SourceLimit));

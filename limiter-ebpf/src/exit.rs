@@ -3,9 +3,10 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::{Outcome, Verdict as Judged};
+use limiter_common::budget::BudgetLimit;
 use limiter_common::budget::{Look, Take};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::{DEBTS, REASONS, RESETS, Service};
+use limiter_common::record::{DEBTS, REASONS, RESETS, Refuse, Service};
 use limiter_common::switch::Mode;
 
 use crate::maps::{BUDGET, COUNTER, HOST, LEASE};
@@ -112,7 +113,11 @@ impl Decision {
     /// Takes over the way of refusing that the service has.
     #[inline(always)]
     pub fn of_service(&mut self, service: &Service) {
-        self.notes.0 |= if service.admission.reset != 0 { Notes::MAY_RESET } else { 0 };
+        self.notes.0 |= if matches!(Refuse::from_number(service.admission.refuse), Refuse::Reset) {
+            Notes::MAY_RESET
+        } else {
+            0
+        };
     }
 
     /// A refusal is to be answered with a reset. That takes none of the host's resets: what is
@@ -179,21 +184,19 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
 #[inline(always)]
 fn resets(context: &XdpContext, decision: &Decision) -> bool {
     let may = decision.notes.may_reset() && decision.reason.may_be_reset();
-    (decision.notes.must_reset() || may && draw(decision.slot))
+    (decision.notes.must_reset()
+        || may && HOST.get(decision.slot).is_some_and(|host| draw(RESETS, &host.resets)))
         && answer::limiter_reset(context.ctx, frame::limiter_find(context.ctx)) != 0
 }
 
-/// Takes one of the host's resets per second.
+/// Takes one of what the host has per second, of the purse at an index of `record`.
 #[inline(always)]
-fn draw(slot: u32) -> bool {
-    let (Some(host), Some(line), Some(lease)) =
-        (HOST.get(slot), BUDGET.get(RESETS), LEASE.get_ptr_mut(RESETS))
-    else {
+pub fn draw(index: u32, limit: &BudgetLimit) -> bool {
+    let (Some(line), Some(lease)) = (BUDGET.get(index), LEASE.get_ptr_mut(index)) else {
         return false;
     };
     // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
     let lease = unsafe { &mut *lease };
-    let seen = lease.look(&line.arrival, &host.resets, clock::coarse(), clock::precise);
-    seen != Look::SPENT
-        && lease.take(seen, &line.arrival, &host.resets, clock::precise) == Take::Taken
+    let seen = lease.look(&line.arrival, limit, clock::coarse(), clock::precise);
+    seen != Look::SPENT && lease.take(seen, &line.arrival, limit, clock::precise) == Take::Taken
 }

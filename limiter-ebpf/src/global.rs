@@ -5,7 +5,9 @@
 //! the sum of its parts instead of their product.
 
 use limiter_common::address::Address;
-use limiter_common::admission::{self, Attempt, Case, Outcome, Purses, Stage, State, Verdict};
+use limiter_common::admission::{
+    self, Attempt, Case, Notes, Outcome, Purses, Stage, State, Verdict,
+};
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
 use limiter_common::class_tree::{self, FAN, Root, Trees};
@@ -48,6 +50,8 @@ pub const PEEKS: u64 = 1 << 42;
 pub const IS_PROOF: u64 = 1 << 40;
 /// In an outcome: another source's way was taken.
 pub const STOLE: u64 = 1 << 8;
+/// In an outcome: the waiting room may have it.
+pub const MAY_DIVERT: u64 = 1 << 9;
 const CHALLENGE: u64 = 1 << 10;
 const STEP_SHIFT: u32 = 16;
 /// In an outcome: the step.
@@ -59,13 +63,13 @@ pub fn unpack_outcome(packed: u64) -> Option<Outcome> {
     if packed == NOTHING {
         return None;
     }
-    let stole = packed & STOLE != 0;
+    let (stole, may_divert) = (packed & STOLE != 0, packed & MAY_DIVERT != 0);
     let verdict = match packed & CHALLENGE {
         // The mask says nothing new, but the verifier wants to see it: the number becomes an index.
         0 => Verdict::Decided(Reason::from_number(packed as u8 & (REASONS as u8 - 1))?),
         _ => Verdict::Challenge,
     };
-    Some(Outcome { verdict, stole, step: (packed >> STEP_SHIFT) as u8 })
+    Some(Outcome { verdict, stole, step: (packed >> STEP_SHIFT) as u8, may_divert })
 }
 
 /// Judges an attempt whose proof will pay. `what`: [`pack_what`].
@@ -95,6 +99,16 @@ pub extern "C" fn limiter_few(what: u64, high: u64, low: u64, now: u64) -> u64 {
     pack_outcome(&admission::unanswerable(&Called, &case))
 }
 
+/// Asks for a proof of one that is refused: the waiting room is only for who proves himself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_ask(what: u64, now: u64) -> u64 {
+    let client = Address { high: 0, low: 0 };
+    let Some(case) = case(what, client, now, Stage::Peeks) else { return NOTHING };
+    let verdict = admission::unproven(&Called, &case, false);
+    pack_outcome(&Notes::default().outcome(verdict))
+}
+
 /// What is judged, as the calls are told it.
 #[inline(always)]
 pub fn case(what: u64, client: Address, now: u64, stage: Stage) -> Option<Case<'static>> {
@@ -118,7 +132,8 @@ pub fn pack_outcome(outcome: &Outcome) -> u64 {
         Verdict::Challenge => CHALLENGE,
     };
     let step = u64::from(outcome.step) << STEP_SHIFT;
-    said | step | if outcome.stole { STOLE } else { 0 }
+    let divert = if outcome.may_divert { MAY_DIVERT } else { 0 };
+    said | step | divert | if outcome.stole { STOLE } else { 0 }
 }
 
 /// The state of `admission`, each part behind a call.

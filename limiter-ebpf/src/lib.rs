@@ -23,6 +23,7 @@ pub mod lists;
 pub mod maps;
 pub mod observe;
 pub mod proof;
+pub mod room;
 pub mod service;
 pub mod source;
 #[cfg(feature = "trace")]

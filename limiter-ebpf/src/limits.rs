@@ -47,7 +47,7 @@ pub fn plain<S: Sources>(question: &Question, service: &Service, host: &Host) ->
 /// Whether more than limits are asked: the service has a line, or the policy has classes.
 #[inline(always)]
 pub fn are_more(service: &Service, host: &Host) -> bool {
-    service.line.interval != 0 || host.class_prefixes != 0
+    service.line.interval != 0 || host.class_prefixes != 0 || service.has_room()
 }
 
 /// The record of a service.

@@ -204,7 +204,7 @@ pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u6
             (Verdict::Decided(Reason::NoPolicy), ARRIVED | is_free)
         }
     };
-    pack_outcome(&notes.outcome(Some(verdict)).proven(case.stage)) | arrived
+    pack_outcome(&notes.outcome(Some(verdict)).proven(&case)) | arrived
 }
 
 /// Charges the source, and takes from the budgets. `arrived`: what [`limiter_arrive`] said.
@@ -221,7 +221,7 @@ pub extern "C" fn limiter_leave(what: u64, now: u64, said: u64, arrived: u64) ->
     let Some(verdict) = turn::leave(&global::Called, &case, &arrival, known, &mut notes) else {
         return NOTHING;
     };
-    let outcome = notes.outcome(Some(verdict)).proven(case.stage);
+    let outcome = notes.outcome(Some(verdict)).proven(&case);
     let noted = arrived & (global::STOLE | global::STEP);
     pack_outcome(&outcome) | said & global::STOLE | noted
 }

@@ -62,6 +62,12 @@ impl Met {
 /// it. It makes none while `net.ipv4.tcp_syncookies` is not 2, or the accept queue is full.
 #[inline(always)]
 pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u16) -> Met {
+    with_listener(context, header, asked, |socket| make_cookie(socket, header, asked, mss))
+}
+
+/// The cookie that a listening socket would answer a SYN with: [`cookie`].
+#[inline(always)]
+pub fn make_cookie(socket: *mut c_void, header: &Header<'_>, asked: &Numbers, mss: u16) -> i64 {
     const SYN: u32 = 0x02;
     let tcp = Tcp([
         ports(asked),
@@ -71,15 +77,11 @@ pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u
         0,
         (0x0204_0000 | u32::from(mss)).to_be(),
     ]);
-    with_listener(context, header, asked, |socket| {
-        with_ip(header, |ip, length| {
-            let tcp = (&raw const tcp).cast_mut();
-            // SAFETY: the socket is a listening one that is held; the headers are whole, with their
-            // sizes.
-            unsafe {
-                bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32)
-            }
-        })
+    with_ip(header, |ip, length| {
+        let tcp = (&raw const tcp).cast_mut();
+        // SAFETY: the socket is a listening one that is held; the headers are whole, with their
+        // sizes.
+        unsafe { bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32) }
     })
 }
 

@@ -3,11 +3,11 @@
 #![no_main]
 #![expect(missing_docs, reason = "the xdp macro drops the comment of the function")]
 
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{sk_lookup, xdp};
+use aya_ebpf::programs::{SkLookupContext, XdpContext};
 use limiter_ebpf::observe::Observer;
 use limiter_ebpf::source::Table;
-use limiter_ebpf::way;
+use limiter_ebpf::{room, way};
 
 /// Decides on one frame. Loaded as `xdp.frags`: drivers put the headers into the linear part, so large MTUs need nothing more. (`limiter doctor` knows one
 /// that may not.)
@@ -17,6 +17,13 @@ use limiter_ebpf::way;
 #[xdp(frags)]
 pub fn limiter(context: XdpContext) -> u32 {
     way::run::<Table, Observer>(&context)
+}
+
+/// Chooses the listener of a connection that begins. Attached to a network namespace while the policy
+/// has a waiting room; the kernel runs it for no packet of a connection that is there.
+#[sk_lookup]
+pub fn limiter_room(context: SkLookupContext) -> u32 {
+    room::steer(&context)
 }
 
 #[cfg(not(test))]

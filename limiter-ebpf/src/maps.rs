@@ -7,7 +7,7 @@ use core::cell::UnsafeCell;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{self, Array, LpmTrie, PerCpuArray};
+use aya_ebpf::btf_maps::{self, Array, LpmTrie, PerCpuArray, SockHash};
 use aya_ebpf::macros::btf_map;
 use limiter_common::bases::Bases;
 use limiter_common::budget::Lease;

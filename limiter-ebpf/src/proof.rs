@@ -22,7 +22,7 @@ use crate::exit::{Decision, Notes};
 use crate::frame::{again, read};
 use crate::listener::{self, Met};
 use crate::maps::{self, FLOWS, WAITS};
-use crate::{checksum, clock, cookie, global, limits, line, lists, service};
+use crate::{checksum, clock, cookie, global, limits, line, lists, room, service};
 
 /// What a segment is that does not pass as any other.
 enum Proof {
@@ -44,7 +44,7 @@ const BEHIND: u64 = 2;
 
 // Beside a packed decision, in bits that it leaves free:
 /// It brings a cookie, and what comes of that is to be noted.
-const BRINGS: u64 = 1 << 26;
+pub const BRINGS: u64 = 1 << 26;
 /// It pays. Else the accept queue of its listener is full: the kernel would drop it.
 const PAYS: u64 = 1 << 27;
 /// There is data in it.
@@ -79,7 +79,12 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
     let mut said = limiter_prove(context.ctx, found.0, asked);
     if said & BRINGS != 0 {
         let pays = || line::pay_proof(Decision::place(said), segment.network.source());
-        let outcome = if said & PAYS != 0 { pays() } else { 0 };
+        let mut outcome = if said & PAYS != 0 { pays() } else { 0 };
+        let may_divert = outcome != global::NOTHING && outcome & global::MAY_DIVERT != 0;
+        // What is there, or has paid, is not its own connection's beginning.
+        if may_divert && said & KEPT == 0 && room::limiter_divert(context.ctx, found.0, said) != 0 {
+            outcome = Reason::DivertedProof as u64;
+        }
         said = limiter_close(context.ctx, found.0, said, outcome);
     }
     Decision::unpack(said)

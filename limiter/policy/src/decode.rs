@@ -73,7 +73,7 @@ fn place(key: &ListenerKey) -> SocketAddr {
 mod tests {
     use limiter_common::challenge::Challenge;
     use limiter_common::rate::{Limit, Rate};
-    use limiter_common::record::Port;
+    use limiter_common::record::{Port, Refuse};
 
     use super::*;
     use crate::encode::{Encoded, Ids, Known, encode};
@@ -84,7 +84,7 @@ mod tests {
         let mut web = text::service("web=*:80,*:443").expect("a service");
         web.budget = limit(1000, 2000);
         web.admission =
-            Admission { challenge: Challenge::Auto, reset: true, ..Admission::default() };
+            Admission { challenge: Challenge::Auto, refuse: Refuse::Reset, ..Admission::default() };
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
         mail.source = Some(Limit::default());
         mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });
@@ -106,6 +106,7 @@ mod tests {
             source: limit(20, 40),
             prefixes: Prefixes::default(),
             budget: limit(5000, 10_000),
+            diverts: Some(limit(300, 600)),
             services: vec![web, mail],
             classes: vec![schools, probes],
         }

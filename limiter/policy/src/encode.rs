@@ -25,6 +25,8 @@ use super::{Admission, Class, Name, Policy, Prefixes, Service};
 
 /// Resets that the host sends per second, at most.
 const RESETS: Limit = Limit { rate: Rate::per_second(1000), burst: 1000 };
+/// What goes to the waiting room, at most, where the policy does not say.
+pub const DIVERTS: Limit = Limit { rate: Rate::per_second(2000), burst: 4000 };
 
 /// A policy slot, ready to be written.
 pub struct Encoded {
@@ -235,18 +237,18 @@ pub fn padded(name: &Name) -> [u8; NAME] {
 
 fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
     let horizon = source(policy.source, "default source limit")?.horizon();
-    let (resets, budget) =
-        (budget(RESETS, "resets", cpus)?, budget(policy.budget, "global budget", cpus)?);
     let mut record = record::Host {
-        budget,
+        budget: budget(policy.budget, "global budget", cpus)?,
         horizon,
-        resets,
+        resets: budget(RESETS, "resets", cpus)?,
         stated: Stated::default(),
         generation: 0,
         ends: 0,
         class_prefixes: 0,
         is_unfinished: 0,
         profile: [0; NAME],
+        diverts: budget(policy.diverts.unwrap_or(DIVERTS), "room budget", cpus)?,
+        stated_diverts: Limit::default(),
         room: Default::default(),
     };
     state(&DEFAULTS, policy, &mut record);

@@ -27,6 +27,8 @@ pub struct Policy {
     pub prefixes: Prefixes,
     /// The global budget.
     pub budget: Limit,
+    /// What may go to the waiting room, if not [`encode::DIVERTS`].
+    pub diverts: Option<Limit>,
     /// What is protected.
     pub services: Vec<Service>,
     /// Prefixes with limits of their own. No prefix is in two classes; of nested ones the longest counts.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate, Unkeepable};
+use limiter_common::record::Refuse;
 use limiter_common::switch::Mode;
 
 use super::{Name, Service};
@@ -77,6 +78,15 @@ pub const fn show_challenge(challenge: Challenge) -> &'static str {
         Challenge::Off => "off",
         Challenge::Auto => "auto",
         Challenge::Always => "always",
+    }
+}
+
+/// The word for what becomes of what a limit refuses.
+pub const fn show_refuse(refuse: Refuse) -> &'static str {
+    match refuse {
+        Refuse::Drop => "drop",
+        Refuse::Reset => "reset",
+        Refuse::Room => "room",
     }
 }
 

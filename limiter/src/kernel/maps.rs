@@ -62,6 +62,7 @@ type Table<T> = Mapped<T>;
 type PerCpuArray<T> = maps::PerCpuArray<MapData, Raw<T>>;
 type HashMap<K, V> = maps::HashMap<MapData, Raw<K>, Raw<V>>;
 type LpmTrie<K, V> = maps::LpmTrie<MapData, Raw<K>, Raw<V>>;
+type SockHash<K> = maps::SockHash<MapData, Raw<K>>;
 type Sketches = [u64; distinct::WORDS];
 
 macro_rules! opened {
@@ -177,5 +178,6 @@ const fn map_type(kind: Kind) -> MapType {
         Kind::PerCpuArray => MapType::PerCpuArray,
         Kind::HashMap => MapType::Hash,
         Kind::LpmTrie => MapType::LpmTrie,
+        Kind::SockHash => MapType::SockHash,
     }
 }

@@ -19,6 +19,7 @@ pub mod object;
 pub mod pins;
 pub mod probe;
 mod refusal;
+pub mod room;
 pub mod slots;
 pub mod trace;
 pub mod upgrade;

@@ -13,7 +13,7 @@ use limiter_common::record::Instance;
 use super::maps::{self, Array, Raw};
 use super::object::{OBJECT, load_over_pins, open_over_pins};
 use super::pins::Pins;
-use super::{clock, link};
+use super::{clock, link, room};
 
 /// Where the new program is pinned until every link has it.
 const NEXT: &str = "next";
@@ -87,6 +87,9 @@ pub fn upgrade(pins: &Pins) -> Result<Upgraded> {
     }
     fs::rename(&next, pins.object(names::PROGRAM))
         .context("cannot put the new program's pin in place of the old one")?;
+    if room::is_attached(pins) {
+        room::attach(pins)?;
+    }
     Ok(Upgraded { tags: (before, after), interfaces })
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::{Reason, Verdict};
+use limiter_common::record::Refuse;
 
 use super::sample::ByReason;
 use super::snapshot::{Admission, Service, Snapshot};
@@ -218,7 +219,7 @@ fn write_admission(
         let (challenge, turns) = (text::show_challenge(said.challenge), now.challenge_turns);
         writeln!(to, "  challenge {challenge}, {on} (turned on {turns} times)")?;
     }
-    if said.reset {
+    if said.refuse == Refuse::Reset {
         writeln!(to, "  refusals are answered with a reset, {} sent", count(now.resets_sent))?;
     }
     Ok(())

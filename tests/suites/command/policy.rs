@@ -61,7 +61,7 @@ fn what_is_enforced_can_be_shown_checked_and_compared() {
     let desk = Desk::new();
     desk.ok("attach web0 web1 --service web=*:80,*:443 --service mail=192.0.2.1:25,[2001:db8::1]:25 --source-rate 20/s --budget 5k/s --sources 4096");
     desk.ok("set --set-syncookies yes");
-    desk.ok("set --service web --source-rate 600/min --prefix-v4 24 --challenge always --line no --reset yes");
+    desk.ok("set --service web --source-rate 600/min --prefix-v4 24 --challenge always --line no --refuse reset");
     desk.ok("set --service mail --source-rate none --budget 3/10s");
     let shown = desk.ok("policy show");
     let file = desk.file(&shown);

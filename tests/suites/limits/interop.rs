@@ -11,6 +11,7 @@ use lab::{Lab, LabOptions};
 use limiter::kernel::slots::Origin;
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
+use limiter_common::record::Refuse;
 use limiter_common::switch::Mode;
 
 use super::{Front, decided, dropped, policy};
@@ -183,7 +184,7 @@ fn a_large_first_request_arrives_at_once() {
     for (reset, v6) in [(false, false), (true, false), (false, true), (true, true)] {
         let slot = front.maps.selection().expect("a slot").slot;
         let mut policy = front.maps.policy(slot).expect("the policy");
-        policy.services[0].admission.reset = reset;
+        policy.services[0].admission.refuse = if reset { Refuse::Reset } else { Refuse::Drop };
         let switch = front.maps.stage_policy(&policy, &Origin::default()).expect("a policy");
         front.maps.set_switch(switch).expect("switched");
         let (server, clients) = if v6 {

@@ -12,6 +12,7 @@ mod interop;
 mod line;
 mod measured;
 mod proof;
+mod room;
 mod seen;
 mod servers;
 mod spoofed;

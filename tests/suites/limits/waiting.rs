@@ -10,6 +10,7 @@ use lab::{Crowd, Lab, Server};
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
+use limiter_common::record::Refuse;
 use limiter_common::switch::Mode;
 
 use super::challenge::{front, netstat, web};
@@ -81,7 +82,7 @@ fn who_expects_the_server_to_speak_first_is_told() {
     // No more than the burst comes while this runs.
     policy.services[0].budget =
         Limit { rate: Rate { count: 1, period: 3_600_000_000_000 }, burst: 20 };
-    policy.services[0].admission.reset = true;
+    policy.services[0].admission.refuse = Refuse::Reset;
     let front = front(&policy);
     let listener =
         front.lab.front.run(|| Ok(TcpListener::bind((FRONT_V4, 80))?)).expect("a listener");

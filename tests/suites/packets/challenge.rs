@@ -17,7 +17,7 @@ use limiter::policy::Policy;
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::names;
 use limiter_common::reason::Reason::{self, *};
-use limiter_common::record::UNPROVEN;
+use limiter_common::record::{Refuse, UNPROVEN};
 use limiter_common::switch::Regime;
 
 use super::{CLIENT, CLIENT_V6, DROP, Judge, PASS, limit, policy, syn};
@@ -288,7 +288,7 @@ fn refusals_are_answered_with_resets_where_wanted() {
         for (client, server) in [(CLIENT, SERVER), (CLIENT_V6, SERVER_V6)] {
             let mut policy = policy(&["web=*:80"]);
             policy.source = limit(1, 3600, 1);
-            policy.services[0].admission.reset = true;
+            policy.services[0].admission.refuse = Refuse::Reset;
             let judge = Judge::new(&policy);
             judge.says(&syn(client, server).build(), 1, Admitted, PASS);
             let frame = syn(client, server);

@@ -11,8 +11,14 @@ pub const NAMED: &[&str] = &["service", "class", "profile"];
 /// Keys of a class that are no settings.
 const MEMBERS: [&str; 2] = ["prefixes", "prefixes_from"];
 
-/// Keys that services had. A line does what they were for.
-const GONE: [&str; 5] = ["tickets", "reserve", "newcomers", "newcomers_burst", "fair_share"];
+/// Keys that services had, and what takes their place.
+const GONE: [(&[&str], &str); 2] = [
+    (
+        &["tickets", "reserve", "newcomers", "newcomers_burst", "fair_share"],
+        "sources wait in line for a budget; remove it",
+    ),
+    (&["reset"], "write `refuse = \"reset\"` for true, and nothing for false"),
+];
 
 /// Keys of settings.
 pub fn settings<T, R>(rows: &[Setting<T, R>]) -> Vec<&'static str> {
@@ -65,8 +71,8 @@ pub fn unknown(key: &str, path: &str, known: &[&str]) -> String {
     let here =
         if path.is_empty() { "at the top of the file".to_owned() } else { format!("in [{path}]") };
     let what = format!("there is no key `{}` {here}", key.escape_debug());
-    if GONE.contains(&key) {
-        return format!("{what} any more: sources wait in line for a budget; remove it");
+    if let Some((_, now)) = GONE.iter().find(|(keys, _)| keys.contains(&key)) {
+        return format!("{what} any more: {now}");
     }
     if let Some((_, place)) =
         places().iter().find(|(keys, _)| keys.contains(&key) && *keys != known)

@@ -2,7 +2,7 @@
 
 use limiter_common::record;
 
-use super::service::{BUDGET, PREFIXES, SOURCE};
+use super::service::{BUDGET, DIVERTS, PREFIXES, SOURCE};
 use super::{Field, Held, Limiting, Setting, Takes, field};
 use crate::{Policy, Prefixes};
 
@@ -35,12 +35,27 @@ pub static DEFAULTS: [Setting<Policy, record::Host>; 2] = [
 ];
 
 /// Settings of `[host]`.
-pub static HOST: [Setting<Policy, record::Host>; 1] = [Setting {
-    key: "budget",
-    what: "budget",
-    help: "New connections of the whole host: `1000/s`, or `none`",
-    takes: Takes::Limit(&BUDGET),
-    model: field!(budget),
-    record: field!(stated.budget),
-    ..Setting::PLAIN
-}];
+pub static HOST: [Setting<Policy, record::Host>; 2] = [
+    Setting {
+        key: "budget",
+        what: "budget",
+        help: "New connections of the whole host: `1000/s`, or `none`",
+        takes: Takes::Limit(&BUDGET),
+        model: field!(budget),
+        record: field!(stated.budget),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "room_budget",
+        what: "room budget",
+        help: "Connections that go to the waiting room, of all services [default: 2000/s]",
+        takes: Takes::Limit(&DIVERTS),
+        follows: Some("2000/s"),
+        model: field!(diverts),
+        record: Field {
+            get: |host| (!host.stated_diverts.is_none()).then_some(host.stated_diverts).value(),
+            set: |host, value| host.stated_diverts = Held::of(value).unwrap_or_default(),
+        },
+        ..Setting::PLAIN
+    },
+];

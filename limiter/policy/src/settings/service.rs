@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use limiter_common::challenge::Challenge;
-use limiter_common::rate::Limit;
-use limiter_common::record;
+use limiter_common::rate::{Limit, Unkeepable};
+use limiter_common::record::{self, Refuse};
 use serde::{Serialize, Serializer};
 
 use super::{DEFAULT, Field, Held, Limiting, Setting, Takes, Whole, field, serialize};
-use crate::text::show_challenge;
+use crate::text::{show_challenge, show_refuse};
 use crate::{Name, Policy, Prefixes};
 
 /// A named set of local address:port pairs that is protected.
@@ -68,14 +68,14 @@ pub struct Admission {
     pub line: bool,
     /// Most sources that may be present; 0: any number.
     pub users: u64,
-    /// Whether what a limit refuses is answered with a reset.
-    pub reset: bool,
+    /// What becomes of what a limit refuses.
+    pub refuse: Refuse,
 }
 
 impl Admission {
     /// Without a line: a budget is for those who come first.
     pub const FIRST_COME: Self =
-        Self { challenge: Challenge::Off, line: false, users: 0, reset: false };
+        Self { challenge: Challenge::Off, line: false, users: 0, refuse: Refuse::Drop };
 }
 
 impl Default for Admission {
@@ -100,6 +100,18 @@ pub(super) const BUDGET: Limiting = Limiting {
     none: "none",
     follows: false,
     keep: |limit| limit.to_budget(1).map(drop),
+};
+
+/// The same of what goes to the waiting room, which is never without a bound.
+pub(super) const DIVERTS: Limiting = Limiting {
+    burst: "room_budget_burst",
+    burst_help: "Connections at once that go to the waiting room [default: two seconds of its budget]",
+    none: "none",
+    follows: false,
+    keep: |limit| match limit.is_none() {
+        true => Err(Unkeepable::Zero),
+        false => limit.to_budget(1).map(drop),
+    },
 };
 
 /// Lengths of prefixes.
@@ -197,12 +209,20 @@ pub static SERVICE: [Setting<Service, record::Service>; 7] = [
         ..Setting::PLAIN
     },
     Setting {
-        key: "reset",
-        what: "reset",
-        help: "Answer what a limit refuses with a reset, rather than with silence (at most 1,000 resets per second)",
-        takes: Takes::Yes,
-        model: field!(admission.reset),
-        record: field!(admission.reset),
+        key: "refuse",
+        what: "refuse",
+        help: "What becomes of what a limit refuses: `drop`, `reset` (at most 1,000 per second are answered), or \
+               `room`: who is refused for want of a budget, or waits in line, sees the page of `limiter room`",
+        takes: Takes::Choice {
+            noun: "way to refuse",
+            words: &[
+                (show_refuse(Refuse::Drop), ""),
+                (show_refuse(Refuse::Reset), ""),
+                (show_refuse(Refuse::Room), ""),
+            ],
+        },
+        model: field!(admission.refuse),
+        record: field!(admission.refuse),
         ..Setting::PLAIN
     },
 ];

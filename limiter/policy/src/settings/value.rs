@@ -2,6 +2,7 @@
 
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
+use limiter_common::record::Refuse;
 use limiter_common::switch::Mode;
 
 use super::Style;
@@ -163,6 +164,7 @@ numbers! {
     u32: number => Self::try_from(number).ok();
     u64: number => Some(number);
     bool: number => Some(number != 0);
+    Refuse: number => Some(Self::from_number(u32::try_from(number).unwrap_or_default()));
     Challenge: number => Some(Self::from_number(u32::try_from(number).unwrap_or_default()));
     Mode: number => [Self::Observe, Self::Enforce].into_iter().find(|mode| *mode as u64 == number);
 }

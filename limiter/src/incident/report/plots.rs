@@ -18,6 +18,7 @@ const fn layer_of(group: Group) -> (&'static str, usize) {
         Group::Challenged => ("challenged", 5),
         Group::OverLimit => ("source over its limit", 1),
         Group::InLine => ("waiting in line", 4),
+        Group::Diverted => ("sent to the waiting room", 3),
         Group::Spent => ("budget spent", 0),
         Group::Unfit => ("other refusals", 6),
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
+use limiter_common::record::Refuse;
 use limiter_common::switch::Mode;
 
 use super::Document;
@@ -38,7 +39,7 @@ prefix_v4 = 24
 budget = "1000/s"
 budget_burst = 3000
 challenge = "auto"
-reset = true
+refuse = "reset"
 [service.mail]
 listen = "192.0.2.1:25"
 source_rate = "none"
@@ -99,7 +100,8 @@ fn what_a_file_says_is_what_it_means() {
         Some(Prefixes { v4: 24, v6: 64 }),
         "the other length is the default's"
     );
-    let said = Admission { challenge: Challenge::Auto, reset: true, ..Admission::default() };
+    let said =
+        Admission { challenge: Challenge::Auto, refuse: Refuse::Reset, ..Admission::default() };
     assert_eq!(web.admission, said);
     assert_eq!(
         (mail.source, mail.budget, mail.admission),

@@ -1,0 +1,214 @@
+//! The waiting room with real TCP: who is refused is shown another listener's answer, and never
+//! reaches the server.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use lab::Server;
+use lab::topology::{FRONT_V4, FRONT_V6};
+use lab::wait::PATIENCE;
+use limiter::kernel::room;
+use limiter::policy::Policy;
+use limiter_common::challenge::Challenge;
+use limiter_common::reason::Reason;
+use limiter_common::record::Refuse;
+use limiter_common::switch::Mode;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketType};
+
+use super::{Front, challenge, decided, dropped, limit, policy};
+
+/// Connections that a crowd makes in a test.
+const CONNECTIONS: usize = 200;
+
+/// A listener that says that all is full, where only diverted connections can come.
+struct Room {
+    seen: Arc<AtomicU64>,
+    ends: Arc<AtomicBool>,
+    threads: Vec<(SocketAddr, JoinHandle<()>)>,
+}
+
+impl Room {
+    fn open(front: &mut Front) -> Self {
+        let Front { lab, maps, pins, .. } = front;
+        lab.front.run(|| room::attach(pins)).expect("the program attaches");
+        let mut room = Self { seen: Arc::default(), ends: Arc::default(), threads: Vec::new() };
+        for (address, is_v6) in [("127.0.0.1:0", false), ("[::1]:0", true)] {
+            let listener = lab.front.run(|| Ok(TcpListener::bind(address)?)).expect("a listener");
+            room::open(maps, 80, is_v6, &listener).expect("the room opens");
+            room.answer(listener);
+        }
+        room
+    }
+
+    fn answer(&mut self, listener: TcpListener) {
+        let address = listener.local_addr().expect("an address");
+        let (count, end) = (Arc::clone(&self.seen), Arc::clone(&self.ends));
+        let answer = move || {
+            for connection in listener.incoming() {
+                if end.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(mut connection) = connection else { continue };
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut request = [0; 512];
+                let _ = connection.read(&mut request);
+                let _ = connection.write_all(b"HTTP/1.1 503 Full\r\nConnection: close\r\n\r\n");
+            }
+        };
+        self.threads.push((address, std::thread::spawn(answer)));
+    }
+
+    fn seen(&self) -> u64 {
+        self.seen.load(Ordering::SeqCst)
+    }
+
+    /// Closes the listener.
+    fn close(self, front: &Front) {
+        self.ends.store(true, Ordering::SeqCst);
+        for (address, thread) in self.threads {
+            let _ = front.lab.front.run(|| Ok(TcpStream::connect(address)?));
+            thread.join().expect("it ends");
+        }
+    }
+}
+
+/// What became of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Answers {
+    /// The server answered.
+    served: u64,
+    /// The room answered.
+    shown: u64,
+    /// Nothing came.
+    nothing: u64,
+}
+
+/// Each client asks in turn, all of them at once.
+fn ask(
+    front: &Front,
+    target: IpAddr,
+    clients: &[IpAddr],
+    times: usize,
+    patience: Duration,
+) -> Answers {
+    let ask = |client: IpAddr| -> std::io::Result<String> {
+        let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+        for timeout in [Timeout::Send, Timeout::Recv] {
+            set_socket_timeout(&socket, timeout, Some(patience))?;
+        }
+        rustix::net::bind(&socket, &SocketAddr::new(client, 0))?;
+        rustix::net::connect(&socket, &SocketAddr::new(target, 80))?;
+        let mut stream = TcpStream::from(socket);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        Ok(String::from_utf8_lossy(&head).into_owned())
+    };
+    let each = |client: IpAddr| {
+        let all = || {
+            let mut answers = Answers::default();
+            for _ in 0..times {
+                match ask(client).as_deref() {
+                    Ok("HTTP/1.1 200") => answers.served += 1,
+                    Ok("HTTP/1.1 503") => answers.shown += 1,
+                    _ => answers.nothing += 1,
+                }
+            }
+            Ok(answers)
+        };
+        front.lab.crowd.run(all).expect("a namespace")
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = clients.iter().map(|client| scope.spawn(|| each(*client))).collect();
+        threads.into_iter().fold(Answers::default(), |sum, thread| {
+            let more = thread.join().expect("clients");
+            Answers {
+                served: sum.served + more.served,
+                shown: sum.shown + more.shown,
+                nothing: sum.nothing + more.nothing,
+            }
+        })
+    })
+}
+
+/// Ten connections, and then one an hour.
+fn full(line: bool, challenge: Challenge) -> Policy {
+    let mut policy = policy(&["web=*:80"]);
+    policy.services[0].budget = limit(1, 10);
+    policy.services[0].budget.rate.period *= 3600;
+    policy.services[0].admission.line = line;
+    policy.services[0].admission.challenge = challenge;
+    policy.services[0].admission.refuse = Refuse::Room;
+    policy
+}
+
+fn targets(front: &Front) -> [(IpAddr, Vec<IpAddr>); 2] {
+    let mut v4 = front.lab.clients_v4();
+    v4.truncate(20);
+    let mut v6 = front.lab.clients_v6();
+    v6.truncate(20);
+    [(FRONT_V4, v4), (FRONT_V6, v6)]
+}
+
+/// Whoever the budget has nothing for sees the room, and the server sees only whom it was let in:
+/// with the kernel's cookies (the proof is diverted) and without (the attempt is).
+#[test]
+fn who_is_refused_is_shown_the_room() {
+    for (cookies, index) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let policy = full(false, if cookies { Challenge::Auto } else { Challenge::Off });
+        let mut front = match cookies {
+            true => challenge::front(&policy),
+            false => Front::new(&policy, Mode::Enforce),
+        };
+        let server = Server::start(&front.lab).expect("a server");
+        let room = Room::open(&mut front);
+        let (target, clients) = targets(&front)[index].clone();
+        let answers = ask(&front, target, &clients, CONNECTIONS / clients.len(), PATIENCE);
+        let counters = front.service(0);
+        let what = format!("{cookies} {target} {answers:?} {counters:?}");
+        assert_eq!(answers.nothing, 0, "{what}");
+        assert_eq!(answers.served + answers.shown, CONNECTIONS as u64, "{what}");
+        let (let_in, diverted) = match cookies {
+            true => (Reason::Proven, Reason::DivertedProof),
+            false => (Reason::Admitted, Reason::Diverted),
+        };
+        assert_eq!(answers.served, decided(&counters, let_in), "{what}");
+        assert_eq!(answers.served, server.accepted(), "{what}");
+        assert_eq!(room.seen(), answers.shown, "{what}");
+        assert_eq!(decided(&counters, diverted), answers.shown, "{what}");
+        assert!((9..=11).contains(&answers.served), "{what}");
+    }
+}
+
+/// Without a room, or after it was closed, what a budget refuses is dropped; nothing of it reaches
+/// the server.
+#[test]
+fn without_a_room_the_refused_are_dropped() {
+    for cookies in [false, true] {
+        let policy = full(false, if cookies { Challenge::Auto } else { Challenge::Off });
+        let mut front = match cookies {
+            true => challenge::front(&policy),
+            false => Front::new(&policy, Mode::Enforce),
+        };
+        let server = Server::start(&front.lab).expect("a server");
+        let (target, clients) = targets(&front)[0].clone();
+        let few = Duration::from_millis(300);
+        let before = ask(&front, target, &clients, 1, few);
+        assert_eq!((before.shown, before.served), (0, server.accepted()), "{before:?}");
+        let room = Room::open(&mut front);
+        let open = ask(&front, target, &clients, 1, PATIENCE);
+        assert_eq!((open.served, open.shown), (0, clients.len() as u64), "{open:?}");
+        room.close(&front);
+        let refused = dropped(&front.service(0));
+        let after = ask(&front, target, &clients, 1, few);
+        assert_eq!((after.served, after.shown), (0, 0), "{after:?}");
+        assert!(dropped(&front.service(0)) > refused, "they are dropped");
+        assert_eq!(server.accepted(), before.served, "nothing more reaches the server");
+    }
+}
