@@ -104,8 +104,9 @@ pub fn leave<S: State>(
 ) -> Option<Verdict> {
     if !said.admits() {
         return Some(Verdict::Decided(match (said, arrival.spent) {
-            (Said::InLine | Said::SentBack | Said::Full, _) | (_, 0) => Reason::InLine,
+            (Said::InLine | Said::SentBack | Said::Full | Said::NotYet, _) => Reason::InLine,
             (_, spent) if spent == Reason::GlobalBudget as u64 => Reason::GlobalBudget,
+            // Its service's budget is spent, or what others may have of it.
             _ => Reason::ServiceBudget,
         }));
     }

@@ -47,12 +47,14 @@ pub enum Said {
     InLine,
     /// Refused: it has had its part, and goes back into the line.
     SentBack,
-    /// Refused: there is no room for a page now.
+    /// Refused: it is present, and there is no room for a page now.
     NoRoom,
     /// Refused: as many are present as may be.
     Full,
-    /// Refused: the budgets have no token.
+    /// Refused: it is present, and the budgets have no token.
     NoToken,
+    /// Refused: it is at the head, and there is no room or no token for another page yet.
+    NotYet,
 }
 
 /// Those that let in.
@@ -92,6 +94,7 @@ impl Said {
             6 => Some(Self::NoRoom),
             7 => Some(Self::Full),
             8 => Some(Self::NoToken),
+            9 => Some(Self::NotYet),
             _ => None,
         }
     }
@@ -233,11 +236,12 @@ pub(super) fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'
         };
         let is_short = asked > ceiling || coming.others > others;
         if is_short && view.newcomers > (rules.right * view.page) >> 8 {
-            return Step { after, said: Said::NoRoom, time: 0 };
+            return Step { after, said: Said::NotYet, time: 0 };
         }
     }
     if !coming.has_token {
-        return Step { after, said: Said::NoToken, time: 0 };
+        let said = if after.present { Said::NoToken } else { Said::NotYet };
+        return Step { after, said, time: 0 };
     }
     let said = if after.present { Said::Visit } else { Said::Newcomer };
     let place = price(after.place, view, part, coming.dice);

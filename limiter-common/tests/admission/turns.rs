@@ -1,12 +1,12 @@
 //! Who comes to a service with a line: the order of limits, line and budgets.
 
 use limiter_common::address::Address;
-use limiter_common::admission::{Case, Notes, Stage};
+use limiter_common::admission::{Case, Notes, Outcome, Stage};
 use limiter_common::challenge::Challenge;
 use limiter_common::line::{ALLOWANCE, Arrival, Habits, Rules};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
-use limiter_common::record::{Class, NAME};
+use limiter_common::record::{Class, NAME, Refuse};
 use limiter_common::source_table::SourceLimit;
 use limiter_common::turn;
 
@@ -56,18 +56,47 @@ fn who_waits_is_not_charged() {
     }
 }
 
-/// A spent budget of the host is told as such, and keeps the place of who comes all the same.
+/// Who is in is told which budget is spent; who is not waits in line for it.
 #[test]
 fn a_spent_budget_says_which() {
     let mut world = world(Challenge::Off);
     world.host.budget = Limit { rate: Rate::per_second(1), burst: 2 }.to_budget(1).expect("kept");
     world.host.budget.lease = 1;
-    let refused: Vec<_> = (0..20)
-        .map(|source| world.syn(source, START))
-        .filter(|verdict| *verdict != is(Reason::Admitted))
-        .collect();
-    assert!(refused.contains(&is(Reason::GlobalBudget)), "{refused:?}");
-    assert!(!refused.contains(&is(Reason::ServiceBudget)), "{refused:?}");
+    assert_eq!([1, 1].map(|source| world.syn(source, START)), [is(Reason::Admitted); 2]);
+    assert_eq!(world.syn(1, START), is(Reason::GlobalBudget));
+    for source in 2..20 {
+        assert_eq!(world.syn(source, START), is(Reason::InLine), "{source}");
+    }
+}
+
+/// What the waiting room may have: who waits, and without a line whomever a spent budget refuses;
+/// never who is over his own limit, nor who is in and may try again at once.
+#[test]
+fn the_room_is_for_who_waits() {
+    for line in [true, false] {
+        let mut world =
+            if line { world(Challenge::Off) } else { World::new(60, 60, Challenge::Off) };
+        world.service.admission.refuse = Refuse::Room as u32;
+        world.service.source = source_limit(1, 3);
+        world.host.horizon = world.host.horizon.max(world.service.source.horizon());
+        world.host.budget =
+            Limit { rate: Rate::per_second(1), burst: 4 }.to_budget(1).expect("kept");
+        world.host.budget.lease = 1;
+        let proof = |source| world.judge(source, START, Stage::Proof);
+        for _ in 0..3 {
+            assert_eq!(proof(1).verdict, is(Reason::Proven));
+        }
+        assert_eq!(proof(2).verdict, is(Reason::Proven));
+        let refused = |source| {
+            let Outcome { verdict, may_divert, .. } = proof(source);
+            assert_eq!(verdict, is(Reason::Waiting), "{source} in line {line}");
+            may_divert
+        };
+        assert!(!refused(1), "over its own limit, though the budget is spent too");
+        assert_eq!(refused(2), !line, "it is in");
+        assert!(refused(3), "it waits");
+        assert!(!proof(1).may_divert && world.syn(1, START) == is(Reason::SourceLimit));
+    }
 }
 
 /// A class as wide as ten people has ten people's part; one without a limit does not wait.

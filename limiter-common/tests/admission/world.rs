@@ -130,7 +130,7 @@ impl World {
             challenge: challenge as u32,
             unproven: purse::unproven([&none, &budget]),
             unanswerable: purse::unanswerable([&none, &budget]),
-            reset: 0,
+            refuse: 0,
         };
         let source = SourceLimit { interval: 0, window: 0 };
         let (stated, name) = (Stated::default(), [0; NAME]);
@@ -158,7 +158,9 @@ impl World {
                 class_prefixes: 0,
                 is_unfinished: 0,
                 profile: [0; NAME],
-                room: [0; 10],
+                diverts: BudgetLimit::default(),
+                stated_diverts: Limit::default(),
+                room: [0; 4],
             },
         }
     }

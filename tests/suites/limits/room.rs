@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::Server;
 use lab::topology::{FRONT_V4, FRONT_V6};
@@ -14,6 +14,7 @@ use lab::wait::PATIENCE;
 use limiter::kernel::room;
 use limiter::policy::Policy;
 use limiter_common::challenge::Challenge;
+use limiter_common::line::service::State;
 use limiter_common::reason::Reason;
 use limiter_common::record::Refuse;
 use limiter_common::switch::Mode;
@@ -88,15 +89,17 @@ struct Answers {
     nothing: u64,
 }
 
-/// Each client asks in turn, all of them at once.
-fn ask(
-    front: &Front,
-    target: IpAddr,
-    clients: &[IpAddr],
-    times: usize,
-    patience: Duration,
-) -> Answers {
-    let ask = |client: IpAddr| -> std::io::Result<String> {
+/// Who answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Server,
+    Room,
+    Nobody,
+}
+
+/// One connection of a client of this thread's namespace, and one request.
+fn request(client: IpAddr, target: IpAddr, patience: Duration) -> By {
+    let request = || -> std::io::Result<String> {
         let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
         for timeout in [Timeout::Send, Timeout::Recv] {
@@ -110,31 +113,39 @@ fn ask(
         stream.read_exact(&mut head)?;
         Ok(String::from_utf8_lossy(&head).into_owned())
     };
-    let each = |client: IpAddr| {
-        let all = || {
-            let mut answers = Answers::default();
-            for _ in 0..times {
-                match ask(client).as_deref() {
-                    Ok("HTTP/1.1 200") => answers.served += 1,
-                    Ok("HTTP/1.1 503") => answers.shown += 1,
-                    _ => answers.nothing += 1,
-                }
-            }
-            Ok(answers)
-        };
-        front.lab.crowd.run(all).expect("a namespace")
-    };
+    match request().as_deref() {
+        Ok("HTTP/1.1 200") => By::Server,
+        Ok("HTTP/1.1 503") => By::Room,
+        _ => By::Nobody,
+    }
+}
+
+/// What `each` says of every client, all at once, each on a thread in the crowd's namespace.
+fn at_once<T: Send>(
+    front: &Front,
+    clients: &[IpAddr],
+    each: impl Fn(IpAddr) -> T + Sync,
+) -> Vec<T> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = clients.iter().map(|client| scope.spawn(|| each(*client))).collect();
-        threads.into_iter().fold(Answers::default(), |sum, thread| {
-            let more = thread.join().expect("clients");
-            Answers {
-                served: sum.served + more.served,
-                shown: sum.shown + more.shown,
-                nothing: sum.nothing + more.nothing,
-            }
-        })
+        let run = |client| front.lab.crowd.run(|| Ok(each(client))).expect("a namespace");
+        let threads: Vec<_> =
+            clients.iter().map(|client| scope.spawn(move || run(*client))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a client")).collect()
     })
+}
+
+/// Each client asks in turn, all of them at once.
+fn ask(
+    front: &Front,
+    target: IpAddr,
+    clients: &[IpAddr],
+    times: usize,
+    patience: Duration,
+) -> Answers {
+    let each = |client| (0..times).map(|_| request(client, target, patience)).collect::<Vec<_>>();
+    let all = at_once(front, clients, each).concat();
+    let by = |who| all.iter().filter(|by| **by == who).count() as u64;
+    Answers { served: by(By::Server), shown: by(By::Room), nothing: by(By::Nobody) }
 }
 
 /// Ten connections, and then one an hour.
@@ -210,5 +221,87 @@ fn without_a_room_the_refused_are_dropped() {
         assert_eq!((after.served, after.shown), (0, 0), "{after:?}");
         assert!(dropped(&front.service(0)) > refused, "they are dropped");
         assert_eq!(server.accepted(), before.served, "nothing more reaches the server");
+    }
+}
+
+/// What a person sees: whole and broken pages, and how long each first answer took.
+#[derive(Default)]
+struct Visitor {
+    whole: u64,
+    broken: u64,
+    served: u64,
+    shown: u64,
+    waits: Vec<Duration>,
+}
+
+/// Comes for a page of six connections every ten seconds; where the room answers, its page asks
+/// again. The other five go out once the first has its answer.
+fn visit(client: IpAddr, start: Duration, seconds: u64) -> Visitor {
+    let (mut seen, begun) = (Visitor::default(), Instant::now());
+    std::thread::sleep(start);
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let asked = Instant::now();
+        let by = request(client, FRONT_V4, PATIENCE);
+        seen.waits.push(asked.elapsed());
+        if by != By::Server {
+            seen.shown += u64::from(by == By::Room);
+            // A tenth of what the real page waits.
+            std::thread::sleep(Duration::from_millis(600 + u64::from(fastrand::u16(..900))));
+            continue;
+        }
+        let others = (0..5).filter(|_| request(client, FRONT_V4, PATIENCE) == By::Server).count();
+        seen.served += 1 + others as u64;
+        if others == 5 {
+            seen.whole += 1;
+        } else {
+            seen.broken += 1;
+        }
+        std::thread::sleep(Duration::from_secs(10).saturating_sub(asked.elapsed()));
+    }
+    seen
+}
+
+/// A crowd that wants twice what the budget lets in: everybody is served or shown the room, pages
+/// are whole, and the server sees nobody else.
+#[test]
+fn a_crowd_is_served_in_line_or_shown_the_room() {
+    const SECONDS: u64 = 20;
+    for cookies in [false, true] {
+        let mut policy = full(true, if cookies { Challenge::Auto } else { Challenge::Off });
+        policy.services[0].budget = limit(60, 60);
+        let mut front = match cookies {
+            true => challenge::front(&policy),
+            false => Front::new(&policy, Mode::Enforce),
+        };
+        let server = Server::start(&front.lab).expect("a server");
+        let room = Room::open(&mut front);
+        let mut clients = front.lab.clients_v4();
+        clients.truncate(200);
+        let one = |client| visit(client, Duration::from_millis(fastrand::u64(..2000)), SECONDS);
+        let seen = at_once(&front, &clients, one);
+        let sum = |of: fn(&Visitor) -> u64| seen.iter().map(of).sum::<u64>();
+        let (whole, broken) = (sum(|one| one.whole), sum(|one| one.broken));
+        let (served, shown) = (sum(|one| one.served), sum(|one| one.shown));
+        let mut waits: Vec<_> = seen.into_iter().flat_map(|one| one.waits).collect();
+        waits.sort_unstable();
+        let quick = waits.iter().filter(|wait| **wait < Duration::from_secs(1)).count();
+        let line = State::read(&front.maps.line.get(&0, 0).expect("the line").0, 0);
+        println!(
+            "cookies {cookies}: {whole} pages whole, {broken} broken, {} let in; {shown} times the \
+             room; {} of 1,000 first answers within a second, the slowest after {:?}; server saw \
+             {}",
+            line.pages,
+            1000 * quick / waits.len(),
+            waits[waits.len() - 1],
+            server.accepted()
+        );
+        let counters = front.service(0);
+        let (let_in, diverted) = match cookies {
+            true => (Reason::Proven, Reason::DivertedProof),
+            false => (Reason::Admitted, Reason::Diverted),
+        };
+        assert_eq!((room.seen(), decided(&counters, diverted)), (shown, shown), "{counters:?}");
+        assert_eq!((server.accepted(), decided(&counters, let_in)), (served, served));
+        assert!(shown > whole && 100 * whole >= 80 * line.pages, "{whole} whole of {line:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of the host: what holds for services that do not say otherwise, and the budget of all.
 
+use limiter_common::rate::Limit;
 use limiter_common::record;
 
 use super::service::{BUDGET, DIVERTS, PREFIXES, SOURCE};
@@ -51,7 +52,13 @@ pub static HOST: [Setting<Policy, record::Host>; 2] = [
         help: "Connections that go to the waiting room, of all services [default: 2000/s]",
         takes: Takes::Limit(&DIVERTS),
         follows: Some("2000/s"),
-        model: field!(diverts),
+        model: Field {
+            get: |policy| policy.diverts.value(),
+            set: |policy, value| {
+                let said: Option<Option<Limit>> = Held::of(value);
+                policy.diverts = said.flatten().filter(|limit| !limit.is_none());
+            },
+        },
         record: Field {
             get: |host| (!host.stated_diverts.is_none()).then_some(host.stated_diverts).value(),
             set: |host, value| host.stated_diverts = Held::of(value).unwrap_or_default(),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use limiter_common::challenge::Challenge;
-use limiter_common::rate::{Limit, Unkeepable};
+use limiter_common::rate::Limit;
 use limiter_common::record::{self, Refuse};
 use serde::{Serialize, Serializer};
 
@@ -102,16 +102,13 @@ pub(super) const BUDGET: Limiting = Limiting {
     keep: |limit| limit.to_budget(1).map(drop),
 };
 
-/// The same of what goes to the waiting room, which is never without a bound.
+/// The same of what goes to the waiting room, which is never without a bound: `none` is the default.
 pub(super) const DIVERTS: Limiting = Limiting {
     burst: "room_budget_burst",
     burst_help: "Connections at once that go to the waiting room [default: two seconds of its budget]",
     none: "none",
     follows: false,
-    keep: |limit| match limit.is_none() {
-        true => Err(Unkeepable::Zero),
-        false => limit.to_budget(1).map(drop),
-    },
+    keep: |limit| limit.to_budget(1).map(drop),
 };
 
 /// Lengths of prefixes.
