@@ -131,6 +131,9 @@ impl Default for Habits {
 }
 
 impl Rules {
+    /// How long a place is kept of a source that does not come, in seconds.
+    pub const FORGET_SECONDS: u64 = 20;
+
     /// The rules that go with a budget, or with a number of users; none without either. A burst
     /// below [`LEAST_GATE`] connections is taken for so many at the gate, or not even one page would
     /// ever fit.
@@ -156,7 +159,7 @@ impl Rules {
             right: interval * 20,
             patience: 120 * SECOND,
             idle: (idle >> bucket_shift) << bucket_shift,
-            forget: (20 * SECOND) >> SEEN_SHIFT,
+            forget: (Self::FORGET_SECONDS * SECOND) >> SEEN_SHIFT,
             page_most: 8,
             page: 6 << 8,
             users: habits.users,

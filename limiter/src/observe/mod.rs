@@ -4,6 +4,7 @@ pub mod distinct;
 pub mod heavy;
 pub mod ring;
 pub mod suggest;
+pub mod waiting;
 
 pub use distinct::Distinct;
 pub use heavy::{Heavy, Kind};

@@ -89,6 +89,7 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         count(table.steals)
     )?;
     write_distinct(to, snapshot)?;
+    write_waiting(to, snapshot)?;
     write_cookies(to, snapshot)?;
     writeln!(to, "lists       {} allowed, {} banned", snapshot.allowed, snapshot.banned)?;
     if snapshot.services.is_empty() {
@@ -103,6 +104,36 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     writeln!(to, "\nto no service:")?;
     write_reasons(to, &snapshot.other, Verdict::Pass, "passed")?;
     write_reasons(to, &snapshot.other, Verdict::Drop, "dropped")
+}
+
+/// Who waits, and whether the room is open.
+fn write_waiting(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
+    if let Some(waiting) = snapshot.waiting.filter(|one| one.sources + one.gone > 0) {
+        writeln!(
+            to,
+            "waiting     about {} in line, half of them for {} or longer, a tenth for {}; about {} gave up",
+            plural(waiting.sources as u64, ["source", "sources"]),
+            seconds(waiting.half_seconds),
+            seconds(waiting.tenth_seconds),
+            count(waiting.gone as u64)
+        )?;
+    }
+    let Some(room) = &snapshot.room else { return Ok(()) };
+    let list = |ports: &[u16]| {
+        let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+        format!("{} {}", if ports.len() == 1 { "port" } else { "ports" }, ports.join(", "))
+    };
+    if !room.open.is_empty() {
+        writeln!(to, "room        open for {}", list(&room.open))?;
+    }
+    if !room.closed.is_empty() {
+        writeln!(
+            to,
+            "room        CLOSED for {}, so who waits there gets no answer: start `limiter room`",
+            list(&room.closed)
+        )?;
+    }
+    Ok(())
 }
 
 fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std::fmt::Result {
@@ -221,6 +252,9 @@ fn write_admission(
     }
     if said.refuse == Refuse::Reset {
         writeln!(to, "  refusals are answered with a reset, {} sent", count(now.resets_sent))?;
+    }
+    if said.refuse == Refuse::Room {
+        writeln!(to, "  who waits is sent to the waiting room")?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Names and units follow its conventions: base units, shares from 0 to 1, counters that end in `_total`. Labels come from bounded sets:
 //! services (64 at most), interfaces that limiter is attached to, reasons, outcomes. No label ever holds a client's address.
 
-use limiter_common::reason::{Reason, Verdict};
+use limiter_common::reason::{Packet, Reason, Verdict};
 
 use super::exposition::{Exposition, Family, Form, Kind};
 use super::sample::ByReason;
@@ -153,10 +153,34 @@ fn lines(to: &mut Exposition, snapshot: &Snapshot) {
     for (name, line) in lines() {
         line.present.into_iter().for_each(|present| family.sample(&[("service", name)], present));
     }
+    waiting(to, snapshot);
     let help = "How many sources may be present; no sample where any number may.";
     let mut family = to.family(Kind::Gauge, "limiter_users_limit", "", help);
     for (name, line) in lines() {
         line.users.into_iter().for_each(|users| family.sample(&[("service", name)], users));
+    }
+}
+
+/// Who waits, at all services together, and whether a room takes them.
+fn waiting(to: &mut Exposition, snapshot: &Snapshot) {
+    let Some(waiting) = snapshot.waiting else { return };
+    let help = "Sources that wait in line, of all services; in a large table an estimate.";
+    to.family(Kind::Gauge, "limiter_waiting_sources", "", help).sample(&[], waiting.sources);
+    let help =
+        "How long sources in line have waited: half of them, and a tenth, so long or longer.";
+    let mut family = to.family(Kind::Gauge, "limiter_waiting_seconds", "seconds", help);
+    for (part, seconds) in [("0.5", waiting.half_seconds), ("0.1", waiting.tenth_seconds)] {
+        family.sample(&[("part", part)], seconds);
+    }
+    let help = "Sources that waited in line and did not come again, in the last two minutes.";
+    to.family(Kind::Gauge, "limiter_waiting_gave_up", "", help).sample(&[], waiting.gone);
+    let help = "Whether a waiting room listens for a port of a service that has one.";
+    let mut family = to.family(Kind::Gauge, "limiter_room_open", "", help);
+    let Some(room) = &snapshot.room else { return };
+    for (ports, is_open) in [(&room.open, true), (&room.closed, false)] {
+        for port in ports {
+            family.sample(&[("port", &port.to_string())], is_open);
+        }
     }
 }
 
@@ -202,7 +226,7 @@ fn packets(to: &mut Exposition, snapshot: &Snapshot) {
 
 /// Whether packets to services may have this reason at any time.
 fn is_of_services(reason: Reason) -> bool {
-    reason.is_attempt() || reason.admits() || reason.verdict() != Verdict::Pass
+    reason.packet() != Packet::Other || reason.verdict() != Verdict::Pass
 }
 
 /// A sample for each reason that was counted, and for those that are always told: a rate begins with a zero.

@@ -1,6 +1,8 @@
 //! Everything that `status` shows, as one value.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,7 +10,7 @@ use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{Challenge, State};
 use limiter_common::line::service::FULL;
 use limiter_common::line::{self, seats};
-use limiter_common::record::{self, Counters, HOST_BUDGET, List};
+use limiter_common::record::{self, Counters, HOST_BUDGET, List, Refuse};
 use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
 use serde::Serialize;
@@ -18,7 +20,8 @@ use super::sample::{self, ByReason, Sample};
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::words::{Access, Words};
-use crate::kernel::{Maps, Pins, clock, link};
+use crate::kernel::{self, Maps, Pins, clock, link};
+use crate::observe::waiting::{self, Waiting};
 use crate::observe::{Distinct, Heavy, Kind, distinct, heavy};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{self, Policy, Prefixes};
@@ -65,6 +68,10 @@ pub struct Snapshot {
     pub measured_seconds: f64,
     /// The source table.
     pub table: Table,
+    /// Who waits in line; `None` where no service has one.
+    pub waiting: Option<Waiting>,
+    /// The waiting room; `None` where no service has one.
+    pub room: Option<Room>,
     /// The kernel's settings that the challenge depends on.
     pub cookies: Cookies,
     /// Entries of the allow list.
@@ -86,6 +93,15 @@ pub struct Revert {
     pub mode: &'static str,
     /// Whether the policy goes back too: to the one before.
     pub policy: bool,
+}
+
+/// The waiting room.
+#[derive(Clone, Debug, Serialize)]
+pub struct Room {
+    /// Ports of services that send there whom they refuse, and for which a room listens.
+    pub open: Vec<u16>,
+    /// Those for which none does: what they refuse is dropped.
+    pub closed: Vec<u16>,
 }
 
 /// A class.
@@ -221,6 +237,7 @@ pub fn take_counting(
     let host_used = used(maps, HOST_BUDGET, &host.budget)?;
     // Whether a challenge would be answered with a cookie.
     let answers = selection.mode == Mode::Enforce && cookies.works();
+    let lines = maps.services(selection.slot)?.values().any(|one| one.line.interval != 0);
     Ok(Snapshot {
         version: 6,
         mode: mode(selection.mode),
@@ -243,12 +260,27 @@ pub fn take_counting(
         observed: sample::observed(&total),
         measured_seconds: seconds,
         table: table(maps, selection.slot, total.steals)?,
+        waiting: if lines { Some(waiting::read(maps)?) } else { None },
+        room: room(maps, &policy)?,
         cookies,
         allowed: count(List::Allow)?,
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
         refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
     })
+}
+
+/// The waiting room, where a service sends anybody there.
+fn room(maps: &Maps, policy: &Policy) -> Result<Option<Room>> {
+    let services = policy.services.iter().filter(|one| one.admission.refuse == Refuse::Room);
+    let wanted: BTreeSet<_> =
+        services.flat_map(|one| one.listeners.iter().map(SocketAddr::port)).collect();
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let ports = kernel::room::ports(maps)?;
+    let (open, closed) = wanted.into_iter().partition(|port| ports.contains(port));
+    Ok(Some(Room { open, closed }))
 }
 
 fn class(class: &policy::Class) -> Class {

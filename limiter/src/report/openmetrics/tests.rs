@@ -6,8 +6,9 @@ use limiter_common::challenge::Challenge;
 
 use super::*;
 use crate::kernel::cookies::{Charged, Cookies};
+use crate::observe::waiting::Waiting;
 use crate::policy::{self, Prefixes};
-use crate::report::snapshot::{Admission, Class, Interface, Line, Revert, Table};
+use crate::report::snapshot::{Admission, Class, Interface, Line, Revert, Room, Table};
 
 fn service(name: &str) -> Service {
     Service {
@@ -75,6 +76,8 @@ fn snapshot() -> Snapshot {
         observed: ByReason::new(),
         measured_seconds: 0.0,
         table: Table { ways: 524_288, live: 1, steals: 5 },
+        waiting: Some(Waiting { sources: 412, half_seconds: 12.0, tenth_seconds: 40.5, gone: 31 }),
+        room: Some(Room { open: vec![80], closed: vec![443] }),
         cookies: Cookies {
             syncookies: 2,
             syncookies_before: Some(1),
@@ -194,6 +197,11 @@ fn a_snapshot() {
             ("limiter_line_wait_seconds{service=\"web\"}", 12.5),
             ("limiter_present_sources{service=\"web\"}", 143.0),
             ("limiter_users_limit{service=\"web\"}", 200.0),
+            ("limiter_waiting_sources", 412.0),
+            ("limiter_waiting_seconds{part=\"0.1\"}", 40.5),
+            ("limiter_waiting_gave_up", 31.0),
+            ("limiter_room_open{port=\"80\"}", 1.0),
+            ("limiter_room_open{port=\"443\"}", 0.0),
             ("limiter_visits_total{service=\"web\"}", 21.0),
             ("limiter_pages_total{service=\"web\"}", 34.0),
             ("limiter_source_debt_ratio_bucket{service=\"web\",le=\"0.0\"}", 90.0),
