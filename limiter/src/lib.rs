@@ -16,6 +16,7 @@ pub mod operator;
 pub mod output;
 pub use limiter_policy as policy;
 pub mod report;
+pub mod room;
 pub mod run;
 pub mod svg;
 pub mod watch;
