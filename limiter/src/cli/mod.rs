@@ -16,6 +16,7 @@ mod policy;
 mod profile;
 mod record;
 mod report;
+mod room;
 mod run;
 mod set;
 mod settings;
@@ -129,6 +130,13 @@ enum Action {
     /// Limiting needs no daemon: everything that decides is in the kernel. If the daemon is killed, all stays in force, and the next one
     /// takes over.
     Run(run::Run),
+    /// The waiting room: answer clients whose turn has not come with a page that comes again by itself, until SIGTERM.
+    ///
+    /// PORT is the port of the service. The kernel side steers connections here that would be refused otherwise; a client whose turn has
+    /// come reaches the service itself. Every answer has status 503 and `Retry-After`.
+    ///
+    /// The files are read once, at the start, as root; after that the room has no rights. Start it again when a certificate is renewed.
+    Room(room::Room),
     /// Replace the running program by the one in this command, without a gap, keeping all its state.
     Upgrade,
     /// Show who changed what, and when.
@@ -245,6 +253,7 @@ impl Command {
             Action::Rollback => apply::rollback(&context),
             Action::Profile(profile) => profile.run(&context),
             Action::Run(run) => run.run(&context),
+            Action::Room(room) => room.run(&context),
             Action::Upgrade => upgrade::run(&context),
             Action::History(arguments) => arguments.run(&context),
             Action::Record(record) => record.run(&context),

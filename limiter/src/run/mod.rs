@@ -14,7 +14,7 @@ mod file;
 mod interfaces;
 pub mod log;
 mod negotiation;
-mod notify;
+pub mod notify;
 mod record;
 pub mod reverts;
 

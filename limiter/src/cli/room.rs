@@ -1,0 +1,183 @@
+//! `limiter room`: the waiting room, in the foreground.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use super::{Context, Usage};
+use crate::report::Format;
+use crate::room::{self, Door, Languages, Options, Pages};
+use crate::run::log::{self, Form};
+use crate::run::notify::Manager;
+
+/// Threads that serve, at most: the server that clients wait for needs the CPUs.
+const THREADS: usize = 8;
+
+/// Arguments of `room`.
+#[derive(Args, Debug)]
+pub struct Room {
+    /// Answer for the service at this port with HTTP.
+    #[arg(long, value_name = "PORT", num_args = 1.., required_unless_present = "https")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    http: Vec<u16>,
+    /// Answer for the service at this port with HTTPS.
+    #[arg(long, value_name = "PORT", num_args = 1.., requires = "cert", requires = "key")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    https: Vec<u16>,
+    /// The certificate chain for HTTPS, in PEM, the service's own first.
+    #[arg(long, value_name = "FILE", requires = "https")]
+    cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM, without a passphrase.
+    #[arg(long, value_name = "FILE", requires = "https")]
+    key: Option<PathBuf>,
+    /// Show the plain text of this file above everything else, 1000 bytes at most.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// More languages, or other sentences for the built-in English and French: a TOML file with a table such as `[de]` for each language.
+    #[arg(long, value_name = "FILE")]
+    languages: Option<PathBuf>,
+    /// The user to run as once the ports are registered. Where there is none of that name it is `nobody`.
+    #[arg(long, value_name = "NAME", default_value = room::USER)]
+    user: String,
+    /// Connections that are open at once; one more closes the oldest.
+    #[arg(long, value_name = "N", default_value_t = room::CONNECTIONS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections: u32,
+}
+
+impl Room {
+    /// Serves until SIGTERM or SIGINT.
+    pub fn run(self, context: &Context) -> Result<()> {
+        log::start(if context.format == Format::Json { Form::Json } else { Form::Text });
+        self.check()?;
+        let languages =
+            self.languages.as_deref().map_or_else(|| Ok(Languages::default()), Languages::read)?;
+        let pages = Pages::with_text_of(languages, self.text.as_deref())?;
+        let tls = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Some(room::tls_config(cert, key)?),
+            _ => None,
+        };
+        let options = Options {
+            connections: room::allow_open_files(self.connections.try_into()?),
+            ..Options::default()
+        };
+        let ports = self.http.iter().chain(&self.https).copied();
+        let listeners = ports
+            .map(|port| Ok((port, room::listener()?)))
+            .collect::<Result<Vec<(u16, TcpListener)>>>()?;
+        let places = room::register(
+            &context.pins,
+            &listeners.iter().map(|(port, listener)| (*port, listener)).collect::<Vec<_>>(),
+        )?;
+        // Before there are threads.
+        room::give_up(&self.user)?;
+        let doors = listeners.into_iter().map(|(port, listener)| Door {
+            listener,
+            tls: tls.as_ref().filter(|_| self.https.contains(&port)).map(Arc::clone),
+        });
+        let doors = doors.collect();
+        let room = room::Room::new(pages, places, options);
+        let threads =
+            std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(THREADS));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build()
+            .context("cannot start threads that serve")?;
+        info!(http = ?self.http, https = ?self.https, "the waiting room is open");
+        runtime.block_on(serve(&room, doors))
+    }
+
+    /// What clap cannot see.
+    fn check(&self) -> Result<()> {
+        let mut ports = BTreeSet::new();
+        match self.http.iter().chain(&self.https).find(|port| !ports.insert(**port)) {
+            Some(twice) => Err(Usage(format!(
+                "port {twice} stands twice: each port has one of --http and --https, once"
+            ))
+            .into()),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn serve(room: &room::Room, doors: Vec<Door>) -> Result<()> {
+    let mut manager = Manager::of_environment();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let serving = room.serve(doors);
+    tokio::pin!(serving);
+    manager.ready();
+    let ended = loop {
+        tokio::select! {
+            ended = &mut serving => break ended,
+            _ = ticks.tick() => {
+                manager.status(room.stats().to_string());
+                manager.alive();
+            }
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+        }
+    };
+    manager.stopping();
+    info!(stats = %room.stats(), "the waiting room is closed");
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::{Action, Command};
+    use super::*;
+
+    fn parsed(line: &str) -> std::result::Result<Room, String> {
+        let command = Command::try_parse_from(format!("limiter room {line}").split_whitespace());
+        match command.map_err(|error| error.to_string())?.action {
+            Action::Room(room) => Ok(room),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn ports_and_files() {
+        let room = parsed("--http 80 8080 --http 81 --https 443 --cert a --key b").expect("a room");
+        assert_eq!(
+            (room.http.as_slice(), room.https.as_slice()),
+            (&[80, 8080, 81][..], &[443][..])
+        );
+        assert_eq!((room.user.as_str(), room.connections), (room::USER, room::CONNECTIONS));
+        room.check().expect("each port once");
+        parsed("--https 443 --cert a --key b").expect("a room of HTTPS alone");
+    }
+
+    #[test]
+    fn wrong_usage() {
+        for (line, word) in [
+            ("", "--http"),
+            ("--http", "--http"),
+            ("--http 0", "'0'"),
+            ("--http 65536", "'65536'"),
+            ("--https 443", "--cert"),
+            ("--https 443 --cert a", "--key"),
+            ("--https 443 --key a", "--cert"),
+            ("--http 80 --cert a --key b", "--https"),
+            ("--http 80 --connections 0", "'0'"),
+        ] {
+            let said = parsed(line).expect_err(line);
+            assert!(said.contains(word), "{line}: {said}");
+        }
+        for line in ["--http 80 80", "--http 80 --https 80 --cert a --key b"] {
+            let error = parsed(line).expect("words").check().expect_err(line);
+            assert!(error.is::<Usage>() && error.to_string().contains("port 80 "), "{error}");
+        }
+    }
+}
