@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use limiter_common::record::List;
+use limiter_common::challenge::Challenge::Off;
+use limiter_common::record::{List, Refuse};
 use limiter_common::switch::Mode;
 
 use super::kernel::Probed;
@@ -13,13 +14,13 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, pins, queues, settings,
-    sockets, table,
+    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, pins, queues, room,
+    settings, sockets, table,
 };
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
 use crate::kernel::{Maps, Pins, clock, interface as interfaces, inventory, listener};
-use crate::policy::Policy;
+use crate::policy::{Admission, Policy};
 use crate::report::{self, Sample, Snapshot};
 
 /// Over which time "now" is measured.
@@ -84,6 +85,11 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     interfaces(tree, question, &gathered, trial.as_mut(), &mut to)?;
     let challenge = loaded.as_ref().and_then(|loaded| challenge(loaded).ok());
     settings::check(tree, challenge.as_ref(), &mut to);
+    if let Some(loaded) = &loaded
+        && let Some(here) = &loaded.snapshot.room
+    {
+        room::check(&facts(question.pins, loaded, here), &mut to);
+    }
     conntrack::check(tree, gathered.challenges, &mut to);
     sockets::lost(&before, &Counted::now(tree), &mut to);
     if let Some(loaded) = &loaded {
@@ -196,6 +202,20 @@ fn interfaces(
         queues::check(tree, &subject, cpus, to);
     }
     Ok(())
+}
+
+fn facts<'a>(pins: &Pins, loaded: &Loaded, room: &'a report::Room) -> room::Facts<'a> {
+    let cookies = &loaded.snapshot.cookies;
+    let unproven = loaded.policy.services.iter().filter(|service| {
+        let Admission { refuse, challenge, .. } = service.admission;
+        refuse == Refuse::Room && challenge == Off
+    });
+    room::Facts {
+        room,
+        is_attached: crate::kernel::room::is_attached(pins),
+        unproven: unproven.map(|service| service.name.to_string()).collect(),
+        cookies: cookies.works() || cookies.may_set,
+    }
 }
 
 fn challenge(loaded: &Loaded) -> Result<Challenge> {

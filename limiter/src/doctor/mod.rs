@@ -10,6 +10,7 @@ mod kernel;
 mod lists;
 mod pins;
 mod queues;
+mod room;
 mod settings;
 mod sockets;
 mod subject;

@@ -233,7 +233,11 @@ impl Maps {
         })
     }
 
-    fn listeners(&self) -> Result<Vec<(ListenerKey, u32)>> {
+    /// What each service listens on, of both slots, and the service's id.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn listeners(&self) -> Result<Vec<(ListenerKey, u32)>> {
         let entries = self.listener.iter().map(|entry| entry.map(|(Raw(key), Raw(id))| (key, id)));
         entries.collect::<Result<_, _>>().context("cannot read the listeners")
     }

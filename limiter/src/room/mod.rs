@@ -17,6 +17,7 @@ mod privileges;
 mod register;
 mod server;
 mod tls;
+mod turns;
 mod words;
 
 use std::io;

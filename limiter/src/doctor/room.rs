@@ -1,0 +1,98 @@
+//! The waiting room: whether it is open for every port that sends somebody there, and who can fill
+//! it.
+
+use super::Findings;
+use crate::report::Room;
+
+/// What is asked of the waiting room.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// Its ports.
+    pub room: &'a Room,
+    /// Whether the program that hands connections over is attached.
+    pub is_attached: bool,
+    /// Services that send sources there and ask nobody for a proof.
+    pub unproven: Vec<String>,
+    /// Whether the kernel makes cookies, or will when limiter is armed.
+    pub cookies: bool,
+}
+
+/// The room of the loaded policy.
+pub fn check(facts: &Facts<'_>, to: &mut Findings) {
+    to.area("waiting room");
+    let list = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let Room { open, closed } = facts.room;
+    if !closed.is_empty() {
+        to.problem(
+            format!(
+                "no waiting room listens for port {}: who is refused there gets no answer",
+                list(closed)
+            ),
+            "start `limiter room --http 80 --https 443 --cert FILE --key FILE`, with the ports that \
+             you have; or `limiter set --service NAME --refuse drop`",
+        );
+    }
+    if !open.is_empty() && facts.is_attached {
+        to.ok(format!("open for port {}", list(open)));
+    } else if !open.is_empty() {
+        to.problem(
+            format!(
+                "a waiting room listens for port {}, and the program that hands connections over is \
+                 not attached: who is refused reaches the server",
+                list(open)
+            ),
+            "start `limiter room` again: it attaches the program",
+        );
+    }
+    match facts.unproven.first() {
+        Some(first) => to.warning(
+            format!(
+                "forged addresses can use up what may go to the waiting room from {}: nobody is \
+                 asked for a proof there",
+                facts.unproven.join(", ")
+            ),
+            format!("`limiter set --service {first} --challenge auto`"),
+        ),
+        None if !facts.cookies => to.warning(
+            "forged addresses can use up what may go to the waiting room: the kernel makes no \
+             cookies, so no source is asked for a proof",
+            "`limiter set --set-syncookies yes`",
+        ),
+        None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    fn facts(room: &Room) -> Facts<'_> {
+        Facts { room, is_attached: true, unproven: Vec::new(), cookies: true }
+    }
+
+    #[test]
+    fn a_room_of_all_kinds() {
+        let open = Room { open: vec![80, 443], closed: Vec::new() };
+        let mut findings = Findings::default();
+        check(&facts(&open), &mut findings);
+        assert_eq!((findings.worst(), findings.all.len()), (Level::Ok, 1));
+
+        let half = Room { open: vec![80], closed: vec![443] };
+        let mut findings = Findings::default();
+        check(&facts(&half), &mut findings);
+        assert_eq!(findings.one("listens for port 443").level, Level::Problem);
+        assert_eq!(findings.one("open for port 80").level, Level::Ok);
+
+        let mut findings = Findings::default();
+        check(&Facts { is_attached: false, ..facts(&open) }, &mut findings);
+        assert_eq!(findings.one("not attached").level, Level::Problem);
+        for (unproven, cookies, words) in
+            [(vec!["web".to_owned()], true, "from web"), (Vec::new(), false, "makes no cookies")]
+        {
+            let mut findings = Findings::default();
+            check(&Facts { unproven, cookies, ..facts(&open) }, &mut findings);
+            assert_eq!(findings.one(words).level, Level::Warning);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Where a source stands in line, read from the words that the kernel side keeps: its place is the
+//! time at which it was first refused, and the line's head is a time too. How fast the head moves
+//! says when it will be there.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use limiter_common::address::Address;
+use limiter_common::hash;
+use limiter_common::line::service::State;
+use limiter_common::line::visit::{PLACE_SHIFT, Visit};
+use limiter_common::record::{self, Instance};
+use limiter_common::source_table::WAYS;
+
+use super::{Places, Turn};
+use crate::kernel::words::Access;
+use crate::kernel::{Maps, clock};
+use crate::policy::prefix::address;
+
+/// How often heads and policy are looked at, nanoseconds.
+const FRESH: u64 = 1_000_000_000;
+/// So many looks say how fast a head moves.
+const LOOKS: usize = 20;
+/// A head that needs longer than this for what is left says nothing of when it will be there.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
+
+/// The lines of a loaded limiter.
+pub struct Turns {
+    maps: Maps,
+    instance: Instance,
+    known: Mutex<Known>,
+}
+
+/// What was seen at the last look.
+#[derive(Default)]
+struct Known {
+    at: u64,
+    /// Slot and generation of the policy that the rest is of.
+    policy: (u32, u64),
+    services: BTreeMap<u32, record::Service>,
+    listeners: Vec<(SocketAddr, u32)>,
+    classes: BTreeMap<u32, record::Class>,
+    /// Prefixes by length, the longest first: the bits of each, and its class.
+    prefixes: Vec<(u8, HashMap<(u64, u64), u32>)>,
+    /// When each line's head was seen, and where it was, by service.
+    heads: BTreeMap<u32, VecDeque<(u64, u64)>>,
+}
+
+impl Turns {
+    /// Of these maps.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn of(maps: Maps) -> Result<Self> {
+        let instance = maps.instance.get(&0, 0).context("cannot read the instance")?.0;
+        let turns = Self { maps, instance, known: Mutex::default() };
+        turns.look(&mut Known::default(), clock::now())?;
+        Ok(turns)
+    }
+
+    /// Looks at policy and heads.
+    fn look(&self, known: &mut Known, now: u64) -> Result<()> {
+        known.at = now;
+        let slot = self.maps.switch()?.at(now).slot;
+        let generation =
+            self.maps.host.get(&slot, 0).context("cannot read the policy")?.0.generation;
+        if known.policy != (slot, generation) {
+            known.policy = (slot, generation);
+            known.services = self.maps.services(slot)?;
+            known.classes = self.maps.classes(slot)?;
+            let mut prefixes: BTreeMap<u8, HashMap<_, _>> = BTreeMap::new();
+            for prefix in self.maps.class_prefixes(slot)? {
+                let bits = cut(Address::from_bytes(prefix.address), prefix.length);
+                prefixes.entry(prefix.length).or_default().insert(bits, prefix.class.into());
+            }
+            known.prefixes = prefixes.into_iter().rev().collect();
+            let listeners = self.maps.listeners()?.into_iter();
+            known.listeners = listeners
+                .filter(|(key, _)| u32::from(key.slot) == slot)
+                .map(|(key, id)| {
+                    let ip = crate::policy::prefix::ip(Address::from_bytes(key.address));
+                    (SocketAddr::new(ip, key.port), id)
+                })
+                .collect();
+            known.heads.clear();
+        }
+        for (id, service) in &known.services {
+            if service.line.interval == 0 {
+                continue;
+            }
+            let line = self.maps.line.get(id, 0).context("cannot read a line")?.0;
+            let head = now.saturating_sub(State::read(&line, now).wait);
+            let heads = known.heads.entry(*id).or_default();
+            heads.push_back((now, head));
+            if heads.len() > LOOKS {
+                heads.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, client: SocketAddr, service: SocketAddr) -> Option<Turn> {
+        let now = clock::now();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_sub(known.at) > FRESH {
+            self.look(&mut known, now).ok()?;
+        }
+        let id = known.service(service)?;
+        let record = known.services.get(&id).filter(|service| service.line.interval != 0)?;
+        let client = address(client.ip());
+        let (class, mask) = known.class(client, record);
+        let place = hash::place(&self.instance.key, record.number, class, mask.apply(client));
+        let words = self.maps.visits.words(Access::Read).ok()?;
+        let first = place.set(self.instance.sets) as usize * WAYS;
+        let mut ways = (first..first + WAYS).filter_map(|index| words.get(index));
+        let word = ways.find(|word| *word as u32 & 0xff_ffff == place.fingerprint())?;
+        let visit = Visit::read(word, now);
+        if visit.present {
+            return None;
+        }
+        let waited = Duration::from_nanos(visit.place.max(0) as u64) * (1 << PLACE_SHIFT);
+        let line = self.maps.line.get(&id, 0).ok()?.0;
+        let lag = Duration::from_nanos(State::read(&line, now).wait);
+        Some(Turn { waited, wait: wait(lag.saturating_sub(waited), known.heads.get(&id)?) })
+    }
+}
+
+impl Places for Turns {
+    fn turn(&self, client: SocketAddr, service: SocketAddr) -> Option<Turn> {
+        self.read(client, service)
+    }
+}
+
+impl Known {
+    /// The service at an address, before one at every address of its family.
+    fn service(&self, at: SocketAddr) -> Option<u32> {
+        let matches = self.listeners.iter().filter(|(listener, _)| {
+            listener.port() == at.port()
+                && listener.is_ipv4() == at.is_ipv4()
+                && (listener.ip() == at.ip() || listener.ip().is_unspecified())
+        });
+        matches.min_by_key(|(listener, _)| listener.ip().is_unspecified()).map(|(_, id)| *id)
+    }
+
+    /// The class of a client, and what makes a source of it.
+    fn class(
+        &self,
+        client: Address,
+        service: &record::Service,
+    ) -> (u32, limiter_common::address::SourceMask) {
+        let mut found = self
+            .prefixes
+            .iter()
+            .filter_map(|(length, prefixes)| prefixes.get(&cut(client, *length)).copied());
+        match found.next().and_then(|id| Some((id, self.classes.get(&id)?))) {
+            Some((id, class)) if class.own_mask != 0 => (id, class.mask),
+            Some((id, _)) => (id, service.mask),
+            None => (0, service.mask),
+        }
+    }
+}
+
+/// The first bits of an address.
+const fn cut(address: Address, bits: u8) -> (u64, u64) {
+    let word = address.to_bytes();
+    let whole = (u64::from_be(word[0]) as u128) << 64 | u64::from_be(word[1]) as u128;
+    let mask = match bits {
+        0 => 0,
+        bits => u128::MAX << (128 - if bits > 128 { 128 } else { bits }),
+    };
+    let cut = whole & mask;
+    ((cut >> 64) as u64, cut as u64)
+}
+
+/// How long a head needs for a way, by how it moved lately; `None` if it hardly does.
+fn wait(left: Duration, heads: &VecDeque<(u64, u64)>) -> Option<Duration> {
+    if left.is_zero() {
+        return Some(Duration::ZERO);
+    }
+    let ((from, first), (to, last)) = (heads.front()?, heads.back()?);
+    let (time, moved) = (to.checked_sub(*from)?, last.checked_sub(*first)?);
+    if time == 0 || moved == 0 {
+        return None;
+    }
+    let nanoseconds = left.as_nanos() * u128::from(time) / u128::from(moved);
+    let wait = Duration::from_nanos(u64::try_from(nanoseconds).ok()?);
+    (wait <= LONGEST).then_some(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_wait_is_what_the_head_needs() {
+        let heads = VecDeque::from([(100 * SECOND, 40 * SECOND), (110 * SECOND, 45 * SECOND)]);
+        assert_eq!(wait(Duration::ZERO, &heads), Some(Duration::ZERO));
+        assert_eq!(wait(Duration::from_secs(30), &heads), Some(Duration::from_secs(60)));
+        assert_eq!(wait(Duration::from_secs(30), &VecDeque::from([(100, 40)])), None, "one look");
+        let still = VecDeque::from([(100 * SECOND, 40 * SECOND), (110 * SECOND, 40 * SECOND)]);
+        assert_eq!(wait(Duration::from_secs(30), &still), None, "it stands");
+        let slow = VecDeque::from([(100 * SECOND, 40 * SECOND), (110 * SECOND, 40 * SECOND + 1)]);
+        assert_eq!(wait(Duration::from_secs(30), &slow), None, "it hardly moves");
+    }
+
+    #[test]
+    fn the_first_bits_of_an_address() {
+        let address = Address::v4(0xc000_0280);
+        assert_eq!(cut(address, 120), cut(Address::v4(0xc000_0201), 120));
+        assert_ne!(cut(address, 121), cut(Address::v4(0xc000_0201), 121));
+        assert_eq!(cut(address, 0), (0, 0));
+        assert_eq!(cut(address, 128), (0, 0xffff_c000_0280));
+    }
+}
