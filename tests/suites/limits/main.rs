@@ -11,6 +11,7 @@ mod exact;
 mod interop;
 mod line;
 mod measured;
+mod page;
 mod proof;
 mod room;
 mod seen;

@@ -1,0 +1,112 @@
+//! `limiter room` with real browsers' ways: curl over HTTP and HTTPS, both families, in two languages,
+//! through a room that ends and begins again.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+
+use lab::topology::{FRONT_V4, FRONT_V6};
+use lab::wait::until_so;
+use lab::{Desk, Server};
+use limiter::kernel::room::ports;
+use limiter::policy::Policy;
+use limiter_common::challenge::Challenge;
+use limiter_common::reason::Reason;
+use limiter_common::record::Refuse;
+use limiter_common::switch::Mode;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+use super::servers::output;
+use super::{Front, challenge, decided, limit, policy};
+
+/// Two connections at once, and then one an hour, in line.
+fn full(challenge: Challenge) -> Policy {
+    let mut policy = policy(&["web=*:80,*:443"]);
+    policy.services[0].budget = limit(1, 2);
+    policy.services[0].budget.rate.period *= 3600;
+    policy.services[0].admission.line = true;
+    policy.services[0].admission.challenge = challenge;
+    policy.services[0].admission.refuse = Refuse::Room;
+    policy
+}
+
+/// `limiter room`, ended with this.
+struct Room(Child);
+
+impl Room {
+    fn start(front: &Front, desk: &Desk) -> Self {
+        let made = generate_simple_self_signed(["web".to_owned()]).expect("a certificate");
+        let CertifiedKey { cert, signing_key } = made;
+        std::fs::write(desk.file("cert.pem"), cert.pem()).expect("written");
+        std::fs::write(desk.file("key.pem"), signing_key.serialize_pem()).expect("written");
+        let line = "room --http 80 --https 443 --cert cert.pem --key key.pem --user nobody";
+        let child = desk.command(line).stderr(Stdio::null()).spawn().expect("it starts");
+        let room = Self(child);
+        until_so("the room is open", || ports(&front.maps).is_ok_and(|all| all == [80, 443]));
+        room
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What curl shows of a page, headers first; nothing if there is no answer.
+fn curl(front: &Front, client: IpAddr, scheme: &str, target: IpAddr, language: &str) -> String {
+    let host = SocketAddr::new(target, if scheme == "https" { 443 } else { 80 });
+    let mut curl: Command = front.lab.crowd.command("curl").expect("a namespace");
+    curl.args(["-s", "-g", "-k", "-i", "-m", "60", "--interface", &client.to_string()]);
+    curl.args(["-H", &format!("Accept-Language: {language}"), &format!("{scheme}://{host}/")]);
+    output(curl)
+}
+
+/// The page is there over HTTP and HTTPS, IPv4 and IPv6, with the kernel's cookies and without; it
+/// says in the browser's language that its reader waits, and for how long; a room that was killed and
+/// started again shows it again, and nothing of it all reaches the server.
+#[test]
+fn who_waits_reads_the_page() {
+    for cookies in [false, true] {
+        let policy = full(if cookies { Challenge::Auto } else { Challenge::Off });
+        let front = match cookies {
+            true => challenge::front(&policy),
+            false => Front::new(&policy, Mode::Enforce),
+        };
+        let server = Server::start(&front.lab).expect("a server");
+        // The kernel makes cookies only for a port at which a server listens.
+        let bind = || Ok(TcpListener::bind("[::]:443")?);
+        let _https = front.lab.front.run(bind).expect("a listener");
+        let desk = Desk::over(&front.lab.front, front.pins.base().to_owned()).expect("a desk");
+        let (v4, v6) = (front.lab.clients_v4(), front.lab.clients_v6());
+        let mut room = Room::start(&front, &desk);
+        for client in &v4[..2] {
+            let page = curl(&front, *client, "http", FRONT_V4, "en");
+            assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+        }
+        for round in 0..2 {
+            for (target, client) in [(FRONT_V4, v4[2 + round]), (FRONT_V6, v6[0])] {
+                for (scheme, language, words) in [
+                    ("http", "en-GB,en;q=0.5", "You are in line"),
+                    ("https", "fr-FR,fr;q=0.9,en;q=0.1", "Vous êtes dans la file d’attente"),
+                ] {
+                    let page = curl(&front, client, scheme, target, language);
+                    let what = format!("{cookies} {target} {scheme}: {page}");
+                    assert!(page.starts_with("HTTP/1.1 503"), "{what}");
+                    for part in ["retry-after: ", "no-store", words, "http-equiv"] {
+                        assert!(page.to_lowercase().contains(&part.to_lowercase()), "{what}");
+                    }
+                }
+            }
+            drop(room);
+            let status = desk.ok("status");
+            assert!(status.contains("CLOSED for ports 80, 443"), "{status}");
+            room = Room::start(&front, &desk);
+            assert!(desk.ok("status").contains("open for ports 80, 443"));
+        }
+        let counters = front.service(0);
+        assert_eq!(server.accepted(), 2, "{counters:?}");
+        let diverted = if cookies { Reason::DivertedProof } else { Reason::Diverted };
+        assert_eq!(decided(&counters, diverted), 8, "{counters:?}");
+    }
+}
