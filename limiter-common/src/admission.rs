@@ -257,16 +257,15 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
         (_, Look::SPENT) => Some(Reason::GlobalBudget),
         _ => None,
     };
-    // Who is over his own limit sees no waiting room.
+    // Who is over his own limit sees no waiting room, and who sees it pays with that.
     if spent.is_some() && !(MORE && case.service.has_room()) {
         return spent.map(Verdict::Decided);
     }
-    let looks = PEEKS || spent.is_some();
     let terms = Terms::of::<S, MORE>(state, case);
     let mut is_contended = false;
     if terms.limit.interval != 0 {
         let place = state.place(case.service.number, terms.class, terms.source)?;
-        match charge(state, &place, &attempt(case, terms.source, terms.limit, looks), notes)? {
+        match charge(state, &place, &attempt(case, terms.source, terms.limit, PEEKS), notes)? {
             Charge::Exceeds => return Some(Verdict::Decided(Reason::SourceLimit)),
             judged => is_contended = matches!(judged, Charge::Contended),
         }

@@ -90,6 +90,21 @@ pub fn note<W: SharedWord>(set: &[W; WAYS], flow: Place, now: u64) -> bool {
     false
 }
 
+/// Takes back a flow's note: its next connection is let in, from the same port within a second.
+#[inline(always)]
+pub fn forget<W: SharedWord>(set: &[W; WAYS], flow: Place) {
+    let mine = fingerprint(flow);
+    let mut way = 0;
+    while way < WAYS {
+        let word = set[way].load();
+        if word & FINGERPRINT == mine {
+            set[way].replace(word, 0);
+            return;
+        }
+        way += 1;
+    }
+}
+
 /// Whether a flow was noted within the last second.
 #[inline(always)]
 pub fn is_noted<W: SharedWord>(set: &[W; WAYS], flow: Place, now: u64) -> bool {
@@ -159,6 +174,10 @@ mod tests {
         assert!(!is_noted(&set, flow, 6 * SECOND + 2_000_000));
         assert!(!is_noted(&set, Place(flow.0 ^ 1), 5 * SECOND), "another flow");
         assert!(note(&set, flow, 9 * SECOND) && is_noted(&set, flow, 9 * SECOND));
+        forget(&set, Place(flow.0 ^ 1));
+        assert!(is_noted(&set, flow, 9 * SECOND), "another's was taken back");
+        forget(&set, flow);
+        assert!(!is_noted(&set, flow, 9 * SECOND));
     }
 
     #[test]

@@ -103,6 +103,16 @@ pub fn leave<S: State>(
     notes: &mut Notes,
 ) -> Option<Verdict> {
     if !said.admits() {
+        // Who is sent to the waiting room has a connection of it, and pays with his own limit.
+        if case.service.has_room()
+            && !matches!(case.stage, Stage::Peeks)
+            && arrival.limit.interval != 0
+        {
+            let limit = attempt(case, case.client, &arrival.limit, false);
+            if matches!(charge(state, &arrival.place, &limit, notes)?, Charge::Exceeds) {
+                return Some(Verdict::Decided(Reason::SourceLimit));
+            }
+        }
         return Some(Verdict::Decided(match (said, arrival.spent) {
             (Said::InLine | Said::SentBack | Said::Full | Said::NotYet, _) => Reason::InLine,
             (_, spent) if spent == Reason::GlobalBudget as u64 => Reason::GlobalBudget,

@@ -19,6 +19,7 @@ use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 
 use crate::clock;
+use crate::exit::Decision;
 use crate::limits::{self, Question};
 use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES};
 
@@ -99,12 +100,14 @@ pub extern "C" fn limiter_few(what: u64, high: u64, low: u64, now: u64) -> u64 {
     pack_outcome(&admission::unanswerable(&Called, &case))
 }
 
-/// Asks for a proof of one that is refused: the waiting room is only for who proves himself.
+/// Asks for a proof of one that is refused: the waiting room is only for who proves himself. `said`:
+/// [`Decision::pack`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_ask(what: u64, now: u64) -> u64 {
+pub extern "C" fn limiter_ask(said: u64, now: u64) -> u64 {
     let client = Address { high: 0, low: 0 };
-    let Some(case) = case(what, client, now, Stage::Peeks) else { return NOTHING };
+    let (slot, id) = Decision::place(said);
+    let Some(case) = case(pack_what(slot, id), client, now, Stage::Peeks) else { return NOTHING };
     let verdict = admission::unproven(&Called, &case, false);
     pack_outcome(&Notes::default().outcome(verdict))
 }

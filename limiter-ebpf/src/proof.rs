@@ -82,7 +82,8 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
         let mut outcome = if said & PAYS != 0 { pays() } else { 0 };
         let may_divert = outcome != global::NOTHING && outcome & global::MAY_DIVERT != 0;
         // What is there, or has paid, is not its own connection's beginning.
-        if may_divert && said & KEPT == 0 && room::limiter_divert(context.ctx, found.0, said) != 0 {
+        let may = if may_divert && said & KEPT == 0 { room::MAY_DIVERT } else { 0 };
+        if room::limiter_divert(context.ctx, said | may) != 0 {
             outcome = Reason::DivertedProof as u64;
         }
         said = limiter_close(context.ctx, found.0, said, outcome);

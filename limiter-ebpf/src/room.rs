@@ -9,18 +9,22 @@ use aya_ebpf::bindings::{bpf_sk_lookup, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_sk_release};
 use aya_ebpf::programs::{SkLookupContext, XdpContext};
 use limiter_common::address::Address;
+use limiter_common::admission::{Outcome, Stage};
 use limiter_common::hash;
-use limiter_common::packet::Found;
-use limiter_common::record::{self, Instance, Service};
+use limiter_common::packet::{Found, Segment};
+use limiter_common::reason::Reason;
+use limiter_common::record::{self, Instance};
 use limiter_common::room;
 use limiter_common::switch::Mode;
 
+use crate::clock::coarse;
 use crate::exit::{Decision, draw};
-use crate::frame::read;
+use crate::frame::{limiter_find, read};
+use crate::global::{NOTHING, limiter_ask, unpack_outcome};
+use crate::limits::{self, Question};
 use crate::listener::make_cookie;
 use crate::maps::{DIVERTED, HOST, INSTANCE, ROOM, WAITS};
 use crate::proof::BRINGS;
-use crate::{clock, limits};
 
 /// From linux/socket.h and linux/in.h.
 const AF_INET: u32 = 2;
@@ -32,19 +36,48 @@ const SK_PASS: u32 = 1;
 /// The last program that chooses counts (BPF_SK_LOOKUP_F_REPLACE).
 const REPLACE: u64 = 1;
 
-/// Whether a refused attempt may be sent to the waiting room, if that is open.
+/// Sends a refused attempt to the waiting room, if one is open; where the kernel makes cookies, once
+/// it has proven that it comes from where it says. `None`: it stays as it was decided.
 #[inline(always)]
-pub fn may_take(decision: &Decision, service: &Service) -> bool {
-    service.has_room()
-        && matches!(decision.mode, Mode::Enforce)
-        && decision.reason.may_be_diverted(service.line.interval != 0)
+pub fn show(
+    context: &XdpContext,
+    segment: &Segment<'_>,
+    question: &Question,
+    decision: &Decision,
+) -> Option<Outcome> {
+    let asks = if matches!(question.stage, Stage::Peeks) { ASKS } else { 0 };
+    let key = room::key(segment.port, segment.network.is_v6());
+    unpack_outcome(limiter_show(context.ctx, decision.pack(), question.now, asks | u64::from(key)))
 }
 
-/// Whether a room listens for what a segment is for: 1 or 0. `key`: [`room::key`].
+/// Beside a key: its proof will pay, so it is asked for that.
+const ASKS: u64 = 1 << 32;
+
+/// What becomes of an attempt: what [`unpack_outcome`] reads, or [`NOTHING`]. `said`:
+/// [`Decision::pack`]; `key`: [`room::key`], and [`ASKS`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_is_open(key: u32) -> u32 {
-    with_socket(key, |_| true).into()
+pub extern "C" fn limiter_show(context: *mut xdp_md, said: u64, now: u64, key: u64) -> u64 {
+    if key & ASKS == 0 {
+        return if limiter_divert(context, said) != 0 { Reason::Diverted as u64 } else { NOTHING };
+    }
+    if may_take(said).unwrap_or(false) && with_socket(key as u32, |_| true) {
+        return limiter_ask(said, now);
+    }
+    NOTHING
+}
+
+/// Whether what was decided on is refused so that the waiting room may have it; `None` if there is
+/// none to have it.
+#[inline(always)]
+fn may_take(said: u64) -> Option<bool> {
+    let (slot, id) = Decision::place(said);
+    let service = limits::service(slot, id).filter(|service| service.has_room())?;
+    let decision = Decision::unpack(said).filter(|one| matches!(one.mode, Mode::Enforce))?;
+    Some(match said & BRINGS {
+        0 => decision.reason.may_be_diverted(service.line.interval != 0),
+        _ => said & MAY_DIVERT != 0,
+    })
 }
 
 /// Calls `f` with the room's socket, if there is one.
@@ -64,35 +97,42 @@ fn with_socket(key: u32, f: impl FnOnce(*mut c_void) -> bool) -> bool {
     }
 }
 
-/// Notes that the segment's flow goes to the waiting room. Says whether it could: a room listens
-/// for its port, the host may divert one more, and there is a place for the note. `said`:
-/// [`Decision::pack`].
+/// Beside a packed decision of a proof, in a bit that it leaves free: the waiting room may have it.
+pub const MAY_DIVERT: u64 = 1 << 30;
+
+/// Notes that a segment's flow goes to the waiting room. Says whether it could: a room listens for
+/// its port, the host may divert one more, and there is a place for the note. Of a segment that is
+/// let in, a note that an earlier connection from its port left within a second is taken back.
+/// `said`: [`Decision::pack`]; of a proof with [`BRINGS`] and [`MAY_DIVERT`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_divert(context: *mut xdp_md, found: u64, said: u64) -> u32 {
-    divert(&XdpContext::new(context), Found(found), said).is_some().into()
+pub extern "C" fn limiter_divert(context: *mut xdp_md, said: u64) -> u32 {
+    let Some(may) = may_take(said) else { return 0 };
+    let is_used = || WAITS.get(0).is_some_and(|words| room::may_be(&words[room::UNTIL], coarse));
+    if !may && !is_used() {
+        return 0;
+    }
+    let found = Found(limiter_find(context));
+    divert(&XdpContext::new(context), found, said, may).is_some().into()
 }
 
 #[inline(always)]
-fn divert(context: &XdpContext, found: Found, said: u64) -> Option<()> {
-    let (slot, id) = Decision::place(said);
-    let is_asked = limits::service(slot, id)?.has_room();
-    let decision = Decision::unpack(said)?;
-    if !is_asked || matches!(decision.mode, Mode::Observe) {
-        return None;
-    }
+fn divert(context: &XdpContext, found: Found, said: u64, may: bool) -> Option<()> {
     let segment = read(context, found)?;
     let (ports, header) = (segment.ports()?, &segment.network);
+    let flow = limits::flow(header, &ports)?;
+    let set = DIVERTED.get(room::set(flow))?;
+    if !may {
+        room::forget(set, flow);
+        return None;
+    }
     // The kernel takes a cookie only at a listener that made one lately; and it makes none while its
     // accept queue is full.
     let is_ready = |socket| said & BRINGS == 0 || make_cookie(socket, header, &ports, 536) > 0;
-    if !with_socket(room::key(ports.port, header.is_v6()), is_ready) {
-        return None;
-    }
-    let now = clock::coarse();
-    let flow = limits::flow(&segment.network, &ports)?;
-    if !draw(record::ROOM, &HOST.get(slot)?.diverts)
-        || !room::note(DIVERTED.get(room::set(flow))?, flow, now)
+    let (now, slot) = (coarse(), Decision::place(said).0);
+    if !with_socket(room::key(ports.port, header.is_v6()), is_ready)
+        || !draw(record::ROOM, &HOST.get(slot)?.diverts)
+        || !room::note(set, flow, now)
     {
         return None;
     }
@@ -117,7 +157,7 @@ pub fn steer(context: &SkLookupContext) -> u32 {
 /// The key of the room's socket, if the flow was diverted.
 #[inline(always)]
 fn diverted(context: *const bpf_sk_lookup) -> Option<u32> {
-    if !room::may_be(&WAITS.get(0)?[room::UNTIL], clock::coarse) {
+    if !room::may_be(&WAITS.get(0)?[room::UNTIL], coarse) {
         return None;
     }
     // SAFETY: the kernel's context is there for this run. Volatile, so that each load keeps the
@@ -141,7 +181,7 @@ fn diverted(context: *const bpf_sk_lookup) -> Option<u32> {
         };
         let Instance { key, .. } = INSTANCE.get(0)?;
         let flow = hash::flow(key, remote, local, u32::from(from) << 16 | port & 0xffff);
-        room::is_noted(DIVERTED.get(room::set(flow))?, flow, clock::coarse())
+        room::is_noted(DIVERTED.get(room::set(flow))?, flow, coarse())
             .then_some(room::key(port as u16, is_v6))
     }
 }

@@ -7,14 +7,13 @@ use limiter_common::admission::Stage;
 use limiter_common::challenge;
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::room::key;
 use limiter_common::switch::{Mode, Switch};
 
 use crate::exit::{self, Decision};
 use crate::limits::Question;
 use crate::observe::Observe;
 use crate::source::Sources;
-use crate::{answer, clock, frame, global, limits, line, lists, maps, proof, room, service};
+use crate::{answer, clock, frame, limits, line, lists, maps, proof, room, service};
 
 /// Decides on one frame and returns XDP's number for it.
 #[inline(always)]
@@ -118,8 +117,10 @@ fn attempt<S: Sources>(
     }
     let Some(outcome) = line::admit(question) else { return };
     decision.settle(&outcome);
-    if room::may_take(decision, service) {
-        show_room(context, segment, question, decision);
+    if service.has_room()
+        && let Some(outcome) = room::show(context, segment, question, decision)
+    {
+        decision.settle(&outcome);
     }
     let is_enforced = matches!(decision.mode, Mode::Enforce);
     match decision.reason {
@@ -131,30 +132,6 @@ fn attempt<S: Sources>(
             }
         }
         _ => {}
-    }
-}
-
-/// Sends a refused attempt to the waiting room, if one is open; where the kernel makes cookies, once
-/// it has proven that it comes from where it says.
-#[inline(always)]
-fn show_room(
-    context: &XdpContext,
-    segment: &Segment<'_>,
-    question: &Question,
-    decision: &mut Decision,
-) {
-    if matches!(question.stage, Stage::Pays) {
-        let found = frame::limiter_find(context.ctx);
-        if room::limiter_divert(context.ctx, found, decision.pack()) != 0 {
-            decision.reason = Reason::Diverted;
-        }
-    } else if room::limiter_is_open(key(segment.port, segment.network.is_v6())) != 0
-        && let Some(outcome) = global::unpack_outcome(global::limiter_ask(
-            global::pack_what(question.slot, question.id),
-            question.now,
-        ))
-    {
-        decision.settle(&outcome);
     }
 }
 

@@ -94,7 +94,8 @@ fn the_room_is_for_who_waits() {
         };
         assert!(!refused(1), "over its own limit, though the budget is spent too");
         assert_eq!(refused(2), !line, "it is in");
-        assert!(refused(3), "it waits");
+        assert!([3, 3, 3].into_iter().all(refused), "it waits");
+        assert!(!refused(3), "it has had three connections of the room");
         assert!(!proof(1).may_divert && world.syn(1, START) == is(Reason::SourceLimit));
     }
 }

@@ -212,7 +212,7 @@ fn facts<'a>(pins: &Pins, loaded: &Loaded, room: &'a report::Room) -> room::Fact
     });
     room::Facts {
         room,
-        is_attached: crate::kernel::room::is_attached(pins),
+        standing: crate::kernel::room::standing(pins),
         unproven: unproven.map(|service| service.name.to_string()).collect(),
         cookies: cookies.works() || cookies.may_set,
     }

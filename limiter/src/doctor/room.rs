@@ -2,6 +2,7 @@
 //! it.
 
 use super::Findings;
+use crate::kernel::room::Standing;
 use crate::report::Room;
 
 /// What is asked of the waiting room.
@@ -9,8 +10,8 @@ use crate::report::Room;
 pub struct Facts<'a> {
     /// Its ports.
     pub room: &'a Room,
-    /// Whether the program that hands connections over is attached.
-    pub is_attached: bool,
+    /// Where the program that hands connections over is attached.
+    pub standing: Standing,
     /// Services that send sources there and ask nobody for a proof.
     pub unproven: Vec<String>,
     /// Whether the kernel makes cookies, or will when limiter is armed.
@@ -32,7 +33,7 @@ pub fn check(facts: &Facts<'_>, to: &mut Findings) {
              you have; or `limiter set --service NAME --refuse drop`",
         );
     }
-    if !open.is_empty() && facts.is_attached {
+    if !open.is_empty() && facts.standing != Standing::Nowhere {
         to.ok(format!("open for port {}", list(open)));
     } else if !open.is_empty() {
         to.problem(
@@ -42,6 +43,13 @@ pub fn check(facts: &Facts<'_>, to: &mut Findings) {
                 list(open)
             ),
             "start `limiter room` again: it attaches the program",
+        );
+    }
+    if facts.standing == Standing::Elsewhere {
+        to.warning(
+            "the waiting room is in another network namespace: if the interfaces that limiter limits \
+             are in this one, who is refused reaches the server",
+            "start `limiter room` in the network namespace of the interfaces",
         );
     }
     match facts.unproven.first() {
@@ -68,7 +76,7 @@ mod tests {
     use super::*;
 
     fn facts(room: &Room) -> Facts<'_> {
-        Facts { room, is_attached: true, unproven: Vec::new(), cookies: true }
+        Facts { room, standing: Standing::Here, unproven: Vec::new(), cookies: true }
     }
 
     #[test]
@@ -85,8 +93,11 @@ mod tests {
         assert_eq!(findings.one("open for port 80").level, Level::Ok);
 
         let mut findings = Findings::default();
-        check(&Facts { is_attached: false, ..facts(&open) }, &mut findings);
+        check(&Facts { standing: Standing::Nowhere, ..facts(&open) }, &mut findings);
         assert_eq!(findings.one("not attached").level, Level::Problem);
+        let mut findings = Findings::default();
+        check(&Facts { standing: Standing::Elsewhere, ..facts(&open) }, &mut findings);
+        assert_eq!(findings.one("another network namespace").level, Level::Warning);
         for (unproven, cookies, words) in
             [(vec!["web".to_owned()], true, "from web"), (Vec::new(), false, "makes no cookies")]
         {

@@ -274,12 +274,17 @@ fn is_dead(pins: &Pins, index: u32) -> bool {
 
 /// The index of the device of a link that this process has open.
 pub(super) fn device_of(link: u32) -> Option<u32> {
+    told(link, "ifindex")
+}
+
+/// A number that the kernel tells of a link that this process has open, and only there.
+pub(super) fn told(link: u32, key: &str) -> Option<u32> {
     let entries = std::fs::read_dir("/proc/self/fdinfo").ok()?;
     let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
     texts
         .into_iter()
         .find(|text| number(text, "link_id") == Some(link))
-        .and_then(|text| number(&text, "ifindex"))
+        .and_then(|text| number(&text, key))
 }
 
 fn number(text: &str, key: &str) -> Option<u32> {

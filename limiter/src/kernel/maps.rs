@@ -1,5 +1,8 @@
 //! The maps, opened from their pins and checked: what is not as its row says is refused, never guessed at.
 
+use std::ffi::CString;
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -83,6 +86,15 @@ macro_rules! opened {
             pub fn open(directory: &Path) -> Result<Self> {
                 Ok(Self { $($field: open(directory, names::$name)?,)* })
             }
+
+            /// The same, for a process that gives up its rights and may only look: the kernel
+            /// refuses it every change, of what it has mapped too.
+            ///
+            /// # Errors
+            /// As [`Maps::open`].
+            pub fn look(directory: &Path) -> Result<Self> {
+                Ok(Self { $($field: Look::look(directory, names::$name)?,)* })
+            }
         }
     };
 }
@@ -127,7 +139,73 @@ impl Maps {
 pub(super) fn open<M: TryFrom<Map, Error = MapError>>(directory: &Path, name: &str) -> Result<M> {
     let path = directory.join(name);
     let data = MapData::from_pin(&path).map_err(|error| explain(error.into(), &path))?;
-    check(&path, name, &data.info()?)?;
+    checked(data, &path, name)
+}
+
+/// A map that a process may only look at.
+trait Look: Sized {
+    /// Opens it by its pin.
+    fn look(directory: &Path, name: &str) -> Result<Self>;
+}
+
+impl<T> Look for Mapped<T> {
+    fn look(directory: &Path, name: &str) -> Result<Self> {
+        open::<Self>(directory, name)?.look()
+    }
+}
+
+macro_rules! looked_at {
+    ($($kind:ident<$($type:ident),+>;)*) => {
+        $(impl<$($type),+> Look for $kind<$($type),+>
+        where
+            $(Raw<$type>: Pod,)+
+            Self: TryFrom<Map, Error = MapError>,
+        {
+            fn look(directory: &Path, name: &str) -> Result<Self> {
+                let path = directory.join(name);
+                checked(read_only(&path)?, &path, name)
+            }
+        })*
+    };
+}
+looked_at! {
+    Array<T>;
+    PerCpuArray<T>;
+    HashMap<K, V>;
+    LpmTrie<K, V>;
+    SockHash<K>;
+}
+
+/// A pinned map, with a descriptor that may only read; aya has none.
+fn read_only(path: &Path) -> Result<MapData> {
+    let text = CString::new(path.as_os_str().as_bytes())
+        .with_context(|| format!("{} holds a zero byte", path.display()))?;
+    let attributes = Pinned { path: text.as_ptr() as u64, descriptor: 0, flags: BPF_F_RDONLY };
+    // SAFETY: the attributes are those of this call, and the path outlives it.
+    let descriptor = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of::<Pinned>())
+    };
+    let descriptor = match RawFd::try_from(descriptor) {
+        // SAFETY: it is new, and nobody else's.
+        Ok(descriptor @ 0..) => unsafe { OwnedFd::from_raw_fd(descriptor) },
+        _ => return Err(explain(std::io::Error::last_os_error().into(), path)),
+    };
+    MapData::from_fd(descriptor).with_context(|| format!("cannot look at {}", path.display()))
+}
+
+/// From linux/bpf.h: the call, its attributes, and that it may not be written.
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_F_RDONLY: u32 = 1 << 3;
+
+#[repr(C)]
+struct Pinned {
+    path: u64,
+    descriptor: u32,
+    flags: u32,
+}
+
+fn checked<M: TryFrom<Map, Error = MapError>>(data: MapData, path: &Path, name: &str) -> Result<M> {
+    check(path, name, &data.info()?)?;
     Ok(Map::from_map_data(data)?.try_into()?)
 }
 

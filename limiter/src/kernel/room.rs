@@ -7,17 +7,21 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result};
 use aya::programs::SkLookup;
-use aya::programs::links::FdLink;
+use aya::programs::links::{FdLink, PinnedLink};
 use limiter_common::{names, room};
 
+use super::link::told;
 use super::maps::Raw;
 use super::object::{self, OBJECT};
 use super::pins::Pins;
 use super::{Maps, upgrade};
 
+/// The network namespace of this thread.
+const NAMESPACE: &str = "/proc/thread-self/ns/net";
 /// Where the link is pinned until it takes the place of the one before.
 const NEXT: &str = "limiter_room_next";
 
@@ -35,8 +39,7 @@ pub fn attach(pins: &Pins) -> Result<()> {
         .context("the object holds no program for a waiting room")?
         .try_into()?;
     program.load().map_err(|error| object::explain(error.into()))?;
-    let namespace =
-        File::open("/proc/thread-self/ns/net").context("cannot open /proc/thread-self/ns/net")?;
+    let namespace = File::open(NAMESPACE).with_context(|| format!("cannot open {NAMESPACE}"))?;
     let link = program.attach(namespace).context(
         "the kernel did not let limiter choose listeners (sk_lookup, Linux 5.9); run it as root",
     )?;
@@ -51,9 +54,28 @@ pub fn attach(pins: &Pins) -> Result<()> {
         .context("cannot put the link of the waiting room in place of the one before")
 }
 
-/// Whether the program is attached.
-pub fn is_attached(pins: &Pins) -> bool {
-    pins.object(names::ROOM_PROGRAM).exists()
+/// Where the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nowhere: there is no link, or it was detached by force.
+    Nowhere,
+    /// To the network namespace of this process.
+    Here,
+    /// To another one.
+    Elsewhere,
+}
+
+/// Where the program is attached.
+pub fn standing(pins: &Pins) -> Standing {
+    let namespace = || -> Option<u32> {
+        let link: FdLink = PinnedLink::from_pin(pins.object(names::ROOM_PROGRAM)).ok()?.into();
+        told(link.info().ok()?.id(), "netns_ino")
+    };
+    match (namespace(), fs::metadata(NAMESPACE)) {
+        (None | Some(0), _) => Standing::Nowhere,
+        (Some(there), Ok(here)) if u64::from(there) == here.ino() => Standing::Here,
+        _ => Standing::Elsewhere,
+    }
 }
 
 /// Lets `socket`, which listens, take the diverted connections of its family to `port`, in place of

@@ -87,7 +87,7 @@ pub fn upgrade(pins: &Pins) -> Result<Upgraded> {
     }
     fs::rename(&next, pins.object(names::PROGRAM))
         .context("cannot put the new program's pin in place of the old one")?;
-    if room::is_attached(pins) {
+    if room::standing(pins) == room::Standing::Here {
         room::attach(pins)?;
     }
     Ok(Upgraded { tags: (before, after), interfaces })

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, MapError, MapType};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -21,9 +21,19 @@ pub enum Access {
 /// An array with values of type `T` that is read and written in memory.
 #[derive(Debug)]
 pub struct Mapped<T> {
-    data: MapData,
+    source: Source,
     entries: u32,
     values: PhantomData<T>,
+}
+
+/// Where the words come from.
+#[derive(Debug)]
+enum Source {
+    /// The map, which is mapped when they are wanted.
+    Map(MapData),
+    /// Memory that was mapped for reading, of a map that is closed. The kernel does not let it be
+    /// made writable again (`bpf_map_mmap` clears VM_MAYWRITE).
+    Memory(Words<'static>),
 }
 
 impl<T> Mapped<T> {
@@ -38,9 +48,31 @@ impl<T> Mapped<T> {
     /// The words of all values, from value 0 on; value `n` begins at `n` x [`Self::STRIDE`].
     ///
     /// # Errors
-    /// When the kernel refuses to map them.
+    /// When the kernel refuses to map them, or they are for reading only.
     pub fn words(&self, access: Access) -> Result<Words<'_>> {
-        Words::map(self.data.fd().as_fd(), self.entries as usize * Self::STRIDE, access)
+        match (&self.source, access) {
+            (Source::Map(data), _) => {
+                Words::map(data.fd().as_fd(), self.entries as usize * Self::STRIDE, access)
+            }
+            (Source::Memory(words), Access::Read) => Ok(words.view()),
+            (Source::Memory(_), Access::Write) => bail!("this map is open for reading only"),
+        }
+    }
+
+    /// The same for reading only, and the map closed. (A descriptor that may only read cannot be
+    /// mapped at all: for such a file the kernel takes VM_SHARED away.)
+    ///
+    /// # Errors
+    /// When the kernel refuses to map them.
+    pub(super) fn look(self) -> Result<Self> {
+        let source = match self.source {
+            Source::Map(data) => {
+                let words = self.entries as usize * Self::STRIDE;
+                Source::Memory(Words::map(data.fd().as_fd(), words, Access::Read)?)
+            }
+            memory => memory,
+        };
+        Ok(Self { source, ..self })
     }
 }
 
@@ -52,7 +84,7 @@ impl<T> TryFrom<Map> for Mapped<T> {
             return Err(MapError::InvalidMapType { map_type: MapType::Unspecified as u32 });
         };
         let entries = data.info()?.max_entries();
-        Ok(Self { data, entries, values: PhantomData })
+        Ok(Self { source: Source::Map(data), entries, values: PhantomData })
     }
 }
 
@@ -61,8 +93,15 @@ impl<T> TryFrom<Map> for Mapped<T> {
 pub struct Words<'a> {
     base: ptr::NonNull<AtomicU64>,
     words: usize,
+    /// Whether it is another's memory, and stays when this goes.
+    is_view: bool,
     map: PhantomData<&'a ()>,
 }
+
+// SAFETY: every access is an atomic one of a whole word.
+unsafe impl Send for Words<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Words<'_> {}
 
 impl Words<'_> {
     /// Maps the first `words` 64-bit words of the map behind `fd`.
@@ -79,7 +118,12 @@ impl Words<'_> {
             .context("cannot map a BPF map into memory")?;
         let base =
             ptr::NonNull::new(base.cast()).context("the kernel mapped a BPF map at address 0")?;
-        Ok(Self { base, words, map: PhantomData })
+        Ok(Self { base, words, is_view: false, map: PhantomData })
+    }
+
+    /// The same words.
+    const fn view(&self) -> Words<'_> {
+        Words { base: self.base, words: self.words, is_view: true, map: PhantomData }
     }
 
     /// How many there are.
@@ -126,6 +170,9 @@ impl Words<'_> {
 
 impl Drop for Words<'_> {
     fn drop(&mut self) {
+        if self.is_view {
+            return;
+        }
         // SAFETY: this is what `map` mapped, and no reference into it outlives self.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.words * 8) };
     }

@@ -28,5 +28,5 @@ pub fn register(pins: &Pins, listeners: &[(u16, &TcpListener)]) -> Result<Arc<dy
         }
     }
     drop(lock);
-    Ok(Arc::new(Turns::of(maps)?))
+    Ok(Arc::new(Turns::of(Maps::look(&pins.root())?)?))
 }

@@ -2,15 +2,15 @@
 //! reaches the server.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lab::Server;
 use lab::topology::{FRONT_V4, FRONT_V6};
-use lab::wait::PATIENCE;
+use lab::wait::{PATIENCE, until_so};
+use lab::{Flood, Server, Sources};
 use limiter::kernel::room;
 use limiter::policy::Policy;
 use limiter_common::challenge::Challenge;
@@ -303,5 +303,115 @@ fn a_crowd_is_served_in_line_or_shown_the_room() {
         assert_eq!((room.seen(), decided(&counters, diverted)), (shown, shown), "{counters:?}");
         assert_eq!((server.accepted(), decided(&counters, let_in)), (served, served));
         assert!(shown > whole && 100 * whole >= 80 * line.pages, "{whole} whole of {line:?}");
+    }
+}
+
+/// The room has a budget of its own; what is beyond it is dropped.
+#[test]
+fn no_more_are_shown_the_room_than_its_budget_says() {
+    for cookies in [false, true] {
+        let mut policy = full(false, if cookies { Challenge::Auto } else { Challenge::Off });
+        policy.diverts = Some(policy.services[0].budget);
+        let mut front = match cookies {
+            true => challenge::front(&policy),
+            false => Front::new(&policy, Mode::Enforce),
+        };
+        let server = Server::start(&front.lab).expect("a server");
+        let room = Room::open(&mut front);
+        let (target, clients) = targets(&front)[0].clone();
+        let answers = ask(&front, target, &clients, 2, Duration::from_millis(500));
+        let counters = front.service(0);
+        // Two CPUs may each hold a lease of one.
+        assert!((9..=11).contains(&answers.shown), "{answers:?}");
+        assert_eq!((room.seen(), server.accepted()), (answers.shown, answers.served));
+        assert!(answers.nothing > 0 && dropped(&counters) > 0, "{answers:?} {counters:?}");
+    }
+}
+
+/// Forged attempts beside a crowd, where the kernel makes cookies: they have no proof, so none of
+/// them takes anything of the room, and every client is let in or shown it.
+#[test]
+fn forged_attempts_spend_nothing_of_the_room() {
+    let policy = full(false, Challenge::Auto);
+    let mut front = challenge::front(&policy);
+    let server = Server::start(&front.lab).expect("a server");
+    let room = Room::open(&mut front);
+    let flood = Flood {
+        frames: u64::MAX,
+        seconds: 600.0,
+        ..Flood::new(
+            (FRONT_V4, 80).into(),
+            Sources::Many { base: Ipv4Addr::new(11, 0, 0, 1).into(), count: 1 << 20 },
+        )
+    };
+    let flood = flood.spawn(&front.lab).expect("a flood");
+    front.floods(100_000);
+    let mut clients = front.lab.clients_v4();
+    clients.truncate(100);
+    let answers = ask(&front, FRONT_V4, &clients, 5, PATIENCE);
+    let forged = flood.stop().expect("it ends").sent;
+    let counters = front.service(0);
+    println!("{answers:?} beside {forged} forged attempts");
+    assert_eq!((answers.nothing, answers.served + answers.shown), (0, 500), "{counters:?}");
+    assert_eq!(decided(&counters, Reason::Diverted), 0, "{counters:?}");
+    assert_eq!(decided(&counters, Reason::DivertedProof), answers.shown, "{counters:?}");
+    assert_eq!((room.seen(), server.accepted()), (answers.shown, answers.served));
+}
+
+/// The room ends and begins again, twenty times, while clients ask: whatever each of them meets, the
+/// server sees only whom the budget let in.
+#[test]
+fn nobody_reaches_the_server_while_the_room_restarts() {
+    for cookies in [false, true] {
+        let policy = full(false, if cookies { Challenge::Auto } else { Challenge::Off });
+        let mut front = match cookies {
+            true => challenge::front(&policy),
+            false => Front::new(&policy, Mode::Enforce),
+        };
+        let server = Server::start(&front.lab).expect("a server");
+        let (target, clients) = targets(&front)[0].clone();
+        let room = Room::open(&mut front);
+        let used = ask(&front, target, &clients, 1, PATIENCE);
+        assert_eq!(used.served + used.shown, clients.len() as u64, "{used:?}");
+        let ends = AtomicBool::new(false);
+        let (crowd, lab) = (front.lab.crowd.another().expect("a namespace"), &ends);
+        let (answers, seen) = std::thread::scope(|scope| {
+            let ask = |client: IpAddr| {
+                let mut seen = Vec::new();
+                while !lab.load(Ordering::SeqCst) {
+                    seen.push(request(client, target, Duration::from_millis(200)));
+                }
+                seen
+            };
+            let threads: Vec<_> = clients
+                .iter()
+                .map(|client| {
+                    let crowd = crowd.another().expect("a namespace");
+                    scope.spawn(move || crowd.run(|| Ok(ask(*client))).expect("a client"))
+                })
+                .collect();
+            let (mut room, mut seen) = (room, 0);
+            for _ in 0..20 {
+                let before = room.seen();
+                until_so("the room is asked", || room.seen() > before + 20);
+                seen += room.seen();
+                room.close(&front);
+                room = Room::open(&mut front);
+            }
+            until_so("the room is asked", || room.seen() > 20);
+            ends.store(true, Ordering::SeqCst);
+            let answers = threads.into_iter().flat_map(|thread| thread.join().expect("a client"));
+            (answers.collect::<Vec<_>>(), seen + room.seen())
+        });
+        let by = |who| answers.iter().filter(|by| **by == who).count() as u64;
+        println!(
+            "cookies {cookies}: {} shown, {} without an answer, of {seen} that the rooms took",
+            by(By::Room),
+            by(By::Nobody)
+        );
+        let counters = front.service(0);
+        let let_in = if cookies { Reason::Proven } else { Reason::Admitted };
+        assert_eq!(by(By::Server) + used.served, decided(&counters, let_in), "{counters:?}");
+        assert_eq!(server.accepted(), decided(&counters, let_in), "{counters:?}");
     }
 }
