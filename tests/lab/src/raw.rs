@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{MapData, MapType};
+use limiter::kernel::words::{Access, Words};
 
 // From linux/bpf.h.
 const CREATE: libc::c_int = 0;
@@ -17,6 +18,8 @@ const NEXT_KEY: libc::c_int = 4;
 const PIN: libc::c_int = 6;
 const GET: libc::c_int = 7;
 const UPDATE_BATCH: libc::c_int = 26;
+/// BPF_F_MMAPABLE.
+const MMAPABLE: u32 = 1 << 10;
 
 /// `union bpf_attr`, for operations on one element. `value`: the next key, where one is asked for.
 #[repr(C)]
@@ -76,6 +79,9 @@ pub fn value_size(map: &MapData) -> Result<usize> {
 
 /// Writes all elements of an array: `values` in order, each of [`value_size`] bytes.
 ///
+/// Where the array can be mapped into memory, only the words that change are written, in place: the
+/// kernel's own way of writing many elements takes an emulated machine three microseconds for each.
+///
 /// # Errors
 /// When the kernel refuses.
 pub fn write_all(map: &MapData, values: &[u8]) -> Result<()> {
@@ -85,6 +91,12 @@ pub fn write_all(map: &MapData, values: &[u8]) -> Result<()> {
         "{} bytes for {entries} elements",
         values.len()
     );
+    if let Some(words) = mapped(map)? {
+        for (index, bytes) in values.as_chunks().0.iter().enumerate() {
+            put(&words, index, u64::from_ne_bytes(*bytes));
+        }
+        return Ok(());
+    }
     let keys: Vec<u32> = (0..entries).collect();
     let mut batch = Batch {
         before: 0,
@@ -97,6 +109,35 @@ pub fn write_all(map: &MapData, values: &[u8]) -> Result<()> {
         flags: 0,
     };
     bpf(UPDATE_BATCH, &mut batch).context("the array cannot be written").map(drop)
+}
+
+/// Makes everything in an array zero.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn zero(map: &MapData) -> Result<()> {
+    if let Some(words) = mapped(map)? {
+        (0..words.len()).for_each(|index| put(&words, index, 0));
+        return Ok(());
+    }
+    write_all(map, &vec![0; value_size(map)? * map.info()?.max_entries() as usize])
+}
+
+/// The words of an array that can be mapped and whose values have no gaps between them there.
+fn mapped(map: &MapData) -> Result<Option<Words<'_>>> {
+    let info = map.info()?;
+    let (value, entries) = (info.value_size() as usize, info.max_entries() as usize);
+    if info.map_flags() & MMAPABLE == 0 || !value.is_multiple_of(8) {
+        return Ok(None);
+    }
+    Words::map(map.fd(), value / 8 * entries, Access::Write).map(Some)
+}
+
+/// A page that nobody has written stays so.
+fn put(words: &Words<'_>, index: usize, word: u64) {
+    if words.get(index) != Some(word) {
+        words.store(index, word);
+    }
 }
 
 /// Inserts or replaces one element of any map.

@@ -1,11 +1,13 @@
-//! The program, verified once for all tests: what a test leaves in the maps is cleared, so that the next finds them as if just loaded.
+//! The program, verified once for all tests: what a test leaves in the maps is cleared, so that the
+//! next finds them as if just loaded.
 //!
-//! To verify it is most of a test's time, and on an emulated machine nearly all of it.
+//! To verify it is most of a test's time, and on an emulated machine nearly all of it. Nothing is
+//! cleared before there is a next test: where each has a process of its own, there is none.
 
 use std::path::Path;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aya::maps::{MapData, MapType};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
@@ -13,40 +15,42 @@ use lab::raw;
 use limiter::kernel::object;
 use limiter_common::names;
 
-/// Loaded, its maps cleared, and used by no test.
-static IDLE: Mutex<Vec<Ebpf>> = Mutex::new(Vec::new());
+/// Loaded, used by no test, and the maps as the last one left them.
+static IDLE: Mutex<Vec<(Ebpf, Vec<MapData>)>> = Mutex::new(Vec::new());
 
 /// The shipped object, loaded, with maps in which everything is zero.
 pub fn take() -> Ebpf {
     let idle = IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
-    idle.unwrap_or_else(|| {
-        let mut ebpf = EbpfLoader::new().load(object::OBJECT).expect("the object loads");
-        let program: &mut Xdp =
-            ebpf.program_mut(names::PROGRAM).expect("the program").try_into().expect("XDP");
-        program.load().expect("the verifier accepts it");
-        ebpf
-    })
+    if let Some((ebpf, maps)) = idle {
+        for (row, map) in names::MAPS.iter().zip(&maps) {
+            clear(map).unwrap_or_else(|error| panic!("cannot clear {}: {error:#}", row.name));
+        }
+        return ebpf;
+    }
+    let mut ebpf = EbpfLoader::new().load(object::OBJECT).expect("the object loads");
+    let program: &mut Xdp =
+        ebpf.program_mut(names::PROGRAM).expect("the program").try_into().expect("XDP");
+    program.load().expect("the verifier accepts it");
+    ebpf
 }
 
 /// For the next test. `pins`: where its maps are pinned.
 pub fn give_back(ebpf: Ebpf, pins: &Path) {
-    let cleared: Result<()> =
-        names::MAPS.iter().try_for_each(|row| clear(&pins.join(row.name)).context(row.name));
-    match cleared {
-        Ok(()) => IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(ebpf),
+    let maps: Result<Vec<MapData>, _> =
+        names::MAPS.iter().map(|row| MapData::from_pin(pins.join(row.name))).collect();
+    match maps {
+        Ok(maps) => {
+            IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((ebpf, maps));
+        }
         // A test may have failed before all were pinned.
         Err(error) => eprintln!("the next test loads the object anew: {error:#}"),
     }
 }
 
-fn clear(pin: &Path) -> Result<()> {
-    let map = MapData::from_pin(pin)?;
+fn clear(map: &MapData) -> Result<()> {
     match map.info()?.map_type()? {
-        MapType::Array | MapType::PerCpuArray => {
-            let bytes = raw::value_size(&map)? * map.info()?.max_entries() as usize;
-            raw::write_all(&map, &vec![0; bytes])
-        }
-        MapType::Hash | MapType::LpmTrie => raw::empty(&map),
+        MapType::Array | MapType::PerCpuArray => raw::zero(map),
+        MapType::Hash | MapType::LpmTrie => raw::empty(map),
         other => anyhow::bail!("a map of type {other:?}"),
     }
 }
