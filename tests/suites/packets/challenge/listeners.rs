@@ -54,15 +54,14 @@ fn other_kinds_of_listeners_make_cookies_too() {
         let _shared = [(); 4].map(|()| shared("0.0.0.0:82"));
         let mut policy = challenged();
         policy.services[0].listeners.push("0.0.0.0:82".parse().expect("a place"));
+        let judge = Judge::settled(&policy);
         for (index, server) in [SERVER, "127.0.0.1:82"].into_iter().enumerate() {
             for client in 0..20 {
-                let judge = Judge::settled(&policy);
                 let client = format!("192.0.2.{}:{}", client + 1, 40_000 + index);
                 let cookie = judge.cookie(&syn(&client, server));
                 judge.says(&ack(&client, server, cookie).build(), 1, Proven, PASS);
             }
         }
-        let judge = Judge::settled(&policy);
         let cookie = judge.cookie(&syn(CLIENT_V6, SERVER_V6));
         judge.says(&ack(CLIENT_V6, SERVER_V6, cookie).build(), 1, Proven, PASS);
         Ok(())
