@@ -7,6 +7,7 @@ use limiter_common::names;
 use limiter_common::record::REASONS;
 
 use super::beside::drawn::frame;
+use super::beside::number;
 use super::{CLIENT, DROP, Judge, PASS, WEB, policy, syn};
 
 const TX: u32 = 3;
@@ -45,7 +46,7 @@ fn the_program_over_any_bytes() {
         let established = syn(CLIENT, WEB).flags(0x10).build();
         for _ in 0..10 {
             spoil(&judge, &mut random);
-            for _ in 0..2000 {
+            for _ in 0..number("LIMITER_GARBAGE_FRAMES", 2000) {
                 let action = judge.action(&frame(&mut random));
                 assert!([PASS, DROP, TX].contains(&action), "XDP's number {action}");
                 actions[action as usize] += 1;

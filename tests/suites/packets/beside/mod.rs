@@ -58,7 +58,8 @@ struct Kernel<'a> {
     budgets: Words<'a>,
 }
 
-fn number(name: &str, default: u64) -> u64 {
+/// A number in the environment.
+pub fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
