@@ -29,12 +29,22 @@ const ARRIVING: u64 = 2 * BUDGET;
 /// Frames that a packet socket sends at a time.
 const FRAMES: usize = 2000;
 
+/// Services by their ids: of what comes at full speed, of what a packet socket sends, and of
+/// clients.
+const FLOODED: usize = 0;
+const SENT: usize = 1;
+const WEB: usize = 2;
+const SERVICES: [&str; 3] = ["flooded=*:81", "sent=*:82", "web=*:80"];
+
 /// Rates of which a test sees no more than the burst.
 fn front() -> Front {
     let once = |burst| Limit { rate: Rate { count: 1, period: 600_000_000_000 }, burst };
-    let mut policy = policy(&["web=*:80"]);
+    let mut policy = policy(&SERVICES);
     policy.source = once(BURST);
-    policy.budget = once(BUDGET);
+    for id in [FLOODED, SENT] {
+        policy.services[id].budget = once(BUDGET);
+    }
+    policy.services[WEB].admission.challenge = Challenge::Always;
     let lab = Lab::with(LabOptions { clients: CLIENTS, ..LabOptions::default() }).expect("a lab");
     let front = Front::in_lab(lab, &policy, Mode::Enforce).expect("limiter attaches in the lab");
     let attached = front.lab.front.run(|| link::attached(&front.pins)).expect("the interfaces");
@@ -42,16 +52,27 @@ fn front() -> Front {
     front
 }
 
-/// A flood at full speed loses frames on the way, and how many arrive is the machine's business: each of them is judged, once.
+/// One program for all: to verify it is most of what this takes on an emulated machine. Where
+/// `LAB_LIVE_FRAMES` is `no` there is no flood; `cargo xtask kernels` says so.
 #[test]
-fn a_flood_is_judged_in_the_driver() {
-    let front = front();
-    let (first, one) = flood(&front, Sources::One("11.1.2.3".parse().expect("an address")));
+fn what_the_driver_receives_is_judged() {
+    let mut front = front();
+    if std::env::var("LAB_LIVE_FRAMES").as_deref() != Ok("no") {
+        a_flood_is(&front);
+    }
+    what_a_packet_socket_sends_is(&front);
+    clients_are_answered(&mut front);
+}
+
+/// A flood at full speed loses frames on the way, and how many arrive is the machine's business:
+/// each of them is judged, once.
+fn a_flood_is(front: &Front) {
+    let (first, one) = flood(front, Sources::One("11.1.2.3".parse().expect("an address")));
     assert_eq!(decided(&one, Reason::Admitted), BURST, "{one:?}");
     assert_eq!(decided(&one, Reason::SourceLimit), first - BURST, "{one:?}");
-    let (second, both) = flood(&front, Sources::Random);
+    let (second, both) = flood(front, Sources::Random);
     assert_eq!(decided(&both, Reason::Admitted), BUDGET, "{both:?}");
-    assert_eq!(decided(&both, Reason::GlobalBudget), second - (BUDGET - BURST), "{both:?}");
+    assert_eq!(decided(&both, Reason::ServiceBudget), second - (BUDGET - BURST), "{both:?}");
     assert_eq!(
         both.decided.iter().sum::<u64>(),
         first + second,
@@ -60,9 +81,7 @@ fn a_flood_is_judged_in_the_driver() {
 }
 
 /// The same frames by the device's own way, for both families and with a tag. A veth still loses some, because it makes no sender wait.
-#[test]
-fn what_a_packet_socket_sends_is_judged_in_the_driver() {
-    let front = front();
+fn what_a_packet_socket_sends_is(front: &Front) {
     let cases: [(IpAddr, &str, Option<u16>); 3] = [
         (FRONT_V4, "11.1.2.3", None),
         (FRONT_V6, "2001:db8:7::1", None),
@@ -70,41 +89,44 @@ fn what_a_packet_socket_sends_is_judged_in_the_driver() {
     ];
     for (target, source, vlan) in cases {
         let source = Sources::One(source.parse().expect("an address"));
-        let sent = send(&front, &Flood { vlan, ..Flood::new((target, 80).into(), source) });
+        let sent = send(front, &Flood { vlan, ..Flood::new((target, 82).into(), source) });
         let case = format!("of {target} with tag {vlan:?}: {sent:?}");
         assert_eq!(sent.admitted, BURST, "{case}");
         assert_eq!(sent.admitted + sent.over_source_limit, sent.arrived, "{case}");
     }
-    let sent = send(&front, &Flood::new((FRONT_V4, 80).into(), Sources::Random));
+    let sent = send(front, &Flood::new((FRONT_V4, 82).into(), Sources::Random));
     assert_eq!(sent.admitted, BUDGET - cases.len() as u64 * BURST, "{sent:?}");
     assert_eq!(sent.admitted + sent.over_budget, sent.arrived, "{sent:?}");
 }
 
-/// Cookies leave by the driver too, and every proof comes back through it.
-#[test]
-fn clients_are_answered_by_the_driver() {
-    let lab = Lab::with(LabOptions { clients: CLIENTS, ..LabOptions::default() }).expect("a lab");
-    let front = challenge::front_in(lab, &challenge::web(Challenge::Always));
+/// Cookies leave by the driver too, and every proof comes back through it. Until now the kernel
+/// made none: attempts paid.
+fn clients_are_answered(front: &mut Front) {
+    front.lab.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
+    let Front { lab, maps, .. } = front;
+    lab.front.run(|| maps.settle_cookies()).expect("the settings can be read");
     let _server = Server::start(&front.lab).expect("a server");
     for (target, clients) in
         [(FRONT_V4, front.lab.clients_v4()), (FRONT_V6, front.lab.clients_v6())]
     {
-        let report = challenge::pages(&front, target, clients, 20.0, 0.5);
+        let report = challenge::pages(front, target, clients, 20.0, 0.5);
         assert_eq!((report.tried, report.ok), (10, 10), "pages from {target}");
     }
-    let counters = front.service(0);
+    let counters = front.service(WEB);
     assert!(decided(&counters, Reason::Challenged) >= 20, "each was challenged: {counters:?}");
-    assert_eq!(
-        decided(&counters, Reason::Proven),
-        challenge::netstat(&front.lab.front, "SyncookiesRecv"),
-        "{counters:?}"
+    // On a slow machine data may come so long after its ACK that the two are not known to belong
+    // together, and still before the kernel has made the connection: then it pays too.
+    let made = challenge::netstat(&front.lab.front, "SyncookiesRecv");
+    assert!(
+        made >= 20 && decided(&counters, Reason::Proven) >= made,
+        "none comes in unpaid: {made} made, {counters:?}"
     );
 }
 
 /// Floods until enough has arrived; how many frames have, and the counters of the service.
 fn flood(front: &Front, sources: Sources) -> (u64, Counters) {
     let flood =
-        Flood { frames: u64::MAX, seconds: 0.5, ..Flood::new((FRONT_V4, 80).into(), sources) };
+        Flood { frames: u64::MAX, seconds: 0.5, ..Flood::new((FRONT_V4, 81).into(), sources) };
     let before = received(front);
     let arrived = until("enough frames arrive", || {
         let report = flood.run(&front.lab).expect("a flood");
@@ -112,7 +134,7 @@ fn flood(front: &Front, sources: Sources) -> (u64, Counters) {
         println!("{sources:?}: {report}; {arrived} frames arrived");
         (arrived >= ARRIVING).then_some(arrived)
     });
-    (arrived, front.service(0))
+    (arrived, front.service(FLOODED))
 }
 
 /// What became of the frames that were sent.
@@ -127,20 +149,20 @@ struct Sent {
 /// Sends frames as a flood would make them, until enough has arrived.
 fn send(front: &Front, flood: &Flood) -> Sent {
     let frames = flood.sample(500).expect("frames");
-    let (received, before) = (received(front), front.service(0));
+    let (received, before) = (received(front), front.service(SENT));
     let arrived = until("enough frames arrive", || {
         socket::send(&front.lab.attacker, FAR_DEVICE, &frames, FRAMES).expect("sent");
         let arrived = settled(front) - received;
         println!("{:?}: {arrived} arrived", flood.sources);
         (arrived >= ARRIVING).then_some(arrived)
     });
-    let after = front.service(0);
+    let after = front.service(SENT);
     let moved = |reason| decided(&after, reason) - decided(&before, reason);
     Sent {
         arrived,
         admitted: moved(Reason::Admitted),
         over_source_limit: moved(Reason::SourceLimit),
-        over_budget: moved(Reason::GlobalBudget),
+        over_budget: moved(Reason::ServiceBudget),
     }
 }
 
