@@ -27,6 +27,11 @@ const SOAK_MINUTES: &str = "1";
 /// This program, also when building the workspace has put another in its place.
 const MYSELF: &str = "/proc/self/exe";
 
+/// The target of the suites that is run in one process. A process for each of its tests would
+/// verify the program fifty times; this way it does so once for each thread, as on other kernels
+/// (`tests/suites/packets/reuse.rs`).
+const PACKETS: &str = "packets";
+
 /// Tests at once for each CPU: most of them wait.
 const TESTS_PER_CPU: usize = 4;
 
@@ -87,7 +92,12 @@ impl Test {
         let lost = found::check().inspect_err(|error| println!("{error:#}"));
         report.checked("every test is found", lost.is_ok(), found.elapsed());
         build_command(report)?;
-        report.tests("suites", &SUITE, furnish)?;
+        let packets = report.start(PACKETS, packets());
+        report.tests("suites", &SUITE, |command| {
+            furnish(command);
+            command.args(["--filterset", "not binary(packets)"]);
+        })?;
+        report.finish(packets)?;
         if self.quick {
             report.skip("other kernels in QEMU", "--quick");
             report.skip("soak", "--quick");
@@ -107,6 +117,13 @@ impl Test {
         report.check("soak", &mut cargo(&soak))?;
         kernels.map_or(Ok(()), |kernels| report.finish(kernels))
     }
+}
+
+/// Runs the tests of frames.
+fn packets() -> Command {
+    let mut command = cargo(&["test", "--release", "--package", "suites", "--test", PACKETS]);
+    command.args(["--", "--test-threads", "4"]);
+    command
 }
 
 /// Tests whose verdict is about speed.
