@@ -14,7 +14,7 @@ pub mod report;
 pub mod series;
 mod store;
 mod story;
-mod tcp;
+pub mod tcp;
 #[cfg(test)]
 mod tests;
 
