@@ -319,7 +319,7 @@ fn spawn_doctor(pins: &Pins) -> std::thread::JoinHandle<Result<Vec<doctor::Findi
     std::thread::spawn(move || {
         doctor::examine(
             &Tree::at("/"),
-            &doctor::Question { pins: &pins, interfaces: &[], attach: false },
+            &doctor::Question { pins: &pins, interfaces: &[], attach: false, history: None },
         )
     })
 }
