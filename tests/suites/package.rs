@@ -12,6 +12,10 @@ use lab::Directory;
 
 const POLICY: &str = "etc/limiter/policy.toml";
 const UNIT: &str = "usr/lib/systemd/system/limiter.service";
+const ROOM: &str = "usr/lib/systemd/system/limiter-room.service";
+/// Where systemd-sysusers keeps users: packages leave theirs there for good.
+const ACCOUNTS: [&str; 5] =
+    ["etc/.pwd.lock", "etc/passwd", "etc/shadow", "etc/group", "etc/gshadow"];
 
 /// The package and the archive, as `cargo xtask dist` makes them: in the directory LIMITER_DIST, where `cargo xtask test` has made them once for
 /// all tests, or else here, once for those of this process.
@@ -106,11 +110,12 @@ impl Root {
         self.ok(&["-i", dist().0.to_str().expect("a path")])
     }
 
-    /// Every file that is not dpkg's own.
+    /// Every file that is neither dpkg's own nor of accounts.
     fn files(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         gather(self.0.path(), self.0.path(), &mut found);
         found.retain(|name| !name.starts_with("var/lib/dpkg") && !name.starts_with("var/log"));
+        found.retain(|name| !ACCOUNTS.contains(&name.trim_end_matches('-')));
         found
     }
 }
@@ -142,8 +147,11 @@ fn it_installs_and_runs() {
     let files = root.files();
     for name in [
         UNIT,
+        ROOM,
+        "usr/lib/sysusers.d/limiter.conf",
         "usr/lib/tmpfiles.d/limiter.conf",
         "usr/share/man/man8/limiter.8.gz",
+        "usr/share/man/man8/limiter-room.8.gz",
         "usr/share/man/man8/limiter-ban-add.8.gz",
         "usr/share/bash-completion/completions/limiter",
         "usr/share/zsh/vendor-completions/_limiter",
@@ -151,6 +159,7 @@ fn it_installs_and_runs() {
         "usr/share/doc/limiter/copyright",
         "usr/share/doc/limiter/README.md",
         "usr/share/doc/limiter/docs/runbooks/on-fire.md",
+        "usr/share/doc/limiter/examples/waiting-room.nginx.conf",
         "usr/share/limiter/limiter.rules.yml",
         "usr/share/limiter/grafana.json",
     ] {
@@ -246,21 +255,42 @@ fn the_same_source_makes_the_same_bytes() {
     assert!(same(&dist().0, &package) && same(&dist().1, &archive));
 }
 
-/// systemd's own check of the unit.
+/// The waiting room's own user can do nothing elsewhere; a second installation finds it there.
 #[test]
-fn systemd_takes_the_unit() {
+fn the_waiting_room_has_a_user() {
+    let root = Root::new();
+    for _ in 0..2 {
+        root.install();
+        let users = fs::read_to_string(root.path("etc/passwd")).expect("users");
+        let rows: Vec<Vec<&str>> = users.lines().map(|line| line.split(':').collect()).collect();
+        let [row] = rows.as_slice() else { panic!("one user: {users}") };
+        assert_eq!((row[0], row[5], row[6]), ("limiter-room", "/", "/usr/sbin/nologin"), "{users}");
+        let number: u32 = row[2].parse().expect("a number");
+        assert!((1..1000).contains(&number), "one of the system: {users}");
+    }
+    root.ok(&["-P", "limiter"]);
+    assert!(root.path("etc/passwd").exists());
+}
+
+/// systemd's own check of the units.
+#[test]
+fn systemd_takes_the_units() {
     let root = Root::new();
     root.install();
-    let unit = fs::read_to_string(root.path(UNIT)).expect("the unit");
-    // It wants to see that the program is there, and does not look for it below the root.
-    let program = root.path("usr/sbin/limiter");
-    let copy = root.path("limiter.service");
-    let unit = unit
-        .replace("/usr/sbin/limiter", program.to_str().expect("a path"))
-        .replace("Documentation=", "#");
-    fs::write(&copy, unit).expect("written");
-    let output = Command::new("systemd-analyze").arg("verify").arg(&copy).output();
-    let output = output.expect("systemd-analyze is installed by `cargo xtask setup`");
-    let said = text(&output.stderr);
-    assert!(output.status.success() && !said.contains("limiter.service"), "{said}");
+    for place in [UNIT, ROOM] {
+        let unit = fs::read_to_string(root.path(place)).expect("the unit");
+        // It wants to see that the program is there, and does not look for it below the root.
+        let program = root.path("usr/sbin/limiter");
+        let name = Path::new(place).file_name().expect("a name");
+        let copy = root.0.path().join(name);
+        let unit = unit
+            .replace("/usr/sbin/limiter", program.to_str().expect("a path"))
+            .replace("Documentation=", "#");
+        fs::write(&copy, unit).expect("written");
+        let output = Command::new("systemd-analyze").arg("verify").arg(&copy).output();
+        let output = output.expect("systemd-analyze is installed by `cargo xtask setup`");
+        let said = text(&output.stderr);
+        let complains = said.contains(name.to_str().expect("text"));
+        assert!(output.status.success() && !complains, "{said}");
+    }
 }

@@ -10,14 +10,17 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Build, run};
 
 /// What is copied: from the repository, to the machine.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 17] = [
     ("packaging/limiter.service", "usr/lib/systemd/system/limiter.service"),
+    ("packaging/limiter-room.service", "usr/lib/systemd/system/limiter-room.service"),
+    ("packaging/sysusers.conf", "usr/lib/sysusers.d/limiter.conf"),
     ("packaging/tmpfiles.conf", "usr/lib/tmpfiles.d/limiter.conf"),
     ("packaging/policy.toml", "etc/limiter/policy.toml"),
     ("packaging/limiter.rules.yml", "usr/share/limiter/limiter.rules.yml"),
     ("packaging/grafana.json", "usr/share/limiter/grafana.json"),
     ("packaging/fail2ban-limiter.conf", "usr/share/limiter/fail2ban-limiter.conf"),
     ("packaging/crowdsec-limiter", "usr/share/limiter/crowdsec-limiter"),
+    ("packaging/waiting-room.nginx.conf", "usr/share/doc/limiter/examples/waiting-room.nginx.conf"),
     ("packaging/deb/copyright", "usr/share/doc/limiter/copyright"),
     ("README.md", "usr/share/doc/limiter/README.md"),
     ("ARCHITECTURE.md", "usr/share/doc/limiter/ARCHITECTURE.md"),
