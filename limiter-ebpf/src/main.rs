@@ -19,8 +19,9 @@ pub fn limiter(context: XdpContext) -> u32 {
     way::run::<Table, Observer>(&context)
 }
 
-/// Chooses the listener of a connection that begins. Attached to a network namespace while the policy
-/// has a waiting room; the kernel runs it for no packet of a connection that is there.
+/// Chooses the listener of a connection that begins. Attached to a network namespace from the first
+/// `limiter room` until `limiter detach --all`; the kernel runs it for no packet of a connection that
+/// is there.
 #[sk_lookup]
 pub fn limiter_room(context: SkLookupContext) -> u32 {
     room::steer(&context)

@@ -132,7 +132,7 @@ enum Action {
     Run(run::Run),
     /// The waiting room: answer clients whose turn has not come with a page that comes again by itself, until SIGTERM.
     ///
-    /// PORT is the port of the service. The kernel side steers connections here that would be refused otherwise; a client whose turn has
+    /// PORT is the port of the service. The kernel side diverts connections here that would be refused otherwise; a client whose turn has
     /// come reaches the service itself. Every answer has status 503 and `Retry-After`.
     ///
     /// The files are read once, at the start, as root; after that the room has no rights. Start it again when a certificate is renewed.

@@ -215,8 +215,9 @@ fn explain(error: anyhow::Error, path: &Path) -> anyhow::Error {
         return error.context(format!("cannot open {path}: {}", capability::advice()));
     }
     if !exists {
-        let words = "an older version has no such map, and `limiter upgrade` makes it; or somebody \
-                     removed it, and then `limiter detach --all` and attach again";
+        let words = "an older version has no such map, and `limiter upgrade` makes it; or an \
+                     operator or a program removed it, and then `limiter detach --all` and attach \
+                     again";
         return error.context(format!("cannot open {path}, which is missing: {words}"));
     }
     error.context(format!("cannot open {path}: {ELSE}"))

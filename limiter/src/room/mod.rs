@@ -1,9 +1,9 @@
 //! `limiter room`: the waiting room. It answers clients whose turn has not come with a page that
 //! says so and comes again by itself.
 //!
-//! The kernel side steers their connections to the room's sockets, so a connection has the address
+//! The kernel side diverts their connections to the room's sockets, so a connection has the address
 //! of the service at this end and that of the client at the other. The room knows nothing of
-//! limits: who is steered here the kernel side decides, and [`Places`] tells how long they wait.
+//! limits: who is diverted here the kernel side decides, and [`Places`] tells how long they wait.
 //!
 //! ```text
 //! listener -> (TLS) -> head -> language and form -> page -> close
@@ -72,12 +72,12 @@ impl Default for Options {
     }
 }
 
-/// A socket to which connections can be steered: it listens on an unused port of 127.0.0.1, which
+/// A socket to which connections can be diverted: it listens on an unused port of 127.0.0.1, which
 /// only this host reaches. It is one of IPv6 and serves both families, or one of IPv4 where the
 /// kernel has no IPv6.
 ///
 /// Its address is the mapped one of IPv4, `::ffff:127.0.0.1`: with `::1` the kernel sets
-/// IPV6_V6ONLY, whatever was asked for (`inet6_bind`), and steers no IPv4 connection there.
+/// IPV6_V6ONLY, whatever was asked for (`inet6_bind`), and hands it no IPv4 connection.
 ///
 /// # Errors
 /// When the kernel gives no such socket.

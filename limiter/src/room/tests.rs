@@ -155,7 +155,7 @@ async fn the_socket_takes_both_families_and_only_this_host_reaches_it() {
     let socket = listener().expect("a listener");
     let address = socket.local_addr().expect("an address");
     assert!(address.is_ipv6() && address.ip().to_canonical().is_loopback(), "{address}");
-    // Else the kernel steers no IPv4 connection there (`bpf_sk_lookup_assign`).
+    // Else the kernel hands it no IPv4 connection (`bpf_sk_lookup_assign`).
     assert!(!sockopt::ipv6_v6only(&socket).expect("an option of IPv6"));
     assert!(listener_of(AddressFamily::INET).expect("one of IPv4").local_addr().is_ok());
 }
