@@ -41,6 +41,11 @@ pub const fn key(port: u16, is_v6: bool) -> u32 {
     (is_v6 as u32) << 16 | port as u32
 }
 
+/// The port of a [`key`], and whether it is IPv6's.
+pub const fn parts(key: u32) -> (u16, bool) {
+    (key as u16, key >> 16 != 0)
+}
+
 /// Index of a flow's set.
 #[inline(always)]
 pub const fn set(flow: Place) -> u32 {
@@ -163,6 +168,13 @@ mod tests {
     }
 
     const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_key_has_its_parts() {
+        for parts_of in [(80, false), (80, true), (65535, true), (0, false)] {
+            assert_eq!(parts(key(parts_of.0, parts_of.1)), parts_of);
+        }
+    }
 
     #[test]
     fn a_note_counts_for_a_second() {

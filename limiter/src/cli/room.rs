@@ -9,11 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tracing::info;
 
 use super::{Context, Usage};
+use crate::kernel::Pins;
 use crate::report::Format;
-use crate::room::{self, Door, Languages, Options, Pages};
+use crate::room::{self, Adoption, Door, Languages, Options, Pages};
 use crate::run::log::{self, Form};
 use crate::run::notify::Manager;
 
@@ -24,13 +26,25 @@ const THREADS: usize = 8;
 #[derive(Args, Debug)]
 pub struct Room {
     /// Answer for the service at this port with HTTP.
-    #[arg(long, value_name = "PORT", num_args = 1.., required_unless_present = "https")]
+    #[arg(long, value_name = "PORT", num_args = 1.., required_unless_present_any = ["https", "adopt"])]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     http: Vec<u16>,
     /// Answer for the service at this port with HTTPS.
     #[arg(long, value_name = "PORT", num_args = 1.., requires = "cert", requires = "key")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     https: Vec<u16>,
+    /// Serve nobody: keep the listening socket of another server, such as nginx, as the waiting room of the service at SERVICE_PORT.
+    ///
+    /// That server shows the page. ADDRESS:PORT is where it listens, as `ss -ltn` shows it. Once a second the command looks whether the
+    /// kernel has the socket still, and adopts the new one after the server was restarted. It stays root for that, because the new socket
+    /// is found among the files of all processes (CAP_SYS_PTRACE); nothing that a client sends reaches it.
+    /// When the command ends, the room stays open until that server closes its socket.
+    ///
+    /// A socket of IPv6 stands in for both families, unless it is for IPv6 alone, as one bound to [::1] always is. Of a server's workers
+    /// with reuseport any one stands for all.
+    #[arg(long, value_name = "ADDRESS:PORT=SERVICE_PORT", num_args = 1..)]
+    #[arg(conflicts_with_all = ["http", "https", "text", "languages", "user", "connections"])]
+    adopt: Vec<Adoption>,
     /// The certificate chain for HTTPS, in PEM, the service's own first.
     #[arg(long, value_name = "FILE", requires = "https")]
     cert: Option<PathBuf>,
@@ -57,6 +71,9 @@ impl Room {
     pub fn run(self, context: &Context) -> Result<()> {
         log::start(if context.format == Format::Json { Form::Json } else { Form::Text });
         self.check()?;
+        if !self.adopt.is_empty() {
+            return keep(&context.pins, &self.adopt);
+        }
         let languages =
             self.languages.as_deref().map_or_else(|| Ok(Languages::default()), Languages::read)?;
         let pages = Pages::with_text_of(languages, self.text.as_deref())?;
@@ -98,14 +115,54 @@ impl Room {
     /// What clap cannot see.
     fn check(&self) -> Result<()> {
         let mut ports = BTreeSet::new();
-        match self.http.iter().chain(&self.https).find(|port| !ports.insert(**port)) {
-            Some(twice) => Err(Usage(format!(
+        let twice = self.http.iter().chain(&self.https).find(|port| !ports.insert(**port));
+        if let Some(twice) = twice {
+            return Err(Usage(format!(
                 "port {twice} stands twice: each port has one of --http and --https, once"
+            ))
+            .into());
+        }
+        let mut sockets = BTreeSet::new();
+        match self.adopt.iter().find(|one| !sockets.insert((one.port, one.is_v6()))) {
+            Some(Adoption { port, .. }) => Err(Usage(format!(
+                "port {port} has two sockets of one family: each port has one of each, of workers \
+                 with reuseport too"
             ))
             .into()),
             None => Ok(()),
         }
     }
+}
+
+/// Keeps sockets of other servers in the kernel until SIGTERM or SIGINT.
+fn keep(pins: &Pins, adoptions: &[Adoption]) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot wait for signals")?;
+    runtime.block_on(async {
+        let mut manager = Manager::of_environment();
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let mut adopted = room::Adopted::new(pins, adoptions)?;
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        manager.ready();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    adopted.keep();
+                    manager.status(adopted.to_string());
+                    manager.alive();
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        manager.stopping();
+        info!("sockets stay in the waiting room until their servers close them");
+        Ok(())
+    })
 }
 
 async fn serve(room: &room::Room, doors: Vec<Door>) -> Result<()> {
@@ -160,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn sockets_of_another_server() {
+        let room = parsed("--adopt 127.0.0.1:8080=80 [::1]:8080=80 --adopt [::]:8443=443");
+        let room = room.expect("a room");
+        assert_eq!(room.adopt.iter().map(|one| one.port).collect::<Vec<_>>(), [80, 80, 443]);
+        room.check().expect("each port once of each family");
+        let twice = "--adopt 127.0.0.1:8080=80 127.0.0.1:8081=80";
+        let error = parsed(twice).expect("words").check().expect_err(twice);
+        assert!(error.is::<Usage>() && error.to_string().contains("port 80 "), "{error}");
+    }
+
+    #[test]
     fn wrong_usage() {
         for (line, word) in [
             ("", "--http"),
@@ -171,6 +239,10 @@ mod tests {
             ("--https 443 --key a", "--cert"),
             ("--http 80 --cert a --key b", "--https"),
             ("--http 80 --connections 0", "'0'"),
+            ("--adopt 8080=80", "[::1]:8080=80"),
+            ("--adopt 0.0.0.0:80=80", "the same port"),
+            ("--adopt 127.0.0.1:8080=80 --http 443", "--http"),
+            ("--adopt 127.0.0.1:8080=80 --user nobody", "--user"),
         ] {
             let said = parsed(line).expect_err(line);
             assert!(said.contains(word), "{line}: {said}");

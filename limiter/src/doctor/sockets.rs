@@ -143,7 +143,8 @@ mod tests {
     use super::*;
 
     fn listener(address: &str, waiting: u32, room: u32) -> Listener {
-        Listener { address: address.parse().expect("an address"), only_v6: false, waiting, room }
+        let address = address.parse().expect("an address");
+        Listener { address, only_v6: false, waiting, room, inode: 0 }
     }
 
     fn checked(service: &str, burst: u64, listeners: &[Listener]) -> Findings {

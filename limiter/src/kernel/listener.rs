@@ -24,6 +24,8 @@ pub struct Listener {
     pub waiting: u32,
     /// Connections that may wait: what the server asked for, at most `net.core.somaxconn`.
     pub room: u32,
+    /// The kernel's number of the socket, as links in /proc/PID/fd have it.
+    pub inode: u32,
 }
 
 impl Listener {
@@ -71,6 +73,7 @@ fn listener(response: &InetResponse) -> Listener {
         only_v6,
         waiting: header.recv_queue,
         room: header.send_queue,
+        inode: header.inode,
     }
 }
 
@@ -79,7 +82,8 @@ mod tests {
     use super::*;
 
     fn at(address: &str, only_v6: bool) -> Listener {
-        Listener { address: address.parse().expect("an address"), only_v6, waiting: 0, room: 128 }
+        let address = address.parse().expect("an address");
+        Listener { address, only_v6, waiting: 0, room: 128, inode: 0 }
     }
 
     #[test]

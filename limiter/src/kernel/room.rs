@@ -5,6 +5,7 @@
 //! between a diverted connection is refused and never reaches the server. The sockets are not
 //! pinned: the kernel takes one out of the map when its process closes it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt as _;
@@ -89,14 +90,20 @@ pub fn open(maps: &mut Maps, port: u16, is_v6: bool, socket: &impl AsRawFd) -> R
         .with_context(|| format!("cannot open the waiting room for port {port}"))
 }
 
-/// The ports whose diverted connections a room takes now.
+/// What a room takes now: the ports, and whether it is their IPv6.
+///
+/// # Errors
+/// When the map cannot be read.
+pub fn taken(maps: &Maps) -> Result<BTreeSet<(u16, bool)>> {
+    let keys = maps.room.keys().map(|key| Ok(key.map(|Raw(key)| room::parts(key))?));
+    keys.collect::<Result<_>>().context("cannot read the waiting room")
+}
+
+/// The ports whose diverted connections a room takes now, of either family.
 ///
 /// # Errors
 /// When the map cannot be read.
 pub fn ports(maps: &Maps) -> Result<Vec<u16>> {
-    let keys = maps.room.keys().map(|key| Ok(key.map(|Raw(key)| key as u16)?));
-    let mut ports = keys.collect::<Result<Vec<_>>>().context("cannot read the waiting room")?;
-    ports.sort_unstable();
-    ports.dedup();
-    Ok(ports)
+    let ports: BTreeSet<u16> = taken(maps)?.into_iter().map(|(port, _)| port).collect();
+    Ok(ports.into_iter().collect())
 }

@@ -10,6 +10,7 @@
 //! ```
 
 mod accept;
+mod adopt;
 mod head;
 mod open;
 mod page;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
+pub use adopt::{Adopted, Adoption};
 pub use open::allow_open_files;
 pub use page::{PAGE_BYTES, Pages, TEXT_BYTES, Turn};
 pub use privileges::{USER, give_up};

@@ -1,22 +1,39 @@
 //! What the systemd unit leaves to limiter is enough, and what it leaves away is missed with a clear word.
 
-use std::process::{Command, Output};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use lab::wait::until_so;
+use limiter::kernel::room::ports;
+use limiter::kernel::{Maps, Pins};
 
 use super::{Desk, binary};
 
 const UNIT: &str = include_str!("../../../packaging/limiter.service");
+const ROOM: &str = include_str!("../../../packaging/limiter-room.service");
+const ADOPT: &str = include_str!("../../../packaging/limiter-room.adopt.conf");
 const ATTACH: &str =
     "attach web0 --service web=*:80 --source-rate 20/s --budget 100/s --set-syncookies";
 
 /// The value of a key of the unit.
 fn unit(key: &str) -> Vec<&'static str> {
-    let line = UNIT.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    value(UNIT, key)
+}
+
+/// The value of a key of a unit or drop-in.
+fn value(text: &'static str, key: &str) -> Vec<&'static str> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     line.unwrap_or_else(|| panic!("the unit has no {key}")).split_whitespace().collect()
 }
 
 /// The unit's capabilities as setpriv writes them, without one of them.
 fn bounding(without: &str) -> String {
     let all = unit("CapabilityBoundingSet").into_iter().filter(|name| *name != without);
+    set(all)
+}
+
+/// Capabilities as setpriv writes them.
+fn set<'a>(all: impl Iterator<Item = &'a str>) -> String {
     let names = all.map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()));
     format!("-all{}", names.collect::<String>())
 }
@@ -35,6 +52,10 @@ const SANDBOX: &str = r#"
 impl Desk {
     /// A command with no more than these capabilities, in the unit's file system.
     fn confined(&self, bounding: &str, line: &str) -> Output {
+        self.confining(bounding, line).output().expect("runs")
+    }
+
+    fn confining(&self, bounding: &str, line: &str) -> Command {
         let mut command = self.front.command("unshare").expect("a command");
         command.args(["--mount", "sh", "-ec", SANDBOX, "sh"]).arg(self.state());
         command.args([
@@ -43,7 +64,8 @@ impl Desk {
             "--no-new-privs",
             &format!("--bounding-set={bounding}"),
         ]);
-        self.furnish(command.arg(binary()).args(line.split_whitespace())).output().expect("runs")
+        self.furnish(command.arg(binary()).args(line.split_whitespace()));
+        command
     }
 }
 
@@ -116,6 +138,40 @@ fn each_capability_that_is_missing_is_named() {
         }
     }
     assert!(desk.confined("-all", "detach --all").status.success());
+}
+
+/// The waiting room's unit and its drop-in: a room that serves needs no look at other processes, one
+/// that adopts does, and says so.
+#[test]
+fn the_rooms_capabilities_are_enough() {
+    let desk = Desk::new();
+    desk.ok(ATTACH);
+    let maps = Maps::open(&Pins::at(desk.pins().to_owned()).root()).expect("maps");
+    let opens = |bounding: &str, line: &str| {
+        let mut command = desk.confining(bounding, line);
+        let mut child = command.stderr(Stdio::null()).spawn().expect("runs");
+        until_so("the room is open", || ports(&maps).is_ok_and(|all| all == [80]));
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+    };
+    let serves = value(ROOM, "CapabilityBoundingSet");
+    opens(&set(serves.iter().copied()), "room --http 80");
+    until_so("the room is closed", || ports(&maps).is_ok_and(|all| all.is_empty()));
+    // Of this process, which has more capabilities.
+    let bind = || Ok(TcpListener::bind("127.0.0.1:8080")?);
+    let page = desk.front.run(bind).expect("a listener");
+    let line = "room --adopt 127.0.0.1:8080=80";
+    desk.refused(
+        &desk.confined(&set(serves.iter().copied()), line),
+        1,
+        &["cannot adopt the socket at 127.0.0.1:8080", "CAP_SYS_PTRACE", "root"],
+    );
+    assert!(ports(&maps).expect("ports").is_empty());
+    let adopts = value(ADOPT, "CapabilityBoundingSet");
+    opens(&set(serves.into_iter().chain(adopts)), line);
+    assert_eq!(ports(&maps).expect("ports"), [80], "it stays until its server closes it");
+    drop(page);
+    assert!(ports(&maps).expect("ports").is_empty());
+    desk.ok("detach --all");
 }
 
 /// What the sandbox of these tests takes away is really gone; else they would show nothing.

@@ -2,6 +2,7 @@
 //!
 //! Needs root. Everything happens in namespaces of the test.
 
+mod adopted;
 mod challenge;
 mod clients;
 mod crowded;

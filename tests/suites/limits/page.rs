@@ -19,7 +19,7 @@ use super::servers::output;
 use super::{Front, challenge, decided, limit, policy};
 
 /// Two connections at once, and then one an hour, in line.
-fn full(challenge: Challenge) -> Policy {
+pub(super) fn full(challenge: Challenge) -> Policy {
     let mut policy = policy(&["web=*:80,*:443"]);
     policy.services[0].budget = limit(1, 2);
     policy.services[0].budget.rate.period *= 3600;
@@ -54,7 +54,13 @@ impl Drop for Room {
 }
 
 /// What curl shows of a page, headers first; nothing if there is no answer.
-fn curl(front: &Front, client: IpAddr, scheme: &str, target: IpAddr, language: &str) -> String {
+pub(super) fn curl(
+    front: &Front,
+    client: IpAddr,
+    scheme: &str,
+    target: IpAddr,
+    language: &str,
+) -> String {
     let host = SocketAddr::new(target, if scheme == "https" { 443 } else { 80 });
     let mut curl: Command = front.lab.crowd.command("curl").expect("a namespace");
     curl.args(["-s", "-g", "-k", "-i", "-m", "60", "--interface", &client.to_string()]);
