@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Build, run};
 
 /// What is copied: from the repository, to the machine.
-const FILES: [(&str, &str); 17] = [
+const FILES: [(&str, &str); 19] = [
     ("packaging/limiter.service", "usr/lib/systemd/system/limiter.service"),
     ("packaging/limiter-room.service", "usr/lib/systemd/system/limiter-room.service"),
     ("packaging/sysusers.conf", "usr/lib/sysusers.d/limiter.conf"),
@@ -21,6 +21,11 @@ const FILES: [(&str, &str); 17] = [
     ("packaging/fail2ban-limiter.conf", "usr/share/limiter/fail2ban-limiter.conf"),
     ("packaging/crowdsec-limiter", "usr/share/limiter/crowdsec-limiter"),
     ("packaging/waiting-room.nginx.conf", "usr/share/doc/limiter/examples/waiting-room.nginx.conf"),
+    (
+        "packaging/waiting-room.haproxy.cfg",
+        "usr/share/doc/limiter/examples/waiting-room.haproxy.cfg",
+    ),
+    ("packaging/limiter-room.adopt.conf", "usr/share/doc/limiter/examples/limiter-room.adopt.conf"),
     ("packaging/deb/copyright", "usr/share/doc/limiter/copyright"),
     ("README.md", "usr/share/doc/limiter/README.md"),
     ("ARCHITECTURE.md", "usr/share/doc/limiter/ARCHITECTURE.md"),
