@@ -8,6 +8,7 @@ mod case;
 mod door;
 mod figures;
 mod people;
+mod queue;
 mod time;
 mod world;
 

@@ -7,8 +7,7 @@
 //! still waits or not. 20 regulars were there before the crowd: a page of one connection every 4 s,
 //! with 2 s of patience.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
 use limiter_common::hash::Place;
 
@@ -16,6 +15,7 @@ use super::case::{CROWD, Case};
 use super::door::Door;
 use super::figures::{Figures, Tree};
 use super::people::{Do, Role, User};
+use super::queue::Queue;
 use super::time::{Random, SECOND, seconds};
 
 /// When the simulation begins on the kernel's clock: any time.
@@ -47,10 +47,11 @@ pub struct World {
     pub case: Case,
     pub random: Random,
     pub now: u64,
-    serial: u64,
-    events: BinaryHeap<Reverse<(u64, u64, Do)>>,
+    events: Queue,
     pub users: Vec<User>,
     pub conns: Vec<Conn>,
+    /// Connections that nothing will happen to any more.
+    over: Vec<u32>,
     pub sources: u32,
     pub door: Door,
     queue: VecDeque<u32>,
@@ -81,10 +82,10 @@ impl World {
         Self {
             random: Random(case.seed * 7919),
             now: START,
-            serial: 0,
-            events: BinaryHeap::new(),
+            events: Queue::new(START),
             users: Vec::new(),
             conns: Vec::new(),
+            over: Vec::new(),
             sources: 0,
             door: Door::new(
                 case.family,
@@ -118,8 +119,7 @@ impl World {
     }
 
     pub fn at(&mut self, time: u64, what: Do) {
-        self.serial += 1;
-        self.events.push(Reverse((time, self.serial, what)));
+        self.events.push(time, what);
     }
 
     pub fn is_measured(&self) -> bool {
@@ -128,7 +128,7 @@ impl World {
 
     /// Runs to the end.
     pub fn run(&mut self) {
-        while let Some(Reverse((time, _, what))) = self.events.pop() {
+        while let Some((time, what)) = self.events.pop() {
             if time > self.until && !self.case.relief || time > self.until + 60 * SECOND {
                 break;
             }
@@ -171,38 +171,45 @@ impl World {
     fn syn(&mut self, id: u32) {
         let conn = self.conns[id as usize];
         if conn.state != State::Syn || !self.is_live(&conn) {
+            self.forget(id);
             return;
         }
         self.conns[id as usize].tries += 1;
-        if let Some(after) = RETRANSMIT.get(usize::from(conn.tries)) {
-            let time = conn.born + seconds(*after) + self.random.between(0.0, 0.004);
+        let again = RETRANSMIT
+            .get(usize::from(conn.tries))
+            .map(|after| conn.born + seconds(*after) + self.random.between(0.0, 0.004));
+        if self.answer(id) {
+            self.conns[id as usize].state = State::Acked;
+            self.at(self.now + ROUND_TRIP, Do::Ack(id));
+        } else if let Some(time) = again {
             self.at(time, Do::Syn(id));
+        } else {
+            self.forget(id);
         }
+    }
+
+    /// Whether a SYN is answered.
+    fn answer(&mut self, id: u32) -> bool {
         if self.case.cookies {
             let is_armed = self.now >= START + seconds(self.case.armed);
-            if !is_armed || self.door.answers(self.users[conn.user as usize].place, self.now) {
-                self.conns[id as usize].state = State::Acked;
-                self.at(self.now + ROUND_TRIP, Do::Ack(id));
-            }
-            return;
+            let place = self.users[self.conns[id as usize].user as usize].place;
+            return !is_armed || self.door.answers(place, self.now);
         }
         if !self.let_in(id) {
-            return;
+            return false;
         }
         // tcp_conn_request(): with a full accept queue the SYN is dropped.
-        if self.queue.len() > self.case.backlog {
-            self.overflows += 1;
-            return;
-        }
-        let conn = &mut self.conns[id as usize];
-        (conn.state, conn.is_charged) = (State::Acked, true);
-        self.at(self.now + ROUND_TRIP, Do::Ack(id));
+        let is_full = self.queue.len() > self.case.backlog;
+        self.overflows += u64::from(is_full);
+        self.conns[id as usize].is_charged = !is_full;
+        !is_full
     }
 
     /// The third packet of the handshake, or data that was sent again and brings the same.
     fn ack(&mut self, id: u32) {
         let conn = self.conns[id as usize];
         if conn.state != State::Acked || !self.is_live(&conn) {
+            self.forget(id);
             return;
         }
         let is_full = self.queue.len() > self.case.backlog;
@@ -227,6 +234,7 @@ impl World {
             let conn = self.conns[id as usize];
             // Who has gone left a reset: the worker reads it and goes on.
             if conn.state != State::Queued || !self.is_live(&conn) {
+                self.forget(id);
                 continue;
             }
             self.free_workers -= 1;
@@ -251,6 +259,7 @@ impl World {
                 }
             }
         }
+        self.forget(id);
         self.work();
     }
 
@@ -287,18 +296,29 @@ impl World {
 
     /// A client begins a connection.
     pub fn connection(&mut self, user: u32, page: u32, born: u64) -> u32 {
-        let id = self.conns.len() as u32;
-        self.conns.push(Conn {
-            user,
-            page,
-            state: State::Syn,
-            tries: 0,
-            again: 0,
-            is_charged: false,
-            born,
-        });
+        let state = State::Syn;
+        let conn = Conn { user, page, state, tries: 0, again: 0, is_charged: false, born };
+        let id = match self.over.pop() {
+            Some(id) => {
+                self.conns[id as usize] = conn;
+                id
+            }
+            None => {
+                self.conns.push(conn);
+                self.conns.len() as u32 - 1
+            }
+        };
         self.at(born, Do::Syn(id));
         id
+    }
+
+    /// Nothing will happen to a connection any more: another one may have its number. Those of open
+    /// loops are kept, because their end comes by itself.
+    fn forget(&mut self, id: u32) {
+        let role = self.users[self.conns[id as usize].user as usize].role;
+        if role == Role::Crowd && !self.case.staged {
+            self.over.push(id);
+        }
     }
 
     pub fn is_live(&self, conn: &Conn) -> bool {
