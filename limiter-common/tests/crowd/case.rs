@@ -2,7 +2,7 @@
 
 use limiter_common::line::Habits;
 
-use super::door::Family;
+use super::door::{Family, SETS};
 
 /// One run. Times are in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,18 @@ pub struct Case {
     /// Part of the people who are behind one address, and what a class says of it.
     pub shared: f64,
     pub weight: u64,
+    /// Whether a browser opens the other connections of a page once its first one was answered,
+    /// instead of all at once.
+    pub leads: bool,
+    /// Whether who waits is shown the waiting room; it needs `leads`. And how many connections per
+    /// second the room may take; 0: any number.
+    pub room: bool,
+    pub diverts: f64,
+    /// Within how many seconds the room's page comes again of who has no more than these before
+    /// him, instead of 6 to 15; 0: of nobody.
+    pub soon: f64,
+    /// Sets of the table that keeps places.
+    pub sets: u32,
 }
 
 /// When the crowd begins to come, seconds.
@@ -81,7 +93,68 @@ impl Case {
             relief: false,
             shared: 0.0,
             weight: 1,
+            leads: false,
+            room: false,
+            diverts: 0.0,
+            soon: 0.0,
+            sets: SETS,
         }
+    }
+
+    /// The same case where people are shown the waiting room.
+    pub fn with_room(self) -> Self {
+        Self { leads: true, room: true, ..self }
+    }
+
+    /// What a text says of the line at twice the capacity: `load=4 cookies=yes`.
+    pub fn of(text: &str) -> Self {
+        let mut case = Self::new(Family::Line, 2.0);
+        for (key, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
+            let number: f64 = value.parse().unwrap_or(f64::NAN);
+            let is_on = value == "yes" || number > 0.0;
+            match key {
+                "family" => {
+                    case.family = match value {
+                        "nothing" => Family::Nothing,
+                        "budget" => Family::Budget,
+                        _ => Family::Line,
+                    }
+                }
+                "seed" => case.seed = number as u64,
+                "cookies" => case.cookies = is_on,
+                "load" => case.load = number,
+                "capacity" => case.capacity = number,
+                "workers" => case.workers = number as u32,
+                "backlog" => case.backlog = number as usize,
+                "budget" => case.budget = number,
+                "burst" => case.burst = number as u64,
+                "allowance" => case.habits.allowance = number as u64,
+                "idle" => case.habits.idle_seconds = number as u64,
+                "staged" => case.staged = is_on,
+                "relief" => case.relief = is_on,
+                "armed" => case.armed = number,
+                "observes" => case.observes = is_on,
+                "arrive" => case.arrive = number,
+                "settle" => case.settle = number,
+                "measure" => case.measure = number,
+                "pages" => case.pages = number,
+                "think" => case.think = number,
+                "stays" => case.stays = number,
+                "heavy" => case.heavy = number as u32,
+                "bots" => case.bots = number as u32,
+                "spoofed" => case.spoofed = number,
+                "shared" => case.shared = number,
+                "weight" => case.weight = number as u64,
+                "leads" => case.leads = is_on,
+                "room" if is_on => case = case.with_room(),
+                "room" => case.room = false,
+                "diverts" => case.diverts = number,
+                "soon" => case.soon = number,
+                "sets" => case.sets = number as u32,
+                _ => panic!("{key}"),
+            }
+        }
+        case
     }
 
     pub fn until(&self) -> f64 {

@@ -6,13 +6,14 @@ use std::cell::Cell;
 use limiter_common::address::Address;
 use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::hash::{self, Place};
-use limiter_common::line::{self, Coming, Habits, Part, Peeked, Rules, Said, Service};
+use limiter_common::line::visit::PLACE_SHIFT;
+use limiter_common::line::{self, Coming, Habits, Part, Peeked, Rules, Said, Service, Visit};
 use limiter_common::source_table::WAYS;
 
 use super::time::SECOND;
 
 /// Sets of a table, as limiter makes them unless it is told otherwise.
-const SETS: u32 = 65_536;
+pub const SETS: u32 = 65_536;
 
 /// How it is decided who is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,12 @@ pub struct Door {
     pub steals: u64,
     /// Whether what was judged last began a visit.
     pub is_visit: bool,
+    /// Whether it was refused because others come first, and the waiting room may have it.
+    pub is_in_line: bool,
+    /// What the waiting room may take; an interval of 0: anything.
+    room: BudgetLimit,
+    room_lease: Lease,
+    room_word: Cell<u64>,
 }
 
 impl Door {
@@ -65,9 +72,48 @@ impl Door {
             key: [seed, 4],
             steals: 0,
             is_visit: false,
+            is_in_line: false,
+            room: BudgetLimit::default(),
+            room_lease: Lease::default(),
+            room_word: Cell::new(0),
         };
         door.set(rate, burst, habits);
         door
+    }
+
+    /// The same with so many sets in its table.
+    pub fn with_sets(mut self, sets: u32) -> Self {
+        self.table = (0..sets).map(|_| Default::default()).collect();
+        self
+    }
+
+    /// The same with a waiting room that takes so many connections per second, and twice as many at
+    /// once; 0: any number.
+    pub fn with_room(mut self, rate: f64) -> Self {
+        if rate > 0.0 {
+            let interval = (SECOND as f64 / rate) as u64;
+            self.room = BudgetLimit { interval, capacity: 2 * SECOND, lease: 1 };
+        }
+        self
+    }
+
+    /// Whether the waiting room may take one more.
+    pub fn diverts(&mut self, now: u64) -> bool {
+        if self.room.interval == 0 {
+            return true;
+        }
+        let look = self.room_lease.look(&self.room_word, &self.room, now, || now);
+        look != Look::SPENT
+            && self.room_lease.take(look, &self.room_word, &self.room, || now) == Take::Taken
+    }
+
+    fn set_of(&self, place: Place) -> &[Cell<u64>; WAYS] {
+        &self.table[place.set(self.table.len() as u32) as usize]
+    }
+
+    /// Whether something is kept of a source.
+    pub fn has_place(&self, place: Place) -> bool {
+        line::visit::own(self.set_of(place), place.fingerprint()).is_some()
     }
 
     /// A new budget, as one that user space writes.
@@ -88,6 +134,14 @@ impl Door {
             / SECOND as f64
     }
 
+    /// How many seconds a source's place is behind the head; below 0 it is before it. `None`: it
+    /// has no place.
+    pub fn behind(&self, place: Place, now: u64) -> Option<f64> {
+        let word = line::visit::own(self.set_of(place), place.fingerprint())?;
+        let ago = (Visit::read(word, now).place << PLACE_SHIFT) as f64 / SECOND as f64;
+        Some(self.wait(now) - ago)
+    }
+
     /// Connections of a page, as the line has learned it.
     pub fn page(&self, now: u64) -> f64 {
         line::State::read(&std::array::from_fn(|word| self.line[word].get()), now).page as f64
@@ -101,7 +155,7 @@ impl Door {
         }
         let service = Service { line: &self.line, rules: &self.rules };
         let coming = self.coming(place, false, now, true);
-        line::peek(&service, &self.table[place.set(SETS) as usize], &coming) != Peeked::Waits
+        line::peek(&service, self.set_of(place), &coming) != Peeked::Waits
     }
 
     fn coming(&self, place: Place, is_many: bool, now: u64, has_token: bool) -> Coming<'_> {
@@ -118,7 +172,7 @@ impl Door {
     /// Whether an attempt where nothing is proven, or a proof, is let in.
     pub fn judge(&mut self, place: Place, is_many: bool, now: u64) -> bool {
         self.dice += 1;
-        self.is_visit = false;
+        (self.is_visit, self.is_in_line) = (false, false);
         if self.family == Family::Nothing {
             return true;
         }
@@ -128,10 +182,14 @@ impl Door {
             Family::Line => {
                 let service = Service { line: &self.line, rules: &self.rules };
                 let coming = self.coming(place, is_many, now, look != Look::SPENT);
-                let judged =
-                    line::judge(&service, &self.table[place.set(SETS) as usize], None, &coming);
+                let judged = line::judge(&service, self.set_of(place), None, &coming);
                 self.steals += u64::from(judged.stole);
                 self.is_visit = judged.said == Said::Newcomer;
+                // As `turn::leave` gives its reason, and `Reason::may_be_diverted` takes it.
+                self.is_in_line = matches!(
+                    judged.said,
+                    Said::InLine | Said::SentBack | Said::Full | Said::NotYet
+                );
                 judged.said.admits()
             }
         };

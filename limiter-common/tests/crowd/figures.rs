@@ -43,6 +43,11 @@ pub struct Figures {
     pub first: Vec<f64>,
     /// How long those waited who were in.
     pub later: Vec<f64>,
+    /// Of those who got their first page, how long their browser had shown nothing new: since they
+    /// came, or since the room's page came again for the last time.
+    pub hangs: Vec<f64>,
+    /// Pages whose patience ran out, per second.
+    pub failed: f64,
     pub shared: Vec<f64>,
     /// People who wait, on average, by how many get their first page in a second: what all would
     /// wait if all waited alike.
@@ -61,6 +66,18 @@ pub struct Figures {
     /// Connections of a page, as the line has learned it.
     pub page: f64,
     pub steals: u64,
+    /// Attempts and proofs that were judged, per second.
+    pub asked: f64,
+    /// Connections that the waiting room took, and that it had no room for, per second.
+    pub shown: f64,
+    pub unshown: f64,
+    /// Of those that it took, connections of pages that were let in, per second; and pages of
+    /// people who were in and waited in line again.
+    pub holes: f64,
+    pub back: f64,
+    /// People whose place was given to another source, and whose place could not be kept.
+    pub evicted: u64,
+    pub placeless: u64,
     /// Of the visits that began, those of machines; and of the sources that wait or are in, those.
     pub machine_visits: f64,
     /// Seconds from the relief until everybody who waited then had a page.

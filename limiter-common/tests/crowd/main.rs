@@ -9,6 +9,8 @@ mod door;
 mod figures;
 mod people;
 mod queue;
+mod room;
+mod shown;
 mod time;
 mod world;
 
@@ -212,45 +214,7 @@ fn a_crowd_of_any_size_waits_alike() {
 #[test]
 fn a_case_gives_the_same_each_time() {
     let text = std::env::var("CASE").unwrap_or_else(|_| "settle=20 measure=20".to_owned());
-    let mut case = Case::new(Family::Line, 2.0);
-    for (key, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
-        let number: f64 = value.parse().unwrap_or(f64::NAN);
-        match key {
-            "family" => {
-                case.family = match value {
-                    "nothing" => Family::Nothing,
-                    "budget" => Family::Budget,
-                    _ => Family::Line,
-                }
-            }
-            "seed" => case.seed = number as u64,
-            "cookies" => case.cookies = number != 0.0,
-            "load" => case.load = number,
-            "capacity" => case.capacity = number,
-            "workers" => case.workers = number as u32,
-            "backlog" => case.backlog = number as usize,
-            "budget" => case.budget = number,
-            "burst" => case.burst = number as u64,
-            "allowance" => case.habits.allowance = number as u64,
-            "idle" => case.habits.idle_seconds = number as u64,
-            "staged" => case.staged = number != 0.0,
-            "relief" => case.relief = number != 0.0,
-            "armed" => case.armed = number,
-            "observes" => case.observes = number != 0.0,
-            "arrive" => case.arrive = number,
-            "settle" => case.settle = number,
-            "measure" => case.measure = number,
-            "pages" => case.pages = number,
-            "think" => case.think = number,
-            "stays" => case.stays = number,
-            "heavy" => case.heavy = number as u32,
-            "bots" => case.bots = number as u32,
-            "spoofed" => case.spoofed = number,
-            "shared" => case.shared = number,
-            "weight" => case.weight = number as u64,
-            _ => panic!("{key}"),
-        }
-    }
+    let case = Case::of(&text);
     let [once, again] = [run(case), run(case)];
     show(&text, &once);
     assert_eq!((once.good, once.admitted, once.first), (again.good, again.admitted, again.first));

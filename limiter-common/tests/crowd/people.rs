@@ -52,11 +52,23 @@ pub struct User {
     pub pages_left: i32,
     pub pages: u32,
     pub gives_up: u64,
+    /// Since when the browser shows nothing new.
+    pub hangs: Option<u64>,
+    /// When the patience with this page ends.
+    pub patience: u64,
     pub waits: bool,
+    /// Whether he waits in line again for this page, after others.
+    pub is_back: bool,
+    /// Whether his place is kept, was given to another, and could not be kept.
+    pub has_place: bool,
+    pub lost_place: bool,
+    pub found_none: bool,
 }
 
 const WHOLE: u32 = u32::MAX / 2;
 const REGULARS: usize = 20;
+/// A browser opens connections within so many seconds.
+const SPREAD: f64 = 0.05;
 
 /// Runs a case.
 pub fn run(case: Case) -> Figures {
@@ -79,7 +91,13 @@ impl World {
             pages_left: 0,
             pages: 0,
             gives_up: u64::MAX,
+            hangs: None,
+            patience: 0,
             waits: false,
+            is_back: false,
+            has_place: false,
+            lost_place: false,
+            found_none: false,
         });
         self.users.len() as u32 - 1
     }
@@ -161,6 +179,8 @@ impl World {
         let user = &mut self.users[id as usize];
         user.page += 1;
         user.done = 0;
+        user.patience = now + patience;
+        user.hangs.get_or_insert(now);
         if user.wanted.is_none() {
             (user.wanted, user.gives_up) = (Some(now), gives_up);
         }
@@ -169,15 +189,19 @@ impl World {
             user.waits = true;
             self.count_waiting(id, 1);
         }
-        let spread = if role == Role::Crowd { 0.05 } else { 0.0 };
-        for _ in 0..role.connections() {
+        let spread = if role == Role::Crowd { SPREAD } else { 0.0 };
+        let is_led = role == Role::Crowd && self.case.leads;
+        for _ in 0..if is_led { 1 } else { role.connections() } {
             let born = now + self.random.between(0.0, spread);
             let conn = self.connection(id, page, born);
             if staged || role != Role::Crowd {
                 self.at(now + patience, Do::End(conn, staged && role == Role::Crowd));
             }
         }
-        self.at(now + patience, Do::Deadline(id, page));
+        // Who may be shown the room has no patience to lose until he is not.
+        if role != Role::Crowd || !self.case.room {
+            self.expect(id);
+        }
         // Open loops come again whatever happens.
         let again = match role {
             Role::Regular => self.random.between(3.6, 4.4),
@@ -190,6 +214,20 @@ impl World {
         self.at(now + again, Do::Page(id));
     }
 
+    /// From now on the patience with a page runs out.
+    pub fn expect(&mut self, id: u32) {
+        let User { page, patience, .. } = self.users[id as usize];
+        self.at(patience, Do::Deadline(id, page));
+    }
+
+    /// The first connection of a page was answered, and says what else it needs.
+    pub fn rest(&mut self, id: u32, page: u32) {
+        for _ in 1..Role::Crowd.connections() {
+            let born = self.now + self.random.between(0.0, SPREAD);
+            self.connection(id, page, born);
+        }
+    }
+
     /// All connections of a page were answered.
     pub fn whole(&mut self, id: u32) {
         let (now, measured, staged) = (self.now, self.is_measured(), self.case.staged);
@@ -198,10 +236,11 @@ impl World {
             (user.role, user.pages == 0, user.is_shared, user.waits);
         let wanted = user.wanted.take().unwrap_or(now);
         let wait = (now - wanted) as f64 / SECOND as f64;
+        let hang = (now - user.hangs.take().unwrap_or(now)) as f64 / SECOND as f64;
         user.pages += 1;
         user.done = WHOLE;
         user.pages_left -= 1;
-        user.waits = false;
+        (user.waits, user.is_back) = (false, false);
         let left = user.pages_left;
         if measured && matches!(role, Role::Crowd | Role::Regular | Role::Calm) {
             self.whole_conns += u64::from(role.connections());
@@ -219,6 +258,9 @@ impl World {
                 (false, false) => &mut self.figures.later,
             };
             waits.push(wait);
+            if is_first {
+                self.figures.hangs.push(hang);
+            }
         }
         if waited {
             self.count_waiting(id, -1);
@@ -255,7 +297,7 @@ impl World {
     }
 
     /// A visit ends; somebody else comes.
-    fn leave(&mut self, id: u32, is_content: bool) {
+    pub fn leave(&mut self, id: u32, is_content: bool) {
         if self.is_measured() {
             *(if is_content { &mut self.figures.visits } else { &mut self.figures.gave_up }) += 1.0;
         }
@@ -270,6 +312,7 @@ impl World {
 
     /// The patience with a page ends.
     pub fn deadline(&mut self, id: u32, page: u32) {
+        let measured = self.is_measured();
         let user = &self.users[id as usize];
         if user.page != page || user.done >= WHOLE {
             return;
@@ -281,6 +324,7 @@ impl World {
             return;
         }
         // The page failed: all of its connections are reset.
+        self.figures.failed += f64::from(u8::from(measured));
         let gives_up = user.gives_up;
         self.users[id as usize].page += 1;
         if self.now > gives_up {
@@ -321,11 +365,16 @@ impl World {
         figures.overtaken /= self.firsts.max(1) as f64;
         figures.visits /= time;
         figures.gave_up /= time;
+        figures.failed /= time;
+        figures.asked = self.asked as f64 / time;
         figures.admitted = self.admitted as f64 / time;
         figures.overflows = self.overflows as f64 / self.case.until();
         figures.wait = self.door.wait(until);
         figures.page = self.door.page(until);
         figures.steals = self.door.steals;
+        (figures.shown, figures.unshown) = (self.shown as f64 / time, self.unshown as f64 / time);
+        (figures.holes, figures.back) = (self.holes as f64 / time, self.back as f64 / time);
+        (figures.evicted, figures.placeless) = (self.evicted, self.placeless);
         figures
     }
 }

@@ -70,15 +70,29 @@ pub struct World {
     pub regular: [u64; 2],
     pub regular_by: Vec<[u64; 2]>,
     pub regular_last: Vec<u64>,
+    pub asked: u64,
     pub admitted: u64,
     pub overflows: u64,
     /// Visits that began, of people and of machines.
     pub began: [u64; 2],
+    /// Connections that the waiting room took, and that it had no room for.
+    pub shown: u64,
+    pub unshown: u64,
+    /// Of those it took, connections of pages that were let in; and pages of people who were in.
+    pub holes: u64,
+    pub back: u64,
+    /// People whose place was given to another source, and whose place could not be kept.
+    pub evicted: u64,
+    pub placeless: u64,
 }
 
 impl World {
     pub fn new(case: Case) -> Self {
         let from = START + seconds(CROWD + case.settle);
+        let door =
+            Door::new(case.family, case.budget, case.burst, &case.habits, case.weight, case.seed)
+                .with_sets(case.sets)
+                .with_room(case.diverts);
         Self {
             random: Random(case.seed * 7919),
             now: START,
@@ -87,14 +101,7 @@ impl World {
             conns: Vec::new(),
             over: Vec::new(),
             sources: 0,
-            door: Door::new(
-                case.family,
-                case.budget,
-                case.burst,
-                &case.habits,
-                case.weight,
-                case.seed,
-            ),
+            door,
             queue: VecDeque::new(),
             free_workers: case.workers,
             from,
@@ -111,9 +118,16 @@ impl World {
             regular: [0; 2],
             regular_by: vec![[0; 2]; 20],
             regular_last: vec![0; 20],
+            asked: 0,
             admitted: 0,
             overflows: 0,
             began: [0; 2],
+            shown: 0,
+            unshown: 0,
+            holes: 0,
+            back: 0,
+            evicted: 0,
+            placeless: 0,
             case,
         }
     }
@@ -155,10 +169,15 @@ impl World {
         let User { place, is_shared, .. } = self.users[user as usize];
         let before = self.now < START + seconds(self.case.armed);
         let is_asked = !before || self.case.observes;
+        self.asked += u64::from(self.is_measured());
+        let had_place = self.door.has_place(place);
         let let_in = is_asked
             && self.door.judge(place, is_shared && self.case.weight > 1, self.now)
             || before;
-        let User { role, .. } = self.users[user as usize];
+        let role = self.users[user as usize].role;
+        if role == Role::Crowd && is_asked {
+            self.follow_place(user, had_place);
+        }
         if self.is_measured() && self.door.is_visit && is_asked {
             self.began[usize::from(matches!(role, Role::Heavy | Role::Bot))] += 1;
         }
@@ -178,7 +197,14 @@ impl World {
         let again = RETRANSMIT
             .get(usize::from(conn.tries))
             .map(|after| conn.born + seconds(*after) + self.random.between(0.0, 0.004));
-        if self.answer(id) {
+        let is_answered = self.answer(id);
+        if !is_answered && self.shows_room(id) {
+            return;
+        }
+        if self.case.room && conn.tries == 0 && self.users[conn.user as usize].done == 0 {
+            self.expect(conn.user);
+        }
+        if is_answered {
             self.conns[id as usize].state = State::Acked;
             self.at(self.now + ROUND_TRIP, Do::Ack(id));
         } else if let Some(time) = again {
@@ -191,6 +217,10 @@ impl World {
     /// Whether a SYN is answered.
     fn answer(&mut self, id: u32) -> bool {
         if self.case.cookies {
+            // Who waits and is to be shown the room has to prove himself first.
+            if self.case.room {
+                return true;
+            }
             let is_armed = self.now >= START + seconds(self.case.armed);
             let place = self.users[self.conns[id as usize].user as usize].place;
             return !is_armed || self.door.answers(place, self.now);
@@ -216,6 +246,9 @@ impl World {
         self.overflows += u64::from(is_full);
         // With a full queue a proof is dropped uncharged.
         if is_full || !self.let_in(id) {
+            if !is_full && self.shows_room(id) {
+                return;
+            }
             let wait = seconds(0.2 * f64::from(1_u32 << conn.again.min(8)))
                 + self.random.between(0.0, 0.01);
             self.conns[id as usize].again += 1;
@@ -256,6 +289,8 @@ impl World {
                 user.done += 1;
                 if user.done == role.connections() {
                     self.whole(conn.user);
+                } else if role == Role::Crowd && user.done == 1 && self.case.leads {
+                    self.rest(conn.user, conn.page);
                 }
             }
         }
@@ -310,6 +345,12 @@ impl World {
         };
         self.at(born, Do::Syn(id));
         id
+    }
+
+    /// A connection ends before it was served.
+    pub fn end_of(&mut self, id: u32) {
+        self.conns[id as usize].state = State::Over;
+        self.forget(id);
     }
 
     /// Nothing will happen to a connection any more: another one may have its number. Those of open
