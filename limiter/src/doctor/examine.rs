@@ -14,8 +14,8 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Level, Tree, caller, conntrack, interface, kernel, lists, pins, queues, room,
-    settings, sockets, table,
+    Finding, Findings, Level, Tree, caller, conntrack, interface, kernel, lists, pins, queues,
+    room, settings, sockets, table,
 };
 use crate::assess::{Assessment, Cause, Facts, assess};
 use crate::history::{ENTRIES, History};

@@ -148,7 +148,7 @@ impl Adopted {
     /// limiter may have been loaded anew.
     fn open(&self) -> Result<(Maps, BTreeSet<(u16, bool)>)> {
         self.pins.require()?;
-        if !room::is_attached(&self.pins) {
+        if room::standing(&self.pins) == room::Standing::Nowhere {
             let _lock = self.pins.lock_for_change()?;
             self.pins.require()?;
             room::attach(&self.pins)?;

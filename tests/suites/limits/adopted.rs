@@ -154,7 +154,8 @@ fn it_outlives_a_limiter_that_is_loaded_anew() {
     desk.ok("attach crowd0 --service web=*:80 --budget 1/s");
     let maps = Maps::open(&front.pins.root()).expect("maps");
     until_so("the room is open again", || taken(&maps) == TAKEN[..1]);
-    assert!(room::is_attached(&front.pins));
+    let standing = front.lab.front.run(|| Ok(room::standing(&front.pins))).expect("a namespace");
+    assert_eq!(standing, room::Standing::Here);
 }
 
 /// What cannot be adopted is said at the start, with what to do; and two rooms in one are wrong usage.
