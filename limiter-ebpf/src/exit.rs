@@ -32,6 +32,8 @@ const REASON_SHIFT: u32 = 16;
 const ENFORCES: u64 = 1 << 24;
 const SLOT_SHIFT: u32 = 25;
 const COUNTER_SHIFT: u32 = 32;
+/// Beside a packed decision: the packet brings a cookie, and what comes of that is to be noted.
+pub const BRINGS: u64 = 1 << 26;
 
 /// What happened on the way to a verdict, in one number: each thing of its own would be a place on a stack that is full.
 #[derive(Clone, Copy)]

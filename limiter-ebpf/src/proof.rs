@@ -18,7 +18,7 @@ use limiter_common::packet::{Found, Segment};
 use limiter_common::reason::{Reason, Verdict};
 use limiter_common::switch::{Mode, Selection, Switch};
 
-use crate::exit::{Decision, Notes};
+use crate::exit::{BRINGS, Decision, Notes};
 use crate::frame::{again, read};
 use crate::listener::{self, Met};
 use crate::maps::{self, FLOWS, WAITS};
@@ -43,8 +43,6 @@ const COOKIE: u64 = 1;
 const BEHIND: u64 = 2;
 
 // Beside a packed decision, in bits that it leaves free:
-/// It brings a cookie, and what comes of that is to be noted.
-pub const BRINGS: u64 = 1 << 26;
 /// It pays. Else the accept queue of its listener is full: the kernel would drop it.
 const PAYS: u64 = 1 << 27;
 /// There is data in it.

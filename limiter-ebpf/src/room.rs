@@ -18,13 +18,12 @@ use limiter_common::room;
 use limiter_common::switch::Mode;
 
 use crate::clock::coarse;
-use crate::exit::{Decision, draw};
+use crate::exit::{BRINGS, Decision, draw};
 use crate::frame::{limiter_find, read};
 use crate::global::{NOTHING, limiter_ask, unpack_outcome};
 use crate::limits::{self, Question};
 use crate::listener::make_cookie;
 use crate::maps::{DIVERTED, HOST, INSTANCE, ROOM, WAITS};
-use crate::proof::BRINGS;
 
 /// From linux/socket.h and linux/in.h.
 const AF_INET: u32 = 2;

@@ -20,4 +20,6 @@ pub mod report;
 pub mod room;
 pub mod run;
 pub mod svg;
+pub mod tcp;
+pub mod tree;
 pub mod watch;

@@ -132,7 +132,10 @@ fn every_setting_is_an_option() {
     let of_the_host = DEFAULTS.iter().chain(&HOST).flat_map(Setting::parts);
     of_services.clone().for_each(|part| has(&set, part.key, part.help));
     of_the_host.clone().for_each(|part| has(&attach, part.key, part.help));
-    let known: Vec<String> = of_services.map(|part| option(part.key)).collect();
+    of_the_host.clone().for_each(|part| {
+        assert!(set.get_arguments().any(|one| one.get_id() == part.key), "{}", part.key)
+    });
+    let known: Vec<String> = of_services.chain(of_the_host).map(|part| option(part.key)).collect();
     let mut others: Vec<_> = set.get_arguments().filter_map(|one| one.get_long()).collect();
     others.retain(|one| !known.iter().any(|known| known == one));
     assert_eq!(others, ["service", "follow-default", "set-syncookies"]);

@@ -35,6 +35,7 @@ impl<const OF_A_SERVICE: bool> Args for Typed<OF_A_SERVICE> {
                 true => arg,
                 false => arg.requires("service"),
             });
+        let command = options(command, only_host(), |arg| arg.conflicts_with("service"));
         let follow =
             Arg::new(FOLLOW).long(option(FOLLOW)).action(ArgAction::SetTrue).requires("service");
         let help = "Let the service follow the default source limit and prefixes again";
@@ -59,6 +60,7 @@ impl<const OF_A_SERVICE: bool> FromArgMatches for Typed<OF_A_SERVICE> {
             return Ok(Self(said));
         }
         read(matches, &SERVICE, &mut said)?;
+        read(matches, only_host(), &mut said)?;
         read(matches, top(LIVE), &mut said)?;
         if matches.get_flag(FOLLOW) {
             said.0.extend(following().map(|row| (row.key, Value::Default)));
@@ -74,6 +76,11 @@ impl<const OF_A_SERVICE: bool> FromArgMatches for Typed<OF_A_SERVICE> {
 
 fn host() -> impl Iterator<Item = &'static Setting<Policy, record::Host>> {
     DEFAULTS.iter().chain(&HOST)
+}
+
+/// Settings of the host that no service has.
+fn only_host() -> impl Iterator<Item = &'static Setting<Policy, record::Host>> {
+    host().filter(|row| SERVICE.iter().all(|one| one.key != row.key))
 }
 
 /// Settings of a service that follow the host's.

@@ -16,13 +16,12 @@ mod sockets;
 mod subject;
 mod table;
 mod text;
-mod tree;
 
 use serde::Serialize;
 
+pub use crate::tree::Tree;
 pub use examine::{Question, examine};
 pub use text::text;
-pub use tree::Tree;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

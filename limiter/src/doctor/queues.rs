@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::subject::Subject;
-use super::tree::cpu_list;
 use super::{Findings, Tree};
 use crate::report::human::count;
+use crate::tree::cpu_list;
 
 /// So many queues are enough for any number of CPUs: eight of them take 60 million attempts a second.
 const ENOUGH: u32 = 8;

@@ -1,7 +1,7 @@
 //! CPU time and interfaces, from /proc. /proc/net/dev, unlike /sys/class/net, always is of this process's own network namespace.
 
 use super::series::{Counts, Cpu, Nic};
-use crate::doctor::Tree;
+use crate::tree::Tree;
 
 /// Columns of /proc/net/dev that are kept.
 const COLUMNS: [(usize, &str); 8] = [

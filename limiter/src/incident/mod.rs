@@ -14,7 +14,6 @@ pub mod report;
 pub mod series;
 mod store;
 mod story;
-pub mod tcp;
 #[cfg(test)]
 mod tests;
 

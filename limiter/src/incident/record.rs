@@ -10,13 +10,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::machine;
 use super::series::{Heavy, Limiter, Line, Note, PolicyLine, Tick, Top};
 use super::store::{LARGEST_SERIES, Store};
-use super::{End, Meta, VERSION, names, tcp};
+use super::{End, Meta, VERSION, names};
 use crate::doctor::{self, Tree};
 use crate::history::{Entry, History, Moment};
 use crate::kernel::{Maps, Pins, clock};
 use crate::policy::diff;
 use crate::policy::file::Document;
 use crate::report::{self, Snapshot};
+use crate::tcp;
 
 /// The longest recording.
 pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

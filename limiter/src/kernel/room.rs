@@ -15,11 +15,11 @@ use aya::programs::SkLookup;
 use aya::programs::links::{FdLink, PinnedLink};
 use limiter_common::{names, room};
 
+use super::Maps;
 use super::link::told;
 use super::maps::Raw;
 use super::object::{self, OBJECT};
 use super::pins::Pins;
-use super::{Maps, upgrade};
 
 /// The network namespace of this thread.
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
@@ -33,7 +33,6 @@ const NEXT: &str = "limiter_room_next";
 /// When limiter is not loaded, or the kernel refuses.
 pub fn attach(pins: &Pins) -> Result<()> {
     pins.require()?;
-    upgrade::add_maps(pins)?;
     let mut ebpf = object::open_over_pins(pins, OBJECT)?;
     let program: &mut SkLookup = ebpf
         .program_mut(names::ROOM_PROGRAM)

@@ -17,8 +17,6 @@ use serde::Serialize;
 
 use super::sample::{self, ByReason, Sample};
 use super::{Counts, Rates, fullness};
-use crate::doctor::Tree;
-use crate::incident::tcp;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::words::{Access, Words};
@@ -27,6 +25,8 @@ use crate::observe::waiting::{self, Waiting};
 use crate::observe::{Distinct, Heavy, Kind, Lately, distinct, heavy};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{self, Policy, Prefixes};
+use crate::tcp;
+use crate::tree::Tree;
 
 /// Sets of a table that are looked at.
 const LOOKED_AT: usize = 4096;

@@ -21,7 +21,7 @@ use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tracing::{info, warn};
 
-use crate::kernel::{Maps, Pins, listener, room};
+use crate::kernel::{Maps, Pins, listener, room, upgrade};
 
 /// A socket of another server, and the port for which it stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +151,7 @@ impl Adopted {
         if room::standing(&self.pins) == room::Standing::Nowhere {
             let _lock = self.pins.lock_for_change()?;
             self.pins.require()?;
+            upgrade::add_maps(&self.pins)?;
             room::attach(&self.pins)?;
         }
         let maps = Maps::open(&self.pins.root())?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use super::{Places, turns::Turns};
-use crate::kernel::{Maps, Pins, room};
+use crate::kernel::{Maps, Pins, room, upgrade};
 
 /// Registers each listener for the port of its service, and opens what tells the places. A listener
 /// of IPv6 takes both families.
@@ -18,6 +18,7 @@ use crate::kernel::{Maps, Pins, room};
 /// When limiter is not loaded, or the kernel refuses a socket or the program.
 pub fn register(pins: &Pins, listeners: &[(u16, &TcpListener)]) -> Result<Arc<dyn Places>> {
     let lock = pins.lock_for_change()?;
+    upgrade::add_maps(pins)?;
     room::attach(pins)?;
     let mut maps = Maps::open(&pins.root())?;
     for (port, listener) in listeners {

@@ -240,6 +240,8 @@ fn labels_come_from_bounded_sets() {
         "limiter_mode",
         "list",
         "outcome",
+        "part",
+        "port",
         "profile",
         "reason",
         "scope",

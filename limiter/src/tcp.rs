@@ -2,8 +2,12 @@
 //!
 //! They are what shows an overload when limiter does not: who was turned away by the accept queue, and who never completed a handshake.
 
-use super::series::Counts;
-use crate::doctor::Tree;
+use std::collections::BTreeMap;
+
+use crate::tree::Tree;
+
+/// Counters by name.
+type Counts = BTreeMap<String, u64>;
 
 /// What is kept of the hundreds that there are.
 const KEPT: [&str; 23] = [
