@@ -71,8 +71,8 @@ impl Group {
     ];
 }
 
-/// Which packaged alert counts the drops of a reason. A reason that drops and has none counts only
-/// in those that count every drop.
+/// Which packaged alert counts a reason. A reason that drops and has none counts only in those that
+/// count every drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alarm {
     /// Users are refused.
@@ -81,11 +81,13 @@ pub enum Alarm {
     Server,
     /// Sources are over their limit.
     Sources,
+    /// The waiting room answers most clients.
+    Room,
 }
 
 impl Alarm {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Users, Self::Server, Self::Sources];
+    pub const ALL: [Self; 4] = [Self::Users, Self::Server, Self::Sources, Self::Room];
 
     /// Name of the alert in `packaging/limiter.rules.yml`.
     pub const fn name(self) -> &'static str {
@@ -93,6 +95,7 @@ impl Alarm {
             Self::Users => "LimiterBudgetRefuses",
             Self::Server => "LimiterServerTooSlow",
             Self::Sources => "LimiterSourcesRefused",
+            Self::Room => "LimiterMostWait",
         }
     }
 }
@@ -158,7 +161,7 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => optional!(Group, $group),)* }
             }
 
-            /// Which packaged alert counts its drops.
+            /// Which packaged alert counts it.
             pub const fn alarm(self) -> Option<Alarm> {
                 match self { $(Reason::$variant => optional!(Alarm, $alarm),)* }
             }
@@ -221,9 +224,9 @@ reasons! {
         "segment behind the first of a connection that waits: its client sends it again";
     InLine = 33, "in_line", Attempt, Drop, Budget, InLine, Users,
         "source waits in line: a budget is short, or as many users are present as may be";
-    Diverted = 34, "diverted", Attempt, Pass, _, Diverted, _,
+    Diverted = 34, "diverted", Attempt, Pass, _, Diverted, Room,
         "attempt refused for want of a budget or in line: the kernel hands it to the waiting room";
-    DivertedProof = 35, "diverted_proof", Diversion, Pass, _, _, _,
+    DivertedProof = 35, "diverted_proof", Diversion, Pass, _, _, Room,
         "ACK with a good cookie, refused for the same: the kernel hands it to the waiting room";
 }
 
@@ -333,7 +336,15 @@ const _: () = {
             reason.limit().is_none() || reason.is_attempt() && reason.drops(),
             "a limit refuses attempts"
         );
-        assert!(reason.alarm().is_none() || reason.drops(), "alerts count drops");
+        let is_diverted = matches!(reason, Reason::Diverted | Reason::DivertedProof);
+        assert!(
+            match reason.alarm() {
+                None => !is_diverted,
+                Some(Alarm::Room) => is_diverted,
+                Some(_) => reason.drops(),
+            },
+            "alerts count what does not reach the server"
+        );
         index += 1;
     }
 };
