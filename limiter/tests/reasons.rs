@@ -44,7 +44,7 @@ fn each_alert_counts_the_reasons_that_are_to_raise_it() {
 }
 
 #[test]
-fn the_dashboard_shows_all_that_is_about_cookies() {
+fn the_dashboard_shows_all_that_is_about_cookies_and_the_waiting_room() {
     let dashboard: serde_json::Value =
         serde_json::from_str(&packaged("grafana.json")).expect("JSON");
     let text = dashboard.to_string().replace("\\\"", "\"");
@@ -52,5 +52,8 @@ fn the_dashboard_shows_all_that_is_about_cookies() {
         reason.group() == Some(Group::Challenged)
             || matches!(reason.packet(), Packet::Proof | Packet::Cookie)
     });
-    assert_eq!(picked(&text), [cookies]);
+    let diverted = names(|reason| {
+        reason.group() == Some(Group::Diverted) || reason.packet() == Packet::Diversion
+    });
+    assert_eq!(picked(&text), [cookies, diverted]);
 }

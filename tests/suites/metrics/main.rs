@@ -33,11 +33,16 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With more settings of the service, as the policy file has them.
+    fn with(settings: &str) -> Self {
         let lab = Lab::new().expect("a lab");
         let world = Self { desk: Desk::new(&lab.front).expect("a desk"), lab };
         let policy = format!(
             "interfaces = [\"{ATTACK_DEVICE}\", \"{CROWD_DEVICE}\"]\nmode = \"enforce\"\nsources = 4096\n\
-             [host]\nbudget = \"100000/s\"\n[service.web]\nlisten = \"*:80\"\nbudget = \"100/s\"\n"
+             [host]\nbudget = \"100000/s\"\n[service.web]\nlisten = \"*:80\"\nbudget = \"100/s\"\n{settings}"
         );
         fs::write(world.desk.policy(), policy).expect("written");
         world
