@@ -224,7 +224,7 @@ reasons! {
         "segment behind the first of a connection that waits: its client sends it again";
     InLine = 33, "in_line", Attempt, Drop, Budget, InLine, Users,
         "source waits in line: a budget is short, or as many users are present as may be";
-    Diverted = 34, "diverted", Attempt, Pass, _, Diverted, Room,
+    Diverted = 34, "diverted", Attempt, Pass, Budget, Diverted, Room,
         "attempt refused for want of a budget or in line: the kernel hands it to the waiting room";
     DivertedProof = 35, "diverted_proof", Diversion, Pass, _, _, Room,
         "ACK with a good cookie, refused for the same: the kernel hands it to the waiting room";
@@ -259,6 +259,11 @@ impl Reason {
     /// Whether it drops.
     pub const fn drops(self) -> bool {
         matches!(self.verdict(), Verdict::Drop)
+    }
+
+    /// Whether it keeps a packet from the service: it drops, or goes to the waiting room.
+    pub const fn refuses(self) -> bool {
+        self.drops() || matches!(self, Self::Diverted | Self::DivertedProof)
     }
 
     /// Whether it is a limit's refusal of an attempt.
@@ -306,8 +311,7 @@ pub mod bits {
     /// What a budget does not have.
     pub const BUDGET: u64 = set!(reason => matches!(reason.limit(), Some(Limit::Budget)));
     /// See [`Reason::may_be_reset`].
-    pub(super) const RESET: u64 = OWN
-        | BUDGET
+    pub(super) const RESET: u64 = (OWN | BUDGET) & DROP
         | set!(reason => reason.drops() && matches!(reason.packet(), Packet::Proof | Packet::Cookie));
 
     /// Whether the reason with this number is in a set. Bits above the number are of no matter.
@@ -333,7 +337,7 @@ const _: () = {
             "attempts have a group, and nothing else has"
         );
         assert!(
-            reason.limit().is_none() || reason.is_attempt() && reason.drops(),
+            reason.limit().is_none() || reason.is_attempt() && reason.refuses(),
             "a limit refuses attempts"
         );
         let is_diverted = matches!(reason, Reason::Diverted | Reason::DivertedProof);
@@ -378,7 +382,7 @@ mod tests {
         );
         let limits = ["source_limit", "service_budget", "global_budget"];
         assert_eq!(those(Reason::is_limit)[..3], limits);
-        assert_eq!(those(Reason::is_limit)[3..], ["in_line", "", ""]);
+        assert_eq!(those(Reason::is_limit)[3..], ["in_line", "diverted", ""]);
         assert_eq!(those(Reason::may_be_reset)[..3], limits);
         assert_eq!(those(Reason::may_be_reset)[3..], ["bad_cookie", "waiting", "in_line"]);
     }

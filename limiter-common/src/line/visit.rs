@@ -181,6 +181,10 @@ pub fn find<W: SharedWord>(
     let (mut least, mut word, mut way) = (u64::MAX, 0, 0);
     while way < WAYS {
         let other = set[way].load();
+        // Another CPU gave the source a way meanwhile: a second one would be a second visit.
+        if other & FINGERPRINT == fingerprint as u64 {
+            return Found { way, word: other, is_own: true, kind: FREE };
+        }
         let worth = worth(other, now, idle, forget) | (way as u64 ^ choice);
         if worth < least {
             (least, word) = (worth, other);

@@ -113,7 +113,7 @@ impl Facts {
 
     /// Attempts per second that are refused, in either mode.
     pub fn refused(&self) -> f64 {
-        self.sum(|reason| reason.is_attempt() && reason.drops())
+        self.sum(|reason| reason.is_attempt() && reason.refuses())
     }
 
     /// Those that a limit refuses.

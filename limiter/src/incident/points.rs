@@ -10,6 +10,8 @@ use super::series::{Counts, Distinct, Limiter, Tick};
 
 /// Seconds between two lines from which on something is missing.
 const GAP: f64 = 2.5;
+/// Two lines that are closer are no two looks, seconds: what lies between them is no rate.
+const CLOSEST: f64 = 0.001;
 /// Seconds that are believed to lie between two lines: a day more than the longest recording.
 const FARTHEST: f64 = 172_800.0;
 /// Breaks and names that are kept.
@@ -135,9 +137,9 @@ impl Counted {
         sum(&self.decided, |reason| reason.is_attempt() && reason.verdict() != Verdict::Pass)
     }
 
-    /// Attempts with a dropping reason, whether they were dropped or not.
+    /// Attempts that are kept from the service, whether the mode let that be or not.
     pub fn refused(&self) -> f64 {
-        self.sum(|reason| reason.is_attempt() && reason.drops())
+        self.sum(|reason| reason.is_attempt() && reason.refuses())
     }
 }
 
@@ -151,7 +153,7 @@ impl Series {
         };
         let passed = tick.monotonic - last.monotonic;
         let so_far = self.points.last().map_or(0.0, |point| point.at);
-        if !(passed > 0.0 && passed < FARTHEST) {
+        if !(passed >= CLOSEST && passed < FARTHEST) {
             let wall =
                 [&tick, &last].map(|tick| tick.time.map_or(0.0, |time| time.millis() as f64 / 1e3));
             let at = so_far + (wall[0] - wall[1]).clamp(1.0, FARTHEST);

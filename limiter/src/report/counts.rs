@@ -94,9 +94,9 @@ impl Counts {
         self.total(Reason::admits)
     }
 
-    /// Packets with a dropping reason, in either mode.
+    /// Packets that are kept from a service, in either mode.
     pub fn refused(&self) -> u64 {
-        self.total(Reason::drops)
+        self.total(Reason::refuses)
     }
 }
 
@@ -143,7 +143,7 @@ pub fn percent(part: f64, whole: f64) -> String {
 
 /// Reasons that refuse, with their rates of now, the most frequent first.
 pub fn refusals(rates: &Rates) -> Vec<(Reason, f64)> {
-    let dropping = Reason::ALL.iter().copied().filter(|reason| reason.drops());
+    let dropping = Reason::ALL.iter().copied().filter(|reason| reason.refuses());
     let mut found: Vec<_> =
         dropping.map(|reason| (reason, rates.of(|counts| counts.one(reason)))).collect();
     found.retain(|(_, rate)| *rate > 0.0);

@@ -66,9 +66,9 @@ pub fn observed(counters: &Counters) -> ByReason {
     by_reason(&counters.observed)
 }
 
-/// Packets with a dropping reason, whether the mode let them drop or not.
+/// Packets that are kept from the service, whether the mode let that be or not.
 pub fn refused(counters: &Counters) -> u64 {
-    total(counters, Reason::drops)
+    total(counters, Reason::refuses)
 }
 
 /// Attempts to protected services that a limit judged.
