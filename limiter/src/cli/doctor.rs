@@ -25,12 +25,8 @@ pub struct Doctor {
 impl Doctor {
     /// Examines and prints.
     pub fn run(&self, context: &Context) -> Result<()> {
-        let question = Question {
-            pins: &context.pins,
-            interfaces: &self.interfaces,
-            attach: self.attach,
-            history: Some(&context.history),
-        };
+        let question =
+            Question { pins: &context.pins, interfaces: &self.interfaces, attach: self.attach };
         let found = doctor::examine(&Tree::at("/"), &question)?;
         report::print(context.format, &found, |found| doctor::text(found))?;
         if found.iter().any(|finding| finding.level == Level::Problem) {

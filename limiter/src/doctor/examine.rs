@@ -14,11 +14,9 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Level, Tree, caller, conntrack, interface, kernel, lists, pins, queues,
-    room, settings, sockets, table,
+    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, pins, queues, room,
+    settings, sockets, table,
 };
-use crate::assess::{Assessment, Cause, Facts, assess};
-use crate::history::{ENTRIES, History};
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
 use crate::kernel::{Maps, Pins, clock, interface as interfaces, inventory, listener};
@@ -37,8 +35,6 @@ pub struct Question<'a> {
     pub interfaces: &'a [String],
     /// Whether to attach to free interfaces for a moment.
     pub attach: bool,
-    /// Who changed what, which tells what is usual; `None`: not asked.
-    pub history: Option<&'a History>,
 }
 
 /// What is loaded.
@@ -99,26 +95,7 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     if let Some(loaded) = &loaded {
         services(tree, loaded, &mut to)?;
     }
-    let mut found = to.finish();
-    if let Some(loaded) = &loaded {
-        let read = question.history.and_then(|history| history.read(ENTRIES).ok());
-        let entries = read.map_or_else(Vec::new, |read| read.entries);
-        found.insert(0, likely(&assess(&Facts::of(&loaded.snapshot, &entries))));
-    }
-    Ok(found)
-}
-
-/// The assessment as the first finding.
-fn likely(found: &Assessment) -> Finding {
-    let is_calm = matches!(found.cause, Cause::Nothing | Cause::Quiet);
-    let evidence = [&found.what].into_iter().chain(&found.evidence);
-    let evidence = evidence.map(|why| why.trim_end_matches('.')).collect::<Vec<_>>().join("; ");
-    Finding {
-        area: "likely".to_owned(),
-        level: if is_calm { Level::Ok } else { Level::Warning },
-        what: format!("{}: {evidence}", found.likely),
-        advice: (!is_calm).then(|| found.next.join("; then ")),
-    }
+    Ok(to.finish())
 }
 
 fn directory(pins: &Pins) -> Directory {
