@@ -5,7 +5,6 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod apply;
-pub mod assess;
 pub mod cli;
 pub mod doctor;
 pub mod history;

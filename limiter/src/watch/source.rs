@@ -8,10 +8,12 @@ use anyhow::Result;
 use limiter_common::record::List;
 
 use super::reading::{Change, Reading};
-use crate::assess::Facts;
-use crate::history::{ENTRIES, Entry, History, Moment};
+use crate::history::{Entry, History, Moment};
 use crate::kernel::{Maps, Pins};
 use crate::report;
+
+/// Entries of the history that are looked at.
+const ENTRIES: usize = 50;
 
 /// How many times as long as counting the lists took they are not counted again: it takes a two-hundredth of a core at most.
 const RARELY: u32 = 200;
@@ -122,8 +124,7 @@ impl Source {
         self.opened = Some(opened);
         self.read_history();
         let changes = self.entries.iter().filter_map(|entry| change(entry, at, now)).collect();
-        let facts = Facts::of(&snapshot, &self.entries);
-        Ok(Some(Reading::of(snapshot, at, life, changes, facts)))
+        Ok(Some(Reading::of(snapshot, at, life, changes)))
     }
 
     /// Reads the history if it is another one than before. Without one there are no notes, which stops nobody from watching.

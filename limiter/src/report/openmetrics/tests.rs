@@ -94,9 +94,6 @@ fn snapshot() -> Snapshot {
             ..Distinct::default()
         },
         refused_most: Vec::new(),
-        lately: Default::default(),
-        counts: Default::default(),
-        now: None,
     }
 }
 

@@ -6,9 +6,10 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::{Rows, Scene, cut, text};
-use crate::report::{Counts, human, percent, rate};
+use crate::report::human;
 use crate::watch::paint::Paint;
-use crate::watch::reading::{Budget, Service};
+use crate::watch::reading::{Budget, Counts, Service};
+use crate::watch::verdict::{self, rate};
 
 /// From here on a budget is as good as spent.
 const SPENT: f64 = 95.0;
@@ -145,7 +146,7 @@ pub fn state(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
         (true, false) => "challenge off".to_owned(),
     };
     let mut parts = vec![challenge];
-    parts.push(format!("source table {}", percent(reading.table_percent, 100.0)));
+    parts.push(format!("source table {}", verdict::percent(reading.table_percent, 100.0)));
     parts.push(format!(
         "{} banned, {} allowed",
         human::count(reading.banned as u64),
