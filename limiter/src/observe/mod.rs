@@ -7,5 +7,5 @@ pub mod suggest;
 pub mod waiting;
 
 pub use distinct::Distinct;
-pub use heavy::{Heavy, Kind, Lately};
+pub use heavy::{Heavy, Kind};
 pub use ring::Ring;

@@ -59,7 +59,7 @@ enum Kind {
     Read,
     /// Prints nothing.
     Silent,
-    /// Of `run`, which `run::log` tries; and of what needs a terminal.
+    /// Of `run`, which `run::log` tries; of `room`, which serves; and of what needs a terminal.
     Elsewhere,
 }
 
@@ -73,6 +73,7 @@ const COMMANDS: &[(&str, Kind, &[&str], &str)] = &[
     ("events", Kind::Read, &[], "events"),
     ("metrics", Kind::Read, &[], "metrics"),
     ("watch", Kind::Elsewhere, &[], ""),
+    ("room", Kind::Elsewhere, &[], ""),
     ("arm", Kind::Change, &["disarm"], "arm"),
     ("disarm", Kind::Change, &["arm"], "disarm"),
     ("set", Kind::Change, &["set --budget 900/s"], "set --budget 800/s"),
