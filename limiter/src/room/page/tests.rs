@@ -103,16 +103,24 @@ fn times_are_rounded_as_people_say_them() {
 #[test]
 fn a_page_comes_again_while_its_place_is_kept_and_not_with_the_others() {
     let pages = pages(None);
-    let times: std::collections::BTreeSet<u64> = (0..1000)
-        .map(|_| {
-            let answer = pages.answer(&head("en", None), None);
-            let refresh = format!("<meta http-equiv=refresh content={}>", answer.again);
-            assert!(answer.body.contains(&refresh), "{}", answer.body);
-            answer.again
-        })
-        .collect();
-    // That one of the ten is missing after a thousand has a chance of one in 10^44.
-    assert!(times.iter().copied().eq(AGAIN), "{times:?}");
+    for (turn, expected) in [
+        (None, AGAIN),
+        (Some(turn(60, None)), AGAIN),
+        (Some(turn(60, Some(4))), AGAIN),
+        (Some(turn(60, Some(3))), SOON),
+        (Some(turn(60, Some(0))), SOON),
+    ] {
+        let times: std::collections::BTreeSet<u64> = (0..1000)
+            .map(|_| {
+                let answer = pages.answer(&head("en", None), turn);
+                let refresh = format!("<meta http-equiv=refresh content={}>", answer.again);
+                assert!(answer.body.contains(&refresh), "{}", answer.body);
+                answer.again
+            })
+            .collect();
+        // That one of the ten is missing after a thousand has a chance of one in 10^44.
+        assert!(times.iter().copied().eq(expected), "{turn:?}: {times:?}");
+    }
 }
 
 #[test]
