@@ -28,8 +28,14 @@ pub struct Case {
     /// When the door begins to be obeyed; before that it is asked all the same if it observes.
     pub armed: f64,
     pub observes: bool,
-    /// The crowd comes in so many seconds.
+    /// How many people there are instead of what the load says; 0: what it says.
+    pub people: usize,
+    /// The crowd comes in so many seconds; evenly, or more and more until so many of them have
+    /// passed and then ever less.
     pub arrive: f64,
+    pub peak: f64,
+    /// Whether nobody comes in place of who goes, so that the crowd ends.
+    pub once: bool,
     /// From when after it began to come, and how long, is measured.
     pub settle: f64,
     pub measure: f64,
@@ -81,7 +87,10 @@ impl Case {
             staged: false,
             armed: 0.0,
             observes: false,
+            people: 0,
             arrive: 10.0,
+            peak: 0.0,
+            once: false,
             settle: 30.0,
             measure: 180.0,
             pages: 5.0,
@@ -106,9 +115,9 @@ impl Case {
         Self { leads: true, room: true, ..self }
     }
 
-    /// What a text says of the line at twice the capacity: `load=4 cookies=yes`.
-    pub fn of(text: &str) -> Self {
-        let mut case = Self::new(Family::Line, 2.0);
+    /// The same case but for what a text says: `load=4 cookies=yes`.
+    pub fn with(self, text: &str) -> Self {
+        let mut case = self;
         for (key, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
             let number: f64 = value.parse().unwrap_or(f64::NAN);
             let is_on = value == "yes" || number > 0.0;
@@ -134,7 +143,10 @@ impl Case {
                 "relief" => case.relief = is_on,
                 "armed" => case.armed = number,
                 "observes" => case.observes = is_on,
+                "people" => case.people = number as usize,
                 "arrive" => case.arrive = number,
+                "peak" => case.peak = number,
+                "once" => case.once = is_on,
                 "settle" => case.settle = number,
                 "measure" => case.measure = number,
                 "pages" => case.pages = number,

@@ -41,6 +41,17 @@ pub struct Figures {
     /// How long those waited who got their first page; those who still wait count with what they
     /// have waited.
     pub first: Vec<f64>,
+    /// The same of those who got it: who, how long, and whether the place was lost or not kept.
+    pub people: Vec<(u32, f64, bool)>,
+    /// When the last of them got it, in seconds since the crowd began to come; and connections of
+    /// whole pages until then, of what the budget had.
+    pub last: f64,
+    pub good_by_last: f64,
+    /// Most people who waited at once.
+    pub waiting: i32,
+    /// Most attempts and proofs in a second, and most that the waiting room took.
+    pub asked_most: u64,
+    pub shown_most: u64,
     /// How long those waited who were in.
     pub later: Vec<f64>,
     /// Of those who got their first page, how long their browser had shown nothing new: since they

@@ -7,6 +7,7 @@
 mod case;
 mod door;
 mod figures;
+mod morning;
 mod people;
 mod queue;
 mod room;
@@ -214,7 +215,7 @@ fn a_crowd_of_any_size_waits_alike() {
 #[test]
 fn a_case_gives_the_same_each_time() {
     let text = std::env::var("CASE").unwrap_or_else(|_| "settle=20 measure=20".to_owned());
-    let case = Case::of(&text);
+    let case = Case::new(Family::Line, 2.0).with(&text);
     let [once, again] = [run(case), run(case)];
     show(&text, &once);
     assert_eq!((once.good, once.admitted, once.first), (again.good, again.admitted, again.first));

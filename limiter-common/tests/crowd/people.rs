@@ -120,9 +120,16 @@ impl World {
             (0..users).for_each(|index| self.someone(Role::Crowd, time(index)));
         } else {
             self.shared_source = self.source();
-            let users = (case.load * case.capacity / 6.0 * case.think).round() as usize;
-            let mut times: Vec<u64> =
-                (0..users).map(|_| self.random.between(0.0, case.arrive)).collect();
+            let users = match case.people {
+                0 => (case.load * case.capacity / 6.0 * case.think).round() as usize,
+                people => people,
+            };
+            let mut times: Vec<u64> = (0..users)
+                .map(|_| match case.peak {
+                    0.0 => self.random.between(0.0, case.arrive),
+                    peak => self.random.ramp(peak, case.arrive),
+                })
+                .collect();
             times.sort_unstable();
             // Those behind the shared address are every so many.
             for (index, time) in times.into_iter().enumerate() {
@@ -162,6 +169,7 @@ impl World {
         }
         self.waiting_at = self.now;
         self.waiting_now += number;
+        self.figures.waiting = self.figures.waiting.max(self.waiting_now);
         self.waiting.add(user as usize, number);
     }
 
@@ -259,7 +267,11 @@ impl World {
             };
             waits.push(wait);
             if is_first {
+                let user = &self.users[id as usize];
                 self.figures.hangs.push(hang);
+                self.figures.people.push((id, wait, user.lost_place || user.found_none));
+                self.figures.last = (now - START) as f64 / SECOND as f64 - CROWD;
+                self.conns_by_last = self.whole_conns;
             }
         }
         if waited {
@@ -306,8 +318,11 @@ impl World {
         if std::mem::take(&mut user.waits) {
             self.count_waiting(id, -1);
         }
-        let time = self.now + self.random.between(0.0, 2.0 * self.case.think);
-        self.visitor(time, is_shared);
+        self.left += 1;
+        if !self.case.once {
+            let time = self.now + self.random.between(0.0, 2.0 * self.case.think);
+            self.visitor(time, is_shared);
+        }
     }
 
     /// The patience with a page ends.
@@ -361,6 +376,7 @@ impl World {
         figures.machine_visits =
             self.began[1] as f64 / (self.began[0] + self.began[1]).max(1) as f64;
         figures.machines = self.served_machines as f64 / time / self.case.capacity;
+        figures.good_by_last = self.conns_by_last as f64 / figures.last / self.case.budget;
         figures.fair = self.waiting_area / self.firsts.max(1) as f64;
         figures.overtaken /= self.firsts.max(1) as f64;
         figures.visits /= time;

@@ -27,6 +27,7 @@ impl World {
             return false;
         }
         self.shown += u64::from(self.is_measured());
+        self.count_second(0, 1);
         let (now, conn) = (self.now, self.conns[id as usize]);
         self.end_of(id);
         let user = &mut self.users[conn.user as usize];

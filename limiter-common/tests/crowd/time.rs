@@ -25,6 +25,16 @@ impl Random {
         seconds(from + (to - from) * self.unit())
     }
 
+    /// Between nothing and a number of seconds: ever more likely up to a peak, and then ever less.
+    pub fn ramp(&mut self, peak: f64, to: f64) -> u64 {
+        let part = self.unit();
+        seconds(if part * to < peak {
+            (part * peak * to).sqrt()
+        } else {
+            to - ((1.0 - part) * (to - peak) * to).sqrt()
+        })
+    }
+
     /// Time to the next of events that come at `rate` per second, as they please (Poisson).
     pub fn gap(&mut self, rate: f64) -> u64 {
         seconds(-(1.0 - self.unit()).ln() / rate) + 1

@@ -71,6 +71,11 @@ pub struct World {
     pub regular_by: Vec<[u64; 2]>,
     pub regular_last: Vec<u64>,
     pub asked: u64,
+    /// People who went.
+    pub left: usize,
+    pub conns_by_last: u64,
+    /// The second of the clock, and what was asked and shown in it.
+    second: [u64; 3],
     pub admitted: u64,
     pub overflows: u64,
     /// Visits that began, of people and of machines.
@@ -119,6 +124,9 @@ impl World {
             regular_by: vec![[0; 2]; 20],
             regular_last: vec![0; 20],
             asked: 0,
+            left: 0,
+            conns_by_last: 0,
+            second: [0; 3],
             admitted: 0,
             overflows: 0,
             began: [0; 2],
@@ -147,6 +155,9 @@ impl World {
                 break;
             }
             self.now = time;
+            if self.case.once && self.left == self.case.people {
+                break;
+            }
             match what {
                 Do::Page(user) => self.begin(user),
                 Do::Syn(conn) => self.syn(conn),
@@ -170,6 +181,7 @@ impl World {
         let before = self.now < START + seconds(self.case.armed);
         let is_asked = !before || self.case.observes;
         self.asked += u64::from(self.is_measured());
+        self.count_second(1, 0);
         let had_place = self.door.has_place(place);
         let let_in = is_asked
             && self.door.judge(place, is_shared && self.case.weight > 1, self.now)
@@ -185,6 +197,18 @@ impl World {
             self.admitted += u64::from(self.is_measured());
         }
         let_in
+    }
+
+    /// Counts what was asked and shown in this second.
+    pub fn count_second(&mut self, asked: u64, shown: u64) {
+        let now = self.now / SECOND;
+        if self.second[0] != now {
+            self.second = [now, 0, 0];
+        }
+        self.second[1] += asked;
+        self.second[2] += shown;
+        self.figures.asked_most = self.figures.asked_most.max(self.second[1]);
+        self.figures.shown_most = self.figures.shown_most.max(self.second[2]);
     }
 
     fn syn(&mut self, id: u32) {
