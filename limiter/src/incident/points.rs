@@ -153,7 +153,7 @@ impl Series {
         };
         let passed = tick.monotonic - last.monotonic;
         let so_far = self.points.last().map_or(0.0, |point| point.at);
-        if !(passed >= CLOSEST && passed < FARTHEST) {
+        if !(CLOSEST..FARTHEST).contains(&passed) {
             let wall =
                 [&tick, &last].map(|tick| tick.time.map_or(0.0, |time| time.millis() as f64 / 1e3));
             let at = so_far + (wall[0] - wall[1]).clamp(1.0, FARTHEST);

@@ -44,8 +44,8 @@ pub fn read(maps: &Maps) -> Result<Waiting> {
 
 /// What these entries say, each of which stands for `each` entries.
 fn of(words: impl Iterator<Item = u64>, each: usize, now: u64) -> Waiting {
-    let kept = Rules::FORGET_SECONDS * 1_000_000_000 >> SEEN_SHIFT;
-    let lately = LATELY * 1_000_000_000 >> SEEN_SHIFT;
+    let kept = (Rules::FORGET_SECONDS * 1_000_000_000) >> SEEN_SHIFT;
+    let lately = (LATELY * 1_000_000_000) >> SEEN_SHIFT;
     let (mut waits, mut gone) = (Vec::new(), 0);
     for word in words.filter(|word| *word != 0) {
         let visit = Visit::read(word, now);
