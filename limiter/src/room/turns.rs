@@ -27,6 +27,9 @@ const LOOKS: usize = 20;
 /// A head that needs longer than this for what is left says nothing of when it will be there.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
+/// Classes by the first bits of an address.
+type Classes = HashMap<(u64, u64), u32>;
+
 /// The lines of a loaded limiter.
 pub struct Turns {
     maps: Maps,
@@ -44,7 +47,7 @@ struct Known {
     listeners: Vec<(SocketAddr, u32)>,
     classes: BTreeMap<u32, record::Class>,
     /// Prefixes by length, the longest first: the bits of each, and its class.
-    prefixes: Vec<(u8, HashMap<(u64, u64), u32>)>,
+    prefixes: Vec<(u8, Classes)>,
     /// When each line's head was seen, and where it was, by service.
     heads: BTreeMap<u32, VecDeque<(u64, u64)>>,
 }
@@ -71,7 +74,7 @@ impl Turns {
             known.policy = (slot, generation);
             known.services = self.maps.services(slot)?;
             known.classes = self.maps.classes(slot)?;
-            let mut prefixes: BTreeMap<u8, HashMap<_, _>> = BTreeMap::new();
+            let mut prefixes: BTreeMap<u8, Classes> = BTreeMap::new();
             for prefix in self.maps.class_prefixes(slot)? {
                 let bits = cut(Address::from_bytes(prefix.address), prefix.length);
                 prefixes.entry(prefix.length).or_default().insert(bits, prefix.class.into());
