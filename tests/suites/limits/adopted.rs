@@ -109,7 +109,7 @@ fn the_page_of_another_server_survives_its_restart() {
         let _adopter = Adopter::start(&desk, sockets);
         until_so("the room is open", || taken(&front.maps) == TAKEN);
         let (v4, v6) = (front.lab.clients_v4(), front.lab.clients_v6());
-        for client in &v4[..2] {
+        for client in &v4[..1] {
             let page = curl(&front, *client, "http", FRONT_V4, "en");
             assert!(page.starts_with("HTTP/1.1 200"), "{page}");
         }
@@ -134,7 +134,7 @@ fn the_page_of_another_server_survives_its_restart() {
         }
         drop(nginx);
         let counters = front.service(0);
-        assert_eq!(server.accepted(), 2, "{counters:?}");
+        assert_eq!(server.accepted(), 1, "{counters:?}");
         let diverted = if cookies { Reason::DivertedProof } else { Reason::Diverted };
         assert_eq!(decided(&counters, diverted), 80, "{counters:?}");
     }

@@ -18,10 +18,10 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use super::servers::output;
 use super::{Front, challenge, decided, limit, policy};
 
-/// Two connections at once, and then one an hour, in line.
+/// One connection, and then one an hour, in line.
 pub(super) fn full(challenge: Challenge) -> Policy {
     let mut policy = policy(&["web=*:80,*:443"]);
-    policy.services[0].budget = limit(1, 2);
+    policy.services[0].budget = limit(1, 1);
     policy.services[0].budget.rate.period *= 3600;
     policy.services[0].admission.line = true;
     policy.services[0].admission.challenge = challenge;
@@ -86,7 +86,7 @@ fn who_waits_reads_the_page() {
         let desk = Desk::over(&front.lab.front, front.pins.base().to_owned()).expect("a desk");
         let (v4, v6) = (front.lab.clients_v4(), front.lab.clients_v6());
         let mut room = Room::start(&front, &desk);
-        for client in &v4[..2] {
+        for client in &v4[..1] {
             let page = curl(&front, *client, "http", FRONT_V4, "en");
             assert!(page.starts_with("HTTP/1.1 200"), "{page}");
         }
@@ -111,7 +111,7 @@ fn who_waits_reads_the_page() {
             assert!(desk.ok("status").contains("open for ports 80, 443"));
         }
         let counters = front.service(0);
-        assert_eq!(server.accepted(), 2, "{counters:?}");
+        assert_eq!(server.accepted(), 1, "{counters:?}");
         let diverted = if cookies { Reason::DivertedProof } else { Reason::Diverted };
         assert_eq!(decided(&counters, diverted), 8, "{counters:?}");
     }
