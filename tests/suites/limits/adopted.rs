@@ -88,9 +88,9 @@ fn listens(lab: &Lab, count: usize) {
     });
 }
 
-/// Who is refused reads nginx's page, of whichever worker; a restart of nginx closes the room, and it
-/// opens by itself. Nothing of it reaches the server. With the kernel's cookies and without, with a
-/// socket for each family and with one for both.
+/// Who is refused reads nginx's page, of any of its workers; a restart of nginx closes the room, and
+/// it opens by itself. Nothing of it reaches the server. With the kernel's cookies and without, with
+/// a socket for each family and with one for both.
 #[test]
 fn the_page_of_another_server_survives_its_restart() {
     for (cookies, sockets, at) in [
