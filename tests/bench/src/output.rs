@@ -13,7 +13,7 @@ use super::bars::Plot;
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench");
 
 /// Where results go.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct Output {
     /// Print JSON on standard output.
     #[arg(long)]
