@@ -8,10 +8,20 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+/// Names of what is not handed on: what `cargo run` says of the package that it runs, and the time
+/// of packages. Build scripts ask for both (ring's does), and all above them would be compiled again
+/// whenever a cargo that is told follows one that is not.
+const KEPT_BACK: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "SOURCE_DATE_EPOCH"];
+
 /// `cargo`, as the one that runs us, with the linker of BPF code on its path.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).env("PATH", path_with_cargo_bin());
+    for (name, _) in env::vars_os() {
+        if KEPT_BACK.iter().any(|kept| name.to_string_lossy().starts_with(kept)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -37,4 +47,17 @@ pub fn target_directory() -> Result<PathBuf> {
         .as_str()
         .context("cargo metadata names no target directory")?
         .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cargo tells its tests what it tells programs.
+    #[test]
+    fn what_build_scripts_ask_for_is_not_handed_on() {
+        let command = cargo(&[]);
+        assert!(command.get_envs().any(|of| of == ("CARGO_MANIFEST_DIR".as_ref(), None)));
+        assert!(!command.get_envs().any(|of| of == ("CARGO_HOME".as_ref(), None)));
+    }
 }

@@ -25,6 +25,9 @@ pub struct Dist {
     /// Where the packages go [default: `dist` in cargo's target directory].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Pack the commands that are there, and build nothing.
+    #[arg(long)]
+    built: bool,
 }
 
 /// What is built, and how it is called.
@@ -76,6 +79,7 @@ impl Dist {
 
     fn build(&self) -> Result<Build> {
         let native = target_directory()?.join("release/limiter");
+        let build = |target| if self.built { Ok(()) } else { build(target) };
         build(None)?;
         let binary = match &self.target {
             Some(target) => {
