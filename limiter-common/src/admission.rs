@@ -3,14 +3,16 @@
 //!
 //! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once: no
 //!    random cache line is read.
-//! 2. The source's limit, of its class if it has one. What it refuses costs no budget.
-//! 3. Take from the budgets what was seen; a token of one goes back when another CPU emptied the
+//! 2. The connections that are open, where the policy bounds them: of the service, of the host and of
+//!    the source. They are only looked at; whoever counts them does so when they are there.
+//! 3. The source's limit, of its class if it has one. What it refuses costs no budget.
+//! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the
 //!    next meanwhile.
 //!
-//! Where the kernel makes cookies an attempt *peeks*: it goes through 1 and 2 and writes nothing,
+//! Where the kernel makes cookies an attempt *peeks*: it goes through 1 to 3 and writes nothing,
 //! because nobody has proven that it comes from where it says. What is over no limit passes to the
 //! kernel, which asks for a proof, while the service's purse for unproven attempts lasts; beyond
-//! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 3 and pays. Where
+//! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 4 and pays. Where
 //! the kernel makes none the attempt pays.
 //!
 //! A service with a line has an order of its own, with this one's parts: `turn.rs`. The kernel side
@@ -21,6 +23,7 @@ use crate::budget::{Look, Take};
 use crate::challenge::{self, Challenge};
 use crate::hash::Place;
 use crate::line::{Arrival, Judged};
+use crate::open::{Bounds, Full};
 use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
 use crate::record::{Class, Host, Service};
@@ -121,6 +124,11 @@ pub trait State {
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>);
     /// The place of a source in the tables, by the number of the service; a class has debts of its own.
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
+    /// What has as many open connections as it may, of the service, the host and the source at
+    /// `place`. Where nothing counts them, nothing has.
+    fn full(&self, _: &Case<'_>, _: &Place, _: &Bounds) -> Option<Full> {
+        None
+    }
     /// Charges an attempt to the source table; one that peeks is only told whether that would go.
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
     /// Judges a source in the service's line; of one that peeks, only whether it waits.
@@ -221,6 +229,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) limit: &'a SourceLimit,
     /// Whether it waits in line for a short budget.
     pub(crate) waits: bool,
+    /// Most open connections of the source; 0: any number.
+    pub(crate) open: u64,
 }
 
 impl<'a> Terms<'a> {
@@ -237,9 +247,29 @@ impl<'a> Terms<'a> {
                 class,
                 limit: &record.source,
                 waits: record.unlimited == 0,
+                open: if record.own_open != 0 { record.open } else { service.open },
             };
         }
-        Self { source: service.mask.apply(client), class: 0, limit: &service.source, waits: true }
+        Self {
+            source: service.mask.apply(client),
+            class: 0,
+            limit: &service.source,
+            waits: true,
+            open: service.open,
+        }
+    }
+
+    /// What bounds its open connections.
+    #[inline(always)]
+    pub(crate) const fn bounds(&self, case: &Case<'_>) -> Bounds {
+        if case.host.counts_open == 0 {
+            return Bounds { source: 0, service: 0, host: 0 };
+        }
+        Bounds {
+            source: self.open,
+            service: case.service.open_budget,
+            host: case.host.open_budget,
+        }
     }
 }
 
@@ -263,8 +293,23 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
     }
     let terms = Terms::of::<S, MORE>(state, case);
     let mut is_contended = false;
+    let bounds = terms.bounds(case);
+    let asks_open = MORE && !bounds.are_none();
+    let place = if asks_open || terms.limit.interval != 0 {
+        state.place(case.service.number, terms.class, terms.source)?
+    } else {
+        Place::default()
+    };
+    if asks_open {
+        match state.full(case, &place, &bounds) {
+            Some(Full::Source) => return Some(Verdict::Decided(Reason::OpenSource)),
+            Some(Full::Budget) if spent.is_none() => {
+                return Some(Verdict::Decided(Reason::OpenBudget));
+            }
+            _ => {}
+        }
+    }
     if terms.limit.interval != 0 {
-        let place = state.place(case.service.number, terms.class, terms.source)?;
         match charge(state, &place, &attempt(case, terms.source, terms.limit, PEEKS), notes)? {
             Charge::Exceeds => return Some(Verdict::Decided(Reason::SourceLimit)),
             judged => is_contended = matches!(judged, Charge::Contended),

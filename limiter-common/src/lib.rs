@@ -18,6 +18,7 @@ pub mod hash;
 pub mod heavy;
 pub mod line;
 pub mod names;
+pub mod open;
 pub mod packet;
 pub mod purse;
 pub mod rate;

@@ -228,6 +228,10 @@ reasons! {
         "attempt refused for want of a budget or in line: the kernel hands it to the waiting room";
     DivertedProof = 35, "diverted_proof", Diversion, Pass, _, _, Room,
         "ACK with a good cookie, refused for the same: the kernel hands it to the waiting room";
+    OpenSource = 38, "open_source", Attempt, Drop, Own, OverLimit, Sources,
+        "source has as many connections open as it may";
+    OpenBudget = 39, "open_budget", Attempt, Drop, Budget, Spent, Users,
+        "as many connections are open as may be, to the service or to the host";
 }
 
 impl Reason {
@@ -252,7 +256,7 @@ impl Reason {
     /// whose next SYN is likely to be let in.
     #[inline(always)]
     pub const fn may_be_diverted(self, has_line: bool) -> bool {
-        matches!(self, Self::InLine)
+        matches!(self, Self::InLine | Self::OpenBudget)
             || !has_line && matches!(self, Self::ServiceBudget | Self::GlobalBudget)
     }
 
@@ -371,27 +375,30 @@ mod tests {
     /// The sets, spelled out once more: who moves a reason from one to another means to.
     #[test]
     fn what_follows_from_the_rows() {
-        let those = |holds: fn(Reason) -> bool| -> [&str; 6] {
+        let those = |holds: fn(Reason) -> bool| -> [&str; 8] {
             let mut names =
                 Reason::ALL.iter().filter(|reason| holds(**reason)).map(|reason| reason.name());
             core::array::from_fn(|_| names.next().unwrap_or_default())
         };
         assert_eq!(
             those(Reason::admits),
-            ["admitted", "contended", "proven", "unanswered", "", ""]
+            ["admitted", "contended", "proven", "unanswered", "", "", "", ""]
         );
         let limits = ["source_limit", "service_budget", "global_budget"];
         assert_eq!(those(Reason::is_limit)[..3], limits);
-        assert_eq!(those(Reason::is_limit)[3..], ["in_line", "diverted", ""]);
+        let open = ["open_source", "open_budget"];
+        assert_eq!(those(Reason::is_limit)[3..5], ["in_line", "diverted"]);
+        assert_eq!(those(Reason::is_limit)[5..7], open);
         assert_eq!(those(Reason::may_be_reset)[..3], limits);
-        assert_eq!(those(Reason::may_be_reset)[3..], ["bad_cookie", "waiting", "in_line"]);
+        assert_eq!(those(Reason::may_be_reset)[3..6], ["bad_cookie", "waiting", "in_line"]);
+        assert_eq!(those(Reason::may_be_reset)[6..], open);
     }
 
     #[test]
     fn a_set_has_what_is_in_it() {
         for reason in Reason::ALL {
             assert_eq!(bits::has(bits::DROP, *reason as u64 | 1 << 32), reason.drops());
-            let own = matches!(reason, Reason::SourceLimit);
+            let own = matches!(reason, Reason::SourceLimit | Reason::OpenSource);
             assert_eq!(bits::has(bits::OWN, *reason as u64), own);
             assert_eq!(bits::has(bits::BUDGET, *reason as u64), reason.is_limit() && !own);
         }

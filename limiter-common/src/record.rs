@@ -209,8 +209,12 @@ pub struct Host {
     pub diverts: BudgetLimit,
     /// The same as stated; all zeros: nothing was.
     pub stated_diverts: Limit,
+    /// Most open connections of all services; 0: any number.
+    pub open_budget: u64,
+    /// 1 if anything of this policy is bounded by open connections, so that they are counted.
+    pub counts_open: u64,
     /// Zero.
-    pub room: [u64; 4],
+    pub room: [u64; 2],
 }
 const _: () = assert!(size_of::<Host>() == 256);
 
@@ -236,8 +240,11 @@ pub struct Class {
     pub reserved: [u8; 6],
     /// Name, padded with zeros.
     pub name: [u8; NAME],
-    /// Zero.
-    pub room: [u64; 2],
+    /// Most open connections of each of its sources to each service, if `own_open` is 1: 0 stands
+    /// for any number.
+    pub open: u64,
+    /// 1 if `open` is its own, 0 if the service's holds.
+    pub own_open: u64,
 }
 const _: () = assert!(size_of::<Class>() == 128);
 
@@ -286,8 +293,12 @@ pub struct Service {
     pub name: [u8; NAME],
     /// How its line lets in; an interval of 0: it has none.
     pub line: line::Rules,
+    /// Most open connections of each source; 0: any number.
+    pub open: u64,
+    /// Most open connections of the service; 0: any number.
+    pub open_budget: u64,
     /// Zero.
-    pub room: [u64; 6],
+    pub room: [u64; 4],
 }
 const _: () = assert!(size_of::<Service>() == 384);
 
@@ -383,6 +394,55 @@ pub struct Set {
     pub ways: [u64; WAYS],
 }
 const _: () = assert!(size_of::<Set>() == 64);
+
+/// How open connections are counted. Not part of a policy slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counting {
+    /// Cookie of the network namespace whose connections are counted.
+    pub namespace: u64,
+    /// What is counted, and as what, in the policy that it was begun for: a digest. Only user space
+    /// reads it.
+    pub shape: u64,
+    /// Number of the count that goes on, from 1; 0: none does, and what begins is noted for the next
+    /// one.
+    pub epoch: u32,
+    /// Number of the last count.
+    pub last: u32,
+    /// Zero.
+    pub room: [u64; 5],
+}
+const _: () = assert!(size_of::<Counting>() == 64);
+
+/// What an open connection was counted as.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The place of its source.
+    pub place: u64,
+    /// The count that counted it; 0: none.
+    pub epoch: u32,
+    /// Number of the service.
+    pub number: u32,
+    /// Id of the service.
+    pub id: u32,
+    /// Where it was counted: [`Opened::SOURCE`] and so on.
+    pub counted: u32,
+}
+const _: () = assert!(size_of::<Opened>() == 24);
+
+impl Opened {
+    /// With its source.
+    pub const SOURCE: u32 = 1;
+    /// With its service.
+    pub const SERVICE: u32 = 2;
+    /// With the host.
+    pub const HOST: u32 = 4;
+}
+
+/// A total of open connections, alone on its cache line: see [`crate::open`].
+pub type Opens = [u64; crate::open::WORDS];
+const _: () = assert!(size_of::<Opens>() == 64);
 
 /// A budget's shared word, alone on its cache line.
 #[repr(C)]

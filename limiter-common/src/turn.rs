@@ -16,6 +16,7 @@ use crate::admission::{
 use crate::budget::Look;
 use crate::line::service::FULL;
 use crate::line::{self, Arrival, Judged, Said};
+use crate::open::Full;
 use crate::purse::Purse;
 use crate::reason::Reason;
 use crate::record::Service;
@@ -67,7 +68,7 @@ pub fn arrive<S: State>(
     notes: &mut Notes,
 ) -> Option<Result<Arrival, Reason>> {
     let [mine, hosts] = [state.look(case, Purse::Service)?, state.look(case, Purse::Host)?];
-    let spent = if mine.look == Look::SPENT {
+    let mut spent = if mine.look == Look::SPENT {
         Reason::ServiceBudget as u64
     } else if hosts.look == Look::SPENT {
         Reason::GlobalBudget as u64
@@ -81,6 +82,16 @@ pub fn arrive<S: State>(
         return Some(Err(reason));
     }
     let place = state.place(case.service.number, terms.class, terms.source)?;
+    let bounds = terms.bounds(case);
+    if !bounds.are_none() {
+        match state.full(case, &place, &bounds) {
+            Some(Full::Source) => return Some(Err(Reason::OpenSource)),
+            // Who waits for that keeps a place, as where a budget is spent.
+            Some(Full::Budget) if terms.waits => spent = Reason::OpenBudget as u64,
+            Some(Full::Budget) => return Some(Err(Reason::OpenBudget)),
+            None => {}
+        }
+    }
     let looks = spent == 0 || matches!(case.stage, Stage::Peeks) || case.service.has_room();
     if terms.limit.interval != 0 && looks {
         let limit = attempt(case, terms.source, terms.limit, true);
@@ -116,6 +127,7 @@ pub fn leave<S: State>(
         return Some(Verdict::Decided(match (said, arrival.spent) {
             (Said::InLine | Said::SentBack | Said::Full | Said::NotYet, _) => Reason::InLine,
             (_, spent) if spent == Reason::GlobalBudget as u64 => Reason::GlobalBudget,
+            (_, spent) if spent == Reason::OpenBudget as u64 => Reason::OpenBudget,
             // Its service's budget is spent, or what others may have of it.
             _ => Reason::ServiceBudget,
         }));

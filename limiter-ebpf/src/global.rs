@@ -13,6 +13,7 @@ use limiter_common::challenge;
 use limiter_common::class_tree::{self, FAN, Root, Trees};
 use limiter_common::hash::Place;
 use limiter_common::line::{Arrival, Judged};
+use limiter_common::open::{Bounds, Full};
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
@@ -21,6 +22,7 @@ use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 use crate::clock;
 use crate::exit::Decision;
 use crate::limits::{self, Question};
+use crate::open::limiter_full;
 use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES};
 
 /// A record is not there.
@@ -193,6 +195,13 @@ impl State for Called {
         let hash =
             limiter_place(u64::from(service) | u64::from(class) << 32, source.high, source.low);
         if hash == 0 { None } else { Some(Place(hash)) }
+    }
+
+    #[inline(always)]
+    fn full(&self, case: &Case<'_>, place: &Place, bounds: &Bounds) -> Option<Full> {
+        let peeks = if matches!(case.stage, Stage::Peeks) { PEEKS } else { 0 };
+        let what = pack_what(case.slot, case.id) | peeks;
+        Full::from_number(limiter_full(what, place.0, bounds.source, case.now))
     }
 
     #[inline(always)]

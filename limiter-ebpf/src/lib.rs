@@ -22,6 +22,7 @@ pub mod listener;
 pub mod lists;
 pub mod maps;
 pub mod observe;
+pub mod open;
 pub mod proof;
 pub mod room;
 pub mod service;

@@ -44,10 +44,13 @@ pub fn plain<S: Sources>(question: &Question, service: &Service, host: &Host) ->
     admission::plain(&state, &Case { slot, id, service, host, client, now, stage })
 }
 
-/// Whether more than limits are asked: the service has a line, or the policy has classes.
+/// Whether more than limits are asked: the service has a line, or the policy has classes or bounds
+/// open connections.
 #[inline(always)]
 pub fn are_more(service: &Service, host: &Host) -> bool {
-    service.line.interval != 0 || host.class_prefixes != 0 || service.has_room()
+    service.line.interval != 0
+        || host.class_prefixes | host.counts_open as u32 != 0
+        || service.has_room()
 }
 
 /// The record of a service.

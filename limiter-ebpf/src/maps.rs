@@ -19,9 +19,10 @@ use limiter_common::heavy::Set as HeavySet;
 use limiter_common::line;
 use limiter_common::line::seats::{self, SharedCount};
 use limiter_common::names::entries;
+use limiter_common::open;
 use limiter_common::record::{
-    Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey,
-    Observer, Port, Service,
+    Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey,
+    Observer, Opened, Port, Service,
 };
 use limiter_common::reply::Draft;
 use limiter_common::sighting::Sighting;
@@ -34,11 +35,13 @@ use limiter_common::word::{SharedByte, SharedNote, SharedWord};
 type Aligned<T, const N: usize> = Array<T, N, { BPF_F_MMAPABLE as usize }>;
 type Mapped<T, const N: usize> = Aligned<T, N>;
 type Table<T, const N: usize> = Aligned<T, N>;
+type SkStorage<T, const N: usize> = btf_maps::SkStorage<T>;
 type HashMap<K, V, const N: usize> = btf_maps::HashMap<K, V, N, { BPF_F_NO_PREALLOC as usize }>;
 
 // Words that CPUs share are plain numbers to user space.
 type SourceSet = [MapWord; WAYS];
 type Line = [MapWord; line::WORDS];
+type Opens = [MapWord; open::WORDS];
 type Seats = seats::Seats<MapWord>;
 type ChallengeLine = [MapWord; challenge::WORDS];
 

@@ -178,22 +178,38 @@ fn diverted(context: *const bpf_sk_lookup) -> Option<u32> {
             }
             _ => return None,
         };
-        let Instance { key, .. } = INSTANCE.get(0)?;
-        let flow = hash::flow(key, remote, local, u32::from(from) << 16 | port & 0xffff);
-        room::is_noted(DIVERTED.get(room::set(flow))?, flow, coarse())
+        is_noted(remote, local, u32::from(from) << 16 | port & 0xffff)?
             .then_some(room::key(port as u16, is_v6))
     }
 }
 
+/// Whether a flow was diverted lately.
 #[inline(always)]
-const fn v4(address: u32) -> Address {
+fn is_noted(remote: Address, local: Address, ports: u32) -> Option<bool> {
+    let Instance { key, .. } = INSTANCE.get(0)?;
+    let flow = hash::flow(key, remote, local, ports);
+    Some(room::is_noted(DIVERTED.get(room::set(flow))?, flow, coarse()))
+}
+
+/// Whether a connection is the waiting room's: its flow was diverted lately.
+#[inline(always)]
+pub fn is_diverted(remote: Address, local: Address, from: u16, port: u16) -> bool {
+    let may = || WAITS.get(0).is_some_and(|words| room::may_be(&words[room::UNTIL], coarse));
+    may() && is_noted(remote, local, u32::from(from) << 16 | u32::from(port)).unwrap_or(false)
+}
+
+/// An address as contexts hold it.
+#[inline(always)]
+pub const fn v4(address: u32) -> Address {
     Address::v4(u32::from_be(address))
 }
 
+/// The same of IPv6.
+///
 /// # Safety
 /// The words are those of a context that is there.
 #[inline(always)]
-unsafe fn v6(words: *const [u32; 4]) -> Address {
+pub unsafe fn v6(words: *const [u32; 4]) -> Address {
     let words = words.cast::<u32>();
     // SAFETY: said by who calls.
     let word = |index| u64::from(u32::from_be(unsafe { words.add(index).read_volatile() }));

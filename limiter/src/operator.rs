@@ -146,6 +146,7 @@ mod tests {
             members: vec!["192.0.2.0/24".parse().expect("a prefix")],
             source: Limit::default(),
             prefixes: None,
+            open: None,
         }];
         assert_eq!(warning(&policy, mine), None, "a class without limit");
         policy.budget = Limit { rate: Rate::per_second(1000), burst: 2000 };

@@ -146,7 +146,9 @@ impl World {
                 stated,
                 name,
                 line: line::Rules::default(),
-                room: [0; 6],
+                open: 0,
+                open_budget: 0,
+                room: [0; 4],
             },
             host: Host {
                 budget: none,
@@ -160,7 +162,9 @@ impl World {
                 profile: [0; NAME],
                 diverts: BudgetLimit::default(),
                 stated_diverts: Limit::default(),
-                room: [0; 4],
+                open_budget: 0,
+                counts_open: 0,
+                room: [0; 2],
             },
         }
     }

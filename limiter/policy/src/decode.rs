@@ -84,7 +84,7 @@ mod tests {
         let mut web = text::service("web=*:80,*:443").expect("a service");
         web.budget = limit(1000, 2000);
         web.admission =
-            Admission { challenge: Challenge::Auto, refuse: Refuse::Reset, ..Admission::default() };
+            Admission { challenge: Challenge::Auto, refuse: Refuse::Reset, open: 50, open_budget: 3000, ..Admission::default() };
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
         mail.source = Some(Limit::default());
         mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });
@@ -95,18 +95,21 @@ mod tests {
             members: prefixes(&["192.0.2.0/24", "2001:db8::/48", "10.0.0.0/8"]),
             source: limit(400, 800),
             prefixes: Some(Prefixes { v4: 24, v6: 56 }),
+            open: None,
         };
         let probes = Class {
             name: "probes".parse().expect("a name"),
             members: prefixes(&["10.1.2.3"]),
             source: Limit::default(),
             prefixes: None,
+            open: Some(500),
         };
         Policy {
             source: limit(20, 40),
             prefixes: Prefixes::default(),
             budget: limit(5000, 10_000),
             diverts: Some(limit(300, 600)),
+            open_budget: 20_000,
             services: vec![web, mail],
             classes: vec![schools, probes],
         }

@@ -215,7 +215,8 @@ fn class(class: &Class) -> Result<record::Class> {
         prefix_v6: 0,
         reserved: [0; 6],
         name: padded(&class.name),
-        room: Default::default(),
+        open: 0,
+        own_open: 0,
     };
     state(&CLASS, class, &mut record);
     Ok(record)
@@ -249,6 +250,8 @@ fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
         profile: [0; NAME],
         diverts: budget(policy.diverts.unwrap_or(DIVERTS), "room budget", cpus)?,
         stated_diverts: Limit::default(),
+        open_budget: 0,
+        counts_open: policy.bounds_open().into(),
         room: Default::default(),
     };
     state(&DEFAULTS, policy, &mut record);
@@ -297,6 +300,8 @@ fn service(
             ..Stated::default()
         },
         name: padded(&service.name),
+        open: 0,
+        open_budget: 0,
         room: Default::default(),
     };
     state(&SERVICE, service, &mut record);

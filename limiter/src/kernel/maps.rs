@@ -14,8 +14,8 @@ use limiter_common::distinct;
 use limiter_common::heavy::Set as HeavySet;
 use limiter_common::names::{self, Kind, Row};
 use limiter_common::record::{
-    BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, Kernel, Line,
-    ListEntry, ListKey, ListenerKey, Observer, Port, Seats, Service, Set as SourceSet,
+    BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel, Line,
+    ListEntry, ListKey, ListenerKey, Observer, Opens, Port, Seats, Service, Set as SourceSet,
 };
 use limiter_common::sighting::Sighting;
 use limiter_common::switch::{Lists, Switch};
@@ -50,6 +50,7 @@ records!(
     Lease,
     Counters,
     Kernel,
+    Counting,
     ChallengeLine,
     Line,
     Seats,
@@ -258,5 +259,6 @@ const fn map_type(kind: Kind) -> MapType {
         Kind::HashMap => MapType::Hash,
         Kind::LpmTrie => MapType::LpmTrie,
         Kind::SockHash => MapType::SockHash,
+        Kind::SkStorage => MapType::SkStorage,
     }
 }

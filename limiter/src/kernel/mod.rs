@@ -16,6 +16,7 @@ pub mod lock;
 pub mod maps;
 mod netlink;
 pub mod object;
+pub mod open;
 pub mod pins;
 pub mod probe;
 mod refusal;

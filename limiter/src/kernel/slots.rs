@@ -323,6 +323,8 @@ fn unused() -> record::Service {
         line: Default::default(),
         stated: record::Stated::default(),
         name: [0; NAME],
+        open: 0,
+        open_budget: 0,
         room: Default::default(),
     }
 }

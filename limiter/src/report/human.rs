@@ -90,6 +90,7 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     )?;
     write_distinct(to, snapshot)?;
     write_waiting(to, snapshot)?;
+    write_open(to, snapshot)?;
     write_cookies(to, snapshot)?;
     writeln!(to, "lists       {} allowed, {} banned", snapshot.allowed, snapshot.banned)?;
     if snapshot.services.is_empty() {
@@ -134,6 +135,36 @@ fn write_waiting(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// The open connections, where they are bounded.
+fn write_open(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
+    let Some(open) = &snapshot.open else { return Ok(()) };
+    if !open.counted {
+        return writeln!(
+            to,
+            "open        connections are NOT COUNTED, so none is refused for them: `limiter doctor` says why"
+        );
+    }
+    let connections = of(open.connections, open.budget, ["connection", "connections"]);
+    let uncounted = match open.uncounted {
+        0 => String::new(),
+        number => format!("; {} found no place in the table", count(number)),
+    };
+    writeln!(to, "open        {connections}{uncounted}")?;
+    if open.older > 0 {
+        let older = plural(open.older, ["connection", "connections"]);
+        writeln!(to, "            and {older} from before the count, which this kernel does not take over")?;
+    }
+    Ok(())
+}
+
+/// A number of things, and of how many: `1,234 of 20,000 connections`.
+fn of(number: u64, most: Option<u64>, [one, many]: [&str; 2]) -> String {
+    match most {
+        Some(most) => format!("{} of {} {many}", count(number), count(most)),
+        None => plural(number, [one, many]),
+    }
 }
 
 fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std::fmt::Result {
@@ -235,6 +266,14 @@ fn write_admission(
             count(line.pages),
             line.connections_per_page
         )?;
+    }
+    if let Some(open) = &now.open {
+        let most = match open.source {
+            Some(most) => format!(", at most {} of a source", count(most)),
+            None => String::new(),
+        };
+        let connections = of(open.connections, open.budget, ["connection", "connections"]);
+        writeln!(to, "  open: {connections}{most}")?;
     }
     if !said.line && has_budget && now.line.is_none() {
         writeln!(to, "  line: none, the budget is for those who come first")?;

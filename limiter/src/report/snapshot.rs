@@ -10,6 +10,7 @@ use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{Challenge, State};
 use limiter_common::line::service::FULL;
 use limiter_common::line::{self, seats};
+use limiter_common::open::of_service;
 use limiter_common::record::{self, Counters, HOST_BUDGET, List, Refuse};
 use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
@@ -72,6 +73,8 @@ pub struct Snapshot {
     pub waiting: Option<Waiting>,
     /// The waiting room; `None` where no service has one.
     pub room: Option<Room>,
+    /// Open connections; `None` where the policy does not bound them.
+    pub open: Option<Open>,
     /// The kernel's settings that the challenge depends on.
     pub cookies: Cookies,
     /// Entries of the allow list.
@@ -102,6 +105,32 @@ pub struct Room {
     pub open: Vec<u16>,
     /// Those for which none does: what they refuse is dropped.
     pub closed: Vec<u16>,
+}
+
+/// Open connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Open {
+    /// Whether they are counted; where they are not, none is refused for them.
+    pub counted: bool,
+    /// Connections that are open to all services.
+    pub connections: u64,
+    /// How many may be; `None` for any number.
+    pub budget: Option<u64>,
+    /// Connections, since the count began, whose sources found no place in the table.
+    pub uncounted: u64,
+    /// Connections that were there when the count began, and that it could not take over.
+    pub older: u64,
+}
+
+/// Open connections of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenOfService {
+    /// Connections that are open.
+    pub connections: u64,
+    /// How many may be; `None` for any number.
+    pub budget: Option<u64>,
+    /// How many one source may have; `None` for any number.
+    pub source: Option<u64>,
 }
 
 /// A class.
@@ -172,6 +201,8 @@ pub struct Admission {
     pub resets_sent: u64,
     /// Percent of the service's budget that is used now; `None` without a budget.
     pub budget_used_percent: Option<f64>,
+    /// Its open connections; `None` where the policy does not bound any.
+    pub open: Option<OpenOfService>,
 }
 
 /// Where a service's line stands.
@@ -262,11 +293,41 @@ pub fn take_counting(
         table: table(maps, selection.slot, total.steals)?,
         waiting: if lines { Some(waiting::read(maps)?) } else { None },
         room: room(maps, &policy)?,
+        open: open(maps, &policy)?,
         cookies,
         allowed: count(List::Allow)?,
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
         refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
+    })
+}
+
+/// Open connections, where the policy bounds any.
+fn open(maps: &Maps, policy: &Policy) -> Result<Option<Open>> {
+    if !policy.bounds_open() {
+        return Ok(None);
+    }
+    let state = kernel::open::state(maps)?;
+    Ok(Some(Open {
+        counted: kernel::open::is_counted(maps)?,
+        connections: state.open,
+        budget: bound(policy.open_budget),
+        uncounted: state.uncounted,
+        older: state.older,
+    }))
+}
+
+/// A number of open connections, unless it stands for any number.
+fn bound(most: u64) -> Option<u64> {
+    (most != 0).then_some(most)
+}
+
+/// Those of a service.
+fn open_of_service(maps: &Maps, id: u32, record: &record::Service) -> Result<OpenOfService> {
+    Ok(OpenOfService {
+        connections: of_service(&maps.opens.get(&id, 0)?.0, record.number),
+        budget: bound(record.open_budget),
+        source: bound(record.open),
     })
 }
 
@@ -309,9 +370,10 @@ fn services(
     seconds: f64,
 ) -> Result<Vec<Service>> {
     let records = maps.services(slot)?;
+    let opens = policy.bounds_open();
     let services = records.iter().filter_map(|(id, record)| {
         let admission =
-            admission(maps, *id, record, answers, &after.counters[*id as usize + 1]).ok()?;
+            admission(maps, *id, record, answers, &after.counters[*id as usize + 1], opens).ok()?;
         let name = text::name(&record.name)?;
         let service = policy.services.iter().find(|service| service.name == name)?;
         let index = *id as usize + 1;
@@ -349,6 +411,7 @@ fn admission(
     record: &record::Service,
     answers: bool,
     counters: &Counters,
+    opens: bool,
 ) -> Result<Admission> {
     let (now, admission, budget) = (clock::now(), &record.admission, &record.budget);
     let state = State::read(&maps.challenge.get(&id, 0)?.0.words);
@@ -365,6 +428,7 @@ fn admission(
         line: line(maps, id, record, now)?,
         resets_sent: counters.resets,
         budget_used_percent: fullness::percent(used, budget),
+        open: if opens { Some(open_of_service(maps, id, record)?) } else { None },
     })
 }
 

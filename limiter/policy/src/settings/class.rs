@@ -3,7 +3,7 @@
 use limiter_common::rate::Limit;
 use limiter_common::record;
 
-use super::service::{PREFIXES, SOURCE};
+use super::service::{PREFIXES, SOURCE, open};
 use super::{Field, Held, Limiting, Setting, Takes, field};
 use crate::prefix::Prefix;
 use crate::{Name, Prefixes};
@@ -21,17 +21,19 @@ pub struct Class {
     pub source: Limit,
     /// Prefixes that make a source of the class, if not the service's.
     pub prefixes: Option<Prefixes>,
+    /// Most open connections of each source to each service, if not the service's; 0: any number.
+    pub open: Option<u64>,
 }
 
 impl Class {
     /// A class of nobody, without a limit.
     pub fn bare(name: Name) -> Self {
-        Self { name, members: Vec::new(), source: Limit::default(), prefixes: None }
+        Self { name, members: Vec::new(), source: Limit::default(), prefixes: None, open: None }
     }
 }
 
 /// Settings of a class.
-pub static CLASS: [Setting<Class, record::Class>; 2] = [
+pub static CLASS: [Setting<Class, record::Class>; 3] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -59,6 +61,22 @@ pub static CLASS: [Setting<Class, record::Class>; 2] = [
                 class.own_mask = value.is_some().into();
                 let Prefixes { v4, v6 } = Held::of(value).unwrap_or_default();
                 (class.prefix_v4, class.prefix_v6) = (v4, v6);
+            },
+        },
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "open",
+        what: "open connections of a source",
+        help: "Connections that one source of the class may have open to one service. 0 for any number",
+        takes: open("500"),
+        follows: Some("the service's"),
+        model: field!(open),
+        record: Field {
+            get: |class| (class.own_open != 0).then_some(class.open).value(),
+            set: |class, value| {
+                class.own_open = value.is_some().into();
+                class.open = Held::of(value).unwrap_or_default();
             },
         },
         ..Setting::PLAIN

@@ -70,12 +70,22 @@ pub struct Admission {
     pub users: u64,
     /// What becomes of what a limit refuses.
     pub refuse: Refuse,
+    /// Most open connections of each source; 0: any number.
+    pub open: u64,
+    /// Most open connections of the service; 0: any number.
+    pub open_budget: u64,
 }
 
 impl Admission {
     /// Without a line: a budget is for those who come first.
-    pub const FIRST_COME: Self =
-        Self { challenge: Challenge::Off, line: false, users: 0, refuse: Refuse::Drop };
+    pub const FIRST_COME: Self = Self {
+        challenge: Challenge::Off,
+        line: false,
+        users: 0,
+        refuse: Refuse::Drop,
+        open: 0,
+        open_budget: 0,
+    };
 }
 
 impl Default for Admission {
@@ -117,8 +127,13 @@ pub(super) const PREFIXES: Takes = Takes::Prefixes {
     v6_help: "Bits of an IPv6 address that make a source, 1 to 128",
 };
 
+/// Numbers of open connections, as many as a count holds.
+pub(super) const fn open(example: &'static str) -> Takes {
+    Takes::Number(Whole { least: 0, most: limiter_common::open::MOST, example, name: "N" })
+}
+
 /// Settings of a service.
-pub static SERVICE: [Setting<Service, record::Service>; 7] = [
+pub static SERVICE: [Setting<Service, record::Service>; 9] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -220,6 +235,26 @@ pub static SERVICE: [Setting<Service, record::Service>; 7] = [
         },
         model: field!(admission.refuse),
         record: field!(admission.refuse),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "open",
+        what: "open connections of a source",
+        help: "Connections that one source may have open to the service, or each source of the class; more are \
+               refused until one ends. 0 for any number",
+        takes: open("50"),
+        model: field!(admission.open),
+        record: field!(open),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "open_budget",
+        what: "open connections",
+        help: "Connections that may be open to the service, or to all services of the host; more are refused, or \
+               wait in line, until one ends. 0 for any number",
+        takes: open("20000"),
+        model: field!(admission.open_budget),
+        record: field!(open_budget),
         ..Setting::PLAIN
     },
 ];

@@ -87,6 +87,7 @@ fn classes(random: &mut Rng) -> Vec<Class> {
                 members,
                 source: maybe(random, 20),
                 prefixes: random.bool().then(|| prefixes(random)),
+                open: None,
             });
         }
     }
