@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::{Context, known_service};
 use crate::kernel::Maps;
+use crate::observe::open::{self, Holder};
 use crate::observe::{Heavy, Kind, heavy};
 use crate::policy::Name;
 use crate::report::{self, human};
@@ -12,12 +13,22 @@ use crate::report::{self, human};
 /// Bits of an IPv6 address that go with a prefix of IPv4: what one site is given.
 const SITE: u8 = 48;
 
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum By {
+    Refused,
+    Budget,
+    Attempts,
+    Open,
+}
+
 /// Arguments of `top`.
 #[derive(Args, Debug)]
 pub struct Top {
-    /// What is counted: `refused` by the source's own limit, refused by a `budget` or in line for it (a sample), or all `attempts` (a sample).
-    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true, default_value_t = Kind::Refused)]
-    by: Kind,
+    /// What is counted: `refused` by the source's own limit, refused by a `budget` or in line for it (a sample), all `attempts` (a sample), or
+    /// connections that are `open` now.
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true, default_value_t = By::Refused)]
+    by: By,
     /// Show this service only.
     #[arg(long, value_name = "NAME")]
     service: Option<Name>,
@@ -42,9 +53,42 @@ impl Top {
         }
         let lengths = self.prefix.map(|bits| (bits, self.prefix_v6.unwrap_or(SITE)));
         let service = self.service.as_ref().map(Name::as_str);
-        let top = heavy::read(&maps, self.by, lengths, service, self.lines)?;
-        report::print(context.format, &top, |top| describe(top, self.by, self.prefix.is_some()))
+        let kind = match self.by {
+            By::Refused => Kind::Refused,
+            By::Budget => Kind::Budget,
+            By::Attempts => Kind::Attempts,
+            By::Open => {
+                let holders = open::read(&maps, lengths, service, self.lines)?;
+                return report::print(context.format, &holders, |holders| held(holders));
+            }
+        };
+        let top = heavy::read(&maps, kind, lengths, service, self.lines)?;
+        report::print(context.format, &top, |top| describe(top, kind, self.prefix.is_some()))
     }
+}
+
+/// Who holds open connections.
+fn held(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return "no connection is open to a service in this network namespace\n".to_owned();
+    }
+    let width = |label: &str, of: fn(&Holder) -> &str| {
+        holders.iter().map(|one| of(one).len()).max().unwrap_or(0).max(label.len())
+    };
+    let sources = width("SOURCE", |one| &one.source);
+    let services = width("SERVICE", |one| &one.service);
+    let mut text =
+        format!("{:<sources$}  {:<services$}  CLASS    OPEN\n", "SOURCE", "SERVICE");
+    for one in holders {
+        text.push_str(&format!(
+            "{:<sources$}  {:<services$}  {:<7}  {}\n",
+            one.source,
+            one.service,
+            one.class.as_deref().unwrap_or("-"),
+            human::count(one.count),
+        ));
+    }
+    text
 }
 
 fn describe(top: &[Heavy], by: Kind, are_prefixes: bool) -> String {

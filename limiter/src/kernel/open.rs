@@ -27,7 +27,7 @@ use super::maps::{Maps, Raw};
 use super::object::{self, OBJECT};
 use super::pins::Pins;
 use super::words::Access;
-use super::{capability, clock};
+use super::capability;
 
 /// Where the link is pinned until it takes the place of the one before.
 const NEXT: &str = "limiter_open_next";
@@ -101,12 +101,17 @@ pub fn state(maps: &Maps) -> Result<State> {
     Ok(State::read(&words))
 }
 
-/// Whether limits by open connections hold now: connections are counted, and that was seen lately.
+/// Whether connections are counted now.
 ///
 /// # Errors
 /// When a map cannot be read.
-pub fn is_counted(maps: &Maps) -> Result<bool> {
-    Ok(counting(maps)?.epoch != 0 && state(maps)?.is_counted(clock::now()))
+pub fn is_counted(pins: &Pins, maps: &Maps) -> Result<bool> {
+    Ok(counting(maps)?.epoch != 0 && is_attached(pins))
+}
+
+/// Whether there is a control group to attach to.
+pub fn has_group() -> bool {
+    group().is_ok()
 }
 
 fn counting(maps: &Maps) -> Result<Counting> {

@@ -293,7 +293,7 @@ pub fn take_counting(
         table: table(maps, selection.slot, total.steals)?,
         waiting: if lines { Some(waiting::read(maps)?) } else { None },
         room: room(maps, &policy)?,
-        open: open(maps, &policy)?,
+        open: open(pins, maps, &policy)?,
         cookies,
         allowed: count(List::Allow)?,
         banned: count(List::Ban)?,
@@ -303,13 +303,13 @@ pub fn take_counting(
 }
 
 /// Open connections, where the policy bounds any.
-fn open(maps: &Maps, policy: &Policy) -> Result<Option<Open>> {
+fn open(pins: &Pins, maps: &Maps, policy: &Policy) -> Result<Option<Open>> {
     if !policy.bounds_open() {
         return Ok(None);
     }
     let state = kernel::open::state(maps)?;
     Ok(Some(Open {
-        counted: kernel::open::is_counted(maps)?,
+        counted: kernel::open::is_counted(pins, maps)?,
         connections: state.open,
         budget: bound(policy.open_budget),
         uncounted: state.uncounted,
