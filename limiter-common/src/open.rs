@@ -23,7 +23,7 @@ use crate::word::{SharedNote, SharedWord};
 
 /// Attempts at one compare-and-swap. A connection that is not counted is not limited, but an end that
 /// is not counted stays: so there are many, and each that fails lets another CPU on.
-const TRIES: usize = 64;
+const TRIES: usize = 24;
 const COUNT_SHIFT: u32 = 32;
 const FINGERPRINT: u64 = u32::MAX as u64;
 /// Most connections that a way or a total counts.
@@ -100,39 +100,112 @@ pub struct Counts<'a, W> {
     pub host: &'a [W; WORDS],
 }
 
-/// Counts a connection that begins, as what `opened` says, and notes there as what it could be
-/// counted.
-#[inline(always)]
-pub fn begin<W: SharedWord>(counts: &Counts<'_, W>, opened: &mut Opened) {
-    let mut counted = 0;
-    if add(counts.set, Place(opened.place)) {
-        counted |= Opened::SOURCE;
-    }
-    if add_to_total(counts.service, opened.number) {
-        counted |= Opened::SERVICE;
-    }
-    if add_to_total(counts.host, 0) {
-        counted |= Opened::HOST;
-    }
-    if counted & Opened::SOURCE == 0 {
-        bump(counts.host, UNCOUNTED);
-    }
-    opened.counted = counted;
+/// One of the three counts that a connection is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Part {
+    /// Its source's.
+    Source = Opened::SOURCE,
+    /// Its service's.
+    Service = Opened::SERVICE,
+    /// The host's.
+    Host = Opened::HOST,
 }
 
-/// Takes back what [`begin`] counted.
+impl Part {
+    /// The inverse of `as u32`; `None` for any other number.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            Opened::SOURCE => Some(Self::Source),
+            Opened::SERVICE => Some(Self::Service),
+            Opened::HOST => Some(Self::Host),
+            _ => None,
+        }
+    }
+}
+
+/// What came of one try to change a count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Step {
+    /// It is changed, or there is nothing to take back.
+    Done = 0,
+    /// Another CPU changed it meanwhile.
+    Again = 1,
+    /// There is no place, or the count is at its most.
+    Full = 2,
+}
+
+/// Counts a connection that begins, and notes where it could be counted. `add` is one try at one of
+/// its counts, [`add`]: the kernel side has a function for it, which its verifier follows by itself.
+/// Says whether its source is counted.
 #[inline(always)]
-pub fn end<W: SharedWord>(counts: &Counts<'_, W>, opened: &mut Opened) {
-    if opened.counted & Opened::SOURCE != 0 {
-        subtract(counts.set, Place(opened.place));
+pub fn begin(opened: &mut Opened, mut add: impl FnMut(Part) -> Step) -> bool {
+    opened.counted = 0;
+    for part in [Part::Source, Part::Service, Part::Host] {
+        if tried(|| add(part)) {
+            opened.counted |= part as u32;
+        }
     }
-    if opened.counted & Opened::SERVICE != 0 {
-        subtract_from_total(counts.service, opened.number);
-    }
-    if opened.counted & Opened::HOST != 0 {
-        subtract_from_total(counts.host, 0);
+    opened.counted & Opened::SOURCE != 0
+}
+
+/// Takes back what [`begin`] counted. `subtract` is one try at one of its counts, [`subtract`].
+#[inline(always)]
+pub fn end(opened: &mut Opened, mut subtract: impl FnMut(Part) -> Step) {
+    for part in [Part::Source, Part::Service, Part::Host] {
+        if opened.counted & part as u32 != 0 {
+            tried(|| subtract(part));
+        }
     }
     opened.counted = 0;
+}
+
+/// Tries until it is done, and says whether it is.
+#[inline(always)]
+fn tried(mut step: impl FnMut() -> Step) -> bool {
+    let mut tries = 0;
+    while tries < TRIES {
+        tries += 1;
+        match step() {
+            Step::Done => return true,
+            Step::Full => return false,
+            Step::Again => {}
+        }
+    }
+    false
+}
+
+/// Tries to add a connection of the service with `number` to one count.
+#[inline(always)]
+pub fn add<W: SharedWord>(counts: &Counts<'_, W>, part: Part, place: Place, number: u32) -> Step {
+    match part {
+        Part::Source => add_to_source(counts.set, place),
+        Part::Service => add_to_total(counts.service, number),
+        Part::Host => add_to_total(counts.host, 0),
+    }
+}
+
+/// Tries to take one back.
+#[inline(always)]
+pub fn subtract<W: SharedWord>(
+    counts: &Counts<'_, W>,
+    part: Part,
+    place: Place,
+    number: u32,
+) -> Step {
+    match part {
+        Part::Source => subtract_from_source(counts.set, place),
+        Part::Service => subtract_from_total(counts.service, number),
+        Part::Host => subtract_from_total(counts.host, 0),
+    }
+}
+
+/// Notes that the source of a connection found no place.
+#[inline(always)]
+pub fn note_uncounted<W: SharedWord>(host: &[W; WORDS]) {
+    bump(host, UNCOUNTED);
 }
 
 /// Notes that a connection is older than the count and cannot be counted.
@@ -217,92 +290,69 @@ const fn fingerprint(place: Place) -> u64 {
 }
 
 #[inline(always)]
-fn add<W: SharedWord>(set: &[W; WAYS], place: Place) -> bool {
+fn add_to_source<W: SharedWord>(set: &[W; WAYS], place: Place) -> Step {
     let mine = fingerprint(place);
-    let mut tries = 0;
-    while tries < TRIES {
-        tries += 1;
-        let (mut found, mut free, mut way) = (WAYS, WAYS, 0);
-        let (mut word, mut unused) = (0, 0);
-        while way < WAYS {
-            let seen = set[way].load();
-            if seen >> COUNT_SHIFT == 0 {
-                (free, unused) = (way, seen);
-            } else if seen & FINGERPRINT == mine {
-                (found, word) = (way, seen);
-            }
-            way += 1;
+    // The place of a way, and what stands in it: its own before a free one.
+    let (mut best, mut word, mut rank, mut way) = (0, 0, 0, 0);
+    while way < WAYS {
+        let seen = set[way].load();
+        let mut ranks = 0;
+        if seen >> COUNT_SHIFT == 0 {
+            ranks = 1;
+        } else if seen & FINGERPRINT == mine {
+            ranks = 2;
         }
-        if found == WAYS {
-            if free == WAYS {
-                return false;
-            }
-            (found, word) = (free, unused);
+        if ranks > rank {
+            (best, word, rank) = (way, seen, ranks);
         }
-        let open = word >> COUNT_SHIFT;
-        if open == MOST {
-            return false;
-        }
-        if set[found & (WAYS - 1)].replace(word, (open + 1) << COUNT_SHIFT | mine) {
-            return true;
-        }
+        way += 1;
     }
-    false
+    let open = word >> COUNT_SHIFT;
+    if rank == 0 || open == MOST {
+        return Step::Full;
+    }
+    replaced(set[best & (WAYS - 1)].replace(word, (open + 1) << COUNT_SHIFT | mine))
 }
 
 #[inline(always)]
-fn subtract<W: SharedWord>(set: &[W; WAYS], place: Place) {
+fn subtract_from_source<W: SharedWord>(set: &[W; WAYS], place: Place) -> Step {
     let mine = fingerprint(place);
-    let mut tries = 0;
-    while tries < TRIES {
-        tries += 1;
-        let (mut found, mut word, mut way) = (WAYS, 0, 0);
-        while way < WAYS {
-            let seen = set[way].load();
-            if seen & FINGERPRINT == mine && seen >> COUNT_SHIFT != 0 {
-                (found, word) = (way, seen);
-            }
-            way += 1;
+    let mut way = 0;
+    while way < WAYS {
+        let seen = set[way].load();
+        if seen & FINGERPRINT == mine && seen >> COUNT_SHIFT != 0 {
+            return replaced(set[way].replace(seen, seen - (1 << COUNT_SHIFT)));
         }
-        if found == WAYS {
-            return;
-        }
-        if set[found & (WAYS - 1)].replace(word, word - (1 << COUNT_SHIFT)) {
-            return;
-        }
+        way += 1;
     }
+    Step::Done
 }
 
 #[inline(always)]
-fn add_to_total<W: SharedWord>(line: &[W; WORDS], number: u32) -> bool {
-    let mut tries = 0;
-    while tries < TRIES {
-        tries += 1;
-        let word = line[TOTAL].load();
-        // The line was another service's, whose connections are not of this one.
-        let is_mine = word >> COUNT_SHIFT == number as u64;
-        let open = if is_mine { word & FINGERPRINT } else { 0 };
-        if open >= MOST {
-            return false;
-        }
-        if line[TOTAL].replace(word, (number as u64) << COUNT_SHIFT | (open + 1)) {
-            return true;
-        }
+fn add_to_total<W: SharedWord>(line: &[W; WORDS], number: u32) -> Step {
+    let word = line[TOTAL].load();
+    // The line was another service's, whose connections are not of this one.
+    let is_mine = word >> COUNT_SHIFT == number as u64;
+    let open = if is_mine { word & FINGERPRINT } else { 0 };
+    if open >= MOST {
+        return Step::Full;
     }
-    false
+    replaced(line[TOTAL].replace(word, (number as u64) << COUNT_SHIFT | (open + 1)))
 }
 
 #[inline(always)]
-fn subtract_from_total<W: SharedWord>(line: &[W; WORDS], number: u32) {
-    let mut tries = 0;
-    while tries < TRIES {
-        tries += 1;
-        let word = line[TOTAL].load();
-        let is_mine = word >> COUNT_SHIFT == number as u64;
-        if !is_mine || word & FINGERPRINT == 0 || line[TOTAL].replace(word, word - 1) {
-            return;
-        }
+fn subtract_from_total<W: SharedWord>(line: &[W; WORDS], number: u32) -> Step {
+    let word = line[TOTAL].load();
+    let is_mine = word >> COUNT_SHIFT == number as u64;
+    if !is_mine || word & FINGERPRINT == 0 {
+        return Step::Done;
     }
+    replaced(line[TOTAL].replace(word, word - 1))
+}
+
+#[inline(always)]
+const fn replaced(replaced: bool) -> Step {
+    if replaced { Step::Done } else { Step::Again }
 }
 
 /// Adds one to a word of which nothing depends.

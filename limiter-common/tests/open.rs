@@ -40,13 +40,22 @@ impl<W: SharedWord + Default> Table<W> {
     }
 
     fn open(&self, place: Place) -> Opened {
-        let mut opened = Opened { place: place.0, number: WEB, ..Opened::default() };
-        begin(&self.counts(place), &mut opened);
+        self.open_as(place, WEB)
+    }
+
+    fn open_as(&self, place: Place, number: u32) -> Opened {
+        let mut opened = Opened { place: place.0, number, ..Opened::default() };
+        let counts = self.counts(place);
+        if !begin(&mut opened, |part| open::add(&counts, part, place, number)) {
+            open::note_uncounted(&self.host);
+        }
         opened
     }
 
     fn close(&self, mut opened: Opened) {
-        end(&self.counts(Place(opened.place)), &mut opened);
+        let Opened { place, number, .. } = opened;
+        let counts = self.counts(Place(place));
+        end(&mut opened, |part| open::subtract(&counts, part, Place(place), number));
         assert_eq!(opened.counted, 0);
     }
 
@@ -146,8 +155,7 @@ fn an_end_takes_back_only_what_was_counted() {
     table.close(Opened { place: source(1).0, number: WEB, ..Opened::default() });
     assert_eq!((table.of(source(1)), table.host().open), (1, 1));
     // The id goes to another service, whose line it is from its first connection on.
-    let mut other = Opened { place: source(2).0, number: WEB + 64, ..Opened::default() };
-    begin(&table.counts(source(2)), &mut other);
+    let other = table.open_as(source(2), WEB + 64);
     assert_eq!(open::total(&table.service, WEB + 64), 1);
     assert_eq!(open::total(&table.service, WEB), 0, "that of the old one is not the new one's");
     table.close(first);

@@ -18,7 +18,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::SockOpsContext;
 use limiter_common::address::Address;
 use limiter_common::hash::Place;
-use limiter_common::open::{self, Bounds, Counts, Full};
+use limiter_common::open::{self, Bounds, Counts, Full, Part, Step};
 use limiter_common::record::{
     CLASSES, Class, Counting, Host, Instance, Opened, SERVICES, Service,
 };
@@ -71,6 +71,36 @@ fn counts(place: Place, id: u32) -> Option<Counts<'static, MapWord>> {
         service: OPENS.get(id)?,
         host: OPENS.get(SERVICES)?,
     })
+}
+
+/// Beside a number of [`Part`]: it takes back.
+const TAKES: u64 = 1 << 8;
+
+/// One try to count a connection, or to take it back: a number of [`Step`]. `what`: a [`Part`], and
+/// [`TAKES`]; `whose`: the id of the service, and above it the number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_tally(what: u64, hash: u64, whose: u64) -> u64 {
+    let (place, id, number) = (Place(hash), whose as u32, (whose >> 32) as u32);
+    let (Some(part), Some(counts)) = (Part::from_number(what as u32 & 7), counts(place, id)) else {
+        return Step::Full as u64;
+    };
+    let step = if what & TAKES == 0 {
+        open::add(&counts, part, place, number)
+    } else {
+        open::subtract(&counts, part, place, number)
+    };
+    step as u64
+}
+
+#[inline(always)]
+fn tally(part: Part, takes: u64, place: u64, id: u32, number: u32) -> Step {
+    let whose = u64::from(id) | u64::from(number) << 32;
+    match limiter_tally(part as u64 | takes, place, whose) {
+        0 => Step::Done,
+        1 => Step::Again,
+        _ => Step::Full,
+    }
 }
 
 /// Follows one change of a socket: it became a connection of a server, or ended.
@@ -130,7 +160,8 @@ fn ends(socket: *mut c_void) -> Option<()> {
     // SAFETY: the kernel holds the socket's lock, so the record is this run's alone.
     let opened = unsafe { &mut *record };
     if opened.epoch != 0 && opened.epoch == counting.epoch {
-        open::end(&counts(Place(opened.place), opened.id)?, opened);
+        let Opened { place, id, number, .. } = *opened;
+        open::end(opened, |part| tally(part, TAKES, place, id, number));
     }
     opened.epoch = 0;
     Some(())
@@ -144,7 +175,10 @@ fn note(socket: *mut c_void, counting: &Counting, mut noted: Opened) -> Option<(
     let was = unsafe { (*record).epoch };
     let epoch = counting.epoch;
     if epoch != 0 && was != epoch {
-        open::begin(&counts(Place(noted.place), noted.id)?, &mut noted);
+        let Opened { place, id, number, .. } = noted;
+        if !open::begin(&mut noted, |part| tally(part, 0, place, id, number)) {
+            open::note_uncounted(OPENS.get(SERVICES)?);
+        }
         noted.epoch = epoch;
         // SAFETY: as in `ends`.
         unsafe { *record = noted };
