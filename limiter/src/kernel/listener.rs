@@ -105,7 +105,7 @@ pub fn connections() -> Result<Vec<Connection>> {
             family,
             protocol: IPPROTO_TCP,
             extensions: ExtensionFlags::empty(),
-            states: live,
+            states: live.clone(),
             socket_id,
         });
         let answers = ask(NETLINK_SOCK_DIAG, question, Scope::All)?;
