@@ -265,11 +265,7 @@ impl<'a> Terms<'a> {
         if case.host.counts_open == 0 {
             return Bounds { source: 0, service: 0, host: 0 };
         }
-        Bounds {
-            source: self.open,
-            service: case.service.open_budget,
-            host: case.host.open_budget,
-        }
+        Bounds { source: self.open, service: case.service.open_budget, host: case.host.open_budget }
     }
 }
 

@@ -192,9 +192,8 @@ fn what_nobody_counts_refuses_nothing() {
     let start = SECOND * 1000;
     beat(&table.host, start);
     let _held = table.open(source(1));
-    let refuses = |now, peeks| {
-        judge(&table.counts(source(1)), source(1), WEB, &bounds, now, peeks).is_some()
-    };
+    let refuses =
+        |now, peeks| judge(&table.counts(source(1)), source(1), WEB, &bounds, now, peeks).is_some();
     assert!(refuses(start, false) && refuses(start + QUIET - 1, false));
     // Another CPU's clock may be a tick behind the sign.
     assert!(refuses(start - SECOND / 100, false));

@@ -22,8 +22,8 @@ use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 use crate::clock;
 use crate::exit::Decision;
 use crate::limits::{self, Question};
-use crate::open::limiter_full;
 use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES};
+use crate::open::limiter_full;
 
 /// A record is not there.
 pub const NOTHING: u64 = u64::MAX;

@@ -21,8 +21,8 @@ use limiter_common::line::seats::{self, SharedCount};
 use limiter_common::names::entries;
 use limiter_common::open;
 use limiter_common::record::{
-    Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey,
-    Observer, Opened, Port, Service,
+    Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel, ListEntry, ListKey,
+    ListenerKey, Observer, Opened, Port, Service,
 };
 use limiter_common::reply::Draft;
 use limiter_common::sighting::Sighting;

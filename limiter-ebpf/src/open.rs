@@ -19,9 +19,7 @@ use aya_ebpf::programs::SockOpsContext;
 use limiter_common::address::Address;
 use limiter_common::hash::Place;
 use limiter_common::open::{self, Bounds, Counts, Full, Part, Step};
-use limiter_common::record::{
-    CLASSES, Class, Counting, Host, Instance, Opened, SERVICES, Service,
-};
+use limiter_common::record::{CLASSES, Class, Counting, Host, Instance, Opened, SERVICES, Service};
 
 use crate::clock::{coarse, precise};
 use crate::global::{PEEKS, limiter_class, limiter_place, unpack_what};
@@ -210,7 +208,8 @@ fn opened(ends: &Ends, now: u64) -> Option<Opened> {
     let mut class = 0;
     if host.class_prefixes != 0 {
         // The mask says nothing new, but the verifier wants to see it.
-        class = limiter_class(slot.into(), ends.remote.high, ends.remote.low) as u32 & (CLASSES - 1);
+        class =
+            limiter_class(slot.into(), ends.remote.high, ends.remote.low) as u32 & (CLASSES - 1);
         if class != 0
             && let Some(Class { mask: own, own_mask: 1, .. }) = CLASS.get(slot * CLASSES + class)
         {

@@ -83,8 +83,13 @@ mod tests {
         let limit = |count, burst| Limit { rate: Rate::per_second(count), burst };
         let mut web = text::service("web=*:80,*:443").expect("a service");
         web.budget = limit(1000, 2000);
-        web.admission =
-            Admission { challenge: Challenge::Auto, refuse: Refuse::Reset, open: 50, open_budget: 3000, ..Admission::default() };
+        web.admission = Admission {
+            challenge: Challenge::Auto,
+            refuse: Refuse::Reset,
+            open: 50,
+            open_budget: 3000,
+            ..Admission::default()
+        };
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
         mail.source = Some(Limit::default());
         mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });

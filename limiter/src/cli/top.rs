@@ -77,8 +77,7 @@ fn held(holders: &[Holder]) -> String {
     };
     let sources = width("SOURCE", |one| &one.source);
     let services = width("SERVICE", |one| &one.service);
-    let mut text =
-        format!("{:<sources$}  {:<services$}  CLASS    OPEN\n", "SOURCE", "SERVICE");
+    let mut text = format!("{:<sources$}  {:<services$}  CLASS    OPEN\n", "SOURCE", "SERVICE");
     for one in holders {
         text.push_str(&format!(
             "{:<sources$}  {:<services$}  {:<7}  {}\n",

@@ -13,7 +13,9 @@ pub fn check(open: &Open, has_groups: bool, to: &mut Findings) {
             false => "no cgroup v2 is mounted",
         };
         let advice = match has_groups {
-            true => "`limiter confirm`, `limiter arm`, or any other change of limiter attaches it again",
+            true => {
+                "`limiter confirm`, `limiter arm`, or any other change of limiter attaches it again"
+            }
             false => {
                 "`mkdir -p /sys/fs/cgroup/unified` and `mount -t cgroup2 none \
                  /sys/fs/cgroup/unified`; limiter counts from its next change on"
@@ -53,8 +55,7 @@ mod tests {
 
     #[test]
     fn a_count_of_all_kinds() {
-        let counted =
-            Open { counted: true, connections: 5, budget: None, uncounted: 0, older: 0 };
+        let counted = Open { counted: true, connections: 5, budget: None, uncounted: 0, older: 0 };
         let level = |open: Open, has_groups| {
             let mut findings = Findings::default();
             check(&open, has_groups, &mut findings);

@@ -22,12 +22,12 @@ use limiter_common::open::{State, WORDS};
 use limiter_common::record::{Counting, SERVICES};
 use rustix::net::{AddressFamily, SocketType};
 
+use super::capability;
 use super::link::told;
 use super::maps::{Maps, Raw};
 use super::object::{self, OBJECT};
 use super::pins::Pins;
 use super::words::Access;
-use super::capability;
 
 /// Where the link is pinned until it takes the place of the one before.
 const NEXT: &str = "limiter_open_next";
@@ -178,7 +178,8 @@ fn attach(pins: &Pins, ebpf: &mut Ebpf) -> Result<()> {
 
 /// The root of the control groups, version 2.
 fn group() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
+    let mounts =
+        fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
     let path = mounts.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let (path, kind) = (words.nth(1)?, words.next()?);

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn connections_are_added_up_by_source_and_service() {
-        let services = ["web=*:80", "mine=192.0.2.1:80"].map(|one| text::service(one).expect("one"));
+        let services =
+            ["web=*:80", "mine=192.0.2.1:80"].map(|one| text::service(one).expect("one"));
         let policy = Policy { services: services.into(), ..Policy::default() };
         let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
         let open = |remote: &str, local: &str| Connection { remote: at(remote), local: at(local) };
@@ -116,7 +117,8 @@ mod tests {
             let rows = holders.into_iter().map(|one| (one.source, one.service, one.count));
             rows.collect::<Vec<_>>()
         };
-        let row = |source: &str, service: &str, count| (source.to_owned(), service.to_owned(), count);
+        let row =
+            |source: &str, service: &str, count| (source.to_owned(), service.to_owned(), count);
         let rows = [
             row("2001:db8::/64", "web", 3),
             row("198.51.100.7", "web", 2),

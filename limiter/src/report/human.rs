@@ -154,7 +154,10 @@ fn write_open(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     writeln!(to, "open        {connections}{uncounted}")?;
     if open.older > 0 {
         let older = plural(open.older, ["connection", "connections"]);
-        writeln!(to, "            and {older} from before the count, which this kernel does not take over")?;
+        writeln!(
+            to,
+            "            and {older} from before the count, which this kernel does not take over"
+        )?;
     }
     Ok(())
 }

@@ -140,7 +140,8 @@ fn budgets(to: &mut Exposition, snapshot: &Snapshot) {
 /// Open connections, where the policy bounds any.
 fn open(to: &mut Exposition, snapshot: &Snapshot) {
     let Some(open) = &snapshot.open else { return };
-    let help = "Whether open connections are counted; while they are not, none is refused for them.";
+    let help =
+        "Whether open connections are counted; while they are not, none is refused for them.";
     to.family(Kind::Gauge, "limiter_open_counted", "", help).sample(&[], open.counted);
     let help = "Connections that are open to a service, as they are counted.";
     let mut family = to.family(Kind::Gauge, "limiter_open_connections", "", help);

@@ -47,9 +47,7 @@ impl Front {
     /// Waits until so many connections are there and counted.
     #[track_caller]
     fn until_open(&self, number: u64) {
-        until_so("as many open connections", || {
-            self.there() == number && self.counted() == number
-        });
+        until_so("as many open connections", || self.there() == number && self.counted() == number);
     }
 
     fn listen(&self) -> TcpListener {
@@ -282,7 +280,8 @@ fn a_source_keeps_no_more_than_it_may() {
         // As many as come through: many at once, again and again.
         let greedy: Vec<_> = (0..10)
             .map(|_| {
-                let dials = || Ok((0..12).filter_map(|_| dial(clients[0]).ok()).collect::<Vec<_>>());
+                let dials =
+                    || Ok((0..12).filter_map(|_| dial(clients[0]).ok()).collect::<Vec<_>>());
                 let crowd = &front.lab.crowd;
                 scope.spawn(move || crowd.run(dials).expect("a namespace"))
             })
@@ -360,9 +359,10 @@ fn served(most: u64) -> usize {
             stream.read(&mut [0; 64])
         };
         let users = clients[20..20 + USERS].iter();
-        let served = front.lab.crowd.run(|| {
-            Ok(users.filter(|client| ask(**client).is_ok_and(|bytes| bytes > 0)).count())
-        });
+        let served = front
+            .lab
+            .crowd
+            .run(|| Ok(users.filter(|client| ask(**client).is_ok_and(|bytes| bytes > 0)).count()));
         ends.store(true, Ordering::SeqCst);
         drop(idle);
         served.expect("a namespace")

@@ -55,7 +55,10 @@ fn classes(name: &str, source: Limit, variant: u32) -> Vec<Class> {
         prefixes: None,
         open: None,
     };
-    vec![Class { name: name.parse().expect("a name"), members, source, prefixes: None, open: None }, others]
+    vec![
+        Class { name: name.parse().expect("a name"), members, source, prefixes: None, open: None },
+        others,
+    ]
 }
 
 /// By this one a source gets one attempt a minute, but only by its class.

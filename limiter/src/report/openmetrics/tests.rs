@@ -81,7 +81,13 @@ fn snapshot() -> Snapshot {
         table: Table { ways: 524_288, live: 1, steals: 5 },
         waiting: Some(Waiting { sources: 412, half_seconds: 12.0, tenth_seconds: 40.5, gone: 31 }),
         room: Some(Room { open: vec![80], closed: vec![443] }),
-        open: Some(Open { counted: true, connections: 41, budget: Some(20_000), uncounted: 0, older: 0 }),
+        open: Some(Open {
+            counted: true,
+            connections: 41,
+            budget: Some(20_000),
+            uncounted: 0,
+            older: 0,
+        }),
         cookies: Cookies {
             syncookies: 2,
             syncookies_before: Some(1),
