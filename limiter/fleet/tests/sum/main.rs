@@ -1,0 +1,94 @@
+//! The sum of what is in force on all nodes, simulated over every fault at once: never above the
+//! budget; and above it as soon as one of the rules is left out.
+//!
+//! `LIMITER_FLEET_SEEDS=10000` runs so many histories (200 without it).
+
+mod history;
+mod world;
+
+use history::{Faults, run};
+use world::Without;
+
+fn seeds() -> u64 {
+    std::env::var("LIMITER_FLEET_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+}
+
+/// At the end at least so much is used of what could be: of the budget up to a twentieth is headroom,
+/// and shares stay that would change by less than a twentieth.
+const USED: f64 = 0.85;
+
+#[test]
+fn the_sum_is_never_above_the_budget() {
+    let (seeds, mut most, mut least_used) = (seeds(), 0.0_f64, 1.0_f64);
+    let (mut grants, mut silent, mut leaders) = (0, 0, 0);
+    for seed in 0..seeds {
+        let seen = run(seed, &Faults::of(seed), Without::Nothing);
+        assert!(seen.most <= 1.0, "seed {seed}: {:.3}% in force", seen.most * 100.0);
+        assert!(seen.used >= USED, "seed {seed}: {:.1}% used after all healed", seen.used * 100.0);
+        (most, least_used) = (most.max(seen.most), least_used.min(seen.used));
+        grants += seen.grants;
+        silent += seen.written_off;
+        leaders += seen.leaders;
+    }
+    println!(
+        "{seeds} histories: most in force {:.3}%, least used at the end {:.1}%, {grants} grants, \
+         {silent} to silent nodes, {leaders} leaders",
+        most * 100.0,
+        least_used * 100.0,
+    );
+    assert!(grants > seeds * 20 && silent > seeds && leaders > seeds, "little happened");
+}
+
+/// The bound at the size of a large platform.
+#[test]
+fn a_thousand_nodes_keep_it_too() {
+    for seed in 0..1 + seeds() / 1000 {
+        let seen = run(seed, &Faults::large(1000), Without::Nothing);
+        println!(
+            "1,000 nodes: most in force {:.3}%, used {:.1}%, {} grants",
+            seen.most * 100.0,
+            seen.used * 100.0,
+            seen.grants
+        );
+        assert!(seen.most <= 1.0 && seen.used >= USED, "seed {seed}: {seen:?}");
+    }
+}
+
+fn breaks(without: Without) {
+    let found = (0..400).find_map(|seed| {
+        let seen = run(seed, &Faults::of(seed), without);
+        (seen.most > 1.0).then_some((seed, seen.most))
+    });
+    let (seed, most) = found.unwrap_or_else(|| panic!("{without:?}: the sum holds without it"));
+    println!("{without:?}: {:.1}% in force with seed {seed}", most * 100.0);
+}
+
+#[test]
+fn it_breaks_if_any_report_renews() {
+    breaks(Without::NewestGrant);
+}
+
+#[test]
+fn it_breaks_if_silence_is_not_written() {
+    breaks(Without::WrittenSilence);
+}
+
+#[test]
+fn it_breaks_if_silence_is_written_over_a_report() {
+    breaks(Without::Unchanged);
+}
+
+#[test]
+fn it_breaks_if_shares_are_below_the_fallback() {
+    breaks(Without::Fallback);
+}
+
+#[test]
+fn it_breaks_if_what_is_lowered_is_given_away_at_once() {
+    breaks(Without::Acknowledgment);
+}
+
+#[test]
+fn it_breaks_if_rounds_do_not_follow_one_another() {
+    breaks(Without::Order);
+}
