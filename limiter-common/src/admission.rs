@@ -27,6 +27,7 @@ use crate::open::{Bounds, Full};
 use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
 use crate::record::{Class, Host, Service};
+use crate::share::Share;
 use crate::source_table::{Charge, Charged, SourceLimit};
 
 /// What comes, as seen from outside.
@@ -111,6 +112,11 @@ pub trait State {
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take>;
     /// Gives back the token that was just taken there.
     fn give_back(&self, case: &Case<'_>, purse: Purse);
+    /// What is in force at the index of a budget instead of its stated rate.
+    #[inline(always)]
+    fn share(&self, _index: u32) -> Share {
+        Share::NONE
+    }
     /// Takes all that was seen, or nothing. For a function of the kernel side, which the verifier
     /// follows by itself.
     #[inline(always)]

@@ -26,6 +26,7 @@ pub mod reason;
 pub mod record;
 pub mod reply;
 pub mod room;
+pub mod share;
 pub mod sighting;
 pub mod source_table;
 pub mod switch;

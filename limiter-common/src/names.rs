@@ -64,6 +64,9 @@ macro_rules! maps {
                 ROOM room: SockHash<u32>[64];
                 /// What is counted of open connections, and as what.
                 COUNTING counting: Array<Counting>[1];
+                /// What is in force of the budgets' rates instead of what the policy states, until
+                /// the time in each word, by the indices of the budgets.
+                SHARE share: Mapped<u64>[share::WORDS];
             }
             State {
                 /// The source table.
@@ -244,7 +247,7 @@ mod table {
     pub use crate::reply::Draft;
     pub use crate::sighting::Sighting;
     pub use crate::turn::Draft as LineDraft;
-    pub use crate::{bases, checksum, distinct, flow, heavy, room, sighting};
+    pub use crate::{bases, checksum, distinct, flow, heavy, room, share, sighting};
 
     /// The sketches of an interval.
     pub type Sketches = [u64; distinct::WORDS];

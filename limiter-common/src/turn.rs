@@ -100,8 +100,9 @@ pub fn arrive<S: State>(
         }
     }
     let weight = if terms.waits { weight(case.service, terms.limit) } else { 0 };
-    let others = others(case, hosts.used);
-    Some(Ok(Arrival { place, now: case.now, weight, others, spent, limit: *terms.limit }))
+    let (interval, others) = (interval(state, case), others(case, hosts.used));
+    let (now, limit) = (case.now, *terms.limit);
+    Some(Ok(Arrival { place, now, weight, interval, others, spent, limit }))
 }
 
 /// Charges the source and takes from the budgets for one whom the line lets in.
@@ -159,6 +160,18 @@ fn weight(service: &Service, limit: &SourceLimit) -> u64 {
         Some(MOST_WEIGHT..) => MOST_WEIGHT,
         _ => 1,
     }
+}
+
+/// The interval of the budget whose line it is, as in force now; 0: as the rules of the line have it,
+/// which may have no budget.
+#[inline(always)]
+fn interval<S: State>(state: &S, case: &Case<'_>) -> u64 {
+    let purse = if case.service.budget.interval == 0 { Purse::Host } else { Purse::Service };
+    let stated = purse.limit(case.service, case.host).interval;
+    if stated != case.service.line.interval {
+        return 0;
+    }
+    state.share(purse.index(case.id)).interval(stated, case.now)
 }
 
 /// How full the budget is that the service shares with others, of [`FULL`]. One that has none of

@@ -17,6 +17,7 @@ use limiter_common::open::{Bounds, Full};
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
+use limiter_common::share::Share;
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 
 use crate::clock;
@@ -24,6 +25,7 @@ use crate::exit::Decision;
 use crate::limits::{self, Question};
 use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES};
 use crate::open::limiter_full;
+use crate::maps::{self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES};
 
 /// A record is not there.
 pub const NOTHING: u64 = u64::MAX;
@@ -174,6 +176,11 @@ impl State for Called {
     #[inline(always)]
     fn give_back(&self, case: &Case<'_>, purse: Purse) {
         limits::give_back(case.service, case.host, case.id, purse);
+    }
+
+    #[inline(always)]
+    fn share(&self, index: u32) -> Share {
+        maps::share(index)
     }
 
     #[inline(always)]

@@ -18,7 +18,7 @@ use limiter_common::record::{Class, Host, Instance, SERVICES, Service};
 use limiter_common::source_table::Charged;
 
 use crate::clock;
-use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE};
+use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE, share};
 use crate::source::Sources;
 
 /// What is to be judged, as the packet tells it.
@@ -101,7 +101,8 @@ pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> 
     // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and the borrow ends here.
     let lease = LEASE.get_ptr_mut(purse.index(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.index(id))?.arrival;
-    Some(purse::look(lease, shared, purse.limit(service, host), now, clock::precise))
+    let limit = purse.limit_at(id, service, host, share, now);
+    Some(purse::look(lease, shared, &limit, now, clock::precise))
 }
 
 /// Takes what was seen there.
@@ -113,7 +114,9 @@ pub fn take(service: &Service, host: &Host, id: u32, purse: Purse, look: Look) -
     // SAFETY: as above.
     let lease = LEASE.get_ptr_mut(purse.index(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.index(id))?.arrival;
-    Some(purse::take(lease, shared, purse.limit(service, host), look, clock::precise))
+    // What is drawn was seen at that time; what is leased asks for no limit.
+    let limit = purse.limit_at(id, service, host, share, look.0);
+    Some(purse::take(lease, shared, &limit, look, clock::precise))
 }
 
 /// Gives back the token that was just taken there.

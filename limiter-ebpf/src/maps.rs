@@ -25,6 +25,7 @@ use limiter_common::record::{
     ListenerKey, Observer, Opened, Port, Service,
 };
 use limiter_common::reply::Draft;
+use limiter_common::share::Share;
 use limiter_common::sighting::Sighting;
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
@@ -59,6 +60,13 @@ limiter_common::maps!(statics);
 pub fn switch() -> Option<Switch> {
     // SAFETY: a pointer that a map lookup returned is valid for this run. Volatile, because user space stores to it.
     SWITCH.get_ptr(0).map(|word| Switch(unsafe { word.read_volatile() }))
+}
+
+/// What is in force at the index of a budget instead of its stated rate.
+#[inline(always)]
+pub fn share(index: u32) -> Share {
+    // SAFETY: as above.
+    SHARE.get_ptr(index).map_or(Share::NONE, |word| Share(unsafe { word.read_volatile() }))
 }
 
 /// A word in a map that several CPUs change.

@@ -15,6 +15,8 @@ pub struct Arrival {
     pub now: u64,
     /// How many people's part it may have, 1 to 65,536; 0: it does not wait in line.
     pub weight: u64,
+    /// See [`Coming::interval`].
+    pub interval: u64,
     /// How full the host's budget is where the service has one of its own, of
     /// [`super::service::FULL`].
     pub others: u64,
@@ -34,6 +36,7 @@ impl Arrival {
             now: self.now,
             // The hash is keyed: no source knows what follows from its own.
             dice: (hash::mix(self.place.0 ^ self.now) >> 20) as u32,
+            interval: self.interval,
             has_token: self.spent == 0,
             others: self.others,
         }

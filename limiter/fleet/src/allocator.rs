@@ -105,13 +105,18 @@ impl Allocator {
         &self.seen
     }
 
-    /// Takes over a report that was committed.
-    pub fn heard(&mut self, name: &str, revision: u64, report: &Report, now: Duration) {
+    /// Takes over a report that was committed. Says whether what it has seen of that node fits: a
+    /// report is only committed with the newest grant, so one with another means that a grant was
+    /// removed, or made by another leader, and that everything has to be read anew.
+    pub fn heard(&mut self, name: &str, revision: u64, report: &Report, now: Duration) -> bool {
         let node = self.seen.nodes.entry(name.to_owned()).or_default();
         if revision > node.report.0 {
             node.report = (revision, report.clone());
             self.heard.insert(name.to_owned(), now);
         }
+        let known = node.grant.as_ref().map_or(0, |(revision, _)| *revision);
+        let holds = node.report.1.holds;
+        holds == known || holds != 0 && holds < known
     }
 
     /// Takes over the budgets.

@@ -7,16 +7,18 @@
 //! ([`fill`]). What they tell one another is kept by an [`engine`], and a node needs it for nothing
 //! but a new share.
 //!
-//! The sum holds by five rules, and `tests/sum` shows that it does not hold without any of them:
+//! The sum holds by six rules, and `tests/sum` shows that it does not hold without any of them:
 //!
 //! 1. **Only who knows its newest grant renews**: a report is a transaction on the grant that it
 //!    names ([`Member::report`]).
 //! 2. **Silence is written before it is counted**: a node that does not report is granted its
-//!    fallback first, and only if it did not report meanwhile ([`Round::unchanged`]).
-//! 3. **No grant is below the fallback**, so that no share rises when it ends.
-//! 4. **Shrink before grow**: a share that was lowered is given to others when its node has reported
+//!    fallback first.
+//! 3. **And only over an unchanged report**: it may have come back meanwhile
+//!    ([`Round::unchanged`]).
+//! 4. **No grant is below the fallback**, so that no share rises when it ends.
+//! 5. **Shrink before grow**: a share that was lowered is given to others when its node has reported
 //!    that it lowered it ([`record::Share::most`]).
-//! 5. **Rounds follow one another**: grants are a transaction on the round before, so that whoever
+//! 6. **Rounds follow one another**: grants are a transaction on the round before, so that whoever
 //!    writes them has seen all that were written before ([`Round::follows`]).
 //!
 //! What they assume: the engine is linearizable, clocks of nodes drift by less than
@@ -54,7 +56,7 @@ impl Default for Terms {
             term: Duration::from_secs(10),
             drift: 10,
             margin: Duration::from_millis(200),
-            quiet: 5,
+            quiet: 2,
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod pins;
 pub mod probe;
 mod refusal;
 pub mod room;
+pub mod share;
 pub mod slots;
 pub mod trace;
 pub mod upgrade;

@@ -10,6 +10,7 @@ use limiter_common::line::seats::BUCKETS;
 use limiter_common::record::{
     self, HOST_BUDGET, ListenerKey, NAME, PRESENT, SERVICES, UNANSWERABLE, UNPROVEN,
 };
+use limiter_common::share::Share;
 use limiter_common::source_table::SourceLimit;
 use limiter_common::switch::{Selection, Switch};
 
@@ -285,7 +286,7 @@ impl Maps {
         Ok(())
     }
 
-    /// Clears the state of a service id that gets a new owner.
+    /// Clears the state of a service id that gets a new owner, and its share.
     fn forget(&mut self, id: u32) -> Result<()> {
         debug_assert!(id < HOST_BUDGET);
         let clear = record::BudgetLine { arrival: 0, padding: [0; 7] };
@@ -296,6 +297,7 @@ impl Maps {
             let lease = vec![Raw(Default::default()); cpus].try_into()?;
             self.lease.set(index, lease, 0)?;
         }
+        self.set_share(id, Share::NONE)?;
         self.challenge.set(id, Raw(Default::default()), 0)?;
         self.line.set(id, Raw(Default::default()), 0)?;
         self.seats.set(id, Raw([0; 2 + BUCKETS]), 0)?;

@@ -18,6 +18,7 @@ mod proof;
 mod room;
 mod seen;
 mod servers;
+mod share;
 mod spoofed;
 mod storms;
 mod switching;

@@ -1,7 +1,7 @@
 //! The sum of what is in force on all nodes, simulated over every fault at once: never above the
 //! budget; and above it as soon as one of the rules is left out.
 //!
-//! `LIMITER_FLEET_SEEDS=10000` runs so many histories (200 without it).
+//! `LIMITER_FLEET_SEEDS=10000` runs so many histories (60 without it).
 
 mod history;
 mod world;
@@ -10,12 +10,12 @@ use history::{Faults, run};
 use world::Without;
 
 fn seeds() -> u64 {
-    std::env::var("LIMITER_FLEET_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+    std::env::var("LIMITER_FLEET_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
-/// At the end at least so much is used of what could be: of the budget up to a twentieth is headroom,
-/// and shares stay that would change by less than a twentieth.
-const USED: f64 = 0.85;
+/// At the end at least so much is used of what could be: a twentieth is headroom, and shares stay that
+/// would change by less than a fiftieth.
+const USED: f64 = 0.9;
 
 #[test]
 fn the_sum_is_never_above_the_budget() {
@@ -36,7 +36,7 @@ fn the_sum_is_never_above_the_budget() {
         most * 100.0,
         least_used * 100.0,
     );
-    assert!(grants > seeds * 20 && silent > seeds && leaders > seeds, "little happened");
+    assert!(grants > seeds * 20 && silent > seeds / 2 && leaders > seeds, "little happened");
 }
 
 /// The bound at the size of a large platform.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use limiter_fleet::allocator::{Seen, Why};
 use limiter_fleet::engine::Transaction;
+use limiter_fleet::fill::{Want, fill};
 use limiter_fleet::memory::Store;
 use limiter_fleet::record::{Amount, Amounts, Grant, Report};
 use limiter_fleet::{Allocator, Member, Round, Terms};
@@ -153,7 +154,7 @@ impl Node {
 pub struct History {
     /// The most that was in force at any moment, of the budget.
     pub most: f64,
-    /// What was admitted at the end, of what budget and demand would allow.
+    /// What was admitted at the end, of what could be.
     pub used: f64,
     pub grants: u64,
     pub written_off: u64,
@@ -450,8 +451,11 @@ impl World {
                 if let Some(leader) = &mut self.nodes[node].leader
                     && let Some(allocator) = &mut leader.allocator
                 {
-                    allocator.heard(&name, revision, &report, now);
+                    let fits = allocator.heard(&name, revision, &report, now);
                     leader.is_news = true;
+                    if !fits && leader.waits.is_none() {
+                        self.read(node);
+                    }
                 }
             }
             Answer::Done { id, revision } => self.done(node, id, revision),
@@ -602,11 +606,16 @@ impl World {
         self.history.most = self.history.most.max(part);
     }
 
+    /// What is admitted now, of what would be if every demand were known and no share were quiet.
     fn used(&self) -> f64 {
-        let nodes = || self.nodes.iter().filter(|node| node.is_up);
-        let asked: Amount = nodes().map(|node| node.demand).sum();
-        let admitted: Amount = nodes().map(|node| node.demand.min(node.in_force(self.now))).sum();
-        admitted as f64 / asked.min(self.budget).max(1) as f64
+        let want =
+            |node: &Node| Want { least: node.fallback, wants: node.demand, most: Amount::MAX };
+        let wants: Vec<Want> = self.nodes.iter().map(want).collect();
+        let best = fill(self.budget, &wants).into_iter().zip(&self.nodes);
+        let best: Amount = best.map(|(share, node)| share.min(node.demand)).sum();
+        let admits = |node: &Node| node.demand.min(node.in_force(self.now));
+        let admitted: Amount = self.nodes.iter().map(admits).sum();
+        admitted as f64 / best.max(1) as f64
     }
 }
 
