@@ -248,24 +248,23 @@ impl Allocator {
                 let rate = part.min(share.rate);
                 place.set(budget, Share { rate, fallback: least, most: held.max(rate) }, Why::Less);
             } else if part > share.rate.saturating_add(step) || share.fallback < least {
-                rises.push((place, share, part.max(share.rate), held));
+                // Its fallback is in force whatever it was granted.
+                let from = share.rate.max(least);
+                rises.push((place, from, part.max(from) - from, held));
             }
         }
-        let need: u128 =
-            rises.iter().map(|(_, share, part, _)| u128::from(part - share.rate)).sum();
-        for (place, share, part, held) in rises {
-            let asked = part - share.rate;
+        let need: u128 = rises.iter().map(|(_, _, asked, _)| u128::from(*asked)).sum();
+        for (place, from, asked, held) in rises {
             let given = if need <= u128::from(free) {
                 asked
             } else {
                 (u128::from(asked) * u128::from(free) / need) as Amount
             };
             // A share that is only partly there may wait for the rest of it.
-            if given < asked && given <= share.rate / 200 * quiet {
+            if given < asked && given <= from / 200 * quiet {
                 continue;
             }
-            let rate = share.rate + given;
-            let fallback = place.least(budget).min(rate);
+            let (rate, fallback) = (from + given, place.least(budget));
             place.set(budget, Share { rate, fallback, most: held.max(rate) }, Why::More);
         }
     }
