@@ -49,7 +49,8 @@ fn a_spent_budget_that_gets_a_share_has_no_burst() {
     assert!((299..=301).contains(&before), "{before}");
     let share = Share::new(SECOND / 1000, START + 20 * SECOND).expect("it fits");
     let after = admitted(&mut lease, &word, share, START + SECOND, START + 2 * SECOND);
-    assert!((980..=1001).contains(&after), "{after}");
+    // And what is left of less than one connection by the stated rate.
+    assert!((980..=1011).contains(&after), "{after}");
 }
 
 /// Pages that the line lets in of newcomers who come one after the other, in ten seconds.
@@ -81,5 +82,6 @@ fn a_line_lets_in_by_the_share() {
     let (stated, same, five) = (pages(0), pages(STATED.interval), pages(STATED.interval / 5));
     println!("pages let in: {stated} by the stated rate, {five} by five times that");
     assert_eq!(stated, same);
-    assert!(five > 3 * stated && five < 7 * stated, "{stated} and {five}");
+    // Ten seconds, and two at once.
+    assert!(stated <= 1200 && five > 2400 && five <= 6000, "{stated} and {five}");
 }

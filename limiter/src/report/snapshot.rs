@@ -446,7 +446,7 @@ fn line(maps: &Maps, id: u32, record: &record::Service, now: u64) -> Result<Opti
     let words = maps.line.get(&id, 0)?.0.map(Cell::new);
     let service = line::Service { line: &words, rules };
     let stands = present.is_some_and(|present| present >= rules.users);
-    let index = if record.budget.interval == 0 { record::HOST_BUDGET } else { id };
+    let index = if record.budget.interval == 0 { HOST_BUDGET } else { id };
     let interval = maps.share(index)?.interval(rules.interval, now);
     service.advance(now, interval, if stands { FULL } else { 0 });
     let page = service.page() as f64 / 256.0;
