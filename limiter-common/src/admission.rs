@@ -5,7 +5,12 @@
 //!    random cache line is read.
 //! 2. The connections that are open, where the policy bounds them: of the service, of the host and of
 //!    the source. They are only looked at; whoever counts them does so when they are there.
-//! 3. The source's limit, of its class if it has one. What it refuses costs no budget.
+//! 3. Look at the limit of the network that the source is in, if networks have one; then the
+//!    source's limit, of its class if it has one; then the network pays, too. What one of them
+//!    refuses costs no budget, and neither pays for what the other refuses (unless two CPUs meet at
+//!    the network's last token: then the source of one has paid). A network that is over its limit
+//!    is in the cache; so it is asked first, and a flood from random sources of it reads no other
+//!    line.
 //! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the
 //!    next meanwhile.
 //!
@@ -21,12 +26,12 @@
 use crate::address::Address;
 use crate::budget::{Look, Take};
 use crate::challenge::{self, Challenge};
-use crate::hash::Place;
+use crate::hash::{self, Place};
 use crate::line::{Arrival, Judged};
 use crate::open::{Bounds, Full};
 use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
-use crate::record::{Class, Host, Service};
+use crate::record::{Class, Host, Network, Service};
 use crate::share::Share;
 use crate::source_table::{Charge, Charged, SourceLimit};
 
@@ -128,6 +133,9 @@ pub trait State {
     }
     /// The id of the client's class, 0 for none, and its record.
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>);
+    /// The limit of networks that counts for the sources of a class of the case's service, 0 for
+    /// those of none.
+    fn network(&self, case: &Case<'_>, class: u32) -> Option<&Network>;
     /// The place of a source in the tables, by the number of the service; a class has debts of its own.
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
     /// What has as many open connections as it may, of the service, the host and the source at
@@ -179,7 +187,8 @@ pub fn plain<S: State>(state: &S, case: &Case<'_>) -> Outcome {
 }
 
 /// Judges what nobody asks for a proof. A few pass, at no charge to a budget, or to what their
-/// source is charged for when it proves itself: they have debts of their own.
+/// source is charged for when it proves itself: they have debts of their own. No network is asked,
+/// which would have to pay for what nobody has proven to come from it.
 #[inline(always)]
 pub fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let mut notes = Notes::default();
@@ -294,6 +303,10 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
         return spent.map(Verdict::Decided);
     }
     let terms = Terms::of::<S, MORE>(state, case);
+    let has_networks = MORE && case.service.has_networks();
+    if has_networks && matches!(charge_network(state, case, terms.class, true)?, Charge::Exceeds) {
+        return Some(Verdict::Decided(Reason::NetworkLimit));
+    }
     let mut is_contended = false;
     let bounds = terms.bounds(case);
     let asks_open = MORE && !bounds.are_none();
@@ -317,6 +330,12 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
             judged => is_contended = matches!(judged, Charge::Contended),
         }
     }
+    if has_networks && !PEEKS {
+        match network_pays(state, case, terms.class, notes)? {
+            Charge::Exceeds => return Some(Verdict::Decided(Reason::NetworkLimit)),
+            judged => is_contended |= matches!(judged, Charge::Contended),
+        }
+    }
     if spent.is_some() {
         return spent.map(Verdict::Decided);
     }
@@ -338,6 +357,37 @@ pub(crate) fn charge<S: State>(
     let Charged { charge, step } = state.charge(place, attempt)?;
     notes.stole |= matches!(charge, Charge::Stole);
     notes.step = step;
+    Some(charge)
+}
+
+/// Charges the client's network as it would a source, under a place of its own; or only looks.
+#[inline(always)]
+pub(crate) fn charge_network<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    class: u32,
+    peeks: bool,
+) -> Option<Charge> {
+    let network = state.network(case, class)?;
+    if network.limit.interval == 0 {
+        return Some(Charge::Conforms);
+    }
+    let source = network.mask.apply(case.client);
+    let place = state.place(case.service.number, class | hash::NETWORK, source)?;
+    Some(state.charge(&place, &attempt(case, source, &network.limit, peeks))?.charge)
+}
+
+/// The network pays for one whom its source's limit let in. It is not asked how near it is to its
+/// limit: those steps are of sources.
+#[inline(always)]
+pub(crate) fn network_pays<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    class: u32,
+    notes: &mut Notes,
+) -> Option<Charge> {
+    let charge = charge_network(state, case, class, false)?;
+    notes.stole |= matches!(charge, Charge::Stole);
     Some(charge)
 }
 

@@ -53,6 +53,8 @@ macro_rules! maps {
                 /// The prefixes as stated, at `slot * CLASS_PREFIXES + number`. Only user space
                 /// reads them.
                 CLASS_PREFIX class_prefix: Mapped<ClassPrefix>[2 * CLASS_PREFIXES];
+                /// Limits of networks, at `slot * NETWORKS + index`: of services, then of classes.
+                NETWORK network: Array<Network>[2 * NETWORKS];
                 /// Single addresses that are allowed or banned.
                 LIST_HOST list_host: HashMap<ListKey, ListEntry>[LIST_HOSTS];
                 /// Prefixes that are allowed or banned.

@@ -50,6 +50,8 @@ pub const CLASS_PREFIXES: u32 = 65_536;
 pub const CLASS_PAIRS: u32 = 2048;
 /// Trees of a slot.
 pub const CLASS_ROOTS: u32 = PAIRS + 2 * CLASS_PAIRS;
+/// Limits of networks of a slot: one of each service, and one of each class.
+pub const NETWORKS: u32 = SERVICES + CLASSES;
 /// Lines of all trees of a slot: two boundaries a prefix, the levels above them, and a line for each tree.
 pub const CLASS_LINES: u32 = 24_576;
 
@@ -248,6 +250,47 @@ pub struct Class {
 }
 const _: () = assert!(size_of::<Class>() == 128);
 
+/// The limit of the networks above the sources of a service, or of a class, at
+/// `slot * NETWORKS + index`: see [`Network::index`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Limit of each network at each service; an interval of 0: it has none.
+    pub limit: SourceLimit,
+    /// Prefixes of a network.
+    pub mask: SourceMask,
+    /// The limit as stated.
+    pub stated: Limit,
+    /// Length of an IPv4 network's prefix in bits, as stated; 0: nothing was.
+    pub prefix_v4: u8,
+    /// Length of an IPv6 network's prefix in bits.
+    pub prefix_v6: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+    /// Zero.
+    pub room: [u64; 7],
+}
+const _: () = assert!(size_of::<Network>() == 128);
+
+impl Network {
+    /// Where that of service `id` is, or of a class that is not 0.
+    #[inline(always)]
+    pub const fn index(id: u32, class: u32) -> u32 {
+        if class == 0 { id } else { SERVICES + class }
+    }
+
+    /// None.
+    pub const NONE: Self = Self {
+        limit: SourceLimit { interval: 0, window: 0 },
+        mask: SourceMask { v4: 0, v6_high: 0, v6_low: 0 },
+        stated: Limit { rate: crate::rate::Rate { count: 0, period: 0 }, burst: 0 },
+        prefix_v4: 0,
+        prefix_v6: 0,
+        reserved: [0; 6],
+        room: [0; 7],
+    };
+}
+
 /// A prefix of a class, as stated. Only user space reads these; the kernel side searches [`crate::class_tree`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -285,8 +328,8 @@ pub struct Service {
     pub admission: Admission,
     /// Which service this is to the tables of sources: see [`Service::number_of`].
     pub number: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// What else is asked of who comes, as bits: [`Service::NETWORKS`].
+    pub more: u32,
     /// As stated.
     pub stated: Stated,
     /// Name, padded with zeros.
@@ -303,6 +346,15 @@ pub struct Service {
 const _: () = assert!(size_of::<Service>() == 384);
 
 impl Service {
+    /// In `more`: the service or a class has a limit of networks.
+    pub const NETWORKS: u32 = 1;
+
+    /// Whether networks have a limit there, or in a class.
+    #[inline(always)]
+    pub const fn has_networks(&self) -> bool {
+        self.more & Self::NETWORKS != 0
+    }
+
     /// A number that no service with this id had for the last 65,536 policies: a new service must not find the visits and debts of the
     /// one whose id it gets. `generation`: that of the policy that brought it.
     pub const fn number_of(id: u32, generation: u64) -> u32 {

@@ -16,16 +16,17 @@ use limiter_common::line::{Arrival, Judged};
 use limiter_common::open::{Bounds, Full};
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
-use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
+use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, NETWORKS, Network, REASONS};
 use limiter_common::share::Share;
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 
 use crate::clock;
 use crate::exit::Decision;
 use crate::limits::{self, Question};
-use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES};
+use crate::maps::{
+    self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, NETWORK, SOURCES,
+};
 use crate::open::limiter_full;
-use crate::maps::{self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES};
 
 /// A record is not there.
 pub const NOTHING: u64 = u64::MAX;
@@ -198,6 +199,11 @@ impl State for Called {
     }
 
     #[inline(always)]
+    fn network(&self, case: &Case<'_>, class: u32) -> Option<&Network> {
+        NETWORK.get(case.slot * NETWORKS + Network::index(case.id, class))
+    }
+
+    #[inline(always)]
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {
         let hash =
             limiter_place(u64::from(service) | u64::from(class) << 32, source.high, source.low);
@@ -236,14 +242,30 @@ pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
     let SourceLimit { interval, window } = *attempt.limit;
     let interval = interval | if attempt.peeks { PEEK } else { 0 };
     let said = limiter_charge(place.0, interval, window, attempt.now, attempt.horizon);
-    let charge = match said & 0xff {
-        0 => Charge::Conforms,
-        1 => Charge::Stole,
-        2 => Charge::Exceeds,
-        3 => Charge::Contended,
-        _ => return None,
-    };
-    Some(Charged { charge, step: (said >> 8) as u8 })
+    Some(Charged { charge: charged(said)?, step: (said >> 8) as u8 })
+}
+
+/// What [`limiter_charge`] said of a charge, in its lowest 8 bits.
+#[inline(always)]
+const fn charged(said: u64) -> Option<Charge> {
+    match said & 0xff {
+        0 => Some(Charge::Conforms),
+        1 => Some(Charge::Stole),
+        2 => Some(Charge::Exceeds),
+        3 => Some(Charge::Contended),
+        _ => None,
+    }
+}
+
+/// The inverse of [`charged`].
+#[inline(always)]
+const fn charge_number(charge: Charge) -> u64 {
+    match charge {
+        Charge::Conforms => 0,
+        Charge::Stole => 1,
+        Charge::Exceeds => 2,
+        Charge::Contended => 3,
+    }
 }
 
 /// Slot and service id in one number.
@@ -351,11 +373,5 @@ pub extern "C" fn limiter_charge(
     }
     let Charged { charge, step } =
         source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon);
-    let said = match charge {
-        Charge::Conforms => 0,
-        Charge::Stole => 1,
-        Charge::Exceeds => 2,
-        Charge::Contended => 3,
-    };
-    said | u64::from(step) << 8
+    charge_number(charge) | u64::from(step) << 8
 }

@@ -14,7 +14,7 @@ use limiter_common::hash::{self, Place};
 use limiter_common::line::{Arrival, Judged};
 use limiter_common::packet::{Header, Numbers};
 use limiter_common::purse::{self, Purse, Seen};
-use limiter_common::record::{Class, Host, Instance, SERVICES, Service};
+use limiter_common::record::{Class, Host, Instance, Network, SERVICES, Service};
 use limiter_common::source_table::Charged;
 
 use crate::clock;
@@ -44,12 +44,13 @@ pub fn plain<S: Sources>(question: &Question, service: &Service, host: &Host) ->
     admission::plain(&state, &Case { slot, id, service, host, client, now, stage })
 }
 
-/// Whether more than limits are asked: the service has a line, or the policy has classes or bounds
-/// open connections.
+/// Whether more than limits are asked: the service has a line or a limit of networks, or the policy
+/// has classes or bounds open connections.
 #[inline(always)]
 pub fn are_more(service: &Service, host: &Host) -> bool {
     service.line.interval != 0
         || host.class_prefixes | host.counts_open as u32 != 0
+        || service.more != 0
         || service.has_room()
 }
 
@@ -155,6 +156,11 @@ impl<S: Sources> State for Inline<S> {
     #[inline(always)]
     fn class(&self, _: &Case<'_>) -> (u32, Option<&Class>) {
         (0, None)
+    }
+
+    #[inline(always)]
+    fn network(&self, _: &Case<'_>, _: u32) -> Option<&Network> {
+        None
     }
 
     #[inline(always)]

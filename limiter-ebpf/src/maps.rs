@@ -22,7 +22,7 @@ use limiter_common::names::entries;
 use limiter_common::open;
 use limiter_common::record::{
     Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel, ListEntry, ListKey,
-    ListenerKey, Observer, Opened, Port, Service,
+    ListenerKey, Network, Observer, Opened, Port, Service,
 };
 use limiter_common::reply::Draft;
 use limiter_common::share::Share;

@@ -52,6 +52,21 @@ impl Default for Prefixes {
     }
 }
 
+/// The limit of the networks above sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Networks {
+    /// Rate and burst of all sources of one network together, at one service.
+    pub limit: Limit,
+    /// How many leading bits of a client address make a network.
+    pub prefixes: Prefixes,
+}
+
+impl Default for Networks {
+    fn default() -> Self {
+        Self { limit: Limit::default(), prefixes: Prefixes { v4: 24, v6: 48 } }
+    }
+}
+
 /// Name of a service or a class: 1 to 32 letters, digits, `-` or `_`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(String);

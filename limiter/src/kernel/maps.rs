@@ -15,7 +15,8 @@ use limiter_common::heavy::Set as HeavySet;
 use limiter_common::names::{self, Kind, Row};
 use limiter_common::record::{
     BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel,
-    Line, ListEntry, ListKey, ListenerKey, Observer, Opens, Port, Seats, Service, Set as SourceSet,
+    Line, ListEntry, ListKey, ListenerKey, Network, Observer, Opens, Port, Seats, Service,
+    Set as SourceSet,
 };
 use limiter_common::sighting::Sighting;
 use limiter_common::switch::{Lists, Switch};
@@ -56,6 +57,7 @@ records!(
     Seats,
     Class,
     HeavySet,
+    Network,
     Observer
 );
 

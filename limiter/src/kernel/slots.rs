@@ -8,7 +8,7 @@ use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::line::seats::BUCKETS;
 use limiter_common::record::{
-    self, HOST_BUDGET, ListenerKey, NAME, PRESENT, SERVICES, UNANSWERABLE, UNPROVEN,
+    self, HOST_BUDGET, ListenerKey, NAME, NETWORKS, PRESENT, SERVICES, UNANSWERABLE, UNPROVEN,
 };
 use limiter_common::share::Share;
 use limiter_common::source_table::SourceLimit;
@@ -52,6 +52,7 @@ impl Maps {
             &self.listeners()?,
             &classes,
             &self.class_prefixes(slot)?,
+            &self.networks(slot)?,
         ))
     }
 
@@ -251,6 +252,7 @@ impl Maps {
             .context("cannot write the host's part of the policy")?;
         self.write_listeners(slot, encoded)?;
         self.write_classes(slot, encoded)?;
+        self.write_networks(slot, encoded)?;
         for id in 0..SERVICES {
             let service = encoded.services.get(&id).copied().unwrap_or_else(unused);
             if is_new(&service, known) {
@@ -263,6 +265,35 @@ impl Maps {
         self.host
             .set(slot, Raw(encoded.host), 0)
             .context("cannot write the host's part of the policy")
+    }
+
+    /// Limits of networks of a slot, by [`record::Network::index`].
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn networks(&self, slot: u32) -> Result<BTreeMap<u32, record::Network>> {
+        let mut networks = BTreeMap::new();
+        for index in 0..NETWORKS {
+            let Raw(network) = self
+                .network
+                .get(&(slot * NETWORKS + index), 0)
+                .context("cannot read the limits of networks")?;
+            if network != record::Network::NONE {
+                networks.insert(index, network);
+            }
+        }
+        Ok(networks)
+    }
+
+    /// Writes the limits of networks of an idle slot.
+    fn write_networks(&mut self, slot: u32, encoded: &Encoded) -> Result<()> {
+        for index in 0..NETWORKS {
+            let network = encoded.networks.get(&index).copied().unwrap_or(record::Network::NONE);
+            self.network
+                .set(slot * NETWORKS + index, Raw(network), 0)
+                .context("cannot write a limit of networks")?;
+        }
+        Ok(())
     }
 
     /// Replaces listeners and ports of an idle slot.
@@ -321,7 +352,7 @@ fn unused() -> record::Service {
         budget: BudgetLimit::default(),
         admission: record::Admission::default(),
         number: 0,
-        reserved: 0,
+        more: 0,
         line: Default::default(),
         stated: record::Stated::default(),
         name: [0; NAME],

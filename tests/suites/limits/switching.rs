@@ -54,9 +54,10 @@ fn classes(name: &str, source: Limit, variant: u32) -> Vec<Class> {
         source: once_a_minute(),
         prefixes: None,
         open: None,
+        networks: Default::default(),
     };
     vec![
-        Class { name: name.parse().expect("a name"), members, source, prefixes: None, open: None },
+        Class { name: name.parse().expect("a name"), members, source, prefixes: None, networks: Default::default(), open: None },
         others,
     ]
 }

@@ -3,10 +3,12 @@
 use limiter_common::rate::Limit;
 use limiter_common::record;
 
-use super::service::{PREFIXES, SOURCE, open};
+use super::service::{
+    NETWORK, NETWORK_BITS, NETWORK_LIMIT, NETWORK_PREFIXES, PREFIXES, SOURCE, open,
+};
 use super::{Field, Held, Limiting, Setting, Takes, field};
 use crate::prefix::Prefix;
-use crate::{Name, Prefixes};
+use crate::{Name, Networks, Prefixes};
 
 /// A named set of prefixes with a source limit of its own, to every service: a school, a carrier's
 /// NAT, a monitoring probe.
@@ -23,17 +25,27 @@ pub struct Class {
     pub prefixes: Option<Prefixes>,
     /// Most open connections of each source to each service, if not the service's; 0: any number.
     pub open: Option<u64>,
+    /// Limit of the networks that its sources are in, at every service. Not the service's: that is
+    /// for networks that the operator has not named.
+    pub networks: Networks,
 }
 
 impl Class {
     /// A class of nobody, without a limit.
     pub fn bare(name: Name) -> Self {
-        Self { name, members: Vec::new(), source: Limit::default(), prefixes: None, open: None }
+        Self {
+            name,
+            members: Vec::new(),
+            source: Limit::default(),
+            prefixes: None,
+            networks: Networks::default(),
+            open: None,
+        }
     }
 }
 
 /// Settings of a class.
-pub static CLASS: [Setting<Class, record::Class>; 3] = [
+pub static CLASS: [Setting<Class, record::Class>; 5] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -79,6 +91,24 @@ pub static CLASS: [Setting<Class, record::Class>; 3] = [
                 class.open = Held::of(value).unwrap_or_default();
             },
         },
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "network_rate",
+        what: "network limit",
+        help: "Attempts of all sources of one network of the class to one service: `200/s`, or `none`",
+        takes: Takes::Limit(&NETWORK),
+        model: field!(networks.limit),
+        network: NETWORK_LIMIT,
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "network_v4",
+        what: "network prefixes",
+        help: "Bits of an IPv4 address that make a network of the class, 1 to 32 [default: 24]",
+        takes: NETWORK_PREFIXES,
+        model: field!(networks.prefixes),
+        network: NETWORK_BITS,
         ..Setting::PLAIN
     },
 ];
