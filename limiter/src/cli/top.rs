@@ -5,8 +5,9 @@ use clap::Args;
 
 use super::{Context, known_service};
 use crate::kernel::Maps;
+use crate::observe::networks::Share;
 use crate::observe::open::{self, Holder};
-use crate::observe::{Heavy, Kind, heavy};
+use crate::observe::{Heavy, Kind, heavy, networks};
 use crate::policy::Name;
 use crate::report::{self, human};
 
@@ -38,6 +39,9 @@ pub struct Top {
     /// Add up sources by IPv6 prefixes of this length; needs --prefix.
     #[arg(long, value_name = "BITS", requires = "prefix", value_parser = clap::value_parser!(u8).range(1..=64))]
     prefix_v6: Option<u8>,
+    /// Show the networks that most attempts of the last two minutes come from: the prefixes of network limits, /24 and /48 unless they are others.
+    #[arg(long, conflicts_with_all = ["prefix", "by"])]
+    networks: bool,
     /// Show this many sources.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
@@ -50,6 +54,11 @@ impl Top {
         let maps = Maps::open(&context.pins.root())?;
         if let Some(service) = &self.service {
             known_service(&maps, service)?;
+        }
+        if self.networks {
+            let service = self.service.as_ref().map(Name::as_str);
+            let shares = networks::shares(&maps, service, self.lines)?;
+            return report::print(context.format, &shares, |shares| describe_networks(shares));
         }
         let lengths = self.prefix.map(|bits| (bits, self.prefix_v6.unwrap_or(SITE)));
         let service = self.service.as_ref().map(Name::as_str);
@@ -85,6 +94,31 @@ fn held(holders: &[Holder]) -> String {
             one.service,
             one.class.as_deref().unwrap_or("-"),
             human::count(one.count),
+        ));
+    }
+    text
+}
+
+fn describe_networks(shares: &[Share]) -> String {
+    if shares.is_empty() {
+        return "no attempt was seen in the last two minutes\n".to_owned();
+    }
+    let width = shares.iter().map(|share| share.network.len()).max().unwrap_or(0).max(7);
+    let services = shares.iter().map(|share| share.service.len()).max().unwrap_or(0).max(7);
+    let head = ["NETWORK", "SERVICE", "SOURCES", "OF ALL", "CLASS", "ATTEMPTS (estimated)"];
+    let [network, service, sources, percent, class, attempts] = head;
+    let mut text = format!(
+        "{network:<width$}  {service:<services$}  {sources:>7}  {percent:>6}  {class:<7}  {attempts}\n"
+    );
+    for share in shares {
+        text.push_str(&format!(
+            "{:<width$}  {:<services$}  {:>7}  {:>5.1}%  {:<7}  {}\n",
+            share.network,
+            share.service,
+            human::count(share.sources),
+            share.percent,
+            share.class.as_deref().unwrap_or("-"),
+            human::count(share.attempts),
         ));
     }
     text

@@ -8,6 +8,7 @@ mod examine;
 mod interface;
 mod kernel;
 mod lists;
+mod networks;
 mod open;
 mod pins;
 mod queues;

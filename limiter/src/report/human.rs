@@ -8,7 +8,7 @@ use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::Refuse;
 
 use super::sample::ByReason;
-use super::snapshot::{Admission, Service, Snapshot};
+use super::snapshot::{Admission, Service, Snapshot, network_limit};
 use crate::kernel::interface::Attachment;
 use crate::policy::{self, text};
 
@@ -77,7 +77,9 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     for (row, class) in snapshot.classes.iter().enumerate() {
         let label = if row == 0 { "classes" } else { "" };
         let prefixes = plural(class.prefixes as u64, ["prefix", "prefixes"]);
-        writeln!(to, "{label:<11} {}: {prefixes}, {}", class.name, class.source_limit)?;
+        let networks = (class.network_limit.as_ref())
+            .map_or_else(String::new, |limit| format!(";  network limit {limit}"));
+        writeln!(to, "{label:<11} {}: {prefixes}, {}{networks}", class.name, class.source_limit)?;
     }
     let table = &snapshot.table;
     let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;
@@ -174,6 +176,9 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
     writeln!(to, "\nservice {}  {}", service.name, service.listeners.join(" "))?;
     let used = used(service.admission.budget_used_percent);
     writeln!(to, "  source limit {};  budget {}{used}", service.source_limit, service.budget)?;
+    if let Some(limit) = network_limit(&service.settings.networks) {
+        writeln!(to, "  network limit {limit}")?;
+    }
     let admission = &service.admission;
     let has_budget = admission.budget_used_percent.or(snapshot.budget_used_percent).is_some();
     write_admission(to, &service.settings.admission, admission, has_budget)?;
@@ -215,6 +220,9 @@ fn write_distinct(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         networks(seen.prefixes_24, seen.prefixes_48),
         seen.seconds
     )?;
+    for found in &snapshot.concentrated {
+        writeln!(to, "            to {}, {}: see `limiter doctor`", found.service, found.words())?;
+    }
     match snapshot.refused_most.first() {
         Some(most) => {
             writeln!(

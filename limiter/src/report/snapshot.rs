@@ -23,7 +23,7 @@ use crate::kernel::interface::Attachment;
 use crate::kernel::words::{Access, Words};
 use crate::kernel::{self, Maps, Pins, clock, link};
 use crate::observe::waiting::{self, Waiting};
-use crate::observe::{Distinct, Heavy, Kind, distinct, heavy};
+use crate::observe::{Distinct, Heavy, Kind, distinct, heavy, networks};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{self, Policy, Prefixes};
 
@@ -85,6 +85,8 @@ pub struct Snapshot {
     pub distinct: Distinct,
     /// The sources that were refused most by their own limit, the most refused first: at most ten.
     pub refused_most: Vec<Heavy>,
+    /// Where most attempts come from, if that is one network or few addresses.
+    pub concentrated: Vec<networks::Finding>,
 }
 
 /// A revert that is due.
@@ -142,6 +144,8 @@ pub struct Class {
     pub prefixes: usize,
     /// Limit of each of its sources to each service.
     pub source_limit: String,
+    /// Limit of each of their networks; `None` without one.
+    pub network_limit: Option<String>,
 }
 
 /// An interface with a link.
@@ -299,6 +303,7 @@ pub fn take_counting(
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
         refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
+        concentrated: networks::findings(maps)?,
     })
 }
 
@@ -353,7 +358,16 @@ fn class(class: &policy::Class) -> Class {
         } else {
             text::show_limit(class.source)
         },
+        network_limit: network_limit(&class.networks),
     }
+}
+
+/// `200/s, burst 400, of each /24 and /48`.
+pub fn network_limit(networks: &policy::Networks) -> Option<String> {
+    let policy::Networks { limit, prefixes } = networks;
+    (!limit.is_none()).then(|| {
+        format!("{}, of each /{} and /{}", text::show_limit(*limit), prefixes.v4, prefixes.v6)
+    })
 }
 
 fn interface(attached: link::Attached) -> Interface {

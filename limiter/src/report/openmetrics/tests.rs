@@ -52,8 +52,12 @@ fn service(name: &str) -> Service {
 }
 
 fn snapshot() -> Snapshot {
-    let source =
-        Class { name: "schools".to_owned(), prefixes: 1, source_limit: "400/s".to_owned() };
+    let source = Class {
+        name: "schools".to_owned(),
+        prefixes: 1,
+        source_limit: "400/s".to_owned(),
+        network_limit: None,
+    };
     Snapshot {
         version: 5,
         mode: "enforce",
@@ -104,6 +108,7 @@ fn snapshot() -> Snapshot {
             ..Distinct::default()
         },
         refused_most: Vec::new(),
+        concentrated: Vec::new(),
     }
 }
 
