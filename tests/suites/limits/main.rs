@@ -12,6 +12,7 @@ mod exact;
 mod interop;
 mod line;
 mod measured;
+mod networks;
 mod open;
 mod page;
 mod proof;
