@@ -58,7 +58,7 @@ fn a_network_is_held_as_one() {
         if budget {
             policy.services[0].budget = limit(1, 60, 1000);
         }
-        let mut judge = Judge::new(&policy);
+        let judge = Judge::new(&policy);
         let networks = [
             (["192.0.2.1:1", "192.0.2.2:1", "192.0.2.250:1"], "192.0.3.1:1", WEB),
             (
