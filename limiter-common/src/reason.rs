@@ -230,6 +230,8 @@ reasons! {
         "attempt refused for want of a budget or in line: the kernel hands it to the waiting room";
     DivertedProof = 35, "diverted_proof", Diversion, Pass, _, _, Room,
         "ACK with a good cookie, refused for the same: the kernel hands it to the waiting room";
+    DivertedFull = 36, "diverted_full", Diversion, Pass, _, _, Server,
+        "ACK with a good cookie, whose server takes no connections: it goes to the waiting room";
     OpenSource = 38, "open_source", Attempt, Drop, Own, OverLimit, Sources,
         "source has as many connections open as it may";
     OpenBudget = 39, "open_budget", Attempt, Drop, Budget, Spent, Users,
@@ -271,7 +273,12 @@ impl Reason {
 
     /// Whether it keeps a packet from the service: it drops, or goes to the waiting room.
     pub const fn refuses(self) -> bool {
-        self.drops() || matches!(self, Self::Diverted | Self::DivertedProof)
+        self.drops() || self.is_diverted()
+    }
+
+    /// Whether the waiting room answers it.
+    pub const fn is_diverted(self) -> bool {
+        matches!(self, Self::Diverted | Self::DivertedProof | Self::DivertedFull)
     }
 
     /// Whether it is a limit's refusal of an attempt.
@@ -350,12 +357,11 @@ const _: () = {
             reason.limit().is_none() || reason.is_attempt() && reason.refuses(),
             "a limit refuses attempts"
         );
-        let is_diverted = matches!(reason, Reason::Diverted | Reason::DivertedProof);
         assert!(
             match reason.alarm() {
-                None => !is_diverted,
-                Some(Alarm::Room) => is_diverted,
-                Some(_) => reason.drops(),
+                None => !reason.is_diverted(),
+                Some(Alarm::Room) => reason.is_diverted(),
+                Some(_) => reason.refuses(),
             },
             "alerts count what does not reach the server"
         );

@@ -69,7 +69,10 @@ pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u
 #[inline(always)]
 pub fn make_cookie(socket: *mut c_void, header: &Header<'_>, asked: &Numbers, mss: u16) -> i64 {
     const SYN: u32 = 0x02;
-    let tcp = Tcp([
+    // Where the reply will be written, to spare the stack.
+    let Some(draft) = draft() else { return 0 };
+    let tcp = &mut draft.words[..6];
+    tcp.copy_from_slice(&[
         ports(asked),
         asked.sequence.to_be(),
         0,
@@ -77,8 +80,8 @@ pub fn make_cookie(socket: *mut c_void, header: &Header<'_>, asked: &Numbers, ms
         0,
         (0x0204_0000 | u32::from(mss)).to_be(),
     ]);
+    let tcp = tcp.as_mut_ptr();
     with_ip(header, |ip, length| {
-        let tcp = (&raw const tcp).cast_mut();
         // SAFETY: the socket is a listening one that is held; the headers are whole, with their
         // sizes.
         unsafe { bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32) }

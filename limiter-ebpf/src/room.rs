@@ -10,17 +10,20 @@ use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_sk_release};
 use aya_ebpf::programs::{SkLookupContext, XdpContext};
 use limiter_common::address::Address;
 use limiter_common::admission::{Outcome, Stage};
+use limiter_common::challenge;
 use limiter_common::hash;
-use limiter_common::packet::{Found, Segment};
+use limiter_common::packet::{Found, Header, Numbers, Segment};
 use limiter_common::reason::Reason;
-use limiter_common::record::{self, Instance};
+use limiter_common::record::{self, Service};
 use limiter_common::room;
+pub use limiter_common::room::key;
 use limiter_common::switch::Mode;
 
+use crate::answer::{NO_SERVICE, TIME_WAIT, limiter_meets};
 use crate::clock::coarse;
 use crate::exit::{BRINGS, Decision, draw};
 use crate::frame::{limiter_find, read};
-use crate::global::{NOTHING, limiter_ask, unpack_outcome};
+use crate::global::{NOTHING, limiter_ask, unpack_outcome, unpack_what};
 use crate::limits::{self, Question};
 use crate::listener::make_cookie;
 use crate::maps::{DIVERTED, HOST, INSTANCE, ROOM, WAITS};
@@ -45,7 +48,7 @@ pub fn show(
     decision: &Decision,
 ) -> Option<Outcome> {
     let asks = if matches!(question.stage, Stage::Peeks) { ASKS } else { 0 };
-    let key = room::key(segment.port, segment.network.is_v6());
+    let key = key(segment.port, segment.network.is_v6());
     unpack_outcome(limiter_show(context.ctx, decision.pack(), question.now, asks | u64::from(key)))
 }
 
@@ -57,13 +60,20 @@ const ASKS: u64 = 1 << 32;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_show(context: *mut xdp_md, said: u64, now: u64, key: u64) -> u64 {
-    if key & ASKS == 0 {
-        return if limiter_divert(context, said) != 0 { Reason::Diverted as u64 } else { NOTHING };
+    if key & ASKS != 0 {
+        if !may_take(said).unwrap_or(false) || !with_socket(key as u32, |_| true) {
+            return NOTHING;
+        }
+        let asked = limiter_ask(said, now);
+        // A port that is used again soon meets what is left of the connection that the room closed:
+        // of that the kernel makes another without a cookie, so nothing more will be asked.
+        if asked as u8 != Reason::Asked as u8
+            || limiter_meets(context, limiter_find(context), NO_SERVICE) != TIME_WAIT
+        {
+            return asked;
+        }
     }
-    if may_take(said).unwrap_or(false) && with_socket(key as u32, |_| true) {
-        return limiter_ask(said, now);
-    }
-    NOTHING
+    if limiter_divert(context, said) != 0 { Reason::Diverted as u64 } else { NOTHING }
 }
 
 /// Whether what was decided on is refused so that the waiting room may have it; `None` if there is
@@ -94,6 +104,42 @@ fn with_socket(key: u32, f: impl FnOnce(*mut c_void) -> bool) -> bool {
         bpf_sk_release(socket);
         said
     }
+}
+
+/// Whether the service has a waiting room: `global::pack_what`.
+#[inline(always)]
+pub fn is_of(what: u64) -> bool {
+    let (slot, id) = unpack_what(what);
+    what != NO_SERVICE && limits::service(slot, id).is_some_and(Service::has_room)
+}
+
+/// The cookie that the socket of the service's waiting room would answer a SYN with, if it is above
+/// 0: [`make_cookie`].
+#[inline(always)]
+pub fn cookie(what: u64, header: &Header<'_>, asked: &Numbers, mss: u16) -> i64 {
+    let mut cookie = 0;
+    if is_of(what) {
+        with_socket(key(asked.port, header.is_v6()), |socket| {
+            cookie = make_cookie(socket, header, asked, mss);
+            true
+        });
+    }
+    cookie
+}
+
+/// Whether the room takes a proof that finds its server's accept queue full: it has been full for a
+/// while, and a room listens. `said`: [`Decision::pack`]; `key`: [`room::key`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_stands_in(said: u64, key: u64) -> u32 {
+    let (_, id) = Decision::place(said);
+    let is_stuck = || {
+        let line = limits::challenge_line(id)?;
+        Some(room::is_stuck(&line[challenge::FULL], coarse()))
+    };
+    let stands_in =
+        may_take(said).is_some() && is_stuck() == Some(true) && with_socket(key as u32, |_| true);
+    stands_in.into()
 }
 
 /// Beside a packed decision of a proof, in a bit that it leaves free: the waiting room may have it.
@@ -129,7 +175,7 @@ fn divert(context: &XdpContext, found: Found, said: u64, may: bool) -> Option<()
     // accept queue is full.
     let is_ready = |socket| said & BRINGS == 0 || make_cookie(socket, header, &ports, 536) > 0;
     let (now, slot) = (coarse(), Decision::place(said).0);
-    if !with_socket(room::key(ports.port, header.is_v6()), is_ready)
+    if !with_socket(key(ports.port, header.is_v6()), is_ready)
         || !draw(record::ROOM, &HOST.get(slot)?.diverts)
         || !room::note(set, flow, now)
     {
@@ -179,7 +225,7 @@ fn diverted(context: *const bpf_sk_lookup) -> Option<u32> {
             _ => return None,
         };
         is_noted(remote, local, u32::from(from) << 16 | port & 0xffff)?
-            .then_some(room::key(port as u16, is_v6))
+            .then_some(key(port as u16, is_v6))
     }
 }
 

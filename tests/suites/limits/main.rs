@@ -3,6 +3,7 @@
 //! Needs root. Everything happens in namespaces of the test.
 
 mod adopted;
+mod browser;
 mod challenge;
 mod clients;
 mod crowded;
@@ -11,6 +12,8 @@ mod established;
 mod exact;
 mod interop;
 mod line;
+mod many;
+mod matrix;
 mod measured;
 mod networks;
 mod open;
@@ -22,6 +25,7 @@ mod servers;
 mod share;
 mod spoofed;
 mod storms;
+mod stuck;
 mod switching;
 mod waiting;
 
