@@ -57,7 +57,14 @@ fn classes(name: &str, source: Limit, variant: u32) -> Vec<Class> {
         networks: Default::default(),
     };
     vec![
-        Class { name: name.parse().expect("a name"), members, source, prefixes: None, networks: Default::default(), open: None },
+        Class {
+            name: name.parse().expect("a name"),
+            members,
+            source,
+            prefixes: None,
+            networks: Default::default(),
+            open: None,
+        },
         others,
     ]
 }
