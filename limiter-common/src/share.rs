@@ -2,9 +2,9 @@
 //! kernel side reads. A process that dies leaves nothing behind that lasts longer.
 //!
 //! A word holds the interval in nanoseconds in its upper 36 bits, up to 68 s, and when it ends in
-//! its lower 28, in units of 2^30 ns (1.07 s) of CLOCK_MONOTONIC, which is nine years. So there is no
-//! time at which an old word counts again, as there would be with fewer bits of time. All zeros is no
-//! share.
+//! its lower 28, in units of 2^30 ns (1.07 s) of CLOCK_MONOTONIC, which is nine years. So there is
+//! no time at which an old word counts again, as there would be with fewer bits of time. All zeros
+//! is no share.
 //!
 //! It replaces the interval alone. What a budget has used, and what it holds, are nanoseconds: a
 //! budget that is spent stays spent when it gets another rate, and its burst is as much time.
@@ -45,8 +45,8 @@ impl Share {
         (self.0 & ENDS) << UNIT_SHIFT
     }
 
-    /// The interval that is in force at `now` (nanoseconds) where `stated` is the policy's. A coarse
-    /// clock may keep it in force for a tick longer.
+    /// The interval that is in force at `now` (nanoseconds) where `stated` is the policy's. A
+    /// coarse clock may keep it in force for a tick longer.
     #[inline(always)]
     pub const fn interval(self, stated: u64, now: u64) -> u64 {
         if now >> UNIT_SHIFT < self.0 & ENDS { self.0 >> END_BITS } else { stated }

@@ -187,8 +187,8 @@ fn weight(service: &Service, limit: &SourceLimit) -> u32 {
     }
 }
 
-/// The interval of the budget whose line it is, as in force now; 0: as the rules of the line have it,
-/// which may have no budget.
+/// The interval of the budget whose line it is, as in force now; 0: as the rules of the line have
+/// it, which may have no budget.
 #[inline(always)]
 fn interval<S: State>(state: &S, case: &Case<'_>) -> u64 {
     let purse = if case.service.budget.interval == 0 { Purse::Host } else { Purse::Service };

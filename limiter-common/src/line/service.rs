@@ -105,8 +105,9 @@ impl<W: SharedWord> Service<'_, W> {
         self.line[HEAD].load()
     }
 
-    /// Moves the head, if that is due. `interval`: of a connection at the gate now, in nanoseconds. `others`: how full the fullest budget is that the service
-    /// shares with others, of [`FULL`].
+    /// Moves the head, if that is due. `interval`: of a connection at the gate now, in
+    /// nanoseconds. `others`: how full the fullest budget is that the service shares with others,
+    /// of [`FULL`].
     #[inline(always)]
     pub fn advance(&self, now: u64, interval: u64, others: u64) {
         let at = self.line[AT].load();

@@ -1,8 +1,8 @@
 //! Who may use how much: the leader's part, decided round by round from what it has seen.
 //!
 //! A round is one transaction. Until it is committed nothing of it counts, and a leader that does
-//! not learn what became of one reads everything anew ([`Allocator::refresh`]). What it has not seen
-//! yet of others makes it give less, never more.
+//! not learn what became of one reads everything anew ([`Allocator::refresh`]). What it has not
+//! seen yet of others makes it give less, never more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -54,8 +54,8 @@ pub struct Round {
     /// Revision of the round before: the transaction has to ask that it still is the last one, and
     /// to write one of its own.
     pub follows: u64,
-    /// Reports that must not have changed, by node, with their revisions: who is written off has not
-    /// come back meanwhile.
+    /// Reports that must not have changed, by node, with their revisions: who is written off has
+    /// not come back meanwhile.
     pub unchanged: Vec<(String, u64)>,
     /// What is granted.
     pub grants: Vec<(String, Grant, Why)>,

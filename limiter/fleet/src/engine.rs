@@ -1,6 +1,6 @@
-//! What keeps what the nodes tell one another: a store of keys with revisions, transactions on them,
-//! and changes in order. It has to be linearizable; of time it only knows how long a leader that is
-//! not heard of stays one.
+//! What keeps what the nodes tell one another: a store of keys with revisions, transactions on
+//! them, and changes in order. It has to be linearizable; of time it only knows how long a leader
+//! that is not heard of stays one.
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -1,11 +1,12 @@
-//! One budget over many front ends: each node's kernel side enforces a share of it by itself, shares
-//! follow demand, and their sum never exceeds the budget, whatever dies, is cut off or comes late.
+//! One budget over many front ends: each node's kernel side enforces a share of it by itself,
+//! shares follow demand, and their sum never exceeds the budget, whatever dies, is cut off or
+//! comes late.
 //!
-//! Nothing here does I/O or reads a clock. [`Member`] is what a node does: it reports what it wants,
-//! takes what it is granted, and falls back to what its own policy states when its share ends.
-//! [`Allocator`] is what one of the nodes, the leader, does beside: it divides each budget
-//! ([`fill`]). What they tell one another is kept by an [`engine`], and a node needs it for nothing
-//! but a new share.
+//! Nothing here does I/O or reads a clock. [`Member`] is what a node does: it reports what it
+//! wants, takes what it is granted, and falls back to what its own policy states when its share
+//! ends. [`Allocator`] is what one of the nodes, the leader, does beside: it divides each budget
+//! ([`fill`]). What they tell one another is kept by an [`engine`], and a node needs it for
+//! nothing but a new share.
 //!
 //! The sum holds by six rules, and `tests/sum` shows that it does not hold without any of them:
 //!
@@ -16,8 +17,8 @@
 //! 3. **And only over an unchanged report**: it may have come back meanwhile
 //!    ([`Round::unchanged`]).
 //! 4. **No grant is below the fallback**, so that no share rises when it ends.
-//! 5. **Shrink before grow**: a share that was lowered is given to others when its node has reported
-//!    that it lowered it ([`record::Share::most`]).
+//! 5. **Shrink before grow**: a share that was lowered is given to others when its node has
+//!    reported that it lowered it ([`record::Share::most`]).
 //! 6. **Rounds follow one another**: grants are a transaction on the round before, so that whoever
 //!    writes them has seen all that were written before ([`Round::follows`]).
 //!

@@ -38,8 +38,8 @@ impl<K: Ord + Clone, V: Clone> Store<K, V> {
         self.entries.get(key).map_or(0, |entry| entry.revision)
     }
 
-    /// Does what a transaction says if its conditions hold, and tells the changes; `None` if they do
-    /// not.
+    /// Does what a transaction says if its conditions hold, and tells the changes; `None` if they
+    /// do not.
     pub fn transact(&mut self, transaction: &Transaction<K, V>) -> Option<Vec<Change<K, V>>> {
         let holds = |(key, revision): &(K, u64)| self.revision_of(key) == *revision;
         if !transaction.conditions.iter().all(holds) {

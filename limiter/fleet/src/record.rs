@@ -1,5 +1,5 @@
-//! What the nodes of a fleet tell one another, as the engine keeps it. Unknown fields are ignored, so
-//! that versions may differ.
+//! What the nodes of a fleet tell one another, as the engine keeps it. Unknown fields are ignored,
+//! so that versions may differ.
 
 use std::collections::BTreeMap;
 

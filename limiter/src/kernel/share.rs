@@ -7,11 +7,10 @@ use super::maps::Maps;
 use super::words::Access;
 
 impl Maps {
-    /// The share at the index of a budget: a service's id, or [`limiter_common::record::HOST_BUDGET`]. It
-    /// may have ended.
+    /// The share at the index of a budget: a service's id, or
+    /// [`limiter_common::record::HOST_BUDGET`]. It may have ended.
     ///
-    /// # Errors
-    /// When the map cannot be mapped.
+    /// # Errors When the map cannot be mapped.
     pub fn share(&self, index: u32) -> Result<Share> {
         let words = self.share.words(Access::Read).context("cannot read the shares")?;
         Ok(Share(words.get(index as usize).unwrap_or(0)))

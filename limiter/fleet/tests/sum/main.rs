@@ -13,8 +13,8 @@ fn seeds() -> u64 {
     std::env::var("LIMITER_FLEET_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
-/// At the end at least so much is used of what could be: a twentieth is headroom, and shares stay that
-/// would change by less than a fiftieth.
+/// At the end at least so much is used of what could be: a twentieth is headroom, and shares stay
+/// that would change by less than a fiftieth.
 const USED: f64 = 0.9;
 
 #[test]
