@@ -232,8 +232,8 @@ fn diverted(context: *const bpf_sk_lookup) -> Option<u32> {
 /// Whether a flow was diverted lately.
 #[inline(always)]
 fn is_noted(remote: Address, local: Address, ports: u32) -> Option<bool> {
-    let Instance { key, .. } = INSTANCE.get(0)?;
-    let flow = hash::flow(key, remote, local, ports);
+    let instance = INSTANCE.get(0)?;
+    let flow = hash::flow(&instance.key, remote, local, ports);
     Some(room::is_noted(DIVERTED.get(room::set(flow))?, flow, coarse()))
 }
 

@@ -128,7 +128,8 @@ fn a_class_has_networks_of_its_own_or_none() {
             prefix_v6: 0,
             reserved: [0; 6],
             name: [0; NAME],
-            room: [0; 2],
+            open: 0,
+            own_open: 0,
         };
         world.memory.classes = vec![(ONE, ONE + 127, class)];
         world.host.class_prefixes = 1;

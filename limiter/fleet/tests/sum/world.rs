@@ -526,7 +526,7 @@ impl World {
 
     fn decide(&mut self, node: usize) {
         let (now, time) = (self.nodes[node].clock(self.now), self.now);
-        let seconds = self.now / (100 * MS) % 10 == 0;
+        let seconds = (self.now / (100 * MS)).is_multiple_of(10);
         let Some(leader) = &mut self.nodes[node].leader else { return };
         let is_late = leader.waits.as_ref().map(|(_, since, _)| time - since > PATIENCE);
         let due = std::mem::take(&mut leader.is_news) || seconds;

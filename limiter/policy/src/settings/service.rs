@@ -167,7 +167,7 @@ pub(super) const fn open(example: &'static str) -> Takes {
 }
 
 /// Settings of a service.
-pub static SERVICE: [Setting<Service, record::Service>; 9] = [
+pub static SERVICE: [Setting<Service, record::Service>; 11] = [
     Setting {
         key: "source_rate",
         what: "source limit",
