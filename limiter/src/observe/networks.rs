@@ -303,7 +303,7 @@ mod tests {
     fn one_network_of_many_sources_is_named() {
         let mut seen = crowd();
         let network = 0x2001_0db8_0001_0000_u64;
-        seen.extend((0..900).map(|number| sighting(Address::v6(network | number * 7, 1), 0)));
+        seen.extend((0..900).map(|number| sighting(Address::v6(network | (number * 7), 1), 0)));
         let found = of(&seen, Vec::new()).expect("a finding");
         assert_eq!((&found.from[..], found.sources), (&["2001:db8:1::/48".to_owned()][..], 900));
         assert!((74.0..76.0).contains(&found.percent), "{found:?}");

@@ -207,6 +207,7 @@ fn it_begins_and_ends_under_load() {
     let listener = front.listen();
     let clients = front.lab.clients_v4();
     let (ends, made) = (AtomicBool::new(false), AtomicU64::new(0));
+    let crowd = &front.lab.crowd.another().expect("the namespace again");
     std::thread::scope(|scope| {
         let acceptor = listener.try_clone().expect("a descriptor");
         let (ends, made) = (&ends, &made);
@@ -222,7 +223,6 @@ fn it_begins_and_ends_under_load() {
                 }
             }
         });
-        let crowd = &front.lab.crowd.another().expect("the namespace again");
         for client in clients.iter().copied().take(4) {
             scope.spawn(move || {
                 let load = || {

@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn every_row_meets_the_packets_it_is_named_for() {
         let arguments = Arguments { output: Output::default(), rounds: 1, packets: 20_000 };
-        let report = measure(&arguments).unwrap();
+        let report = measure(&arguments).expect("each row is of its packets");
         assert!(report.cases.iter().all(|row| row.ns.is_finite()));
         assert!(!report.challenge.is_empty() && !report.line.is_empty());
     }
