@@ -37,7 +37,6 @@ impl Place {
 
 /// Beside a class: the place of a network of its sources. It has debts of its own in the same table.
 pub const NETWORK: u32 = 1 << 8;
-const _: () = assert!(crate::record::CLASSES <= NETWORK);
 
 /// The place of `source` (already cut to its prefix) for one `service` (by its number, 22 bits) and `class` (9 bits, of which the highest is
 /// [`NETWORK`]).

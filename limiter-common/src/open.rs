@@ -17,7 +17,7 @@
 //! and [`judge`] takes nothing for counted that is silent for [`GONE`].
 
 use crate::hash::Place;
-use crate::record::Opened;
+use crate::record::{Opened, Opens};
 use crate::source_table::WAYS;
 use crate::word::{SharedNote, SharedWord};
 
@@ -30,7 +30,7 @@ const FINGERPRINT: u64 = u32::MAX as u64;
 pub const MOST: u64 = (1 << 24) - 1;
 
 /// Words of a total, a cache line. The first is the total: `number of the service << 32 | count`.
-pub const WORDS: usize = 8;
+pub const WORDS: usize = size_of::<Opens>() / size_of::<u64>();
 const TOTAL: usize = 0;
 // The others are of the host's line alone.
 const BEAT: usize = 1;

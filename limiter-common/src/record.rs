@@ -52,6 +52,7 @@ pub const CLASS_PAIRS: u32 = 2048;
 pub const CLASS_ROOTS: u32 = PAIRS + 2 * CLASS_PAIRS;
 /// Limits of networks of a slot: one of each service, and one of each class.
 pub const NETWORKS: u32 = SERVICES + CLASSES;
+const _: () = assert!(CLASSES <= crate::hash::NETWORK);
 /// Lines of all trees of a slot: two boundaries a prefix, the levels above them, and a line for each tree.
 pub const CLASS_LINES: u32 = 24_576;
 
@@ -493,7 +494,7 @@ impl Opened {
 }
 
 /// A total of open connections, alone on its cache line: see [`crate::open`].
-pub type Opens = [u64; crate::open::WORDS];
+pub type Opens = [u64; 8];
 const _: () = assert!(size_of::<Opens>() == 64);
 
 /// A budget's shared word, alone on its cache line.

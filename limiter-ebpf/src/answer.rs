@@ -14,7 +14,7 @@ use crate::checksum::limiter_is_whole;
 use crate::frame::read;
 use crate::listener::Met;
 use crate::maps::{KERNEL, REPLY};
-use crate::{clock, listener, room};
+use crate::{clock, listener};
 
 /// Bounds that say nothing new, but that the verifier wants to see.
 const MOST_OFFSET: usize = 0x7fff;
@@ -37,8 +37,6 @@ pub const NO_COOKIE: u32 = 2;
 pub const TIME_WAIT: u32 = 3;
 /// Somebody listens.
 pub const LISTENS: u32 = 4;
-/// In place of a service: it has no waiting room.
-pub const NO_SERVICE: u64 = u64::MAX;
 /// Nobody listens, nobody else can answer it, or there is such a connection.
 const UNANSWERABLE: u32 = 0;
 
@@ -75,10 +73,12 @@ fn try_syn_ack(context: &XdpContext, found: Found, what: u64) -> Option<u32> {
     let mss = own_mss(context, v6)?;
     let cookie = match listener::cookie(context, &segment.network, &asked, theirs) {
         Met::Listener(cookie) if cookie > 0 => cookie as u32,
-        Met::Listener(_) => match room::cookie(what, &segment.network, &asked, theirs) {
-            cookie if cookie > 0 => cookie as u32,
-            _ => return Some(NO_COOKIE),
-        },
+        Met::Listener(_) => {
+            match listener::cookie_of_room(what, &segment.network, &asked, theirs) {
+                cookie if cookie > 0 => cookie as u32,
+                _ => return Some(NO_COOKIE),
+            }
+        }
         met if met.is_time_wait() => return Some(TIME_WAIT),
         Met::Connection(_) | Met::Nobody => return None,
     };
@@ -98,7 +98,7 @@ pub extern "C" fn limiter_meets(context: *mut xdp_md, found: u64, what: u64) -> 
     let context = XdpContext::new(context);
     let Some(segment) = read(&context, Found(found)) else { return UNANSWERABLE };
     let Some(ports) = segment.ports() else { return UNANSWERABLE };
-    let met = match room::is_of(what) {
+    let met = match listener::has_room(what) {
         false => listener::meets(&context, &segment.network, &ports),
         true => listener::room(&context, &segment.network, &ports),
     };

@@ -22,11 +22,12 @@ use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 
 use crate::clock;
 use crate::exit::Decision;
+use crate::held::limiter_full;
 use crate::limits::{self, Question};
 use crate::maps::{
     self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, NETWORK, SOURCES,
 };
-use crate::open::limiter_full;
+pub use crate::what::{IS_PROOF, PEEKS, pack_what, unpack_what};
 
 /// A record is not there.
 pub const NOTHING: u64 = u64::MAX;
@@ -50,10 +51,6 @@ pub fn pay_proof((slot, id): (u32, u32), client: Address) -> u64 {
     limiter_pay(pack_what(slot, id) | IS_PROOF, client.high, client.low, clock::coarse())
 }
 
-/// Beside [`pack_what`]: it only looks.
-pub const PEEKS: u64 = 1 << 42;
-/// Beside [`pack_what`]: it is a proof that pays.
-pub const IS_PROOF: u64 = 1 << 40;
 /// In an outcome: another source's way was taken.
 pub const STOLE: u64 = 1 << 8;
 /// In an outcome: the waiting room may have it.
@@ -266,18 +263,6 @@ const fn charge_number(charge: Charge) -> u64 {
         Charge::Exceeds => 2,
         Charge::Contended => 3,
     }
-}
-
-/// Slot and service id in one number.
-#[inline(always)]
-pub fn pack_what(slot: u32, id: u32) -> u64 {
-    u64::from(slot) << 32 | u64::from(id)
-}
-
-/// What [`pack_what`] packed; flags beside it are of no matter.
-#[inline(always)]
-pub const fn unpack_what(what: u64) -> (u32, u32) {
-    ((what >> 32 & 1) as u32, what as u32)
 }
 
 /// Looks into a purse of a service: [`NOTHING`], or a [`Look`].

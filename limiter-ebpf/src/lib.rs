@@ -16,6 +16,7 @@ pub mod cookie;
 pub mod exit;
 pub mod frame;
 pub mod global;
+pub mod held;
 pub mod limits;
 pub mod line;
 pub mod listener;
@@ -30,3 +31,4 @@ pub mod source;
 #[cfg(feature = "trace")]
 pub mod trace;
 pub mod way;
+pub mod what;

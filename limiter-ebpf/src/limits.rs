@@ -14,11 +14,12 @@ use limiter_common::hash::{self, Place};
 use limiter_common::line::{Arrival, Judged};
 use limiter_common::packet::{Header, Numbers};
 use limiter_common::purse::{self, Purse, Seen};
-use limiter_common::record::{Class, Host, Instance, Network, SERVICES, Service};
+use limiter_common::record::{Class, Host, Instance, Network, Service};
 use limiter_common::source_table::Charged;
 
 use crate::clock;
-use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE, share};
+use crate::maps::{BUDGET, CHALLENGE, INSTANCE, LEASE, MapWord, share};
+pub use crate::maps::{host, service};
 use crate::source::Sources;
 
 /// What is to be judged, as the packet tells it.
@@ -52,18 +53,6 @@ pub fn are_more(service: &Service, host: &Host) -> bool {
         || host.class_prefixes | host.counts_open as u32 != 0
         || service.more != 0
         || service.has_room()
-}
-
-/// The record of a service.
-#[inline(always)]
-pub fn service(slot: u32, id: u32) -> Option<&'static Service> {
-    SERVICE.get(slot * SERVICES + id)
-}
-
-/// The record of the host.
-#[inline(always)]
-pub fn host(slot: u32) -> Option<&'static Host> {
-    HOST.get(slot)
 }
 
 /// The state of a service's challenge.

@@ -22,7 +22,7 @@ use limiter_common::names::entries;
 use limiter_common::open;
 use limiter_common::record::{
     Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel, ListEntry, ListKey,
-    ListenerKey, Network, Observer, Opened, Port, Service,
+    ListenerKey, Network, Observer, Opened, Port, SERVICES, Service,
 };
 use limiter_common::reply::Draft;
 use limiter_common::share::Share;
@@ -156,4 +156,16 @@ pub struct BudgetLine {
     /// The word.
     pub arrival: MapWord,
     padding: [u64; 7],
+}
+
+/// The record of a service.
+#[inline(always)]
+pub fn service(slot: u32, id: u32) -> Option<&'static Service> {
+    SERVICE.get(slot * SERVICES + id)
+}
+
+/// The record of the host.
+#[inline(always)]
+pub fn host(slot: u32) -> Option<&'static Host> {
+    HOST.get(slot)
 }

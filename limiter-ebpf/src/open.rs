@@ -18,13 +18,14 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::SockOpsContext;
 use limiter_common::address::Address;
 use limiter_common::hash::Place;
-use limiter_common::open::{self, Bounds, Counts, Full, Part, Step};
-use limiter_common::record::{CLASSES, Class, Counting, Host, Instance, Opened, SERVICES, Service};
+use limiter_common::open::{self, Part, Step};
+use limiter_common::record::{CLASSES, Class, Counting, Opened, SERVICES};
 
 use crate::clock::{coarse, precise};
-use crate::global::{PEEKS, limiter_class, limiter_place, unpack_what};
+use crate::global::{limiter_class, limiter_place};
+use crate::held::counts;
 use crate::limits;
-use crate::maps::{self, CLASS, COUNTING, INSTANCE, MapWord, OPEN, OPENED, OPENS};
+use crate::maps::{self, CLASS, COUNTING, OPENED, OPENS};
 use crate::{room, service};
 
 /// From linux/socket.h, linux/in.h and linux/bpf.h.
@@ -41,34 +42,6 @@ struct Ends {
     local: Address,
     remote_port: u16,
     port: u16,
-}
-
-/// Whether one more connection would be too many: a number of [`Full`], or 0. `what`: as
-/// [`crate::global::pack_what`] packs it, and [`PEEKS`]; `hash`: the place of the source; `bound`:
-/// its most.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_full(what: u64, hash: u64, bound: u64, now: u64) -> u64 {
-    let (slot, id) = unpack_what(what);
-    let full = || {
-        let (Service { number, open_budget, .. }, Host { open_budget: hosts, .. }) =
-            (limits::service(slot, id)?, limits::host(slot)?);
-        let bounds = Bounds { source: bound, service: *open_budget, host: *hosts };
-        let place = Place(hash);
-        open::judge(&counts(place, id)?, place, *number, &bounds, now, what & PEEKS != 0)
-    };
-    full().map_or(0, |full: Full| full as u64)
-}
-
-/// Where a source and its service are counted.
-#[inline(always)]
-fn counts(place: Place, id: u32) -> Option<Counts<'static, MapWord>> {
-    let Instance { sets, .. } = INSTANCE.get(0)?;
-    Some(Counts {
-        set: OPEN.get(place.set(*sets))?,
-        service: OPENS.get(id)?,
-        host: OPENS.get(SERVICES)?,
-    })
 }
 
 /// Beside a number of [`Part`]: it takes back.

@@ -2,31 +2,28 @@
 //! listener, which shows a page. [`limiter_divert`] notes its flow as the packet passes, and
 //! [`steer`] chooses the listener where the kernel asks for one.
 
-use core::ffi::c_void;
-use core::ptr::from_ref;
-
 use aya_ebpf::bindings::{bpf_sk_lookup, xdp_md};
-use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_sk_release};
 use aya_ebpf::programs::{SkLookupContext, XdpContext};
 use limiter_common::address::Address;
 use limiter_common::admission::{Outcome, Stage};
 use limiter_common::challenge;
 use limiter_common::hash;
-use limiter_common::packet::{Found, Header, Numbers, Segment};
+use limiter_common::packet::{Found, Segment};
 use limiter_common::reason::Reason;
-use limiter_common::record::{self, Service};
+use limiter_common::record;
 use limiter_common::room;
 pub use limiter_common::room::key;
 use limiter_common::switch::Mode;
 
-use crate::answer::{NO_SERVICE, TIME_WAIT, limiter_meets};
+use crate::answer::{TIME_WAIT, limiter_meets};
 use crate::clock::coarse;
 use crate::exit::{BRINGS, Decision, draw};
 use crate::frame::{limiter_find, read};
-use crate::global::{NOTHING, limiter_ask, unpack_outcome, unpack_what};
+use crate::global::{NOTHING, limiter_ask, unpack_outcome};
 use crate::limits::{self, Question};
-use crate::listener::make_cookie;
+use crate::listener::{make_cookie, with_socket};
 use crate::maps::{DIVERTED, HOST, INSTANCE, ROOM, WAITS};
+use crate::what::NO_SERVICE;
 
 /// From linux/socket.h and linux/in.h.
 const AF_INET: u32 = 2;
@@ -87,44 +84,6 @@ fn may_take(said: u64) -> Option<bool> {
         0 => decision.reason.may_be_diverted(service.line.interval != 0),
         _ => said & MAY_DIVERT != 0,
     })
-}
-
-/// Calls `f` with the room's socket, if there is one.
-#[inline(always)]
-fn with_socket(key: u32, f: impl FnOnce(*mut c_void) -> bool) -> bool {
-    let map = from_ref(&ROOM).cast_mut().cast::<c_void>();
-    // SAFETY: the map is one of sockets with keys of this type. What the kernel returns is held for
-    // us, and released once.
-    unsafe {
-        let socket = bpf_map_lookup_elem(map, (&raw const key).cast());
-        if socket.is_null() {
-            return false;
-        }
-        let said = f(socket);
-        bpf_sk_release(socket);
-        said
-    }
-}
-
-/// Whether the service has a waiting room: `global::pack_what`.
-#[inline(always)]
-pub fn is_of(what: u64) -> bool {
-    let (slot, id) = unpack_what(what);
-    what != NO_SERVICE && limits::service(slot, id).is_some_and(Service::has_room)
-}
-
-/// The cookie that the socket of the service's waiting room would answer a SYN with, if it is above
-/// 0: [`make_cookie`].
-#[inline(always)]
-pub fn cookie(what: u64, header: &Header<'_>, asked: &Numbers, mss: u16) -> i64 {
-    let mut cookie = 0;
-    if is_of(what) {
-        with_socket(key(asked.port, header.is_v6()), |socket| {
-            cookie = make_cookie(socket, header, asked, mss);
-            true
-        });
-    }
-    cookie
 }
 
 /// Whether the room takes a proof that finds its server's accept queue full: it has been full for a

@@ -74,7 +74,7 @@ impl Finding {
             (sources, from) => format!(
                 "{percent:.0}% of the attempts come from one network, {} (about {} sources)",
                 from.join(" "),
-                crate::report::human::count(sources)
+                sources
             ),
         }
     }

@@ -126,6 +126,6 @@ mod tests {
             row("198.51.100.8", "web", 1),
         ];
         assert_eq!(found(None), rows);
-        assert_eq!(found(Some((24, 48)))[1], row("198.51.100.0/24", "web", 3));
+        assert_eq!(found(Some((24, 48)))[0], row("198.51.100.0/24", "web", 3));
     }
 }
