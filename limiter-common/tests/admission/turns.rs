@@ -115,8 +115,7 @@ fn a_class_stands_for_many() {
         prefix_v6: 0,
         reserved: [0; 6],
         name: [0; NAME],
-        open: 0,
-        own_open: 0,
+        room: [0; 2],
     };
     let (wide, free) =
         (class(source_limit(200, 400), 0), class(SourceLimit { interval: 0, window: 0 }, 1));

@@ -8,8 +8,6 @@ mod examine;
 mod interface;
 mod kernel;
 mod lists;
-mod networks;
-mod open;
 mod pins;
 mod queues;
 mod room;

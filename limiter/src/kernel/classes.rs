@@ -116,7 +116,6 @@ fn unused() -> record::Class {
         prefix_v6: 64,
         reserved: [0; 6],
         name: [0; NAME],
-        open: 0,
-        own_open: 0,
+        room: Default::default(),
     }
 }

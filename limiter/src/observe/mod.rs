@@ -2,8 +2,6 @@
 
 pub mod distinct;
 pub mod heavy;
-pub mod networks;
-pub mod open;
 pub mod ring;
 pub mod suggest;
 pub mod waiting;

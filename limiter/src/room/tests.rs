@@ -11,7 +11,6 @@ use super::*;
 
 mod https;
 mod root;
-mod slow;
 
 /// A time that no test reaches.
 const NEVER: Duration = Duration::from_secs(600);
