@@ -246,7 +246,8 @@ fn the_archive_holds_the_same_tree() {
     assert!(owners.lines().all(|line| line.split_whitespace().nth(1) == Some("0/0")), "{owners}");
 }
 
-/// Packed twice. (What cargo builds is cargo's to say; to build it here waits for every other build.)
+/// Packed twice. (What cargo builds is cargo's to say; to build it here waits for every other
+/// build.)
 #[test]
 fn the_same_source_makes_the_same_bytes() {
     let first = dist();

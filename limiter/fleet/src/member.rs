@@ -1,5 +1,6 @@
 //! What a node does with what it is granted: takes it, reports it, and gives it up when its time is
-//! over. The kernel side keeps the time too (the share word), so it ends without this.
+//! over. Nothing puts a share into a kernel side yet; what does must let it end there by itself,
+//! also when this process is gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
