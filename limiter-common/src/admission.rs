@@ -3,14 +3,21 @@
 //!
 //! 1. Look at the budgets, the service's and the host's. One that is spent refuses at once: no
 //!    random cache line is read.
-//! 2. The source's limit, of its class if it has one. What it refuses costs no budget.
-//! 3. Take from the budgets what was seen; a token of one goes back when another CPU emptied the
+//! 2. The connections that are open, where the policy bounds them: of the service, of the host and of
+//!    the source. They are only looked at; whoever counts them does so when they are there.
+//! 3. Look at the limit of the network that the source is in, if networks have one; then the
+//!    source's limit, of its class if it has one; then the network pays, too. What one of them
+//!    refuses costs no budget, and neither pays for what the other refuses (unless two CPUs meet at
+//!    the network's last token: then the source of one has paid). A network that is over its limit
+//!    is in the cache; so it is asked first, and a flood from random sources of it reads no other
+//!    line.
+//! 4. Take from the budgets what was seen; a token of one goes back when another CPU emptied the
 //!    next meanwhile.
 //!
-//! Where the kernel makes cookies an attempt *peeks*: it goes through 1 and 2 and writes nothing,
+//! Where the kernel makes cookies an attempt *peeks*: it goes through 1 to 3 and writes nothing,
 //! because nobody has proven that it comes from where it says. What is over no limit passes to the
 //! kernel, which asks for a proof, while the service's purse for unproven attempts lasts; beyond
-//! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 3 and pays. Where
+//! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 4 and pays. Where
 //! the kernel makes none the attempt pays.
 //!
 //! A service with a line has an order of its own, with this one's parts: `turn.rs`. The kernel side
@@ -19,11 +26,13 @@
 use crate::address::Address;
 use crate::budget::{Look, Take};
 use crate::challenge::{self, Challenge};
-use crate::hash::Place;
+use crate::hash::{self, Place};
 use crate::line::{Arrival, Judged};
+use crate::open::{Bounds, Full};
 use crate::purse::{Purse, Seen};
 use crate::reason::Reason;
-use crate::record::{Class, Host, Service};
+use crate::record::{Class, Host, Network, Service};
+use crate::share::Share;
 use crate::source_table::{Charge, Charged, SourceLimit};
 
 /// What comes, as seen from outside.
@@ -108,6 +117,11 @@ pub trait State {
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take>;
     /// Gives back the token that was just taken there.
     fn give_back(&self, case: &Case<'_>, purse: Purse);
+    /// What is in force at the index of a budget instead of its stated rate.
+    #[inline(always)]
+    fn share(&self, _index: u32) -> Share {
+        Share::NONE
+    }
     /// Takes all that was seen, or nothing. For a function of the kernel side, which the verifier
     /// follows by itself.
     #[inline(always)]
@@ -119,8 +133,16 @@ pub trait State {
     }
     /// The id of the client's class, 0 for none, and its record.
     fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>);
+    /// The limit of networks that counts for the sources of a class of the case's service, 0 for
+    /// those of none.
+    fn network(&self, case: &Case<'_>, class: u32) -> Option<&Network>;
     /// The place of a source in the tables, by the number of the service; a class has debts of its own.
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
+    /// What has as many open connections as it may, of the service, the host and the source at
+    /// `place`. Where nothing counts them, nothing has.
+    fn full(&self, _: &Case<'_>, _: &Place, _: &Bounds) -> Option<Full> {
+        None
+    }
     /// Charges an attempt to the source table; one that peeks is only told whether that would go.
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
     /// Judges a source in the service's line; of one that peeks, only whether it waits.
@@ -165,7 +187,8 @@ pub fn plain<S: State>(state: &S, case: &Case<'_>) -> Outcome {
 }
 
 /// Judges what nobody asks for a proof. A few pass, at no charge to a budget, or to what their
-/// source is charged for when it proves itself: they have debts of their own.
+/// source is charged for when it proves itself: they have debts of their own. No network is asked,
+/// which would have to pay for what nobody has proven to come from it.
 #[inline(always)]
 pub fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let mut notes = Notes::default();
@@ -221,6 +244,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) limit: &'a SourceLimit,
     /// Whether it waits in line for a short budget.
     pub(crate) waits: bool,
+    /// Most open connections of the source; 0: any number.
+    pub(crate) open: u64,
 }
 
 impl<'a> Terms<'a> {
@@ -237,9 +262,25 @@ impl<'a> Terms<'a> {
                 class,
                 limit: &record.source,
                 waits: record.unlimited == 0,
+                open: if record.own_open != 0 { record.open } else { service.open },
             };
         }
-        Self { source: service.mask.apply(client), class: 0, limit: &service.source, waits: true }
+        Self {
+            source: service.mask.apply(client),
+            class: 0,
+            limit: &service.source,
+            waits: true,
+            open: service.open,
+        }
+    }
+
+    /// What bounds its open connections.
+    #[inline(always)]
+    pub(crate) const fn bounds(&self, case: &Case<'_>) -> Bounds {
+        if case.host.counts_open == 0 {
+            return Bounds { source: 0, service: 0, host: 0 };
+        }
+        Bounds { source: self.open, service: case.service.open_budget, host: case.host.open_budget }
     }
 }
 
@@ -262,12 +303,37 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
         return spent.map(Verdict::Decided);
     }
     let terms = Terms::of::<S, MORE>(state, case);
+    let has_networks = MORE && case.service.has_networks();
+    if has_networks && matches!(charge_network(state, case, terms.class, true)?, Charge::Exceeds) {
+        return Some(Verdict::Decided(Reason::NetworkLimit));
+    }
     let mut is_contended = false;
+    let bounds = terms.bounds(case);
+    let asks_open = MORE && !bounds.are_none();
+    let place = if asks_open || terms.limit.interval != 0 {
+        state.place(case.service.number, terms.class, terms.source)?
+    } else {
+        Place::default()
+    };
+    if asks_open {
+        match state.full(case, &place, &bounds) {
+            Some(Full::Source) => return Some(Verdict::Decided(Reason::OpenSource)),
+            Some(Full::Budget) if spent.is_none() => {
+                return Some(Verdict::Decided(Reason::OpenBudget));
+            }
+            _ => {}
+        }
+    }
     if terms.limit.interval != 0 {
-        let place = state.place(case.service.number, terms.class, terms.source)?;
         match charge(state, &place, &attempt(case, terms.source, terms.limit, PEEKS), notes)? {
             Charge::Exceeds => return Some(Verdict::Decided(Reason::SourceLimit)),
             judged => is_contended = matches!(judged, Charge::Contended),
+        }
+    }
+    if has_networks && !PEEKS {
+        match network_pays(state, case, terms.class, notes)? {
+            Charge::Exceeds => return Some(Verdict::Decided(Reason::NetworkLimit)),
+            judged => is_contended |= matches!(judged, Charge::Contended),
         }
     }
     if spent.is_some() {
@@ -291,6 +357,37 @@ pub(crate) fn charge<S: State>(
     let Charged { charge, step } = state.charge(place, attempt)?;
     notes.stole |= matches!(charge, Charge::Stole);
     notes.step = step;
+    Some(charge)
+}
+
+/// Charges the client's network as it would a source, under a place of its own; or only looks.
+#[inline(always)]
+pub(crate) fn charge_network<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    class: u32,
+    peeks: bool,
+) -> Option<Charge> {
+    let network = state.network(case, class)?;
+    if network.limit.interval == 0 {
+        return Some(Charge::Conforms);
+    }
+    let source = network.mask.apply(case.client);
+    let place = state.place(case.service.number, class | hash::NETWORK, source)?;
+    Some(state.charge(&place, &attempt(case, source, &network.limit, peeks))?.charge)
+}
+
+/// The network pays for one whom its source's limit let in. It is not asked how near it is to its
+/// limit: those steps are of sources.
+#[inline(always)]
+pub(crate) fn network_pays<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    class: u32,
+    notes: &mut Notes,
+) -> Option<Charge> {
+    let charge = charge_network(state, case, class, false)?;
+    notes.stole |= matches!(charge, Charge::Stole);
     Some(charge)
 }
 

@@ -23,6 +23,9 @@ const ON_UNTIL: usize = 0;
 const MADE_UNTIL: usize = 1;
 const TURNS: usize = 2;
 const SINCE: usize = 3;
+/// The word that says since when the accept queue of the service's server is full:
+/// [`crate::room::is_stuck`].
+pub const FULL: usize = 4;
 
 /// What asks a source to prove itself, per service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

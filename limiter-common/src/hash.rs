@@ -35,7 +35,11 @@ impl Place {
     }
 }
 
-/// The place of `source` (already cut to its prefix) for one `service` (by its number, 22 bits) and `class` (9 bits).
+/// Beside a class: the place of a network of its sources. It has debts of its own in the same table.
+pub const NETWORK: u32 = 1 << 8;
+
+/// The place of `source` (already cut to its prefix) for one `service` (by its number, 22 bits) and `class` (9 bits, of which the highest is
+/// [`NETWORK`]).
 #[inline(always)]
 pub const fn place(key: &Key, service: u32, class: u32, source: Address) -> Place {
     let head = ((service as u64 & 0x3f_ffff) << 41) | ((class as u64 & 0x1ff) << 32);
@@ -147,6 +151,7 @@ mod tests {
             place(&[3, 5], 1, 0, Address::v4(0x0102_0304)),
             place(&key, 2, 0, Address::v4(0x0102_0304)),
             place(&key, 1, 1, Address::v4(0x0102_0304)),
+            place(&key, 1, NETWORK, Address::v4(0x0102_0304)),
             place(&key, 1, 0, Address::v4(0x0102_0305)),
             place(&key, 1, 0, Address::v6(0, 0x0102_0304)),
         ] {

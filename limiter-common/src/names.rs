@@ -9,6 +9,12 @@ pub const PROGRAM: &str = "limiter";
 /// The program that hands diverted connections to the waiting room, and its link.
 pub const ROOM_PROGRAM: &str = "limiter_room";
 
+/// The program that counts open connections, and its link.
+pub const OPEN_PROGRAM: &str = "limiter_open";
+
+/// The iterator that takes over those that are older than the count.
+pub const ADOPT_PROGRAM: &str = "limiter_adopt";
+
 /// The table of the maps: what is true of a map is said in its row and nowhere else. It calls the
 /// macro `$with` with all of the rows, and so they become what [`MAPS`] says of an opened pin, the
 /// statics of the object (`maps.rs` of limiter-ebpf) and what the command opens (`kernel/maps.rs` of
@@ -47,6 +53,8 @@ macro_rules! maps {
                 /// The prefixes as stated, at `slot * CLASS_PREFIXES + number`. Only user space
                 /// reads them.
                 CLASS_PREFIX class_prefix: Mapped<ClassPrefix>[2 * CLASS_PREFIXES];
+                /// Limits of networks, at `slot * NETWORKS + index`: of services, then of classes.
+                NETWORK network: Array<Network>[2 * NETWORKS];
                 /// Single addresses that are allowed or banned.
                 LIST_HOST list_host: HashMap<ListKey, ListEntry>[LIST_HOSTS];
                 /// Prefixes that are allowed or banned.
@@ -56,6 +64,11 @@ macro_rules! maps {
                 /// The waiting room's listening sockets, by the port of the service for which they
                 /// stand in. The kernel takes one out when it is closed.
                 ROOM room: SockHash<u32>[64];
+                /// What is counted of open connections, and as what.
+                COUNTING counting: Array<Counting>[1];
+                /// What is in force of the budgets' rates instead of what the policy states, until
+                /// the time in each word, by the indices of the budgets.
+                SHARE share: Mapped<u64>[share::WORDS];
             }
             State {
                 /// The source table.
@@ -86,6 +99,10 @@ macro_rules! maps {
                 CLAIMS claims: Mapped<BudgetLine>[sighting::line::LINES];
                 /// What a CPU keeps for itself while it observes.
                 OBSERVER observer: PerCpuArray<Observer>[1];
+                /// Open connections by source, in as many sets as the source table.
+                OPEN open: Table<SourceSet>[DEFAULT_SETS];
+                /// Open connections by service, and at `SERVICES` those of the host.
+                OPENS opens: Aligned<Opens>[SERVICES + 1];
             }
             Scratch {
                 /// The reply that a CPU is writing: it does not fit on the stack.
@@ -102,6 +119,9 @@ macro_rules! maps {
                 LINE_DRAFT line_draft: PerCpuArray<LineDraft>[1];
                 /// A segment whose checksum is computed.
                 SUMMED summed: PerCpuArray<[u32; checksum::WORDS]>[1];
+                /// What a connection was counted as, at its socket. The kernel makes a record when it
+                /// is counted, and frees it with the socket.
+                OPENED opened: SkStorage<Opened>[0];
             }
         }
     };
@@ -139,6 +159,8 @@ pub enum Kind {
     LpmTrie,
     /// A hash of sockets, which user space hands over as descriptors.
     SockHash,
+    /// A record at each socket that has one.
+    SkStorage,
 }
 
 impl Kind {
@@ -179,6 +201,8 @@ impl Row {
             (Kind::SockHash, [key]) => (*key, size_of::<u32>()),
             // Before the key stands the length of the prefix.
             (Kind::LpmTrie, [key, value]) => (size_of::<u32>() + *key, *value),
+            // Its key is a descriptor.
+            (Kind::SkStorage, [value]) => (size_of::<i32>(), *value),
             (Kind::HashMap | Kind::LpmTrie, _) => panic!("a key and a value"),
             (_, [value]) => (size_of::<u32>(), *value),
             _ => panic!("a value"),
@@ -225,7 +249,7 @@ mod table {
     pub use crate::reply::Draft;
     pub use crate::sighting::Sighting;
     pub use crate::turn::Draft as LineDraft;
-    pub use crate::{bases, checksum, distinct, flow, heavy, room, sighting};
+    pub use crate::{bases, checksum, distinct, flow, heavy, room, share, sighting};
 
     /// The sketches of an interval.
     pub type Sketches = [u64; distinct::WORDS];

@@ -3,6 +3,7 @@
 use crate::budget::{BudgetLimit, Lease, Look, Take};
 use crate::challenge::HOLD;
 use crate::record::{HOST_BUDGET, Host, PRESENT, Service, UNANSWERABLE, UNPROVEN};
+use crate::share::{Share, in_force};
 use crate::word::SharedWord;
 
 /// What an attempt may draw from.
@@ -49,7 +50,7 @@ impl Purse {
         }
     }
 
-    /// Its limit.
+    /// Its limit as the policy states it.
     #[inline(always)]
     pub const fn limit<'a>(self, service: &'a Service, host: &'a Host) -> &'a BudgetLimit {
         match self {
@@ -57,6 +58,35 @@ impl Purse {
             Self::Host => &host.budget,
             Self::Unanswerable => &service.admission.unanswerable,
             Self::Unproven | Self::Present => &service.admission.unproven,
+        }
+    }
+
+    /// Its limit with the rate that is in force at `now` (nanoseconds), for service `id`. `share`
+    /// tells what is in force at the index of a budget.
+    #[inline(always)]
+    pub fn limit_at(
+        self,
+        id: u32,
+        service: &Service,
+        host: &Host,
+        share: impl Fn(u32) -> Share,
+        now: u64,
+    ) -> BudgetLimit {
+        let stated = self.limit(service, host);
+        match self {
+            Self::Service | Self::Host => in_force(stated, share(self.index(id)), now),
+            // What passes beside the budgets follows the tighter of them.
+            Self::Unproven | Self::Unanswerable | Self::Present => {
+                let mine = in_force(&service.budget, share(Self::Service.index(id)), now).interval;
+                let hosts = in_force(&host.budget, share(Self::Host.index(id)), now).interval;
+                let tightest = if mine > hosts { mine } else { hosts };
+                let interval = match self {
+                    _ if stated.interval == 0 => 0,
+                    Self::Unanswerable => tightest * UNANSWERABLE_PART,
+                    _ => tightest,
+                };
+                BudgetLimit { interval, ..*stated }
+            }
         }
     }
 }

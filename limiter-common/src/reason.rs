@@ -34,6 +34,8 @@ pub enum Packet {
 pub enum Limit {
     /// The source's own limit.
     Own,
+    /// That of the network it is in.
+    Network,
     /// A budget has nothing left for it, or it waits in line for one.
     Budget,
 }
@@ -46,7 +48,7 @@ pub enum Group {
     LetIn,
     /// Asked for a proof with a cookie, by limiter or by the kernel.
     Challenged,
-    /// The source is over its limit.
+    /// The source is over its limit, or its network is.
     OverLimit,
     /// The source waits in line for a budget.
     InLine,
@@ -228,6 +230,14 @@ reasons! {
         "attempt refused for want of a budget or in line: the kernel hands it to the waiting room";
     DivertedProof = 35, "diverted_proof", Diversion, Pass, _, _, Room,
         "ACK with a good cookie, refused for the same: the kernel hands it to the waiting room";
+    DivertedFull = 36, "diverted_full", Diversion, Pass, _, _, Server,
+        "ACK with a good cookie, whose server takes no connections: it goes to the waiting room";
+    OpenSource = 38, "open_source", Attempt, Drop, Own, OverLimit, Sources,
+        "source has as many connections open as it may";
+    OpenBudget = 39, "open_budget", Attempt, Drop, Budget, Spent, Users,
+        "as many connections are open as may be, to the service or to the host";
+    NetworkLimit = 40, "network_limit", Attempt, Drop, Network, OverLimit, Sources,
+        "network of the source is over its limit";
 }
 
 impl Reason {
@@ -252,7 +262,7 @@ impl Reason {
     /// whose next SYN is likely to be let in.
     #[inline(always)]
     pub const fn may_be_diverted(self, has_line: bool) -> bool {
-        matches!(self, Self::InLine)
+        matches!(self, Self::InLine | Self::OpenBudget)
             || !has_line && matches!(self, Self::ServiceBudget | Self::GlobalBudget)
     }
 
@@ -263,13 +273,18 @@ impl Reason {
 
     /// Whether it keeps a packet from the service: it drops, or goes to the waiting room.
     pub const fn refuses(self) -> bool {
-        self.drops() || matches!(self, Self::Diverted | Self::DivertedProof)
+        self.drops() || self.is_diverted()
+    }
+
+    /// Whether the waiting room answers it.
+    pub const fn is_diverted(self) -> bool {
+        matches!(self, Self::Diverted | Self::DivertedProof | Self::DivertedFull)
     }
 
     /// Whether it is a limit's refusal of an attempt.
     #[inline(always)]
     pub const fn is_limit(self) -> bool {
-        bits::has(bits::OWN | bits::BUDGET, self as u64)
+        bits::has(bits::LIMIT, self as u64)
     }
 
     /// Whether a service may answer it with a reset: a limit's refusal, and an ACK that is dropped.
@@ -306,12 +321,14 @@ pub mod bits {
     /// See [`Reason::admits`].
     pub(super) const ADMITS: u64 = set!(reason => matches!(reason.group(), Some(Group::LetIn))
         || reason.is_proof() && !reason.drops());
+    /// Any limit.
+    pub const LIMIT: u64 = set!(reason => reason.limit().is_some());
     /// A source's own limit.
     pub const OWN: u64 = set!(reason => matches!(reason.limit(), Some(Limit::Own)));
     /// What a budget does not have.
     pub const BUDGET: u64 = set!(reason => matches!(reason.limit(), Some(Limit::Budget)));
     /// See [`Reason::may_be_reset`].
-    pub(super) const RESET: u64 = (OWN | BUDGET) & DROP
+    pub(super) const RESET: u64 = LIMIT & DROP
         | set!(reason => reason.drops() && matches!(reason.packet(), Packet::Proof | Packet::Cookie));
 
     /// Whether the reason with this number is in a set. Bits above the number are of no matter.
@@ -340,12 +357,11 @@ const _: () = {
             reason.limit().is_none() || reason.is_attempt() && reason.refuses(),
             "a limit refuses attempts"
         );
-        let is_diverted = matches!(reason, Reason::Diverted | Reason::DivertedProof);
         assert!(
             match reason.alarm() {
-                None => !is_diverted,
-                Some(Alarm::Room) => is_diverted,
-                Some(_) => reason.drops(),
+                None => !reason.is_diverted(),
+                Some(Alarm::Room) => reason.is_diverted(),
+                Some(_) => reason.refuses(),
             },
             "alerts count what does not reach the server"
         );
@@ -371,29 +387,36 @@ mod tests {
     /// The sets, spelled out once more: who moves a reason from one to another means to.
     #[test]
     fn what_follows_from_the_rows() {
-        let those = |holds: fn(Reason) -> bool| -> [&str; 6] {
+        let those = |holds: fn(Reason) -> bool| -> [&str; 9] {
             let mut names =
                 Reason::ALL.iter().filter(|reason| holds(**reason)).map(|reason| reason.name());
             core::array::from_fn(|_| names.next().unwrap_or_default())
         };
         assert_eq!(
             those(Reason::admits),
-            ["admitted", "contended", "proven", "unanswered", "", ""]
+            ["admitted", "contended", "proven", "unanswered", "", "", "", "", ""]
         );
         let limits = ["source_limit", "service_budget", "global_budget"];
         assert_eq!(those(Reason::is_limit)[..3], limits);
-        assert_eq!(those(Reason::is_limit)[3..], ["in_line", "diverted", ""]);
+        let (open, network) = (["open_source", "open_budget"], "network_limit");
+        assert_eq!(those(Reason::is_limit)[3..5], ["in_line", "diverted"]);
+        assert_eq!(those(Reason::is_limit)[5..7], open);
+        assert_eq!(those(Reason::is_limit)[7], network);
         assert_eq!(those(Reason::may_be_reset)[..3], limits);
-        assert_eq!(those(Reason::may_be_reset)[3..], ["bad_cookie", "waiting", "in_line"]);
+        assert_eq!(those(Reason::may_be_reset)[3..6], ["bad_cookie", "waiting", "in_line"]);
+        assert_eq!(those(Reason::may_be_reset)[6..8], open);
+        assert_eq!(those(Reason::may_be_reset)[8], network);
     }
 
     #[test]
     fn a_set_has_what_is_in_it() {
         for reason in Reason::ALL {
             assert_eq!(bits::has(bits::DROP, *reason as u64 | 1 << 32), reason.drops());
-            let own = matches!(reason, Reason::SourceLimit);
+            let own = matches!(reason, Reason::SourceLimit | Reason::OpenSource);
             assert_eq!(bits::has(bits::OWN, *reason as u64), own);
-            assert_eq!(bits::has(bits::BUDGET, *reason as u64), reason.is_limit() && !own);
+            let network = matches!(reason, Reason::NetworkLimit);
+            let budget = reason.is_limit() && !own && !network;
+            assert_eq!(bits::has(bits::BUDGET, *reason as u64), budget);
         }
         assert!(!bits::has(u64::MAX >> 1, 63) && bits::has(1 << 63, 63));
     }

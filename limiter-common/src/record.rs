@@ -50,6 +50,9 @@ pub const CLASS_PREFIXES: u32 = 65_536;
 pub const CLASS_PAIRS: u32 = 2048;
 /// Trees of a slot.
 pub const CLASS_ROOTS: u32 = PAIRS + 2 * CLASS_PAIRS;
+/// Limits of networks of a slot: one of each service, and one of each class.
+pub const NETWORKS: u32 = SERVICES + CLASSES;
+const _: () = assert!(CLASSES <= crate::hash::NETWORK);
 /// Lines of all trees of a slot: two boundaries a prefix, the levels above them, and a line for each tree.
 pub const CLASS_LINES: u32 = 24_576;
 
@@ -209,8 +212,12 @@ pub struct Host {
     pub diverts: BudgetLimit,
     /// The same as stated; all zeros: nothing was.
     pub stated_diverts: Limit,
+    /// Most open connections of all services; 0: any number.
+    pub open_budget: u64,
+    /// 1 if anything of this policy is bounded by open connections, so that they are counted.
+    pub counts_open: u64,
     /// Zero.
-    pub room: [u64; 4],
+    pub room: [u64; 2],
 }
 const _: () = assert!(size_of::<Host>() == 256);
 
@@ -236,10 +243,54 @@ pub struct Class {
     pub reserved: [u8; 6],
     /// Name, padded with zeros.
     pub name: [u8; NAME],
-    /// Zero.
-    pub room: [u64; 2],
+    /// Most open connections of each of its sources to each service, if `own_open` is 1: 0 stands
+    /// for any number.
+    pub open: u64,
+    /// 1 if `open` is its own, 0 if the service's holds.
+    pub own_open: u64,
 }
 const _: () = assert!(size_of::<Class>() == 128);
+
+/// The limit of the networks above the sources of a service, or of a class, at
+/// `slot * NETWORKS + index`: see [`Network::index`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Limit of each network at each service; an interval of 0: it has none.
+    pub limit: SourceLimit,
+    /// Prefixes of a network.
+    pub mask: SourceMask,
+    /// The limit as stated.
+    pub stated: Limit,
+    /// Length of an IPv4 network's prefix in bits, as stated; 0: nothing was.
+    pub prefix_v4: u8,
+    /// Length of an IPv6 network's prefix in bits.
+    pub prefix_v6: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+    /// Zero.
+    pub room: [u64; 7],
+}
+const _: () = assert!(size_of::<Network>() == 128);
+
+impl Network {
+    /// Where that of service `id` is, or of a class that is not 0.
+    #[inline(always)]
+    pub const fn index(id: u32, class: u32) -> u32 {
+        if class == 0 { id } else { SERVICES + class }
+    }
+
+    /// None.
+    pub const NONE: Self = Self {
+        limit: SourceLimit { interval: 0, window: 0 },
+        mask: SourceMask { v4: 0, v6_high: 0, v6_low: 0 },
+        stated: Limit { rate: crate::rate::Rate { count: 0, period: 0 }, burst: 0 },
+        prefix_v4: 0,
+        prefix_v6: 0,
+        reserved: [0; 6],
+        room: [0; 7],
+    };
+}
 
 /// A prefix of a class, as stated. Only user space reads these; the kernel side searches [`crate::class_tree`].
 #[repr(C)]
@@ -278,20 +329,33 @@ pub struct Service {
     pub admission: Admission,
     /// Which service this is to the tables of sources: see [`Service::number_of`].
     pub number: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// What else is asked of who comes, as bits: [`Service::NETWORKS`].
+    pub more: u32,
     /// As stated.
     pub stated: Stated,
     /// Name, padded with zeros.
     pub name: [u8; NAME],
     /// How its line lets in; an interval of 0: it has none.
     pub line: line::Rules,
+    /// Most open connections of each source; 0: any number.
+    pub open: u64,
+    /// Most open connections of the service; 0: any number.
+    pub open_budget: u64,
     /// Zero.
-    pub room: [u64; 6],
+    pub room: [u64; 4],
 }
 const _: () = assert!(size_of::<Service>() == 384);
 
 impl Service {
+    /// In `more`: the service or a class has a limit of networks.
+    pub const NETWORKS: u32 = 1;
+
+    /// Whether networks have a limit there, or in a class.
+    #[inline(always)]
+    pub const fn has_networks(&self) -> bool {
+        self.more & Self::NETWORKS != 0
+    }
+
     /// A number that no service with this id had for the last 65,536 policies: a new service must not find the visits and debts of the
     /// one whose id it gets. `generation`: that of the policy that brought it.
     pub const fn number_of(id: u32, generation: u64) -> u32 {
@@ -383,6 +447,55 @@ pub struct Set {
     pub ways: [u64; WAYS],
 }
 const _: () = assert!(size_of::<Set>() == 64);
+
+/// How open connections are counted. Not part of a policy slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counting {
+    /// Cookie of the network namespace whose connections are counted.
+    pub namespace: u64,
+    /// What is counted, and as what, in the policy that it was begun for: a digest. Only user space
+    /// reads it.
+    pub shape: u64,
+    /// Number of the count that goes on, from 1; 0: none does, and what begins is noted for the next
+    /// one.
+    pub epoch: u32,
+    /// Number of the last count.
+    pub last: u32,
+    /// Zero.
+    pub room: [u64; 5],
+}
+const _: () = assert!(size_of::<Counting>() == 64);
+
+/// What an open connection was counted as.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The place of its source.
+    pub place: u64,
+    /// The count that counted it; 0: none.
+    pub epoch: u32,
+    /// Number of the service.
+    pub number: u32,
+    /// Id of the service.
+    pub id: u32,
+    /// Where it was counted: [`Opened::SOURCE`] and so on.
+    pub counted: u32,
+}
+const _: () = assert!(size_of::<Opened>() == 24);
+
+impl Opened {
+    /// With its source.
+    pub const SOURCE: u32 = 1;
+    /// With its service.
+    pub const SERVICE: u32 = 2;
+    /// With the host.
+    pub const HOST: u32 = 4;
+}
+
+/// A total of open connections, alone on its cache line: see [`crate::open`].
+pub type Opens = [u64; 8];
+const _: () = assert!(size_of::<Opens>() == 64);
 
 /// A budget's shared word, alone on its cache line.
 #[repr(C)]

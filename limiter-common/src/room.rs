@@ -125,6 +125,31 @@ pub fn is_noted<W: SharedWord>(set: &[W; WAYS], flow: Place, now: u64) -> bool {
     false
 }
 
+/// How long a server takes no connections before the room answers for it, in units: 0.9 s. A client
+/// sends its SYN again after a second, and its data within less; a queue that is full for a moment
+/// is no reason to show it a page.
+const STUCK: u64 = 900_000_000 >> UNIT_SHIFT;
+/// So far apart may two looks be that found the queue full, in units: 4 s, because the only client
+/// that comes waits longer each time.
+const APART: u64 = 4_000_000_000 >> UNIT_SHIFT;
+const HALF: u64 = u32::MAX as u64;
+
+/// Notes that a server's accept queue is full now, and says whether it has been for a while. The
+/// word holds when that was first seen, and when last, each in 32 bits.
+#[inline(always)]
+pub fn is_stuck<W: SharedWord>(word: &W, now: u64) -> bool {
+    let unit = now >> UNIT_SHIFT & HALF;
+    let old = word.load();
+    let (first, last) = (old >> 32, old & HALF);
+    let is_new = old == 0 || unit.wrapping_sub(last) & HALF > APART;
+    let first = if is_new { unit } else { first };
+    if is_new || unit != last {
+        // Who loses the race finds the other's note with its next packet.
+        word.replace(old, first << 32 | unit);
+    }
+    unit.wrapping_sub(first) & HALF >= STUCK
+}
+
 /// Notes in a word that some flow is diverted: until when is what [`may_be`] reads.
 #[inline(always)]
 pub fn note_any<W: SharedWord>(until: &W, now: u64) {
@@ -204,6 +229,23 @@ mod tests {
         }
         assert!(note(&set, Place(99), 3 * SECOND), "these are over");
         assert!(note(&set, Place(99), 3 * SECOND) && is_noted(&set, Place(99), 3 * SECOND));
+    }
+
+    #[test]
+    fn a_server_is_stuck_once_its_queue_was_full_for_a_while() {
+        const MS: u64 = 1_000_000;
+        let word = Word(Cell::new(0));
+        let start = 77 * SECOND;
+        for milliseconds in [0, 1, 200, 400, 800] {
+            assert!(!is_stuck(&word, start + milliseconds * MS), "after {milliseconds} ms");
+        }
+        for milliseconds in [1000, 3000, 6900] {
+            assert!(is_stuck(&word, start + milliseconds * MS), "after {milliseconds} ms");
+        }
+        assert!(!is_stuck(&word, start + 12_000 * MS), "there was no sign of it for 5 s");
+        assert!(is_stuck(&word, start + 13_000 * MS));
+        // Two looks at one time find the same, and another's clock may be a tick behind.
+        assert!(is_stuck(&word, start + 13_000 * MS));
     }
 
     #[test]

@@ -1,28 +1,31 @@
 //! Whether an attempt is let in where the service has a line ([`crate::line`]).
 //!
 //! 1. Look at the budgets. One that is spent does not refuse here: who waits keeps a place.
-//! 2. Look at the source's limit, of its class if it has one; not where a budget is spent and the
+//! 2. Look at the limit of the source's network, if networks have one: who is over it gets no place.
+//!    Then at the source's limit, of its class if it has one; not where a budget is spent and the
 //!    attempt would pay, because then nobody is let in, and a flood would read one more random
 //!    cache line. (A service with a waiting room looks: who is over his own limit does not see it.)
 //! 3. The line.
-//! 4. Charge the source, and take from the budgets: only whom the line lets in pays. An attempt that peeks writes nothing, and where it need not wait its
-//!    proof comes here again.
+//! 4. Charge the source and its network, and take from the budgets: only whom the line lets in pays.
+//!    An attempt that peeks writes nothing, and where it need not wait its proof comes here again.
 //!
 //! 1 and 2 are [`arrive`], 4 is [`leave`], so that the kernel side can have a function for each.
 
 use crate::admission::{
-    self, Case, Notes, Outcome, Stage, State, Terms, Verdict, attempt, charge, unproven,
+    self, Case, Notes, Outcome, Stage, State, Terms, Verdict, attempt, charge, charge_network,
+    network_pays, unproven,
 };
 use crate::budget::Look;
 use crate::line::service::FULL;
 use crate::line::{self, Arrival, Judged, Said};
+use crate::open::Full;
 use crate::purse::Purse;
 use crate::reason::Reason;
 use crate::record::Service;
 use crate::source_table::{Charge, SourceLimit};
 
 /// Most people's part that one source has.
-const MOST_WEIGHT: u64 = 1 << 16;
+const MOST_WEIGHT: u32 = 1 << 16;
 
 /// What a CPU works with while it judges one who comes to a line.
 #[repr(C)]
@@ -67,7 +70,7 @@ pub fn arrive<S: State>(
     notes: &mut Notes,
 ) -> Option<Result<Arrival, Reason>> {
     let [mine, hosts] = [state.look(case, Purse::Service)?, state.look(case, Purse::Host)?];
-    let spent = if mine.look == Look::SPENT {
+    let mut spent = if mine.look == Look::SPENT {
         Reason::ServiceBudget as u64
     } else if hosts.look == Look::SPENT {
         Reason::GlobalBudget as u64
@@ -80,7 +83,22 @@ pub fn arrive<S: State>(
     {
         return Some(Err(reason));
     }
+    if case.service.has_networks()
+        && matches!(charge_network(state, case, terms.class, true)?, Charge::Exceeds)
+    {
+        return Some(Err(Reason::NetworkLimit));
+    }
     let place = state.place(case.service.number, terms.class, terms.source)?;
+    let bounds = terms.bounds(case);
+    if !bounds.are_none() {
+        match state.full(case, &place, &bounds) {
+            Some(Full::Source) => return Some(Err(Reason::OpenSource)),
+            // Who waits for that keeps a place, as where a budget is spent.
+            Some(Full::Budget) if terms.waits => spent = Reason::OpenBudget as u64,
+            Some(Full::Budget) => return Some(Err(Reason::OpenBudget)),
+            None => {}
+        }
+    }
     let looks = spent == 0 || matches!(case.stage, Stage::Peeks) || case.service.has_room();
     if terms.limit.interval != 0 && looks {
         let limit = attempt(case, terms.source, terms.limit, true);
@@ -89,8 +107,35 @@ pub fn arrive<S: State>(
         }
     }
     let weight = if terms.waits { weight(case.service, terms.limit) } else { 0 };
-    let others = others(case, hosts.used);
-    Some(Ok(Arrival { place, now: case.now, weight, others, spent, limit: *terms.limit }))
+    let (interval, others) = (interval(state, case), others(case, hosts.used));
+    let (now, class, limit) = (case.now, terms.class, *terms.limit);
+    Some(Ok(Arrival { place, now, weight, class, interval, others, spent, limit }))
+}
+
+/// Charges the source, then its network; says whether a CPU was in the way, or which of them refuses
+/// because another CPU charged it meanwhile.
+#[inline(always)]
+fn pay<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    arrival: &Arrival,
+    notes: &mut Notes,
+) -> Option<Result<bool, Reason>> {
+    let mut is_contended = false;
+    if arrival.limit.interval != 0 {
+        let limit = attempt(case, case.client, &arrival.limit, false);
+        match charge(state, &arrival.place, &limit, notes)? {
+            Charge::Exceeds => return Some(Err(Reason::SourceLimit)),
+            charged => is_contended |= matches!(charged, Charge::Contended),
+        }
+    }
+    if case.service.has_networks() {
+        match network_pays(state, case, arrival.class, notes)? {
+            Charge::Exceeds => return Some(Err(Reason::NetworkLimit)),
+            charged => is_contended |= matches!(charged, Charge::Contended),
+        }
+    }
+    Some(Ok(is_contended))
 }
 
 /// Charges the source and takes from the budgets for one whom the line lets in.
@@ -106,16 +151,14 @@ pub fn leave<S: State>(
         // Who is sent to the waiting room has a connection of it, and pays with his own limit.
         if case.service.has_room()
             && !matches!(case.stage, Stage::Peeks)
-            && arrival.limit.interval != 0
+            && let Err(reason) = pay(state, case, arrival, notes)?
         {
-            let limit = attempt(case, case.client, &arrival.limit, false);
-            if matches!(charge(state, &arrival.place, &limit, notes)?, Charge::Exceeds) {
-                return Some(Verdict::Decided(Reason::SourceLimit));
-            }
+            return Some(Verdict::Decided(reason));
         }
         return Some(Verdict::Decided(match (said, arrival.spent) {
             (Said::InLine | Said::SentBack | Said::Full | Said::NotYet, _) => Reason::InLine,
             (_, spent) if spent == Reason::GlobalBudget as u64 => Reason::GlobalBudget,
+            (_, spent) if spent == Reason::OpenBudget as u64 => Reason::OpenBudget,
             // Its service's budget is spent, or what others may have of it.
             _ => Reason::ServiceBudget,
         }));
@@ -123,15 +166,10 @@ pub fn leave<S: State>(
     if matches!(case.stage, Stage::Peeks) {
         return unproven(state, case, matches!(said, Said::Visit));
     }
-    let mut is_contended = matches!(said, Said::Contended);
-    if arrival.limit.interval != 0 {
-        let limit = attempt(case, case.client, &arrival.limit, false);
-        match charge(state, &arrival.place, &limit, notes)? {
-            // Another CPU charged it meanwhile.
-            Charge::Exceeds => return Some(Verdict::Decided(Reason::SourceLimit)),
-            charged => is_contended |= matches!(charged, Charge::Contended),
-        }
-    }
+    let is_contended = match pay(state, case, arrival, notes)? {
+        Err(reason) => return Some(Verdict::Decided(reason)),
+        Ok(is_contended) => is_contended || matches!(said, Said::Contended),
+    };
     let reason = admission::draw(state, case, None)?;
     let is_told = is_contended && matches!(reason, Reason::Admitted);
     Some(Verdict::Decided(if is_told { Reason::Contended } else { reason }))
@@ -140,13 +178,25 @@ pub fn leave<S: State>(
 /// How many people's part the source may have: as many as a limit of its class that is so much
 /// wider than the service's stands for.
 #[inline(always)]
-fn weight(service: &Service, limit: &SourceLimit) -> u64 {
+fn weight(service: &Service, limit: &SourceLimit) -> u32 {
     // To the nearest: intervals are rounded to ticks.
     match (service.source.interval + limit.interval / 2).checked_div(limit.interval) {
-        Some(times @ 2..MOST_WEIGHT) => times,
-        Some(MOST_WEIGHT..) => MOST_WEIGHT,
+        Some(times @ 2..) if times < MOST_WEIGHT as u64 => times as u32,
+        Some(2..) => MOST_WEIGHT,
         _ => 1,
     }
+}
+
+/// The interval of the budget whose line it is, as in force now; 0: as the rules of the line have
+/// it, which may have no budget.
+#[inline(always)]
+fn interval<S: State>(state: &S, case: &Case<'_>) -> u64 {
+    let purse = if case.service.budget.interval == 0 { Purse::Host } else { Purse::Service };
+    let stated = purse.limit(case.service, case.host).interval;
+    if stated != case.service.line.interval {
+        return 0;
+    }
+    state.share(purse.index(case.id)).interval(stated, case.now)
 }
 
 /// How full the budget is that the service shares with others, of [`FULL`]. One that has none of

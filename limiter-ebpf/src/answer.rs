@@ -41,17 +41,19 @@ pub const LISTENS: u32 = 4;
 const UNANSWERABLE: u32 = 0;
 
 /// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it
-/// cannot; the frame is untouched then. `found`, here and below: a [`Found`].
+/// cannot; the frame is untouched then. `found`, here and below: a [`Found`]. `what`: the
+/// service, `global::pack_what`. If it has a waiting room, that room's socket makes the cookie where
+/// the listener's accept queue is full: the kernel takes a cookie whichever socket made it.
 ///
 /// Like [`limiter_reset`] a function that the verifier checks once: see `global`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_syn_ack(context: *mut xdp_md, found: u64) -> u32 {
-    try_syn_ack(&XdpContext::new(context), Found(found)).unwrap_or(UNANSWERABLE)
+pub extern "C" fn limiter_syn_ack(context: *mut xdp_md, found: u64, what: u64) -> u32 {
+    try_syn_ack(&XdpContext::new(context), Found(found), what).unwrap_or(UNANSWERABLE)
 }
 
 #[inline(always)]
-fn try_syn_ack(context: &XdpContext, found: Found) -> Option<u32> {
+fn try_syn_ack(context: &XdpContext, found: Found, what: u64) -> Option<u32> {
     let frame = Frame::of(context, found)?;
     let segment = found.read(frame.cursor)?;
     let (asked, cursor) = segment.numbers()?;
@@ -71,7 +73,12 @@ fn try_syn_ack(context: &XdpContext, found: Found) -> Option<u32> {
     let mss = own_mss(context, v6)?;
     let cookie = match listener::cookie(context, &segment.network, &asked, theirs) {
         Met::Listener(cookie) if cookie > 0 => cookie as u32,
-        Met::Listener(_) => return Some(NO_COOKIE),
+        Met::Listener(_) => {
+            match listener::cookie_of_room(what, &segment.network, &asked, theirs) {
+                cookie if cookie > 0 => cookie as u32,
+                _ => return Some(NO_COOKIE),
+            }
+        }
         met if met.is_time_wait() => return Some(TIME_WAIT),
         Met::Connection(_) | Met::Nobody => return None,
     };
@@ -82,14 +89,21 @@ fn try_syn_ack(context: &XdpContext, found: Found) -> Option<u32> {
     frame.replace(context, length).map(|()| ANSWERED)
 }
 
-/// What an attempt meets that is to pass to the kernel: [`LISTENS`], [`TIME_WAIT`] or neither.
+/// What an attempt meets that is to pass to the kernel: [`LISTENS`], [`TIME_WAIT`] or neither; and
+/// where the service (`what`) has a waiting room, [`NO_COOKIE`] if the listener's accept queue is
+/// full: the kernel would drop the attempt.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_meets(context: *mut xdp_md, found: u64) -> u32 {
+pub extern "C" fn limiter_meets(context: *mut xdp_md, found: u64, what: u64) -> u32 {
     let context = XdpContext::new(context);
     let Some(segment) = read(&context, Found(found)) else { return UNANSWERABLE };
     let Some(ports) = segment.ports() else { return UNANSWERABLE };
-    match listener::meets(&context, &segment.network, &ports) {
+    let met = match listener::has_room(what) {
+        false => listener::meets(&context, &segment.network, &ports),
+        true => listener::room(&context, &segment.network, &ports),
+    };
+    match met {
+        Met::Listener(cookie) if cookie <= 0 => NO_COOKIE,
         Met::Listener(_) => LISTENS,
         met if met.is_time_wait() => TIME_WAIT,
         _ => UNANSWERABLE,

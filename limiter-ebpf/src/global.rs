@@ -13,15 +13,21 @@ use limiter_common::challenge;
 use limiter_common::class_tree::{self, FAN, Root, Trees};
 use limiter_common::hash::Place;
 use limiter_common::line::{Arrival, Judged};
+use limiter_common::open::{Bounds, Full};
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
-use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, REASONS};
+use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, NETWORKS, Network, REASONS};
+use limiter_common::share::Share;
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 
 use crate::clock;
 use crate::exit::Decision;
+use crate::held::limiter_full;
 use crate::limits::{self, Question};
-use crate::maps::{CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, SOURCES};
+use crate::maps::{
+    self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, NETWORK, SOURCES,
+};
+pub use crate::what::{IS_PROOF, PEEKS, pack_what, unpack_what};
 
 /// A record is not there.
 pub const NOTHING: u64 = u64::MAX;
@@ -45,10 +51,6 @@ pub fn pay_proof((slot, id): (u32, u32), client: Address) -> u64 {
     limiter_pay(pack_what(slot, id) | IS_PROOF, client.high, client.low, clock::coarse())
 }
 
-/// Beside [`pack_what`]: it only looks.
-pub const PEEKS: u64 = 1 << 42;
-/// Beside [`pack_what`]: it is a proof that pays.
-pub const IS_PROOF: u64 = 1 << 40;
 /// In an outcome: another source's way was taken.
 pub const STOLE: u64 = 1 << 8;
 /// In an outcome: the waiting room may have it.
@@ -175,6 +177,11 @@ impl State for Called {
     }
 
     #[inline(always)]
+    fn share(&self, index: u32) -> Share {
+        maps::share(index)
+    }
+
+    #[inline(always)]
     fn draw(&self, case: &Case<'_>, _: &Purses) -> Option<Reason> {
         let what = pack_what(case.slot, case.id);
         Reason::from_number(limiter_draw(what, case.now) as u8 & (REASONS as u8 - 1))
@@ -189,10 +196,22 @@ impl State for Called {
     }
 
     #[inline(always)]
+    fn network(&self, case: &Case<'_>, class: u32) -> Option<&Network> {
+        NETWORK.get(case.slot * NETWORKS + Network::index(case.id, class))
+    }
+
+    #[inline(always)]
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {
         let hash =
             limiter_place(u64::from(service) | u64::from(class) << 32, source.high, source.low);
         if hash == 0 { None } else { Some(Place(hash)) }
+    }
+
+    #[inline(always)]
+    fn full(&self, case: &Case<'_>, place: &Place, bounds: &Bounds) -> Option<Full> {
+        let peeks = if matches!(case.stage, Stage::Peeks) { PEEKS } else { 0 };
+        let what = pack_what(case.slot, case.id) | peeks;
+        Full::from_number(limiter_full(what, place.0, bounds.source, case.now))
     }
 
     #[inline(always)]
@@ -220,26 +239,30 @@ pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
     let SourceLimit { interval, window } = *attempt.limit;
     let interval = interval | if attempt.peeks { PEEK } else { 0 };
     let said = limiter_charge(place.0, interval, window, attempt.now, attempt.horizon);
-    let charge = match said & 0xff {
-        0 => Charge::Conforms,
-        1 => Charge::Stole,
-        2 => Charge::Exceeds,
-        3 => Charge::Contended,
-        _ => return None,
-    };
-    Some(Charged { charge, step: (said >> 8) as u8 })
+    Some(Charged { charge: charged(said)?, step: (said >> 8) as u8 })
 }
 
-/// Slot and service id in one number.
+/// What [`limiter_charge`] said of a charge, in its lowest 8 bits.
 #[inline(always)]
-pub fn pack_what(slot: u32, id: u32) -> u64 {
-    u64::from(slot) << 32 | u64::from(id)
+const fn charged(said: u64) -> Option<Charge> {
+    match said & 0xff {
+        0 => Some(Charge::Conforms),
+        1 => Some(Charge::Stole),
+        2 => Some(Charge::Exceeds),
+        3 => Some(Charge::Contended),
+        _ => None,
+    }
 }
 
-/// What [`pack_what`] packed; flags beside it are of no matter.
+/// The inverse of [`charged`].
 #[inline(always)]
-pub const fn unpack_what(what: u64) -> (u32, u32) {
-    ((what >> 32 & 1) as u32, what as u32)
+const fn charge_number(charge: Charge) -> u64 {
+    match charge {
+        Charge::Conforms => 0,
+        Charge::Stole => 1,
+        Charge::Exceeds => 2,
+        Charge::Contended => 3,
+    }
 }
 
 /// Looks into a purse of a service: [`NOTHING`], or a [`Look`].
@@ -335,11 +358,5 @@ pub extern "C" fn limiter_charge(
     }
     let Charged { charge, step } =
         source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon);
-    let said = match charge {
-        Charge::Conforms => 0,
-        Charge::Stole => 1,
-        Charge::Exceeds => 2,
-        Charge::Contended => 3,
-    };
-    said | u64::from(step) << 8
+    charge_number(charge) | u64::from(step) << 8
 }

@@ -14,11 +14,12 @@ use limiter_common::hash::{self, Place};
 use limiter_common::line::{Arrival, Judged};
 use limiter_common::packet::{Header, Numbers};
 use limiter_common::purse::{self, Purse, Seen};
-use limiter_common::record::{Class, Host, Instance, SERVICES, Service};
+use limiter_common::record::{Class, Host, Instance, Network, Service};
 use limiter_common::source_table::Charged;
 
 use crate::clock;
-use crate::maps::{BUDGET, CHALLENGE, HOST, INSTANCE, LEASE, MapWord, SERVICE};
+use crate::maps::{BUDGET, CHALLENGE, INSTANCE, LEASE, MapWord, share};
+pub use crate::maps::{host, service};
 use crate::source::Sources;
 
 /// What is to be judged, as the packet tells it.
@@ -44,22 +45,14 @@ pub fn plain<S: Sources>(question: &Question, service: &Service, host: &Host) ->
     admission::plain(&state, &Case { slot, id, service, host, client, now, stage })
 }
 
-/// Whether more than limits are asked: the service has a line, or the policy has classes.
+/// Whether more than limits are asked: the service has a line or a limit of networks, or the policy
+/// has classes or bounds open connections.
 #[inline(always)]
 pub fn are_more(service: &Service, host: &Host) -> bool {
-    service.line.interval != 0 || host.class_prefixes != 0 || service.has_room()
-}
-
-/// The record of a service.
-#[inline(always)]
-pub fn service(slot: u32, id: u32) -> Option<&'static Service> {
-    SERVICE.get(slot * SERVICES + id)
-}
-
-/// The record of the host.
-#[inline(always)]
-pub fn host(slot: u32) -> Option<&'static Host> {
-    HOST.get(slot)
+    service.line.interval != 0
+        || host.class_prefixes | host.counts_open as u32 != 0
+        || service.more != 0
+        || service.has_room()
 }
 
 /// The state of a service's challenge.
@@ -98,7 +91,8 @@ pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> 
     // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and the borrow ends here.
     let lease = LEASE.get_ptr_mut(purse.index(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.index(id))?.arrival;
-    Some(purse::look(lease, shared, purse.limit(service, host), now, clock::precise))
+    let limit = purse.limit_at(id, service, host, share, now);
+    Some(purse::look(lease, shared, &limit, now, clock::precise))
 }
 
 /// Takes what was seen there.
@@ -110,7 +104,9 @@ pub fn take(service: &Service, host: &Host, id: u32, purse: Purse, look: Look) -
     // SAFETY: as above.
     let lease = LEASE.get_ptr_mut(purse.index(id)).map(|lease| unsafe { &mut *lease })?;
     let shared = &BUDGET.get(purse.index(id))?.arrival;
-    Some(purse::take(lease, shared, purse.limit(service, host), look, clock::precise))
+    // What is drawn was seen at that time; what is leased asks for no limit.
+    let limit = purse.limit_at(id, service, host, share, look.0);
+    Some(purse::take(lease, shared, &limit, look, clock::precise))
 }
 
 /// Gives back the token that was just taken there.
@@ -149,6 +145,11 @@ impl<S: Sources> State for Inline<S> {
     #[inline(always)]
     fn class(&self, _: &Case<'_>) -> (u32, Option<&Class>) {
         (0, None)
+    }
+
+    #[inline(always)]
+    fn network(&self, _: &Case<'_>, _: u32) -> Option<&Network> {
+        None
     }
 
     #[inline(always)]

@@ -74,7 +74,7 @@ fn judge(what: u64, client: Address, now: u64) -> u64 {
     } else {
         limiter_line(what)
     };
-    limiter_leave(what, now, said, arrived)
+    limiter_leave(what, client.high, client.low, said, arrived)
 }
 
 /// What the calls below are told: slot, id and flags. The rest is in the draft.
@@ -207,14 +207,13 @@ pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u6
     pack_outcome(&notes.outcome(Some(verdict)).proven(&case)) | arrived
 }
 
-/// Charges the source, and takes from the budgets. `arrived`: what [`limiter_arrive`] said.
+/// Charges the source and its network, and takes from the budgets. `arrived`: what [`limiter_arrive`] said.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn limiter_leave(what: u64, now: u64, said: u64, arrived: u64) -> u64 {
-    let client = Address { high: 0, low: 0 };
-    let (Some(case), Some(draft)) = (case(what, client, now, stage(what)), draft()) else {
-        return NOTHING;
-    };
+pub extern "C" fn limiter_leave(what: u64, high: u64, low: u64, said: u64, arrived: u64) -> u64 {
+    let Some(draft) = draft() else { return NOTHING };
+    let client = Address { high, low };
+    let Some(case) = case(what, client, draft.arrival.now, stage(what)) else { return NOTHING };
     let Some(known) = Said::from_number(said & 0xf) else { return NOTHING };
     let arrival = draft.arrival;
     let mut notes = Notes::default();

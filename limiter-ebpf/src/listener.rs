@@ -2,17 +2,22 @@
 
 use core::ffi::c_void;
 use core::mem::size_of;
+use core::ptr::from_ref;
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{
-    bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie, bpf_tcp_raw_check_syncookie_ipv4,
-    bpf_tcp_raw_check_syncookie_ipv6, bpf_tcp_raw_gen_syncookie_ipv4,
-    bpf_tcp_raw_gen_syncookie_ipv6,
+    bpf_map_lookup_elem, bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie,
+    bpf_tcp_raw_check_syncookie_ipv4, bpf_tcp_raw_check_syncookie_ipv6,
+    bpf_tcp_raw_gen_syncookie_ipv4, bpf_tcp_raw_gen_syncookie_ipv6,
 };
 use aya_ebpf::programs::XdpContext;
 use limiter_common::packet::{Header, Numbers};
+use limiter_common::record::Service;
+use limiter_common::room;
 
 use crate::answer::draft;
+use crate::maps::{self, ROOM};
+use crate::what::{NO_SERVICE, unpack_what};
 
 /// States in include/net/tcp_states.h.
 const TIME_WAIT: u32 = 6;
@@ -69,7 +74,10 @@ pub fn cookie(context: &XdpContext, header: &Header<'_>, asked: &Numbers, mss: u
 #[inline(always)]
 pub fn make_cookie(socket: *mut c_void, header: &Header<'_>, asked: &Numbers, mss: u16) -> i64 {
     const SYN: u32 = 0x02;
-    let tcp = Tcp([
+    // Where the reply will be written, to spare the stack.
+    let Some(draft) = draft() else { return 0 };
+    let tcp = &mut draft.words[..6];
+    tcp.copy_from_slice(&[
         ports(asked),
         asked.sequence.to_be(),
         0,
@@ -77,8 +85,8 @@ pub fn make_cookie(socket: *mut c_void, header: &Header<'_>, asked: &Numbers, ms
         0,
         (0x0204_0000 | u32::from(mss)).to_be(),
     ]);
+    let tcp = tcp.as_mut_ptr();
     with_ip(header, |ip, length| {
-        let tcp = (&raw const tcp).cast_mut();
         // SAFETY: the socket is a listening one that is held; the headers are whole, with their
         // sizes.
         unsafe { bpf_tcp_gen_syncookie(socket, ip, length, tcp.cast(), size_of::<Tcp<6>>() as u32) }
@@ -191,4 +199,42 @@ fn with_listener(
     // SAFETY: it is released once.
     unsafe { bpf_sk_release(socket.cast()) };
     met
+}
+
+/// Calls `f` with the room's socket, if there is one.
+#[inline(always)]
+pub fn with_socket(key: u32, f: impl FnOnce(*mut c_void) -> bool) -> bool {
+    let map = from_ref(&ROOM).cast_mut().cast::<c_void>();
+    // SAFETY: the map is one of sockets with keys of this type. What the kernel returns is held for
+    // us, and released once.
+    unsafe {
+        let socket = bpf_map_lookup_elem(map, (&raw const key).cast());
+        if socket.is_null() {
+            return false;
+        }
+        let said = f(socket);
+        bpf_sk_release(socket);
+        said
+    }
+}
+
+/// Whether the service has a waiting room: [`crate::what::pack_what`].
+#[inline(always)]
+pub fn has_room(what: u64) -> bool {
+    let (slot, id) = unpack_what(what);
+    what != NO_SERVICE && maps::service(slot, id).is_some_and(Service::has_room)
+}
+
+/// The cookie that the socket of the service's waiting room would answer a SYN with, if it is above
+/// 0: [`make_cookie`].
+#[inline(always)]
+pub fn cookie_of_room(what: u64, header: &Header<'_>, asked: &Numbers, mss: u16) -> i64 {
+    let mut cookie = 0;
+    if has_room(what) {
+        with_socket(room::key(asked.port, header.is_v6()), |socket| {
+            cookie = make_cookie(socket, header, asked, mss);
+            true
+        });
+    }
+    cookie
 }

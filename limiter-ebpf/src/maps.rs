@@ -19,11 +19,13 @@ use limiter_common::heavy::Set as HeavySet;
 use limiter_common::line;
 use limiter_common::line::seats::{self, SharedCount};
 use limiter_common::names::entries;
+use limiter_common::open;
 use limiter_common::record::{
-    Class, ClassPrefix, Counters, Host, Instance, Kernel, ListEntry, ListKey, ListenerKey,
-    Observer, Port, Service,
+    Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel, ListEntry, ListKey,
+    ListenerKey, Network, Observer, Opened, Port, SERVICES, Service,
 };
 use limiter_common::reply::Draft;
+use limiter_common::share::Share;
 use limiter_common::sighting::Sighting;
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Switch;
@@ -34,11 +36,13 @@ use limiter_common::word::{SharedByte, SharedNote, SharedWord};
 type Aligned<T, const N: usize> = Array<T, N, { BPF_F_MMAPABLE as usize }>;
 type Mapped<T, const N: usize> = Aligned<T, N>;
 type Table<T, const N: usize> = Aligned<T, N>;
+type SkStorage<T, const N: usize> = btf_maps::SkStorage<T>;
 type HashMap<K, V, const N: usize> = btf_maps::HashMap<K, V, N, { BPF_F_NO_PREALLOC as usize }>;
 
 // Words that CPUs share are plain numbers to user space.
 type SourceSet = [MapWord; WAYS];
 type Line = [MapWord; line::WORDS];
+type Opens = [MapWord; open::WORDS];
 type Seats = seats::Seats<MapWord>;
 type ChallengeLine = [MapWord; challenge::WORDS];
 
@@ -56,6 +60,13 @@ limiter_common::maps!(statics);
 pub fn switch() -> Option<Switch> {
     // SAFETY: a pointer that a map lookup returned is valid for this run. Volatile, because user space stores to it.
     SWITCH.get_ptr(0).map(|word| Switch(unsafe { word.read_volatile() }))
+}
+
+/// What is in force at the index of a budget instead of its stated rate.
+#[inline(always)]
+pub fn share(index: u32) -> Share {
+    // SAFETY: as above.
+    SHARE.get_ptr(index).map_or(Share::NONE, |word| Share(unsafe { word.read_volatile() }))
 }
 
 /// A word in a map that several CPUs change.
@@ -145,4 +156,16 @@ pub struct BudgetLine {
     /// The word.
     pub arrival: MapWord,
     padding: [u64; 7],
+}
+
+/// The record of a service.
+#[inline(always)]
+pub fn service(slot: u32, id: u32) -> Option<&'static Service> {
+    SERVICE.get(slot * SERVICES + id)
+}
+
+/// The record of the host.
+#[inline(always)]
+pub fn host(slot: u32) -> Option<&'static Host> {
+    HOST.get(slot)
 }

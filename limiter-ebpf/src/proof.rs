@@ -76,13 +76,23 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
     let found = Found::of(segment, &again(context).0);
     let mut said = limiter_prove(context.ctx, found.0, asked);
     if said & BRINGS != 0 {
+        let key = room::key(segment.port, segment.network.is_v6());
+        let stands_in = said & (PAYS | KEPT) == 0 && room::limiter_stands_in(said, key.into()) != 0;
+        if stands_in {
+            // The room's page costs a source what a connection does.
+            said |= PAYS;
+        }
         let pays = || line::pay_proof(Decision::place(said), segment.network.source());
         let mut outcome = if said & PAYS != 0 { pays() } else { 0 };
-        let may_divert = outcome != global::NOTHING && outcome & global::MAY_DIVERT != 0;
+        let is_refused = outcome != global::NOTHING && outcome & global::MAY_DIVERT != 0;
+        let is_full = stands_in && outcome as u8 == Reason::Proven as u8;
         // What is there, or has paid, is not its own connection's beginning.
-        let may = if may_divert && said & KEPT == 0 { room::MAY_DIVERT } else { 0 };
+        let may = if (is_refused || is_full) && said & KEPT == 0 { room::MAY_DIVERT } else { 0 };
         if room::limiter_divert(context.ctx, said | may) != 0 {
-            outcome = Reason::DivertedProof as u64;
+            let reason = if is_full { Reason::DivertedFull } else { Reason::DivertedProof };
+            outcome = reason as u64;
+        } else if is_full {
+            said &= !PAYS;
         }
         said = limiter_close(context.ctx, found.0, said, outcome);
     }

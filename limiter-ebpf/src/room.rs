@@ -2,28 +2,28 @@
 //! listener, which shows a page. [`limiter_divert`] notes its flow as the packet passes, and
 //! [`steer`] chooses the listener where the kernel asks for one.
 
-use core::ffi::c_void;
-use core::ptr::from_ref;
-
 use aya_ebpf::bindings::{bpf_sk_lookup, xdp_md};
-use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_sk_release};
 use aya_ebpf::programs::{SkLookupContext, XdpContext};
 use limiter_common::address::Address;
 use limiter_common::admission::{Outcome, Stage};
+use limiter_common::challenge;
 use limiter_common::hash;
 use limiter_common::packet::{Found, Segment};
 use limiter_common::reason::Reason;
-use limiter_common::record::{self, Instance};
+use limiter_common::record;
 use limiter_common::room;
+pub use limiter_common::room::key;
 use limiter_common::switch::Mode;
 
+use crate::answer::{TIME_WAIT, limiter_meets};
 use crate::clock::coarse;
 use crate::exit::{BRINGS, Decision, draw};
 use crate::frame::{limiter_find, read};
 use crate::global::{NOTHING, limiter_ask, unpack_outcome};
 use crate::limits::{self, Question};
-use crate::listener::make_cookie;
+use crate::listener::{make_cookie, with_socket};
 use crate::maps::{DIVERTED, HOST, INSTANCE, ROOM, WAITS};
+use crate::what::NO_SERVICE;
 
 /// From linux/socket.h and linux/in.h.
 const AF_INET: u32 = 2;
@@ -45,7 +45,7 @@ pub fn show(
     decision: &Decision,
 ) -> Option<Outcome> {
     let asks = if matches!(question.stage, Stage::Peeks) { ASKS } else { 0 };
-    let key = room::key(segment.port, segment.network.is_v6());
+    let key = key(segment.port, segment.network.is_v6());
     unpack_outcome(limiter_show(context.ctx, decision.pack(), question.now, asks | u64::from(key)))
 }
 
@@ -57,13 +57,20 @@ const ASKS: u64 = 1 << 32;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_show(context: *mut xdp_md, said: u64, now: u64, key: u64) -> u64 {
-    if key & ASKS == 0 {
-        return if limiter_divert(context, said) != 0 { Reason::Diverted as u64 } else { NOTHING };
+    if key & ASKS != 0 {
+        if !may_take(said).unwrap_or(false) || !with_socket(key as u32, |_| true) {
+            return NOTHING;
+        }
+        let asked = limiter_ask(said, now);
+        // A port that is used again soon meets what is left of the connection that the room closed:
+        // of that the kernel makes another without a cookie, so nothing more will be asked.
+        if asked as u8 != Reason::Asked as u8
+            || limiter_meets(context, limiter_find(context), NO_SERVICE) != TIME_WAIT
+        {
+            return asked;
+        }
     }
-    if may_take(said).unwrap_or(false) && with_socket(key as u32, |_| true) {
-        return limiter_ask(said, now);
-    }
-    NOTHING
+    if limiter_divert(context, said) != 0 { Reason::Diverted as u64 } else { NOTHING }
 }
 
 /// Whether what was decided on is refused so that the waiting room may have it; `None` if there is
@@ -79,21 +86,19 @@ fn may_take(said: u64) -> Option<bool> {
     })
 }
 
-/// Calls `f` with the room's socket, if there is one.
-#[inline(always)]
-fn with_socket(key: u32, f: impl FnOnce(*mut c_void) -> bool) -> bool {
-    let map = from_ref(&ROOM).cast_mut().cast::<c_void>();
-    // SAFETY: the map is one of sockets with keys of this type. What the kernel returns is held for
-    // us, and released once.
-    unsafe {
-        let socket = bpf_map_lookup_elem(map, (&raw const key).cast());
-        if socket.is_null() {
-            return false;
-        }
-        let said = f(socket);
-        bpf_sk_release(socket);
-        said
-    }
+/// Whether the room takes a proof that finds its server's accept queue full: it has been full for a
+/// while, and a room listens. `said`: [`Decision::pack`]; `key`: [`room::key`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_stands_in(said: u64, key: u64) -> u32 {
+    let (_, id) = Decision::place(said);
+    let is_stuck = || {
+        let line = limits::challenge_line(id)?;
+        Some(room::is_stuck(&line[challenge::FULL], coarse()))
+    };
+    let stands_in =
+        may_take(said).is_some() && is_stuck() == Some(true) && with_socket(key as u32, |_| true);
+    stands_in.into()
 }
 
 /// Beside a packed decision of a proof, in a bit that it leaves free: the waiting room may have it.
@@ -129,7 +134,7 @@ fn divert(context: &XdpContext, found: Found, said: u64, may: bool) -> Option<()
     // accept queue is full.
     let is_ready = |socket| said & BRINGS == 0 || make_cookie(socket, header, &ports, 536) > 0;
     let (now, slot) = (coarse(), Decision::place(said).0);
-    if !with_socket(room::key(ports.port, header.is_v6()), is_ready)
+    if !with_socket(key(ports.port, header.is_v6()), is_ready)
         || !draw(record::ROOM, &HOST.get(slot)?.diverts)
         || !room::note(set, flow, now)
     {
@@ -178,22 +183,38 @@ fn diverted(context: *const bpf_sk_lookup) -> Option<u32> {
             }
             _ => return None,
         };
-        let Instance { key, .. } = INSTANCE.get(0)?;
-        let flow = hash::flow(key, remote, local, u32::from(from) << 16 | port & 0xffff);
-        room::is_noted(DIVERTED.get(room::set(flow))?, flow, coarse())
-            .then_some(room::key(port as u16, is_v6))
+        is_noted(remote, local, u32::from(from) << 16 | port & 0xffff)?
+            .then_some(key(port as u16, is_v6))
     }
 }
 
+/// Whether a flow was diverted lately.
 #[inline(always)]
-const fn v4(address: u32) -> Address {
+fn is_noted(remote: Address, local: Address, ports: u32) -> Option<bool> {
+    let instance = INSTANCE.get(0)?;
+    let flow = hash::flow(&instance.key, remote, local, ports);
+    Some(room::is_noted(DIVERTED.get(room::set(flow))?, flow, coarse()))
+}
+
+/// Whether a connection is the waiting room's: its flow was diverted lately.
+#[inline(always)]
+pub fn is_diverted(remote: Address, local: Address, from: u16, port: u16) -> bool {
+    let may = || WAITS.get(0).is_some_and(|words| room::may_be(&words[room::UNTIL], coarse));
+    may() && is_noted(remote, local, u32::from(from) << 16 | u32::from(port)).unwrap_or(false)
+}
+
+/// An address as contexts hold it.
+#[inline(always)]
+pub const fn v4(address: u32) -> Address {
     Address::v4(u32::from_be(address))
 }
 
+/// The same of IPv6.
+///
 /// # Safety
 /// The words are those of a context that is there.
 #[inline(always)]
-unsafe fn v6(words: *const [u32; 4]) -> Address {
+pub unsafe fn v6(words: *const [u32; 4]) -> Address {
     let words = words.cast::<u32>();
     // SAFETY: said by who calls.
     let word = |index| u64::from(u32::from_be(unsafe { words.add(index).read_volatile() }));

@@ -9,11 +9,21 @@ use crate::maps::{LISTENER, PORT};
 /// The id of the service that the segment is for.
 #[inline(always)]
 pub fn find(segment: &Segment<'_>, slot: u32) -> Option<u32> {
-    let port = PORT.get(u32::from(segment.port))?;
-    let family = usize::from(segment.network.is_v6());
-    match port.service[slot as usize & 1][family] {
+    find_by(|| segment.network.destination(), segment.network.is_v6(), segment.port, slot)
+}
+
+/// The id of the service at a local address and port.
+#[inline(always)]
+pub fn at(local: Address, is_v6: bool, port: u16, slot: u32) -> Option<u32> {
+    find_by(|| local, is_v6, port, slot)
+}
+
+#[inline(always)]
+fn find_by(local: impl FnOnce() -> Address, is_v6: bool, port: u16, slot: u32) -> Option<u32> {
+    let services = PORT.get(u32::from(port))?;
+    match services.service[slot as usize & 1][usize::from(is_v6)] {
         Port::NONE => None,
-        Port::BY_ADDRESS => by_address(segment, slot),
+        Port::BY_ADDRESS => by_address(local(), is_v6, port, slot),
         service => Some(u32::from(service) - 1),
     }
 }
@@ -25,10 +35,9 @@ pub fn may_be(port: u16) -> bool {
 }
 
 #[inline(always)]
-fn by_address(segment: &Segment<'_>, slot: u32) -> Option<u32> {
-    let any = if segment.network.is_v6() { Address::v6(0, 0) } else { Address::v4(0) };
-    listener(segment.network.destination(), segment.port, slot)
-        .or_else(|| listener(any, segment.port, slot))
+fn by_address(local: Address, is_v6: bool, port: u16, slot: u32) -> Option<u32> {
+    let any = if is_v6 { Address::v6(0, 0) } else { Address::v4(0) };
+    listener(local, port, slot).or_else(|| listener(any, port, slot))
 }
 
 #[inline(always)]

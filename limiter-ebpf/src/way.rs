@@ -13,7 +13,7 @@ use crate::exit::{self, Decision};
 use crate::limits::Question;
 use crate::observe::Observe;
 use crate::source::Sources;
-use crate::{answer, clock, frame, limits, line, lists, maps, proof, room, service};
+use crate::{answer, clock, frame, global, limits, line, lists, maps, proof, room, service};
 
 /// Decides on one frame and returns XDP's number for it.
 #[inline(always)]
@@ -126,9 +126,17 @@ fn attempt<S: Sources>(
     match decision.reason {
         Reason::Challenged if is_enforced => challenge(context, question, decision),
         Reason::Asked => {
-            let met = answer::limiter_meets(context.ctx, frame::limiter_find(context.ctx));
-            if met != answer::LISTENS {
-                unasked(met, question, decision);
+            let what = global::pack_what(question.slot, question.id);
+            match answer::limiter_meets(context.ctx, frame::limiter_find(context.ctx), what) {
+                answer::LISTENS => {}
+                // The kernel would drop it. There may be room when the proof comes; where there is
+                // none the waiting room has that.
+                answer::NO_COOKIE => {
+                    if is_enforced && syn_ack(context, question) == answer::ANSWERED {
+                        decision.reason = Reason::Challenged;
+                    }
+                }
+                met => unasked(met, question, decision),
             }
         }
         _ => {}
@@ -138,7 +146,7 @@ fn attempt<S: Sources>(
 /// Answers with a cookie, or says why not.
 #[inline(always)]
 fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) {
-    let said = answer::limiter_syn_ack(context.ctx, frame::limiter_find(context.ctx));
+    let said = syn_ack(context, question);
     let Some(line) = limits::challenge_line(question.id) else { return };
     match said {
         answer::ANSWERED => challenge::issue(line, question.now),
@@ -147,6 +155,12 @@ fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision)
         }
         said => unasked(said, question, decision),
     }
+}
+
+#[inline(always)]
+fn syn_ack(context: &XdpContext, question: &Question) -> u32 {
+    let what = global::pack_what(question.slot, question.id);
+    answer::limiter_syn_ack(context.ctx, frame::limiter_find(context.ctx), what)
 }
 
 /// An attempt that the kernel asks for no proof: one that would make a connection pays at once, of

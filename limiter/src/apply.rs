@@ -11,7 +11,7 @@ use limiter_common::switch::{Mode, Selection, Switch};
 
 use crate::kernel::link::{self, Attached};
 use crate::kernel::slots::Origin;
-use crate::kernel::{Maps, Pins, clock, cookies, object};
+use crate::kernel::{Maps, Pins, clock, cookies, object, open};
 use crate::policy::file::Document;
 use crate::policy::{Name, Policy, diff};
 
@@ -77,16 +77,17 @@ fn load(
                 None => observing.select(Selection { mode, ..observing.fallback() }),
             })?;
             maps.settle_cookies()?;
-            Ok(attached)
+            Ok((attached, open::settled(pins, &mut maps)))
         });
     if attached.is_err() {
         // What was loaded here goes with the failure: state is whole or absent.
         cookies::put_back(pins)?;
         pins.remove()?;
     }
+    let (attached, failure) = attached?;
     let changes = diff::changes(&Policy::default(), policy);
-    let notes = idle(pins).into_iter().collect();
-    Ok(Applied { loaded: true, attached: attached?, changes, modes: (Mode::Observe, mode), notes })
+    let notes = idle(pins).into_iter().chain(failure).collect();
+    Ok(Applied { loaded: true, attached, changes, modes: (Mode::Observe, mode), notes })
 }
 
 fn change(

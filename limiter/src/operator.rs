@@ -77,6 +77,7 @@ pub fn warning(policy: &Policy, connection: Connection) -> Option<String> {
     if let Some(class) = policy.class_of(&host) {
         note(format!("source limit of class {}", class.name), class.source);
         service.source = Some(Limit::default());
+        service.networks = class.networks;
     }
     for (what, limit) in service.limits(policy) {
         note(what.to_owned(), limit);
@@ -146,6 +147,8 @@ mod tests {
             members: vec!["192.0.2.0/24".parse().expect("a prefix")],
             source: Limit::default(),
             prefixes: None,
+            open: None,
+            networks: Default::default(),
         }];
         assert_eq!(warning(&policy, mine), None, "a class without limit");
         policy.budget = Limit { rate: Rate::per_second(1000), burst: 2000 };

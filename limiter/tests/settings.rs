@@ -54,9 +54,9 @@ fn parse(text: &str) -> Document {
 }
 
 fn given_back(policy: &Policy) -> Policy {
-    let Encoded { host, services, listeners, classes, prefixes, .. } =
+    let Encoded { host, services, listeners, classes, prefixes, networks, .. } =
         encode(policy, 0, 2, &Known::default()).expect("it can be kept");
-    decode(0, &host, &services, &listeners, &classes, &prefixes)
+    decode(0, &host, &services, &listeners, &classes, &prefixes, &networks)
 }
 
 /// What is true of a row, wherever it stands.

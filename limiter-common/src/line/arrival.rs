@@ -14,7 +14,11 @@ pub struct Arrival {
     /// Coarse clock, nanoseconds.
     pub now: u64,
     /// How many people's part it may have, 1 to 65,536; 0: it does not wait in line.
-    pub weight: u64,
+    pub weight: u32,
+    /// Class id, 0 for none.
+    pub class: u32,
+    /// See [`Coming::interval`].
+    pub interval: u64,
     /// How full the host's budget is where the service has one of its own, of
     /// [`super::service::FULL`].
     pub others: u64,
@@ -34,6 +38,7 @@ impl Arrival {
             now: self.now,
             // The hash is keyed: no source knows what follows from its own.
             dice: (hash::mix(self.place.0 ^ self.now) >> 20) as u32,
+            interval: self.interval,
             has_token: self.spent == 0,
             others: self.others,
         }
@@ -44,7 +49,7 @@ impl Arrival {
     pub const fn part(&self, rules: &Rules) -> Part {
         match self.weight {
             0..=1 => rules.part,
-            weight => Part::of(rules.part.allowance, weight),
+            weight => Part::of(rules.part.allowance, weight as u64),
         }
     }
 }

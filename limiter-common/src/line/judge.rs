@@ -2,7 +2,7 @@
 
 use super::service::{FULL, Service};
 use super::visit::{self, CLOSED, LONGEST_WAIT, PLACE_SHIFT, Visit};
-use super::{Part, Rules};
+use super::{Part, Rules, right};
 use crate::source_table::WAYS;
 use crate::word::SharedWord;
 
@@ -26,6 +26,9 @@ pub struct Coming<'a> {
     /// Any number, another one for each attempt and not the source's choice: 24 bits of it round
     /// what is below a unit.
     pub dice: u32,
+    /// Nanoseconds from one connection to the next by the budget whose line it is, as in force now;
+    /// 0: [`Rules::interval`].
+    pub interval: u64,
     /// Whether the budgets have a token.
     pub has_token: bool,
     /// How full the fullest budget is that the service shares with others, of [`FULL`].
@@ -138,6 +141,8 @@ pub(super) struct View {
     pub(super) lag: i64,
     pub(super) gate: u64,
     pub(super) newcomers: u64,
+    /// One connection's time at the gate now, in nanoseconds.
+    pub(super) interval: u64,
     /// Connections of a page, in 256ths.
     pub(super) page: u64,
     /// 1 if no seat is free.
@@ -210,7 +215,7 @@ pub(super) fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'
     } else if before.quiet > rules.forget {
         after.place = 0;
     }
-    let cost = (view.page * rules.interval) >> 8;
+    let cost = (view.page * view.interval) >> 8;
     let asked = view.gate + if cost < rules.ceiling { cost } else { rules.ceiling };
     if after.present {
         // Who has used less may fill the gate further: the lightest go first, and nothing is
@@ -235,7 +240,7 @@ pub(super) fn step(before: &Visit, view: &View, rules: &Rules, coming: &Coming<'
             _ => (rules.ceiling, OTHERS_NEWCOMER),
         };
         let is_short = asked > ceiling || coming.others > others;
-        if is_short && view.newcomers > (rules.right * view.page) >> 8 {
+        if is_short && view.newcomers > (right(view.interval) * view.page) >> 8 {
             return Step { after, said: Said::NotYet, time: 0 };
         }
     }
@@ -263,13 +268,13 @@ fn follow(
     rules: &Rules,
     coming: &Coming<'_>,
 ) -> Step {
-    if !coming.has_token || !is_usual && view.gate + rules.interval > rules.gate {
+    if !coming.has_token || !is_usual && view.gate + view.interval > rules.gate {
         let said = if coming.has_token { Said::NoRoom } else { Said::NoToken };
         return Step { after: *before, said, time: 0 };
     }
     after.connections += u64::from(is_usual);
     after.place = price(before.place, view, coming.part, coming.dice);
-    Step { after, said: Said::Page, time: if is_usual { 0 } else { rules.interval } }
+    Step { after, said: Said::Page, time: if is_usual { 0 } else { view.interval } }
 }
 
 /// A place, sent back by what one connection costs, in units of a place. Rounded at random, so that

@@ -98,6 +98,12 @@ impl Part {
     }
 }
 
+/// What newcomers have by right of a budget with so long an interval: a twentieth.
+#[inline(always)]
+const fn right(interval: u64) -> u64 {
+    interval * 20
+}
+
 /// Connections of a visit: five or six pages of six.
 pub const ALLOWANCE: u64 = 36;
 /// What stands for a budget where only the number of present sources is bounded: a million
@@ -156,7 +162,7 @@ impl Rules {
             interval,
             gate,
             ceiling: gate / 10 * 3,
-            right: interval * 20,
+            right: right(interval),
             patience: 120 * SECOND,
             idle: (idle >> bucket_shift) << bucket_shift,
             forget: (Self::FORGET_SECONDS * SECOND) >> SEEN_SHIFT,

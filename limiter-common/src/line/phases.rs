@@ -6,13 +6,13 @@
 
 use core::cell::Cell;
 
-use super::Rules;
 use super::judge::{
     ADMITS, BEGINS, Coming, Judged, NEWCOMER, NO_TOKEN, PAGE, Said, View, is, lag, step,
 };
 use super::seats::{Seats, SharedCount};
 use super::service::{FULL, Service};
 use super::visit::{self, FREE, Found, ONCE, Visit};
+use super::{Rules, right};
 use crate::source_table::{TRIES, WAYS};
 use crate::word::SharedWord;
 
@@ -200,7 +200,9 @@ pub fn look<W: SharedWord>(
     are_taken: bool,
 ) {
     let now = coming.now;
-    service.advance(now, if coming.has_token && !are_taken { coming.others } else { FULL });
+    let interval = if coming.interval == 0 { service.rules.interval } else { coming.interval };
+    let others = if coming.has_token && !are_taken { coming.others } else { FULL };
+    service.advance(now, interval, others);
     let head = service.head();
     let wait = now.saturating_sub(head);
     draft.view = View {
@@ -208,6 +210,7 @@ pub fn look<W: SharedWord>(
         lag: lag(head, now),
         gate: service.gate(now),
         newcomers: service.newcomers(now),
+        interval,
         page: service.page(),
         is_full: are_taken as u64,
     };
@@ -253,7 +256,7 @@ fn write<W: SharedWord>(draft: &Draft, service: &Service<'_, W>, now: u64) {
         service.fill(now, draft.time);
     }
     if is(draft.said, NEWCOMER) {
-        service.charge_newcomers(now, (service.rules.right * service.page()) >> 8);
+        service.charge_newcomers(now, (right(draft.view.interval) * service.page()) >> 8);
     }
     let begins = is(draft.said, BEGINS);
     if begins {

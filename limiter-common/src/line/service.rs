@@ -5,8 +5,8 @@
 //! moved at most once in [`STEP`], by whoever wins the word that says when; how fast follows from
 //! how full the gate is at that moment, and from nothing else.
 
-use super::Rules;
 use super::visit::{LONGEST_WAIT, PLACE_SHIFT};
+use super::{Rules, right};
 use crate::word::SharedWord;
 
 /// Words in a line.
@@ -105,10 +105,11 @@ impl<W: SharedWord> Service<'_, W> {
         self.line[HEAD].load()
     }
 
-    /// Moves the head, if that is due. `others`: how full the fullest budget is that the service
-    /// shares with others, of [`FULL`].
+    /// Moves the head, if that is due. `interval`: of a connection at the gate now, in
+    /// nanoseconds. `others`: how full the fullest budget is that the service shares with others,
+    /// of [`FULL`].
     #[inline(always)]
-    pub fn advance(&self, now: u64, others: u64) {
+    pub fn advance(&self, now: u64, interval: u64, others: u64) {
         let at = self.line[AT].load();
         let due = now.wrapping_sub(at);
         // An older clock finds that it was moved in the future.
@@ -119,7 +120,7 @@ impl<W: SharedWord> Service<'_, W> {
         let moved = if due > LONGEST_STEP {
             now
         } else {
-            least(now, head + ((due * speed(self.fullness(now, others))) >> 16))
+            least(now, head + ((due * speed(self.fullness(now, interval, others))) >> 16))
         };
         self.line[HEAD].replace(head, most(moved, now.saturating_sub(LONGEST_LAG)));
     }
@@ -129,11 +130,11 @@ impl<W: SharedWord> Service<'_, W> {
     /// gate full: in the lab's crowd, armed amid it, regulars got half of their pages after 30 s,
     /// and with this 19 of 20.
     #[inline(always)]
-    fn fullness(&self, now: u64, others: u64) -> u64 {
+    fn fullness(&self, now: u64, interval: u64, others: u64) -> u64 {
         let rules = self.rules;
         let gate = self.gate(now);
         let present = part(gate.saturating_sub(rules.ceiling), rules.gate - rules.ceiling);
-        let by_right = part(self.newcomers(now), (rules.right * self.page()) >> 8);
+        let by_right = part(self.newcomers(now), (right(interval) * self.page()) >> 8);
         most(most(least(part(gate, rules.ceiling), by_right), present), others)
     }
 

@@ -1,5 +1,6 @@
 //! The whole of admission in simulated time: budgets, source limits, the challenge and the line.
 
+mod networks;
 mod turns;
 mod world;
 

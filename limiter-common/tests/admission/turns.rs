@@ -115,7 +115,8 @@ fn a_class_stands_for_many() {
         prefix_v6: 0,
         reserved: [0; 6],
         name: [0; NAME],
-        room: [0; 2],
+        open: 0,
+        own_open: 0,
     };
     let (wide, free) =
         (class(source_limit(200, 400), 0), class(SourceLimit { interval: 0, window: 0 }, 1));

@@ -11,7 +11,7 @@ use limiter_common::line::{self, Arrival, Judged};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
-use limiter_common::record::{self, BUDGET_LINES, Class, Host, NAME, Service, Stated};
+use limiter_common::record::{self, BUDGET_LINES, Class, Host, NAME, Network, Service, Stated};
 use limiter_common::source_table::{self, Charged, SourceLimit, Ticks, WAYS};
 use limiter_common::turn;
 
@@ -29,6 +29,8 @@ pub struct Memory {
     pub challenge: [Cell<u64>; challenge::WORDS],
     /// What becomes of taking from these purses, because another CPU was faster.
     pub races: Cell<&'static [(Purse, Take)]>,
+    /// Limits of networks: of the service's sources, then of the class's.
+    pub networks: Vec<Network>,
     /// First and last IPv4 address of a class.
     pub classes: Vec<(u32, u32, Class)>,
 }
@@ -45,6 +47,7 @@ impl Memory {
             seats: Default::default(),
             challenge: Default::default(),
             races: Cell::new(&[]),
+            networks: vec![Network::NONE; 2],
             classes: Vec::new(),
         }
     }
@@ -79,6 +82,10 @@ impl State for Memory {
             .iter()
             .find(|(first, last, _)| (*first..=*last).contains(&(case.client.low as u32)));
         class.map_or((0, None), |(_, _, class)| (1, Some(class)))
+    }
+
+    fn network(&self, _: &Case<'_>, class: u32) -> Option<&Network> {
+        self.networks.get(class as usize)
     }
 
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {
@@ -142,11 +149,13 @@ impl World {
                 budget,
                 admission,
                 number: 0,
-                reserved: 0,
+                more: 0,
                 stated,
                 name,
                 line: line::Rules::default(),
-                room: [0; 6],
+                open: 0,
+                open_budget: 0,
+                room: [0; 4],
             },
             host: Host {
                 budget: none,
@@ -160,9 +169,21 @@ impl World {
                 profile: [0; NAME],
                 diverts: BudgetLimit::default(),
                 stated_diverts: Limit::default(),
-                room: [0; 4],
+                open_budget: 0,
+                counts_open: 0,
+                room: [0; 2],
             },
         }
+    }
+
+    /// Gives the networks of the service (0) or of its class (1) a limit: /24 and /48.
+    pub fn limit_networks(&mut self, class: usize, per_second: u64, burst: u64) {
+        let limit = Limit { rate: Rate::per_second(per_second), burst };
+        let limit = limit.to_source().expect("keepable");
+        self.memory.networks[class] =
+            Network { limit, mask: SourceMask::new(24, 48), ..Network::NONE };
+        self.service.more |= Service::NETWORKS;
+        self.host.horizon = self.host.horizon.max(limit.horizon());
     }
 
     pub fn judge(&self, source: u32, now: u64, stage: Stage) -> Outcome {

@@ -160,6 +160,7 @@ impl Door {
 
     fn coming(&self, place: Place, is_many: bool, now: u64, has_token: bool) -> Coming<'_> {
         Coming {
+            interval: 0,
             fingerprint: place.fingerprint(),
             part: if is_many { &self.many } else { &self.rules.part },
             now,

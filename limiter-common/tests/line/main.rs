@@ -46,6 +46,7 @@ impl Door {
     /// An attempt while there is budget.
     pub fn coming(&self, source: u32, now: u64) -> Coming<'_> {
         Coming {
+            interval: 0,
             fingerprint: source,
             part: &self.rules.part,
             now,

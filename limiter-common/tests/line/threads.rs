@@ -52,6 +52,7 @@ fn nobody_is_counted_twice_and_the_budget_holds() {
                     let source = random % 2000;
                     let look = lease.look(&shared.budget, limit, now, || now);
                     let coming = Coming {
+                        interval: 0,
                         fingerprint: source as u32 + 1,
                         part: &rules.part,
                         now,
@@ -99,6 +100,7 @@ fn a_page_is_begun_once() {
             let now = START + round * SECOND;
             let part = &rules.part;
             let coming = Coming {
+                interval: 0,
                 fingerprint: 5,
                 part,
                 now,

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use limiter_common::address::Address;
-use limiter_common::record::{self, ClassPrefix, ListenerKey};
+use limiter_common::record::{self, ClassPrefix, ListenerKey, Network};
 
 use super::prefix::{Prefix, ip};
 use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
 use super::text::name;
 use super::{Class, Policy, Service};
 
-/// The policy of a slot, from its host record, its services by id, the listeners of every slot, its classes by id, and their prefixes.
+/// The policy of a slot, from its host record, its services by id, the listeners of every slot, its classes by id, their
+/// prefixes, and the limits of networks by [`Network::index`].
 pub fn decode(
     slot: u32,
     host: &record::Host,
@@ -19,29 +20,37 @@ pub fn decode(
     listeners: &[(ListenerKey, u32)],
     classes: &BTreeMap<u32, record::Class>,
     prefixes: &[ClassPrefix],
+    networks: &BTreeMap<u32, Network>,
 ) -> Policy {
+    let network = |id, class| networks.get(&Network::index(id, class)).unwrap_or(&Network::NONE);
     let services = services.iter().filter_map(|(id, record)| {
         let mine = |(key, owner): &(ListenerKey, u32)| u32::from(key.slot) == slot && owner == id;
         let mut places: Vec<_> =
             listeners.iter().filter(|entry| mine(entry)).map(|(key, _)| place(key)).collect();
         places.sort_unstable();
-        service(record, places)
+        service(record, network(*id, 0), places)
     });
-    let mut policy = Policy { classes: self::classes(classes, prefixes), ..Policy::default() };
-    restate(&DEFAULTS, host, &mut policy);
-    restate(&HOST, host, &mut policy);
+    let classes = self::classes(classes, prefixes, |id| network(0, id));
+    let mut policy = Policy { classes, ..Policy::default() };
+    restate(&DEFAULTS, (host, &Network::NONE), &mut policy);
+    restate(&HOST, (host, &Network::NONE), &mut policy);
     policy.services = services.collect();
     policy
 }
 
-/// What was said, from a record.
-fn restate<T, R>(rows: &[Setting<T, R>], record: &R, model: &mut T) {
+/// What was said, from a record and that of the networks above.
+fn restate<T, R>(rows: &[Setting<T, R>], (record, network): (&R, &Network), model: &mut T) {
     for row in rows {
-        (row.model.set)(model, (row.record.get)(record));
+        let said = (row.record.get)(record).or_else(|| (row.network.get)(network));
+        (row.model.set)(model, said);
     }
 }
 
-fn classes(records: &BTreeMap<u32, record::Class>, prefixes: &[ClassPrefix]) -> Vec<Class> {
+fn classes<'a>(
+    records: &BTreeMap<u32, record::Class>,
+    prefixes: &[ClassPrefix],
+    network: impl Fn(u32) -> &'a Network,
+) -> Vec<Class> {
     let mut members: BTreeMap<u32, Vec<Prefix>> = BTreeMap::new();
     for prefix in prefixes {
         let address = Address::from_bytes(prefix.address);
@@ -53,15 +62,19 @@ fn classes(records: &BTreeMap<u32, record::Class>, prefixes: &[ClassPrefix]) -> 
     let classes = records.iter().filter_map(|(id, record)| {
         let mut class = Class::bare(name(&record.name)?);
         class.members = members.remove(id).unwrap_or_default();
-        restate(&CLASS, record, &mut class);
+        restate(&CLASS, (record, network(*id)), &mut class);
         Some(class)
     });
     classes.collect()
 }
 
-fn service(record: &record::Service, listeners: Vec<SocketAddr>) -> Option<Service> {
+fn service(
+    record: &record::Service,
+    network: &Network,
+    listeners: Vec<SocketAddr>,
+) -> Option<Service> {
     let mut service = Service { listeners, ..Service::bare(name(&record.name)?) };
-    restate(&SERVICE, record, &mut service);
+    restate(&SERVICE, (record, network), &mut service);
     Some(service)
 }
 
@@ -77,16 +90,22 @@ mod tests {
 
     use super::*;
     use crate::encode::{Encoded, Ids, Known, encode};
-    use crate::{Admission, Prefixes, text};
+    use crate::{Admission, Networks, Prefixes, text};
 
     fn policy() -> Policy {
         let limit = |count, burst| Limit { rate: Rate::per_second(count), burst };
         let mut web = text::service("web=*:80,*:443").expect("a service");
         web.budget = limit(1000, 2000);
-        web.admission =
-            Admission { challenge: Challenge::Auto, refuse: Refuse::Reset, ..Admission::default() };
+        web.admission = Admission {
+            challenge: Challenge::Auto,
+            refuse: Refuse::Reset,
+            open: 50,
+            open_budget: 3000,
+            ..Admission::default()
+        };
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
         mail.source = Some(Limit::default());
+        mail.networks.limit = limit(200, 400);
         mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });
         let prefixes =
             |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect();
@@ -95,26 +114,31 @@ mod tests {
             members: prefixes(&["192.0.2.0/24", "2001:db8::/48", "10.0.0.0/8"]),
             source: limit(400, 800),
             prefixes: Some(Prefixes { v4: 24, v6: 56 }),
+            open: None,
+            networks: Networks { limit: limit(900, 1800), prefixes: Prefixes { v4: 16, v6: 32 } },
         };
         let probes = Class {
             name: "probes".parse().expect("a name"),
             members: prefixes(&["10.1.2.3"]),
             source: Limit::default(),
             prefixes: None,
+            open: Some(500),
+            networks: Networks::default(),
         };
         Policy {
             source: limit(20, 40),
             prefixes: Prefixes::default(),
             budget: limit(5000, 10_000),
             diverts: Some(limit(300, 600)),
+            open_budget: 20_000,
             services: vec![web, mail],
             classes: vec![schools, probes],
         }
     }
 
     fn decoded(slot: u32, encoded: &Encoded) -> Policy {
-        let Encoded { host, services, listeners, classes, prefixes, .. } = encoded;
-        decode(slot, host, services, listeners, classes, prefixes)
+        let Encoded { host, services, listeners, classes, prefixes, networks, .. } = encoded;
+        decode(slot, host, services, listeners, classes, prefixes, networks)
     }
 
     #[test]

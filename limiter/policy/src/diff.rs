@@ -137,8 +137,13 @@ fn class(was: Option<&Class>, is: Option<&Class>) -> Vec<String> {
             members(&was.members, &is.members).into_iter().chain(changes).collect()
         }
         (None, Some(is)) => {
-            let said = CLASS.iter().filter(|row| row.get(is).is_some());
-            let said = said.map(|row| format!("; {} {}", row.what, row.words(is, &around, true)));
+            let bare = Class::bare(is.name.clone());
+            // Its source limit is always told, and what else it has that a class has not by itself.
+            let [limit, others @ ..] = &CLASS;
+            let others = others.iter().filter(|row| row.get(is) != row.get(&bare));
+            let said = std::iter::once(limit)
+                .chain(others)
+                .map(|row| format!("; {} {}", row.what, row.words(is, &around, true)));
             vec![format!(": new, of {}{}", count(&is.members, ""), said.collect::<String>())]
         }
         (Some(was), None) => vec![format!(": removed, was of {}", count(&was.members, ""))],

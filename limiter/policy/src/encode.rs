@@ -21,7 +21,7 @@ use super::classes::{self, Trees};
 use super::prefix::{Prefix, address};
 use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
 use super::text::advice;
-use super::{Admission, Class, Name, Policy, Prefixes, Service};
+use super::{Admission, Class, Name, Networks, Policy, Prefixes, Service};
 
 /// Resets that the host sends per second, at most.
 const RESETS: Limit = Limit { rate: Rate::per_second(1000), burst: 1000 };
@@ -44,6 +44,8 @@ pub struct Encoded {
     pub prefixes: Vec<ClassPrefix>,
     /// Their prefixes, as they are searched.
     pub trees: Trees,
+    /// Limits of networks by [`record::Network::index`]: of every service and class that is here.
+    pub networks: BTreeMap<u32, record::Network>,
 }
 
 /// Names that have ids already, each id of one name.
@@ -101,6 +103,7 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
         classes: BTreeMap::new(),
         prefixes: Vec::new(),
         trees: Trees::default(),
+        networks: BTreeMap::new(),
     };
     encode_classes(policy, slot, known, &mut encoded)?;
     let mut owners: HashMap<SocketAddr, &Name> = HashMap::new();
@@ -110,6 +113,9 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
         record.number = known.numbers.get(&id).copied().unwrap_or(id);
         encoded.host.horizon = encoded.host.horizon.max(record.source.horizon());
         encoded.services.insert(id, record);
+        let network =
+            network(&SERVICE, service, &service.networks, &format!("service {}", service.name))?;
+        encoded.add_network(record::Network::index(id, 0), network);
         ensure!(
             !service.listeners.is_empty(),
             "service {}: give it at least one ADDR:PORT",
@@ -126,9 +132,40 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
             port(&mut encoded.ports, *listener, id);
         }
     }
+    // A class has its own at every service.
+    let of_classes = encoded.networks.range(SERVICES..).any(|(_, one)| one.limit.interval != 0);
+    for (id, record) in &mut encoded.services {
+        let own = encoded.networks.get(id).is_some_and(|one| one.limit.interval != 0);
+        record.more |= if own || of_classes { record::Service::NETWORKS } else { 0 };
+    }
     let most = LISTENERS as usize / 2;
     ensure!(encoded.listeners.len() <= most, "a policy holds at most {most} address:port pairs");
     Ok(encoded)
+}
+
+impl Encoded {
+    fn add_network(&mut self, index: u32, network: record::Network) {
+        self.host.horizon = self.host.horizon.max(network.limit.horizon());
+        self.networks.insert(index, network);
+    }
+}
+
+/// The limit of networks of a service or a class: `whose` it is.
+fn network<T, R>(
+    rows: &[Setting<T, R>],
+    model: &T,
+    networks: &Networks,
+    whose: &str,
+) -> Result<record::Network> {
+    let mut record = record::Network {
+        limit: source(networks.limit, &format!("network limit of {whose}"))?,
+        mask: mask(networks.prefixes)?,
+        ..record::Network::NONE
+    };
+    for row in rows {
+        (row.network.set)(&mut record, row.get(model));
+    }
+    Ok(record)
 }
 
 /// Listener keys of a slot.
@@ -175,6 +212,8 @@ fn encode_classes(policy: &Policy, slot: u16, known: &Known, encoded: &mut Encod
         let record = self::class(class)?;
         encoded.host.horizon = encoded.host.horizon.max(record.source.horizon());
         encoded.classes.insert(id, record);
+        let network = network(&CLASS, class, &class.networks, &format!("class {}", class.name))?;
+        encoded.add_network(record::Network::index(0, id), network);
         ensure!(!class.members.is_empty(), "class {}: give it at least one prefix", class.name);
         for prefix in &class.members {
             if let Some(owner) = owners.insert(*prefix, &class.name) {
@@ -215,7 +254,8 @@ fn class(class: &Class) -> Result<record::Class> {
         prefix_v6: 0,
         reserved: [0; 6],
         name: padded(&class.name),
-        room: Default::default(),
+        open: 0,
+        own_open: 0,
     };
     state(&CLASS, class, &mut record);
     Ok(record)
@@ -249,6 +289,8 @@ fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
         profile: [0; NAME],
         diverts: budget(policy.diverts.unwrap_or(DIVERTS), "room budget", cpus)?,
         stated_diverts: Limit::default(),
+        open_budget: 0,
+        counts_open: policy.bounds_open().into(),
         room: Default::default(),
     };
     state(&DEFAULTS, policy, &mut record);
@@ -287,7 +329,7 @@ fn service(
         budget,
         admission: admission(&budget, host),
         number: 0,
-        reserved: 0,
+        more: 0,
         line: line(service, &budget, host),
         // What a service follows is stated too.
         stated: Stated {
@@ -297,6 +339,8 @@ fn service(
             ..Stated::default()
         },
         name: padded(&service.name),
+        open: 0,
+        open_budget: 0,
         room: Default::default(),
     };
     state(&SERVICE, service, &mut record);
@@ -317,8 +361,14 @@ fn line(service: &Service, own: &BudgetLimit, host: &BudgetLimit) -> Rules {
 
 fn mask(prefixes: Prefixes) -> Result<SourceMask> {
     let Prefixes { v4, v6 } = prefixes;
-    ensure!((1..=32).contains(&v4), "an IPv4 source has a prefix of 1 to 32 bits, not {v4}");
-    ensure!((1..=128).contains(&v6), "an IPv6 source has a prefix of 1 to 128 bits, not {v6}");
+    ensure!(
+        (1..=32).contains(&v4),
+        "an IPv4 source or network has a prefix of 1 to 32 bits, not {v4}"
+    );
+    ensure!(
+        (1..=128).contains(&v6),
+        "an IPv6 source or network has a prefix of 1 to 128 bits, not {v6}"
+    );
     Ok(SourceMask::new(v4, v6))
 }
 

@@ -29,6 +29,8 @@ pub struct Policy {
     pub budget: Limit,
     /// What may go to the waiting room, if not [`encode::DIVERTS`].
     pub diverts: Option<Limit>,
+    /// Most open connections of all services; 0: any number.
+    pub open_budget: u64,
     /// What is protected.
     pub services: Vec<Service>,
     /// Prefixes with limits of their own. No prefix is in two classes; of nested ones the longest counts.
@@ -47,6 +49,21 @@ pub struct Prefixes {
 impl Default for Prefixes {
     fn default() -> Self {
         Self { v4: 32, v6: 64 }
+    }
+}
+
+/// The limit of the networks above sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Networks {
+    /// Rate and burst of all sources of one network together, at one service.
+    pub limit: Limit,
+    /// How many leading bits of a client address make a network.
+    pub prefixes: Prefixes,
+}
+
+impl Default for Networks {
+    fn default() -> Self {
+        Self { limit: Limit::default(), prefixes: Prefixes { v4: 24, v6: 48 } }
     }
 }
 
@@ -116,6 +133,7 @@ impl Policy {
     /// Whether anything could ever be refused.
     pub fn has_limits(&self) -> bool {
         !self.budget.is_none()
+            || self.bounds_open()
             || self
                 .services
                 .iter()
@@ -125,6 +143,14 @@ impl Policy {
     /// Whether a budget or a number of users bounds how many come in to a service.
     pub fn is_bounded(&self, service: &Service) -> bool {
         service.admission.users != 0 || !service.budget.is_none() || !self.budget.is_none()
+    }
+
+    /// Whether anything is bounded by the connections that are open, so that they are counted.
+    pub fn bounds_open(&self) -> bool {
+        let of_service = |one: &Service| one.admission.open | one.admission.open_budget != 0;
+        self.open_budget != 0
+            || self.services.iter().any(of_service)
+            || self.classes.iter().any(|class| class.open.is_some_and(|most| most != 0))
     }
 
     /// Whether sources wait in line at a service.

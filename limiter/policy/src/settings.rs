@@ -11,6 +11,7 @@ mod value;
 
 use std::collections::BTreeMap;
 
+use limiter_common::record;
 use serde::Serializer;
 use serde::ser::SerializeMap as _;
 
@@ -42,6 +43,8 @@ pub struct Setting<T, R> {
     pub model: Field<T>,
     /// Where the record has it, as it was said.
     pub record: Field<R>,
+    /// Where the record of the networks above has it, if that one does.
+    pub network: Field<record::Network>,
 }
 
 impl<T, R> Setting<T, R> {
@@ -55,6 +58,7 @@ impl<T, R> Setting<T, R> {
         always: false,
         model: Field { get: |_| None, set: |_, _| {} },
         record: Field { get: |_| None, set: |_, _| {} },
+        network: Field { get: |_| None, set: |_, _| {} },
     };
 }
 

@@ -18,6 +18,7 @@ trait Record: Copy + std::fmt::Debug {}
 impl Record for Host {}
 impl Record for record::Service {}
 impl Record for record::Class {}
+impl Record for record::Network {}
 impl Record for ClassPrefix {}
 impl Record for ListenerKey {}
 impl Record for ListKey {}
@@ -56,6 +57,10 @@ fn classes() -> impl Strategy<Value = BTreeMap<u32, record::Class>> {
     let class = (bytes::<record::Class>(), name())
         .prop_map(|(record, name)| record::Class { name: name.unwrap_or(record.name), ..record });
     proptest::collection::btree_map(1_u32..256, class, 0..5)
+}
+
+fn networks() -> impl Strategy<Value = BTreeMap<u32, record::Network>> {
+    proptest::collection::btree_map(0_u32..record::NETWORKS, bytes::<record::Network>(), 0..8)
 }
 
 fn listeners() -> impl Strategy<Value = Vec<(ListenerKey, u32)>> {
@@ -98,14 +103,14 @@ proptest! {
     #[test]
     fn a_policy_of_any_bytes_is_read(
         slot in 0_u32..2, host in bytes::<Host>(), services in services(), listeners in listeners(),
-        classes in classes(), prefixes in prefixes(),
+        classes in classes(), prefixes in prefixes(), networks in networks(),
     ) {
-        use_policy(&decode(slot, &host, &services, &listeners, &classes, &prefixes));
+        use_policy(&decode(slot, &host, &services, &listeners, &classes, &prefixes, &networks));
     }
 
     /// A record that was good, with one byte of another value.
     #[test]
-    fn a_policy_with_one_wrong_byte_is_read(at in 0_usize..4096, value in any::<u8>(), which in 0_u8..4) {
+    fn a_policy_with_one_wrong_byte_is_read(at in 0_usize..4096, value in any::<u8>(), which in 0_u8..5) {
         let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/policy.toml");
         let policy = Document::read(std::path::Path::new(sample)).expect("the sample is good").policy;
         let mut encoded = encode(&policy, 0, 2, &Known::default()).expect("the sample is kept");
@@ -113,10 +118,11 @@ proptest! {
             0 => spoil(&mut encoded.host, at, value),
             1 => encoded.services.values_mut().for_each(|record| spoil(record, at, value)),
             2 => encoded.listeners.iter_mut().for_each(|(key, _)| spoil(key, at, value)),
+            3 => encoded.networks.values_mut().for_each(|record| spoil(record, at, value)),
             _ => encoded.classes.values_mut().for_each(|record| spoil(record, at, value)),
         }
-        let Encoded { host, services, listeners, classes, prefixes, .. } = &encoded;
-        use_policy(&decode(0, host, services, listeners, classes, prefixes));
+        let Encoded { host, services, listeners, classes, prefixes, networks, .. } = &encoded;
+        use_policy(&decode(0, host, services, listeners, classes, prefixes, networks));
     }
 
     #[test]

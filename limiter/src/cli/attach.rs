@@ -13,7 +13,8 @@ use super::{Context, Usage};
 use crate::kernel::interface::Attachment;
 use crate::kernel::link::{self, Attached};
 use crate::kernel::slots::Origin;
-use crate::kernel::{Maps, cookies, object};
+use crate::kernel::{Maps, cookies, object, open};
+use crate::output;
 use crate::policy::file::Document;
 use crate::policy::settings::{Settings, Value};
 use crate::policy::{Policy, Service, text};
@@ -111,6 +112,9 @@ impl Attach {
         let mut maps = Maps::open(&pins.root())?;
         let attached = link::attach(pins, names, self.generic)?;
         maps.settle_cookies()?;
+        if let Some(failure) = open::settled(pins, &mut maps) {
+            output::note(format_args!("{failure}"));
+        }
         Ok(attached)
     }
 

@@ -35,7 +35,7 @@ use clap::{Parser, Subcommand};
 
 use crate::history::History;
 use crate::kernel::lock::Lock;
-use crate::kernel::{Maps, Pins};
+use crate::kernel::{Maps, Pins, open};
 use crate::report::Format;
 
 /// Limit new TCP connections per source and in total, in the network driver.
@@ -200,6 +200,8 @@ impl Context {
             && let Ok(mut maps) = Maps::open(&self.pins.root())
         {
             maps.settle_cookies()?;
+            // What hinders it is said by the command that needs it.
+            let _ = open::settled(&self.pins, &mut maps);
         }
         Ok(lock)
     }

@@ -33,15 +33,17 @@ pub struct Room {
     #[arg(long, value_name = "PORT", num_args = 1.., requires = "cert", requires = "key")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     https: Vec<u16>,
-    /// Serve nobody: keep the listening socket of another server, such as nginx, as the waiting room of the service at SERVICE_PORT.
+    /// Serve nobody: keep the listening socket of another server, such as nginx, as the waiting
+    /// room of the service at SERVICE_PORT.
     ///
-    /// That server shows the page. ADDRESS:PORT is where it listens, as `ss -ltn` shows it. Once a second the command looks whether the
-    /// kernel has the socket still, and adopts the new one after the server was restarted. It stays root for that, because the new socket
-    /// is found among the files of all processes (CAP_SYS_PTRACE); nothing that a client sends reaches it.
+    /// That server shows the page. ADDRESS:PORT is where it listens, as `ss -ltn` shows it. Once a
+    /// second the command looks whether the kernel has the socket still, and adopts the new one
+    /// after the server was restarted. It stays root for that, because the new socket is found
+    /// among the files of all processes (CAP_SYS_PTRACE); nothing that a client sends reaches it.
     /// When the command ends, the room stays open until that server closes its socket.
     ///
-    /// A socket of IPv6 stands in for both families, unless it is for IPv6 alone, as one bound to [::1] always is. Of a server's workers
-    /// with reuseport any one stands for all.
+    /// A socket of IPv6 stands in for both families, unless it is for IPv6 alone, as one bound to
+    /// [::1] always is. Of a server's workers with reuseport any one stands for all.
     #[arg(long, value_name = "ADDRESS:PORT=SERVICE_PORT", num_args = 1..)]
     #[arg(conflicts_with_all = ["http", "https", "text", "languages", "user", "connections"])]
     adopt: Vec<Adoption>,

@@ -1,5 +1,5 @@
 //! `limiter settle`: waits for the kernel side to go back by itself, then puts back what was set
-//! for the challenge.
+//! for the challenge, and counts open connections as the policy needs it then.
 //!
 //! BPF cannot write a sysctl. If this process is ended too, the setting stays until the next
 //! command that changes limits, and `status` says so.
@@ -11,13 +11,22 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::Context;
-use crate::kernel::{Maps, Pins, clock};
+use crate::kernel::{Maps, Pins, clock, open};
+use crate::output;
+use crate::policy::Policy;
 
 /// Brings the kernel's settings in line with what decides now; if that goes back by itself later, something must be there to follow.
 pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
     maps.settle_cookies()?;
+    if let Some(failure) = open::settled(pins, maps) {
+        output::note(format_args!("{failure}"));
+    }
     let reverts = maps.switch()?.revert().is_some_and(|revert| revert > clock::now());
-    if reverts && maps.cookies()?.syncookies_before.is_some() {
+    let counts = || -> Result<bool> {
+        let policies = [maps.policy(0)?, maps.policy(1)?];
+        Ok(policies.iter().any(Policy::bounds_open))
+    };
+    if reverts && (maps.cookies()?.syncookies_before.is_some() || counts()?) {
         spawn(pins)?;
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use limiter_common::address::{Address, SourceMask};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::record;
 use limiter_common::sighting::{Sighting, What};
@@ -35,6 +36,9 @@ pub struct Suggest {
     /// With this burst [default: two seconds of the rate, at least 10].
     #[arg(long, value_name = "N", requires = "source_rate", value_parser = clap::value_parser!(u64).range(1..))]
     source_burst: Option<u64>,
+    /// Say what a limit of each network would have refused, by the prefixes that are set (/24 and /48 unless they are others); not of sources in classes.
+    #[arg(long)]
+    networks: bool,
     /// Percent of the attempts that the suggested limit may refuse at most.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
     allow: f64,
@@ -117,7 +121,27 @@ impl Suggest {
         name: &Name,
         sightings: &[Sighting],
     ) -> Result<Answer> {
-        let seen = Seen::of(sightings, record.number, &record.mask);
+        let networks = policy.service(name).map(|service| service.networks).unwrap_or_default();
+        let mask = match self.networks {
+            true => SourceMask::new(networks.prefixes.v4, networks.prefixes.v6),
+            false => record.mask,
+        };
+        let is_in_class = |sighting: &&Sighting| {
+            let address = Address { high: sighting.high, low: sighting.low };
+            policy.class_of(&Prefix { address, length: 128 }).is_some()
+        };
+        let outside: Vec<Sighting>;
+        let sightings = match self.networks && !policy.classes.is_empty() {
+            true => {
+                outside = sightings.iter().filter(|one| !is_in_class(one)).copied().collect();
+                &outside
+            }
+            false => sightings,
+        };
+        let seen = match self.networks {
+            true => Seen::of_networks(sightings, record.number, &mask),
+            false => Seen::of(sightings, record.number, &mask),
+        };
         let counted = heavy::read(maps, Kind::Attempts, None, Some(name.as_str()), usize::MAX)?;
         let counted = counted.iter().filter_map(|heavy| {
             let address = prefix::address(heavy.address.parse().ok()?);
@@ -125,9 +149,13 @@ impl Suggest {
             let share = (seen.seconds() / heavy.first_seconds_ago.max(1.0)).min(1.0);
             // What it may have from another is left out: that one counts, too. (It may be read while it is written.)
             let attempts = heavy.count.saturating_sub(heavy.uncertain) as f64 * share;
-            Some(Counted { source: record.mask.apply(address), attempts })
+            Some(Counted { source: mask.apply(address), attempts })
         });
-        let known = seen.known(counted);
+        // A network is made of many sources: what its sources' counters know is not all of it.
+        let known = match self.networks {
+            true => Vec::new(),
+            false => seen.known(counted),
+        };
         let tries = match self.source_rate {
             Some(rate) => vec![Limit {
                 rate,
@@ -185,14 +213,21 @@ impl Suggest {
         if *enforced {
             text.push_str("  NOTE: in enforce mode the refused try again, so this counts too many; best is a calm time in observe mode\n");
         }
-        text.push_str("  limit of each source     would have refused            sources\n");
+        text.push_str(if self.networks {
+            "  limit of each network    would have refused            networks\n"
+        } else {
+            "  limit of each source     would have refused            sources\n"
+        });
         for tried in limits {
             text.push_str(&format!("  {}\n", tried.line()));
         }
         match suggested {
             Some(tried) if self.source_rate.is_none() => text.push_str(&format!(
-                "  the lowest that refuses at most {}%: limiter set --service {service} --source-rate {} --source-burst {}\n",
-                self.allow, tried.rate, tried.burst,
+                "  the lowest that refuses at most {}%: limiter set --service {service} --{what}-rate {} --{what}-burst {}\n",
+                self.allow,
+                tried.rate,
+                tried.burst,
+                what = if self.networks { "network" } else { "source" },
             )),
             None if self.source_rate.is_none() => text.push_str(&format!(
                 "  none of these surely refuses {}% or less: allow more with --allow, or give the large sources a class of their own\n",

@@ -5,19 +5,31 @@ use clap::Args;
 
 use super::{Context, known_service};
 use crate::kernel::Maps;
-use crate::observe::{Heavy, Kind, heavy};
+use crate::observe::networks::Share;
+use crate::observe::open::{self, Holder};
+use crate::observe::{Heavy, Kind, heavy, networks};
 use crate::policy::Name;
 use crate::report::{self, human};
 
 /// Bits of an IPv6 address that go with a prefix of IPv4: what one site is given.
 const SITE: u8 = 48;
 
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum By {
+    Refused,
+    Budget,
+    Attempts,
+    Open,
+}
+
 /// Arguments of `top`.
 #[derive(Args, Debug)]
 pub struct Top {
-    /// What is counted: `refused` by the source's own limit, refused by a `budget` or in line for it (a sample), or all `attempts` (a sample).
-    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true, default_value_t = Kind::Refused)]
-    by: Kind,
+    /// What is counted: `refused` by the source's own limit, refused by a `budget` or in line for it (a sample), all `attempts` (a sample), or
+    /// connections that are `open` now.
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true, default_value_t = By::Refused)]
+    by: By,
     /// Show this service only.
     #[arg(long, value_name = "NAME")]
     service: Option<Name>,
@@ -27,6 +39,9 @@ pub struct Top {
     /// Add up sources by IPv6 prefixes of this length; needs --prefix.
     #[arg(long, value_name = "BITS", requires = "prefix", value_parser = clap::value_parser!(u8).range(1..=64))]
     prefix_v6: Option<u8>,
+    /// Show the networks that most attempts of the last two minutes come from: the prefixes of network limits, /24 and /48 unless they are others.
+    #[arg(long, conflicts_with_all = ["prefix", "by"])]
+    networks: bool,
     /// Show this many sources.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
@@ -40,11 +55,73 @@ impl Top {
         if let Some(service) = &self.service {
             known_service(&maps, service)?;
         }
+        if self.networks {
+            let service = self.service.as_ref().map(Name::as_str);
+            let shares = networks::shares(&maps, service, self.lines)?;
+            return report::print(context.format, &shares, |shares| describe_networks(shares));
+        }
         let lengths = self.prefix.map(|bits| (bits, self.prefix_v6.unwrap_or(SITE)));
         let service = self.service.as_ref().map(Name::as_str);
-        let top = heavy::read(&maps, self.by, lengths, service, self.lines)?;
-        report::print(context.format, &top, |top| describe(top, self.by, self.prefix.is_some()))
+        let kind = match self.by {
+            By::Refused => Kind::Refused,
+            By::Budget => Kind::Budget,
+            By::Attempts => Kind::Attempts,
+            By::Open => {
+                let holders = open::read(&maps, lengths, service, self.lines)?;
+                return report::print(context.format, &holders, |holders| held(holders));
+            }
+        };
+        let top = heavy::read(&maps, kind, lengths, service, self.lines)?;
+        report::print(context.format, &top, |top| describe(top, kind, self.prefix.is_some()))
     }
+}
+
+/// Who holds open connections.
+fn held(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return "no connection is open to a service in this network namespace\n".to_owned();
+    }
+    let width = |label: &str, of: fn(&Holder) -> &str| {
+        holders.iter().map(|one| of(one).len()).max().unwrap_or(0).max(label.len())
+    };
+    let sources = width("SOURCE", |one| &one.source);
+    let services = width("SERVICE", |one| &one.service);
+    let mut text = format!("{:<sources$}  {:<services$}  CLASS    OPEN\n", "SOURCE", "SERVICE");
+    for one in holders {
+        text.push_str(&format!(
+            "{:<sources$}  {:<services$}  {:<7}  {}\n",
+            one.source,
+            one.service,
+            one.class.as_deref().unwrap_or("-"),
+            human::count(one.count),
+        ));
+    }
+    text
+}
+
+fn describe_networks(shares: &[Share]) -> String {
+    if shares.is_empty() {
+        return "no attempt was seen in the last two minutes\n".to_owned();
+    }
+    let width = shares.iter().map(|share| share.network.len()).max().unwrap_or(0).max(7);
+    let services = shares.iter().map(|share| share.service.len()).max().unwrap_or(0).max(7);
+    let head = ["NETWORK", "SERVICE", "SOURCES", "OF ALL", "CLASS", "ATTEMPTS (estimated)"];
+    let [network, service, sources, percent, class, attempts] = head;
+    let mut text = format!(
+        "{network:<width$}  {service:<services$}  {sources:>7}  {percent:>6}  {class:<7}  {attempts}\n"
+    );
+    for share in shares {
+        text.push_str(&format!(
+            "{:<width$}  {:<services$}  {:>7}  {:>5.1}%  {:<7}  {}\n",
+            share.network,
+            share.service,
+            human::count(share.sources),
+            share.percent,
+            share.class.as_deref().unwrap_or("-"),
+            human::count(share.attempts),
+        ));
+    }
+    text
 }
 
 fn describe(top: &[Heavy], by: Kind, are_prefixes: bool) -> String {

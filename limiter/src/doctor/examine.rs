@@ -14,8 +14,8 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, pins, queues, room,
-    settings, sockets, table,
+    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, networks, open, pins,
+    queues, room, settings, sockets, table,
 };
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
@@ -89,6 +89,9 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
         && let Some(here) = &loaded.snapshot.room
     {
         room::check(&facts(question.pins, loaded, here), &mut to);
+    }
+    if let Some(counted) = loaded.as_ref().and_then(|loaded| loaded.snapshot.open.as_ref()) {
+        open::check(counted, crate::kernel::open::has_group(), &mut to);
     }
     conntrack::check(tree, gathered.challenges, &mut to);
     sockets::lost(&before, &Counted::now(tree), &mut to);
@@ -244,6 +247,7 @@ fn services(tree: &Tree, loaded: &Loaded, to: &mut Findings) -> Result<()> {
     let bans = banned.iter().filter(|entry| entry.expires > now).count();
     let (prefixes, expired) = (allowed.len() + banned.len() - hosts, banned.len() - bans);
     lists::check(lists::Lists { hosts, prefixes, bans, expired }, to);
+    networks::check(&loaded.policy, &loaded.snapshot.concentrated, to);
     Ok(())
 }
 

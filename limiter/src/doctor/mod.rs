@@ -8,6 +8,8 @@ mod examine;
 mod interface;
 mod kernel;
 mod lists;
+mod networks;
+mod open;
 mod pins;
 mod queues;
 mod room;

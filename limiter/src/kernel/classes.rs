@@ -116,6 +116,7 @@ fn unused() -> record::Class {
         prefix_v6: 64,
         reserved: [0; 6],
         name: [0; NAME],
-        room: Default::default(),
+        open: 0,
+        own_open: 0,
     }
 }

@@ -1,4 +1,5 @@
-//! Listening TCP sockets of this network namespace and their accept queues, over sock_diag.
+//! TCP sockets of this network namespace over sock_diag: those that listen, with their accept queues,
+//! and connections.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +8,7 @@ use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
+    ExtensionFlags, InetRequest, InetResponse, InetResponseHeader, SocketId, StateFlags, Timer,
 };
 use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
 
@@ -75,6 +76,54 @@ fn listener(response: &InetResponse) -> Listener {
         room: header.send_queue,
         inode: header.inode,
     }
+}
+
+/// A connection of this network namespace: its end here, and the other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connection {
+    /// Its end here.
+    pub local: SocketAddr,
+    /// The other one.
+    pub remote: SocketAddr,
+}
+
+/// All connections that were made and have not ended, those in the accept queue too. (What only
+/// waits for late packets, in TIME_WAIT or orphaned in FIN_WAIT2, is over.)
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn connections() -> Result<Vec<Connection>> {
+    let live = StateFlags::ESTABLISHED
+        | StateFlags::FIN_WAIT1
+        | StateFlags::FIN_WAIT2
+        | StateFlags::CLOSE_WAIT
+        | StateFlags::LAST_ACK
+        | StateFlags::CLOSING;
+    let mut connections = Vec::new();
+    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        let question = SockDiagMessage::InetRequest(InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: live.clone(),
+            socket_id,
+        });
+        let answers = ask(NETLINK_SOCK_DIAG, question, Scope::All)?;
+        connections.extend(answers.into_iter().filter_map(|answer| match answer {
+            SockDiagMessage::InetResponse(response) => connection(&response.header),
+            _ => None,
+        }));
+    }
+    Ok(connections)
+}
+
+fn connection(header: &InetResponseHeader) -> Option<Connection> {
+    let id = &header.socket_id;
+    let end = |ip: IpAddr, port| SocketAddr::new(ip.to_canonical(), port);
+    (header.timer != Some(Timer::TimeWait)).then(|| Connection {
+        local: end(id.source_address, id.source_port),
+        remote: end(id.destination_address, id.destination_port),
+    })
 }
 
 #[cfg(test)]

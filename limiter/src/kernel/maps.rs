@@ -14,8 +14,9 @@ use limiter_common::distinct;
 use limiter_common::heavy::Set as HeavySet;
 use limiter_common::names::{self, Kind, Row};
 use limiter_common::record::{
-    BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Host, Instance, Kernel, Line,
-    ListEntry, ListKey, ListenerKey, Observer, Port, Seats, Service, Set as SourceSet,
+    BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel,
+    Line, ListEntry, ListKey, ListenerKey, Network, Observer, Opens, Port, Seats, Service,
+    Set as SourceSet,
 };
 use limiter_common::sighting::Sighting;
 use limiter_common::switch::{Lists, Switch};
@@ -50,11 +51,13 @@ records!(
     Lease,
     Counters,
     Kernel,
+    Counting,
     ChallengeLine,
     Line,
     Seats,
     Class,
     HeavySet,
+    Network,
     Observer
 );
 
@@ -258,5 +261,6 @@ const fn map_type(kind: Kind) -> MapType {
         Kind::HashMap => MapType::Hash,
         Kind::LpmTrie => MapType::LpmTrie,
         Kind::SockHash => MapType::SockHash,
+        Kind::SkStorage => MapType::SkStorage,
     }
 }

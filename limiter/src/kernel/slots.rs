@@ -8,8 +8,9 @@ use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::line::seats::BUCKETS;
 use limiter_common::record::{
-    self, HOST_BUDGET, ListenerKey, NAME, PRESENT, SERVICES, UNANSWERABLE, UNPROVEN,
+    self, HOST_BUDGET, ListenerKey, NAME, NETWORKS, PRESENT, SERVICES, UNANSWERABLE, UNPROVEN,
 };
+use limiter_common::share::Share;
 use limiter_common::source_table::SourceLimit;
 use limiter_common::switch::{Selection, Switch};
 
@@ -51,6 +52,7 @@ impl Maps {
             &self.listeners()?,
             &classes,
             &self.class_prefixes(slot)?,
+            &self.networks(slot)?,
         ))
     }
 
@@ -250,6 +252,7 @@ impl Maps {
             .context("cannot write the host's part of the policy")?;
         self.write_listeners(slot, encoded)?;
         self.write_classes(slot, encoded)?;
+        self.write_networks(slot, encoded)?;
         for id in 0..SERVICES {
             let service = encoded.services.get(&id).copied().unwrap_or_else(unused);
             if is_new(&service, known) {
@@ -262,6 +265,35 @@ impl Maps {
         self.host
             .set(slot, Raw(encoded.host), 0)
             .context("cannot write the host's part of the policy")
+    }
+
+    /// Limits of networks of a slot, by [`record::Network::index`].
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn networks(&self, slot: u32) -> Result<BTreeMap<u32, record::Network>> {
+        let mut networks = BTreeMap::new();
+        for index in 0..NETWORKS {
+            let Raw(network) = self
+                .network
+                .get(&(slot * NETWORKS + index), 0)
+                .context("cannot read the limits of networks")?;
+            if network != record::Network::NONE {
+                networks.insert(index, network);
+            }
+        }
+        Ok(networks)
+    }
+
+    /// Writes the limits of networks of an idle slot.
+    fn write_networks(&mut self, slot: u32, encoded: &Encoded) -> Result<()> {
+        for index in 0..NETWORKS {
+            let network = encoded.networks.get(&index).copied().unwrap_or(record::Network::NONE);
+            self.network
+                .set(slot * NETWORKS + index, Raw(network), 0)
+                .context("cannot write a limit of networks")?;
+        }
+        Ok(())
     }
 
     /// Replaces listeners and ports of an idle slot.
@@ -285,7 +317,7 @@ impl Maps {
         Ok(())
     }
 
-    /// Clears the state of a service id that gets a new owner.
+    /// Clears the state of a service id that gets a new owner, and its share.
     fn forget(&mut self, id: u32) -> Result<()> {
         debug_assert!(id < HOST_BUDGET);
         let clear = record::BudgetLine { arrival: 0, padding: [0; 7] };
@@ -296,6 +328,7 @@ impl Maps {
             let lease = vec![Raw(Default::default()); cpus].try_into()?;
             self.lease.set(index, lease, 0)?;
         }
+        self.set_share(id, Share::NONE)?;
         self.challenge.set(id, Raw(Default::default()), 0)?;
         self.line.set(id, Raw(Default::default()), 0)?;
         self.seats.set(id, Raw([0; 2 + BUCKETS]), 0)?;
@@ -319,10 +352,12 @@ fn unused() -> record::Service {
         budget: BudgetLimit::default(),
         admission: record::Admission::default(),
         number: 0,
-        reserved: 0,
+        more: 0,
         line: Default::default(),
         stated: record::Stated::default(),
         name: [0; NAME],
+        open: 0,
+        open_budget: 0,
         room: Default::default(),
     }
 }

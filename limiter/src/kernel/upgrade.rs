@@ -10,10 +10,10 @@ use aya::programs::Xdp;
 use limiter_common::names::{self, MAPS};
 use limiter_common::record::Instance;
 
-use super::maps::{self, Array, Raw};
+use super::maps::{self, Array, Maps, Raw};
 use super::object::{OBJECT, load_over_pins, open_over_pins};
 use super::pins::Pins;
-use super::{clock, link, room};
+use super::{clock, link, open, room};
 
 /// Where the new program is pinned until every link has it.
 const NEXT: &str = "next";
@@ -90,6 +90,7 @@ pub fn upgrade(pins: &Pins) -> Result<Upgraded> {
     if room::standing(pins) == room::Standing::Here {
         room::attach(pins)?;
     }
+    open::renew(pins, &mut Maps::open(&pins.root())?)?;
     Ok(Upgraded { tags: (before, after), interfaces })
 }
 

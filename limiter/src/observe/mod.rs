@@ -2,6 +2,8 @@
 
 pub mod distinct;
 pub mod heavy;
+pub mod networks;
+pub mod open;
 pub mod ring;
 pub mod suggest;
 pub mod waiting;

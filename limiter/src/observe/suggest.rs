@@ -34,6 +34,8 @@ pub struct Seen {
     last: u64,
     /// The largest weight.
     most: f64,
+    /// Sources are pooled: an attempt of the sample stands for attempts to the same limit.
+    is_pooled: bool,
 }
 
 /// A source that was counted.
@@ -90,6 +92,12 @@ impl Seen {
         seen
     }
 
+    /// The same, with `mask` that of networks. The sample is of sources, and others of the same network
+    /// are charged to its limit too: so each attempt is charged as often as it stands for.
+    pub fn of_networks(sightings: &[Sighting], service: u32, mask: &SourceMask) -> Self {
+        Self { is_pooled: true, ..Self::of(sightings, service, mask) }
+    }
+
     /// Sources in the sample.
     pub fn sources(&self) -> usize {
         self.sources.len()
@@ -144,7 +152,8 @@ impl Seen {
         let rows: Vec<Row> = (self.sources.iter())
             .filter(|(source, attempts)| !is_known.contains(source) || self.stayed(attempts))
             .map(|(source, attempts)| {
-                Row::judge(*source, attempts, is_known.contains(source), self.first, rule)
+                let is_alone = is_known.contains(source);
+                Row::judge(*source, attempts, is_alone, self.is_pooled, self.first, rule)
             })
             .collect();
         let sum = |cell: fn(&Row) -> f64| rows.iter().map(cell).sum::<f64>();
@@ -257,6 +266,7 @@ impl Row {
         source: Address,
         seen: &[(u64, f64)],
         is_alone: bool,
+        is_pooled: bool,
         start: u64,
         rule: SourceLimit,
     ) -> Self {
@@ -270,7 +280,8 @@ impl Row {
             if debt > rule.window {
                 refused += weight;
             } else {
-                arrival = now + debt + rule.interval;
+                let times = if is_pooled { weight as u64 } else { 1 };
+                arrival = now + debt + rule.interval * times;
             }
         }
         Self { source, attempts, refused, weight: most }

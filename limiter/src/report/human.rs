@@ -8,7 +8,7 @@ use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::Refuse;
 
 use super::sample::ByReason;
-use super::snapshot::{Admission, Service, Snapshot};
+use super::snapshot::{Admission, Service, Snapshot, network_limit};
 use crate::kernel::interface::Attachment;
 use crate::policy::{self, text};
 
@@ -77,7 +77,9 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     for (row, class) in snapshot.classes.iter().enumerate() {
         let label = if row == 0 { "classes" } else { "" };
         let prefixes = plural(class.prefixes as u64, ["prefix", "prefixes"]);
-        writeln!(to, "{label:<11} {}: {prefixes}, {}", class.name, class.source_limit)?;
+        let networks = (class.network_limit.as_ref())
+            .map_or_else(String::new, |limit| format!(";  network limit {limit}"));
+        writeln!(to, "{label:<11} {}: {prefixes}, {}{networks}", class.name, class.source_limit)?;
     }
     let table = &snapshot.table;
     let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;
@@ -90,6 +92,7 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     )?;
     write_distinct(to, snapshot)?;
     write_waiting(to, snapshot)?;
+    write_open(to, snapshot)?;
     write_cookies(to, snapshot)?;
     writeln!(to, "lists       {} allowed, {} banned", snapshot.allowed, snapshot.banned)?;
     if snapshot.services.is_empty() {
@@ -136,10 +139,46 @@ fn write_waiting(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     Ok(())
 }
 
+/// The open connections, where they are bounded.
+fn write_open(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
+    let Some(open) = &snapshot.open else { return Ok(()) };
+    if !open.counted {
+        return writeln!(
+            to,
+            "open        connections are NOT COUNTED, so none is refused for them: `limiter doctor` says why"
+        );
+    }
+    let connections = of(open.connections, open.budget, ["connection", "connections"]);
+    let uncounted = match open.uncounted {
+        0 => String::new(),
+        number => format!("; {} found no place in the table", count(number)),
+    };
+    writeln!(to, "open        {connections}{uncounted}")?;
+    if open.older > 0 {
+        let older = plural(open.older, ["connection", "connections"]);
+        writeln!(
+            to,
+            "            and {older} from before the count, which this kernel does not take over"
+        )?;
+    }
+    Ok(())
+}
+
+/// A number of things, and of how many: `1,234 of 20,000 connections`.
+fn of(number: u64, most: Option<u64>, [one, many]: [&str; 2]) -> String {
+    match most {
+        Some(most) => format!("{} of {} {many}", count(number), count(most)),
+        None => plural(number, [one, many]),
+    }
+}
+
 fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std::fmt::Result {
     writeln!(to, "\nservice {}  {}", service.name, service.listeners.join(" "))?;
     let used = used(service.admission.budget_used_percent);
     writeln!(to, "  source limit {};  budget {}{used}", service.source_limit, service.budget)?;
+    if let Some(limit) = network_limit(&service.settings.networks) {
+        writeln!(to, "  network limit {limit}")?;
+    }
     let admission = &service.admission;
     let has_budget = admission.budget_used_percent.or(snapshot.budget_used_percent).is_some();
     write_admission(to, &service.settings.admission, admission, has_budget)?;
@@ -181,6 +220,9 @@ fn write_distinct(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         networks(seen.prefixes_24, seen.prefixes_48),
         seen.seconds
     )?;
+    for found in &snapshot.concentrated {
+        writeln!(to, "            to {}, {}: see `limiter doctor`", found.service, found.words())?;
+    }
     match snapshot.refused_most.first() {
         Some(most) => {
             writeln!(
@@ -235,6 +277,14 @@ fn write_admission(
             count(line.pages),
             line.connections_per_page
         )?;
+    }
+    if let Some(open) = &now.open {
+        let most = match open.source {
+            Some(most) => format!(", at most {} of a source", count(most)),
+            None => String::new(),
+        };
+        let connections = of(open.connections, open.budget, ["connection", "connections"]);
+        writeln!(to, "  open: {connections}{most}")?;
     }
     if !said.line && has_budget && now.line.is_none() {
         writeln!(to, "  line: none, the budget is for those who come first")?;

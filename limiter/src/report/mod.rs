@@ -18,7 +18,7 @@ pub use exposition::Form;
 pub use lines::Lines;
 pub use sample::{ByReason, Sample, admitted, attempts, refused};
 pub use scrape::Scrape;
-pub use snapshot::{Room, Service, Snapshot, take, take_counting};
+pub use snapshot::{Open, Room, Service, Snapshot, take, take_counting};
 
 pub use crate::policy::text::show_mode as mode;
 

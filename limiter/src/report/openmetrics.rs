@@ -47,6 +47,7 @@ pub fn text(scrape: &Scrape, form: Form) -> String {
         decisions(&mut to, scrape.at, snapshot);
         budgets(&mut to, snapshot);
         lines(&mut to, snapshot);
+        open(&mut to, snapshot);
         counters(&mut to, snapshot);
         packets(&mut to, snapshot);
         challenge(&mut to, snapshot);
@@ -134,6 +135,31 @@ fn budgets(to: &mut Exposition, snapshot: &Snapshot) {
             family.sample(&[("service", &service.name)], percent / 100.0);
         }
     }
+}
+
+/// Open connections, where the policy bounds any.
+fn open(to: &mut Exposition, snapshot: &Snapshot) {
+    let Some(open) = &snapshot.open else { return };
+    let help =
+        "Whether open connections are counted; while they are not, none is refused for them.";
+    to.family(Kind::Gauge, "limiter_open_counted", "", help).sample(&[], open.counted);
+    let help = "Connections that are open to a service, as they are counted.";
+    let mut family = to.family(Kind::Gauge, "limiter_open_connections", "", help);
+    let services = || {
+        let services = snapshot.services.iter();
+        services.filter_map(|service| Some((&service.name, service.admission.open?)))
+    };
+    for (name, open) in services() {
+        family.sample(&[("service", name)], open.connections);
+    }
+    let help = "How many connections may be open to a service; no sample for any number.";
+    let mut family = to.family(Kind::Gauge, "limiter_open_limit", "", help);
+    for (name, open) in services() {
+        open.budget.into_iter().for_each(|most| family.sample(&[("service", name)], most));
+    }
+    let help = "How many connections may be open to all services; no sample for any number.";
+    let mut family = to.family(Kind::Gauge, "limiter_host_open_limit", "", help);
+    open.budget.into_iter().for_each(|most| family.sample(&[], most));
 }
 
 fn lines(to: &mut Exposition, snapshot: &Snapshot) {

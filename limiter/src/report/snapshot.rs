@@ -10,6 +10,7 @@ use limiter_common::budget::BudgetLimit;
 use limiter_common::challenge::{Challenge, State};
 use limiter_common::line::service::FULL;
 use limiter_common::line::{self, seats};
+use limiter_common::open::of_service;
 use limiter_common::record::{self, Counters, HOST_BUDGET, List, Refuse};
 use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
@@ -22,7 +23,7 @@ use crate::kernel::interface::Attachment;
 use crate::kernel::words::{Access, Words};
 use crate::kernel::{self, Maps, Pins, clock, link};
 use crate::observe::waiting::{self, Waiting};
-use crate::observe::{Distinct, Heavy, Kind, distinct, heavy};
+use crate::observe::{Distinct, Heavy, Kind, distinct, heavy, networks};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{self, Policy, Prefixes};
 
@@ -72,6 +73,8 @@ pub struct Snapshot {
     pub waiting: Option<Waiting>,
     /// The waiting room; `None` where no service has one.
     pub room: Option<Room>,
+    /// Open connections; `None` where the policy does not bound them.
+    pub open: Option<Open>,
     /// The kernel's settings that the challenge depends on.
     pub cookies: Cookies,
     /// Entries of the allow list.
@@ -82,6 +85,8 @@ pub struct Snapshot {
     pub distinct: Distinct,
     /// The sources that were refused most by their own limit, the most refused first: at most ten.
     pub refused_most: Vec<Heavy>,
+    /// Where most attempts come from, if that is one network or few addresses.
+    pub concentrated: Vec<networks::Finding>,
 }
 
 /// A revert that is due.
@@ -104,6 +109,32 @@ pub struct Room {
     pub closed: Vec<u16>,
 }
 
+/// Open connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Open {
+    /// Whether they are counted; where they are not, none is refused for them.
+    pub counted: bool,
+    /// Connections that are open to all services.
+    pub connections: u64,
+    /// How many may be; `None` for any number.
+    pub budget: Option<u64>,
+    /// Connections, since the count began, whose sources found no place in the table.
+    pub uncounted: u64,
+    /// Connections that were there when the count began, and that it could not take over.
+    pub older: u64,
+}
+
+/// Open connections of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenOfService {
+    /// Connections that are open.
+    pub connections: u64,
+    /// How many may be; `None` for any number.
+    pub budget: Option<u64>,
+    /// How many one source may have; `None` for any number.
+    pub source: Option<u64>,
+}
+
 /// A class.
 #[derive(Clone, Debug, Serialize)]
 pub struct Class {
@@ -113,6 +144,8 @@ pub struct Class {
     pub prefixes: usize,
     /// Limit of each of its sources to each service.
     pub source_limit: String,
+    /// Limit of each of their networks; `None` without one.
+    pub network_limit: Option<String>,
 }
 
 /// An interface with a link.
@@ -172,6 +205,8 @@ pub struct Admission {
     pub resets_sent: u64,
     /// Percent of the service's budget that is used now; `None` without a budget.
     pub budget_used_percent: Option<f64>,
+    /// Its open connections; `None` where the policy does not bound any.
+    pub open: Option<OpenOfService>,
 }
 
 /// Where a service's line stands.
@@ -262,11 +297,42 @@ pub fn take_counting(
         table: table(maps, selection.slot, total.steals)?,
         waiting: if lines { Some(waiting::read(maps)?) } else { None },
         room: room(maps, &policy)?,
+        open: open(pins, maps, &policy)?,
         cookies,
         allowed: count(List::Allow)?,
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
         refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
+        concentrated: networks::findings(maps)?,
+    })
+}
+
+/// Open connections, where the policy bounds any.
+fn open(pins: &Pins, maps: &Maps, policy: &Policy) -> Result<Option<Open>> {
+    if !policy.bounds_open() {
+        return Ok(None);
+    }
+    let state = kernel::open::state(maps)?;
+    Ok(Some(Open {
+        counted: kernel::open::is_counted(pins, maps)?,
+        connections: state.open,
+        budget: bound(policy.open_budget),
+        uncounted: state.uncounted,
+        older: state.older,
+    }))
+}
+
+/// A number of open connections, unless it stands for any number.
+fn bound(most: u64) -> Option<u64> {
+    (most != 0).then_some(most)
+}
+
+/// Those of a service.
+fn open_of_service(maps: &Maps, id: u32, record: &record::Service) -> Result<OpenOfService> {
+    Ok(OpenOfService {
+        connections: of_service(&maps.opens.get(&id, 0)?.0, record.number),
+        budget: bound(record.open_budget),
+        source: bound(record.open),
     })
 }
 
@@ -292,7 +358,16 @@ fn class(class: &policy::Class) -> Class {
         } else {
             text::show_limit(class.source)
         },
+        network_limit: network_limit(&class.networks),
     }
+}
+
+/// `200/s, burst 400, of each /24 and /48`.
+pub fn network_limit(networks: &policy::Networks) -> Option<String> {
+    let policy::Networks { limit, prefixes } = networks;
+    (!limit.is_none()).then(|| {
+        format!("{}, of each /{} and /{}", text::show_limit(*limit), prefixes.v4, prefixes.v6)
+    })
 }
 
 fn interface(attached: link::Attached) -> Interface {
@@ -309,9 +384,10 @@ fn services(
     seconds: f64,
 ) -> Result<Vec<Service>> {
     let records = maps.services(slot)?;
+    let opens = policy.bounds_open();
     let services = records.iter().filter_map(|(id, record)| {
         let admission =
-            admission(maps, *id, record, answers, &after.counters[*id as usize + 1]).ok()?;
+            admission(maps, *id, record, answers, &after.counters[*id as usize + 1], opens).ok()?;
         let name = text::name(&record.name)?;
         let service = policy.services.iter().find(|service| service.name == name)?;
         let index = *id as usize + 1;
@@ -349,6 +425,7 @@ fn admission(
     record: &record::Service,
     answers: bool,
     counters: &Counters,
+    opens: bool,
 ) -> Result<Admission> {
     let (now, admission, budget) = (clock::now(), &record.admission, &record.budget);
     let state = State::read(&maps.challenge.get(&id, 0)?.0.words);
@@ -365,6 +442,7 @@ fn admission(
         line: line(maps, id, record, now)?,
         resets_sent: counters.resets,
         budget_used_percent: fullness::percent(used, budget),
+        open: if opens { Some(open_of_service(maps, id, record)?) } else { None },
     })
 }
 
@@ -382,7 +460,9 @@ fn line(maps: &Maps, id: u32, record: &record::Service, now: u64) -> Result<Opti
     let words = maps.line.get(&id, 0)?.0.map(Cell::new);
     let service = line::Service { line: &words, rules };
     let stands = present.is_some_and(|present| present >= rules.users);
-    service.advance(now, if stands { FULL } else { 0 });
+    let index = if record.budget.interval == 0 { HOST_BUDGET } else { id };
+    let interval = maps.share(index)?.interval(rules.interval, now);
+    service.advance(now, interval, if stands { FULL } else { 0 });
     let page = service.page() as f64 / 256.0;
     let state = line::State::read(&words.map(Cell::into_inner), now);
     Ok(Some(Line {

@@ -135,7 +135,7 @@ impl Pages {
         let direction = if RIGHT_TO_LEFT.contains(&primary.as_str()) { " dir=rtl" } else { "" };
         let title = escape(heading(words, turn));
         let status = escape(&status(words, turn, again));
-        let keep = escape(&words.keep);
+        let keep = escape(if turn.is_some() { &words.keep } else { &words.stay });
         let text = self
             .text
             .as_ref()

@@ -11,6 +11,7 @@ use super::*;
 
 mod https;
 mod root;
+mod slow;
 
 /// A time that no test reaches.
 const NEVER: Duration = Duration::from_secs(600);

@@ -69,9 +69,12 @@ sentences! {
     soon (): "A few seconds to go.", "Encore quelques secondes.";
     /// The same, beyond an hour.
     long (): "More than an hour to go.", "Encore plus d’une heure.";
-    /// What not to do.
+    /// What not to do, for a client that has a place.
     keep (): "Do not reload: the page does it by itself and keeps your place.",
         "N’actualisez pas : la page le fait toute seule et garde votre place.";
+    /// The same for one that has none.
+    stay (): "Do not reload: the page does it by itself.",
+        "N’actualisez pas : la page le fait toute seule.";
     /// A time below ten seconds.
     moments (): "a few seconds", "quelques secondes";
     /// A time of 10 to 90 seconds.

@@ -37,6 +37,7 @@ impl Daemon {
         }
         let mut maps = Maps::open(&self.pins.root())?;
         maps.settle_cookies()?;
+        self.count_open(&mut maps);
         info!("limiter is loaded already: the policy and the mode in force stay");
         match Document::read(&self.options.file) {
             Ok(document) => {
@@ -127,6 +128,7 @@ impl Daemon {
     ) -> Result<()> {
         let mut maps = Maps::open(&self.pins.root())?;
         maps.settle_cookies()?;
+        self.count_open(&mut maps);
         let mode = text::show_mode(applied.modes.1);
         let mut changed = applied.changes;
         if applied.modes.0 != applied.modes.1 {

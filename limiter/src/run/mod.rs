@@ -29,7 +29,7 @@ use tracing::{error, info, warn};
 use crate::history::{History, State};
 use crate::kernel::link_events::LinkEvent;
 use crate::kernel::lock::{Lock, Place};
-use crate::kernel::{Maps, Pins, clock, cookies};
+use crate::kernel::{Maps, Pins, clock, cookies, open};
 use crate::output;
 use crate::policy::file::Document;
 use crate::policy::{Name, diff, text};
@@ -248,6 +248,7 @@ impl Daemon {
         let _lock = self.lock()?;
         let mut maps = Maps::open(&self.pins.root())?;
         maps.settle_cookies()?;
+        self.count_open(&mut maps);
         let WentBack { at, from, to } = went_back;
         let [old, new] = [from.mode, to.mode].map(text::show_mode);
         let mut changed = Vec::new();
@@ -268,13 +269,14 @@ impl Daemon {
 
     /// Notices what somebody changed of the kernel's settings that a challenge depends on.
     fn settle(&self, maps: &Maps) -> Result<()> {
-        if maps.is_settled()? {
+        if maps.is_settled()? && open::is_settled(&self.pins, maps)? {
             return Ok(());
         }
         let (before, options) = (maps.cookies()?, maps.noted_options()?);
         let _lock = self.lock()?;
         let mut maps = Maps::open(&self.pins.root())?;
         maps.settle_cookies()?;
+        self.count_open(&mut maps);
         let (after, now) = (maps.cookies()?, maps.noted_options()?);
         if before.syncookies != after.syncookies {
             let (was, is) = (before.syncookies, after.syncookies);
@@ -288,6 +290,13 @@ impl Daemon {
             warn!(was = %options, is = %now, "another process changed TCP settings: answers to challenges follow them from now on");
         }
         Ok(())
+    }
+
+    /// Counts open connections as the policy in force needs it. The caller holds the lock.
+    fn count_open(&self, maps: &mut Maps) {
+        if let Some(failure) = open::settled(&self.pins, maps) {
+            warn!("{failure}");
+        }
     }
 
     fn tell_status(&mut self, maps: &Maps) -> Result<()> {

@@ -10,6 +10,8 @@ const NOW: f64 = 3.0;
 const LONGEST_INTERVAL: f64 = 60.0;
 /// Most seconds on either side of a change that are compared.
 const COMPARED: f64 = 10.0;
+/// How long most connections meet the waiting room before that says more than a moment, in seconds.
+const LONG: f64 = 600.0;
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +71,14 @@ impl Model {
         self.series
             .between(service, at - NOW, at)
             .or_else(|| self.series.between(service, at - 2.0 * LONGEST_INTERVAL, at))
+    }
+
+    /// The rates of the last ten minutes, if it watched that long.
+    pub fn long_rates(&self, service: Option<&str>) -> Option<Rates> {
+        let at = self.reading.as_ref().filter(|_| self.trouble.is_none())?.at;
+        let earliest = |to| self.series.between(service, at - LONG - LONGEST_INTERVAL, to);
+        earliest(at - LONG + LONGEST_INTERVAL)?;
+        self.series.between(service, at - LONG, at)
     }
 
     /// What the last change did; nothing when it was made before the watch began.

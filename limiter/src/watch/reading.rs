@@ -81,6 +81,11 @@ impl Counts {
         self.total(Reason::admits)
     }
 
+    /// Connections that the waiting room was handed.
+    pub fn diverted(&self) -> u64 {
+        self.total(Reason::is_diverted)
+    }
+
     pub fn refused(&self) -> u64 {
         self.total(Reason::drops)
     }

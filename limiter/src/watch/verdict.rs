@@ -104,7 +104,7 @@ pub fn words(model: &Model, service: Option<&str>) -> Words {
         };
     }
     let attempts = format!("{} attempts/s{from}", rate(now.attempts));
-    if now.refused <= 0.0 && now.challenged <= 0.0 {
+    if now.refused <= 0.0 && now.challenged <= 0.0 && now.diverted <= 0.0 {
         let meaning = match reading.enforces {
             true => "limiter refuses nobody: whatever is slow or failing now, look behind it.",
             false => "limiter would refuse nobody, and in observe mode drops nothing anyway.",
@@ -114,6 +114,9 @@ pub fn words(model: &Model, service: Option<&str>) -> Words {
     }
     let level = if reading.enforces { Level::Alarm } else { Level::Notice };
     let meaning = match began_with_change(model, service) {
+        _ if now.most_wait && most_waited(model, service) => {
+            "US: for ten minutes most connections got the waiting room's page. Capacity is missing; that is no attack by itself."
+        }
         true => "US? It began with the last change: before it hardly anything was over a limit.",
         false => now.meaning(),
     };
@@ -133,6 +136,16 @@ fn began_with_change(model: &Model, service: Option<&str>) -> bool {
         && attempts[1] < REPEATED * attempts[0]
         && refused[0] < attempts[0] / 100.0
         && refused[1] > attempts[1] / 20.0
+}
+
+/// Whether the waiting room has answered more connections than were let in for ten minutes.
+fn most_waited(model: &Model, service: Option<&str>) -> bool {
+    model.long_rates(service).is_some_and(|rates| most_wait(&rates))
+}
+
+fn most_wait(rates: &Rates) -> bool {
+    let [diverted, admitted] = [Counts::diverted, Counts::admitted].map(|pick| rates.of(pick));
+    diverted > 0.0 && diverted > admitted
 }
 
 /// `seen`: whether there is anything of before to be seen.
@@ -165,6 +178,10 @@ struct Now {
     /// Those of the refusals that were attempts.
     refused_attempts: f64,
     challenged: f64,
+    /// Connections that the waiting room answers.
+    diverted: f64,
+    /// Whether these are more than those that are let in.
+    most_wait: bool,
     /// ACKs that brought a cookie back, let in or not.
     proven: f64,
     refusals: Vec<(Reason, f64)>,
@@ -184,6 +201,8 @@ impl Now {
                 .map(|(_, rate)| rate)
                 .sum(),
             challenged: one(Reason::Challenged),
+            diverted: rates.of(Counts::diverted),
+            most_wait: most_wait(rates),
             proven: rates.of(Counts::proofs),
             refusals,
         }
@@ -193,6 +212,9 @@ impl Now {
         let mut parts = Vec::new();
         if self.challenged > 0.0 {
             parts.push(format!("challenge {}", percent(self.challenged, self.attempts)));
+        }
+        if self.diverted > 0.0 {
+            parts.push(format!("divert {}", percent(self.diverted, self.attempts)));
         }
         if self.refused_attempts > 0.0 {
             parts.push(format!("refuse {}", percent(self.refused_attempts, self.attempts)));
@@ -216,6 +238,7 @@ impl Now {
             parts.join(", ")
         };
         let done = parts.replace("refuse", "REFUSING").replace("challenge", "CHALLENGING");
+        let done = done.replace("divert", "DIVERTING");
         match self.enforces {
             true => format!("{done} of {attempts}{by}."),
             false => format!("NOTHING IS DROPPED; enforcing would {parts} of {attempts}{by}."),
@@ -231,6 +254,9 @@ impl Now {
     fn meaning(&self) -> &'static str {
         if self.share(|reason| reason == Reason::QueueFull) > 0.1 {
             return "US: the accept queue of a server is full; it takes connections too slowly.";
+        }
+        if self.most_wait && self.diverted > self.refused {
+            return "More than there is room for: most who come see the waiting room's page, in turn.";
         }
         if self.challenged > self.attempts / 10.0 {
             let answered = self.proven / self.challenged;

@@ -2,21 +2,22 @@
 //!
 //! Whatever the driver received was judged, once, and admitted exactly by the limits.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lab::topology::{ATTACK_DEVICE, CROWD_DEVICE, FAR_DEVICE, FRONT_V4, FRONT_V6};
-use lab::wait::until;
-use lab::{Flood, Lab, LabOptions, Server, Sources, socket};
+use lab::wait::{PATIENCE, until};
+use lab::{Flood, Lab, LabOptions, Server, ServerOptions, Sources, socket};
 use limiter::kernel::interface::Attachment;
 use limiter::kernel::link;
 use limiter::report::Sample;
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
-use limiter_common::record::Counters;
+use limiter_common::record::{Counters, Refuse};
 use limiter_common::switch::Mode;
 
+use super::room::{By, Room, request_from};
 use super::{Front, challenge, decided, policy};
 
 /// Attempts at once of one source, and of all.
@@ -34,7 +35,8 @@ const FRAMES: usize = 2000;
 const FLOODED: usize = 0;
 const SENT: usize = 1;
 const WEB: usize = 2;
-const SERVICES: [&str; 3] = ["flooded=*:81", "sent=*:82", "web=*:80"];
+const FULL: usize = 3;
+const SERVICES: [&str; 4] = ["flooded=*:81", "sent=*:82", "web=*:80", "full=*:83"];
 
 /// Rates of which a test sees no more than the burst.
 fn front() -> Front {
@@ -45,6 +47,8 @@ fn front() -> Front {
         policy.services[id].budget = once(BUDGET);
     }
     policy.services[WEB].admission.challenge = Challenge::Always;
+    policy.services[FULL].budget = once(1);
+    policy.services[FULL].admission.refuse = Refuse::Room;
     let lab = Lab::with(LabOptions { clients: CLIENTS, ..LabOptions::default() }).expect("a lab");
     let front = Front::in_lab(lab, &policy, Mode::Enforce).expect("limiter attaches in the lab");
     let attached = front.lab.front.run(|| link::attached(&front.pins)).expect("the interfaces");
@@ -61,7 +65,30 @@ fn what_the_driver_receives_is_judged() {
         a_flood_is(&front);
     }
     what_a_packet_socket_sends_is(&front);
+    one_is_diverted(&mut front);
     clients_are_answered(&mut front);
+}
+
+/// The budget lets one connection in, and perhaps another of each further CPU's lease; the program
+/// that chooses listeners hands the others to the room.
+fn one_is_diverted(front: &mut Front) {
+    let listen = vec![SocketAddr::new(FRONT_V4, 83), SocketAddr::new(FRONT_V6, 83)];
+    let options = ServerOptions { listen, ..ServerOptions::default() };
+    let server = Server::with(&front.lab, options).expect("a server");
+    let room = Room::open_for(front, 83);
+    let mut asked = 0;
+    for (target, client) in
+        [(FRONT_V4, front.lab.clients_v4()[0]), (FRONT_V6, front.lab.clients_v6()[0])]
+    {
+        let (client, target) = (SocketAddr::new(client, 0), SocketAddr::new(target, 83));
+        until("the room is shown", || {
+            asked += 1;
+            let by = front.lab.crowd.run(|| Ok(request_from(client, target, PATIENCE)));
+            (by.expect("a client") == By::Room).then_some(())
+        });
+    }
+    assert_eq!((room.seen(), server.accepted()), (2, asked - 2), "{:?}", front.service(FULL));
+    assert_eq!(decided(&front.service(FULL), Reason::Diverted), 2);
 }
 
 /// A flood at full speed loses frames on the way, and how many arrive is the machine's business:

@@ -3,6 +3,7 @@
 //! Needs root. Everything happens in namespaces of the test.
 
 mod adopted;
+mod browser;
 mod challenge;
 mod clients;
 mod crowded;
@@ -11,14 +12,20 @@ mod established;
 mod exact;
 mod interop;
 mod line;
+mod many;
+mod matrix;
 mod measured;
+mod networks;
+mod open;
 mod page;
 mod proof;
 mod room;
 mod seen;
 mod servers;
+mod share;
 mod spoofed;
 mod storms;
+mod stuck;
 mod switching;
 mod waiting;
 

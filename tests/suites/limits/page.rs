@@ -30,10 +30,10 @@ pub(super) fn full(challenge: Challenge) -> Policy {
 }
 
 /// `limiter room`, ended with this.
-struct Room(Child);
+pub(super) struct Room(Child);
 
 impl Room {
-    fn start(front: &Front, desk: &Desk) -> Self {
+    pub(super) fn start(front: &Front, desk: &Desk) -> Self {
         let made = generate_simple_self_signed(["web".to_owned()]).expect("a certificate");
         let CertifiedKey { cert, signing_key } = made;
         std::fs::write(desk.file("cert.pem"), cert.pem()).expect("written");

@@ -18,7 +18,7 @@ use limiter_common::line::service::State;
 use limiter_common::reason::Reason;
 use limiter_common::record::Refuse;
 use limiter_common::switch::Mode;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_reuseaddr, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketType};
 
 use super::{Front, challenge, decided, dropped, limit, policy};
@@ -27,20 +27,25 @@ use super::{Front, challenge, decided, dropped, limit, policy};
 const CONNECTIONS: usize = 200;
 
 /// A listener that says that all is full, where only diverted connections can come.
-struct Room {
+pub(super) struct Room {
     seen: Arc<AtomicU64>,
     ends: Arc<AtomicBool>,
     threads: Vec<(SocketAddr, JoinHandle<()>)>,
 }
 
 impl Room {
-    fn open(front: &mut Front) -> Self {
+    pub(super) fn open(front: &mut Front) -> Self {
+        Self::open_for(front, 80)
+    }
+
+    /// For the service at another port.
+    pub(super) fn open_for(front: &mut Front, port: u16) -> Self {
         let Front { lab, maps, pins, .. } = front;
         lab.front.run(|| room::attach(pins)).expect("the program attaches");
         let mut room = Self { seen: Arc::default(), ends: Arc::default(), threads: Vec::new() };
         for (address, is_v6) in [("127.0.0.1:0", false), ("[::1]:0", true)] {
             let listener = lab.front.run(|| Ok(TcpListener::bind(address)?)).expect("a listener");
-            room::open(maps, 80, is_v6, &listener).expect("the room opens");
+            room::open(maps, port, is_v6, &listener).expect("the room opens");
             room.answer(listener);
         }
         room
@@ -64,12 +69,12 @@ impl Room {
         self.threads.push((address, std::thread::spawn(answer)));
     }
 
-    fn seen(&self) -> u64 {
+    pub(super) fn seen(&self) -> u64 {
         self.seen.load(Ordering::SeqCst)
     }
 
     /// Closes the listener.
-    fn close(self, front: &Front) {
+    pub(super) fn close(self, front: &Front) {
         self.ends.store(true, Ordering::SeqCst);
         for (address, thread) in self.threads {
             let _ = front.lab.front.run(|| Ok(TcpStream::connect(address)?));
@@ -80,33 +85,39 @@ impl Room {
 
 /// What became of connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Answers {
+pub(super) struct Answers {
     /// The server answered.
-    served: u64,
+    pub(super) served: u64,
     /// The room answered.
-    shown: u64,
+    pub(super) shown: u64,
     /// Nothing came.
     nothing: u64,
 }
 
 /// Who answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
+pub(super) enum By {
     Server,
     Room,
     Nobody,
 }
 
 /// One connection of a client of this thread's namespace, and one request.
-fn request(client: IpAddr, target: IpAddr, patience: Duration) -> By {
+pub(super) fn request(client: IpAddr, target: IpAddr, patience: Duration) -> By {
+    request_from(SocketAddr::new(client, 0), SocketAddr::new(target, 80), patience)
+}
+
+/// The same from this port.
+pub(super) fn request_from(client: SocketAddr, target: SocketAddr, patience: Duration) -> By {
     let request = || -> std::io::Result<String> {
         let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
         for timeout in [Timeout::Send, Timeout::Recv] {
             set_socket_timeout(&socket, timeout, Some(patience))?;
         }
-        rustix::net::bind(&socket, &SocketAddr::new(client, 0))?;
-        rustix::net::connect(&socket, &SocketAddr::new(target, 80))?;
+        set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &client)?;
+        rustix::net::connect(&socket, &target)?;
         let mut stream = TcpStream::from(socket);
         stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")?;
         let mut head = [0; 12];
@@ -121,7 +132,7 @@ fn request(client: IpAddr, target: IpAddr, patience: Duration) -> By {
 }
 
 /// What `each` says of every client, all at once, each on a thread in the crowd's namespace.
-fn at_once<T: Send>(
+pub(super) fn at_once<T: Send>(
     front: &Front,
     clients: &[IpAddr],
     each: impl Fn(IpAddr) -> T + Sync,
@@ -135,7 +146,7 @@ fn at_once<T: Send>(
 }
 
 /// Each client asks in turn, all of them at once.
-fn ask(
+pub(super) fn ask(
     front: &Front,
     target: IpAddr,
     clients: &[IpAddr],
@@ -149,7 +160,7 @@ fn ask(
 }
 
 /// Ten connections, and then one an hour.
-fn full(line: bool, challenge: Challenge) -> Policy {
+pub(super) fn full(line: bool, challenge: Challenge) -> Policy {
     let mut policy = policy(&["web=*:80"]);
     policy.services[0].budget = limit(1, 10);
     policy.services[0].budget.rate.period *= 3600;

@@ -53,8 +53,20 @@ fn classes(name: &str, source: Limit, variant: u32) -> Vec<Class> {
         members: (PREFIXES / 2..PREFIXES).map(net).collect(),
         source: once_a_minute(),
         prefixes: None,
+        open: None,
+        networks: Default::default(),
     };
-    vec![Class { name: name.parse().expect("a name"), members, source, prefixes: None }, others]
+    vec![
+        Class {
+            name: name.parse().expect("a name"),
+            members,
+            source,
+            prefixes: None,
+            networks: Default::default(),
+            open: None,
+        },
+        others,
+    ]
 }
 
 /// By this one a source gets one attempt a minute, but only by its class.

@@ -46,6 +46,45 @@ fn a_prefix_is_one_source() {
     judge.says(&syn("[2001:db8:2:7::1]:1", WEB_V6).build(), 1, Admitted, PASS);
 }
 
+/// All sources of a network together, beside the limit of each; with a line, which a budget brings,
+/// and without one.
+#[test]
+fn a_network_is_held_as_one() {
+    for budget in [false, true] {
+        let mut policy = policy(&["web=*:80"]);
+        policy.source = limit(1, 600, 3);
+        policy.services[0].networks.limit = limit(1, 600, 5);
+        policy.services[0].admission.line = true;
+        if budget {
+            policy.services[0].budget = limit(1, 60, 1000);
+        }
+        let judge = Judge::new(&policy);
+        let networks = [
+            (["192.0.2.1:1", "192.0.2.2:1", "192.0.2.250:1"], "192.0.3.1:1", WEB),
+            (
+                ["[2001:db8:1:1::1]:1", "[2001:db8:1:2::1]:1", "[2001:db8:1:ffff::1]:1"],
+                "[2001:db8:2:1::1]:1",
+                WEB_V6,
+            ),
+        ];
+        for ([one, two, three], other, server) in networks {
+            for _ in 0..3 {
+                judge.says(&syn(one, server).build(), 1, Admitted, PASS);
+            }
+            for _ in 0..10 {
+                judge.says(&syn(one, server).build(), 1, SourceLimit, DROP);
+            }
+            judge.says(&syn(two, server).build(), 1, Admitted, PASS);
+            judge.says(&syn(three, server).build(), 1, Admitted, PASS);
+            judge.says(&syn(two, server).build(), 1, NetworkLimit, DROP);
+            judge.says(&syn(three, server).build(), 1, NetworkLimit, DROP);
+            judge.says(&syn(other, server).build(), 1, Admitted, PASS);
+        }
+        judge.mode(Mode::Observe);
+        judge.says(&syn("192.0.2.9:1", WEB).build(), 1, NetworkLimit, PASS);
+    }
+}
+
 /// A spent budget refuses under its own name, and charges neither the source nor the other budget.
 #[test]
 fn budgets() {

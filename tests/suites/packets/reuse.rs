@@ -52,7 +52,7 @@ fn clear(map: &MapData) -> Result<()> {
         MapType::Array | MapType::PerCpuArray => raw::zero(map),
         MapType::Hash | MapType::LpmTrie => raw::empty(map),
         // The kernel takes each socket out when it is closed.
-        MapType::SockHash => Ok(()),
+        MapType::SockHash | MapType::SkStorage => Ok(()),
         other => anyhow::bail!("a map of type {other:?}"),
     }
 }

@@ -3,10 +3,12 @@
 use limiter_common::rate::Limit;
 use limiter_common::record;
 
-use super::service::{PREFIXES, SOURCE};
+use super::service::{
+    NETWORK, NETWORK_BITS, NETWORK_LIMIT, NETWORK_PREFIXES, PREFIXES, SOURCE, open,
+};
 use super::{Field, Held, Limiting, Setting, Takes, field};
 use crate::prefix::Prefix;
-use crate::{Name, Prefixes};
+use crate::{Name, Networks, Prefixes};
 
 /// A named set of prefixes with a source limit of its own, to every service: a school, a carrier's
 /// NAT, a monitoring probe.
@@ -21,17 +23,29 @@ pub struct Class {
     pub source: Limit,
     /// Prefixes that make a source of the class, if not the service's.
     pub prefixes: Option<Prefixes>,
+    /// Most open connections of each source to each service, if not the service's; 0: any number.
+    pub open: Option<u64>,
+    /// Limit of the networks that its sources are in, at every service. Not the service's: that is
+    /// for networks that the operator has not named.
+    pub networks: Networks,
 }
 
 impl Class {
     /// A class of nobody, without a limit.
     pub fn bare(name: Name) -> Self {
-        Self { name, members: Vec::new(), source: Limit::default(), prefixes: None }
+        Self {
+            name,
+            members: Vec::new(),
+            source: Limit::default(),
+            prefixes: None,
+            networks: Networks::default(),
+            open: None,
+        }
     }
 }
 
 /// Settings of a class.
-pub static CLASS: [Setting<Class, record::Class>; 2] = [
+pub static CLASS: [Setting<Class, record::Class>; 5] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -61,6 +75,40 @@ pub static CLASS: [Setting<Class, record::Class>; 2] = [
                 (class.prefix_v4, class.prefix_v6) = (v4, v6);
             },
         },
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "open",
+        what: "open connections of a source",
+        help: "Connections that one source of the class may have open to one service. 0 for any number",
+        takes: open("500"),
+        follows: Some("the service's"),
+        model: field!(open),
+        record: Field {
+            get: |class| (class.own_open != 0).then_some(class.open).value(),
+            set: |class, value| {
+                class.own_open = value.is_some().into();
+                class.open = Held::of(value).unwrap_or_default();
+            },
+        },
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "network_rate",
+        what: "network limit",
+        help: "Attempts of all sources of one network of the class to one service: `200/s`, or `none`",
+        takes: Takes::Limit(&NETWORK),
+        model: field!(networks.limit),
+        network: NETWORK_LIMIT,
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "network_v4",
+        what: "network prefixes",
+        help: "Bits of an IPv4 address that make a network of the class, 1 to 32 [default: 24]",
+        takes: NETWORK_PREFIXES,
+        model: field!(networks.prefixes),
+        network: NETWORK_BITS,
         ..Setting::PLAIN
     },
 ];

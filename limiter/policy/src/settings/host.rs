@@ -3,7 +3,7 @@
 use limiter_common::rate::Limit;
 use limiter_common::record;
 
-use super::service::{BUDGET, DIVERTS, PREFIXES, SOURCE};
+use super::service::{BUDGET, DIVERTS, PREFIXES, SOURCE, open};
 use super::{Field, Held, Limiting, Setting, Takes, field};
 use crate::{Policy, Prefixes};
 
@@ -36,7 +36,7 @@ pub static DEFAULTS: [Setting<Policy, record::Host>; 2] = [
 ];
 
 /// Settings of `[host]`.
-pub static HOST: [Setting<Policy, record::Host>; 2] = [
+pub static HOST: [Setting<Policy, record::Host>; 3] = [
     Setting {
         key: "budget",
         what: "budget",
@@ -63,6 +63,16 @@ pub static HOST: [Setting<Policy, record::Host>; 2] = [
             get: |host| (!host.stated_diverts.is_none()).then_some(host.stated_diverts).value(),
             set: |host, value| host.stated_diverts = Held::of(value).unwrap_or_default(),
         },
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "open_budget",
+        what: "open connections",
+        help: "Connections that may be open to all services together; more are refused, or wait in line, until one \
+               ends. 0 for any number",
+        takes: open("20000"),
+        model: field!(open_budget),
+        record: field!(open_budget),
         ..Setting::PLAIN
     },
 ];

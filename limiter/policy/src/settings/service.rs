@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::{DEFAULT, Field, Held, Limiting, Setting, Takes, Whole, field, serialize};
 use crate::text::{show_challenge, show_refuse};
-use crate::{Name, Policy, Prefixes};
+use crate::{Name, Networks, Policy, Prefixes};
 
 /// A named set of local address:port pairs that is protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Service {
     pub source: Option<Limit>,
     /// Prefixes, if not the policy's.
     pub prefixes: Option<Prefixes>,
+    /// Limit of the networks that sources are in.
+    pub networks: Networks,
     /// Budget of the service.
     pub budget: Limit,
     /// How it lets sources in, beside its limits.
@@ -36,6 +38,7 @@ impl Service {
             listeners: Vec::new(),
             source: None,
             prefixes: None,
+            networks: Networks::default(),
             budget: Limit::default(),
             admission: Admission::default(),
         }
@@ -70,12 +73,22 @@ pub struct Admission {
     pub users: u64,
     /// What becomes of what a limit refuses.
     pub refuse: Refuse,
+    /// Most open connections of each source; 0: any number.
+    pub open: u64,
+    /// Most open connections of the service; 0: any number.
+    pub open_budget: u64,
 }
 
 impl Admission {
     /// Without a line: a budget is for those who come first.
-    pub const FIRST_COME: Self =
-        Self { challenge: Challenge::Off, line: false, users: 0, refuse: Refuse::Drop };
+    pub const FIRST_COME: Self = Self {
+        challenge: Challenge::Off,
+        line: false,
+        users: 0,
+        refuse: Refuse::Drop,
+        open: 0,
+        open_budget: 0,
+    };
 }
 
 impl Default for Admission {
@@ -111,14 +124,50 @@ pub(super) const DIVERTS: Limiting = Limiting {
     keep: |limit| limit.to_budget(1).map(drop),
 };
 
+/// What all limits of networks have in common.
+pub(super) const NETWORK: Limiting = Limiting {
+    burst: "network_burst",
+    burst_help: "Attempts of one network at once after a rest [default: two seconds of the rate, at least 10]",
+    none: "none",
+    follows: false,
+    keep: |limit| limit.to_source().map(drop),
+};
+
+/// Lengths of the prefixes of networks.
+pub(super) const NETWORK_PREFIXES: Takes = Takes::Prefixes {
+    v6: "network_v6",
+    v6_help: "Bits of an IPv6 address that make a network, 1 to 128 [default: 48]",
+};
+
+/// Where the record of networks has their limit.
+pub(super) const NETWORK_LIMIT: Field<record::Network> = field!(stated);
+
+/// Where it has their prefixes; in a record that was never written they are the default ones.
+pub(super) const NETWORK_BITS: Field<record::Network> = Field {
+    get: |network| match network.prefix_v4 {
+        0 => Networks::default().prefixes.value(),
+        v4 => Prefixes { v4, v6: network.prefix_v6 }.value(),
+    },
+    set: |network, value| {
+        if let Some(Prefixes { v4, v6 }) = Held::of(value) {
+            (network.prefix_v4, network.prefix_v6) = (v4, v6);
+        }
+    },
+};
+
 /// Lengths of prefixes.
 pub(super) const PREFIXES: Takes = Takes::Prefixes {
     v6: "prefix_v6",
     v6_help: "Bits of an IPv6 address that make a source, 1 to 128",
 };
 
+/// Numbers of open connections, as many as a count holds.
+pub(super) const fn open(example: &'static str) -> Takes {
+    Takes::Number(Whole { least: 0, most: limiter_common::open::MOST, example, name: "N" })
+}
+
 /// Settings of a service.
-pub static SERVICE: [Setting<Service, record::Service>; 7] = [
+pub static SERVICE: [Setting<Service, record::Service>; 11] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -157,6 +206,24 @@ pub static SERVICE: [Setting<Service, record::Service>; 7] = [
                 }
             },
         },
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "network_rate",
+        what: "network limit",
+        help: "Attempts of all sources of one network together, beside the limit of each: `200/s`, or `none`",
+        takes: Takes::Limit(&NETWORK),
+        model: field!(networks.limit),
+        network: NETWORK_LIMIT,
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "network_v4",
+        what: "network prefixes",
+        help: "Bits of an IPv4 address that make a network, 1 to 32 [default: 24]",
+        takes: NETWORK_PREFIXES,
+        model: field!(networks.prefixes),
+        network: NETWORK_BITS,
         ..Setting::PLAIN
     },
     Setting {
@@ -220,6 +287,26 @@ pub static SERVICE: [Setting<Service, record::Service>; 7] = [
         },
         model: field!(admission.refuse),
         record: field!(admission.refuse),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "open",
+        what: "open connections of a source",
+        help: "Connections that one source may have open to the service, or each source of the class; more are \
+               refused until one ends. 0 for any number",
+        takes: open("50"),
+        model: field!(admission.open),
+        record: field!(open),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "open_budget",
+        what: "open connections",
+        help: "Connections that may be open to the service, or to all services of the host; more are refused, or \
+               wait in line, until one ends. 0 for any number",
+        takes: open("20000"),
+        model: field!(admission.open_budget),
+        record: field!(open_budget),
         ..Setting::PLAIN
     },
 ];

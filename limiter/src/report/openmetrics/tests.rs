@@ -8,7 +8,9 @@ use super::*;
 use crate::kernel::cookies::{Charged, Cookies};
 use crate::observe::waiting::Waiting;
 use crate::policy::{self, Prefixes};
-use crate::report::snapshot::{Admission, Class, Interface, Line, Revert, Room, Table};
+use crate::report::snapshot::{
+    Admission, Class, Interface, Line, Open, OpenOfService, Revert, Room, Table,
+};
 
 fn service(name: &str) -> Service {
     Service {
@@ -44,13 +46,18 @@ fn service(name: &str) -> Service {
             }),
             resets_sent: 0,
             budget_used_percent: Some(25.0),
+            open: Some(OpenOfService { connections: 41, budget: Some(3000), source: None }),
         },
     }
 }
 
 fn snapshot() -> Snapshot {
-    let source =
-        Class { name: "schools".to_owned(), prefixes: 1, source_limit: "400/s".to_owned() };
+    let source = Class {
+        name: "schools".to_owned(),
+        prefixes: 1,
+        source_limit: "400/s".to_owned(),
+        network_limit: None,
+    };
     Snapshot {
         version: 5,
         mode: "enforce",
@@ -78,6 +85,13 @@ fn snapshot() -> Snapshot {
         table: Table { ways: 524_288, live: 1, steals: 5 },
         waiting: Some(Waiting { sources: 412, half_seconds: 12.0, tenth_seconds: 40.5, gone: 31 }),
         room: Some(Room { open: vec![80], closed: vec![443] }),
+        open: Some(Open {
+            counted: true,
+            connections: 41,
+            budget: Some(20_000),
+            uncounted: 0,
+            older: 0,
+        }),
         cookies: Cookies {
             syncookies: 2,
             syncookies_before: Some(1),
@@ -94,6 +108,7 @@ fn snapshot() -> Snapshot {
             ..Distinct::default()
         },
         refused_most: Vec::new(),
+        concentrated: Vec::new(),
     }
 }
 

@@ -72,6 +72,7 @@ fn pages_say_how_long() {
     let full = page("en", None);
     assert!(full.contains("<h1>The site is full</h1>"), "{full}");
     assert!(full.contains("This page tries again by itself in "), "{full}");
+    assert!(full.contains("the page does it by itself.</p>"), "it has no place to keep: {full}");
     for page in [waits, unknown, full] {
         assert!(page.contains("Do not reload") || page.contains("N’actualisez pas"), "{page}");
         assert!(!page.contains("http:") && !page.contains("https:"), "{page}");

@@ -81,9 +81,14 @@ type Traffic = fn(f64) -> Vec<(usize, Reason, f64)>;
 
 /// Watches a front end whose readings `of` makes of the time, with `traffic`.
 fn watched(of: impl Fn(f64) -> Reading, traffic: Traffic) -> Model {
+    watched_for(WATCHED, of, traffic)
+}
+
+/// The same for so many seconds.
+fn watched_for(seconds: u32, of: impl Fn(f64) -> Reading, traffic: Traffic) -> Model {
     let mut model = Model::default();
     let mut sums: BTreeMap<(usize, usize, bool), f64> = BTreeMap::new();
-    for second in 0..=WATCHED {
+    for second in 0..=seconds {
         let at = f64::from(second);
         let mut reading = Reading { at, ..of(at) };
         if second > 0 {
@@ -160,6 +165,15 @@ pub fn crowd() -> Model {
             (1, Reason::Admitted, 0.4),
         ]
     })
+}
+
+/// More people than the server has room for, who see the waiting room's page.
+pub fn waiting_room(seconds: u32) -> Model {
+    watched_for(
+        seconds,
+        |_| front(),
+        |at| vec![(0, Reason::Admitted, 200.0), (0, Reason::Diverted, 900.0 * wave(at))],
+    )
 }
 
 fn heavy(source: &str, class: Option<&str>, count: u64) -> Heavy {

@@ -45,7 +45,14 @@ impl Bench {
         if count > 0 {
             let limit = Limit { rate: Rate::per_second(400), burst: 800 };
             let name = "schools".parse().map_err(anyhow::Error::msg)?;
-            policy.classes = vec![Class { name, members, source: limit, prefixes: None }];
+            policy.classes = vec![Class {
+                name,
+                members,
+                source: limit,
+                prefixes: None,
+                open: None,
+                networks: Default::default(),
+            }];
         }
         self.enforce(&policy)?;
         let frame = Frame::syn("11.0.0.1:40000".parse()?, "10.77.0.1:80".parse()?).build();

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use lab::Frame;
 use lab::frame::Extension;
 use limiter::policy::prefix::Prefix;
-use limiter::policy::{Admission, Class, Policy, Prefixes, Service};
+use limiter::policy::{Admission, Class, Networks, Policy, Prefixes, Service};
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
 
@@ -30,6 +30,15 @@ fn prefixes(random: &mut Rng) -> Prefixes {
     Prefixes { v4: pick(random, &[32, 32, 24, 8, 31]), v6: pick(random, &[64, 64, 128, 48, 65]) }
 }
 
+/// One in three has a limit of networks. Of clients by chance many are in one.
+fn networks(random: &mut Rng) -> Networks {
+    if random.u8(..3) != 0 {
+        return Networks::default();
+    }
+    let prefixes = Prefixes { v4: pick(random, &[24, 24, 8, 31]), v6: pick(random, &[48, 32, 63]) };
+    Networks { limit: limit(random, 22), prefixes }
+}
+
 /// A policy that can be kept.
 pub fn policy(random: &mut Rng) -> Policy {
     let mut policy = Policy {
@@ -50,6 +59,7 @@ pub fn policy(random: &mut Rng) -> Policy {
         }
         service.source = random.bool().then(|| maybe(random, 12));
         service.prefixes = (random.u8(..3) == 0).then(|| prefixes(random));
+        service.networks = networks(random);
         service.budget = if random.bool() { Limit::default() } else { limit(random, 3000) };
         service.admission = admission(random);
         if !service.listeners.is_empty() {
@@ -87,6 +97,8 @@ fn classes(random: &mut Rng) -> Vec<Class> {
                 members,
                 source: maybe(random, 20),
                 prefixes: random.bool().then(|| prefixes(random)),
+                open: None,
+                networks: networks(random),
             });
         }
     }

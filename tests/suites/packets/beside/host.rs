@@ -20,7 +20,9 @@ use limiter_common::line::{self, Arrival, Judged as InLine};
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::{self, BUDGET_LINES, Class, Counters, List, SERVICES, Service};
+use limiter_common::record::{
+    self, BUDGET_LINES, Class, Counters, List, Network, SERVICES, Service,
+};
 use limiter_common::source_table::{self, Charged, Ticks, WAYS};
 use limiter_common::switch::{Mode, Switch};
 use limiter_common::turn;
@@ -88,6 +90,7 @@ pub struct Host {
     record: record::Host,
     services: BTreeMap<u32, Service>,
     classes: BTreeMap<u32, Class>,
+    networks: BTreeMap<u32, Network>,
     lists: Vec<(List, Entry)>,
     /// The precise clock, a little after the kernel read it.
     precise: u64,
@@ -130,6 +133,7 @@ impl Host {
             record: maps.host.get(&slot, 0).expect("the policy").0,
             services: maps.services(slot).expect("the services"),
             classes: maps.classes(slot).expect("the classes"),
+            networks: maps.networks(slot).expect("the limits of networks"),
             lists: entries(List::Allow).chain(entries(List::Ban)).collect(),
             precise: 0,
             memory: Memory::new(key, sets),
@@ -307,6 +311,10 @@ impl State for Host {
             .iter()
             .find(|(_, record)| text::name(&record.name).as_ref() == Some(&class.name));
         found.map_or((0, None), |(id, record)| (*id, Some(record)))
+    }
+
+    fn network(&self, case: &Case<'_>, class: u32) -> Option<&Network> {
+        self.networks.get(&Network::index(case.id, class))
     }
 
     fn place(&self, service: u32, class: u32, source: Address) -> Option<Place> {

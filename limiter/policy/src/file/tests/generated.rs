@@ -228,9 +228,9 @@ fn shuffled() -> impl Strategy<Value = String> {
 
 /// What `policy show` would find after applying it.
 fn through_records(policy: &Policy) -> Policy {
-    let Encoded { host, services, listeners, classes, prefixes, .. } =
+    let Encoded { host, services, listeners, classes, prefixes, networks, .. } =
         encode(policy, 1, 2, &Known::default()).expect("what is accepted can be encoded");
-    decode(1, &host, &services, &listeners, &classes, &prefixes)
+    decode(1, &host, &services, &listeners, &classes, &prefixes, &networks)
 }
 
 /// What is accepted says the same when it is written, and when it has been through the records of the kernel side.

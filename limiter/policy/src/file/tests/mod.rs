@@ -36,6 +36,9 @@ listen = ["*:80", "*:443"]
 source_rate = "600/min"
 source_burst = 60
 prefix_v4 = 24
+network_rate = "200/s"
+network_burst = 300
+network_v6 = 44
 budget = "1000/s"
 budget_burst = 3000
 challenge = "auto"
@@ -48,6 +51,7 @@ source_rate = "none"
 prefixes = ["192.0.2.0/24", "2001:db8::/48"]
 source_rate = "400/s"
 prefix_v4 = 24
+network_rate = "900/s"
 [class.probe]
 prefixes = "198.51.100.7"
 source_rate = "unlimited"

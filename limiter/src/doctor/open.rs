@@ -1,0 +1,72 @@
+//! Open connections: whether they are counted where the policy bounds them.
+
+use super::Findings;
+use crate::report::Open;
+use crate::report::human::count;
+
+/// The count of the loaded policy. `has_groups`: cgroup v2 is mounted.
+pub fn check(open: &Open, has_groups: bool, to: &mut Findings) {
+    to.area("open connections");
+    if !open.counted {
+        let why = match has_groups {
+            true => "the program that counts them is not attached",
+            false => "no cgroup v2 is mounted",
+        };
+        let advice = match has_groups {
+            true => {
+                "`limiter confirm`, `limiter arm`, or any other change of limiter attaches it again"
+            }
+            false => {
+                "`mkdir -p /sys/fs/cgroup/unified` and `mount -t cgroup2 none \
+                 /sys/fs/cgroup/unified`; limiter counts from its next change on"
+            }
+        };
+        to.problem(format!("they are not counted, so none is refused for them: {why}"), advice);
+        return;
+    }
+    if open.uncounted > 0 {
+        to.warning(
+            format!(
+                "{} connections found no place in the table, and their sources were not limited by \
+                 what they have open",
+                count(open.uncounted)
+            ),
+            "a larger table: `limiter detach --all`, and a larger `sources` in the policy file",
+        );
+    }
+    if open.older > 0 {
+        to.warning(
+            format!(
+                "{} connections are older than the count, and this kernel does not take them over",
+                count(open.older)
+            ),
+            "wait until they have ended, or restart the server; Linux 6.12 takes them over",
+        );
+    }
+    if open.uncounted + open.older == 0 {
+        to.ok(format!("{} are counted", count(open.connections)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn a_count_of_all_kinds() {
+        let counted = Open { counted: true, connections: 5, budget: None, uncounted: 0, older: 0 };
+        let level = |open: Open, has_groups| {
+            let mut findings = Findings::default();
+            check(&open, has_groups, &mut findings);
+            findings.worst()
+        };
+        assert_eq!(level(counted, true), Level::Ok);
+        assert_eq!(level(Open { uncounted: 1, ..counted }, true), Level::Warning);
+        assert_eq!(level(Open { older: 1, ..counted }, true), Level::Warning);
+        assert_eq!(level(Open { counted: false, ..counted }, true), Level::Problem);
+        let mut findings = Findings::default();
+        check(&Open { counted: false, ..counted }, false, &mut findings);
+        assert!(findings.one("no cgroup v2").what.contains("none is refused"));
+    }
+}

@@ -1,0 +1,330 @@
+//! Which networks attempts come from: of the sample of attempts, and of the counters of sources that
+//! are too few to be left to a draw.
+//!
+//! The kernel side keeps every attempt of a sample of the *sources*. A network of many sources has
+//! its part in the sample, however seldom each of them comes; a proxy that sends half of everything
+//! may not be in it at all, but its counter knows.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use anyhow::Result;
+use limiter_common::address::{Address, SourceMask};
+use limiter_common::sighting::{Sighting, What};
+use serde::Serialize;
+
+use super::{Kind, Ring, heavy};
+use crate::kernel::{Maps, clock};
+use crate::policy::prefix::{self, Prefix};
+use crate::policy::{Networks, Policy, Prefixes, text};
+
+/// How long back is looked, in nanoseconds.
+const LOOKED_AT: u64 = 120_000_000_000;
+/// Fewer attempts than these say nothing.
+const LITTLE: f64 = 200.0;
+/// Of all attempts, in percent: what is most of them.
+const MOST: f64 = 50.0;
+/// A network is one if so many sources are in it.
+const MANY: f64 = 8.0;
+/// Addresses that are few, and what they bring of all attempts, in percent.
+const FEW: (usize, f64) = (2, 90.0);
+
+/// The part that a network has of the attempts to a service in the last two minutes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// The network.
+    pub network: String,
+    /// The service.
+    pub service: String,
+    /// Its class, if a class has the addresses that were seen last.
+    pub class: Option<String>,
+    /// Attempts, an estimate.
+    pub attempts: u64,
+    /// Percent of those to the service.
+    pub percent: f64,
+    /// Sources, an estimate.
+    pub sources: u64,
+}
+
+/// That most attempts to a service come from one place.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// The service.
+    pub service: String,
+    /// Percent of its attempts in the last two minutes, an estimate.
+    pub percent: f64,
+    /// From where: one network, or one or two addresses.
+    pub from: Vec<String>,
+    /// Sources of a network, an estimate; 0 if it is addresses.
+    pub sources: u64,
+    /// What to do.
+    pub advice: String,
+}
+
+impl Finding {
+    /// In words.
+    pub fn words(&self) -> String {
+        let percent = self.percent;
+        match (self.sources, &self.from[..]) {
+            (0, [one]) => format!("{percent:.0}% of the attempts come from one address, {one}"),
+            (0, many) => {
+                let (number, from) = (many.len(), many.join(" and "));
+                format!("{percent:.0}% of the attempts come from {number} addresses, {from}")
+            }
+            (sources, from) => format!(
+                "{percent:.0}% of the attempts come from one network, {} (about {} sources)",
+                from.join(" "),
+                sources
+            ),
+        }
+    }
+}
+
+/// What came of one source.
+#[derive(Clone, Copy, Debug, Default)]
+struct Of {
+    attempts: f64,
+    /// How many sources it stands for.
+    sources: f64,
+}
+
+/// The attempts to one service, by address cut to what the sample draws: an IPv4 address or a /64.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    sources: HashMap<Address, Of>,
+}
+
+impl Attempts {
+    /// Those to service number `service` since `since`, and what is `counted` of sources.
+    pub fn of(
+        sightings: &[Sighting],
+        service: u32,
+        since: u64,
+        counted: impl Iterator<Item = (Address, f64)>,
+    ) -> Self {
+        let cut = SourceMask::new(32, 64);
+        let mut sources: HashMap<Address, Of> = HashMap::new();
+        let mut is_whole = true;
+        for sighting in sightings.iter().filter(|sighting| sighting.time >= since) {
+            let what = What(sighting.what);
+            if what.service() != service {
+                continue;
+            }
+            let weight = f64::from(what.halvings()).exp2();
+            is_whole &= weight == 1.0;
+            let source = cut.apply(Address { high: sighting.high, low: sighting.low });
+            let of = sources.entry(source).or_default();
+            of.attempts += weight;
+            of.sources = of.sources.max(weight);
+        }
+        if !is_whole {
+            for (source, attempts) in counted {
+                sources.insert(cut.apply(source), Of { attempts, sources: 1.0 });
+            }
+        }
+        Self { sources }
+    }
+
+    fn all(&self) -> f64 {
+        self.sources.values().map(|of| of.attempts).sum()
+    }
+
+    /// By network, the largest first.
+    fn networks(&self, prefixes: Prefixes) -> Vec<(Address, Of)> {
+        let mask = SourceMask::new(prefixes.v4, prefixes.v6);
+        let mut networks: HashMap<Address, Of> = HashMap::new();
+        for (source, of) in &self.sources {
+            let network = networks.entry(mask.apply(*source)).or_default();
+            network.attempts += of.attempts;
+            network.sources += of.sources;
+        }
+        sorted(networks)
+    }
+
+    /// Where most of them come from, if that is one network of many sources, or few addresses.
+    pub fn finding(&self, service: &str, prefixes: Prefixes) -> Option<Finding> {
+        let all = self.all();
+        if all < LITTLE {
+            return None;
+        }
+        let percent = |attempts: f64| (100.0 * attempts / all).min(100.0);
+        let (few, enough) = FEW;
+        let mut largest = sorted(self.sources.clone());
+        largest.truncate(few);
+        if let Some((source, of)) = largest.first()
+            && percent(of.attempts) >= MOST
+        {
+            largest = vec![(*source, *of)];
+        }
+        let together = percent(largest.iter().map(|(_, of)| of.attempts).sum());
+        let is_one = largest.len() == 1;
+        if together >= if is_one { MOST } else { enough } {
+            let from: Vec<_> = largest
+                .iter()
+                .map(|(source, _)| show(*source, Prefixes { v4: 32, v6: 64 }))
+                .collect();
+            let advice = format!(
+                "a proxy or a load balancer gets a class without a limit (`[class.proxies]` with `prefixes` and \
+                 `source_rate = \"unlimited\"`), because its clients are not seen here; an attacker, `limiter ban add {} --for 1h`",
+                from.join(" ")
+            );
+            let service = service.to_owned();
+            return Some(Finding { service, percent: together, from, sources: 0, advice });
+        }
+        let networks = self.networks(prefixes);
+        let (network, of) = networks.first()?;
+        if percent(of.attempts) < MOST || of.sources < MANY {
+            return None;
+        }
+        let advice = format!(
+            "`limiter suggest --service {service} --networks` shows what a limit of each network would have refused; \
+             `limiter set --service {service} --network-rate 200/s` holds each as one"
+        );
+        Some(Finding {
+            service: service.to_owned(),
+            percent: percent(of.attempts),
+            from: vec![show(*network, prefixes)],
+            sources: of.sources.round() as u64,
+            advice,
+        })
+    }
+}
+
+fn sorted(all: HashMap<Address, Of>) -> Vec<(Address, Of)> {
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by(|(one, of), (other, more)| {
+        more.attempts.total_cmp(&of.attempts).then(one.cmp(other))
+    });
+    all
+}
+
+/// A network as it is written.
+fn show(network: Address, prefixes: Prefixes) -> String {
+    let (bits, whole) = if network.is_v4() { (prefixes.v4, 32) } else { (prefixes.v6, 128) };
+    let ip = prefix::ip(network);
+    if bits >= whole { ip.to_string() } else { format!("{ip}/{bits}") }
+}
+
+/// The attempts to each service, with what limits networks there.
+fn attempts(maps: &Maps, policy: &Policy, slot: u32) -> Result<Vec<(String, Networks, Attempts)>> {
+    let since = clock::now().saturating_sub(LOOKED_AT);
+    let sightings = Ring::attempts().look(maps)?.seen;
+    let counted = heavy::read(maps, Kind::Attempts, None, None, usize::MAX)?;
+    let records = maps.services(slot)?;
+    let services = records.values().filter_map(|record| {
+        let name = text::name(&record.name)?;
+        let service = policy.service(&name)?;
+        let name = name.to_string();
+        let lately = counted.iter().filter(|one| one.service == name && one.count > one.uncertain);
+        let lately = lately.filter_map(|one| {
+            let address = prefix::address(one.address.parse().ok()?);
+            // Since when it is counted is often longer than what is looked at.
+            let span = (one.first_seconds_ago - one.last_seconds_ago).max(1.0);
+            let seconds = (LOOKED_AT as f64 / 1e9 - one.last_seconds_ago).max(0.0);
+            let count = (one.count - one.uncertain) as f64;
+            Some((address, count * (seconds / span).min(1.0)))
+        });
+        let attempts = Attempts::of(&sightings, record.number, since, lately);
+        Some((name, service.networks, attempts))
+    });
+    Ok(services.collect())
+}
+
+/// The `most` networks that most attempts come from, by the prefixes of each service's networks.
+///
+/// # Errors
+/// When a map cannot be read.
+pub fn shares(maps: &Maps, service: Option<&str>, most: usize) -> Result<Vec<Share>> {
+    let slot = maps.selection()?.slot;
+    let policy = maps.policy(slot)?;
+    let mut shares = Vec::new();
+    for (name, networks, attempts) in attempts(maps, &policy, slot)? {
+        if service.is_some_and(|asked| asked != name) {
+            continue;
+        }
+        let all = attempts.all();
+        for (network, of) in attempts.networks(networks.prefixes) {
+            let class = policy.class_of(&Prefix { address: network, length: 128 });
+            shares.push(Share {
+                network: show(network, networks.prefixes),
+                service: name.clone(),
+                class: class.map(|class| class.name.to_string()),
+                attempts: of.attempts.round() as u64,
+                percent: 100.0 * of.attempts / all.max(1.0),
+                sources: of.sources.round() as u64,
+            });
+        }
+    }
+    shares.sort_by_key(|share| Reverse(share.attempts));
+    shares.truncate(most);
+    Ok(shares)
+}
+
+/// What is found of where attempts come from, of services whose networks have no limit.
+///
+/// # Errors
+/// When a map cannot be read.
+pub fn findings(maps: &Maps) -> Result<Vec<Finding>> {
+    let slot = maps.selection()?.slot;
+    let policy = maps.policy(slot)?;
+    let all = attempts(maps, &policy, slot)?.into_iter();
+    let found = all.filter_map(|(name, networks, attempts)| {
+        let found = attempts.finding(&name, networks.prefixes)?;
+        (found.sources == 0 || networks.limit.is_none()).then_some(found)
+    });
+    Ok(found.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sighting(address: Address, halvings: u64) -> Sighting {
+        let what = What::new(7, 10, true, false, halvings).0;
+        Sighting { time: 1000, high: address.high, low: address.low, what }
+    }
+
+    fn of(seen: &[Sighting], counted: Vec<(Address, f64)>) -> Option<Finding> {
+        let attempts = Attempts::of(seen, 7, 0, counted.into_iter());
+        attempts.finding("web", Networks::default().prefixes)
+    }
+
+    fn crowd() -> Vec<Sighting> {
+        (0..300_u32).map(|number| sighting(Address::v4(number << 9), 0)).collect()
+    }
+
+    #[test]
+    fn a_crowd_is_no_finding() {
+        assert_eq!(of(&crowd(), Vec::new()), None);
+        assert_eq!(of(&crowd()[..100], Vec::new()), None, "nor is little");
+    }
+
+    #[test]
+    fn one_network_of_many_sources_is_named() {
+        let mut seen = crowd();
+        let network = 0x2001_0db8_0001_0000_u64;
+        seen.extend((0..900).map(|number| sighting(Address::v6(network | (number * 7), 1), 0)));
+        let found = of(&seen, Vec::new()).expect("a finding");
+        assert_eq!((&found.from[..], found.sources), (&["2001:db8:1::/48".to_owned()][..], 900));
+        assert!((74.0..76.0).contains(&found.percent), "{found:?}");
+        assert!(found.advice.contains("--network-rate"), "{found:?}");
+    }
+
+    /// Two proxies among a crowd of which one source in four is in the sample, and they are not.
+    #[test]
+    fn two_addresses_are_named_by_their_counters() {
+        let seen: Vec<_> =
+            (0..100_u32).map(|number| sighting(Address::v4(number << 9), 2)).collect();
+        assert_eq!(of(&seen, Vec::new()), None);
+        let proxies = [0xc000_0201, 0xc000_0202].map(|one| (Address::v4(one), 10_000.0));
+        let found = of(&seen, proxies.to_vec()).expect("a finding");
+        assert_eq!(
+            (&found.from[..], found.sources),
+            (&["192.0.2.1".to_owned(), "192.0.2.2".to_owned()][..], 0)
+        );
+        assert!(
+            found.words().starts_with("98% of the attempts come from 2 addresses"),
+            "{found:?}"
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! Which sources hold most open connections: the kernel's own list of sockets, added up. It needs no
+//! count of limiter's, and so tells what a limit would meet before there is one.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use limiter_common::address::SourceMask;
+use serde::Serialize;
+
+use crate::kernel::Maps;
+use crate::kernel::listener::{self, Connection};
+use crate::policy::prefix::{self, Prefix};
+use crate::policy::{Policy, Prefixes, Service};
+
+/// A source with open connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// The source, or the prefix that was asked for.
+    pub source: String,
+    /// The service.
+    pub service: String,
+    /// Name of its class, if it has one.
+    pub class: Option<String>,
+    /// Connections that are open.
+    pub count: u64,
+}
+
+/// The `most` sources with most open connections to services, in this network namespace. `lengths`:
+/// added up by prefixes of IPv4 and IPv6. `service`: of this one only.
+///
+/// # Errors
+/// When a map cannot be read, or the kernel does not tell of its sockets.
+pub fn read(
+    maps: &Maps,
+    lengths: Option<(u8, u8)>,
+    service: Option<&str>,
+    most: usize,
+) -> Result<Vec<Holder>> {
+    let policy = maps.policy(maps.selection()?.slot)?;
+    let mut holders = held(&policy, lengths, &listener::connections()?);
+    holders.retain(|holder| service.is_none_or(|name| holder.service == name));
+    holders.truncate(most);
+    Ok(holders)
+}
+
+/// The sources with connections to services, most first.
+fn held(policy: &Policy, lengths: Option<(u8, u8)>, connections: &[Connection]) -> Vec<Holder> {
+    let mut counts: HashMap<(String, &str, Option<String>), u64> = HashMap::new();
+    for connection in connections {
+        let Some(service) = service(policy, connection.local) else { continue };
+        let address = prefix::address(connection.remote.ip());
+        let class = policy.class_of(&Prefix { address, length: 128 });
+        let own = class.and_then(|class| class.prefixes).or(service.prefixes);
+        let Prefixes { v4, v6 } = match lengths {
+            Some((v4, v6)) => Prefixes { v4, v6 },
+            None => own.unwrap_or(policy.prefixes),
+        };
+        let length = if address.is_v4() { 96 + v4 } else { v6 };
+        let source = Prefix { address: SourceMask::new(v4, v6).apply(address), length };
+        let class = class.map(|class| class.name.to_string());
+        *counts.entry((source.to_string(), service.name.as_str(), class)).or_default() += 1;
+    }
+    let mut holders: Vec<Holder> = counts
+        .into_iter()
+        .map(|((source, service, class), count)| Holder {
+            source,
+            service: service.to_owned(),
+            class,
+            count,
+        })
+        .collect();
+    holders.sort_by_cached_key(|one| (Reverse(one.count), one.source.clone(), one.service.clone()));
+    holders
+}
+
+/// The service at a local address: one that names it before one that has every address.
+fn service(policy: &Policy, local: SocketAddr) -> Option<&Service> {
+    let listens = |any: bool| {
+        policy.services.iter().find(|service| {
+            service.listeners.iter().any(|listener| {
+                let ip = listener.ip();
+                listener.port() == local.port()
+                    && ip.is_ipv4() == local.is_ipv4()
+                    && if any { ip.is_unspecified() } else { ip == local.ip() }
+            })
+        })
+    };
+    listens(false).or_else(|| listens(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::text;
+
+    #[test]
+    fn connections_are_added_up_by_source_and_service() {
+        let services =
+            ["web=*:80", "mine=192.0.2.1:80"].map(|one| text::service(one).expect("one"));
+        let policy = Policy { services: services.into(), ..Policy::default() };
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let open = |remote: &str, local: &str| Connection { remote: at(remote), local: at(local) };
+        let connections = [
+            open("198.51.100.7:1", "192.0.2.2:80"),
+            open("198.51.100.7:2", "192.0.2.2:80"),
+            open("198.51.100.8:1", "192.0.2.2:80"),
+            open("198.51.100.7:3", "192.0.2.1:80"),
+            open("198.51.100.7:4", "192.0.2.2:22"),
+            open("[2001:db8::1]:1", "[2001:db8:1::1]:80"),
+            open("[2001:db8::2]:1", "[2001:db8:1::1]:80"),
+            open("[2001:db8::3]:1", "[2001:db8:1::1]:80"),
+        ];
+        let found = |lengths| {
+            let holders = held(&policy, lengths, &connections);
+            let rows = holders.into_iter().map(|one| (one.source, one.service, one.count));
+            rows.collect::<Vec<_>>()
+        };
+        let row =
+            |source: &str, service: &str, count| (source.to_owned(), service.to_owned(), count);
+        let rows = [
+            row("2001:db8::/64", "web", 3),
+            row("198.51.100.7", "web", 2),
+            row("198.51.100.7", "mine", 1),
+            row("198.51.100.8", "web", 1),
+        ];
+        assert_eq!(found(None), rows);
+        assert_eq!(found(Some((24, 48)))[0], row("198.51.100.0/24", "web", 3));
+    }
+}
