@@ -12,7 +12,6 @@ use limiter_common::reply::{self, Draft, Offer};
 
 use crate::checksum::limiter_is_whole;
 use crate::frame::read;
-use crate::listener::Met;
 use crate::maps::{KERNEL, REPLY};
 use crate::{clock, listener};
 
@@ -71,16 +70,16 @@ fn try_syn_ack(context: &XdpContext, found: Found, what: u64) -> Option<u32> {
     let least = if v6 { LEAST_MSS_V6 } else { LEAST_MSS_V4 };
     let theirs = if options.mss == 0 { least } else { options.mss };
     let mss = own_mss(context, v6)?;
-    let cookie = match listener::cookie(context, &segment.network, &asked, theirs) {
-        Met::Listener(cookie) if cookie > 0 => cookie as u32,
-        Met::Listener(_) => {
-            match listener::cookie_of_room(what, &segment.network, &asked, theirs) {
-                cookie if cookie > 0 => cookie as u32,
-                _ => return Some(NO_COOKIE),
-            }
-        }
-        met if met.is_time_wait() => return Some(TIME_WAIT),
-        Met::Connection(_) | Met::Nobody => return None,
+    let met = listener::cookie(context, &segment.network, &asked, theirs);
+    if !met.is_listener() {
+        return met.is_time_wait().then_some(TIME_WAIT);
+    }
+    let cookie = match met.cookie() {
+        Some(cookie) => cookie,
+        None => match listener::cookie_of_room(what, &segment.network, &asked, theirs) {
+            cookie if cookie > 0 => cookie as u32,
+            _ => return Some(NO_COOKIE),
+        },
     };
     let offer = Offer { cookie, mss, milliseconds: clock::precise() / 1_000_000 };
     let Draft { words, options } = draft()?;
@@ -102,11 +101,14 @@ pub extern "C" fn limiter_meets(context: *mut xdp_md, found: u64, what: u64) -> 
         false => listener::meets(&context, &segment.network, &ports),
         true => listener::room(&context, &segment.network, &ports),
     };
-    match met {
-        Met::Listener(cookie) if cookie <= 0 => NO_COOKIE,
-        Met::Listener(_) => LISTENS,
-        met if met.is_time_wait() => TIME_WAIT,
-        _ => UNANSWERABLE,
+    if met.is_full() {
+        NO_COOKIE
+    } else if met.is_listener() {
+        LISTENS
+    } else if met.is_time_wait() {
+        TIME_WAIT
+    } else {
+        UNANSWERABLE
     }
 }
 

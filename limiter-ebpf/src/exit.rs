@@ -157,14 +157,17 @@ pub fn pass(reason: Reason) -> u32 {
 pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
     let stops = !matches!(decision.reason.verdict(), Verdict::Pass);
     let enforced = matches!(decision.mode, Mode::Enforce);
+    let observed = stops && !enforced;
     let reset = stops && enforced && resets(context, decision);
     if let Some(counters) = COUNTER.get_ptr_mut(decision.counter) {
-        // The compiler knows the bounds and would leave the masks out, but the verifier wants to see them.
-        let both = core::hint::black_box(decision.reason as usize | decision.notes.step() << 8);
-        let (index, step) = (both & (REASONS - 1), both >> 8);
+        // The compiler knows the bounds and would leave the masks out, but the verifier wants to see
+        // them. A condition it would carry over as an offset, of which 6.1 knows no bound.
+        let what = decision.reason as usize | usize::from(observed) << 7;
+        let both = core::hint::black_box(what | decision.notes.step() << 8);
+        let (index, observed, step) = (both & (REASONS - 1), both & 1 << 7 != 0, both >> 8);
         // SAFETY: the element belongs to this CPU, and the index is below REASONS.
         unsafe {
-            if stops && !enforced {
+            if observed {
                 (*counters).observed[index] += 1;
             } else {
                 (*counters).decided[index] += 1;

@@ -32,34 +32,54 @@ const OWN_NAMESPACE: u64 = u64::MAX;
 #[repr(C, align(4))]
 struct Tcp<const WORDS: usize>([u32; WORDS]);
 
-/// What a segment meets.
-pub enum Met {
-    /// No socket of this namespace.
-    Nobody,
-    /// A socket that does not listen, in this state: a connection, or what is left of one.
-    Connection(u32),
-    /// A listening one, and what it says.
-    Listener(i64),
+/// What a segment meets: a socket's state, and what a listening one says.
+///
+/// Both are always written. Of an enum LLVM reads a payload before it asks which case it is, and
+/// the verifiers of 6.1 and 6.12 refuse that.
+pub struct Met {
+    /// 0 where there is no socket of this namespace.
+    state: u32,
+    said: i64,
 }
 
 impl Met {
+    const NOBODY: Self = Self { state: 0, said: 0 };
+
     /// A connection, or what is left of one.
     #[inline(always)]
     pub const fn is_socket(&self) -> bool {
-        matches!(self, Self::Connection(_))
+        self.state != Self::NOBODY.state && !self.is_listener()
     }
 
     /// A connection that the packets before this one cannot have ended, if they are no resets.
     #[inline(always)]
     pub const fn is_alive(&self) -> bool {
-        matches!(self, Self::Connection(state) if ALIVE >> (*state & 31) & 1 != 0)
+        ALIVE >> (self.state & 31) & 1 != 0
     }
 
     /// What the kernel makes a connection of without a cookie, if the SYN is new enough
     /// (`tcp_conn_request`: not with `isn`).
     #[inline(always)]
     pub const fn is_time_wait(&self) -> bool {
-        matches!(self, Self::Connection(TIME_WAIT))
+        self.state == TIME_WAIT
+    }
+
+    /// A socket that listens.
+    #[inline(always)]
+    pub const fn is_listener(&self) -> bool {
+        self.state == LISTEN
+    }
+
+    /// The cookie that a listening socket answers with, if it makes one.
+    #[inline(always)]
+    pub const fn cookie(&self) -> Option<u32> {
+        if self.is_listener() && self.said > 0 { Some(self.said as u32) } else { None }
+    }
+
+    /// A socket that listens and makes no cookie.
+    #[inline(always)]
+    pub const fn is_full(&self) -> bool {
+        self.is_listener() && self.said <= 0
     }
 }
 
@@ -167,7 +187,7 @@ fn with_listener(
 ) -> Met {
     // `struct bpf_sock_tuple` as words: of a union LLVM would leave some to chance, which the verifier refuses. Where the reply will be
     // written, to spare the stack.
-    let Some(draft) = draft() else { return Met::Nobody };
+    let Some(draft) = draft() else { return Met::NOBODY };
     let tuple = &mut draft.words;
     let ports = ports(asked);
     let size = match header {
@@ -190,15 +210,14 @@ fn with_listener(
     let socket: *mut bpf_sock =
         unsafe { bpf_skc_lookup_tcp(context.ctx.cast(), address, size, OWN_NAMESPACE, 0) };
     if socket.is_null() {
-        return Met::Nobody;
+        return Met::NOBODY;
     }
     // SAFETY: the kernel returned a socket and holds it for us. Volatile, so that the load keeps its width.
     let state = unsafe { (&raw const (*socket).state).read_volatile() };
-    let met =
-        if state == LISTEN { Met::Listener(f(socket.cast())) } else { Met::Connection(state) };
+    let said = if state == LISTEN { f(socket.cast()) } else { 0 };
     // SAFETY: it is released once.
     unsafe { bpf_sk_release(socket.cast()) };
-    met
+    Met { state, said }
 }
 
 /// Calls `f` with the room's socket, if there is one.

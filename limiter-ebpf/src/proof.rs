@@ -20,7 +20,7 @@ use limiter_common::switch::{Mode, Selection, Switch};
 
 use crate::exit::{BRINGS, Decision, Notes};
 use crate::frame::{again, read};
-use crate::listener::{self, Met};
+use crate::listener;
 use crate::maps::{self, FLOWS, WAITS};
 use crate::{checksum, clock, cookie, global, limits, line, lists, room, service};
 
@@ -223,7 +223,7 @@ fn check(
     if checksum::limiter_is_whole(context.ctx, found.0) == 0 {
         return None;
     }
-    let is_full = matches!(met, Met::Listener(cookie) if cookie <= 0 && asks);
+    let is_full = met.is_full() && asks;
     let is_kept = is_there || matches!(known, Known::Paid { .. });
     let pays = if is_full { 0 } else { PAYS };
     Some(Proof::Brings(pays | if has_data { DATA } else { 0 } | if is_kept { KEPT } else { 0 }))
