@@ -42,6 +42,8 @@ pub struct Case {
     /// Pages of a visit, and seconds between two.
     pub pages: f64,
     pub think: f64,
+    /// Least and most seconds for which a person waits for a page.
+    pub patience: [f64; 2],
     /// Least seconds for which somebody tries to get a page.
     pub stays: f64,
     /// Sources of 640/s, of 2.5/s, and spoofed attempts per second.
@@ -95,6 +97,7 @@ impl Case {
             measure: 180.0,
             pages: 5.0,
             think: 10.0,
+            patience: [2.0, 17.0],
             stays: 120.0,
             heavy: 0,
             bots: 0,
@@ -151,6 +154,7 @@ impl Case {
                 "measure" => case.measure = number,
                 "pages" => case.pages = number,
                 "think" => case.think = number,
+                "patience" => case.patience = [number; 2],
                 "stays" => case.stays = number,
                 "heavy" => case.heavy = number as u32,
                 "bots" => case.bots = number as u32,

@@ -178,7 +178,10 @@ impl World {
         let (now, staged, stays) = (self.now, self.case.staged, self.case.stays);
         let role = self.users[id as usize].role;
         let patience = match role {
-            Role::Crowd if !staged => self.random.between(2.0, 17.0),
+            Role::Crowd if !staged => {
+                let [least, most] = self.case.patience;
+                self.random.between(least, most)
+            }
             Role::Heavy => SECOND,
             Role::Bot => 5 * SECOND / 2,
             _ => 2 * SECOND,
