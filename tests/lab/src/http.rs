@@ -1,13 +1,15 @@
-//! Owns the web server of the front end and the crowd that fetches pages from it.
+//! Owns the web server of the front end, and the crowd and the people that fetch pages from it.
 //!
 //! Both are as small as they can be and still make the kernel do what it does for real ones: a page is a fresh TCP
 //! connection, one request, one answer, a close. Each runs on a thread of its own inside its namespace.
 
 mod crowd;
+mod people;
 mod server;
 
 pub use crowd::{Crowd, CrowdHandle, PageReport};
-pub use server::{PAGE_BYTES, Server, ServerOptions};
+pub use people::{People, PeopleHandle, Person, Tally};
+pub use server::{PAGE_BYTES, Server, ServerOptions, Workers};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Resource, getrlimit, setrlimit};

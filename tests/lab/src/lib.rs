@@ -32,7 +32,10 @@ pub use directory::Directory;
 pub use flood::{Flood, FloodHandle, FloodReport, Sources};
 pub use frame::Frame;
 pub use hand::{Hand, Heard, volley};
-pub use http::{Crowd, CrowdHandle, PageReport, Server, ServerOptions};
+pub use http::{
+    Crowd, CrowdHandle, PageReport, People, PeopleHandle, Person, Server, ServerOptions, Tally,
+    Workers,
+};
 pub use netns::Namespace;
 pub use programs::{Attached, Loaded, Trivial};
 pub use topology::{Lab, LabOptions};

@@ -4,12 +4,42 @@
 //! an operator would.
 
 mod flood;
+mod morning;
 
 use anyhow::Result;
+use clap::{Args, ValueEnum};
 
-pub use flood::Arguments;
+use super::output::Output;
+
+/// How it is shown.
+#[derive(Args)]
+pub struct Arguments {
+    /// Length of each act: of the morning 22, of a flood 6 by default.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=120))]
+    seconds: Option<u64>,
+    /// Another play than the morning: floods at full speed, beside clients whom the server can serve.
+    #[arg(long, value_enum)]
+    only: Option<Play>,
+    /// What to flood with, of the play of floods.
+    #[arg(long, value_enum, default_value_t = flood::Kind::Sources, requires = "only")]
+    flood: flood::Kind,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What else can be shown.
+#[derive(Clone, Copy, ValueEnum)]
+enum Play {
+    /// A flood at full speed, without limiter and with it.
+    Flood,
+}
 
 /// Shows it.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    flood::run(arguments)
+    match arguments.only {
+        None => morning::run(arguments.seconds.unwrap_or(22), &arguments.output),
+        Some(Play::Flood) => {
+            flood::run(arguments.flood, arguments.seconds.unwrap_or(6), arguments.output.json)
+        }
+    }
 }

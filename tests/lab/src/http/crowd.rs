@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpSocket,
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
     time::{sleep_until, timeout},
 };
@@ -144,7 +144,8 @@ impl Crowd {
         for (number, address) in (0..pages).zip(self.addresses.iter().cycle()) {
             sleep_until(start + Duration::from_secs_f64(number as f64 / self.pages_per_second))
                 .await;
-            running.spawn(fetch_page(self.request(*address)));
+            let request = Request::new(*address, self.target, &self.path);
+            running.spawn(fetch_page(request, self.connections_per_page, self.timeout));
             report.tried += 1;
             while let Some(page) = running.try_join_next() {
                 report.add(page.context("a page's task failed")?);
@@ -154,16 +155,6 @@ impl Crowd {
             report.add(page.context("a page's task failed")?);
         }
         Ok(report)
-    }
-
-    fn request(&self, address: IpAddr) -> Request {
-        Request {
-            source: SocketAddr::new(address, 0),
-            target: self.target,
-            text: format!("GET {} HTTP/1.1\r\nHost: front\r\nConnection: close\r\n\r\n", self.path),
-            connections: self.connections_per_page,
-            timeout: self.timeout,
-        }
     }
 }
 
@@ -175,20 +166,80 @@ impl PageReport {
     }
 }
 
+/// One connection of a client: where from, where to, and what it asks for.
 #[derive(Clone)]
-struct Request {
+pub(super) struct Request {
     source: SocketAddr,
     target: SocketAddr,
     text: String,
-    connections: u32,
-    timeout: Duration,
 }
 
-async fn fetch_page(request: Request) -> Page {
+impl Request {
+    pub(super) fn new(address: IpAddr, target: SocketAddr, path: &str) -> Self {
+        let text = format!("GET {path} HTTP/1.1\r\nHost: front\r\nConnection: close\r\n\r\n");
+        Self { source: SocketAddr::new(address, 0), target, text }
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let socket = if self.target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // One address may have many connections at once, to one server: the port may be taken by
+        // another's.
+        socket.set_reuseaddr(true)?;
+        socket.bind(self.source)?;
+        socket.connect(self.target).await
+    }
+
+    async fn answer(&self, mut stream: TcpStream) -> io::Result<Answer> {
+        stream.write_all(self.text.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok(Answer::of(&answer))
+    }
+}
+
+/// What a server said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A success, as long as it says.
+    Whole,
+    /// 503, and after how many seconds to come again.
+    Wait(Option<u64>),
+    /// Something else, or not all of it.
+    None,
+}
+
+impl Answer {
+    fn of(answer: &[u8]) -> Self {
+        let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+            return Self::None;
+        };
+        let Ok(head) = std::str::from_utf8(&answer[..end]) else { return Self::None };
+        let number = |wanted: &str| {
+            let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+            fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?.1.parse::<u64>().ok()
+        };
+        if head.starts_with("HTTP/1.1 503 ") {
+            Self::Wait(number("retry-after"))
+        } else if head.starts_with("HTTP/1.1 200 ")
+            && number("content-length") == Some((answer.len() - end - 4) as u64)
+        {
+            Self::Whole
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// One connection and what came over it.
+pub(super) async fn ask(request: &Request) -> io::Result<Answer> {
+    request.answer(request.connect().await?).await
+}
+
+async fn fetch_page(request: Request, number: u32, patience: Duration) -> Page {
     let start = Instant::now();
     let mut connections = JoinSet::new();
-    for _ in 0..request.connections {
-        connections.spawn(fetch(request.clone()));
+    for _ in 0..number {
+        connections.spawn(fetch(request.clone(), patience));
     }
     let mut page = Page { connect_ms: Vec::new(), whole_ms: None };
     let mut whole = true;
@@ -202,36 +253,16 @@ async fn fetch_page(request: Request) -> Page {
 }
 
 /// The time to connect, if it did, and whether the whole body came in time.
-async fn fetch(request: Request) -> (Option<f64>, bool) {
+async fn fetch(request: Request, patience: Duration) -> (Option<f64>, bool) {
     let mut connect = None;
     let work = async {
         let start = Instant::now();
-        let socket =
-            if request.target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // One address may have many connections at once, to one server: the port may be taken by another's.
-        socket.set_reuseaddr(true)?;
-        socket.bind(request.source)?;
-        let mut stream = socket.connect(request.target).await?;
+        let stream = request.connect().await?;
         connect = Some(milliseconds(start));
-        stream.write_all(request.text.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        io::Result::Ok(is_whole(&answer))
+        request.answer(stream).await
     };
-    let whole = matches!(timeout(request.timeout, work).await, Ok(Ok(true)));
+    let whole = matches!(timeout(patience, work).await, Ok(Ok(Answer::Whole)));
     (connect, whole)
-}
-
-/// Whether an answer is a success and as long as it says.
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return false;
-    };
-    let Ok(head) = std::str::from_utf8(&answer[..end]) else {
-        return false;
-    };
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
-    head.starts_with("HTTP/1.1 200 ") && length == Some(answer.len() - end - 4)
 }
 
 fn milliseconds(since: Instant) -> f64 {

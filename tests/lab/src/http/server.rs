@@ -16,8 +16,8 @@ use anyhow::{Context as _, Result};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::oneshot,
-    time::timeout,
+    sync::{Semaphore, oneshot},
+    time::{sleep, timeout},
 };
 
 use super::{raise_file_limit, runtime};
@@ -39,6 +39,23 @@ pub struct ServerOptions {
     pub listen: Vec<SocketAddr>,
     /// Length of each accept queue, in connections; `net.core.somaxconn` bounds it.
     pub backlog: u32,
+    /// Without them it serves all at once.
+    pub workers: Option<Workers>,
+}
+
+/// What bounds a server: so many connections at once, each for so long. Others wait in the accept
+/// queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers {
+    /// Connections at once.
+    pub count: usize,
+    /// How long the work for one takes.
+    pub time: Duration,
+}
+
+impl Workers {
+    /// No bound.
+    const MANY: Self = Self { count: Semaphore::MAX_PERMITS, time: Duration::ZERO };
 }
 
 impl Default for ServerOptions {
@@ -46,6 +63,7 @@ impl Default for ServerOptions {
         Self {
             listen: vec![SocketAddr::new(FRONT_V4, 80), SocketAddr::new(FRONT_V6, 80)],
             backlog: 4096,
+            workers: None,
         }
     }
 }
@@ -72,11 +90,14 @@ impl Server {
         let counter = Arc::clone(&accepted);
         let thread = lab.front.spawn("lab-server", move || {
             runtime()?.block_on(async {
+                let workers = options.workers.unwrap_or(Workers::MANY);
+                let free = Arc::new(Semaphore::new(workers.count));
                 // Connections are tasks of the runtime, and end with it.
                 for address in &options.listen {
                     let listener = listen(*address, options.backlog)
                         .with_context(|| format!("cannot listen on {address}"))?;
-                    tokio::spawn(accept(listener, Arc::clone(&counter)));
+                    let (counter, free) = (Arc::clone(&counter), Arc::clone(&free));
+                    tokio::spawn(accept(listener, counter, free, workers.time));
                 }
                 // The starter waits for this or for our end.
                 let _ = ready.send(());
@@ -116,28 +137,39 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.listen(backlog)
 }
 
-async fn accept(listener: TcpListener, accepted: Arc<AtomicU64>) {
+async fn accept(
+    listener: TcpListener,
+    accepted: Arc<AtomicU64>,
+    free: Arc<Semaphore>,
+    time: Duration,
+) {
     loop {
+        // It is never closed.
+        let worker = Arc::clone(&free).acquire_owned().await;
         match listener.accept().await {
             Ok((stream, _)) => {
                 accepted.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
                     // A client that goes away is its own business.
-                    let _ = timeout(PATIENCE, serve(stream)).await;
+                    let _ = timeout(PATIENCE, serve(stream, time)).await;
+                    drop(worker);
                 });
             }
             // Out of descriptors, most likely: let some connections end.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
-async fn serve(mut stream: TcpStream) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, time: Duration) -> io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() > REQUEST_BYTES || stream.read_buf(&mut request).await? == 0 {
             return Ok(());
         }
+    }
+    if !time.is_zero() {
+        sleep(time).await;
     }
     match length(&request) {
         Some(length) => answer(&mut stream, length).await?,

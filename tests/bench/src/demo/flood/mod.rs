@@ -1,34 +1,20 @@
-//! `cargo xtask demo`: a web server is flooded, first without limiter, then with it, while ordinary clients fetch pages.
-//!
-//! Everything happens in network namespaces of this machine. limiter is driven by its own command, as an operator would.
+//! `cargo xtask demo --only flood`: a web server is flooded, first without limiter, then with it,
+//! while ordinary clients fetch pages.
 
 mod phase;
 mod table;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 
 use phase::{Phase, Stage};
 
-/// How it is shown.
-#[derive(Args)]
-pub struct Arguments {
-    /// Length of each part.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(2..=120))]
-    seconds: u64,
-    /// What to flood with: 64 sources, or a new random source for every SYN.
-    #[arg(long, value_enum, default_value_t = Kind::Sources)]
-    flood: Kind,
-    /// Print JSON on standard output.
-    #[arg(long)]
-    json: bool,
-}
-
+/// What it floods with.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
+pub enum Kind {
     /// 64 addresses.
     Sources,
-    /// Random addresses.
+    /// A new random address for every SYN.
     Random,
 }
 
@@ -37,17 +23,17 @@ const ATTACH: &str =
     "attach attack0 crowd0 --service web=*:80 --source-rate 5/s --budget 1000/s --enforce";
 
 /// Shows it.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let stage = Stage::set(arguments.flood == Kind::Random, arguments.seconds as f64)?;
+pub fn run(flood: Kind, seconds: u64, json: bool) -> Result<()> {
+    let stage = Stage::set(flood == Kind::Random, seconds as f64)?;
     eprintln!("calm: {} pages/s by {} clients, no flood", phase::PAGES_PER_SECOND, phase::CLIENTS);
     let calm = stage.calm()?;
-    eprintln!("flooding without limiter, {} s ...", arguments.seconds);
+    eprintln!("flooding without limiter, {seconds} s ...");
     let without = stage.play(&calm, |_| Ok(()))?;
-    let phases = match arguments.flood {
+    let phases = match flood {
         Kind::Sources => vec![("without", without), ("with", with(&stage, &calm)?)],
         Kind::Random => random(&stage, &calm, without)?,
     };
-    if arguments.json {
+    if json {
         println!("{}", serde_json::to_string_pretty(&table::json(&calm, &phases))?);
     } else {
         print!("{}", table::text(&calm, &phases));
