@@ -313,11 +313,14 @@ fn refusals_are_answered_with_resets_where_wanted() {
             assert_eq!(answer[at + 4..at + 8], cookie.wrapping_add(1).to_be_bytes());
             let frame = syn(client, server);
             // At most 1,000 per second and as many at once.
+            let begun = Instant::now();
             for _ in 0..3000 {
                 judge.run(&frame.build());
             }
+            // The coarse clock may tick once more than the time that passed.
+            let most = 1_010 + begun.elapsed().as_millis() as u64;
             let resets = judge.counters()[1].resets;
-            assert!((1000..2500).contains(&resets), "{resets} resets");
+            assert!((1000..=most).contains(&resets), "{resets} resets, at most {most}");
         }
     });
 }
