@@ -145,6 +145,11 @@ pub trait State {
     }
     /// Charges an attempt to the source table; one that peeks is only told whether that would go.
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
+    /// Charges an attempt to the table of limits that are tried ([`crate::shadow`]). `None`: there
+    /// is none.
+    fn try_charge(&self, _: &Place, _: &Attempt<'_>) -> Option<Charge> {
+        None
+    }
     /// Judges a source in the service's line; of one that peeks, only whether it waits.
     fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<Judged>;
     /// Asks or tells the challenge of the service.

@@ -26,6 +26,7 @@ pub mod reason;
 pub mod record;
 pub mod reply;
 pub mod room;
+pub mod shadow;
 pub mod share;
 pub mod sighting;
 pub mod source_table;

@@ -53,7 +53,8 @@ macro_rules! maps {
                 /// The prefixes as stated, at `slot * CLASS_PREFIXES + number`. Only user space
                 /// reads them.
                 CLASS_PREFIX class_prefix: Mapped<ClassPrefix>[2 * CLASS_PREFIXES];
-                /// Limits of networks, at `slot * NETWORKS + index`: of services, then of classes.
+                /// Limits of networks, and what services try, at `slot * NETWORKS + index`: of
+                /// services, then of classes.
                 NETWORK network: Array<Network>[2 * NETWORKS];
                 /// Single addresses that are allowed or banned.
                 LIST_HOST list_host: HashMap<ListKey, ListEntry>[LIST_HOSTS];
@@ -113,6 +114,8 @@ macro_rules! maps {
                 WAITS waits: Aligned<SourceSet>[1];
                 /// Flows that go to the waiting room.
                 DIVERTED diverted: Aligned<SourceSet>[room::SETS];
+                /// Debts of sources to limits that are tried.
+                SHADOWED shadowed: Aligned<SourceSet>[shadow::SETS];
                 /// What a CPU knows of the cookies of flows.
                 BASES bases: PerCpuArray<Bases>[bases::LINES];
                 /// What a CPU works with while it judges one who comes to a line.
@@ -249,7 +252,7 @@ mod table {
     pub use crate::reply::Draft;
     pub use crate::sighting::Sighting;
     pub use crate::turn::Draft as LineDraft;
-    pub use crate::{bases, checksum, distinct, flow, heavy, room, share, sighting};
+    pub use crate::{bases, checksum, distinct, flow, heavy, room, shadow, share, sighting};
 
     /// The sketches of an interval.
     pub type Sketches = [u64; distinct::WORDS];

@@ -10,6 +10,7 @@ use crate::class_tree::{MOST_CLASSES, PAIRS};
 use crate::hash::Key;
 use crate::line;
 use crate::rate::Limit;
+use crate::shadow::{self, Shadow};
 use crate::source_table::{STEPS, SourceLimit, WAYS};
 
 /// Services in a policy.
@@ -214,10 +215,13 @@ pub struct Host {
     pub stated_diverts: Limit,
     /// Most open connections of all services; 0: any number.
     pub open_budget: u64,
-    /// 1 if anything of this policy is bounded by open connections, so that they are counted.
+    /// 1 if anything of this policy is bounded by open connections, or tried with them, so that they
+    /// are counted.
     pub counts_open: u64,
+    /// Longest debt that any source limit in the shadow leaves, in shifted ticks.
+    pub tried_horizon: u64,
     /// Zero.
-    pub room: [u64; 2],
+    pub room: [u64; 1],
 }
 const _: () = assert!(size_of::<Host>() == 256);
 
@@ -252,7 +256,7 @@ pub struct Class {
 const _: () = assert!(size_of::<Class>() == 128);
 
 /// The limit of the networks above the sources of a service, or of a class, at
-/// `slot * NETWORKS + index`: see [`Network::index`].
+/// `slot * NETWORKS + index`: see [`Network::index`]. Beside it, what a service tries.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -268,8 +272,8 @@ pub struct Network {
     pub prefix_v6: u8,
     /// Zero.
     pub reserved: [u8; 6],
-    /// Zero.
-    pub room: [u64; 7],
+    /// What the service tries; a class tries nothing.
+    pub shadow: Shadow,
 }
 const _: () = assert!(size_of::<Network>() == 128);
 
@@ -288,7 +292,7 @@ impl Network {
         prefix_v4: 0,
         prefix_v6: 0,
         reserved: [0; 6],
-        room: [0; 7],
+        shadow: Shadow::NONE,
     };
 }
 
@@ -329,7 +333,7 @@ pub struct Service {
     pub admission: Admission,
     /// Which service this is to the tables of sources: see [`Service::number_of`].
     pub number: u32,
-    /// What else is asked of who comes, as bits: [`Service::NETWORKS`].
+    /// What else is asked of who comes, as bits: [`Service::NETWORKS`], [`Service::SHADOW`].
     pub more: u32,
     /// As stated.
     pub stated: Stated,
@@ -349,11 +353,19 @@ const _: () = assert!(size_of::<Service>() == 384);
 impl Service {
     /// In `more`: the service or a class has a limit of networks.
     pub const NETWORKS: u32 = 1;
+    /// In `more`: the service tries limits.
+    pub const SHADOW: u32 = 2;
 
     /// Whether networks have a limit there, or in a class.
     #[inline(always)]
     pub const fn has_networks(&self) -> bool {
         self.more & Self::NETWORKS != 0
+    }
+
+    /// Whether limits are tried there: [`crate::shadow`].
+    #[inline(always)]
+    pub const fn has_shadow(&self) -> bool {
+        self.more & Self::SHADOW != 0
     }
 
     /// A number that no service with this id had for the last 65,536 policies: a new service must not find the visits and debts of the
@@ -526,8 +538,11 @@ pub struct Counters {
     pub resets: u64,
     /// Attempts by the debt of their source when they came: [`crate::source_table::step`]. Beyond the steps, zero.
     pub debts: [u64; DEBTS],
+    /// What limits in the shadow would have done: the mark of the try, then the attempts within it, and
+    /// those that [`crate::shadow::Tried`] says would have been refused.
+    pub shadow: shadow::Counts,
     /// Zero.
-    pub room: [u64; 14],
+    pub room: [u64; 10],
 }
 const _: () = assert!(size_of::<Counters>() == 1408 && DEBTS >= STEPS);
 
@@ -543,7 +558,8 @@ impl Default for Counters {
             steals: 0,
             resets: 0,
             debts: [0; DEBTS],
-            room: [0; 14],
+            shadow: [0; 4],
+            room: [0; 10],
         }
     }
 }

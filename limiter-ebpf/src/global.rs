@@ -27,6 +27,7 @@ use crate::limits::{self, Question};
 use crate::maps::{
     self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, NETWORK, SOURCES,
 };
+use crate::shadow;
 pub use crate::what::{IS_PROOF, PEEKS, pack_what, unpack_what};
 
 /// A record is not there.
@@ -220,6 +221,11 @@ impl State for Called {
     }
 
     #[inline(always)]
+    fn try_charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+        shadow::charge(place, attempt)
+    }
+
+    #[inline(always)]
     fn line(&self, _: &Case<'_>, _: &Arrival) -> Option<Judged> {
         None
     }
@@ -244,7 +250,7 @@ pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
 
 /// What [`limiter_charge`] said of a charge, in its lowest 8 bits.
 #[inline(always)]
-const fn charged(said: u64) -> Option<Charge> {
+pub const fn charged(said: u64) -> Option<Charge> {
     match said & 0xff {
         0 => Some(Charge::Conforms),
         1 => Some(Charge::Stole),
@@ -256,7 +262,7 @@ const fn charged(said: u64) -> Option<Charge> {
 
 /// The inverse of [`charged`].
 #[inline(always)]
-const fn charge_number(charge: Charge) -> u64 {
+pub const fn charge_number(charge: Charge) -> u64 {
     match charge {
         Charge::Conforms => 0,
         Charge::Stole => 1,

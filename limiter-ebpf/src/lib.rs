@@ -27,6 +27,7 @@ pub mod open;
 pub mod proof;
 pub mod room;
 pub mod service;
+mod shadow;
 pub mod source;
 #[cfg(feature = "trace")]
 pub mod trace;

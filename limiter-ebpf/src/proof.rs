@@ -22,7 +22,7 @@ use crate::exit::{BRINGS, Decision, Notes};
 use crate::frame::{again, read};
 use crate::listener;
 use crate::maps::{self, FLOWS, WAITS};
-use crate::{checksum, clock, cookie, global, limits, line, lists, room, service};
+use crate::{checksum, clock, cookie, global, limits, line, lists, room, service, shadow};
 
 /// What a segment is that does not pass as any other.
 enum Proof {
@@ -49,6 +49,8 @@ const PAYS: u64 = 1 << 27;
 const DATA: u64 = 1 << 28;
 /// Its connection is there, or what is left of it, or has been paid for: it does not wait.
 const KEPT: u64 = 1 << 29;
+/// It is in, and its service tries limits.
+const TRIES: u64 = 1 << 31;
 
 /// Decides on a segment that shows that it opens no connection, if a ban or a proof may matter to
 /// it: it brings a cookie, ends something or is of a flow that waits. What is for no port of a
@@ -95,6 +97,12 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
             said &= !PAYS;
         }
         said = limiter_close(context.ctx, found.0, said, outcome);
+        if said & TRIES != 0 {
+            let client = segment.network.source();
+            let (slot, id) = Decision::place(said);
+            let what = global::pack_what(slot, id);
+            shadow::limiter_shadow(what, client.high, client.low, clock::coarse());
+        }
     }
     Decision::unpack(said)
 }
@@ -242,10 +250,15 @@ pub extern "C" fn limiter_close(context: *mut xdp_md, found: u64, said: u64, out
 #[inline(always)]
 fn close(context: &XdpContext, found: Found, said: u64, outcome: u64) -> Option<u64> {
     let mut decision = Decision::unpack(said)?;
+    let mut tries = 0;
     if said & PAYS != 0 {
         let (slot, id) = Decision::place(said);
-        decision.of_service(limits::service(slot, id)?);
+        let service = limits::service(slot, id)?;
+        decision.of_service(service);
         decision.settle(&global::unpack_outcome(outcome)?);
+        if shadow::asks(service, decision.reason) {
+            tries = TRIES;
+        }
     }
     let passes = matches!(decision.mode, Mode::Observe)
         || matches!(decision.reason.verdict(), Verdict::Pass);
@@ -259,7 +272,7 @@ fn close(context: &XdpContext, found: Found, said: u64, outcome: u64) -> Option<
     if !note(context, found, state).unwrap_or(false) && !passes {
         decision.must_reset();
     }
-    Some(decision.pack())
+    Some(decision.pack() | tries)
 }
 
 /// Notes whether the flow of a segment has paid or waits. Says whether it could.

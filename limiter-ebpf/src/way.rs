@@ -13,7 +13,9 @@ use crate::exit::{self, Decision};
 use crate::limits::Question;
 use crate::observe::Observe;
 use crate::source::Sources;
-use crate::{answer, clock, frame, global, limits, line, lists, maps, proof, room, service};
+use crate::{
+    answer, clock, frame, global, limits, line, lists, maps, proof, room, service, shadow,
+};
 
 /// Decides on one frame and returns XDP's number for it.
 #[inline(always)]
@@ -141,6 +143,7 @@ fn attempt<S: Sources>(
         }
         _ => {}
     }
+    shadow::judge(service, decision, question.client, question.now);
 }
 
 /// Answers with a cookie, or says why not.

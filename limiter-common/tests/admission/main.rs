@@ -1,6 +1,7 @@
 //! The whole of admission in simulated time: budgets, source limits, the challenge and the line.
 
 mod networks;
+mod shadow;
 mod turns;
 mod world;
 

@@ -8,11 +8,13 @@ use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::hash::{Place, place};
 use limiter_common::line::{self, Arrival, Judged};
+use limiter_common::open::{Bounds, Full};
 use limiter_common::purse::{self, Purse, Seen};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::record::{self, BUDGET_LINES, Class, Host, NAME, Network, Service, Stated};
-use limiter_common::source_table::{self, Charged, SourceLimit, Ticks, WAYS};
+use limiter_common::shadow::{self, Shadow};
+use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks, WAYS};
 use limiter_common::turn;
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -24,6 +26,9 @@ pub struct Memory {
     lines: Vec<Cell<u64>>,
     sources: Vec<[Cell<u64>; WAYS]>,
     visits: Vec<[Cell<u64>; WAYS]>,
+    shadowed: Vec<[Cell<u64>; WAYS]>,
+    /// Connections that every source has open.
+    pub open: Cell<u64>,
     line: [Cell<u64>; line::WORDS],
     seats: line::seats::Seats<Cell<u64>>,
     pub challenge: [Cell<u64>; challenge::WORDS],
@@ -43,6 +48,8 @@ impl Memory {
             lines: vec![Cell::new(0); BUDGET_LINES as usize],
             sources: sets(),
             visits: sets(),
+            shadowed: (0..shadow::SETS).map(|_| Default::default()).collect(),
+            open: Cell::new(0),
             line: Default::default(),
             seats: Default::default(),
             challenge: Default::default(),
@@ -108,6 +115,17 @@ impl State for Memory {
         Some(source_table::charge(set, fingerprint, now, attempt.limit, own, attempt.horizon))
     }
 
+    fn full(&self, _: &Case<'_>, _: &Place, bounds: &Bounds) -> Option<Full> {
+        (bounds.source != 0 && self.open.get() >= bounds.source).then_some(Full::Source)
+    }
+
+    fn try_charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+        let set = &self.shadowed[place.set(shadow::SETS) as usize];
+        let (now, limit) = (Ticks::at(attempt.now), attempt.limit);
+        let (own, horizon) = (limit.horizon(), attempt.horizon);
+        Some(source_table::charge(set, place.fingerprint(), now, limit, own, horizon).charge)
+    }
+
     fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<Judged> {
         let service = line::Service { line: &self.line, rules: &case.service.line };
         let set = &self.visits[arrival.place.set(SETS) as usize];
@@ -125,6 +143,8 @@ pub struct World {
     pub memory: Memory,
     pub service: Service,
     pub host: Host,
+    /// What was counted of the limits in the shadow.
+    pub tried: Cell<shadow::Counts>,
 }
 
 impl World {
@@ -171,8 +191,10 @@ impl World {
                 stated_diverts: Limit::default(),
                 open_budget: 0,
                 counts_open: 0,
-                room: [0; 2],
+                tried_horizon: 0,
+                room: [0; 1],
             },
+            tried: Cell::default(),
         }
     }
 
@@ -189,7 +211,40 @@ impl World {
     pub fn judge(&self, source: u32, now: u64, stage: Stage) -> Outcome {
         let (service, host, client) = (&self.service, &self.host, Address::v4(source));
         let case = Case { slot: 0, id: 0, service, host, client, now, stage };
-        turn::judge(&self.memory, &case)
+        let outcome = turn::judge(&self.memory, &case);
+        if let Verdict::Decided(reason) = outcome.verdict
+            && self.service.has_shadow()
+            && shadow::is_asked(reason)
+            && let Some((mark, tried)) = shadow::judge(&self.memory, &case)
+        {
+            let mut counts = self.tried.get();
+            shadow::count(&mut counts, mark, tried);
+            self.tried.set(counts);
+        }
+        outcome
+    }
+
+    /// Has the service try a limit of each source, unless `per_second` is 0, and a number of open
+    /// connections, unless that is 0.
+    pub fn tries(&mut self, per_second: u64, burst: u64, open: u64) {
+        let limit = match per_second {
+            0 => SourceLimit::default(),
+            _ => {
+                let limit = Limit { rate: Rate::per_second(per_second), burst };
+                limit.to_source().expect("keepable")
+            }
+        };
+        let shadow = Shadow { limit, open, ..Shadow::NONE }.marked();
+        self.memory.networks[0].shadow = shadow;
+        self.service.more |= Service::SHADOW;
+        self.host.tried_horizon = limit.horizon();
+        self.host.counts_open |= u64::from(open != 0);
+    }
+
+    /// Within what is tried, over the source limit, over what may be open.
+    pub fn counted(&self) -> [u64; 3] {
+        let [_, within, source, open] = self.tried.get();
+        [within, source, open]
     }
 
     /// An attempt where nothing has to be proven.

@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::encode::{Encoded, Ids, Known, encode};
-    use crate::{Admission, Networks, Prefixes, text};
+    use crate::{Admission, Networks, Prefixes, Shadow, text};
 
     fn policy() -> Policy {
         let limit = |count, burst| Limit { rate: Rate::per_second(count), burst };
@@ -106,6 +106,7 @@ mod tests {
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
         mail.source = Some(Limit::default());
         mail.networks.limit = limit(200, 400);
+        mail.shadow = Shadow { source: limit(10, 20), open: 30 };
         mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });
         let prefixes =
             |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect();

@@ -15,6 +15,7 @@ use limiter_common::record::{
     self, CLASS_LINES, CLASS_PREFIXES, CLASSES, ClassPrefix, LISTENERS, ListenerKey, NAME, Port,
     SERVICES, Stated,
 };
+use limiter_common::shadow::Shadow;
 use limiter_common::source_table::SourceLimit;
 
 use super::classes::{self, Trees};
@@ -115,7 +116,7 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
         encoded.services.insert(id, record);
         let network =
             network(&SERVICE, service, &service.networks, &format!("service {}", service.name))?;
-        encoded.add_network(record::Network::index(id, 0), network);
+        encoded.add_network(record::Network::index(id, 0), shadowed(service, network)?);
         ensure!(
             !service.listeners.is_empty(),
             "service {}: give it at least one ADDR:PORT",
@@ -137,6 +138,8 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
     for (id, record) in &mut encoded.services {
         let own = encoded.networks.get(id).is_some_and(|one| one.limit.interval != 0);
         record.more |= if own || of_classes { record::Service::NETWORKS } else { 0 };
+        let tries = encoded.networks.get(id).is_some_and(|one| one.shadow.mark != 0);
+        record.more |= if tries { record::Service::SHADOW } else { 0 };
     }
     let most = LISTENERS as usize / 2;
     ensure!(encoded.listeners.len() <= most, "a policy holds at most {most} address:port pairs");
@@ -146,8 +149,16 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
 impl Encoded {
     fn add_network(&mut self, index: u32, network: record::Network) {
         self.host.horizon = self.host.horizon.max(network.limit.horizon());
+        self.host.tried_horizon = self.host.tried_horizon.max(network.shadow.limit.horizon());
         self.networks.insert(index, network);
     }
+}
+
+/// The same record, and what the service tries.
+fn shadowed(service: &Service, network: record::Network) -> Result<record::Network> {
+    let what = format!("source limit in the shadow of service {}", service.name);
+    let shadow = Shadow { limit: source(service.shadow.source, &what)?, ..network.shadow };
+    Ok(record::Network { shadow: shadow.marked(), ..network })
 }
 
 /// The limit of networks of a service or a class: `whose` it is.
@@ -290,7 +301,8 @@ fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
         diverts: budget(policy.diverts.unwrap_or(DIVERTS), "room budget", cpus)?,
         stated_diverts: Limit::default(),
         open_budget: 0,
-        counts_open: policy.bounds_open().into(),
+        counts_open: policy.counts_open().into(),
+        tried_horizon: 0,
         room: Default::default(),
     };
     state(&DEFAULTS, policy, &mut record);

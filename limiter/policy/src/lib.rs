@@ -67,6 +67,23 @@ impl Default for Networks {
     }
 }
 
+/// The limits of each source that a service tries in the shadow of those in force: what they would
+/// refuse is counted and let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shadow {
+    /// Rate and burst of each source.
+    pub source: Limit,
+    /// Most open connections of each source; 0: none is tried.
+    pub open: u64,
+}
+
+impl Shadow {
+    /// Whether nothing is tried.
+    pub const fn is_none(&self) -> bool {
+        self.source.is_none() && self.open == 0
+    }
+}
+
 /// Name of a service or a class: 1 to 32 letters, digits, `-` or `_`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(String);
@@ -145,12 +162,17 @@ impl Policy {
         service.admission.users != 0 || !service.budget.is_none() || !self.budget.is_none()
     }
 
-    /// Whether anything is bounded by the connections that are open, so that they are counted.
+    /// Whether anything is bounded by the connections that are open.
     pub fn bounds_open(&self) -> bool {
         let of_service = |one: &Service| one.admission.open | one.admission.open_budget != 0;
         self.open_budget != 0
             || self.services.iter().any(of_service)
             || self.classes.iter().any(|class| class.open.is_some_and(|most| most != 0))
+    }
+
+    /// Whether open connections are counted, for a bound or for one that is tried.
+    pub fn counts_open(&self) -> bool {
+        self.bounds_open() || self.services.iter().any(|one| one.shadow.open != 0)
     }
 
     /// Whether sources wait in line at a service.
@@ -178,4 +200,24 @@ impl Policy {
 /// Sets for a table that holds at least `sources` sources.
 pub fn sets_for(sources: u32) -> u32 {
     sources.div_ceil(WAYS as u32).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is tried refuses nothing: it is no limit, and no bound for what is open.
+    #[test]
+    fn what_is_tried_is_no_limit() {
+        let mut policy = Policy::default();
+        policy.services.push(text::service("web=*:80").expect("a service"));
+        let limit = Limit { rate: limiter_common::rate::Rate::per_second(10), burst: 20 };
+        policy.services[0].shadow = Shadow { source: limit, open: 30 };
+        assert!(!policy.has_limits() && !policy.bounds_open() && policy.counts_open());
+        assert!(policy.services[0].limits(&policy).is_empty());
+        assert!(policy.services[0].take_over_shadow());
+        assert_eq!(policy.services[0].limits(&policy), [("source limit", limit)]);
+        assert!(policy.has_limits() && policy.bounds_open());
+        assert_eq!(policy.services[0].shadow, Shadow::default());
+    }
 }

@@ -1,6 +1,6 @@
 //! `limiter set`: the whole policy is written again beside the one that decides, then switched to.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::kernel::Maps;
 use crate::kernel::slots::Origin;
 use crate::policy::diff::{self, Change};
 use crate::policy::file::Document;
-use crate::policy::{Name, Policy};
+use crate::policy::{Name, Policy, Service};
 use crate::report;
 
 /// Arguments of `set`.
@@ -19,6 +19,9 @@ pub struct Set {
     /// Change this service, rather than the defaults and the budget of the host.
     #[arg(long, value_name = "NAME")]
     service: Option<Name>,
+    /// Set the limits that the service tries in the shadow, and try them no more.
+    #[arg(long, requires = "service")]
+    from_shadow: bool,
     #[command(flatten)]
     said: Typed<true>,
 }
@@ -43,7 +46,12 @@ impl Set {
         let mut new = old.clone();
         match &self.service {
             None => apply_to_host(&self.said.0, &mut new)?,
-            Some(name) => apply_to_service(&self.said.0, &mut new, name)?,
+            Some(name) => {
+                if self.from_shadow {
+                    take_over_shadow(&mut new, name)?;
+                }
+                apply_to_service(&self.said.0, &mut new, name)?;
+            }
         }
         let before = Document { set_syncookies: maps.cookies()?.may_set, ..Document::default() };
         let around = applied_around(&self.said.0, &before);
@@ -72,7 +80,7 @@ impl Set {
     }
 
     fn check_usage(&self) -> Result<(), Usage> {
-        if !self.said.0.is_empty() {
+        if !self.said.0.is_empty() || self.from_shadow {
             return Ok(());
         }
         Err(Usage("nothing to set; say what, such as `limiter set --source-rate 20/s` or `limiter set --service web --budget 500/s`".to_owned()))
@@ -85,6 +93,17 @@ impl Set {
             (Some(was), Some(is)) => diff::service_in_effect(old, was, new, is),
             _ => Vec::new(),
         }
+    }
+}
+
+/// Sets the limits that a service tries; one that tries none has nothing to set.
+fn take_over_shadow(policy: &mut Policy, name: &Name) -> Result<()> {
+    match policy.service_mut(name).map(Service::take_over_shadow) {
+        Some(false) => bail!(
+            "service {name} tries no limits, so there are none to set; try some first: `limiter set --service {name} --shadow-source-rate 10/s`"
+        ),
+        // That there is no such service is said with what else is set.
+        _ => Ok(()),
     }
 }
 

@@ -24,7 +24,7 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
     let reverts = maps.switch()?.revert().is_some_and(|revert| revert > clock::now());
     let counts = || -> Result<bool> {
         let policies = [maps.policy(0)?, maps.policy(1)?];
-        Ok(policies.iter().any(Policy::bounds_open))
+        Ok(policies.iter().any(Policy::counts_open))
     };
     if reverts && (maps.cookies()?.syncookies_before.is_some() || counts()?) {
         spawn(pins)?;

@@ -1,5 +1,7 @@
 //! `limiter suggest`.
 
+mod open;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -39,7 +41,10 @@ pub struct Suggest {
     /// Say what a limit of each network would have refused, by the prefixes that are set (/24 and /48 unless they are others); not of sources in classes.
     #[arg(long)]
     networks: bool,
-    /// Percent of the attempts that the suggested limit may refuse at most.
+    /// Say what numbers of open connections of a source would leave out of those that are open now.
+    #[arg(long, conflicts_with_all = ["networks", "source_rate", "over"])]
+    open: bool,
+    /// Percent of the attempts, or of the open connections, that the suggested limit may refuse at most.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
     allow: f64,
     /// Look at the attempts of this time; the kernel keeps about 70 minutes.
@@ -95,6 +100,9 @@ impl Suggest {
         let maps = Maps::open(&context.pins.root())?;
         if let Some(service) = &self.service {
             known_service(&maps, service)?;
+        }
+        if self.open {
+            return open::run(context, &maps, self.service.as_ref(), self.allow);
         }
         let slot = maps.selection()?.slot;
         let policy = maps.policy(slot)?;

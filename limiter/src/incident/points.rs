@@ -26,6 +26,9 @@ pub struct Series {
     pub breaks: Vec<Break>,
     /// Attempts, admitted and refused of each service, over the whole time.
     pub services: BTreeMap<String, [f64; 3]>,
+    /// Attempts that limits in the shadow judged, and would have refused, by service and by what was
+    /// tried.
+    pub shadows: BTreeMap<(String, String), [u64; 2]>,
     /// Wall time of the first line, in milliseconds since 1970.
     pub began: u64,
     /// Lines.
@@ -212,6 +215,7 @@ impl Series {
             let decided = self.by_reason(&old.decided, &service.decided)?;
             let observed = self.by_reason(&old.observed, &service.observed)?;
             let own = Counted { decided, observed };
+            self.shadow(old, service);
             if self.services.len() < MOST || self.services.contains_key(&service.name) {
                 let totals = self.services.entry(service.name.clone()).or_default();
                 for (total, more) in
@@ -230,6 +234,23 @@ impl Series {
             }
         }
         Some(sum)
+    }
+
+    /// What limits in the shadow would have done meanwhile; others begin to count anew.
+    fn shadow(&mut self, before: &super::series::Service, after: &super::series::Service) {
+        let Some(now) = &after.shadow else { return };
+        let key = (after.name.clone(), now.tried.clone());
+        if self.shadows.len() >= MOST && !self.shadows.contains_key(&key) {
+            return;
+        }
+        let old = before.shadow.as_ref().filter(|old| old.tried == now.tried);
+        let old = old.map_or([0, 0], |old| [old.judged, old.refused]);
+        let sums = self.shadows.entry(key).or_default();
+        for (sum, (now, old)) in sums.iter_mut().zip([now.judged, now.refused].into_iter().zip(old))
+        {
+            let more = now.checked_sub(old).unwrap_or(now);
+            *sum = sum.saturating_add(more);
+        }
     }
 
     fn by_reason(&mut self, before: &Counts, after: &Counts) -> Option<[f64; REASONS]> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::{Entry, Moment};
 use crate::report::Snapshot;
+use crate::report::human::tried;
 
 /// Counters by name.
 pub type Counts = BTreeMap<String, u64>;
@@ -95,6 +96,20 @@ pub struct Service {
     pub resets: u64,
     /// Seconds that whoever is let in by the line now has waited; `None` without a line.
     pub waited: Option<f64>,
+    /// What limits in the shadow would have done since they were set; `None` where none are tried.
+    pub shadow: Option<Shadow>,
+}
+
+/// Limits in the shadow of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Shadow {
+    /// Which they are.
+    pub tried: String,
+    /// Attempts that were judged.
+    pub judged: u64,
+    /// Of these, those that they would have refused.
+    pub refused: u64,
 }
 
 /// How many sources made attempts lately.
@@ -213,6 +228,11 @@ impl Limiter {
             turns: service.admission.challenge_turns,
             resets: service.admission.resets_sent,
             waited: service.admission.line.map(|line| line.wait_seconds),
+            shadow: service.admission.shadow.as_ref().map(|shadow| Shadow {
+                tried: tried(shadow),
+                judged: shadow.judged,
+                refused: shadow.refused(),
+            }),
         });
         Self {
             mode: snapshot.mode.to_owned(),

@@ -45,7 +45,7 @@ pub fn settle(pins: &Pins, maps: &mut Maps) -> Result<()> {
         return Ok(());
     }
     let counting = counting(maps)?;
-    if !maps.policy(maps.selection()?.slot)?.bounds_open() {
+    if !maps.policy(maps.selection()?.slot)?.counts_open() {
         return end(pins, maps, counting);
     }
     let (shape, namespace) = (shape(maps)?, namespace()?);
@@ -59,7 +59,7 @@ pub fn settle(pins: &Pins, maps: &mut Maps) -> Result<()> {
 /// When a map cannot be read.
 pub fn is_settled(pins: &Pins, maps: &Maps) -> Result<bool> {
     let counting = counting(maps)?;
-    if !maps.policy(maps.selection()?.slot)?.bounds_open() {
+    if !maps.policy(maps.selection()?.slot)?.counts_open() {
         return Ok(counting.epoch == 0 && !pins.object(names::OPEN_PROGRAM).exists());
     }
     let (shape, namespace) = (shape(maps)?, namespace()?);

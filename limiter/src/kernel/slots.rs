@@ -285,6 +285,16 @@ impl Maps {
         Ok(networks)
     }
 
+    /// The mark of what a service of a slot tries, 0 for nothing: [`limiter_common::shadow`].
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn tried(&self, slot: u32, id: u32) -> Result<u64> {
+        let index = slot * NETWORKS + record::Network::index(id, 0);
+        let Raw(network) = self.network.get(&index, 0).context("cannot read what is tried")?;
+        Ok(network.shadow.mark)
+    }
+
     /// Writes the limits of networks of an idle slot.
     fn write_networks(&mut self, slot: u32, encoded: &Encoded) -> Result<()> {
         for index in 0..NETWORKS {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::kernel::maps::Raw;
 use crate::kernel::{Maps, clock};
 use crate::policy::prefix::{self, Prefix};
-use crate::policy::{Policy, text};
+use crate::policy::{Policy, Prefixes, text};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -29,11 +29,11 @@ pub enum Kind {
 /// A source that comes often.
 #[derive(Clone, Debug, Serialize)]
 pub struct Heavy {
-    /// The source: an IPv4 address or a /64 of IPv6; or the prefix that was asked for.
+    /// The source, by the prefix in force, of IPv6 at most a /64; or the prefix that was asked for.
     pub source: String,
     /// The address of the last packet that was counted.
     pub address: String,
-    /// Sources that are counted in it: 1, or those of a prefix that have a counter.
+    /// Addresses (of IPv6: /64) that are counted in it: 1, or those of its prefix that have a counter.
     pub sources: usize,
     /// The service.
     pub service: String,
@@ -61,7 +61,8 @@ struct Sum {
     sources: usize,
 }
 
-/// The `most` sources that were counted most. `lengths`: added up by prefix. `service`: of this one only.
+/// The `most` sources that were counted most. `lengths`: added up by prefix; else by those in force.
+/// `service`: of this one only.
 ///
 /// # Errors
 /// When a map cannot be read.
@@ -87,13 +88,13 @@ pub fn read(
     for kind in kinds {
         add(maps, *kind, &mut sums)?;
     }
-    if let Some((v4, v6)) = lengths {
-        sums = by_prefix(sums, &SourceMask::new(v4, v6));
-    }
+    let lengths = |service: u64, address: Address| {
+        lengths.unwrap_or_else(|| in_force(&policy, names.get(&service), address))
+    };
+    sums = by_prefix(sums, lengths);
     let mut all: Vec<(Address, u64, Sum)> =
         sums.into_iter().map(|((source, service), sum)| (source, service, sum)).collect();
     all.sort_by_key(|(source, service, sum)| (Reverse(sum.count), *source, *service));
-    let lengths = lengths.unwrap_or((32, 64));
     let is_asked = |number: &u64| {
         service.is_none_or(|asked| names.get(number).is_some_and(|name| name == asked))
     };
@@ -102,7 +103,7 @@ pub fn read(
         .filter(|(_, number, _)| is_asked(number))
         .take(most)
         .map(|(source, service, sum)| Heavy {
-            source: show(source, lengths),
+            source: show(source, lengths(service, sum.address)),
             address: prefix::ip(sum.address).to_string(),
             sources: sum.sources,
             // A service that is gone has taken its name along.
@@ -146,9 +147,22 @@ fn add(maps: &Maps, kind: heavy::Kind, sums: &mut Sums) -> Result<()> {
     Ok(())
 }
 
-fn by_prefix(sums: Sums, mask: &SourceMask) -> Sums {
+/// The prefixes that make a source of an address at a service. A counter knows no more than a /64 of
+/// IPv6.
+fn in_force(policy: &Policy, service: Option<&String>, address: Address) -> Lengths {
+    let service =
+        policy.services.iter().find(|one| service.is_some_and(|name| name == one.name.as_str()));
+    let class = policy.class_of(&Prefix { address, length: 128 });
+    let own = class.and_then(|class| class.prefixes).or(service.and_then(|one| one.prefixes));
+    let Prefixes { v4, v6 } = own.unwrap_or(policy.prefixes);
+    (v4, v6.min(64))
+}
+
+fn by_prefix(sums: Sums, lengths: impl Fn(u64, Address) -> Lengths) -> Sums {
     let mut grouped = HashMap::new();
     for ((source, service), sum) in sums {
+        let (v4, v6) = lengths(service, sum.address);
+        let mask = SourceMask::new(v4, v6);
         merge(&mut grouped, (mask.apply(source), service), sum);
     }
     grouped

@@ -8,6 +8,7 @@ use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::Refuse;
 
 use super::sample::ByReason;
+use super::shadow::Shadow;
 use super::snapshot::{Admission, Service, Snapshot, network_limit};
 use crate::kernel::interface::Attachment;
 use crate::policy::{self, text};
@@ -286,6 +287,10 @@ fn write_admission(
         let connections = of(open.connections, open.budget, ["connection", "connections"]);
         writeln!(to, "  open: {connections}{most}")?;
     }
+    if let Some(shadow) = &now.shadow {
+        let (judged, refused) = (shadow.judged, shadow.refused());
+        writeln!(to, "  shadow: {};  {}", tried(shadow), would_refuse(refused, judged))?;
+    }
     if !said.line && has_budget && now.line.is_none() {
         writeln!(to, "  line: none, the budget is for those who come first")?;
     }
@@ -360,6 +365,23 @@ fn write_reasons(
         }
     }
     Ok(())
+}
+
+/// What is tried in the shadow: `source limit 10/s, burst 20, at most 30 open of a source`.
+pub fn tried(shadow: &Shadow) -> String {
+    let limit = shadow.source_limit.as_ref().map(|limit| format!("source limit {limit}"));
+    let open = shadow.open.map(|most| format!("at most {} open of a source", count(most)));
+    limit.into_iter().chain(open).collect::<Vec<_>>().join(", ")
+}
+
+/// What that would have done: `would have refused 12 of 3,456 that were let in (0.3%)`.
+pub fn would_refuse(refused: u64, judged: u64) -> String {
+    let percent = 100.0 * refused as f64 / judged.max(1) as f64;
+    format!(
+        "would have refused {} of {} that were let in ({percent:.1}%)",
+        count(refused),
+        count(judged)
+    )
 }
 
 /// The networks that sources are of: `3 IPv4 /24, 1 IPv6 /48`.

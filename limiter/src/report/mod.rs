@@ -7,6 +7,7 @@ mod lines;
 pub mod openmetrics;
 mod sample;
 mod scrape;
+mod shadow;
 mod snapshot;
 
 use anyhow::Result;
@@ -18,6 +19,7 @@ pub use exposition::Form;
 pub use lines::Lines;
 pub use sample::{ByReason, Sample, admitted, attempts, refused};
 pub use scrape::Scrape;
+pub use shadow::Shadow;
 pub use snapshot::{Open, Room, Service, Snapshot, take, take_counting};
 
 pub use crate::policy::text::show_mode as mode;

@@ -48,6 +48,7 @@ pub fn text(scrape: &Scrape, form: Form) -> String {
         budgets(&mut to, snapshot);
         lines(&mut to, snapshot);
         open(&mut to, snapshot);
+        shadow(&mut to, snapshot);
         counters(&mut to, snapshot);
         packets(&mut to, snapshot);
         challenge(&mut to, snapshot);
@@ -160,6 +161,29 @@ fn open(to: &mut Exposition, snapshot: &Snapshot) {
     let help = "How many connections may be open to all services; no sample for any number.";
     let mut family = to.family(Kind::Gauge, "limiter_host_open_limit", "", help);
     open.budget.into_iter().for_each(|most| family.sample(&[], most));
+}
+
+/// Limits in the shadow, where a service tries any.
+fn shadow(to: &mut Exposition, snapshot: &Snapshot) {
+    let services = || {
+        let services = snapshot.services.iter();
+        services.filter_map(|service| Some((&service.name, service.admission.shadow.as_ref()?)))
+    };
+    if services().next().is_none() {
+        return;
+    }
+    let help = "Attempts that the limits in force let in and that were judged by limits in the shadow; begins again with other limits.";
+    let mut family = to.family(Kind::Counter, "limiter_shadow_judged", "", help);
+    for (name, shadow) in services() {
+        family.sample(&[("service", name)], shadow.judged);
+    }
+    let help = "Of these, those that a limit in the shadow would have refused.";
+    let mut family = to.family(Kind::Counter, "limiter_shadow_refused", "", help);
+    for (name, shadow) in services() {
+        for (limit, refused) in [("source", shadow.refused_source), ("open", shadow.refused_open)] {
+            family.sample(&[("service", name), ("limit", limit)], refused);
+        }
+    }
 }
 
 fn lines(to: &mut Exposition, snapshot: &Snapshot) {

@@ -26,9 +26,12 @@ impl Sample {
     /// When a map cannot be read.
     pub fn take(maps: &Maps) -> Result<Self> {
         let at = Instant::now();
+        let slot = maps.selection()?.slot;
         let counters = (0..=SERVICES).map(|index| {
             let cpus = maps.counter.get(&index, 0).context("cannot read the counters")?;
-            Ok(cpus.iter().fold(Counters::default(), |sum, Raw(cpu)| add(sum, cpu)))
+            let tried = index.checked_sub(1).map_or(Ok(0), |id| maps.tried(slot, id))?;
+            let of_this = |Raw(cpu): &Raw<Counters>| of_try(*cpu, tried);
+            Ok(cpus.iter().map(of_this).fold(Counters::default(), |sum, cpu| add(sum, &cpu)))
         });
         Ok(Self { at, counters: counters.collect::<Result<_>>()? })
     }
@@ -37,6 +40,15 @@ impl Sample {
     pub fn total(&self) -> Counters {
         self.counters.iter().fold(Counters::default(), add)
     }
+}
+
+/// The same, with nothing of limits in the shadow that were tried before those with this mark: a CPU
+/// begins to count anew with the first attempt that it judges.
+fn of_try(mut counters: Counters, mark: u64) -> Counters {
+    if counters.shadow[0] != mark {
+        counters.shadow = [mark, 0, 0, 0];
+    }
+    counters
 }
 
 /// Counters wrap, as those of the kernel side do.
@@ -50,6 +62,9 @@ fn add(mut sum: Counters, more: &Counters) -> Counters {
     sum.debts.iter_mut().zip(&more.debts).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
     sum.steals = sum.steals.wrapping_add(more.steals);
     sum.resets = sum.resets.wrapping_add(more.resets);
+    sum.shadow[0] = more.shadow[0];
+    let tried = sum.shadow.iter_mut().zip(&more.shadow).skip(1);
+    tried.for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
     sum
 }
 

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::fullness;
 use super::sample::{self, ByReason, Sample};
+use super::shadow::Shadow;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::words::{Access, Words};
@@ -207,6 +208,8 @@ pub struct Admission {
     pub budget_used_percent: Option<f64>,
     /// Its open connections; `None` where the policy does not bound any.
     pub open: Option<OpenOfService>,
+    /// The limits that it tries; `None` where it tries none.
+    pub shadow: Option<Shadow>,
 }
 
 /// Where a service's line stands.
@@ -309,7 +312,7 @@ pub fn take_counting(
 
 /// Open connections, where the policy bounds any.
 fn open(pins: &Pins, maps: &Maps, policy: &Policy) -> Result<Option<Open>> {
-    if !policy.bounds_open() {
+    if !policy.counts_open() {
         return Ok(None);
     }
     let state = kernel::open::state(maps)?;
@@ -384,10 +387,10 @@ fn services(
     seconds: f64,
 ) -> Result<Vec<Service>> {
     let records = maps.services(slot)?;
-    let opens = policy.bounds_open();
+    let opens = policy.counts_open();
     let services = records.iter().filter_map(|(id, record)| {
-        let admission =
-            admission(maps, *id, record, answers, &after.counters[*id as usize + 1], opens).ok()?;
+        let counters = &after.counters[*id as usize + 1];
+        let mut admission = admission(maps, *id, record, answers, counters, opens).ok()?;
         let name = text::name(&record.name)?;
         let service = policy.services.iter().find(|service| service.name == name)?;
         let index = *id as usize + 1;
@@ -395,6 +398,7 @@ fn services(
         let rate = |count: fn(&Counters) -> u64| {
             if seconds > 0.0 { count(new).saturating_sub(count(old)) as f64 / seconds } else { 0.0 }
         };
+        admission.shadow = Shadow::of(&service.shadow, new);
         let own = if service.source.is_some() { "" } else { " (default)" };
         Some(Service {
             name: name.to_string(),
@@ -443,6 +447,7 @@ fn admission(
         resets_sent: counters.resets,
         budget_used_percent: fullness::percent(used, budget),
         open: if opens { Some(open_of_service(maps, id, record)?) } else { None },
+        shadow: None,
     })
 }
 

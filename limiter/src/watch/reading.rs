@@ -122,6 +122,9 @@ pub struct Service {
     pub challenging: bool,
     /// Seconds that whoever is let in by its line now has waited; `None` where it has none.
     pub waited: Option<f64>,
+    /// Attempts that limits in the shadow judged since they were set, and would have refused; `None`
+    /// where none are tried.
+    pub shadow: Option<[u64; 2]>,
     pub counts: Counts,
 }
 
@@ -224,6 +227,7 @@ fn service(service: &crate::report::Service) -> Service {
         challenge: text::show_challenge(service.settings.admission.challenge).to_owned(),
         challenging: admission.challenging,
         waited: admission.line.as_ref().map(|line| line.wait_seconds),
+        shadow: admission.shadow.as_ref().map(|shadow| [shadow.judged, shadow.refused()]),
         counts: Counts::of(&service.decided, &service.observed),
     }
 }

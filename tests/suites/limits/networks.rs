@@ -4,21 +4,26 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use lab::topology::FRONT_V6;
-use lab::wait::PATIENCE;
+use lab::wait::{PATIENCE, until_so};
 use lab::{Crowd, Lab, Server};
 use limiter::policy::Policy;
+use limiter_common::rate::Limit;
 use limiter_common::reason::Reason;
 use limiter_common::switch::Mode;
 
-use super::{Front, decided, limit, policy};
+use super::{Front, decided, dropped, limit, policy};
 
 /// The attacker's /48, routed to the crowd's side.
 const NETWORK: u128 = 0xfd79_0000_0001 << 80;
 /// Handshakes that it completes per second, each from another /64.
 const RATE: f64 = 900.0;
-const SECONDS: f64 = 5.0;
+const SECONDS: f64 = 8.0;
+/// Users come for so long, once the first attempt of the network is refused.
+const USERS_SECONDS: f64 = 3.0;
 /// What a network may do.
 const HELD: (u64, u64) = (100, 100);
+/// Users that come per second, and how long each tries.
+const USERS: (f64, Duration) = (40.0, PATIENCE);
 
 /// What came of users, and what came in of the network.
 struct Outcome {
@@ -30,7 +35,7 @@ struct Outcome {
 }
 
 /// The attacker's sources are each within their limit, and all together three times the budget.
-fn beside_a_network(policy: &Policy) -> Outcome {
+fn beside_a_network(policy: &Policy, (per_second, timeout): (f64, Duration)) -> Outcome {
     let lab = Lab::new().expect("a lab");
     // Any address of the /48 is the crowd's own.
     lab.crowd
@@ -54,15 +59,16 @@ fn beside_a_network(policy: &Policy) -> Outcome {
         ..Crowd::new(target, sources.collect())
     };
     let users = Crowd {
-        pages_per_second: 40.0,
-        seconds: SECONDS - 1.0,
-        timeout: PATIENCE,
+        pages_per_second: per_second,
+        seconds: USERS_SECONDS,
+        timeout,
         // Of as many /48 as there are: these are of one /64, so IPv4.
         ..Crowd::new(SocketAddr::new(lab::topology::FRONT_V4, 80), front.lab.clients_v4())
     };
     let start = Instant::now();
     let (attack, users) = std::thread::scope(|scope| {
         let attack = scope.spawn(|| attack.run(&front.lab));
+        until_so("the network to be refused", || dropped(&front.service(0)) > 0);
         let users = users.run(&front.lab).expect("users");
         (attack.join().expect("an attacker").expect("an attack"), users)
     });
@@ -78,21 +84,50 @@ fn beside_a_network(policy: &Policy) -> Outcome {
     Outcome { tried: users.tried, served: users.ok, from_network: attack.ok, seconds, front }
 }
 
-fn guarded(networks: bool) -> Policy {
+fn guarded() -> Policy {
     let mut policy = policy(&["web=*:80"]);
     policy.source = limit(20, 40);
     policy.services[0].budget = limit(300, 300);
     policy.services[0].admission.line = true;
-    if networks {
-        policy.services[0].networks.limit = limit(HELD.0, HELD.1);
-    }
+    policy.services[0].networks.limit = limit(HELD.0, HELD.1);
     policy
+}
+
+/// A budget for those who come first, of a fortieth of what the network asks for: each of its sources
+/// is within its limit, so it has nearly all of it, and users have what is left.
+fn first_come(networks: Limit) -> Policy {
+    let mut policy = policy(&["web=*:80"]);
+    policy.source = limit(20, 40);
+    policy.services[0].budget = limit(20, 40);
+    policy.services[0].admission.line = false;
+    policy.services[0].networks.limit = networks;
+    policy
+}
+
+/// What one /48 does today where no network has a limit, and no line shares the budget.
+#[test]
+fn a_network_without_a_limit_takes_the_budget_of_first_come() {
+    let alone = beside_a_network(&first_come(Limit::default()), (5.0, Duration::from_secs(2)));
+    let counters = alone.front.service(0);
+    assert!(decided(&counters, Reason::ServiceBudget) > 0, "{counters:?}");
+    assert_eq!(decided(&counters, Reason::SourceLimit), 0, "each is within its limit");
+    assert!(2 * alone.served <= alone.tried, "{} of {}", alone.served, alone.tried);
+}
+
+/// The same with a limit: the budget is never spent, and every user is served.
+#[test]
+fn a_network_with_a_limit_leaves_the_budget_of_first_come() {
+    let held = beside_a_network(&first_come(limit(5, 5)), (5.0, PATIENCE));
+    let counters = held.front.service(0);
+    assert!(decided(&counters, Reason::NetworkLimit) > 0, "{counters:?}");
+    assert_eq!(decided(&counters, Reason::ServiceBudget), 0, "{counters:?}");
+    assert_eq!(held.served, held.tried);
 }
 
 /// Whatever the /48 does, it has its rate and burst, and nearly every user is served at once.
 #[test]
 fn a_network_is_held_as_one_and_users_are_served() {
-    let held = beside_a_network(&guarded(true));
+    let held = beside_a_network(&guarded(), USERS);
     let counters = held.front.service(0);
     let most = HELD.1 as f64 + HELD.0 as f64 * (held.seconds + 0.01);
     assert!(held.from_network as f64 <= most, "{} of at most {most}", held.from_network);

@@ -29,7 +29,7 @@ fn counts() -> Policy {
 
 impl Front {
     /// Begins the count, as the policy needs it.
-    fn count(&mut self) {
+    pub fn count(&mut self) {
         let Self { lab, pins, maps, .. } = self;
         lab.front.run(|| open::settle(pins, maps)).expect("connections are counted");
     }
@@ -50,12 +50,12 @@ impl Front {
         until_so("as many open connections", || self.there() == number && self.counted() == number);
     }
 
-    fn listen(&self) -> TcpListener {
+    pub fn listen(&self) -> TcpListener {
         self.lab.front.run(|| Ok(TcpListener::bind(("::", PORT))?)).expect("a listener")
     }
 
     /// Connections of one client of the crowd, each with its end at the server.
-    fn connect(&self, to: &TcpListener, client: IpAddr, number: usize) -> Vec<Pair> {
+    pub fn connect(&self, to: &TcpListener, client: IpAddr, number: usize) -> Vec<Pair> {
         let pairs = (0..number).map(|_| {
             let near = self.lab.crowd.run(|| Ok(dial(client)?)).expect("a connection");
             Pair { near, far: to.accept().expect("it is accepted").0 }
@@ -65,13 +65,13 @@ impl Front {
 }
 
 /// Both ends of a connection.
-struct Pair {
+pub struct Pair {
     near: TcpStream,
     far: TcpStream,
 }
 
 /// A connection of a client of this thread's namespace to the service.
-fn dial(client: IpAddr) -> std::io::Result<TcpStream> {
+pub fn dial(client: IpAddr) -> std::io::Result<TcpStream> {
     let (family, front) = match client {
         IpAddr::V4(_) => (AddressFamily::INET, FRONT_V4),
         IpAddr::V6(_) => (AddressFamily::INET6, FRONT_V6),
@@ -84,7 +84,7 @@ fn dial(client: IpAddr) -> std::io::Result<TcpStream> {
 }
 
 /// Closes with a reset.
-fn reset(stream: TcpStream) {
+pub fn reset(stream: TcpStream) {
     set_socket_linger(&stream, Some(Duration::ZERO)).expect("it can be set");
     drop(stream);
 }

@@ -35,7 +35,7 @@ fn flood(sources: Sources, seconds: f64, rate: Option<u64>, cpu: usize) -> Flood
     }
 }
 
-fn desk(front: &Front) -> Desk {
+pub fn desk(front: &Front) -> Desk {
     Desk::over(&front.lab.front, front.root().parent().expect("the pins").to_owned())
         .expect("a desk")
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lab::wait;
 use limiter::kernel::clock;
 use limiter::policy::Prefixes;
+use limiter::report::Sample;
 use limiter_common::reason::Reason::*;
 use limiter_common::switch::{Mode, Selection};
 
@@ -82,6 +83,45 @@ fn a_network_is_held_as_one() {
         }
         judge.mode(Mode::Observe);
         judge.says(&syn("192.0.2.9:1", WEB).build(), 1, NetworkLimit, PASS);
+    }
+}
+
+/// A limit that is tried counts what it would refuse, in either mode and with a line or a challenge or
+/// without, and no verdict changes; one that the limit in force refuses is not its own.
+#[test]
+fn a_limit_in_the_shadow_only_counts() {
+    for (budget, mode) in [(false, Mode::Enforce), (true, Mode::Enforce), (false, Mode::Observe)] {
+        let mut policy = policy(&["web=*:80", "mail=*:25"]);
+        policy.source = limit(1, 600, 5);
+        policy.services[0].shadow.source = limit(1, 600, 2);
+        policy.services[0].admission.line = true;
+        if budget {
+            policy.services[0].budget = limit(1, 60, 1000);
+        }
+        let mut judge = Judge::new(&policy);
+        judge.mode(mode);
+        let counted = |judge: &Judge| Sample::take(&judge.maps).expect("counters").total().shadow;
+        let refused = if mode == Mode::Enforce { DROP } else { PASS };
+        for (client, server) in [(CLIENT, WEB), (CLIENT_V6, WEB_V6)] {
+            for _ in 0..5 {
+                judge.says(&syn(client, server).build(), 1, Admitted, PASS);
+            }
+            for _ in 0..10 {
+                judge.says(&syn(client, server).build(), 1, SourceLimit, refused);
+            }
+        }
+        judge.says(&syn(CLIENT, "198.51.100.7:25").build(), 2, Admitted, PASS);
+        assert_eq!(counted(&judge)[1..], [4, 6, 0], "{budget} {mode:?}");
+        // Another try begins to count anew; the debts of the first stay.
+        policy.services[0].shadow.source = limit(1, 600, 3);
+        judge.set(&policy);
+        assert_eq!(counted(&judge)[1..], [0, 0, 0]);
+        judge.says(&syn("192.0.2.77:1", WEB).build(), 1, Admitted, PASS);
+        assert_eq!(counted(&judge)[1..], [1, 0, 0]);
+        policy.services[0].shadow.source = limiter_common::rate::Limit::default();
+        judge.set(&policy);
+        judge.says(&syn("192.0.2.77:1", WEB).build(), 1, Admitted, PASS);
+        assert_eq!(counted(&judge)[1..], [0, 0, 0]);
     }
 }
 

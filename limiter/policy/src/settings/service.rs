@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::{DEFAULT, Field, Held, Limiting, Setting, Takes, Whole, field, serialize};
 use crate::text::{show_challenge, show_refuse};
-use crate::{Name, Networks, Policy, Prefixes};
+use crate::{Name, Networks, Policy, Prefixes, Shadow};
 
 /// A named set of local address:port pairs that is protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Service {
     pub budget: Limit,
     /// How it lets sources in, beside its limits.
     pub admission: Admission,
+    /// Limits that it tries.
+    pub shadow: Shadow,
 }
 
 impl Service {
@@ -41,17 +43,30 @@ impl Service {
             networks: Networks::default(),
             budget: Limit::default(),
             admission: Admission::default(),
+            shadow: Shadow::default(),
         }
     }
 
-    /// The limits that it keeps, and what they are called.
+    /// Sets the limits that it tries, and tries no more. Says whether it tried any.
+    pub fn take_over_shadow(&mut self) -> bool {
+        let Shadow { source, open } = std::mem::take(&mut self.shadow);
+        if !source.is_none() {
+            self.source = Some(source);
+        }
+        if open != 0 {
+            self.admission.open = open;
+        }
+        !Shadow { source, open }.is_none()
+    }
+
+    /// The limits that it keeps, and what they are called: not what it tries.
     pub fn limits(&self, defaults: &Policy) -> Vec<(&'static str, Limit)> {
         let limit = |row: &Setting<Self, record::Service>| {
             let limit =
                 Limit::of(row.in_effect(self, defaults)).filter(|limit| !limit.is_none())?;
             Some((row.what, limit))
         };
-        SERVICE.iter().filter_map(limit).collect()
+        SERVICE.iter().filter(|row| row.key != SHADOW_SOURCE).filter_map(limit).collect()
     }
 }
 
@@ -133,6 +148,19 @@ pub(super) const NETWORK: Limiting = Limiting {
     keep: |limit| limit.to_source().map(drop),
 };
 
+/// What all limits of sources have in common that are tried.
+pub(super) const SHADOW: Limiting = Limiting {
+    burst: "shadow_source_burst",
+    burst_help: "Attempts of one source at once after a rest, to the limit that is tried [default: two seconds of \
+                 the rate, at least 10]",
+    none: "none",
+    follows: false,
+    keep: |limit| limit.to_source().map(drop),
+};
+
+/// Key of a limit that is tried.
+const SHADOW_SOURCE: &str = "shadow_source_rate";
+
 /// Lengths of the prefixes of networks.
 pub(super) const NETWORK_PREFIXES: Takes = Takes::Prefixes {
     v6: "network_v6",
@@ -167,7 +195,7 @@ pub(super) const fn open(example: &'static str) -> Takes {
 }
 
 /// Settings of a service.
-pub static SERVICE: [Setting<Service, record::Service>; 11] = [
+pub static SERVICE: [Setting<Service, record::Service>; 13] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -307,6 +335,25 @@ pub static SERVICE: [Setting<Service, record::Service>; 11] = [
         takes: open("20000"),
         model: field!(admission.open_budget),
         record: field!(open_budget),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: SHADOW_SOURCE,
+        what: "source limit in the shadow",
+        help: "A source limit to try: what it would refuse of those whom the limits in force let in is counted, and \
+               let in. `10/s`, or `none`",
+        takes: Takes::Limit(&SHADOW),
+        model: field!(shadow.source),
+        network: field!(shadow.stated),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "shadow_open",
+        what: "open connections of a source in the shadow",
+        help: "Open connections of a source to try in the same way. 0 to try none",
+        takes: open("30"),
+        model: field!(shadow.open),
+        network: field!(shadow.open),
         ..Setting::PLAIN
     },
 ];

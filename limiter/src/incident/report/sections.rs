@@ -293,6 +293,18 @@ pub fn users(subject: &Subject<'_>) -> Vec<Block> {
         }
         blocks.push(Block::Table(table));
     }
+    let shadows = &subject.record.series.shadows;
+    if !shadows.is_empty() {
+        let mut table = Table::new(
+            "Limits in the shadow: of what the limits in force let in, what they would have refused",
+            &["Service", "What was tried", "#Let in", "#Would have been refused"],
+        );
+        for ((service, tried), counts) in shadows {
+            let counts = counts.map(count).to_vec();
+            table.row([vec![service.clone(), tried.clone()], counts].concat());
+        }
+        blocks.push(Block::Table(table));
+    }
     blocks
 }
 

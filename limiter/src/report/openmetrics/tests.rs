@@ -8,6 +8,7 @@ use super::*;
 use crate::kernel::cookies::{Charged, Cookies};
 use crate::observe::waiting::Waiting;
 use crate::policy::{self, Prefixes};
+use crate::report::Shadow;
 use crate::report::snapshot::{
     Admission, Class, Interface, Line, Open, OpenOfService, Revert, Room, Table,
 };
@@ -47,6 +48,13 @@ fn service(name: &str) -> Service {
             resets_sent: 0,
             budget_used_percent: Some(25.0),
             open: Some(OpenOfService { connections: 41, budget: Some(3000), source: None }),
+            shadow: Some(Shadow {
+                source_limit: Some("10/s, burst 20".to_owned()),
+                open: Some(30),
+                judged: 100,
+                refused_source: 13,
+                refused_open: 4,
+            }),
         },
     }
 }

@@ -49,6 +49,7 @@ fn service(name: &str, listeners: &str, stated: &str, used_percent: Option<f64>)
         challenge: "off".to_owned(),
         challenging: false,
         waited: Some(0.0),
+        shadow: None,
         counts: Counts::default(),
     }
 }

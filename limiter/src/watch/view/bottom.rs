@@ -146,6 +146,15 @@ pub fn state(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
         (true, false) => "challenge off".to_owned(),
     };
     let mut parts = vec![challenge];
+    let tries = reading.services.iter().filter_map(|one| {
+        let is_meant = scene.service().is_none_or(|name| *name == one.name);
+        one.shadow.filter(|_| is_meant)
+    });
+    if let Some([judged, refused]) = tries.reduce(|sum, more| [sum[0] + more[0], sum[1] + more[1]])
+    {
+        let percent = verdict::percent(refused as f64, judged.max(1) as f64);
+        parts.push(format!("shadow would refuse {percent}"));
+    }
     parts.push(format!("source table {}", verdict::percent(reading.table_percent, 100.0)));
     parts.push(format!(
         "{} banned, {} allowed",

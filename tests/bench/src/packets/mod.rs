@@ -53,6 +53,8 @@ struct Case {
     sources: &'static str,
     source: (u64, u64),
     budget: (u64, u64),
+    /// A source limit in the shadow.
+    shadow: (u64, u64),
     /// What nearly all packets of the case must be counted as, or it measured something else.
     reason: Reason,
 }
@@ -128,6 +130,7 @@ fn cases() -> Result<Vec<Case>> {
         sources,
         source,
         budget,
+        shadow: (0, 0),
         reason,
     };
     let none = (0, 0);
@@ -160,6 +163,17 @@ fn cases() -> Result<Vec<Case>> {
             none,
             Reason::Admitted,
         ),
+        Case {
+            shadow: (15_000, 1 << 20),
+            ..case(
+                "admitted_and_tried_65536_sources",
+                syn(80)?,
+                "_many",
+                (15_000, 1 << 20),
+                none,
+                Reason::Admitted,
+            )
+        },
         case("random_sources", syn(80)?, "_random", usual, none, Reason::Admitted),
         case("refused_spent_budget", syn(80)?, "_random", usual, (100, 100), Reason::GlobalBudget),
     ])
@@ -190,9 +204,9 @@ impl Bench {
     }
 
     fn row(&mut self, case: &Case) -> Result<Row> {
-        let switch =
-            self.maps.stage_policy(&policy(case.source, case.budget)?, &Origin::default())?;
-        self.maps.set_switch(switch)?;
+        let mut policy = policy(case.source, case.budget)?;
+        policy.services[0].shadow.source = limit(case.shadow);
+        self.enforce(&policy)?;
         let suffix = case.sources;
         let mine = if suffix.is_empty() {
             program(&self.shipped, names::PROGRAM)?
@@ -280,11 +294,12 @@ impl Bench {
     }
 }
 
+fn limit((count, burst): (u64, u64)) -> Limit {
+    if count == 0 { Limit::default() } else { Limit { rate: Rate::per_second(count), burst } }
+}
+
 /// Without a line.
 fn policy(source: (u64, u64), budget: (u64, u64)) -> Result<Policy> {
-    let limit = |(count, burst): (u64, u64)| {
-        if count == 0 { Limit::default() } else { Limit { rate: Rate::per_second(count), burst } }
-    };
     let web = text::service("web=*:80").map_err(anyhow::Error::msg)?;
     let web = Service { admission: Admission::FIRST_COME, ..web };
     Ok(Policy {

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use lab::Frame;
 use lab::frame::Extension;
 use limiter::policy::prefix::Prefix;
-use limiter::policy::{Admission, Class, Networks, Policy, Prefixes, Service};
+use limiter::policy::{Admission, Class, Networks, Policy, Prefixes, Service, Shadow};
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::{Limit, Rate};
 
@@ -62,6 +62,9 @@ pub fn policy(random: &mut Rng) -> Policy {
         service.networks = networks(random);
         service.budget = if random.bool() { Limit::default() } else { limit(random, 3000) };
         service.admission = admission(random);
+        if random.bool() {
+            service.shadow = Shadow { source: limit(random, 8), open: 0 };
+        }
         if !service.listeners.is_empty() {
             policy.services.push(service);
         }

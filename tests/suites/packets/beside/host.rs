@@ -23,7 +23,8 @@ use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::{
     self, BUDGET_LINES, Class, Counters, List, Network, SERVICES, Service,
 };
-use limiter_common::source_table::{self, Charged, Ticks, WAYS};
+use limiter_common::shadow::{self, Tried};
+use limiter_common::source_table::{self, Charge, Charged, Ticks, WAYS};
 use limiter_common::switch::{Mode, Switch};
 use limiter_common::turn;
 
@@ -38,6 +39,8 @@ pub struct Memory {
     pub key: Key,
     /// The source table.
     pub sources: Vec<Line>,
+    /// Debts to limits that are tried.
+    pub shadowed: Vec<Line>,
     /// What the lines keep of sources.
     pub visits: Vec<Line>,
     /// The lines by service.
@@ -61,6 +64,7 @@ impl Memory {
         Self {
             key,
             sources: lines(sets),
+            shadowed: lines(shadow::SETS),
             visits: lines(sets),
             lines: lines(SERVICES),
             seats: (0..SERVICES).map(|_| Seats::default()).collect(),
@@ -117,6 +121,7 @@ struct Decision {
     mode: Mode,
     stole: bool,
     step: u8,
+    tried: Option<(u64, Tried)>,
 }
 
 impl Host {
@@ -145,7 +150,7 @@ impl Host {
     pub fn decide(&mut self, frame: &[u8], now: u64, precise: u64) -> Said {
         self.precise = precise;
         let decision = self.decision(frame, now);
-        let Decision { counter, reason, mode, stole, step } = decision;
+        let Decision { counter, reason, mode, stole, step, tried } = decision;
         let (stops, enforced) = (reason.verdict() != Verdict::Pass, mode == Mode::Enforce);
         let counters = &mut self.counters[counter];
         let counted =
@@ -154,6 +159,9 @@ impl Host {
         counters.steals += u64::from(stole);
         if step != 0 {
             counters.debts[usize::from(step)] += 1;
+        }
+        if let Some((mark, tried)) = tried {
+            shadow::count(&mut counters.shadow, mark, tried);
         }
         // Nobody listens here, so nothing is ever answered.
         Said { counter, reason, action: if stops && enforced { DROP } else { PASS } }
@@ -166,6 +174,7 @@ impl Host {
             mode: self.switch.at(now).mode,
             stole: false,
             step: 0,
+            tried: None,
         };
         match packet::parse(Cursor::new(frame)) {
             Err(reason) => {
@@ -235,12 +244,18 @@ impl Host {
     ) -> Reason {
         let (mode, client) = (decision.mode, segment.network.source());
         let mut judge = |stage| {
+            decision.tried = None;
             let case = Case { slot: 0, id, service, host: &self.record, client, now, stage };
             let outcome = turn::judge(self, &case);
             decision.stole |= outcome.stole;
             decision.step = outcome.step;
             match outcome.verdict {
-                Judged::Decided(reason) => reason,
+                Judged::Decided(reason) => {
+                    if service.has_shadow() && shadow::is_asked(reason) {
+                        decision.tried = shadow::judge(self, &case);
+                    }
+                    reason
+                }
                 Judged::Challenge => Reason::Challenged,
             }
         };
@@ -338,6 +353,14 @@ impl State for Host {
             )));
         }
         Some(source_table::charge(set, fingerprint, now, attempt.limit, own, attempt.horizon))
+    }
+
+    fn try_charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+        let set = &self.memory.shadowed[place.set(shadow::SETS) as usize];
+        self.memory.touched.borrow_mut().push(*place);
+        let (now, limit) = (Ticks::at(attempt.now), attempt.limit);
+        let (own, horizon) = (limit.horizon(), attempt.horizon);
+        Some(source_table::charge(set, place.fingerprint(), now, limit, own, horizon).charge)
     }
 
     fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<InLine> {

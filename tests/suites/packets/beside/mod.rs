@@ -23,6 +23,7 @@ use limiter_common::reason::Reason;
 use limiter_common::record::{
     BUDGET_LINES, HOST_BUDGET, Instance, List, PRESENT, SERVICES, UNPROVEN,
 };
+use limiter_common::shadow::SETS;
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::{Mode, Regime};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -51,6 +52,7 @@ const CPU: usize = 0;
 /// State maps, mapped into memory.
 struct Kernel<'a> {
     sources: Words<'a>,
+    shadowed: Words<'a>,
     visits: Words<'a>,
     lines: Words<'a>,
     seats: Words<'a>,
@@ -104,13 +106,21 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
         [Regime::Attempts, Regime::Ending, Regime::Proofs, Regime::Proofs][random.usize(..4)];
     let switch = judge.maps.switch().expect("the switch");
     judge.maps.set_switch(switch.with_regime(regime)).expect("switched");
-    let maps =
-        [names::SOURCES, names::VISITS, names::LINE, names::SEATS, names::CHALLENGE, names::BUDGET];
-    let [sources, visits, lines, seats, challenges, budgets] =
+    let maps = [
+        names::SOURCES,
+        names::SHADOWED,
+        names::VISITS,
+        names::LINE,
+        names::SEATS,
+        names::CHALLENGE,
+        names::BUDGET,
+    ];
+    let [sources, shadowed, visits, lines, seats, challenges, budgets] =
         maps.map(|name| MapData::from_pin(judge.bpffs.path().join(name)).expect("a map"));
     let words = |map, count| Words::map(MapData::fd(map), count, Access::Write).expect("mapped");
     let kernel = Kernel {
         sources: words(&sources, sets as usize * WAYS),
+        shadowed: words(&shadowed, SETS as usize * WAYS),
         visits: words(&visits, sets as usize * WAYS),
         lines: words(&lines, SERVICES as usize * WAYS),
         seats: words(&seats, SERVICES as usize * SEATS),
@@ -122,6 +132,9 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
         for index in 0..sets as usize * WAYS {
             kernel.sources.store(index, random.u64(..));
             kernel.visits.store(index, random.u64(..));
+        }
+        for index in 0..SETS as usize * WAYS {
+            kernel.shadowed.store(index, random.u64(..));
         }
     }
     let mut host = Host::of(&judge.maps, &policy, sets);
@@ -185,6 +198,7 @@ fn take_over(host: &mut Host, kernel: &Kernel<'_>, judge: &Judge) {
         }
     };
     copy(&host.memory.sources, &kernel.sources);
+    copy(&host.memory.shadowed, &kernel.shadowed);
     copy(&host.memory.visits, &kernel.visits);
     copy(&host.memory.lines, &kernel.lines);
     copy(&host.memory.challenges, &kernel.challenges);
@@ -220,6 +234,8 @@ fn left_alike(host: &Host, kernel: &Kernel<'_>, said: &Said) -> Result<(), Strin
         let set = host.memory.set(place);
         same("a set of sources", &host.memory.sources[set], &kernel.sources, set)?;
         same("a set of visits", &host.memory.visits[set], &kernel.visits, set)?;
+        let set = place.set(SETS) as usize;
+        same("a set of what is tried", &host.memory.shadowed[set], &kernel.shadowed, set)?;
     }
     let Some(id) = said.counter.checked_sub(1) else { return Ok(()) };
     same("a challenge", &host.memory.challenges[id], &kernel.challenges, id)?;
@@ -260,6 +276,9 @@ fn moved(host: &Host, judge: &Judge) -> String {
             if (mine.decided[at], mine.observed[at]) != (theirs.decided[at], theirs.observed[at]) {
                 text.push_str(&format!("{} at {index}, ", reason.name()));
             }
+        }
+        if mine.shadow != theirs.shadow {
+            text.push_str(&format!("shadow at {index}: {:?} here, ", mine.shadow));
         }
         if mine.steals != theirs.steals {
             text.push_str(&format!("steals at {index}, "));

@@ -1,0 +1,142 @@
+//! Limits in the shadow: a service tries them beside those in force. They refuse nothing, and what
+//! they would have refused is counted.
+//!
+//! Judged is what the limits in force let in, where it is let in and pays: what they refuse is none
+//! of the shadow's, and a try at a limit that is looser than the one in force refuses nothing. The
+//! debts are of the algorithm of the source table ([`crate::source_table`]), in a table of its own
+//! ([`SETS`]): a try takes no place from what is enforced. What the shadow would have refused
+//! charges nothing, as with a limit in force. Of a class only the number of open connections is
+//! tried, and only where the class has none of its own: the rest a class has for itself.
+//!
+//! Two things differ from the limit in force. Who is refused comes again, and these attempts are
+//! missing; and a connection that the shadow would have refused is there, and open.
+
+use crate::address::SourceMask;
+use crate::admission::{Attempt, Case, Stage, State};
+use crate::hash;
+use crate::open::{Bounds, Full};
+use crate::rate::Limit;
+use crate::reason::Reason;
+use crate::record::Class;
+use crate::source_table::{Charge, SourceLimit};
+
+/// Sets of the table of debts: 1 MiB, 131,072 sources.
+pub const SETS: u32 = 16_384;
+
+/// The limits that a service tries.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shadow {
+    /// Limit of each source; an interval of 0: none is tried.
+    pub limit: SourceLimit,
+    /// The same as stated.
+    pub stated: Limit,
+    /// Most open connections of each source; 0: none is tried.
+    pub open: u64,
+    /// Tells it from other tries, so that each is counted from its beginning; 0: nothing is tried.
+    pub mark: u64,
+}
+const _: () = assert!(size_of::<Shadow>() == 56);
+
+impl Shadow {
+    /// Nothing is tried.
+    pub const NONE: Self = Self {
+        limit: SourceLimit { interval: 0, window: 0 },
+        stated: Limit { rate: crate::rate::Rate { count: 0, period: 0 }, burst: 0 },
+        open: 0,
+        mark: 0,
+    };
+
+    /// The same with the mark that belongs to it.
+    pub const fn marked(self) -> Self {
+        let SourceLimit { interval, window } = self.limit;
+        let is_none = interval | self.open == 0;
+        let mixed = hash::mix(hash::mix(hash::mix(interval) ^ window) ^ self.open);
+        Self { mark: if is_none { 0 } else { mixed | 1 }, ..self }
+    }
+}
+
+/// What the shadow says of one whom the limits in force let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Tried {
+    /// Within all that is tried.
+    Within = 1,
+    /// The limit of its source would have refused it.
+    Source = 2,
+    /// Its source has as many connections open as the shadow allows.
+    Open = 3,
+}
+
+impl Tried {
+    /// The inverse of `as u64`; `None` for any other number.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Option<Self> {
+        match number {
+            1 => Some(Self::Within),
+            2 => Some(Self::Source),
+            3 => Some(Self::Open),
+            _ => None,
+        }
+    }
+}
+
+/// What is counted of a service's shadow on one CPU.
+pub type Counts = [u64; 4];
+
+/// Counts what was judged. What was counted of another try goes.
+#[inline(always)]
+pub fn count(counts: &mut Counts, mark: u64, tried: Tried) {
+    if counts[0] != mark {
+        *counts = [mark, 0, 0, 0];
+    }
+    counts[tried as usize & 3] += 1;
+}
+
+/// Whether one of whom this was decided is judged in the shadow too: he is in, and has paid.
+#[inline(always)]
+pub const fn is_asked(reason: Reason) -> bool {
+    matches!(reason, Reason::Admitted | Reason::Contended | Reason::Proven)
+}
+
+/// Judges one whom the limits in force let in; `None` where nothing is tried of him. With the mark of
+/// the try.
+#[inline(always)]
+pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Option<(u64, Tried)> {
+    // It only looks where somebody else counts.
+    let case = &Case { stage: Stage::Peeks, ..*case };
+    let shadow = &state.network(case, 0)?.shadow;
+    let (mut class, mut mask, mut open, mut is_own) = (0, &case.service.mask, shadow.open, true);
+    if case.host.class_prefixes != 0
+        && let (id, Some(record)) = state.class(case)
+    {
+        class = id;
+        mask = of_class(record, mask);
+        open = if record.own_open != 0 { 0 } else { open };
+        is_own = false;
+    }
+    let limit = &shadow.limit;
+    let asks_limit = is_own && limit.interval != 0;
+    if !asks_limit && open == 0 {
+        return None;
+    }
+    let source = mask.apply(case.client);
+    let place = state.place(case.service.number, class, source)?;
+    let bounds = Bounds { source: open, service: 0, host: 0 };
+    if open != 0 && matches!(state.full(case, &place, &bounds), Some(Full::Source)) {
+        return Some((shadow.mark, Tried::Open));
+    }
+    if asks_limit {
+        let (service, now, horizon) = (case.service.number, case.now, case.host.tried_horizon);
+        let attempt = Attempt { service, source, now, limit, peeks: false, horizon };
+        if matches!(state.try_charge(&place, &attempt)?, Charge::Exceeds) {
+            return Some((shadow.mark, Tried::Source));
+        }
+    }
+    Some((shadow.mark, Tried::Within))
+}
+
+#[inline(always)]
+const fn of_class<'a>(class: &'a Class, mask: &'a SourceMask) -> &'a SourceMask {
+    if class.own_mask != 0 { &class.mask } else { mask }
+}

@@ -1,0 +1,200 @@
+//! Many connections, ended in every way at random: at random moments the count is what the kernel
+//! says, of sock_diag, and after the last it is 0.
+//!
+//! `LIMITER_OPEN_CONNECTIONS` says how many.
+
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
+use std::time::Instant;
+
+use fastrand::Rng;
+use lab::topology::FRONT_V4;
+use lab::wait::until_so;
+use limiter::kernel::{listener, open};
+use limiter_common::switch::Mode;
+use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport};
+use rustix::net::{AddressFamily, SocketType, ipproto};
+
+use super::open::{dial, reset};
+use super::{Front, policy};
+
+/// Ports of listeners: two that share it; one whose process dies; one of MPTCP.
+const SHARED: u16 = 80;
+const DYING: u16 = 81;
+const MULTIPATH: u16 = 82;
+const CHECKPOINTS: u64 = 100;
+const WORKERS: usize = 6;
+
+fn listen(port: u16, protocol: Option<rustix::net::Protocol>) -> std::io::Result<TcpListener> {
+    let socket = rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, protocol)?;
+    set_socket_reuseaddr(&socket, true)?;
+    set_socket_reuseport(&socket, port == SHARED)?;
+    let address = SocketAddr::new([0_u16; 8].into(), port);
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, 200)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// A connection from a port of the client's own, which the last one had, too.
+fn dial_again(client: IpAddr, to: u16, multipath: bool) -> std::io::Result<TcpStream> {
+    let protocol = multipath.then_some(ipproto::MPTCP);
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, protocol)?;
+    set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &SocketAddr::new(client, if multipath { 0 } else { 40_000 }))?;
+    rustix::net::connect(&socket, &SocketAddr::new(FRONT_V4, to))?;
+    Ok(TcpStream::from(socket))
+}
+
+/// Ends a connection somehow, or leaves it half open for its other end.
+fn end(random: &mut Rng, stream: TcpStream) {
+    match random.u8(..3) {
+        0 => drop(stream),
+        1 => reset(stream),
+        _ => {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Ends all but so many, those at random.
+fn thin(random: &mut Rng, kept: &mut Vec<TcpStream>, most: usize) {
+    while kept.len() > most {
+        let one = kept.swap_remove(random.usize(..kept.len()));
+        end(random, one);
+    }
+}
+
+impl Front {
+    /// What the kernel says is open to the service.
+    fn held(&self) -> u64 {
+        let connections = self.lab.front.run(listener::connections).expect("sock_diag answers");
+        let ports = [SHARED, DYING, MULTIPATH];
+        connections.iter().filter(|one| ports.contains(&one.local.port())).count() as u64
+    }
+
+    /// A process with a listener and connections in its queue, which is killed.
+    fn kill_a_server(&self, client: IpAddr) -> u64 {
+        let listener = self.lab.front.run(|| Ok(listen(DYING, None)?)).expect("a listener");
+        let mut holder = Command::new("sleep")
+            .arg("1000")
+            .stdin(Stdio::from(OwnedFd::from(listener)))
+            .spawn()
+            .expect("sleep runs");
+        let dials = || Ok((0..20).map_while(|_| dial_again_to(client).ok()).collect::<Vec<_>>());
+        let queued = self.lab.crowd.run(dials).expect("a namespace");
+        holder.kill().expect("it is there");
+        holder.wait().expect("it ends");
+        queued.len() as u64
+    }
+}
+
+fn dial_again_to(client: IpAddr) -> std::io::Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::new(client, 0))?;
+    rustix::net::connect(&socket, &SocketAddr::new(FRONT_V4, DYING))?;
+    Ok(TcpStream::from(socket))
+}
+
+#[test]
+fn the_count_is_the_kernels_at_random_moments() {
+    let all: u64 = std::env::var("LIMITER_OPEN_CONNECTIONS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(10_000);
+    let mut random = Rng::with_seed(0x0b5e_55ed);
+    let mut policy = policy(&["web=*:80,*:81,*:82"]);
+    policy.open_budget = 1_000_000;
+    let mut front = Front::new(&policy, Mode::Enforce);
+    front.count();
+    let shared = [0, 1].map(|_| front.lab.front.run(|| Ok(listen(SHARED, None)?)));
+    let shared = shared.map(|one| one.expect("a listener"));
+    let multipath = front.lab.front.run(|| Ok(listen(MULTIPATH, Some(ipproto::MPTCP))?)).ok();
+    let clients = front.lab.clients_v4();
+    // Whoever changes anything holds it; at a checkpoint nobody does.
+    let gate = RwLock::new(());
+    let (ends, made) = (AtomicBool::new(false), AtomicU64::new(0));
+    let far = Mutex::new(Vec::new());
+    let crowd = front.lab.crowd.another().expect("the namespace again");
+    let start = Instant::now();
+    let (mut most, mut killed) = (0, 0);
+    std::thread::scope(|scope| {
+        let (ends, made, gate, far, crowd) = (&ends, &made, &gate, &far, &crowd);
+        for listener in shared.iter().chain(&multipath) {
+            listener.set_nonblocking(true).expect("it can be set");
+            let mut random = random.fork();
+            scope.spawn(move || {
+                while !ends.load(Ordering::SeqCst) {
+                    let accepted = {
+                        let _turn = gate.read().expect("nobody panicked");
+                        let mut far = far.lock().expect("nobody panicked");
+                        let stream = listener.accept().ok().map(|(stream, _)| stream);
+                        let is_one = stream.is_some();
+                        far.extend(stream);
+                        thin(&mut random, &mut far, 120);
+                        is_one
+                    };
+                    if !accepted {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+        for worker in 0..WORKERS {
+            let (client, mut random) = (clients[worker], random.fork());
+            let is_multipath = worker == 0 && multipath.is_some();
+            scope.spawn(move || {
+                let load = || {
+                    let mut kept = Vec::new();
+                    while !ends.load(Ordering::SeqCst) {
+                        let _turn = gate.read().expect("nobody panicked");
+                        let one = match worker {
+                            0 if is_multipath => dial_again(client, MULTIPATH, true),
+                            1 => dial_again(client, SHARED, false),
+                            _ => dial(client),
+                        };
+                        match one {
+                            // The next one comes from this port.
+                            Ok(one) if worker == 1 => end(&mut random, one),
+                            Ok(one) => kept.push(one),
+                            Err(_) => continue,
+                        }
+                        made.fetch_add(1, Ordering::SeqCst);
+                        thin(&mut random, &mut kept, 30);
+                    }
+                    Ok(())
+                };
+                crowd.run(load).expect("a namespace");
+            });
+        }
+        for checkpoint in 1..=CHECKPOINTS {
+            let until = all * checkpoint / CHECKPOINTS;
+            let until = until.saturating_sub(random.u64(..1 + all / CHECKPOINTS / 2));
+            until_so("connections", || made.load(Ordering::SeqCst) >= until);
+            let _all = gate.write().expect("nobody panicked");
+            if checkpoint % 10 == 0 {
+                killed += front.kill_a_server(clients[20]);
+            }
+            let seen = || (front.held(), open::state(&front.maps).expect("a count").open);
+            until_so("the count that the kernel has", || {
+                let (held, counted) = seen();
+                most = most.max(held);
+                held == counted
+            });
+        }
+        ends.store(true, Ordering::SeqCst);
+    });
+    println!(
+        "{} connections in {:.0} s and {killed} in the queues of killed servers, at most {most} at once; \
+         {CHECKPOINTS} checkpoints; MPTCP: {}",
+        made.load(Ordering::SeqCst),
+        start.elapsed().as_secs_f64(),
+        multipath.is_some()
+    );
+    drop((shared, multipath, far));
+    until_so("none to be left", || {
+        (front.held(), open::state(&front.maps).expect("a count").open) == (0, 0)
+    });
+}
