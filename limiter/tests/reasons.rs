@@ -44,7 +44,7 @@ fn each_alert_counts_the_reasons_that_are_to_raise_it() {
 }
 
 #[test]
-fn the_dashboard_shows_all_that_is_about_cookies_and_the_waiting_room() {
+fn the_dashboard_shows_all_that_is_about_cookies_the_room_and_who_is_present() {
     let dashboard: serde_json::Value =
         serde_json::from_str(&packaged("grafana.json")).expect("JSON");
     let text = dashboard.to_string().replace("\\\"", "\"");
@@ -55,5 +55,7 @@ fn the_dashboard_shows_all_that_is_about_cookies_and_the_waiting_room() {
     let diverted = names(|reason| {
         reason.group() == Some(Group::Diverted) || reason.packet() == Packet::Diversion
     });
-    assert_eq!(picked(&text), [cookies, diverted]);
+    let open = [Reason::NetworkLimit, Reason::OpenSource, Reason::OpenBudget];
+    let present = names(|reason| open.contains(&reason));
+    assert_eq!(picked(&text), [cookies, diverted, present]);
 }

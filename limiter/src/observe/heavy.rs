@@ -196,3 +196,52 @@ fn class(policy: &Policy, address: Address) -> Option<String> {
     }
     policy.class_of(&Prefix { address, length: 128 }).map(|class| class.name.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Class;
+
+    /// Sources are added up as their limit counts them: by the prefixes of the class, of the service,
+    /// of the host.
+    #[test]
+    fn sources_are_added_up_by_the_prefixes_in_force() {
+        let address = |text: &str| prefix::address(text.parse().expect("an address"));
+        let mut policy = Policy { prefixes: Prefixes { v4: 31, v6: 64 }, ..Policy::default() };
+        let mut web = text::service("web=*:80").expect("a service");
+        web.prefixes = Some(Prefixes { v4: 24, v6: 128 });
+        policy.services = vec![web, text::service("mail=*:25").expect("a service")];
+        policy.classes = vec![Class {
+            members: vec!["10.0.0.0/8".parse().expect("a prefix")],
+            prefixes: Some(Prefixes { v4: 16, v6: 48 }),
+            ..Class::bare("schools".parse().expect("a name"))
+        }];
+        let sum = |address| Sum { count: 2, uncertain: 0, first: 1, last: 2, address, sources: 1 };
+        let came = [("192.0.2.1", 1), ("192.0.2.200", 1), ("192.0.2.200", 2), ("192.0.2.201", 2)];
+        let of_class = [("10.1.2.3", 1), ("10.1.200.3", 1), ("2001:db8::1", 1)];
+        let came = came.into_iter().chain(of_class).map(|(text, service)| {
+            let address = address(text);
+            ((address, service), sum(address))
+        });
+        let names = HashMap::from([(1, "web".to_owned()), (2, "mail".to_owned())]);
+        let lengths =
+            |service: u64, address: Address| in_force(&policy, names.get(&service), address);
+        let grouped = by_prefix(came.collect(), lengths);
+        let mut shown: Vec<_> = (grouped.iter())
+            .map(|((source, service), sum)| {
+                (show(*source, lengths(*service, sum.address)), *service, sum.count, sum.sources)
+            })
+            .collect();
+        shown.sort();
+        let one = |text: &str, service, count, sources| (text.to_owned(), service, count, sources);
+        assert_eq!(
+            shown,
+            [
+                one("10.1.0.0/16", 1, 4, 2),
+                one("192.0.2.0/24", 1, 4, 2),
+                one("192.0.2.200/31", 2, 4, 2),
+                one("2001:db8::/64", 1, 2, 1),
+            ]
+        );
+    }
+}
