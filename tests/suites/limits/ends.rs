@@ -142,8 +142,8 @@ fn the_count_is_the_kernels_at_random_moments() {
                 }
             });
         }
-        for worker in 0..WORKERS {
-            let (client, mut random) = (clients[worker], random.fork());
+        for (worker, client) in clients.iter().copied().take(WORKERS).enumerate() {
+            let mut random = random.fork();
             let is_multipath = worker == 0 && multipath.is_some();
             scope.spawn(move || {
                 let load = || {
