@@ -4,13 +4,16 @@
 
 mod accuracy;
 mod bars;
+mod busy;
 mod demo;
 mod output;
 mod packets;
 mod peers;
+mod room;
 mod soak;
 
 use anyhow::Result;
+use busy::busy;
 use clap::Parser;
 use lab::cleanup;
 
@@ -24,6 +27,8 @@ enum Command {
     Peers(peers::Arguments),
     /// Measure how exactly limiter, nftables and iptables limit.
     Accuracy(accuracy::Arguments),
+    /// Compare what a client costs that is shown the waiting room with one that nginx answers with 503.
+    Room(room::Arguments),
     /// Everything at once, and then what must be so.
     Soak(soak::Arguments),
     /// Flood a web server on this machine, without limiter and with it, while ordinary clients fetch pages.
@@ -37,6 +42,7 @@ fn main() -> Result<()> {
         Command::Packets(arguments) => packets::run(&arguments),
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Accuracy(arguments) => accuracy::run(&arguments),
+        Command::Room(arguments) => room::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }

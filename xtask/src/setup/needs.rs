@@ -122,10 +122,10 @@ pub const MACHINES: &[Need] = &[Need {
 
 /// What only a comparison with others needs: the others.
 pub const PEERS: &[Need] = &[Need {
-    what: "nftables, iptables, xdp-tools",
-    why: "what limiter is compared with",
-    is_there: || all(&["nft", "iptables-legacy", "ip6tables-legacy", "xdp-filter"]),
-    install: || apt(&["nftables", "iptables", "xdp-tools"]),
+    what: "nftables, iptables, xdp-tools, nginx-light",
+    why: "what limiter is compared with (Debian may start nginx on port 80; the bench does not need that one)",
+    is_there: || all(&["nft", "iptables-legacy", "ip6tables-legacy", "xdp-filter", "nginx"]),
+    install: || apt(&["nftables", "iptables", "xdp-tools", "nginx-light"]),
 }];
 
 /// All of it but the others.

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use lab::topology::FRONT_V4;
 use lab::{Crowd, Desk, Flood, Lab, PageReport, Server, Sources, Trivial};
 use limiter::kernel::Pins;
 use serde_json::Value;
+
+use super::super::super::busy;
 
 /// Pages that the ordinary clients begin per second.
 pub const PAGES_PER_SECOND: f64 = 50.0;
@@ -193,15 +195,4 @@ impl Counted {
         self.refused.retain(|reason, count| *count > 0 && reason != "allowed");
         self
     }
-}
-
-/// CPU seconds that this machine has been busy, from /proc/stat: everything but idle and waiting for I/O.
-fn busy() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
-    let line = stat.lines().next().context("/proc/stat is empty")?;
-    let ticks: Vec<f64> =
-        line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
-    ensure!(ticks.len() >= 7, "/proc/stat has an unknown form");
-    let busy = ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6];
-    Ok(busy / rustix::param::clock_ticks_per_second() as f64)
 }
