@@ -2,6 +2,7 @@
 //!
 //! `file/read` turns text into a document or into problems with their places, `file/write` turns it back.
 
+mod fleet;
 mod keys;
 mod members;
 mod problem;
@@ -22,6 +23,7 @@ use limiter_common::switch::Mode;
 pub use problem::Problems;
 pub use settings::{DOCUMENT, Finding};
 
+use super::fleet::Fleet;
 use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Settings, Style, apply};
 use super::{Name, Policy};
 use settings::{missing, note, path};
@@ -51,6 +53,8 @@ pub struct Document {
     pub policy: Policy,
     /// Named changes to it.
     pub profiles: Vec<Profile>,
+    /// The fleet that this node is of.
+    pub fleet: Option<Fleet>,
 }
 
 /// A named variation of the policy: only what differs.

@@ -5,6 +5,7 @@ pub mod decode;
 pub mod diff;
 pub mod encode;
 pub mod file;
+pub mod fleet;
 pub mod prefix;
 pub mod settings;
 pub mod text;

@@ -200,6 +200,7 @@ pub fn enforced(pins: &Pins, maps: &Maps) -> Result<Document> {
         set_syncookies: maps.cookies()?.may_set,
         policy,
         profiles: Vec::new(),
+        fleet: None,
     })
 }
 

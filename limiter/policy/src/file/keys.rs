@@ -2,6 +2,7 @@
 //!
 //! Keys of settings are those of their rows, and so the options of `limiter set`.
 
+use super::fleet;
 use super::problem::closest;
 use super::settings::{DOCUMENT, PROFILE};
 use crate::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
@@ -27,7 +28,7 @@ pub fn settings<T, R>(rows: &[Setting<T, R>]) -> Vec<&'static str> {
 
 /// Keys above the first table, and the tables.
 pub fn top() -> Vec<&'static str> {
-    [&["interfaces"], &settings(&DOCUMENT)[..], &["defaults", "host"], NAMED].concat()
+    [&["interfaces"], &settings(&DOCUMENT)[..], &["defaults", "host", "fleet"], NAMED].concat()
 }
 
 /// Keys of `[service.NAME]`.
@@ -62,7 +63,7 @@ pub fn example(key: &str) -> &'static str {
         "interfaces" => "names of interfaces such as [\"eth0\", \"eth1\"]",
         "listen" => "a list such as [\"*:80\", \"*:443\"]",
         "prefixes_from" => "the name of a file, in quotes, with a prefix on each line",
-        _ => "a list such as [\"192.0.2.0/24\", \"2001:db8::/48\"]",
+        _ => fleet::example(key).unwrap_or("a list such as [\"192.0.2.0/24\", \"2001:db8::/48\"]"),
     }
 }
 

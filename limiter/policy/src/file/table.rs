@@ -122,6 +122,27 @@ impl Reader {
         said
     }
 
+    /// The texts of a table of them, each with its place and its key.
+    pub fn words<'t>(&mut self, table: &Table<'t>, key: &str) -> Vec<(Place, &'t str, &'t str)> {
+        let Some(value) = table.entries.get(key) else { return Vec::new() };
+        let mut words = Vec::new();
+        let wrong = |reader: &mut Self, value: &Spanned<DeValue<'_>>| {
+            let message = format!("`{key}` takes {}, not {}", keys::example(key), kind(value));
+            reader.problems.add(at(value), message);
+        };
+        let Some(entries) = value.get_ref().as_table() else {
+            wrong(self, value);
+            return words;
+        };
+        for (name, value) in entries {
+            match value.get_ref().as_str() {
+                Some(text) => words.push((at(value), name.get_ref().as_ref(), text)),
+                None => wrong(self, value),
+            }
+        }
+        words
+    }
+
     /// A list of texts, or one text, each with its place.
     pub fn texts<'t>(&mut self, table: &Table<'t>, key: &str) -> Vec<(Place, &'t str)> {
         let Some(value) = table.entries.get(key) else { return Vec::new() };
