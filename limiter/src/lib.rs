@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod cli;
 pub mod doctor;
+pub mod fleet;
 pub mod history;
 pub mod incident;
 pub mod kernel;

@@ -1,6 +1,6 @@
 //! One budget over many front ends: each node has a share of it, shares follow demand, and their
 //! sum never exceeds the budget, whatever dies, is cut off or comes late. It is decided here and
-//! simulated; no command uses it yet.
+//! simulated; `limiter run` carries it out.
 //!
 //! Nothing here does I/O or reads a clock. [`Member`] is what a node does: it reports what it
 //! wants, takes what it is granted, and falls back to what its own policy states when its share

@@ -1,6 +1,6 @@
 //! What a node does with what it is granted: takes it, reports it, and gives it up when its time is
-//! over. Nothing puts a share into a kernel side yet; what does must let it end there by itself,
-//! also when this process is gone.
+//! over. Who puts a share into a kernel side lets it end there by itself, also when this process is
+//! gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

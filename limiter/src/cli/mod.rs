@@ -8,6 +8,7 @@ mod docs;
 mod doctor;
 mod events;
 pub mod failure;
+mod fleet;
 mod history;
 mod list;
 mod metrics;
@@ -130,6 +131,9 @@ enum Action {
     /// Limiting needs no daemon: everything that decides is in the kernel. If the daemon is killed, all stays in force, and the next one
     /// takes over.
     Run(run::Run),
+    /// Several front ends with one budget: each has a share of it that follows demand.
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
     /// The waiting room: answer clients whose turn has not come with a page that comes again by itself, until SIGTERM.
     ///
     /// PORT is the port of the service. The kernel side diverts connections here that would be refused otherwise; a client whose turn has
@@ -255,6 +259,7 @@ impl Command {
             Action::Rollback => apply::rollback(&context),
             Action::Profile(profile) => profile.run(&context),
             Action::Run(run) => run.run(&context),
+            Action::Fleet(fleet) => fleet.run(&context),
             Action::Room(room) => room.run(&context),
             Action::Upgrade => upgrade::run(&context),
             Action::History(arguments) => arguments.run(&context),

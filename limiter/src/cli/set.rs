@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::settings::{Typed, applied_around, apply_to_host, apply_to_service};
 use super::{Context, Usage, settle};
 use crate::kernel::Maps;
+use crate::kernel::share::InForce;
 use crate::kernel::slots::Origin;
 use crate::policy::diff::{self, Change};
 use crate::policy::file::Document;
-use crate::policy::{Name, Policy, Service};
+use crate::policy::{Name, Policy, Service, fleet};
 use crate::report;
 
 /// Arguments of `set`.
@@ -31,6 +32,8 @@ struct Done {
     scope: String,
     changed: Vec<Change>,
     challenge_works: bool,
+    /// The share of a fleet's budget that is in force instead of a budget that was set.
+    share: Option<InForce>,
 }
 
 impl Set {
@@ -74,7 +77,8 @@ impl Set {
         settle::now_and_later(&context.pins, &mut maps)?;
         let answers = maps.cookies().is_ok_and(|cookies| cookies.works() || cookies.may_set);
         let challenge_works = !new.may_challenge() || answers;
-        let done = Done { scope, changed, challenge_works };
+        let share = self.share(&maps, &old, &new);
+        let done = Done { scope, changed, challenge_works, share };
         report::done(context.format, &done, describe);
         Ok(())
     }
@@ -84,6 +88,19 @@ impl Set {
             return Ok(());
         }
         Err(Usage("nothing to set; say what, such as `limiter set --source-rate 20/s` or `limiter set --service web --budget 500/s`".to_owned()))
+    }
+
+    /// The share that is in force where the budget is another now.
+    fn share(&self, maps: &Maps, old: &Policy, new: &Policy) -> Option<InForce> {
+        let name = self.service.as_ref();
+        let budget = |policy: &Policy| match name {
+            Some(name) => policy.service(name).map(|service| service.budget),
+            None => Some(policy.budget),
+        };
+        let key = name.map_or(fleet::HOST, Name::as_str);
+        // What is set is set, also where shares cannot be read.
+        let shares = maps.shares().unwrap_or_default();
+        shares.into_iter().find(|share| share.budget == key && budget(old) != budget(new))
     }
 
     /// What came out differently of what this command can change.
@@ -114,6 +131,12 @@ fn describe(done: &Done) -> String {
     };
     for change in &done.changed {
         text.push_str(&format!("{} {change}\n", done.scope));
+    }
+    if let Some(share) = &done.share {
+        text.push_str(&format!(
+            "a share of the fleet's budget is in force instead: {share}. What was set is what this \
+             node falls back to; `limiter fleet budget` changes the budget of all\n"
+        ));
     }
     if !done.challenge_works {
         text.push_str(

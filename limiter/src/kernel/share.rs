@@ -1,10 +1,38 @@
 //! Shares of budgets, which end in the kernel: a word for each, written with one store.
 
-use anyhow::{Context as _, Result};
-use limiter_common::share::Share;
+use std::collections::BTreeMap;
 
+use anyhow::{Context as _, Result};
+use limiter_common::budget::BudgetLimit;
+use limiter_common::record::HOST_BUDGET;
+use limiter_common::share::Share;
+use serde::Serialize;
+
+use super::clock;
 use super::maps::Maps;
 use super::words::Access;
+use crate::policy::{fleet, text};
+
+/// A share that is in force.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InForce {
+    /// Of which budget: a service's name, or `host`.
+    pub budget: String,
+    /// Connections a second.
+    pub per_second: f64,
+    /// When it ends, unless it is renewed.
+    pub ends_in_seconds: f64,
+}
+
+impl std::fmt::Display for InForce {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { budget, per_second, ends_in_seconds } = self;
+        write!(
+            to,
+            "{budget} {per_second:.0}/s, which ends in {ends_in_seconds:.0} s unless renewed"
+        )
+    }
+}
 
 impl Maps {
     /// The share at the index of a budget: a service's id, or
@@ -24,5 +52,39 @@ impl Maps {
         let words = self.share.words(Access::Write).context("cannot write a share")?;
         words.store(index as usize, share.0);
         Ok(())
+    }
+
+    /// The budgets of the policy in force, by name: their index, and what is stated.
+    ///
+    /// # Errors
+    /// When the policy cannot be read.
+    pub fn budgets(&self) -> Result<BTreeMap<String, (u32, BudgetLimit)>> {
+        let slot = self.selection()?.slot;
+        let host = self.host.get(&slot, 0).context("cannot read the policy")?.0;
+        let mut found = BTreeMap::from([(fleet::HOST.to_owned(), (HOST_BUDGET, host.budget))]);
+        for (id, service) in self.services(slot)? {
+            if let Some(name) = text::name(&service.name) {
+                found.insert(name.to_string(), (id, service.budget));
+            }
+        }
+        found.retain(|_, (_, limit)| limit.interval != 0);
+        Ok(found)
+    }
+
+    /// The shares that are in force now.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    pub fn shares(&self) -> Result<Vec<InForce>> {
+        let mut found = Vec::new();
+        for (budget, (index, limit)) in self.budgets()? {
+            let (share, now) = (self.share(index)?, clock::now());
+            if share.ends() > now {
+                let per_second = 1e9 / share.interval(limit.interval, now).max(1) as f64;
+                let ends_in_seconds = (share.ends() - now) as f64 / 1e9;
+                found.push(InForce { budget, per_second, ends_in_seconds });
+            }
+        }
+        Ok(found)
     }
 }

@@ -70,6 +70,9 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         snapshot.budget,
         used(snapshot.budget_used_percent)
     )?;
+    for share in &snapshot.shares {
+        writeln!(to, "share       {share}")?;
+    }
     writeln!(
         to,
         "sources     {} by default; a source is an IPv4 /{} or an IPv6 /{}",

@@ -46,6 +46,7 @@ pub fn text(scrape: &Scrape, form: Form) -> String {
     if let Some(snapshot) = &scrape.snapshot {
         decisions(&mut to, scrape.at, snapshot);
         budgets(&mut to, snapshot);
+        shares(&mut to, snapshot);
         lines(&mut to, snapshot);
         open(&mut to, snapshot);
         shadow(&mut to, snapshot);
@@ -135,6 +136,21 @@ fn budgets(to: &mut Exposition, snapshot: &Snapshot) {
         if let Some(percent) = service.admission.budget_used_percent {
             family.sample(&[("service", &service.name)], percent / 100.0);
         }
+    }
+}
+
+/// Shares of a fleet's budgets.
+fn shares(to: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Share of a fleet's budget that is in force, in connections per second; no sample without one.";
+    let mut family = to.family(Kind::Gauge, "limiter_share_per_second", "", help);
+    for share in &snapshot.shares {
+        family.sample(&[("budget", &share.budget)], share.per_second);
+    }
+    let help =
+        "When that share ends unless it is renewed: 6 or more while the fleet can be reached.";
+    let mut family = to.family(Kind::Gauge, "limiter_share_ends_in_seconds", "seconds", help);
+    for share in &snapshot.shares {
+        family.sample(&[("budget", &share.budget)], share.ends_in_seconds);
     }
 }
 

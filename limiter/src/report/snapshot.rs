@@ -21,6 +21,7 @@ use super::sample::{self, ByReason, Sample};
 use super::shadow::Shadow;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
+use crate::kernel::share::InForce;
 use crate::kernel::words::{Access, Words};
 use crate::kernel::{self, Maps, Pins, clock, link};
 use crate::observe::waiting::{self, Waiting};
@@ -54,6 +55,8 @@ pub struct Snapshot {
     pub budget: String,
     /// Percent of it that is used now; `None` without one.
     pub budget_used_percent: Option<f64>,
+    /// Shares of a fleet's budgets that are in force instead of what is stated.
+    pub shares: Vec<InForce>,
     /// Source limit of services that have none of their own.
     pub source_limit: String,
     /// Prefixes that make a source.
@@ -290,6 +293,7 @@ pub fn take_counting(
         interfaces: link::attached(pins)?.into_iter().map(interface).collect(),
         budget: text::show_limit(policy.budget),
         budget_used_percent: fullness::percent(host_used, &host.budget),
+        shares: maps.shares()?,
         source_limit: text::show_limit(policy.source),
         prefixes: policy.prefixes,
         services: services(maps, selection.slot, &policy, answers, &before, &after, seconds)?,

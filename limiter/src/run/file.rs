@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use limiter_common::switch::{Mode, Selection};
 use tracing::{info, warn};
 
-use super::Daemon;
+use super::{Daemon, fleet};
 use crate::apply::{self, Applied, Request};
 use crate::history::State;
 use crate::kernel::{Maps, clock};
@@ -72,6 +72,7 @@ impl Daemon {
     /// Watches the interfaces of a file that is in force.
     pub(super) fn follow(&mut self, document: Document) {
         self.interfaces.follow(&document, std::time::Instant::now());
+        fleet::follow(&mut self.fleet, document.fleet.as_ref(), &self.options.file, &self.pins);
         self.document = Some(document);
     }
 

@@ -11,6 +11,7 @@ mod attach;
 mod events;
 mod exporter;
 mod file;
+mod fleet;
 mod interfaces;
 pub mod log;
 mod negotiation;
@@ -69,6 +70,7 @@ struct Daemon {
     record: Record,
     manager: Manager,
     exporter: Option<Exporter>,
+    fleet: Option<fleet::Thread>,
     interfaces: Interfaces,
     follower: Follower,
     /// What the file said when it was good last.
@@ -101,6 +103,7 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
         options,
         manager: Manager::of_environment(),
         exporter,
+        fleet: None,
         interfaces: Interfaces::default(),
         follower: Follower::default(),
         document: None,

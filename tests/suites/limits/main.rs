@@ -11,6 +11,7 @@ mod driver;
 mod ends;
 mod established;
 mod exact;
+mod fleet;
 mod interop;
 mod line;
 mod many;

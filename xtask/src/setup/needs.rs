@@ -102,13 +102,19 @@ pub const TESTS: &[Need] = &[
         what: "prometheus",
         why: "a real one scrapes limiter, on a port of the tests; its service is masked before, so that it does not start",
         is_there: || all(&["prometheus", "promtool"]),
-        install: || install_masked("prometheus"),
+        install: || install_masked("prometheus", "prometheus"),
+    },
+    Need {
+        what: "etcd-server",
+        why: "a real one keeps the fleets of the tests, in namespaces of theirs; its service is masked before, as that one",
+        is_there: || finds("etcd"),
+        install: || install_masked("etcd", "etcd-server"),
     },
     Need {
         what: "fail2ban",
         why: "a real one bans with limiter, with a configuration of the tests; its service is masked before, as that one",
         is_there: || all(&["fail2ban-server", "fail2ban-client"]),
-        install: || install_masked("fail2ban"),
+        install: || install_masked("fail2ban", "fail2ban"),
     },
 ];
 
@@ -153,14 +159,14 @@ fn install_nextest() -> Result<()> {
 
 /// Debian's package would start the service, and at every boot again: a masked one starts never.
 /// `systemctl unmask NAME` frees it.
-fn install_masked(name: &str) -> Result<()> {
-    let mask = PathBuf::from(format!("/etc/systemd/system/{name}.service"));
+fn install_masked(service: &str, package: &str) -> Result<()> {
+    let mask = PathBuf::from(format!("/etc/systemd/system/{service}.service"));
     if !mask.exists() && !mask.is_symlink() {
         fs::create_dir_all("/etc/systemd/system").context("cannot make /etc/systemd/system")?;
         std::os::unix::fs::symlink("/dev/null", &mask)
             .with_context(|| format!("cannot make {}", mask.display()))?;
     }
-    apt(&[name])
+    apt(&[package])
 }
 
 fn apt(packages: &[&str]) -> Result<()> {

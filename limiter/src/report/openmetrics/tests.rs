@@ -6,6 +6,7 @@ use limiter_common::challenge::Challenge;
 
 use super::*;
 use crate::kernel::cookies::{Charged, Cookies};
+use crate::kernel::share::InForce;
 use crate::observe::waiting::Waiting;
 use crate::policy::{self, Prefixes};
 use crate::report::Shadow;
@@ -83,6 +84,11 @@ fn snapshot() -> Snapshot {
         ],
         budget: "none".to_owned(),
         budget_used_percent: Some(50.0),
+        shares: vec![InForce {
+            budget: "web".to_owned(),
+            per_second: 1912.5,
+            ends_in_seconds: 9.5,
+        }],
         source_limit: "20/s, burst 40".to_owned(),
         prefixes: Prefixes::default(),
         services: vec![service("web"), service("ssh")],
@@ -193,6 +199,8 @@ fn a_snapshot() {
             ("limiter_list_entries{list=\"ban\"}", 2.0),
             ("limiter_host_budget_used_ratio", 0.5),
             ("limiter_budget_used_ratio{service=\"web\"}", 0.25),
+            ("limiter_share_per_second{budget=\"web\"}", 1912.5),
+            ("limiter_share_ends_in_seconds{budget=\"web\"}", 9.5),
             ("limiter_attempts_total{service=\"ssh\"}", 127.0),
             ("limiter_admitted_total{service=\"web\"}", 100.0),
             (
@@ -255,6 +263,7 @@ fn labels_come_from_bounded_sets() {
         .collect();
     let known = [
         "attachment",
+        "budget",
         "challenge",
         "family",
         "interface",

@@ -1,0 +1,354 @@
+//! `limiter fleet`: what a fleet has, and who is in it. It talks to the engine that `[fleet]` of the
+//! policy file names; the daemon follows.
+
+mod list;
+mod status;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, Subcommand};
+use limiter_common::record::List;
+use limiter_fleet::Terms;
+use limiter_fleet::engine::{Engine as _, Snapshot, Transaction};
+use limiter_fleet::record::{Amount, Amounts};
+use serde::Serialize;
+
+use super::Context;
+use crate::fleet::etcd::Etcd;
+use crate::fleet::keys::{self, Keys};
+use crate::fleet::{self, node};
+use crate::kernel::Maps;
+use crate::output;
+use crate::policy::file::{DEFAULT_FILE, Document};
+use crate::policy::{Name, text};
+use crate::report;
+
+/// How long a command waits for what a daemon does.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often it looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What to do with a fleet.
+#[derive(Debug, Subcommand)]
+pub enum Fleet {
+    /// Write the budgets of a new fleet.
+    Init(Budgets),
+    /// Show the fleet's budgets, its nodes, and their shares.
+    Status(Where),
+    /// Change budgets of the fleet.
+    Budget(Budgets),
+    /// Sources that are banned on every node that takes bans of its fleet.
+    #[command(subcommand)]
+    Ban(list::ListAction),
+    /// Sources that always pass on every node that takes that of its fleet.
+    #[command(subcommand)]
+    Allow(list::ListAction),
+    /// Take a node in that `leave` took out, and wait until it has its shares.
+    Join(One),
+    /// Take a node out: its shares go to the others, and what its own policy states is in force
+    /// there.
+    Leave(One),
+    /// Free what is kept for a node that is gone for good. It watches first whether the node is
+    /// silent, which takes ten seconds.
+    ///
+    /// What its policy states is in force on a machine whose daemon alone is gone: take its traffic
+    /// away first.
+    Forget(Gone),
+}
+
+/// Where the fleet is named.
+#[derive(Args, Debug)]
+pub struct Where {
+    /// The policy file, whose [fleet] says where the fleet is kept.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
+    file: PathBuf,
+}
+
+/// Arguments of `init` and `budget`.
+#[derive(Args, Debug)]
+pub struct Budgets {
+    /// A service and what all nodes together may let in of it, such as web=30000/s; `host` is all
+    /// services together.
+    #[arg(value_name = "SERVICE=RATE", required = true, value_parser = budget)]
+    budgets: Vec<(Name, Amount)>,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Arguments of `join` and `leave`.
+#[derive(Args, Debug)]
+pub struct One {
+    /// The node; this one, unless another is named.
+    #[arg(value_name = "NODE")]
+    node: Option<Name>,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Arguments of `forget`.
+#[derive(Args, Debug)]
+pub struct Gone {
+    /// The node.
+    #[arg(value_name = "NODE")]
+    node: Name,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Serialize)]
+struct Done {
+    fleet: Name,
+    changed: Vec<String>,
+}
+
+/// A fleet that can be asked.
+struct Reached {
+    said: crate::policy::fleet::Fleet,
+    keys: Keys,
+    engine: Etcd,
+}
+
+impl Fleet {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
+        let place = match self {
+            Self::Init(one) | Self::Budget(one) => &one.place,
+            Self::Status(place) => place,
+            Self::Join(one) | Self::Leave(one) => &one.place,
+            Self::Forget(one) => &one.place,
+            Self::Ban(action) | Self::Allow(action) => action.place(),
+        };
+        let reached = place.reach()?;
+        let done = runtime.block_on(async {
+            match self {
+                Self::Status(_) => {
+                    status::run(context, &reached).await?;
+                    Ok(None)
+                }
+                Self::Init(one) => reached.init(&one.budgets).await.map(Some),
+                Self::Budget(one) => reached.change(&one.budgets).await.map(Some),
+                Self::Join(one) => reached.join(&reached.node(one)?).await.map(Some),
+                Self::Leave(one) => reached.leave(&reached.node(one)?).await.map(Some),
+                Self::Forget(one) => reached.forget(one.node.as_str()).await.map(Some),
+                Self::Ban(action) => action.run(context, &reached, List::Ban).await,
+                Self::Allow(action) => action.run(context, &reached, List::Allow).await,
+            }
+        });
+        runtime.shutdown_background();
+        let Some(changed) = done? else { return Ok(()) };
+        let maps = Maps::open(&context.pins.root()).ok();
+        let at = format!("fleet {}: ", reached.said.name);
+        let told = changed.iter().map(|line| format!("{at}{line}")).collect();
+        context.note(maps.as_ref()).record(maps.as_ref(), told);
+        let done = Done { fleet: reached.said.name.clone(), changed };
+        report::done(context.format, &done, |done| done.changed.join("\n") + "\n");
+        Ok(())
+    }
+}
+
+impl Where {
+    fn reach(&self) -> Result<Reached> {
+        let document = Document::read(&self.file)?;
+        let file = self.file.display();
+        let said = document.fleet.with_context(|| {
+            format!("{file} names no fleet; add [fleet] with `name` and `endpoints`")
+        })?;
+        let directory = self.file.parent().unwrap_or(Path::new(""));
+        Ok(Reached { keys: Keys::of(&said.name), engine: fleet::engine(&said, directory)?, said })
+    }
+}
+
+impl Reached {
+    fn node(&self, one: &One) -> Result<String> {
+        one.node.as_ref().map_or_else(|| fleet::node_name(&self.said), |node| Ok(node.to_string()))
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        self.engine.snapshot(self.keys.all()).await
+    }
+
+    async fn init(&self, budgets: &[(Name, Amount)]) -> Result<Vec<String>> {
+        let key = self.keys.budget();
+        let amounts: Amounts =
+            budgets.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
+        let write = (key.clone(), Some(keys::bytes(&amounts)?));
+        let transaction = Transaction { conditions: vec![(key, 0)], writes: vec![write] };
+        let done = self.engine.transact(transaction).await?;
+        ensure!(
+            done.is_some(),
+            "fleet {} has budgets already; `limiter fleet budget` changes them",
+            self.said.name
+        );
+        let line =
+            |(name, amount): (&String, &Amount)| format!("budget of {name} {}", shown(*amount));
+        Ok(amounts.iter().map(line).collect())
+    }
+
+    async fn change(&self, budgets: &[(Name, Amount)]) -> Result<Vec<String>> {
+        let (key, snapshot) = (self.keys.budget(), self.snapshot().await?);
+        let entry = snapshot.entries.get(&key).with_context(|| {
+            format!("fleet {} has no budgets yet; `limiter fleet init` writes them", self.said.name)
+        })?;
+        // Budgets that make no sense are replaced.
+        let mut amounts = keys::budgets(&entry.value).unwrap_or_default();
+        let mut changed = Vec::new();
+        for (name, amount) in budgets {
+            let kept = reserved(&self.keys, &snapshot, name.as_str());
+            ensure!(
+                kept <= *amount,
+                "the nodes' own policies state {} of {name} together, so the fleet cannot have \
+                 less; lower them first, or `limiter fleet forget` a node that is gone",
+                shown(kept)
+            );
+            let before = amounts.insert(name.to_string(), *amount);
+            let before = before.map_or_else(|| "none".to_owned(), shown);
+            changed.push(format!("budget of {name} {before} -> {}", shown(*amount)));
+        }
+        let write = (key.clone(), Some(keys::bytes(&amounts)?));
+        let transaction =
+            Transaction { conditions: vec![(key, entry.revision)], writes: vec![write] };
+        let done = self.engine.transact(transaction).await?;
+        ensure!(
+            done.is_some(),
+            "another command changed the budgets meanwhile; look and try again"
+        );
+        Ok(changed)
+    }
+
+    async fn join(&self, node: &str) -> Result<Vec<String>> {
+        let away = (self.keys.away(node), None);
+        self.engine.transact(Transaction { conditions: vec![], writes: vec![away] }).await?;
+        let start = Instant::now();
+        loop {
+            let snapshot = self.snapshot().await?;
+            let key = self.keys.grant(node);
+            if let Some(entry) = snapshot.entries.get(&key) {
+                let shares = keys::grant(&key, &entry.value)?.shares;
+                let share = |(name, share): (&String, &limiter_fleet::record::Share)| {
+                    format!("{node} has {} of {name}", shown(share.rate))
+                };
+                let shares: Vec<String> = shares.iter().map(share).collect();
+                if !shares.is_empty() {
+                    return Ok(shares);
+                }
+            }
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "{node} may join, and has no share yet: does its daemon run with [fleet], and is \
+                 there room for what its policy states? `limiter fleet status` shows the budgets"
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn leave(&self, node: &str) -> Result<Vec<String>> {
+        let snapshot = self.snapshot().await?;
+        self.known(&snapshot, node)?;
+        let away = (self.keys.away(node), Some(Vec::new()));
+        self.engine.transact(Transaction { conditions: vec![], writes: vec![away] }).await?;
+        let start = Instant::now();
+        while self.snapshot().await?.entries.contains_key(&self.keys.grant(node)) {
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "{node} is to leave, and its daemon does not answer; if it is gone, `limiter fleet \
+                 forget {node}` frees what is kept for it"
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(vec![format!("{node} is out: what its own policy states is in force there")])
+    }
+
+    async fn forget(&self, node: &str) -> Result<Vec<String>> {
+        let before = self.snapshot().await?;
+        self.known(&before, node)?;
+        let key = self.keys.report(node);
+        let revision = |snapshot: &Snapshot| snapshot.entries.get(&key).map(|one| one.revision);
+        let silence = Terms::default().silence();
+        output::note(format_args!(
+            "limiter: watches for {} s whether {node} is silent",
+            silence.as_secs() + 1
+        ));
+        let start = Instant::now();
+        while start.elapsed() < silence {
+            ensure!(
+                revision(&self.snapshot().await?) == revision(&before),
+                "{node} is not gone: it has just reported; `limiter fleet leave {node}` takes it out"
+            );
+            tokio::time::sleep(PAUSE * 5).await;
+        }
+        let snapshot = self.snapshot().await?;
+        if revision(&snapshot) != revision(&before) {
+            bail!("{node} is not gone: it has just reported");
+        }
+        node::leave(&self.engine, &self.keys, node, &snapshot).await?;
+        let away = (self.keys.away(node), None);
+        self.engine.transact(Transaction { conditions: vec![], writes: vec![away] }).await?;
+        Ok(vec![format!("{node} is forgotten, and what was kept for it is free")])
+    }
+
+    /// Refuses a name that the fleet does not have.
+    fn known(&self, snapshot: &Snapshot, node: &str) -> Result<()> {
+        let seen = self.keys.seen(snapshot)?;
+        let names: Vec<&str> = seen.nodes.keys().map(String::as_str).collect();
+        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        ensure!(names.contains(&node), "there is no node {node}; there are: {there}");
+        Ok(())
+    }
+}
+
+/// What is kept for all nodes of a budget, whatever happens.
+fn reserved(keys: &Keys, snapshot: &Snapshot, budget: &str) -> Amount {
+    let Ok(seen) = keys.seen(snapshot) else { return 0 };
+    let kept = seen.nodes.values().map(|node| {
+        let claim = node.report.1.claims.get(budget).map_or(0, |claim| claim.fallback);
+        let grant = node.grant.as_ref().and_then(|(_, grant)| grant.shares.get(budget));
+        grant.map_or(0, |share| share.fallback.max(claim))
+    });
+    kept.fold(0, Amount::saturating_add)
+}
+
+/// Reads `SERVICE=RATE`.
+fn budget(text: &str) -> Result<(Name, Amount), String> {
+    let (name, rate) =
+        text.split_once('=').ok_or_else(|| "write SERVICE=RATE, such as web=30000/s".to_owned())?;
+    let rate = text::rate(rate)?;
+    if rate.count == 0 {
+        return Err("a fleet's budget is a rate, and never none".to_owned());
+    }
+    let amount = u128::from(rate.count) * 1_000_000_000_000 / u128::from(rate.period.max(1));
+    let amount = Amount::try_from(amount).unwrap_or(Amount::MAX);
+    if amount == 0 {
+        return Err("this is slower than one in a thousand seconds".to_owned());
+    }
+    Ok((name.parse()?, amount))
+}
+
+/// An amount as a person reads it.
+fn shown(amount: Amount) -> String {
+    match amount {
+        0..10_000 if !amount.is_multiple_of(1000) => format!("{:.1}/s", amount as f64 / 1000.0),
+        _ => format!("{}/s", report::human::count(amount.div_ceil(1000))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_read_and_shown() {
+        let read = |text| budget(text).map(|(name, amount)| (name.to_string(), amount));
+        assert_eq!(read("web=30k/s"), Ok(("web".to_owned(), 30_000_000)));
+        assert_eq!(read("host=6/min"), Ok(("host".to_owned(), 100)));
+        for bad in ["web", "web=", "web=none", "web=0/s", "=1/s", "a b=1/s", "web=1"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert_eq!([30_000_000, 1_500, 2_000].map(shown), ["30,000/s", "1.5/s", "2/s"]);
+    }
+}

@@ -1,0 +1,200 @@
+//! `limiter fleet status`: what the engine holds, and what is in force here.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use limiter_fleet::Terms;
+use limiter_fleet::engine::Snapshot;
+use limiter_fleet::record::Amount;
+use serde::Serialize;
+
+use super::{Context, Reached, shown};
+use crate::fleet::keys::{self, Key};
+use crate::fleet::node_name;
+use crate::kernel::Maps;
+use crate::kernel::share::InForce;
+use crate::report;
+use crate::report::human::seconds_short;
+
+/// A fleet.
+#[derive(Serialize)]
+struct Status {
+    fleet: String,
+    engine: Engine,
+    leader: Option<String>,
+    /// The name of this node.
+    this_node: String,
+    budgets: BTreeMap<String, Budget>,
+    nodes: BTreeMap<String, Node>,
+    /// What is in force here of the fleet's shares.
+    in_force: Vec<InForce>,
+}
+
+#[derive(Serialize)]
+struct Engine {
+    version: String,
+    bytes: u64,
+    alarms: Vec<String>,
+}
+
+/// One budget, in connections a second.
+#[derive(Serialize)]
+struct Budget {
+    budget: f64,
+    demand: f64,
+    granted: f64,
+    /// Kept for the nodes whatever happens: what their own policies state.
+    reserved: f64,
+}
+
+#[derive(Serialize)]
+struct Node {
+    /// By its wall clock and this machine's.
+    reported_seconds_ago: Option<u64>,
+    silent: bool,
+    /// `limiter fleet leave` took it out.
+    away: bool,
+    version: String,
+    /// Entries of the fleet's lists that it refuses; its log says why.
+    refused: u64,
+    shares: BTreeMap<String, Share>,
+}
+
+#[derive(Serialize)]
+struct Share {
+    granted: f64,
+    demand: f64,
+    fallback: f64,
+}
+
+/// Prints it.
+pub async fn run(context: &Context, reached: &Reached) -> Result<()> {
+    let health = reached.engine.health().await?;
+    let snapshot = reached.snapshot().await?;
+    let maps = Maps::open(&context.pins.root()).ok();
+    let in_force = maps.map(|maps| maps.shares()).transpose()?.unwrap_or_default();
+    let leader = snapshot.entries.get(&reached.keys.leader());
+    let status = Status {
+        fleet: reached.said.name.to_string(),
+        engine: Engine { version: health.version, bytes: health.bytes, alarms: health.alarms },
+        leader: leader.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()),
+        this_node: node_name(&reached.said)?,
+        budgets: budgets(reached, &snapshot)?,
+        nodes: nodes(reached, &snapshot)?,
+        in_force,
+    };
+    report::print(context.format, &status, describe)
+}
+
+fn per_second(amount: Amount) -> f64 {
+    amount as f64 / 1000.0
+}
+
+fn budgets(reached: &Reached, snapshot: &Snapshot) -> Result<BTreeMap<String, Budget>> {
+    let seen = reached.keys.seen(snapshot)?;
+    let budgets = seen.budgets.iter().map(|(name, amount)| {
+        let demands = seen.nodes.values().filter_map(|node| node.report.1.claims.get(name));
+        let grants = seen.nodes.values().filter_map(|node| node.grant.as_ref());
+        let grants = grants.filter_map(|(_, grant)| grant.shares.get(name));
+        let (granted, reserved) = grants.fold((0.0, 0.0), |(granted, reserved), share| {
+            (granted + per_second(share.rate), reserved + per_second(share.fallback))
+        });
+        let demand = demands.map(|claim| per_second(claim.demand)).sum();
+        (name.clone(), Budget { budget: per_second(*amount), demand, granted, reserved })
+    });
+    Ok(budgets.collect())
+}
+
+fn nodes(reached: &Reached, snapshot: &Snapshot) -> Result<BTreeMap<String, Node>> {
+    let wall = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let seen = reached.keys.seen(snapshot)?;
+    let mut nodes = BTreeMap::new();
+    for (name, node) in &seen.nodes {
+        let said = snapshot.entries.get(&reached.keys.report(name));
+        let said = said.map(|entry| keys::said(&entry.value));
+        let ago = said.as_ref().map(|said| wall.saturating_sub(said.at));
+        let shares = node.grant.iter().flat_map(|(_, grant)| &grant.shares);
+        let shares = shares.map(|(name, share)| {
+            let claim = node.report.1.claims.get(name).copied().unwrap_or_default();
+            let [granted, demand, fallback] =
+                [share.rate, claim.demand, share.fallback].map(per_second);
+            (name.clone(), Share { granted, demand, fallback })
+        });
+        let shown = Node {
+            reported_seconds_ago: ago,
+            silent: ago.is_none_or(|ago| ago > Terms::default().silence().as_secs()),
+            away: false,
+            refused: said.as_ref().map_or(0, |said| said.refused),
+            version: said.map(|said| said.version).unwrap_or_default(),
+            shares: shares.collect(),
+        };
+        nodes.insert(name.clone(), shown);
+    }
+    for key in snapshot.entries.keys() {
+        if let Key::Away(name) = reached.keys.kind(key) {
+            let away = || Node {
+                reported_seconds_ago: None,
+                silent: false,
+                away: true,
+                version: String::new(),
+                refused: 0,
+                shares: BTreeMap::new(),
+            };
+            nodes.entry(name.to_owned()).or_insert_with(away).away = true;
+        }
+    }
+    Ok(nodes)
+}
+
+fn describe(status: &Status) -> String {
+    let rate = |rate: f64| shown((rate * 1000.0).round() as Amount);
+    let mut text = String::new();
+    let silent = status.nodes.values().filter(|node| node.silent).count();
+    let count = report::human::plural(status.nodes.len() as u64, ["node", "nodes"]);
+    let silent = if silent == 0 { String::new() } else { format!(", {silent} silent") };
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "fleet       {}: {count}{silent}", status.fleet);
+    let Engine { version, bytes, alarms } = &status.engine;
+    let alarms =
+        if alarms.is_empty() { String::new() } else { format!(", ALARM {}", alarms.join(" ")) };
+    let _ = writeln!(text, "engine      etcd {version}, {} KiB{alarms}", bytes / 1024);
+    let _ = writeln!(text, "leader      {}", status.leader.as_deref().unwrap_or("none for now"));
+    for (name, budget) in &status.budgets {
+        let _ = writeln!(
+            text,
+            "budget      {name} {}: demand {}, granted {}, kept for the nodes in any case {}",
+            rate(budget.budget),
+            rate(budget.demand),
+            rate(budget.granted),
+            rate(budget.reserved)
+        );
+    }
+    for (name, node) in &status.nodes {
+        let here = if *name == status.this_node { " (this one)" } else { "" };
+        let state = match (node.away, node.silent, node.reported_seconds_ago) {
+            (true, ..) => "taken out".to_owned(),
+            (_, true, Some(ago)) => format!("SILENT for {}", seconds_short(ago as f64)),
+            (_, true, None) => "has never reported".to_owned(),
+            _ => format!("limiter {}", node.version),
+        };
+        let refused = match node.refused {
+            0 => String::new(),
+            refused => format!(", refuses {refused} of the fleet's bans and allows"),
+        };
+        let _ = writeln!(text, "node        {name}{here}: {state}{refused}");
+        for (name, share) in &node.shares {
+            let _ = writeln!(
+                text,
+                "              {name} {}, demand {}, alone {}",
+                rate(share.granted),
+                rate(share.demand),
+                rate(share.fallback)
+            );
+        }
+    }
+    for share in &status.in_force {
+        let _ = writeln!(text, "in force    {share}");
+    }
+    text
+}

@@ -1,0 +1,117 @@
+//! This machine as a node of a fleet: one budget over many front ends, kept by etcd. What is decided
+//! is in `limiter-fleet`; here are the messages, and what of the machine they are about.
+//!
+//! ```text
+//! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words)
+//!                                   -> lead (one of the nodes: divides the budgets)
+//!                                   -> lists (bans and allows: what is believed, and put into force)
+//! ```
+
+pub mod etcd;
+pub mod http;
+pub mod keys;
+mod lead;
+pub mod lists;
+pub mod node;
+pub mod site;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use limiter_policy::fleet::Fleet;
+use tracing::warn;
+
+use crate::kernel::{Pins, clock};
+use etcd::Etcd;
+use http::Client;
+use keys::Keys;
+use lists::{Refused, Taker};
+use node::Node;
+use site::Machine;
+
+/// How long after a failure to begin it is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The engine of a fleet. Files with relative names are looked for in `directory`, the one of the
+/// policy file.
+///
+/// # Errors
+/// When certificates cannot be read.
+pub fn engine(fleet: &Fleet, directory: &Path) -> Result<Etcd> {
+    let certificates = fleet.certificates.as_ref();
+    Ok(Etcd::new(Client::new(fleet.endpoints.clone(), certificates, directory)?))
+}
+
+/// What the engine of a fleet says of itself.
+///
+/// # Errors
+/// When it does not answer.
+pub fn health(fleet: &Fleet, directory: &Path) -> Result<etcd::Health> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    let health = engine(fleet, directory)
+        .and_then(|engine| runtime.block_on(async { engine.health().await }));
+    runtime.shutdown_background();
+    health
+}
+
+/// The name of this node.
+///
+/// # Errors
+/// When the machine's name is no name of a node.
+pub fn node_name(fleet: &Fleet) -> Result<String> {
+    if let Some(node) = &fleet.node {
+        return Ok(node.to_string());
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let short = host.split('.').next().unwrap_or_default();
+    let name: Result<limiter_policy::Name, _> = short.parse();
+    let name = name.map_err(|message| anyhow::anyhow!("{message}"));
+    Ok(name.context("the machine's name names no node; add `node` to [fleet]")?.to_string())
+}
+
+/// Is a node, for ever; drop it to end that. Shares that are in force end by themselves.
+pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins) {
+    let mut told = String::new();
+    loop {
+        let begun = engine(&fleet, directory).and_then(|engine| {
+            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .context("cannot read which start of this machine it is")?;
+            Ok((engine, node_name(&fleet)?, boot.trim().to_owned()))
+        });
+        match begun {
+            Ok((engine, name, boot)) => {
+                let keys = Keys::of(&fleet.name);
+                let site = Machine::new(pins, &fleet);
+                let now = || Duration::from_nanos(clock::now());
+                let refused = Refused::default();
+                let node = Node::refusing(&engine, &keys, &name, boot, site, refused.clone());
+                let taker = Taker::new(pins, fleet.takes, fleet.endpoints.clone(), refused);
+                let budgets = async {
+                    if fleet.takes.budgets {
+                        tokio::join!(node.run(), lead::run(&engine, &keys, &name, now));
+                    }
+                };
+                let lists = async {
+                    if fleet.takes.bans || fleet.takes.allow {
+                        lists::run(&engine, &keys, taker).await;
+                    }
+                };
+                tokio::join!(budgets, lists);
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                if error != told {
+                    warn!(%error, "this machine is no node of its fleet: what the policy states is in force");
+                    told = error;
+                }
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}

@@ -1,0 +1,177 @@
+//! The machine under a node: what the policy in force states, what is wanted of it, and the words
+//! in which shares are put into force.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use limiter_common::reason::{Limit, Packet, Reason};
+use limiter_common::record::{Counters, HOST_BUDGET};
+use limiter_common::share::{Share, WORDS};
+use limiter_fleet::record::{Amount, Amounts};
+use limiter_policy::fleet::Fleet;
+
+use super::node::Site;
+use crate::kernel::{Maps, Pins, clock};
+use crate::report::Sample;
+
+/// Nanoseconds of an amount of one.
+const UNIT: u64 = 1_000_000_000_000;
+
+/// A loaded limiter.
+pub struct Machine {
+    pins: Pins,
+    most: BTreeMap<String, Amount>,
+    /// Index of each budget.
+    places: BTreeMap<String, u32>,
+    /// Counts of the look before, by index, and when that was.
+    counts: Option<(Instant, BTreeMap<u32, u64>)>,
+    demand: Amounts,
+}
+
+impl Machine {
+    /// The limiter at `pins`, which takes at most what `fleet` says.
+    pub fn new(pins: &Pins, fleet: &Fleet) -> Self {
+        let most = fleet.most.iter().map(|(name, rate)| {
+            let amount = u128::from(rate.count) * u128::from(UNIT) / u128::from(rate.period.max(1));
+            (name.to_string(), Amount::try_from(amount).unwrap_or(Amount::MAX))
+        });
+        Self {
+            pins: pins.clone(),
+            most: most.collect(),
+            places: BTreeMap::new(),
+            counts: None,
+            demand: Amounts::new(),
+        }
+    }
+
+    fn maps(&self) -> Result<Maps> {
+        Maps::open(&self.pins.root()).context("limiter is not loaded")
+    }
+
+    fn count(&mut self) -> Result<()> {
+        let sample = Sample::take(&self.maps()?)?;
+        let all = sample.counters.iter().map(wanted).fold(0, u64::wrapping_add);
+        let mut counts = BTreeMap::new();
+        for index in self.places.values() {
+            let own = sample.counters.get(*index as usize + 1).map_or(0, wanted);
+            counts.insert(*index, if *index == HOST_BUDGET { all } else { own });
+        }
+        if let Some((at, before)) = &self.counts {
+            let time = sample.at.duration_since(*at).as_millis().max(1);
+            self.demand = self
+                .places
+                .iter()
+                .map(|(name, index)| {
+                    let now = counts[index];
+                    let more = now.wrapping_sub(before.get(index).copied().unwrap_or(now));
+                    let rate = u128::from(more) * 1_000_000 / time;
+                    let rate = Amount::try_from(rate).unwrap_or(Amount::MAX);
+                    let known = self.demand.get(name).copied().unwrap_or(rate);
+                    // The mean of two looks.
+                    (name.clone(), known / 2 + rate / 2)
+                })
+                .collect();
+        }
+        self.counts = Some((sample.at, counts));
+        Ok(())
+    }
+}
+
+impl Site for Machine {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(clock::now())
+    }
+
+    fn stated(&mut self) -> Result<BTreeMap<String, (Amount, Amount)>> {
+        let maps = self.maps()?;
+        let found = maps.budgets()?;
+        self.places = found.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
+        let stated = found.into_iter().map(|(name, (_, limit))| {
+            let most = self.most.get(&name).copied().unwrap_or(0);
+            (name, (amount(limit.interval), most))
+        });
+        Ok(stated.collect())
+    }
+
+    fn demand(&mut self) -> Amounts {
+        // Without counters nothing more is asked for than before.
+        let _ = self.count();
+        self.demand.clone()
+    }
+
+    fn enforce(&mut self, shares: &Amounts, ends: Duration) -> Result<()> {
+        let maps = self.maps()?;
+        let ends = u64::try_from(ends.as_nanos()).unwrap_or(u64::MAX);
+        let mut words = BTreeMap::new();
+        if ends > clock::now() {
+            for (name, share) in shares {
+                let interval = interval(*share);
+                let word = interval.and_then(|interval| Share::new(interval, ends));
+                if let (Some(index), Some(word)) = (self.places.get(name), word) {
+                    words.insert(*index, word);
+                }
+            }
+        }
+        put(&maps, &words)
+    }
+}
+
+/// Takes every share back: what the policy states is in force.
+///
+/// # Errors
+/// When limiter is not loaded.
+pub fn end(pins: &Pins) -> Result<()> {
+    put(&Maps::open(&pins.root())?, &BTreeMap::new())
+}
+
+fn put(maps: &Maps, words: &BTreeMap<u32, Share>) -> Result<()> {
+    for index in 0..WORDS {
+        let word = words.get(&index).copied().unwrap_or(Share::NONE);
+        if maps.share(index)? != word {
+            maps.set_share(index, word)?;
+        }
+    }
+    Ok(())
+}
+
+/// What got as far as a budget: what was let in, and what was refused for want of it. Of attempts
+/// that are asked for a proof only the proofs count, so that forged addresses want nothing.
+fn wanted(counters: &Counters) -> u64 {
+    let counts = |reason: &&Reason| {
+        reason.admits()
+            || matches!(reason.limit(), Some(Limit::Budget))
+            || matches!(reason.packet(), Packet::Proof | Packet::Diversion)
+    };
+    let reasons = Reason::ALL.iter().filter(counts).map(|reason| *reason as usize);
+    reasons
+        .flat_map(|index| [counters.decided[index], counters.observed[index]])
+        .fold(0, u64::wrapping_add)
+}
+
+/// The amount of an interval in nanoseconds, rounded up: what is stated is reserved whole.
+fn amount(interval: u64) -> Amount {
+    UNIT.div_ceil(interval.max(1))
+}
+
+/// The interval of an amount in nanoseconds, rounded up: no share is more than was granted.
+fn interval(amount: Amount) -> Option<u64> {
+    (amount != 0).then(|| UNIT.div_ceil(amount).min(Share::LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_rounding_makes_more_of_a_share() {
+        for nanoseconds in [50, 33_333, 1_000_000, 1_000_000_007, Share::LONGEST] {
+            let stated = amount(nanoseconds);
+            let back = interval(stated).expect("an interval");
+            assert!(back <= nanoseconds, "less than is stated");
+            assert!(u128::from(stated) * u128::from(back) >= u128::from(UNIT), "more than granted");
+        }
+        assert_eq!(interval(0), None);
+        assert_eq!(interval(1), Some(Share::LONGEST));
+    }
+}

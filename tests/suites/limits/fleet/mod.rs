@@ -1,0 +1,223 @@
+//! A fleet of real front ends with a real etcd: shares follow demand, and the sum of what is admitted
+//! keeps to the budget, whatever is killed or cut off.
+
+mod world;
+
+use std::time::Instant;
+
+use lab::wait::until_so;
+use limiter::kernel::clock;
+use serde_json::Value;
+
+use world::{ALONE, World};
+
+/// The budget of the fleet on the page, a second.
+const BUDGET: u64 = 3000;
+/// What each node is flooded with: more than the budget.
+const FLOOD: u64 = 5000;
+
+/// What was admitted of a flood on every node since a moment.
+struct Window {
+    began: u64,
+    before: u64,
+}
+
+impl Window {
+    fn open(world: &World) -> Self {
+        Self { before: world.admitted(), began: clock::now() }
+    }
+
+    /// At most the budget, two seconds of it at once, and a lease of each CPU of each node.
+    fn check(&self, world: &World) {
+        let admitted = world.admitted() - self.before;
+        let time = (clock::now() - self.began) as f64 / 1e9;
+        let leases = (64 * clock::cpus() * world.nodes.len() as u64) as f64;
+        let most = BUDGET as f64 * (time + 2.0) + leases;
+        println!("{admitted} admitted in {time:.1} s, of {most:.0} at most");
+        assert!(admitted as f64 <= most, "{admitted} admitted in {time} s: {most} at most");
+    }
+}
+
+/// The least of a share that counts as all of it: one that would change by less than a fiftieth stays,
+/// and a twentieth is headroom.
+fn nearly(share: u64) -> u64 {
+    share * 95 / 100
+}
+
+#[test]
+fn shares_follow_demand() {
+    let world = World::new(3);
+    let [one, two, three] = &world.nodes[..] else { panic!("three nodes") };
+    let window = Window::open(&world);
+    let _first = one.flood(FLOOD);
+    let start = Instant::now();
+    let all = BUDGET - 2 * ALONE;
+    until_so("one has nearly all", || one.rate() >= nearly(all));
+    println!(
+        "{:.2} s after the flood on one node it has {}/s",
+        start.elapsed().as_secs_f64(),
+        one.rate()
+    );
+    let _second = two.flood(FLOOD);
+    let half = (BUDGET - ALONE) / 2;
+    until_so("both have half", || {
+        [one, two].iter().all(|node| (nearly(half)..=half * 105 / 100).contains(&node.rate()))
+    });
+    assert!(three.rate() >= ALONE, "{}", three.rate());
+    window.check(&world);
+}
+
+/// One daemon is killed, another node is cut off from the engine, and comes back: their shares end in
+/// their kernels, go to the third, and come again.
+#[test]
+fn the_sum_holds_when_nodes_go() {
+    let mut world = World::new(3);
+    let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
+    let third = BUDGET / 3;
+    until_so("each has a third", || world.nodes.iter().all(|node| node.rate() >= nearly(third)));
+    let window = Window::open(&world);
+    world.nodes[1].kill();
+    world.nodes[2].cut(true);
+    until_so("their shares end", || world.nodes[1..].iter().all(|node| node.rate() == 0));
+    until_so("the third has them", || world.nodes[0].rate() >= nearly(BUDGET - 2 * ALONE));
+    window.check(&world);
+    world.nodes[2].cut(false);
+    world.nodes[1].start();
+    until_so("each has a third", || world.nodes.iter().all(|node| node.rate() >= nearly(third)));
+    window.check(&world);
+}
+
+#[test]
+fn the_sum_holds_when_etcd_goes() {
+    let mut world = World::new(3);
+    let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
+    let third = BUDGET / 3;
+    until_so("each has a third", || world.nodes.iter().all(|node| node.rate() >= nearly(third)));
+    let window = Window::open(&world);
+    world.etcd.kill();
+    until_so("all shares end", || world.nodes.iter().all(|node| node.rate() == 0));
+    window.check(&world);
+    // Alone each node admits what its own policy states.
+    let (before, began) = (world.admitted(), clock::now());
+    until_so("a while alone", || world.admitted() - before >= 3 * ALONE);
+    let time = (clock::now() - began) as f64 / 1e9;
+    let most = 3.0 * ALONE as f64 * (time + 0.1) + (3 * 64 * clock::cpus()) as f64;
+    assert!((world.admitted() - before) as f64 <= most, "more than is stated");
+    world.etcd.start();
+    until_so("each has a third", || world.nodes.iter().all(|node| node.rate() >= nearly(third)));
+    window.check(&world);
+}
+
+/// What an operator does with a fleet, and what is refused.
+#[test]
+fn the_command_shows_and_changes_a_fleet() {
+    let world = World::new(2);
+    let desk = &world.nodes[0].desk;
+    let fails = |line: &str, said: &str| {
+        let output = desk.output(line);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(said), "limiter {line}: {error}");
+    };
+    fails("fleet init web=1/s", "has budgets already");
+    fails("fleet budget web=150/s", "state 200/s of web together");
+    fails("fleet forget n7", "there is no node n7; there are: n1, n2");
+    fails("fleet leave n7", "there is no node n7");
+    fails("fleet forget n2", "n2 is not gone");
+    let status =
+        |path: &str| desk.json("fleet status").pointer(path).cloned().unwrap_or(Value::Null);
+    assert_eq!(status("/budgets/web/budget"), 3000.0);
+    assert_eq!(status("/budgets/web/reserved"), 200.0);
+    assert_eq!(status("/this_node"), "n1");
+    assert_eq!(status("/nodes/n2/shares/web/fallback"), 100.0);
+    assert_eq!(status("/in_force/0/budget"), "web");
+    assert!(desk.ok("fleet status").contains("node        n1 (this one): limiter "));
+    desk.ok("fleet budget web=2000/s");
+    until_so("the budget is less", || status("/budgets/web/granted").as_f64() <= Some(2000.0));
+    let history = desk.ok("history");
+    assert!(history.contains("fleet school: budget of web 3,000/s -> 2,000/s"), "{history}");
+}
+
+/// The commands of docs/fleet.md, as they are typed there, in its order: a fleet is begun, a node
+/// leaves and joins, and one that is gone is forgotten.
+#[test]
+fn what_the_page_says_works() {
+    let mut world = World::new(3);
+    let limiter = lab::desk::limiter().expect("the command").display().to_string();
+    // By a shell, for a reason in quotes.
+    let desk = |world: &World, line: &str| {
+        let mut shell = world.nodes[1].desk.program("sh");
+        let output = shell.args(["-c", &format!("{limiter} {line}")]).output().expect("a shell");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "limiter {line}: {error}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for line in world::typed().iter().filter_map(|line| line.strip_prefix("limiter ")) {
+        let line = line.replace("lu-0", "n");
+        match &*line {
+            // The fleet was made with it.
+            "fleet init web=3000/s" => {}
+            "policy check" => {
+                let file = world.nodes[1].desk.policy();
+                desk(&world, &format!("policy check {}", file.display()));
+            }
+            "fleet leave n1" => {
+                desk(&world, &line);
+                assert_eq!(world.nodes[0].rate(), 0, "its share is in force still");
+            }
+            "fleet join n1" => {
+                let said = desk(&world, &line);
+                assert!(said.contains("n1 has "), "{said}");
+                until_so("it has a share", || world.nodes[0].rate() > 0);
+            }
+            "fleet forget n3" => {
+                world.nodes[2].kill();
+                desk(&world, &line);
+                let status = world.nodes[1].desk.json("fleet status");
+                assert!(status.pointer("/nodes/n3").is_none(), "{status}");
+                assert_eq!(status.pointer("/budgets/web/reserved"), Some(&200.0.into()));
+            }
+            _ => drop(desk(&world, &line)),
+        }
+    }
+}
+
+/// A ban is put into force on all nodes, and taken back; an operator's own, which lasts longer, stays.
+/// What a node must not take it refuses, says so, and goes on.
+#[test]
+fn a_ban_of_the_fleet_is_in_force_on_every_node_that_takes_it() {
+    let world = World::new(2);
+    let [one, two] = &world.nodes[..] else { panic!("two nodes") };
+    let banned = |node: &world::Node| {
+        let list = node.desk.json("ban list");
+        let entries = list.as_array().expect("a list").iter();
+        let prefixes = entries.map(|entry| entry["prefix"].as_str().expect("a prefix").to_owned());
+        prefixes.collect::<Vec<_>>()
+    };
+    two.desk.ok("ban add 198.51.100.7");
+    let start = Instant::now();
+    one.desk.ok("fleet ban add 192.0.2.0/24 198.51.100.7 --for 30m --because scans");
+    let all = ["192.0.2.0/24", "198.51.100.7"];
+    until_so("both are banned on both", || world.nodes.iter().all(|node| banned(node) == all));
+    println!(
+        "{:.2} s after it was typed a ban is in force everywhere",
+        start.elapsed().as_secs_f64()
+    );
+    let list = one.desk.ok("fleet ban list");
+    assert!(list.contains("scans") && !list.contains("NOT IN FORCE"), "{list}");
+    // The front's own address, everything, and something that lasts for ever.
+    one.desk.ok("fleet ban add 10.77.0.0/24 --for 30m --because poison");
+    one.desk.ok("fleet ban add 0.0.0.0/0 --for 30m --because poison");
+    one.desk.ok("fleet ban add 203.0.113.1 --for 9999days --because poison");
+    until_so("both refuse three", || {
+        let status = one.desk.json("fleet status");
+        ["n1", "n2"].iter().all(|node| status["nodes"][node]["refused"] == 3)
+    });
+    assert_eq!(banned(one), all);
+    assert!(one.log().contains("it is wider than /16"), "{}", one.log());
+    one.desk.ok("fleet ban del 192.0.2.0/24 198.51.100.7");
+    until_so("none is banned but by an operator", || {
+        banned(one).is_empty() && banned(two) == all[1..]
+    });
+    let again = one.desk.output("fleet ban del 192.0.2.0/24");
+    assert!(!again.status.success());
+}
