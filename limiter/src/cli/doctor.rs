@@ -1,10 +1,13 @@
 //! `limiter doctor`.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use clap::Args;
 
 use super::{Context, Said};
 use crate::doctor::{self, Level, Question, Tree};
+use crate::policy::file::{DEFAULT_FILE, Document};
 use crate::report;
 
 /// Arguments of `doctor`.
@@ -20,13 +23,23 @@ pub struct Doctor {
     /// Some drivers drop the link for seconds then.
     #[arg(long = "try")]
     attach: bool,
+    /// The policy file, for the fleet that it may name.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
+    policy: PathBuf,
 }
 
 impl Doctor {
     /// Examines and prints.
     pub fn run(&self, context: &Context) -> Result<()> {
-        let question =
-            Question { pins: &context.pins, interfaces: &self.interfaces, attach: self.attach };
+        // A bad file is `limiter policy check`'s business.
+        let fleet = Document::read(&self.policy).ok().and_then(|document| document.fleet);
+        let directory = self.policy.parent().unwrap_or(Path::new(""));
+        let question = Question {
+            pins: &context.pins,
+            interfaces: &self.interfaces,
+            attach: self.attach,
+            fleet: fleet.as_ref().map(|fleet| (fleet, directory)),
+        };
         let found = doctor::examine(&Tree::at("/"), &question)?;
         report::print(context.format, &found, |found| doctor::text(found))?;
         if found.iter().any(|finding| finding.level == Level::Problem) {

@@ -1,6 +1,7 @@
 //! Gathers the facts, once each, and hands them to the checks of every area.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -14,12 +15,13 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Tree, caller, conntrack, interface, kernel, lists, networks, open, pins,
-    queues, room, settings, sockets, table,
+    Finding, Findings, Tree, caller, conntrack, fleet, interface, kernel, lists, networks, open,
+    pins, queues, room, settings, sockets, table,
 };
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
 use crate::kernel::{Maps, Pins, clock, interface as interfaces, inventory, listener};
+use crate::policy::fleet::Fleet;
 use crate::policy::{Admission, Policy};
 use crate::report::{self, Sample, Snapshot};
 
@@ -35,6 +37,8 @@ pub struct Question<'a> {
     pub interfaces: &'a [String],
     /// Whether to attach to free interfaces for a moment.
     pub attach: bool,
+    /// The fleet that the policy file names, and the directory of that file.
+    pub fleet: Option<(&'a Fleet, &'a Path)>,
 }
 
 /// What is loaded.
@@ -97,6 +101,14 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     sockets::lost(&before, &Counted::now(tree), &mut to);
     if let Some(loaded) = &loaded {
         services(tree, loaded, &mut to)?;
+    }
+    if let Some((said, directory)) = question.fleet {
+        let shares = loaded.as_ref().map(|loaded| {
+            let budgets = loaded.maps.budgets().map_or(0, |budgets| budgets.len());
+            (budgets, loaded.snapshot.shares.len())
+        });
+        let health = crate::fleet::health(said, directory).map_err(|error| format!("{error:#}"));
+        fleet::check(&fleet::Facts { name: said.name.to_string(), health, shares }, &mut to);
     }
     Ok(to.finish())
 }

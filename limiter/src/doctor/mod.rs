@@ -5,6 +5,7 @@
 mod caller;
 mod conntrack;
 mod examine;
+mod fleet;
 mod interface;
 mod kernel;
 mod lists;
