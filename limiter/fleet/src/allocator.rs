@@ -260,8 +260,10 @@ impl Allocator {
             } else {
                 (u128::from(asked) * u128::from(free) / need) as Amount
             };
-            // A share that is only partly there may wait for the rest of it.
-            if given < asked && given <= from / 200 * quiet {
+            // A share that is only partly there may wait for the rest of it; a fallback must be known.
+            let is_kept =
+                place.shares.get(budget).is_some_and(|one| one.fallback >= place.least(budget));
+            if given < asked && given <= from / 200 * quiet && is_kept {
                 continue;
             }
             let (rate, fallback) = (from + given, place.least(budget));

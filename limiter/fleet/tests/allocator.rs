@@ -144,3 +144,21 @@ fn a_report_with_another_grant_means_that_something_was_missed() {
     let newer = Report { holds: 98, ..Report::default() };
     assert!(!fleet.allocator.heard("a", 100, &newer, NOW));
 }
+
+/// What a node falls back to is kept for it as soon as it says that it is more, also where its share
+/// stays as it is.
+#[test]
+fn a_fallback_that_grew_is_kept() {
+    let mut fleet = Fleet::new(&[("a", 0, 10), ("b", 0, 10)]);
+    while fleet.round(NOW).is_some() {
+        for node in [("a", 0, 10), ("b", 0, 10)] {
+            fleet.report(node, NOW);
+        }
+    }
+    fleet.report(("a", 0, 12), NOW);
+    while fleet.round(NOW).is_some() {
+        fleet.report(("a", 0, 12), NOW);
+        fleet.report(("b", 0, 10), NOW);
+    }
+    assert_eq!(fleet.share("a").map(|share| share.fallback), Some(12));
+}
