@@ -127,6 +127,7 @@ fn change(
     maps.set_switch(switch(&maps, request, staged, after)?)?;
     Maps::settle();
     notes.extend(idle(pins));
+    notes.extend(shares(&maps, &old, policy));
     Ok(Applied {
         loaded: false,
         attached,
@@ -167,6 +168,23 @@ fn idle(pins: &Pins) -> Option<String> {
     let say = "attached to no interface, so nothing is limited: name them in the file (`interfaces = [\"eth0\"]`) and apply it again, or \
                `limiter attach IFACE`";
     pins.links().is_empty().then(|| say.to_owned())
+}
+
+/// That shares of a fleet are in force instead of budgets that are others now. What is in force is,
+/// also where shares cannot be read.
+fn shares(maps: &Maps, old: &Policy, new: &Policy) -> Option<String> {
+    let budget = |policy: &Policy, name: &Name| policy.service(name).map(|one| one.budget);
+    let differs = old.budget != new.budget
+        || new.services.iter().any(|one| budget(old, &one.name) != Some(one.budget));
+    let shares = maps.shares().unwrap_or_default();
+    let shares: Vec<String> = shares.iter().map(ToString::to_string).collect();
+    (differs && !shares.is_empty()).then(|| {
+        format!(
+            "shares of the fleet's budgets are in force instead of what is stated: {}; `limiter \
+             fleet budget` changes the budget of all",
+            shares.join("; ")
+        )
+    })
 }
 
 /// What the file says and applying it does not do.

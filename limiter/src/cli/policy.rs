@@ -54,6 +54,8 @@ struct Good {
     services: Vec<Service>,
     classes: Vec<Class>,
     profiles: Vec<Profile>,
+    /// Its fleet.
+    fleet: Option<Name>,
     /// What is allowed, but may not be what was meant.
     notes: Vec<String>,
 }
@@ -105,6 +107,7 @@ impl Check {
             classes: document.policy.classes.iter().map(Class::from).collect(),
             profiles: profiles(&document)?,
             notes: notes(&document),
+            fleet: document.fleet.map(|fleet| fleet.name),
             interfaces: document.interfaces,
         };
         report::print(context.format, &good, describe)
@@ -179,6 +182,7 @@ fn describe(good: &Good) -> String {
         lines.extend(profile.mode.map(|mode| format!("              mode {mode}")));
         lines.extend(profile.changes.iter().map(|change| format!("              {change}")));
     }
+    lines.extend(good.fleet.iter().map(|name| format!("fleet       {name}")));
     lines.extend(good.notes.iter().map(|note| format!("note: {note}")));
     lines.join("\n") + "\n"
 }

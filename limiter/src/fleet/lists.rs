@@ -182,6 +182,13 @@ impl Taker {
             if !gone.is_empty() {
                 maps.del(list, &gone)?;
             }
+            let known = |prefix: &Prefix| self.written.contains_key(&(is_ban, *prefix));
+            for one in wanted.iter().filter(|one| !known(&one.prefix)).take(10) {
+                info!(prefix = %one.prefix, is_ban, "an entry of the fleet is in force here");
+            }
+            for prefix in gone.iter().take(10) {
+                info!(%prefix, is_ban, "an entry of the fleet is taken off here");
+            }
             let kept: BTreeSet<Prefix> = taken.keys().map(|(_, prefix)| *prefix).collect();
             self.written.retain(|(ban, prefix), _| *ban != is_ban || kept.contains(prefix));
             self.written.extend(wanted.iter().map(|one| ((is_ban, one.prefix), one.expires)));

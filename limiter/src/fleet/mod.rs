@@ -10,7 +10,7 @@
 pub mod etcd;
 pub mod http;
 pub mod keys;
-mod lead;
+pub mod lead;
 pub mod lists;
 pub mod node;
 pub mod site;
@@ -79,27 +79,30 @@ pub fn node_name(fleet: &Fleet) -> Result<String> {
 pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins) {
     let mut told = String::new();
     loop {
-        let begun = engine(&fleet, directory).and_then(|engine| {
+        let begin = || {
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
                 .context("cannot read which start of this machine it is")?;
-            Ok((engine, node_name(&fleet)?, boot.trim().to_owned()))
-        });
-        match begun {
-            Ok((engine, name, boot)) => {
+            // Each loop waits for its own connection alone.
+            let engine = || engine(&fleet, directory);
+            let engines = [engine()?, engine()?, engine()?];
+            Ok::<_, anyhow::Error>((engines, node_name(&fleet)?, boot.trim().to_owned()))
+        };
+        match begin() {
+            Ok(([reports, grants, others], name, boot)) => {
                 let keys = Keys::of(&fleet.name);
                 let site = Machine::new(pins, &fleet);
                 let now = || Duration::from_nanos(clock::now());
                 let refused = Refused::default();
-                let node = Node::refusing(&engine, &keys, &name, boot, site, refused.clone());
+                let node = Node::refusing(&reports, &keys, &name, boot, site, refused.clone());
                 let taker = Taker::new(pins, fleet.takes, fleet.endpoints.clone(), refused);
                 let budgets = async {
                     if fleet.takes.budgets {
-                        tokio::join!(node.run(), lead::run(&engine, &keys, &name, now));
+                        tokio::join!(node.run(), lead::run(&grants, &keys, &name, now));
                     }
                 };
                 let lists = async {
                     if fleet.takes.bans || fleet.takes.allow {
-                        lists::run(&engine, &keys, taker).await;
+                        lists::run(&others, &keys, taker).await;
                     }
                 };
                 tokio::join!(budgets, lists);

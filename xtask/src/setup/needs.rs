@@ -105,10 +105,10 @@ pub const TESTS: &[Need] = &[
         install: || install_masked("prometheus", "prometheus"),
     },
     Need {
-        what: "etcd-server",
+        what: "etcd-server, openssl",
         why: "a real one keeps the fleets of the tests, in namespaces of theirs; its service is masked before, as that one",
-        is_there: || finds("etcd"),
-        install: || install_masked("etcd", "etcd-server"),
+        is_there: || all(&["etcd", "openssl"]),
+        install: || apt(&["openssl"]).and_then(|()| install_masked("etcd", "etcd-server")),
     },
     Need {
         what: "fail2ban",

@@ -1,12 +1,14 @@
 //! A fleet of real front ends with a real etcd: shares follow demand, and the sum of what is admitted
 //! keeps to the budget, whatever is killed or cut off.
 
+mod measured;
 mod world;
 
 use std::time::Instant;
 
 use lab::wait::until_so;
 use limiter::kernel::clock;
+use limiter_common::record::List;
 use serde_json::Value;
 
 use world::{ALONE, World};
@@ -108,6 +110,24 @@ fn the_sum_holds_when_etcd_goes() {
     window.check(&world);
 }
 
+/// An engine that takes no writes any more: as if it were gone, and it is said why.
+#[test]
+fn a_full_engine_ends_shares_and_is_told() {
+    let world = World::with_quota(2, Some(16 << 20));
+    let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
+    let half = BUDGET / 2;
+    until_so("each has half", || world.nodes.iter().all(|node| node.rate() >= nearly(half)));
+    let window = Window::open(&world);
+    world.etcd.fill();
+    until_so("all shares end", || world.nodes.iter().all(|node| node.rate() == 0));
+    window.check(&world);
+    let desk = &world.nodes[0].desk;
+    let status = desk.ok("fleet status");
+    assert!(status.contains("ALARM NOSPACE"), "{status}");
+    let doctor = String::from_utf8(desk.output("doctor").stdout).expect("text");
+    assert!(doctor.contains("etcd raises NOSPACE"), "{doctor}");
+}
+
 /// What an operator does with a fleet, and what is refused.
 #[test]
 fn the_command_shows_and_changes_a_fleet() {
@@ -131,6 +151,21 @@ fn the_command_shows_and_changes_a_fleet() {
     assert_eq!(status("/nodes/n2/shares/web/fallback"), 100.0);
     assert_eq!(status("/in_force/0/budget"), "web");
     assert!(desk.ok("fleet status").contains("node        n1 (this one): limiter "));
+    let doctor: Vec<Value> =
+        serde_json::from_slice(&desk.output("doctor --json").stdout).expect("a list");
+    let found = |words: &str| {
+        let says = |one: &&Value| one["what"].as_str().is_some_and(|what| what.contains(words));
+        doctor.iter().find(says).map(|one| one["level"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(found("etcd 3.").as_deref(), Some("ok"), "{doctor:#?}");
+    assert_eq!(found("1 share is in force").as_deref(), Some("ok"), "{doctor:#?}");
+    assert!(desk.ok("status --quick").contains("share       web "));
+    assert!(desk.ok("metrics").contains("limiter_share_per_second{budget=\"web\"} "));
+    let said = desk.ok("set --service web --budget 125/s");
+    assert!(said.contains("a share of the fleet's budget is in force instead: web "), "{said}");
+    until_so("the fleet keeps what is stated now", || {
+        status("/nodes/n1/shares/web/fallback") == 125.0
+    });
     desk.ok("fleet budget web=2000/s");
     until_so("the budget is less", || status("/budgets/web/granted").as_f64() <= Some(2000.0));
     let history = desk.ok("history");
@@ -143,7 +178,7 @@ fn the_command_shows_and_changes_a_fleet() {
 fn what_the_page_says_works() {
     let mut world = World::new(3);
     let limiter = lab::desk::limiter().expect("the command").display().to_string();
-    // By a shell, for a reason in quotes.
+    // By a shell, as it is typed.
     let desk = |world: &World, line: &str| {
         let mut shell = world.nodes[1].desk.program("sh");
         let output = shell.args(["-c", &format!("{limiter} {line}")]).output().expect("a shell");
@@ -215,8 +250,13 @@ fn a_ban_of_the_fleet_is_in_force_on_every_node_that_takes_it() {
     assert_eq!(banned(one), all);
     assert!(one.log().contains("it is wider than /16"), "{}", one.log());
     one.desk.ok("fleet ban del 192.0.2.0/24 198.51.100.7");
+    // Off the map, where what has only expired would stand still.
     until_so("none is banned but by an operator", || {
-        banned(one).is_empty() && banned(two) == all[1..]
+        let stands = |node: &world::Node| {
+            let entries = node.maps().expect("the maps").entries(List::Ban).expect("the list");
+            entries.iter().map(|entry| entry.prefix.to_string()).collect::<Vec<_>>()
+        };
+        stands(one).is_empty() && stands(two) == all[1..]
     });
     let again = one.desk.output("fleet ban del 192.0.2.0/24");
     assert!(!again.status.success());

@@ -8,22 +8,29 @@ use std::process::{Child, Command, Stdio};
 use lab::topology::FRONT_V4;
 use lab::wait::until_so;
 use lab::{Desk, Directory, Flood, FloodHandle, Lab, Namespace, Sources};
+use limiter::fleet::etcd;
+use limiter::fleet::http::Client;
 use limiter::kernel::share::InForce;
 use limiter::kernel::{Maps, Pins};
+use limiter::policy::fleet::{Certificates, Endpoint};
 use limiter::report::Sample;
 use limiter_common::reason::Reason;
+use limiter_fleet::engine::{Engine as _, Transaction};
 
+const UNIT: &str = include_str!("../../../../packaging/limiter.service");
 /// What each node's own policy states.
 pub const ALONE: u64 = 100;
-const ENGINE: &str = "10.79.9.254";
+pub const ENGINE: &str = "10.79.9.254";
 /// The engine's address on the page.
 const ADDRESS: &str = "10.1.0.1";
 
 /// An etcd with one member; killed when dropped.
 pub struct Etcd {
-    namespace: Namespace,
-    directory: Directory,
+    pub namespace: Namespace,
+    pub directory: Directory,
     child: Option<Child>,
+    /// Bytes of its store at most.
+    quota: Option<u64>,
 }
 
 /// A front end of a fleet.
@@ -40,7 +47,7 @@ pub struct World {
 }
 
 impl Etcd {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let namespace = Namespace::new().expect("a namespace");
         let links = "link add bridge type bridge\nlink set bridge up\n";
         let address = format!("address add {ENGINE}/24 dev bridge\n");
@@ -53,7 +60,7 @@ impl Etcd {
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{line}: {said}");
         }
-        Self { namespace, directory, child: None }
+        Self { namespace, directory, child: None, quota: None }
     }
 
     /// Starts it, with what it had before; it answers when this returns.
@@ -65,10 +72,15 @@ impl Etcd {
             let value = value.replace(ADDRESS, ENGINE).replace("/etc/etcd", &at);
             command.env(name, value.replace("/var/lib/etcd", &at));
         }
+        command.envs(self.quota.map(|most| ("ETCD_QUOTA_BACKEND_BYTES", most.to_string())));
         let log = File::create(self.directory.path().join("log")).expect("a file");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().expect("etcd runs: `cargo xtask setup` installs it"));
         until_so("etcd answers", || self.answers());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     fn answers(&self) -> bool {
@@ -78,6 +90,39 @@ impl Etcd {
         curl.arg("--cacert").arg(file("ca.pem")).arg("--cert").arg(file("node.pem"));
         curl.arg("--key").arg(file("node.key")).stdout(Stdio::null());
         curl.status().expect("curl runs").success()
+    }
+
+    /// What talks to it as a node does, from its own namespace.
+    pub fn engine(&self) -> etcd::Etcd {
+        let files = Certificates {
+            authority: "ca.pem".to_owned(),
+            own: "node.pem".to_owned(),
+            key: "node.key".to_owned(),
+        };
+        let endpoint = Endpoint::parse(&format!("https://{ENGINE}:2379")).expect("an endpoint");
+        let client = Client::new(vec![endpoint], Some(&files), self.directory.path());
+        etcd::Etcd::new(client.expect("certificates"))
+    }
+
+    /// Writes until its store is full.
+    pub fn fill(&self) {
+        let fill = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let engine = self.engine();
+            runtime.block_on(async {
+                for number in 0..1000 {
+                    let write = (format!("/other/{number}"), Some(vec![7; 1_000_000]));
+                    let writes = Transaction { conditions: vec![], writes: vec![write] };
+                    if engine.transact(writes).await.is_err() {
+                        return;
+                    }
+                }
+                panic!("its store is never full");
+            });
+            runtime.shutdown_background();
+            Ok(())
+        };
+        self.namespace.run(fill).expect("it is filled");
     }
 
     /// Kills it, as a machine that loses its power would.
@@ -138,9 +183,14 @@ impl Node {
         node
     }
 
-    /// Starts its daemon; limiter is loaded when this returns.
+    /// Starts its daemon, with no more capabilities than its unit leaves it; limiter is loaded when this returns.
     pub fn start(&mut self) {
-        let mut command = self.desk.command("run");
+        let caps = UNIT.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
+        let caps = caps.expect("a line of the unit").split(' ');
+        let caps: String = caps.map(|name| name.to_lowercase().replace("cap_", ",+")).collect();
+        let mut command = self.desk.program("setpriv");
+        command.args(["--inh-caps=-all", "--no-new-privs", &format!("--bounding-set=-all{caps}")]);
+        command.arg(lab::desk::limiter().expect("the command")).arg("run");
         let log = File::create(self.desk.file("log")).expect("a file");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.daemon = Some(command.spawn().expect("it starts"));
@@ -210,7 +260,13 @@ impl Drop for Node {
 impl World {
     /// So many nodes whose fleet has the budget of the page; each has a share when this returns.
     pub fn new(count: usize) -> Self {
+        Self::with_quota(count, None)
+    }
+
+    /// The same, with an engine whose store takes so many bytes.
+    pub fn with_quota(count: usize, quota: Option<u64>) -> Self {
         let mut etcd = Etcd::new();
+        etcd.quota = quota;
         etcd.start();
         let nodes: Vec<_> = (1..=count).map(|number| Node::new(&etcd, number)).collect();
         let typed = typed();
