@@ -31,5 +31,6 @@ pub mod share;
 pub mod sighting;
 pub mod source_table;
 pub mod switch;
+pub mod tried;
 pub mod turn;
 pub mod word;

@@ -10,8 +10,8 @@ use crate::class_tree::{MOST_CLASSES, PAIRS};
 use crate::hash::Key;
 use crate::line;
 use crate::rate::Limit;
-use crate::shadow::{self, Shadow};
 use crate::source_table::{STEPS, SourceLimit, WAYS};
+use crate::tried::{Counts, Shadow};
 
 /// Services in a policy.
 pub const SERVICES: u32 = 64;
@@ -539,8 +539,8 @@ pub struct Counters {
     /// Attempts by the debt of their source when they came: [`crate::source_table::step`]. Beyond the steps, zero.
     pub debts: [u64; DEBTS],
     /// What limits in the shadow would have done: the mark of the try, then the attempts within it, and
-    /// those that [`crate::shadow::Tried`] says would have been refused.
-    pub shadow: shadow::Counts,
+    /// those that [`crate::tried::Tried`] says would have been refused.
+    pub shadow: Counts,
     /// Zero.
     pub room: [u64; 10],
 }

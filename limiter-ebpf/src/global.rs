@@ -17,6 +17,7 @@ use limiter_common::open::{Bounds, Full};
 use limiter_common::purse::{Purse, Seen};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, NETWORKS, Network, REASONS};
+use limiter_common::shadow;
 use limiter_common::share::Share;
 use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 
@@ -25,9 +26,8 @@ use crate::exit::Decision;
 use crate::held::limiter_full;
 use crate::limits::{self, Question};
 use crate::maps::{
-    self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, NETWORK, SOURCES,
+    self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, NETWORK, SHADOWED, SOURCES,
 };
-use crate::shadow;
 pub use crate::what::{IS_PROOF, PEEKS, pack_what, unpack_what};
 
 /// A record is not there.
@@ -222,7 +222,7 @@ impl State for Called {
 
     #[inline(always)]
     fn try_charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
-        shadow::charge(place, attempt)
+        try_charge(place, attempt)
     }
 
     #[inline(always)]
@@ -365,4 +365,28 @@ pub extern "C" fn limiter_charge(
     let Charged { charge, step } =
         source_table::charge(set, place.fingerprint(), Ticks::at(now), &limit, own, horizon);
     charge_number(charge) | u64::from(step) << 8
+}
+
+/// Charges an attempt to the table of what is tried.
+#[inline(always)]
+fn try_charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
+    let SourceLimit { interval, window } = *attempt.limit;
+    charged(limiter_try(place.0, interval, window, attempt.now, attempt.horizon))
+}
+
+/// Charges the source at `hash`: 0 conforms, 1 stole, 2 exceeds, 3 contended.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_try(
+    hash: u64,
+    interval: u64,
+    window: u64,
+    now: u64,
+    horizon: u64,
+) -> u64 {
+    let place = Place(hash);
+    let Some(set) = SHADOWED.get(place.set(shadow::SETS)) else { return NOTHING };
+    let limit = SourceLimit { interval, window };
+    let (own, now) = (limit.horizon(), Ticks::at(now));
+    charge_number(source_table::charge(set, place.fingerprint(), now, &limit, own, horizon).charge)
 }

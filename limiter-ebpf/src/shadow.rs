@@ -2,16 +2,14 @@
 //! counted here. They change no verdict.
 
 use limiter_common::address::Address;
-use limiter_common::admission::{Attempt, Stage};
-use limiter_common::hash::Place;
+use limiter_common::admission::Stage;
 use limiter_common::reason::Reason;
 use limiter_common::record::Service;
-use limiter_common::shadow::{self, SETS};
-use limiter_common::source_table::{self, Charge, SourceLimit, Ticks};
+use limiter_common::shadow;
 
 use crate::exit::Decision;
-use crate::global::{Called, NOTHING, case, charge_number, charged, pack_what};
-use crate::maps::{COUNTER, SHADOWED};
+use crate::global::{Called, case, pack_what};
+use crate::maps::COUNTER;
 
 /// Judges one of whom `decision` says that he is in, if his service tries limits.
 #[inline(always)]
@@ -41,28 +39,4 @@ pub extern "C" fn limiter_shadow(what: u64, high: u64, low: u64, now: u64) -> u6
         Some(tried)
     };
     judged().map_or(0, |tried| tried as u64)
-}
-
-/// Charges an attempt to the table of what is tried.
-#[inline(always)]
-pub fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {
-    let SourceLimit { interval, window } = *attempt.limit;
-    charged(limiter_try(place.0, interval, window, attempt.now, attempt.horizon))
-}
-
-/// Charges the source at `hash`: 0 conforms, 1 stole, 2 exceeds, 3 contended.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_try(
-    hash: u64,
-    interval: u64,
-    window: u64,
-    now: u64,
-    horizon: u64,
-) -> u64 {
-    let place = Place(hash);
-    let Some(set) = SHADOWED.get(place.set(SETS)) else { return NOTHING };
-    let limit = SourceLimit { interval, window };
-    let (own, now) = (limit.horizon(), Ticks::at(now));
-    charge_number(source_table::charge(set, place.fingerprint(), now, &limit, own, horizon).charge)
 }

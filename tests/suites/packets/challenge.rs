@@ -7,7 +7,7 @@ mod listeners;
 mod proofs;
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::Array;
 use aya::programs::{TestRun as _, TestRunOptions};

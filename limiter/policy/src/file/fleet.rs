@@ -2,22 +2,16 @@
 
 use limiter_common::rate::Rate;
 
-#[cfg(test)]
 use super::keys;
 use super::settings::path;
 use super::table::{Reader, Table};
 use crate::fleet::{Certificates, Endpoint, Fleet, HOST, Takes};
 use crate::{Name, Policy, text};
 
-/// Keys of `[fleet]`.
-pub const KEYS: [&str; 10] =
-    ["name", "node", "endpoints", "ca", "certificate", "key", "most", "takes", "widest", "longest"];
-const FILES: [&str; 3] = ["ca", "certificate", "key"];
-
 /// What `[fleet]` says; `None`: it is not there, or something in it is wrong.
 pub fn read(reader: &mut Reader, top: &Table<'_>, policy: &Policy) -> Option<Fleet> {
     let entries = reader.subtable(top, "fleet")?;
-    let table = reader.table(entries, "fleet".to_owned(), &KEYS);
+    let table = reader.table(entries, "fleet".to_owned(), &keys::FLEET);
     let name = name(reader, &table, "name");
     if name.is_none() && !table.has("name") {
         let place = reader.place("fleet");
@@ -62,10 +56,10 @@ fn certificates(
     endpoints: &[Endpoint],
 ) -> Option<Certificates> {
     let mut file = |key| reader.texts(table, key).first().map(|(_, text)| (*text).to_owned());
-    let files = FILES.map(&mut file);
+    let files = keys::FILES.map(&mut file);
     let said = files.iter().flatten().count();
     let wanted = endpoints.iter().any(|endpoint| endpoint.tls);
-    if said != FILES.len() && (said != 0 || wanted) {
+    if said != keys::FILES.len() && (said != 0 || wanted) {
         let place = reader.place("fleet");
         reader.problems.add(
             place,
@@ -140,7 +134,7 @@ pub fn lines(fleet: &Fleet) -> Vec<(&'static str, String)> {
     lines.push(("endpoints", format!("[{}]", endpoints.join(", "))));
     if let Some(Certificates { authority, own, key }) = &fleet.certificates {
         let files = [authority, own, key].map(|file| quoted(file));
-        lines.extend(FILES.into_iter().zip(files));
+        lines.extend(keys::FILES.into_iter().zip(files));
     }
     if !fleet.most.is_empty() {
         let pair =
@@ -162,20 +156,6 @@ pub fn lines(fleet: &Fleet) -> Vec<(&'static str, String)> {
         lines.push(("longest", quoted(&longest)));
     }
     lines
-}
-
-/// What the values of a key look like.
-pub fn example(key: &str) -> Option<&'static str> {
-    Some(match key {
-        "endpoints" => "a list such as [\"https://10.1.0.1:2379\"]",
-        "most" => "rates such as { web = \"8000/s\" }",
-        "takes" => "a list of budgets, bans and allow, in quotes",
-        "widest" => "the least length of a prefix, IPv4 and IPv6, such as \"16/32\"",
-        "longest" => "a time such as \"1h\"",
-        "name" | "node" => "a name in quotes",
-        _ if FILES.contains(&key) => "the name of a PEM file, in quotes",
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

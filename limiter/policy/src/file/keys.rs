@@ -2,10 +2,15 @@
 //!
 //! Keys of settings are those of their rows, and so the options of `limiter set`.
 
-use super::fleet;
 use super::problem::closest;
 use super::settings::{DOCUMENT, PROFILE};
 use crate::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
+
+/// Keys of `[fleet]`.
+pub const FLEET: [&str; 10] =
+    ["name", "node", "endpoints", "ca", "certificate", "key", "most", "takes", "widest", "longest"];
+/// Those of them that name a file.
+pub const FILES: [&str; 3] = ["ca", "certificate", "key"];
 
 /// Tables of tables that have names.
 pub const NAMED: &[&str] = &["service", "class", "profile"];
@@ -63,7 +68,7 @@ pub fn example(key: &str) -> &'static str {
         "interfaces" => "names of interfaces such as [\"eth0\", \"eth1\"]",
         "listen" => "a list such as [\"*:80\", \"*:443\"]",
         "prefixes_from" => "the name of a file, in quotes, with a prefix on each line",
-        _ => fleet::example(key).unwrap_or("a list such as [\"192.0.2.0/24\", \"2001:db8::/48\"]"),
+        _ => of_fleet(key).unwrap_or("a list such as [\"192.0.2.0/24\", \"2001:db8::/48\"]"),
     }
 }
 
@@ -87,6 +92,20 @@ pub fn unknown(key: &str, path: &str, known: &[&str]) -> String {
         Some(meant) => format!("{what}; did you mean `{meant}`?"),
         None => format!("{what}; there are {}", known.join(", ")),
     }
+}
+
+/// What the values of a key of `[fleet]` look like.
+fn of_fleet(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "endpoints" => "a list such as [\"https://10.1.0.1:2379\"]",
+        "most" => "rates such as { web = \"8000/s\" }",
+        "takes" => "a list of budgets, bans and allow, in quotes",
+        "widest" => "the least length of a prefix, IPv4 and IPv6, such as \"16/32\"",
+        "longest" => "a time such as \"1h\"",
+        "name" | "node" => "a name in quotes",
+        _ if FILES.contains(&key) => "the name of a PEM file, in quotes",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ impl Stage {
         let commands = ["room --http 80 --user nobody", "record --output morning.tar.gz"];
         let [room, record] = commands.map(|line| {
             if shows {
-                eprintln!("# limiter {line} &");
+                eprintln!("# limiter {line}");
             }
             Running::start(&self.desk, line, false)
         });
