@@ -18,7 +18,7 @@ pub const SERVICES: u32 = 64;
 /// address:port pairs in both slots together.
 pub const LISTENERS: u32 = 8192;
 /// Single addresses on the allow and ban lists.
-pub const LIST_HOSTS: u32 = 262_144;
+pub const LIST_HOSTS: u32 = 1 << 20;
 /// Prefixes on the allow and ban lists. Larger tries get slow, and slow to free.
 pub const LIST_PREFIXES: u32 = 65_536;
 /// Sets of the source table unless the loader is told otherwise: 4 MiB, half a million sources.
