@@ -8,6 +8,7 @@ pub mod apply;
 pub mod cli;
 pub mod doctor;
 pub mod fleet;
+pub mod hindrance;
 pub mod history;
 pub mod incident;
 pub mod kernel;

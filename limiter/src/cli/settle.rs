@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use limiter_common::switch::Mode;
 
 use super::Context;
+use crate::hindrance::{self, Hindrance};
 use crate::kernel::{Maps, Pins, clock, open};
 use crate::output;
 use crate::policy::Policy;
@@ -21,6 +23,7 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
     if let Some(failure) = open::settled(pins, maps) {
         output::note(format_args!("{failure}"));
     }
+    warn_hindered(pins, maps);
     let reverts = maps.switch()?.revert().is_some_and(|revert| revert > clock::now());
     let counts = || -> Result<bool> {
         let policies = [maps.policy(0)?, maps.policy(1)?];
@@ -30,6 +33,23 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
         spawn(pins)?;
     }
     Ok(())
+}
+
+/// Says what will keep a challenge from working that is on from now on.
+fn warn_hindered(pins: &Pins, maps: &Maps) {
+    let look = || -> Result<Vec<Hindrance>> {
+        let selection = maps.selection()?;
+        let policy = maps.policy(selection.slot)?;
+        let on = selection.mode == Mode::Enforce && maps.switch()?.asks();
+        if on && policy.may_challenge() {
+            hindrance::in_calm(pins, maps, &policy)
+        } else {
+            Ok(Vec::new())
+        }
+    };
+    for Hindrance { what, advice, .. } in look().unwrap_or_default() {
+        output::note(format_args!("limiter: warning: a challenge will not work: {what}; {advice}"));
+    }
 }
 
 /// Starts it in the background, in a session of its own, so that a closed terminal does not end it.

@@ -15,9 +15,10 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Tree, caller, conntrack, fleet, interface, kernel, lists, networks, open,
-    pins, queues, room, settings, sockets, table,
+    Finding, Findings, Tree, caller, challenge as hindered, conntrack, fleet, interface, kernel,
+    lists, networks, open, pins, queues, room, settings, sockets, table,
 };
+use crate::hindrance;
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
 use crate::kernel::{Maps, Pins, clock, interface as interfaces, inventory, listener};
@@ -97,7 +98,13 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     if let Some(counted) = loaded.as_ref().and_then(|loaded| loaded.snapshot.open.as_ref()) {
         open::check(counted, crate::kernel::open::has_group(), &mut to);
     }
-    conntrack::check(tree, gathered.challenges, &mut to);
+    let challenged = loaded.as_ref().filter(|loaded| loaded.policy.may_challenge());
+    if let Some(loaded) = challenged {
+        let found = hindrance::in_calm(question.pins, &loaded.maps, &loaded.policy);
+        hindered::check(found.ok().as_deref(), &mut to);
+    }
+    let rules = challenged.map(|loaded| hindrance::rules(&hindrance::ports(&loaded.policy)));
+    conntrack::check(tree, rules.as_ref().map(Option::as_deref), &mut to);
     sockets::lost(&before, &Counted::now(tree), &mut to);
     if let Some(loaded) = &loaded {
         services(tree, loaded, &mut to)?;

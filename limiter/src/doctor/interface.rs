@@ -4,6 +4,7 @@ use super::Findings;
 use super::subject::Subject;
 use crate::kernel::ethtool::Feature;
 use crate::kernel::interface::Attachment;
+use crate::report::human::count;
 
 /// Drivers that ran XDP themselves before the kernel could be asked (Linux 6.3).
 const KNOWN: [&str; 26] = [
@@ -243,7 +244,17 @@ fn tags(subject: &Subject, to: &mut Findings) {
 
 /// veth hands over what XDP sends back only if the other end polls.
 fn answers(subject: &Subject, to: &mut Findings) {
-    if subject.challenges && subject.driver() == "veth" {
+    if subject.unsent > 0 {
+        to.warning(
+            format!("{} answers of XDP were not sent since it is up", count(subject.unsent)),
+            "after a flood that is as it must be; otherwise look with `ethtool -S`: queues to send on, or a veth's other end",
+        );
+    }
+    if subject.challenges
+        && subject.is_native()
+        && subject.driver() == "veth"
+        && subject.peer.is_none()
+    {
         to.warning(
             "is a veth: answers to challenges arrive only if an XDP program runs at its other end",
             "at the other end, which doctor cannot see, any program that passes packets, such as limiter in observe mode: `limiter attach PEER`",
@@ -257,7 +268,7 @@ mod tests {
     use super::*;
     use crate::kernel::ethtool::Ethtool;
     use crate::kernel::interface::Detail;
-    use crate::kernel::interface::Features;
+    use crate::kernel::interface::{Features, Peer};
 
     const NATIVE: Option<Features> = Some(Features { native: true, fragments: false });
     const NONE: Option<Features> = Some(Features { native: false, fragments: false });
@@ -428,8 +439,17 @@ mod tests {
 
     #[test]
     fn veth_and_trials() {
-        let veth = Subject { challenges: true, ..subject("veth", NATIVE) };
-        assert_eq!(found(&veth).one("is a veth").level, Level::Warning);
+        let attached = Some(Attachment::Native);
+        let mut veth = Subject { challenges: true, attached, ..subject("veth", NATIVE) };
+        assert_eq!(
+            found(&veth).one("is a veth").level,
+            Level::Warning,
+            "its other end is out of sight"
+        );
+        veth.peer = Some(Peer { name: "far0".to_owned(), is_here: true, has_program: false });
+        assert_eq!(found(&veth).worst(), Level::Ok, "that is told of the challenge");
+        veth.unsent = 3;
+        assert_eq!(found(&veth).one("3 answers").level, Level::Warning);
         let tried = |trial| Subject { trial: Some(trial), ..subject("ice", NATIVE) };
         assert_eq!(found(&tried(Ok(()))).one("it was tried").level, Level::Ok);
         assert_eq!(found(&tried(Err("refused".to_owned()))).one("refused").level, Level::Problem);

@@ -3,6 +3,7 @@
 //! One file per area. Each checks facts that it is handed, so that tests hand it bad ones; `examine` gathers them.
 
 mod caller;
+mod challenge;
 mod conntrack;
 mod examine;
 mod fleet;

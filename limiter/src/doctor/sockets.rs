@@ -144,7 +144,7 @@ mod tests {
 
     fn listener(address: &str, waiting: u32, room: u32) -> Listener {
         let address = address.parse().expect("an address");
-        Listener { address, only_v6: false, waiting, room, inode: 0 }
+        Listener { address, only_v6: false, waiting, room, inode: 0, device: 0 }
     }
 
     fn checked(service: &str, burst: u64, listeners: &[Listener]) -> Findings {

@@ -1,10 +1,10 @@
 //! The interfaces that are looked at, and everything known of each.
 
 use super::{Findings, Tree};
-use crate::kernel::ethtool::Ethtool;
+use crate::kernel::ethtool::{self, Ethtool};
 use crate::kernel::interface::Attachment;
 use crate::kernel::interface::Detail;
-use crate::kernel::interface::Features;
+use crate::kernel::interface::{self, Features, Peer};
 use crate::kernel::link::{self, Attached};
 
 /// Everything known of one interface.
@@ -32,6 +32,10 @@ pub struct Subject {
     pub challenges: bool,
     /// What attaching on trial told, if it was asked for.
     pub trial: Option<Result<(), String>>,
+    /// The other end of a veth, if it can be seen.
+    pub peer: Option<Peer>,
+    /// Packets that XDP wanted to send back and the driver did not send.
+    pub unsent: u64,
     /// Packets that were lost in the last second.
     pub lost_now: u64,
 }
@@ -133,6 +137,8 @@ pub fn subject(
         below: below.map(|below| below.name.clone()),
         bond: bond.map(|bond| bond.name.clone()),
         challenges: gathered.challenges,
+        peer: interface::peer(device.index),
+        unsent: ethtool::unsent(&device.name).unwrap_or(0),
         lost_now: device.lost.saturating_sub(before.map_or(device.lost, |before| before.lost)),
         device: device.clone(),
         ..Subject::default()

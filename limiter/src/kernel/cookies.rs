@@ -11,13 +11,14 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
 use limiter_common::challenge::Challenge;
 use limiter_common::names;
-use limiter_common::record::Kernel;
+use limiter_common::record::{Kernel, SERVICES};
 use limiter_common::switch::{Mode, Regime};
 use serde::Serialize;
 
 use super::clock;
 use super::maps::{Maps, Raw};
 use super::pins::Pins;
+use crate::policy::{Name, text};
 
 const SYNCOOKIES: &str = "net/ipv4/tcp_syncookies";
 /// With this value the kernel answers every SYN with a cookie, and so will make one for us.
@@ -194,6 +195,33 @@ impl Maps {
         kernel = with_options(with_cookies(kernel, now))?;
         self.write_kernel(kernel)?;
         self.pay(kernel)
+    }
+
+    /// Ends the challenge of these services, in both policies, so that none brings it back: one
+    /// number of each record. Those that could challenge.
+    ///
+    /// # Errors
+    /// When a map cannot be read or written.
+    pub fn end_challenges(&mut self, names: &[Name]) -> Result<Vec<Name>> {
+        let mut ended = Vec::new();
+        for slot in 0..2 {
+            for (id, mut service) in self.services(slot)? {
+                let off = Challenge::Off as u32;
+                let name = text::name(&service.name).filter(|name| names.contains(name));
+                if let Some(name) = name
+                    && service.admission.challenge != off
+                {
+                    service.admission.challenge = off;
+                    self.service
+                        .set(slot * SERVICES + id, Raw(service), 0)
+                        .context("cannot write a service")?;
+                    if !ended.contains(&name) {
+                        ended.push(name);
+                    }
+                }
+            }
+        }
+        Ok(ended)
     }
 
     /// Tells the kernel side what pays for a connection.

@@ -12,9 +12,11 @@ const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const GET_DRIVER: u32 = 0x03;
 const GET_RINGS: u32 = 0x10;
 const GET_STRINGS: u32 = 0x1b;
+const GET_STATISTICS: u32 = 0x1d;
 const GET_SET_SIZE: u32 = 0x37;
 const GET_FEATURES: u32 = 0x3a;
 const GET_CHANNELS: u32 = 0x3c;
+const STATISTICS_NAMES: u32 = 1;
 const FEATURE_NAMES: u32 = 4;
 const NAME: usize = 32;
 
@@ -98,23 +100,48 @@ fn queues(name: &str) -> io::Result<Setting> {
 
 /// Names from one call, states from another: four words for each 32 features.
 fn features(name: &str) -> io::Result<BTreeMap<String, Feature>> {
-    let mut size = vec![GET_SET_SIZE, 0, 1 << FEATURE_NAMES, 0, 0];
-    ask(name, &mut size)?;
-    let count = size[4] as usize;
-    let mut names = vec![0; 3 + count * NAME / 4];
-    names[..3].copy_from_slice(&[GET_STRINGS, FEATURE_NAMES, count as u32]);
-    ask(name, &mut names)?;
-    let blocks = count.div_ceil(32);
+    let names = names(name, FEATURE_NAMES)?;
+    let blocks = names.len().div_ceil(32);
     let mut states = vec![0; 2 + 4 * blocks];
     states[..2].copy_from_slice(&[GET_FEATURES, blocks as u32]);
     ask(name, &mut states)?;
-    let names = bytes(&names[3..]);
-    let feature = |(number, name): (usize, &[u8])| {
+    let feature = |(number, name): (usize, String)| {
         let block = &states[2 + number / 32 * 4..][..4];
         let bit = 1 << (number % 32);
-        (text(name), Feature { on: block[2] & bit != 0, changeable: block[0] & bit != 0 })
+        (name, Feature { on: block[2] & bit != 0, changeable: block[0] & bit != 0 })
     };
-    Ok(names.chunks_exact(NAME).enumerate().map(feature).collect())
+    Ok(names.into_iter().enumerate().map(feature).collect())
+}
+
+/// Packets that XDP wanted to send back by the interface called `name` and its driver did not send,
+/// since the interface is there; `None` where the driver does not count them.
+pub fn unsent(name: &str) -> Option<u64> {
+    let names = names(name, STATISTICS_NAMES).ok()?;
+    let mut numbers = vec![0; 2 + 2 * names.len()];
+    numbers[..2].copy_from_slice(&[GET_STATISTICS, names.len() as u32]);
+    ask(name, &mut numbers).ok()?;
+    let value = |pair: &[u32]| u64::from(pair[0]) | u64::from(pair[1]) << 32;
+    let all = names.iter().zip(numbers[2..].chunks_exact(2).map(value));
+    let mut ours = all.filter(|(name, _)| is_unsent(name)).peekable();
+    ours.peek()?;
+    Some(ours.fold(0, |sum, (_, number)| sum.saturating_add(number)))
+}
+
+/// Whether a driver counts such packets by that name: `rx_queue_0_xdp_tx_errors` of veth,
+/// `rx_xdp_tx_full` of mlx5.
+fn is_unsent(name: &str) -> bool {
+    name.contains("xdp_tx") && ["err", "drop", "full"].iter().any(|word| name.contains(word))
+}
+
+/// The names of a set.
+fn names(name: &str, set: u32) -> io::Result<Vec<String>> {
+    let mut size = vec![GET_SET_SIZE, 0, 1 << set, 0, 0];
+    ask(name, &mut size)?;
+    let count = size[4] as usize;
+    let mut names = vec![0; 3 + count * NAME / 4];
+    names[..3].copy_from_slice(&[GET_STRINGS, set, count as u32]);
+    ask(name, &mut names)?;
+    Ok(bytes(&names[3..]).chunks_exact(NAME).map(text).collect())
 }
 
 /// Hands `words` to the ioctl, which answers in them.

@@ -27,6 +27,8 @@ pub struct Listener {
     pub room: u32,
     /// The kernel's number of the socket, as links in /proc/PID/fd have it.
     pub inode: u32,
+    /// Index of the interface that it is bound to (SO_BINDTODEVICE), 0 for every one.
+    pub device: u32,
 }
 
 impl Listener {
@@ -75,6 +77,7 @@ fn listener(response: &InetResponse) -> Listener {
         waiting: header.recv_queue,
         room: header.send_queue,
         inode: header.inode,
+        device: header.socket_id.interface_id,
     }
 }
 
@@ -132,7 +135,7 @@ mod tests {
 
     fn at(address: &str, only_v6: bool) -> Listener {
         let address = address.parse().expect("an address");
-        Listener { address, only_v6, waiting: 0, room: 128, inode: 0 }
+        Listener { address, only_v6, waiting: 0, room: 128, inode: 0, device: 0 }
     }
 
     #[test]

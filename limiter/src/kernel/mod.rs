@@ -21,9 +21,11 @@ pub mod pins;
 pub mod probe;
 mod refusal;
 pub mod room;
+pub mod route;
 pub mod share;
 pub mod slots;
 pub mod trace;
+pub mod tracked;
 pub mod upgrade;
 pub mod words;
 

@@ -28,6 +28,18 @@ where
     T: NetlinkSerializable + NetlinkDeserializable + Debug,
     NetlinkPayload<T>: From<T>,
 {
+    ask_for(protocol, question, scope, usize::MAX)
+}
+
+/// The same, but of very many answers no more than the first `most` and what comes with them.
+///
+/// # Errors
+/// The same.
+pub fn ask_for<T>(protocol: isize, question: T, scope: Scope, most: usize) -> Result<Vec<T>>
+where
+    T: NetlinkSerializable + NetlinkDeserializable + Debug,
+    NetlinkPayload<T>: From<T>,
+{
     let mut socket = Socket::new(protocol).context("cannot open a netlink socket")?;
     socket.bind_auto().context("cannot bind a netlink socket")?;
     socket.connect(&SocketAddr::new(0, 0)).context("cannot connect a netlink socket")?;
@@ -43,10 +55,26 @@ where
     let mut answers = Vec::new();
     loop {
         let (datagram, _) = socket.recv_from_full().context("netlink does not answer")?;
-        if read(&datagram, &mut answers)? {
+        if read(&datagram, &mut answers)? || answers.len() >= most {
             return Ok(answers);
         }
     }
+}
+
+/// The value of the first attribute of a kind: a length of two bytes, a kind of two, and the rest,
+/// each from a multiple of four on.
+pub(super) fn attribute(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    /// Above it are two flags.
+    const KIND: u16 = 0x3fff;
+    while let [a, b, c, d, ..] = *attributes {
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let value = attributes.get(4..length)?;
+        if u16::from_ne_bytes([c, d]) & KIND == kind {
+            return Some(value);
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+    None
 }
 
 /// Reads the messages of one datagram; whether the last one ends the answer.

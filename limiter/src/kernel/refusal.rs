@@ -13,6 +13,8 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 
+use super::netlink::attribute;
+
 // include/uapi/linux/if_link.h
 const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1 << 0;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
@@ -64,19 +66,10 @@ fn said(answer: &NetlinkMessage<RouteNetlinkMessage>) -> Option<String> {
     message(error.header.get(HEADER..)?)
 }
 
-/// The sentence among attributes: a length of two bytes, a kind of two, and the rest, each from a
-/// multiple of four on.
-fn message(mut attributes: &[u8]) -> Option<String> {
-    while let [a, b, c, d, ..] = *attributes {
-        let (length, kind) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]));
-        let value = attributes.get(4..length)?;
-        if kind == NLMSGERR_ATTR_MSG {
-            let text = String::from_utf8_lossy(value);
-            return Some(text.trim_end_matches('\0').trim().to_owned());
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
-    None
+/// The sentence among attributes.
+fn message(attributes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(attribute(attributes, NLMSGERR_ATTR_MSG)?);
+    Some(text.trim_end_matches('\0').trim().to_owned())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod events;
 mod exporter;
 mod file;
 mod fleet;
+mod hindered;
 mod interfaces;
 pub mod log;
 mod negotiation;
@@ -27,6 +28,7 @@ use anyhow::Result;
 use limiter_common::switch::{Mode, Switch};
 use tracing::{error, info, warn};
 
+use crate::hindrance::Watcher;
 use crate::history::{History, State};
 use crate::kernel::link_events::LinkEvent;
 use crate::kernel::lock::{Lock, Place};
@@ -78,6 +80,8 @@ struct Daemon {
     loaded: bool,
     /// When the settings were read; `None`: they are to be read now.
     settings: Option<Instant>,
+    /// What keeps challenges from working.
+    watcher: Watcher,
     /// The last failure, which is not told twice.
     failure: Option<String>,
     /// Lines of the log that were lost, as far as that was told.
@@ -109,6 +113,7 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
         document: None,
         loaded: true,
         settings: Some(Instant::now()),
+        watcher: Watcher::default(),
         failure: None,
         lost: 0,
     };
@@ -242,6 +247,7 @@ impl Daemon {
         if self.settings_due(maps.switch()?).is_zero() {
             self.settle(&maps)?;
             self.settings = Some(Instant::now());
+            self.end_hindered(&maps)?;
         }
         self.tell_status(&maps)
     }
@@ -281,12 +287,18 @@ impl Daemon {
         maps.settle_cookies()?;
         self.count_open(&mut maps);
         let (after, now) = (maps.cookies()?, maps.noted_options()?);
-        if before.syncookies != after.syncookies {
-            let (was, is) = (before.syncookies, after.syncookies);
+        let (was, is) = (before.syncookies, after.syncookies);
+        if was != is {
             warn!(
                 was,
                 is,
                 "another process changed net.ipv4.tcp_syncookies; it is set again as the policy needs it"
+            );
+        } else if before.charged != after.charged && !after.works() {
+            warn!(
+                is,
+                "another process changed net.ipv4.tcp_syncookies, and limiter may not set it: NOBODY IS CHALLENGED; \
+                 `limiter set --set-syncookies yes` lets it"
             );
         }
         if options != now {

@@ -149,7 +149,9 @@ fn a_challenge_and_what_it_needs() {
     let found = doctor(&desk, "");
     found.says("warning", "NOBODY IS CHALLENGED", &["settings", "--set-syncookies yes"]);
     found.says("warning", "tcp_timestamps is not 2", &["window scaling"]);
-    found.says("warning", "is a veth", &["limiter attach"]);
+    found.says("problem", "do not leave web0", &["far0", "the other end of this veth", "attach"]);
+    let _program = Trivial::Pass.attach(&desk.front, "far0").expect("a program");
+    doctor(&desk, "").says("ok", "nothing was found that keeps a challenge from working", &[]);
     desk.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
     desk.front.sysctl("ipv4/tcp_timestamps", "2").expect("the namespace's own setting");
     let found = doctor(&desk, "");

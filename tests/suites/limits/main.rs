@@ -12,6 +12,7 @@ mod ends;
 mod established;
 mod exact;
 mod fleet;
+mod hindered;
 mod interop;
 mod line;
 mod many;

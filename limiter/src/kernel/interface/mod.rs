@@ -13,9 +13,11 @@ use serde::Serialize;
 
 mod detail;
 mod features;
+mod peer;
 
 pub use detail::{Detail, detailed};
 pub use features::{Features, features};
+pub use peer::{Peer, peer};
 
 /// Where an XDP program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

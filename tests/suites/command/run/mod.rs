@@ -342,7 +342,9 @@ fn under_systemd() {
 /// looks every second then, and sets it again long before it would look in calm.
 #[test]
 fn a_setting_that_is_changed_in_a_challenge_is_set_again_at_once() {
-    let (desk, _client) = wired();
+    let (desk, client) = wired();
+    // Without a program there no answer would arrive, and the daemon would end the challenge.
+    let _program = lab::Trivial::Pass.attach(&client, "far0").expect("a program");
     let daemon = Daemon::ready(&desk, "run");
     desk.ok("set --set-syncookies yes");
     desk.ok("set --service web --challenge always");
