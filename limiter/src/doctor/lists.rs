@@ -66,7 +66,7 @@ mod tests {
             Level::Warning
         );
         assert_eq!(
-            found(Lists { hosts: 250_000, bans: 1, ..Lists::default() }).one("250,000").level,
+            found(Lists { hosts: 1_000_000, bans: 1, ..Lists::default() }).one("1,000,000").level,
             Level::Warning
         );
         assert_eq!(

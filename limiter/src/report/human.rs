@@ -332,8 +332,13 @@ fn write_cookies(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         .iter()
         .any(|service| service.settings.admission.challenge != Challenge::Off);
     if challenges && !cookies.works() {
-        let when =
-            if cookies.may_set { "until limiter is armed" } else { "so NOBODY IS CHALLENGED" };
+        let when = match (cookies.may_set, snapshot.mode) {
+            (true, "enforce") => {
+                "so NOBODY IS CHALLENGED: another process changed it after limiter set it"
+            }
+            (true, _) => "until limiter is armed",
+            (false, _) => "so NOBODY IS CHALLENGED",
+        };
         writeln!(
             to,
             "cookies     net.ipv4.tcp_syncookies is {}, not 2, {when}",

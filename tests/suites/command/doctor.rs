@@ -174,6 +174,8 @@ fn a_challenge_and_what_it_needs() {
         "NOBODY IS CHALLENGED",
         &["`limiter set --set-syncookies yes`"],
     );
+    let status = desk.ok("status --quick");
+    assert!(status.contains("NOBODY IS CHALLENGED: another process changed it"), "{status}");
     desk.ok("set --set-syncookies yes");
     doctor(&desk, "").says("ok", "tcp_syncookies is 2", &[]);
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::Desk;
+use super::output::{COMMANDS, Kind, POLICY};
 
 const ATTACH: &str = "attach web0 --service web=*:80 --source-rate 20/s --sources 4096";
 const MIB: u64 = 1 << 20;
@@ -21,7 +22,7 @@ fn state(desk: &Desk) -> Option<(Value, String, String)> {
     }
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let seen = serde_json::json!([status["mode"], status["interfaces"]]);
-    Some((seen, desk.ok("policy show"), desk.ok("ban list")))
+    Some((seen, desk.ok("policy show"), desk.ok("ban list") + &desk.ok("allow list")))
 }
 
 /// What was said by `line` within a limit, or nothing if it succeeded: it must have done what it
@@ -118,6 +119,66 @@ fn cgroup(limit: u64) -> Option<Group> {
     })
 }
 
+/// Puts a command into a cgroup.
+fn into(group: &Group) -> impl Fn(&mut Command) {
+    let procs = group.0.join("cgroup.procs");
+    move |command| {
+        let file = std::fs::File::options().write(true).open(&procs).expect("the cgroup");
+        // SAFETY: one system call on a descriptor that is open, safe between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                let written = std::os::fd::AsRawFd::as_raw_fd(&file);
+                match libc::write(written, c"0".as_ptr().cast(), 1) {
+                    1 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+    }
+}
+
+/// Every command that changes something, and a long list by file: what it says is done, or nothing
+/// is.
+#[test]
+fn every_change_in_a_memory_cgroup() {
+    let desk = Desk::new();
+    std::fs::write(desk.policy(), POLICY).expect("written");
+    let bans: String = (0..50_000).map(|n| format!("198.18.{}.{}\n", n / 256, n % 256)).collect();
+    std::fs::write(desk.file("bans"), bans).expect("written");
+    let changes = COMMANDS.iter().filter(|(_, kind, ..)| *kind == Kind::Change);
+    let changes = changes.map(|(_, _, before, line)| (*before, *line));
+    let long = (&["ban del 192.0.2.2"][..], "ban add --from bans --for 1h");
+    let changes: Vec<_> = changes.chain([long]).collect();
+    for limit in [8, 16, 32, 64] {
+        let Some(group) = cgroup(limit) else {
+            println!("this machine has no memory controller: nothing is tried");
+            return;
+        };
+        let mut done = 0;
+        desk.ok("detach --all");
+        desk.ok("apply policy.toml");
+        for (before, line) in &changes {
+            before.iter().for_each(|line| drop(desk.output(line)));
+            let (was, noted) = (state(&desk), desk.json("history --last 1"));
+            let mut command = desk.command(line);
+            command.stdout(Stdio::null()).stderr(Stdio::piped());
+            into(&group)(&mut command);
+            let Ok(child) = command.spawn() else { continue };
+            let output = child.wait_with_output().expect("it ends");
+            let said = String::from_utf8_lossy(&output.stderr);
+            let what = format!("limiter {line} in {limit} MiB: {}: {said}", output.status);
+            let now = desk.json("history --last 1");
+            match output.status.success() {
+                true => assert_ne!(now, noted, "it is noted: {what}"),
+                false => assert_eq!((state(&desk), now), (was, noted), "{what}"),
+            }
+            done += usize::from(output.status.success());
+        }
+        println!("{done} of {} changes done in {limit} MiB", changes.len());
+        assert!(limit < 64 || done == changes.len(), "64 MiB suffice");
+    }
+}
+
 #[test]
 fn a_memory_cgroup() {
     let desk = Desk::new();
@@ -128,29 +189,14 @@ fn a_memory_cgroup() {
             println!("this machine has no memory controller: nothing is tried");
             return;
         };
-        let within = |command: &mut Command| {
-            let file = std::fs::File::options()
-                .write(true)
-                .open(group.0.join("cgroup.procs"))
-                .expect("the cgroup");
-            // SAFETY: one system call on a descriptor that is open, safe between fork and exec.
-            unsafe {
-                command.pre_exec(move || {
-                    let written = std::os::fd::AsRawFd::as_raw_fd(&file);
-                    match libc::write(written, c"0".as_ptr().cast(), 1) {
-                        1 => Ok(()),
-                        _ => Err(std::io::Error::last_os_error()),
-                    }
-                });
-            }
-        };
+        let within = into(&group);
         let what = format!("a cgroup of {limit} MiB");
-        let mut successes = usize::from(whole(&desk, &what, ATTACH, within).is_none());
+        let mut successes = usize::from(whole(&desk, &what, ATTACH, &within).is_none());
         if state(&desk).is_none() {
             desk.ok(ATTACH);
         }
         for (line, undo) in CHANGES {
-            if whole(&desk, &what, line, within).is_none() {
+            if whole(&desk, &what, line, &within).is_none() {
                 successes += 1;
                 desk.ok(undo);
             }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Desk;
 
-const POLICY: &str = "interfaces = [\"web0\"]\nsources = 4096\n[defaults]\nsource_rate = \"20/s\"\n[host]\n\
+pub(super) const POLICY: &str = "interfaces = [\"web0\"]\nsources = 4096\n[defaults]\nsource_rate = \"20/s\"\n[host]\n\
                       budget = \"1000/s\"\n[service.web]\nlisten = [\"*:80\"]\n";
 
 /// What becomes of what is written.
@@ -50,7 +50,7 @@ impl Sink {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Changes limiter, and is noted.
     Change,
     /// Writes a file or puts something in order; the history does not tell.
@@ -64,7 +64,7 @@ enum Kind {
 }
 
 /// Each command by its name: what it is, the lines that make its change one, and the line.
-const COMMANDS: &[(&str, Kind, &[&str], &str)] = &[
+pub(super) const COMMANDS: &[(&str, Kind, &[&str], &str)] = &[
     ("attach", Kind::Change, &["detach web1"], "attach web1"),
     ("detach", Kind::Change, &["attach web1"], "detach web1"),
     ("status", Kind::Read, &[], "status --quick"),
@@ -85,7 +85,7 @@ const COMMANDS: &[(&str, Kind, &[&str], &str)] = &[
     ("ban del", Kind::Change, &["ban add 192.0.2.2"], "ban del 192.0.2.2"),
     ("ban list", Kind::Read, &["ban add 192.0.2.2"], "ban list"),
     ("allow save", Kind::Read, &["allow add 192.0.2.1"], "allow save -"),
-    ("allow load", Kind::Change, &["allow save list"], "allow load list"),
+    ("allow load", Kind::Change, &["allow add 192.0.2.1", "allow save list"], "allow load list"),
     ("ban save", Kind::Read, &["ban add 192.0.2.2"], "ban save -"),
     ("ban load", Kind::Change, &["ban add 192.0.2.2", "ban save list"], "ban load list"),
     ("apply", Kind::Change, &["set --budget 900/s"], "apply policy.toml"),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use lab::topology::FRONT_V4;
 use lab::wait::{PATIENCE, until_so};
-use lab::{Desk, Lab, Namespace, Server, ServerOptions, Trivial};
+use lab::{Desk, Flood, Lab, Namespace, Server, ServerOptions, Sources, Trivial};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
@@ -161,6 +161,37 @@ fn nft(lab: &Lab, rules: &[&str]) {
 }
 
 const BOTH: &str = "\"crowd0\", \"attack0\"";
+
+/// Where nothing is in its way it goes on, beside a flood of forged addresses, some of which the
+/// kernel takes from nobody.
+#[test]
+fn a_challenge_that_works_goes_on() {
+    let mut stage = Stage::new();
+    let server = Server::start(&stage.lab).expect("a server");
+    stage.begin(BOTH);
+    let target = SocketAddr::new(FRONT_V4, 80);
+    let base = "127.0.0.1".parse().expect("an address");
+    let sources = [Sources::Random, Sources::Many { base, count: 1000 }];
+    let floods: Vec<_> = (0..)
+        .zip(sources)
+        .map(|(cpu, sources)| {
+            let flood = Flood { frames: u64::MAX, seconds: 600.0, ..Flood::new(target, sources) };
+            let flood = Flood { rate: Some(5000), cpu: Some(cpu), ..flood };
+            flood.spawn(&stage.lab).expect("a flood")
+        })
+        .collect();
+    // Some of the daemon's looks, at one a second, with proofs in each and enough to judge.
+    let start = Instant::now();
+    while server.accepted() < 64 || start.elapsed() < Duration::from_secs(5) {
+        assert_eq!(stage.clients(16, PATIENCE), 16, "{}", stage.log());
+    }
+    for flood in floods {
+        flood.stop().expect("the flood ends");
+    }
+    assert!(!stage.log().contains("the challenge is ended"), "{}", stage.log());
+    let status = stage.desk.json("status --quick");
+    assert_eq!(status["services"][0]["settings"]["challenge"], "always", "{status}");
+}
 
 /// A published port of a container, with a proxy of the same number on the host.
 #[test]
@@ -365,11 +396,7 @@ fn a_veth_whose_other_end_has_no_program() {
 #[test]
 fn a_server_that_is_bound_to_another_interface() {
     let mut stage = Stage::new();
-    stage
-        .lab
-        .front
-        .ip_batch("link add br9 type bridge\nlink set br9 up\n")
-        .expect("a bridge");
+    stage.lab.front.ip_batch("link add br9 type bridge\nlink set br9 up\n").expect("a bridge");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let listen = async {
