@@ -59,6 +59,7 @@ pub fn check(subject: &Subject, to: &mut Findings) {
     if !subject.is_native() {
         offloads(subject, to);
     }
+    bulk(subject, to);
     frames(subject, to);
     tags(subject, to);
     answers(subject, to);
@@ -216,6 +217,26 @@ fn frames(subject: &Subject, to: &mut Findings) {
         to.warning(
             format!("the MTU is {mtu}, and the driver gives XDP programs single buffers only"),
             format!("`ip link set dev {name} mtu {ONE_BUFFER}` or less before attaching, or it may refuse"),
+        );
+    }
+}
+
+/// The other end of a veth sends no large segments any more to one that runs a program itself.
+fn bulk(subject: &Subject, to: &mut Findings) {
+    let name = subject.name();
+    let place = match subject.attached {
+        None if subject.device.program.is_none() => "would run",
+        Some(Attachment::Native) => "runs",
+        _ => return,
+    };
+    if subject.driver() == "veth" {
+        to.warning(
+            format!(
+                "is a veth, in whose driver limiter {place}: what is received in bulk over one falls to about a sixth, as with any XDP program"
+            ),
+            format!(
+                "where that matters more than floods, `limiter attach {name} --generic` keeps the speed; `ethtool -K {name} gro on` gives a part of it back"
+            ),
         );
     }
 }
@@ -442,12 +463,18 @@ mod tests {
         let attached = Some(Attachment::Native);
         let mut veth = Subject { challenges: true, attached, ..subject("veth", NATIVE) };
         assert_eq!(
-            found(&veth).one("is a veth").level,
+            found(&veth).one("arrive only").level,
             Level::Warning,
             "its other end is out of sight"
         );
         veth.peer = Some(Peer { name: "far0".to_owned(), is_here: true, has_program: false });
-        assert_eq!(found(&veth).worst(), Level::Ok, "that is told of the challenge");
+        assert!(
+            !found(&veth).all.iter().any(|one| one.what.contains("arrive only")),
+            "that is told of the challenge"
+        );
+        assert_eq!(found(&veth).one("in bulk").level, Level::Warning);
+        let generic = Subject { attached: Some(Attachment::Generic), ..subject("veth", NONE) };
+        assert!(!found(&generic).all.iter().any(|one| one.what.contains("in bulk")));
         veth.unsent = 3;
         assert_eq!(found(&veth).one("3 answers").level, Level::Warning);
         let tried = |trial| Subject { trial: Some(trial), ..subject("ice", NATIVE) };

@@ -4,6 +4,7 @@
 
 mod adopted;
 mod browser;
+mod bulk;
 mod challenge;
 mod clients;
 mod crowded;
