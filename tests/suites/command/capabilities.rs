@@ -98,7 +98,11 @@ fn the_units_capabilities_are_enough() {
     ] {
         let output = desk.confined(&all, line);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.is_empty(), "limiter {line}: {said}");
+        // The other end of web0 has no program here, as `limiter` may see with these rights.
+        let is_known = |line: &str| {
+            line.starts_with("limiter: warning: a challenge will not work: answers to")
+        };
+        assert!(output.status.success() && said.lines().all(is_known), "limiter {line}: {said}");
         let challenges = line.starts_with("arm");
         assert!(
             !challenges || desk.front.run(read).expect("the setting").trim() == "2",

@@ -59,7 +59,8 @@ pub(super) enum Kind {
     Read,
     /// Prints nothing.
     Silent,
-    /// Of `run`, which `run::log` tries; of `room`, which serves; and of what needs a terminal.
+    /// Of `run`, which `run::log` tries; of `room`, which serves; and of what needs a terminal or an
+    /// engine.
     Elsewhere,
 }
 
@@ -105,6 +106,19 @@ pub(super) const COMMANDS: &[(&str, Kind, &[&str], &str)] = &[
     ("docs completions", Kind::Read, &[], "docs completions bash"),
     ("settle", Kind::Silent, &[], "settle"),
     ("trace", Kind::Effect, &[], "trace --stop"),
+    // They need an engine, and print by what all others print by.
+    ("fleet init", Kind::Elsewhere, &[], ""),
+    ("fleet status", Kind::Elsewhere, &[], ""),
+    ("fleet budget", Kind::Elsewhere, &[], ""),
+    ("fleet join", Kind::Elsewhere, &[], ""),
+    ("fleet leave", Kind::Elsewhere, &[], ""),
+    ("fleet forget", Kind::Elsewhere, &[], ""),
+    ("fleet ban add", Kind::Elsewhere, &[], ""),
+    ("fleet ban del", Kind::Elsewhere, &[], ""),
+    ("fleet ban list", Kind::Elsewhere, &[], ""),
+    ("fleet allow add", Kind::Elsewhere, &[], ""),
+    ("fleet allow del", Kind::Elsewhere, &[], ""),
+    ("fleet allow list", Kind::Elsewhere, &[], ""),
 ];
 
 fn leaves(command: &clap::Command, before: &str, names: &mut BTreeSet<String>) {
