@@ -67,7 +67,7 @@ fn advice(error: &anyhow::Error, line: &str) -> Option<&'static str> {
     }
     if is(ErrorKind::OutOfMemory) {
         return Some(
-            "limiter needs about 64 MiB to load: free memory, or raise the limit of the memory cgroup that this \
+            "limiter needs about 80 MiB to load: free memory, or raise the limit of the memory cgroup that this \
              runs in (systemd's MemoryMax=, a container's limit; `cat /proc/self/cgroup` names it), or of `ulimit -v`",
         );
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use lab::Trivial;
 use serde_json::{Value, json};
 
 use super::{Daemon, LIMITED, generation, policy, wired, write};
@@ -108,7 +109,9 @@ fn unloaded_by_hand_it_waits_to_be_told() {
 
 #[test]
 fn what_goes_back_by_itself_is_followed() {
-    let (desk, _client) = wired();
+    let (desk, client) = wired();
+    // Without it no answer would arrive there, and the daemon would end the challenge.
+    let _peer = Trivial::Pass.attach(&client, "far0").expect("a program at the other end");
     desk.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
     let challenge = format!(
         "set_syncookies = true\n{}challenge = \"always\"\n",

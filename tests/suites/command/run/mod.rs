@@ -188,10 +188,11 @@ fn lay(desk: &Desk, client: &Namespace) {
 }
 
 /// How many of `count` connections reach the front end, whose kernel refuses them: nobody listens.
+/// A SYN that was dropped is sent again after a second.
 fn arrive(client: &Namespace, count: usize) -> usize {
     let server: SocketAddr = SERVER.parse().expect("an address");
     let arrives = |_: &usize| {
-        let result = TcpStream::connect_timeout(&server, Duration::from_millis(300));
+        let result = TcpStream::connect_timeout(&server, Duration::from_millis(900));
         result.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     };
     client.run(|| Ok((0..count).filter(arrives).count())).expect("a thread")
