@@ -106,7 +106,7 @@ pub const MAY_DIVERT: u64 = 1 << 30;
 
 /// Notes that a segment's flow goes to the waiting room. Says whether it could: a room listens for
 /// its port, the host may divert one more, and there is a place for the note. Of a segment that is
-/// let in, a note that an earlier connection from its port left within a second is taken back.
+/// let in, a note that an earlier connection from its port left lately is taken back.
 /// `said`: [`Decision::pack`]; of a proof with [`BRINGS`] and [`MAY_DIVERT`].
 #[unsafe(no_mangle)]
 #[inline(never)]
