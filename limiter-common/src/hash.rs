@@ -35,11 +35,12 @@ impl Place {
     }
 }
 
-/// Beside a class: the place of a network of its sources. It has debts of its own in the same table.
+/// Beside a class: the place of a network of its sources. It has debts of its own in the same
+/// table.
 pub const NETWORK: u32 = 1 << 8;
 
-/// The place of `source` (already cut to its prefix) for one `service` (by its number, 22 bits) and `class` (9 bits, of which the highest is
-/// [`NETWORK`]).
+/// The place of `source` (already cut to its prefix) for one `service` (by its number, 22 bits) and
+/// `class` (9 bits, of which the highest is [`NETWORK`]).
 #[inline(always)]
 pub const fn place(key: &Key, service: u32, class: u32, source: Address) -> Place {
     let head = ((service as u64 & 0x3f_ffff) << 41) | ((class as u64 & 0x1ff) << 32);

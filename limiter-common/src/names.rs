@@ -122,8 +122,8 @@ macro_rules! maps {
                 LINE_DRAFT line_draft: PerCpuArray<LineDraft>[1];
                 /// A segment whose checksum is computed.
                 SUMMED summed: PerCpuArray<[u32; checksum::WORDS]>[1];
-                /// What a connection was counted as, at its socket. The kernel makes a record when it
-                /// is counted, and frees it with the socket.
+                /// What a connection was counted as, at its socket. The kernel makes a record when
+                /// it is counted, and frees it with the socket.
                 OPENED opened: SkStorage<Opened>[0];
             }
         }

@@ -6,11 +6,11 @@
 //! not counted, and its end changes nothing: counts never fall below the truth of what was counted,
 //! and never below zero.
 //!
-//! A set is one cache line of eight ways, found as in the source table. A way is
-//! `count << 32 | fingerprint`. One whose count is 0 is free. There is no theft: where all eight are
-//! taken, a newcomer is not counted, and so not limited (`uncounted` says how many). Errors of the
-//! table are too few, never too many: it fails open. Two CPUs may give a source two ways at once; a
-//! count is the sum of its ways.
+//! A set is one cache line of eight ways, found as in the source table. A way is `count << 32 |
+//! fingerprint`. One whose count is 0 is free. There is no theft: where all eight are taken, a
+//! newcomer is not counted, and so not limited (`uncounted` says how many). Errors of the table are
+//! too few, never too many: it fails open. Two CPUs may give a source two ways at once; a count is
+//! the sum of its ways.
 //!
 //! The kernel side must know that somebody counts, because a count that nobody takes back would
 //! refuse for ever. Whoever counts says so with every socket of the host that changes ([`beat`]),
@@ -21,8 +21,8 @@ use crate::record::{Opened, Opens};
 use crate::source_table::WAYS;
 use crate::word::{SharedNote, SharedWord};
 
-/// Attempts at one compare-and-swap. A connection that is not counted is not limited, but an end that
-/// is not counted stays: so there are many, and each that fails lets another CPU on.
+/// Attempts at one compare-and-swap. A connection that is not counted is not limited, but an end
+/// that is not counted stays: so there are many, and each that fails lets another CPU on.
 const TRIES: usize = 24;
 const COUNT_SHIFT: u32 = 32;
 const FINGERPRINT: u64 = u32::MAX as u64;
@@ -38,8 +38,8 @@ const PROBE: usize = 2;
 const UNCOUNTED: usize = 3;
 const OLDER: usize = 4;
 
-/// How long counts are taken for true without a sign of whoever counts, in nanoseconds: 30 s. Longer
-/// than a host with users is without any socket that begins or ends.
+/// How long counts are taken for true without a sign of whoever counts, in nanoseconds: 30 s.
+/// Longer than a host with users is without any socket that begins or ends.
 pub const QUIET: u64 = 30_000_000_000;
 /// How long after the last sign nothing is taken for counted any more: 60 s. In between one attempt
 /// a second passes that would be refused; if it becomes a connection, that is a sign.
@@ -138,8 +138,8 @@ pub enum Step {
 }
 
 /// Counts a connection that begins, and notes where it could be counted. `add` is one try at one of
-/// its counts, [`add`]: the kernel side has a function for it, which its verifier follows by itself.
-/// Says whether its source is counted.
+/// its counts, [`add`]: the kernel side has a function for it, which its verifier follows by
+/// itself. Says whether its source is counted.
 #[inline(always)]
 pub fn begin(opened: &mut Opened, mut add: impl FnMut(Part) -> Step) -> bool {
     opened.counted = 0;

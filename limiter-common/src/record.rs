@@ -215,8 +215,8 @@ pub struct Host {
     pub stated_diverts: Limit,
     /// Most open connections of all services; 0: any number.
     pub open_budget: u64,
-    /// 1 if anything of this policy is bounded by open connections, or tried with them, so that they
-    /// are counted.
+    /// 1 if anything of this policy is bounded by open connections, or tried with them, so that
+    /// they are counted.
     pub counts_open: u64,
     /// Longest debt that any source limit in the shadow leaves, in shifted ticks.
     pub tried_horizon: u64,
@@ -469,8 +469,8 @@ pub struct Counting {
     /// What is counted, and as what, in the policy that it was begun for: a digest. Only user space
     /// reads it.
     pub shape: u64,
-    /// Number of the count that goes on, from 1; 0: none does, and what begins is noted for the next
-    /// one.
+    /// Number of the count that goes on, from 1; 0: none does, and what begins is noted for the
+    /// next one.
     pub epoch: u32,
     /// Number of the last count.
     pub last: u32,
@@ -538,8 +538,8 @@ pub struct Counters {
     pub resets: u64,
     /// Attempts by the debt of their source when they came: [`crate::source_table::step`]. Beyond the steps, zero.
     pub debts: [u64; DEBTS],
-    /// What limits in the shadow would have done: the mark of the try, then the attempts within it, and
-    /// those that [`crate::tried::Tried`] says would have been refused.
+    /// What limits in the shadow would have done: the mark of the try, then the attempts within it,
+    /// and those that [`crate::tried::Tried`] says would have been refused.
     pub shadow: Counts,
     /// Zero.
     pub room: [u64; 10],

@@ -97,7 +97,8 @@ pub fn note<W: SharedWord>(set: &[W; WAYS], flow: Place, now: u64) -> bool {
     false
 }
 
-/// Takes back a flow's note: its next connection is let in, from the same port while the note counts.
+/// Takes back a flow's note: its next connection is let in, from the same port while the note
+/// counts.
 #[inline(always)]
 pub fn forget<W: SharedWord>(set: &[W; WAYS], flow: Place) {
     let mine = fingerprint(flow);

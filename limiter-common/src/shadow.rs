@@ -28,8 +28,8 @@ pub const fn is_asked(reason: Reason) -> bool {
     matches!(reason, Reason::Admitted | Reason::Contended | Reason::Proven)
 }
 
-/// Judges one whom the limits in force let in; `None` where nothing is tried of him. With the mark of
-/// the try.
+/// Judges one whom the limits in force let in; `None` where nothing is tried of him. With the mark
+/// of the try.
 #[inline(always)]
 pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Option<(u64, Tried)> {
     // It only looks where somebody else counts.

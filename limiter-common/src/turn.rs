@@ -112,8 +112,8 @@ pub fn arrive<S: State>(
     Some(Ok(Arrival { place, now, weight, class, interval, others, spent, limit }))
 }
 
-/// Charges the source, then its network; says whether a CPU was in the way, or which of them refuses
-/// because another CPU charged it meanwhile.
+/// Charges the source, then its network; says whether a CPU was in the way, or which of them
+/// refuses because another CPU charged it meanwhile.
 #[inline(always)]
 fn pay<S: State>(
     state: &S,

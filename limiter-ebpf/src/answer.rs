@@ -40,9 +40,9 @@ pub const LISTENS: u32 = 4;
 const UNANSWERABLE: u32 = 0;
 
 /// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it
-/// cannot; the frame is untouched then. `found`, here and below: a [`Found`]. `what`: the
-/// service, `global::pack_what`. If it has a waiting room, that room's socket makes the cookie where
-/// the listener's accept queue is full: the kernel takes a cookie whichever socket made it.
+/// cannot; the frame is untouched then. `found`, here and below: a [`Found`]. `what`: the service,
+/// `global::pack_what`. If it has a waiting room, that room's socket makes the cookie where the
+/// listener's accept queue is full: the kernel takes a cookie whichever socket made it.
 ///
 /// Like [`limiter_reset`] a function that the verifier checks once: see `global`.
 #[unsafe(no_mangle)]

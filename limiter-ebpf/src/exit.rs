@@ -160,8 +160,8 @@ pub fn finish(context: &XdpContext, decision: &Decision) -> u32 {
     let observed = stops && !enforced;
     let reset = stops && enforced && resets(context, decision);
     if let Some(counters) = COUNTER.get_ptr_mut(decision.counter) {
-        // The compiler knows the bounds and would leave the masks out, but the verifier wants to see
-        // them. A condition it would carry over as an offset, of which 6.1 knows no bound.
+        // The compiler knows the bounds and would leave the masks out, but the verifier wants to
+        // see them. A condition it would carry over as an offset, of which 6.1 knows no bound.
         let what = decision.reason as usize | usize::from(observed) << 7;
         let both = core::hint::black_box(what | decision.notes.step() << 8);
         let (index, observed, step) = (both & (REASONS - 1), both & 1 << 7 != 0, both >> 8);

@@ -207,7 +207,8 @@ pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u6
     pack_outcome(&notes.outcome(Some(verdict)).proven(&case)) | arrived
 }
 
-/// Charges the source and its network, and takes from the budgets. `arrived`: what [`limiter_arrive`] said.
+/// Charges the source and its network, and takes from the budgets. `arrived`: what
+/// [`limiter_arrive`] said.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_leave(what: u64, high: u64, low: u64, said: u64, arrived: u64) -> u64 {

@@ -38,8 +38,8 @@ pub fn limiter_open(context: SockOpsContext) -> u32 {
     1
 }
 
-/// Takes over the connections that are older than the count: run once, over all sockets of a network
-/// namespace. (aya-ebpf has no macro for iterators.)
+/// Takes over the connections that are older than the count: run once, over all sockets of a
+/// network namespace. (aya-ebpf has no macro for iterators.)
 #[unsafe(link_section = "iter/tcp")]
 #[unsafe(no_mangle)]
 pub extern "C" fn limiter_adopt(context: *mut c_void) -> i32 {

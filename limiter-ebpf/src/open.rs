@@ -1,9 +1,9 @@
 //! Open connections: counted where the kernel makes and ends them, and looked up where an attempt
 //! comes.
 //!
-//! A socket that is counted carries two marks: the flag that has the kernel call [`follow`] when its
-//! state changes, and in [`OPENED`] what it was counted as. The kernel runs nothing of this for a
-//! packet of a connection.
+//! A socket that is counted carries two marks: the flag that has the kernel call [`follow`] when
+//! its state changes, and in [`OPENED`] what it was counted as. The kernel runs nothing of this for
+//! a packet of a connection.
 
 use core::ffi::c_void;
 use core::ptr::{from_mut, from_ref, null_mut};
@@ -80,8 +80,8 @@ pub fn follow(context: &SockOpsContext) {
     if let Some(host) = OPENS.get(SERVICES) {
         open::beat(host, coarse());
     }
-    // SAFETY: the kernel's context is there for this run. Volatile, so that each load keeps the width
-    // that the kernel allows.
+    // SAFETY: the kernel's context is there for this run. Volatile, so that each load keeps the
+    // width that the kernel allows.
     let (operation, socket) = unsafe {
         (
             (&raw const (*context.ops).op).read_volatile(),
@@ -220,8 +220,8 @@ fn told(context: &SockOpsContext) -> Option<Ends> {
 }
 
 /// Takes over one socket of those that were there before the count, of which the kernel shows one
-/// after the other and holds its lock meanwhile. `context`: `struct bpf_iter__tcp`, whose second word
-/// is the socket.
+/// after the other and holds its lock meanwhile. `context`: `struct bpf_iter__tcp`, whose second
+/// word is the socket.
 #[inline(always)]
 pub fn adopt(context: *mut c_void) -> Option<()> {
     // SAFETY: the context is this run's, and of two words.
@@ -256,10 +256,10 @@ fn flag(socket: *mut c_void) -> bool {
     }
 }
 
-/// The first words of the kernel's `struct sock_common`, which have been in these places since Linux
-/// 4.16 where the kernel has network namespaces and IPv6: addresses of IPv4 (0 and 4), ports (12 and
-/// 14), family (16), state (18), addresses of IPv6 (56 and 72). Elsewhere the address is of no
-/// service, and nothing is taken over.
+/// The first words of the kernel's `struct sock_common`, which have been in these places since
+/// Linux 4.16 where the kernel has network namespaces and IPv6: addresses of IPv4 (0 and 4), ports
+/// (12 and 14), family (16), state (18), addresses of IPv6 (56 and 72). Elsewhere the address is of
+/// no service, and nothing is taken over.
 const COMMON: usize = 11;
 
 /// The ends of a connection that is there, as the kernel keeps them.

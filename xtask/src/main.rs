@@ -41,8 +41,10 @@ enum Command {
         #[arg(long)]
         write_budget: bool,
     },
-    /// Measure what limiter costs per packet; with --peers, beside nftables, iptables, xdp-filter and the kernel alone, under floods;
-    /// with --accuracy, how exactly they limit; with --room, what a client costs that is shown the waiting room; with --readme, all three, and docs/performance.md made of them. As root.
+    /// Measure what limiter costs per packet; with --peers, beside nftables, iptables, xdp-filter
+    /// and the kernel alone, under floods; with --accuracy, how exactly they limit; with --room,
+    /// what a client costs that is shown the waiting room; with --readme, all three, and
+    /// docs/performance.md made of them. As root.
     #[command(disable_help_flag = true)]
     Bench {
         /// For the bench itself; `--help` lists them.

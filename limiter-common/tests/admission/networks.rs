@@ -51,8 +51,8 @@ fn a_network_is_held_as_one_however_many_sources_it_has() {
     }
 }
 
-/// What its network refuses costs a source nothing, and what its own limit or a budget refuses costs
-/// its network nothing.
+/// What its network refuses costs a source nothing, and what its own limit or a budget refuses
+/// costs its network nothing.
 #[test]
 fn neither_pays_for_what_the_other_refuses() {
     for mut world in worlds(1000) {
@@ -114,7 +114,8 @@ fn proofs_pay_for_their_network_and_nothing_else_does() {
     }
 }
 
-/// Sources of a class have the class's networks, or none: an operator who names prefixes knows them.
+/// Sources of a class have the class's networks, or none: an operator who names prefixes knows
+/// them.
 #[test]
 fn a_class_has_networks_of_its_own_or_none() {
     for mut world in worlds(1000) {

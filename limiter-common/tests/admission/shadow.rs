@@ -167,8 +167,8 @@ fn each_try_is_counted_from_its_beginning() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
 
-    /// However attempts come: every verdict is what it is without the shadow, and what is counted is
-    /// what a limit with these numbers refuses of those that were let in.
+    /// However attempts come: every verdict is what it is without the shadow, and what is counted
+    /// is what a limit with these numbers refuses of those that were let in.
     #[test]
     fn it_changes_no_verdict_and_counts_exactly(
         per_second in 1_u64..100,

@@ -260,7 +260,8 @@ impl Allocator {
             } else {
                 (u128::from(asked) * u128::from(free) / need) as Amount
             };
-            // A share that is only partly there may wait for the rest of it; a fallback must be known.
+            // A share that is only partly there may wait for the rest of it; a fallback must be
+            // known.
             let is_kept =
                 place.shares.get(budget).is_some_and(|one| one.fallback >= place.least(budget));
             if given < asked && given <= from / 200 * quiet && is_kept {

@@ -145,8 +145,8 @@ fn a_report_with_another_grant_means_that_something_was_missed() {
     assert!(!fleet.allocator.heard("a", 100, &newer, NOW));
 }
 
-/// What a node falls back to is kept for it as soon as it says that it is more, also where its share
-/// stays as it is.
+/// What a node falls back to is kept for it as soon as it says that it is more, also where its
+/// share stays as it is.
 #[test]
 fn a_fallback_that_grew_is_kept() {
     let mut fleet = Fleet::new(&[("a", 0, 10), ("b", 0, 10)]);

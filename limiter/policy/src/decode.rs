@@ -11,8 +11,8 @@ use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
 use super::text::name;
 use super::{Class, Policy, Service};
 
-/// The policy of a slot, from its host record, its services by id, the listeners of every slot, its classes by id, their
-/// prefixes, and the limits of networks by [`Network::index`].
+/// The policy of a slot, from its host record, its services by id, the listeners of every slot, its
+/// classes by id, their prefixes, and the limits of networks by [`Network::index`].
 pub fn decode(
     slot: u32,
     host: &record::Host,

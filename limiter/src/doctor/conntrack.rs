@@ -6,8 +6,8 @@ use crate::report::human::count;
 
 const DIRECTORY: &str = "proc/sys/net/netfilter/nf_conntrack_";
 
-/// What is tracked. `rules`: those that matter to a challenge, if the loaded policy may challenge and
-/// if they can be read.
+/// What is tracked. `rules`: those that matter to a challenge, if the loaded policy may challenge
+/// and if they can be read.
 pub fn check(tree: &Tree, rules: Option<Option<&[Rule]>>, to: &mut Findings) {
     to.area("firewall");
     let read = |name: &str| tree.number(&format!("{DIRECTORY}{name}"));

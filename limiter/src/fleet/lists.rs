@@ -1,9 +1,9 @@
-//! Bans and allows of a fleet. A node believes none of them: it takes what its own policy lets it, and
-//! refuses what would cut off itself, the engine, an operator or a large part of the world.
+//! Bans and allows of a fleet. A node believes none of them: it takes what its own policy lets it,
+//! and refuses what would cut off itself, the engine, an operator or a large part of the world.
 //!
-//! What is taken stands in the kernel's lists for a minute and is renewed, so that it ends by itself
-//! when the daemon is gone, and so that an entry of an operator's own, which lasts longer, is told
-//! from it and left alone.
+//! What is taken stands in the kernel's lists for a minute and is renewed, so that it ends by
+//! itself when the daemon is gone, and so that an entry of an operator's own, which lasts longer,
+//! is told from it and left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -60,7 +60,8 @@ pub struct Taker {
     written: BTreeMap<(bool, Prefix), u64>,
 }
 
-/// What of `entries` a node takes: whether it is a ban, the prefix and how long; and what it refuses.
+/// What of `entries` a node takes: whether it is a ban, the prefix and how long; and what it
+/// refuses.
 pub fn judge(
     keys: &Keys,
     entries: &BTreeMap<String, Vec<u8>>,

@@ -1,5 +1,5 @@
-//! This machine as a node of a fleet: one budget over many front ends, kept by etcd. What is decided
-//! is in `limiter-fleet`; here are the messages, and what of the machine they are about.
+//! This machine as a node of a fleet: one budget over many front ends, kept by etcd. What is
+//! decided is in `limiter-fleet`; here are the messages, and what of the machine they are about.
 //!
 //! ```text
 //! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words)

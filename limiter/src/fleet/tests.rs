@@ -139,7 +139,8 @@ async fn what_makes_no_sense_ends_no_share_and_is_got_over() {
         assert_eq!(one.share(), before);
         budget(&engine, 2000).await;
         until("one has most of the new budget", || one.share() >= 940).await;
-        // A grant that is none is not known to be free: nothing more is given until it is forgotten.
+        // A grant that is none is not known to be free: nothing more is given until it is
+        // forgotten.
         put(&engine, keys().grant("b"), b"everything").await;
         let times = one.times();
         until("one goes on", || one.times() > times + 1).await;

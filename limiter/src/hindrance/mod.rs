@@ -1,5 +1,5 @@
-//! What keeps a challenge from working here: its answers do not leave, do not arrive, or speak for a
-//! server that is not the one which gets the connection.
+//! What keeps a challenge from working here: its answers do not leave, do not arrive, or speak for
+//! a server that is not the one which gets the connection.
 //!
 //! | what | told by |
 //! | --- | --- |

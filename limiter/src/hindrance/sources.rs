@@ -1,8 +1,8 @@
 //! The ways back: by which interface the kernel would answer those who come.
 //!
 //! limiter answers by the interface, and to the MAC address, that an attempt came from. A sender of
-//! forged addresses chooses which routes are asked, so they count only where the default route leads
-//! out elsewhere: strangers are answered there.
+//! forged addresses chooses which routes are asked, so they count only where the default route
+//! leads out elsewhere: strangers are answered there.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -26,8 +26,8 @@ pub struct Series {
     pub breaks: Vec<Break>,
     /// Attempts, admitted and refused of each service, over the whole time.
     pub services: BTreeMap<String, [f64; 3]>,
-    /// Attempts that limits in the shadow judged, and would have refused, by service and by what was
-    /// tried.
+    /// Attempts that limits in the shadow judged, and would have refused, by service and by what
+    /// was tried.
     pub shadows: BTreeMap<(String, String), [u64; 2]>,
     /// Wall time of the first line, in milliseconds since 1970.
     pub began: u64,

@@ -1,5 +1,5 @@
-//! TCP sockets of this network namespace over sock_diag: those that listen, with their accept queues,
-//! and connections.
+//! TCP sockets of this network namespace over sock_diag: those that listen, with their accept
+//! queues, and connections.
 
 use std::net::{IpAddr, SocketAddr};
 

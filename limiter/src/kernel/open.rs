@@ -1,11 +1,11 @@
-//! Counting open connections: the program on the root control group, what it counts, and taking over
-//! what is older than it.
+//! Counting open connections: the program on the root control group, what it counts, and taking
+//! over what is older than it.
 //!
-//! It is attached while the policy in force bounds open connections, and its link is pinned beside the
-//! others. A count is of one network namespace, that of the process that begins it, and of one policy
-//! as far as that says what belongs together ([`shape`]): with another one it begins again, from the
-//! connections that are there. While nothing counts nothing is refused for what is open: the kernel
-//! side sees that by itself ([`limiter_common::open`]).
+//! It is attached while the policy in force bounds open connections, and its link is pinned beside
+//! the others. A count is of one network namespace, that of the process that begins it, and of one
+//! policy as far as that says what belongs together ([`shape`]): with another one it begins again,
+//! from the connections that are there. While nothing counts nothing is refused for what is open:
+//! the kernel side sees that by itself ([`limiter_common::open`]).
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -38,8 +38,8 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// holds the lock.
 ///
 /// # Errors
-/// When there is no control group to attach to, or the kernel refuses. The policy is in force all the
-/// same, and what it says of open connections refuses nothing.
+/// When there is no control group to attach to, or the kernel refuses. The policy is in force all
+/// the same, and what it says of open connections refuses nothing.
 pub fn settle(pins: &Pins, maps: &mut Maps) -> Result<()> {
     if is_settled(pins, maps)? {
         return Ok(());

@@ -33,7 +33,8 @@ pub struct Heavy {
     pub source: String,
     /// The address of the last packet that was counted.
     pub address: String,
-    /// Addresses (of IPv6: /64) that are counted in it: 1, or those of its prefix that have a counter.
+    /// Addresses (of IPv6: /64) that are counted in it: 1, or those of its prefix that have a
+    /// counter.
     pub sources: usize,
     /// The service.
     pub service: String,
@@ -61,8 +62,8 @@ struct Sum {
     sources: usize,
 }
 
-/// The `most` sources that were counted most. `lengths`: added up by prefix; else by those in force.
-/// `service`: of this one only.
+/// The `most` sources that were counted most. `lengths`: added up by prefix; else by those in
+/// force. `service`: of this one only.
 ///
 /// # Errors
 /// When a map cannot be read.
@@ -147,8 +148,8 @@ fn add(maps: &Maps, kind: heavy::Kind, sums: &mut Sums) -> Result<()> {
     Ok(())
 }
 
-/// The prefixes that make a source of an address at a service. A counter knows no more than a /64 of
-/// IPv6.
+/// The prefixes that make a source of an address at a service. A counter knows no more than a /64
+/// of IPv6.
 fn in_force(policy: &Policy, service: Option<&String>, address: Address) -> Lengths {
     let service =
         policy.services.iter().find(|one| service.is_some_and(|name| name == one.name.as_str()));
@@ -202,8 +203,8 @@ mod tests {
     use super::*;
     use crate::policy::Class;
 
-    /// Sources are added up as their limit counts them: by the prefixes of the class, of the service,
-    /// of the host.
+    /// Sources are added up as their limit counts them: by the prefixes of the class, of the
+    /// service, of the host.
     #[test]
     fn sources_are_added_up_by_the_prefixes_in_force() {
         let address = |text: &str| prefix::address(text.parse().expect("an address"));

@@ -1,5 +1,5 @@
-//! Which networks attempts come from: of the sample of attempts, and of the counters of sources that
-//! are too few to be left to a draw.
+//! Which networks attempts come from: of the sample of attempts, and of the counters of sources
+//! that are too few to be left to a draw.
 //!
 //! The kernel side keeps every attempt of a sample of the *sources*. A network of many sources has
 //! its part in the sample, however seldom each of them comes; a proxy that sends half of everything

@@ -1,5 +1,5 @@
-//! Which sources hold most open connections: the kernel's own list of sockets, added up. It needs no
-//! count of limiter's, and so tells what a limit would meet before there is one.
+//! Which sources hold most open connections: the kernel's own list of sockets, added up. It needs
+//! no count of limiter's, and so tells what a limit would meet before there is one.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

@@ -92,8 +92,8 @@ impl Seen {
         seen
     }
 
-    /// The same, with `mask` that of networks. The sample is of sources, and others of the same network
-    /// are charged to its limit too: so each attempt is charged as often as it stands for.
+    /// The same, with `mask` that of networks. The sample is of sources, and others of the same
+    /// network are charged to its limit too: so each attempt is charged as often as it stands for.
     pub fn of_networks(sightings: &[Sighting], service: u32, mask: &SourceMask) -> Self {
         Self { is_pooled: true, ..Self::of(sightings, service, mask) }
     }

@@ -42,8 +42,8 @@ impl Sample {
     }
 }
 
-/// The same, with nothing of limits in the shadow that were tried before those with this mark: a CPU
-/// begins to count anew with the first attempt that it judges.
+/// The same, with nothing of limits in the shadow that were tried before those with this mark: a
+/// CPU begins to count anew with the first attempt that it judges.
 fn of_try(mut counters: Counters, mark: u64) -> Counters {
     if counters.shadow[0] != mark {
         counters.shadow = [mark, 0, 0, 0];

@@ -122,8 +122,8 @@ pub struct Service {
     pub challenging: bool,
     /// Seconds that whoever is let in by its line now has waited; `None` where it has none.
     pub waited: Option<f64>,
-    /// Attempts that limits in the shadow judged since they were set, and would have refused; `None`
-    /// where none are tried.
+    /// Attempts that limits in the shadow judged since they were set, and would have refused;
+    /// `None` where none are tried.
     pub shadow: Option<[u64; 2]>,
     pub counts: Counts,
 }

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-/// CPU seconds that this machine has been busy, from /proc/stat: everything but idle and waiting for I/O.
+/// CPU seconds that this machine has been busy, from /proc/stat: everything but idle and waiting
+/// for I/O.
 pub fn busy() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     let line = stat.lines().next().context("/proc/stat is empty")?;

@@ -27,7 +27,8 @@ enum Command {
     Peers(peers::Arguments),
     /// Measure how exactly limiter, nftables and iptables limit.
     Accuracy(accuracy::Arguments),
-    /// Compare what a client costs that is shown the waiting room with one that nginx answers with 503.
+    /// Compare what a client costs that is shown the waiting room with one that nginx answers with
+    /// 503.
     Room(room::Arguments),
     /// Everything at once, and then what must be so.
     Soak(soak::Arguments),

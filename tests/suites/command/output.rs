@@ -59,8 +59,8 @@ pub(super) enum Kind {
     Read,
     /// Prints nothing.
     Silent,
-    /// Of `run`, which `run::log` tries; of `room`, which serves; and of what needs a terminal or an
-    /// engine.
+    /// Of `run`, which `run::log` tries; of `room`, which serves; and of what needs a terminal or
+    /// an engine.
     Elsewhere,
 }
 

@@ -93,8 +93,8 @@ fn guarded() -> Policy {
     policy
 }
 
-/// A budget for those who come first, of a fortieth of what the network asks for: each of its sources
-/// is within its limit, so it has nearly all of it, and users have what is left.
+/// A budget for those who come first, of a fortieth of what the network asks for: each of its
+/// sources is within its limit, so it has nearly all of it, and users have what is left.
 fn first_come(networks: Limit) -> Policy {
     let mut policy = policy(&["web=*:80"]);
     policy.source = limit(20, 40);
@@ -135,7 +135,8 @@ fn a_network_is_held_as_one_and_users_are_served() {
     assert!(100 * held.served >= 99 * held.tried, "{} of {}", held.served, held.tried);
 }
 
-/// The default has no limit of networks: a carrier with many users behind one /24 is not held as one.
+/// The default has no limit of networks: a carrier with many users behind one /24 is not held as
+/// one.
 #[test]
 fn a_carrier_is_not_held_as_one_unless_told() {
     let mut policy = policy(&["web=*:80"]);

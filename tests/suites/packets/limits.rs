@@ -86,8 +86,8 @@ fn a_network_is_held_as_one() {
     }
 }
 
-/// A limit that is tried counts what it would refuse, in either mode and with a line or a challenge or
-/// without, and no verdict changes; one that the limit in force refuses is not its own.
+/// A limit that is tried counts what it would refuse, in either mode and with a line or a challenge
+/// or without, and no verdict changes; one that the limit in force refuses is not its own.
 #[test]
 fn a_limit_in_the_shadow_only_counts() {
     for (budget, mode) in [(false, Mode::Enforce), (true, Mode::Enforce), (false, Mode::Observe)] {

@@ -1,5 +1,5 @@
-//! `limiter fleet`: what a fleet has, and who is in it. It talks to the engine that `[fleet]` of the
-//! policy file names; the daemon follows.
+//! `limiter fleet`: what a fleet has, and who is in it. It talks to the engine that `[fleet]` of
+//! the policy file names; the daemon follows.
 
 mod list;
 mod status;

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: limiter at work, on this machine alone.
 //!
-//! Everything happens in network namespaces of this machine. limiter is driven by its own command, as
-//! an operator would.
+//! Everything happens in network namespaces of this machine. limiter is driven by its own command,
+//! as an operator would.
 
 mod flood;
 mod morning;
@@ -17,7 +17,8 @@ pub struct Arguments {
     /// Length of each act: of the morning 22, of a flood 6 by default.
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..=120))]
     seconds: Option<u64>,
-    /// Another play than the morning: floods at full speed, beside clients whom the server can serve.
+    /// Another play than the morning: floods at full speed, beside clients whom the server can
+    /// serve.
     #[arg(long, value_enum)]
     only: Option<Play>,
     /// What to flood with, of the play of floods.

@@ -1,5 +1,5 @@
-//! A fleet of real front ends with a real etcd: shares follow demand, and the sum of what is admitted
-//! keeps to the budget, whatever is killed or cut off.
+//! A fleet of real front ends with a real etcd: shares follow demand, and the sum of what is
+//! admitted keeps to the budget, whatever is killed or cut off.
 
 mod measured;
 mod world;
@@ -40,8 +40,8 @@ impl Window {
     }
 }
 
-/// The least of a share that counts as all of it: one that would change by less than a fiftieth stays,
-/// and a twentieth is headroom.
+/// The least of a share that counts as all of it: one that would change by less than a fiftieth
+/// stays, and a twentieth is headroom.
 fn nearly(share: u64) -> u64 {
     share * 95 / 100
 }
@@ -69,8 +69,8 @@ fn shares_follow_demand() {
     window.check(&world);
 }
 
-/// One daemon is killed, another node is cut off from the engine, and comes back: their shares end in
-/// their kernels, go to the third, and come again.
+/// One daemon is killed, another node is cut off from the engine, and comes back: their shares end
+/// in their kernels, go to the third, and come again.
 #[test]
 fn the_sum_holds_when_nodes_go() {
     let mut world = World::new(3);
@@ -216,8 +216,8 @@ fn what_the_page_says_works() {
     }
 }
 
-/// A ban is put into force on all nodes, and taken back; an operator's own, which lasts longer, stays.
-/// What a node must not take it refuses, says so, and goes on.
+/// A ban is put into force on all nodes, and taken back; an operator's own, which lasts longer,
+/// stays. What a node must not take it refuses, says so, and goes on.
 #[test]
 fn a_ban_of_the_fleet_is_in_force_on_every_node_that_takes_it() {
     let world = World::new(2);

@@ -183,7 +183,8 @@ impl Node {
         node
     }
 
-    /// Starts its daemon, with no more capabilities than its unit leaves it; limiter is loaded when this returns.
+    /// Starts its daemon, with no more capabilities than its unit leaves it; limiter is loaded when
+    /// this returns.
     pub fn start(&mut self) {
         let caps = UNIT.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
         let caps = caps.expect("a line of the unit").split(' ');

@@ -1,5 +1,5 @@
-//! The engine: what it makes of requests, and whom it tells. It is linearizable; messages to and from
-//! it are not.
+//! The engine: what it makes of requests, and whom it tells. It is linearizable; messages to and
+//! from it are not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -50,7 +50,8 @@ fn with(stage: &Stage, calm: &Phase) -> Result<Phase> {
     Ok(phase)
 }
 
-/// Random sources spend any budget that counts SYNs; the challenge charges only sources that are there.
+/// Random sources spend any budget that counts SYNs; the challenge charges only sources that are
+/// there.
 fn random(stage: &Stage, calm: &Phase, without: Phase) -> Result<Vec<(&'static str, Phase)>> {
     stage.type_in(ATTACH)?;
     stage.type_in("set --service web --line no")?;
