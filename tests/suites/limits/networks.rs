@@ -111,7 +111,10 @@ fn a_network_without_a_limit_takes_the_budget_of_first_come() {
     let counters = alone.front.service(0);
     assert!(decided(&counters, Reason::ServiceBudget) > 0, "{counters:?}");
     assert_eq!(decided(&counters, Reason::SourceLimit), 0, "each is within its limit");
-    assert!(2 * alone.served <= alone.tried, "{} of {}", alone.served, alone.tried);
+    assert_eq!(decided(&counters, Reason::NetworkLimit), 0, "{counters:?}");
+    // How many users get through depends on how steadily the network comes. That the budget went
+    // to the network does not.
+    assert!(alone.from_network > alone.served, "{} and {}", alone.from_network, alone.served);
 }
 
 /// The same with a limit: the budget is never spent, and every user is served.
