@@ -1,8 +1,9 @@
 //! A budget that follows the server: how many attempts a second it should be, from one look a
 //! second.
 //!
-//! Down from what was admitted, and at once; up slowly, and only while the budget binds. So a
-//! budget does not climb in calm, where it would be useless at the first wave; and refusals, of
+//! Down from what was admitted, and at once, unless what waits is getting less already; up only
+//! while the budget binds: by a twentieth a second up to nine tenths of what the server took when it
+//! could not keep up, and slowly beyond. So a budget does not climb in calm, where it would be useless at the first wave; and refusals, of
 //! which an attacker makes as many as he likes, are no signal. Its bounds are the policy's. Without
 //! any signal it is the stated budget.
 //!
@@ -25,6 +26,8 @@ pub const WHOLE: u64 = 256;
 const HIGH: u64 = WHOLE / 2;
 /// Below this it can.
 const LOW: u64 = WHOLE / 4;
+/// What waits gets less if it is less by so much than a second ago.
+const DRAINS: u64 = WHOLE / 32;
 /// Seconds of calm before the budget rises.
 const CALM: u32 = 3;
 /// Seconds of calm after which a budget that does not bind goes back to what is stated.
@@ -54,12 +57,32 @@ pub struct Auto {
     high: u8,
     calm: u32,
     since_fall: u32,
+    /// The load a second ago.
+    load: u64,
+    /// What was admitted a second ago.
+    admitted: u64,
+    /// What the server took when it could not keep up last; 0: it always could.
+    knee: u64,
 }
 
 impl Auto {
     /// A budget as it is stated.
     pub const fn new(bounds: Bounds) -> Self {
-        Self { bounds, rate: bounds.stated, high: 0, calm: 0, since_fall: BETWEEN_ALARMS }
+        Self {
+            bounds,
+            rate: bounds.stated,
+            high: 0,
+            calm: 0,
+            since_fall: BETWEEN_ALARMS,
+            load: 0,
+            admitted: 0,
+            knee: 0,
+        }
+    }
+
+    /// The bounds that it was made with.
+    pub const fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// The budget now, in attempts per second.
@@ -79,14 +102,19 @@ impl Auto {
         self.calm = if load < LOW && !seen.lost { self.calm.saturating_add(1) } else { 0 };
         // What it could take is no more than what it was given.
         let taken = seen.admitted.min(self.rate);
-        let binds = seen.admitted * 10 >= self.rate * 9;
+        // Pages make a second uneven; two of them less.
+        let binds = (seen.admitted.saturating_add(self.admitted)) / 2 >= self.rate / 20 * 17;
+        let drains = load + DRAINS <= self.load;
         let step = (stated.min(self.rate) / 50).max(1);
+        let is_far = self.knee == 0 || self.rate < self.knee / 10 * 9;
+        let rise = if is_far { (self.rate / 20).max(1) } else { (self.rate / 100).max(1) };
+        (self.load, self.admitted) = (load, seen.admitted);
         if seen.lost && self.high == 7 && self.since_fall > BETWEEN_ALARMS {
-            self.fall(taken / 2);
-        } else if self.high.count_ones() >= 2 && self.since_fall > BETWEEN {
-            self.fall(taken * 85 / 100);
+            self.fall(taken, 50);
+        } else if self.high.count_ones() >= 2 && self.since_fall > BETWEEN && !drains {
+            self.fall(taken, 85);
         } else if self.calm >= CALM && binds {
-            self.rate = (self.rate + step).min(most);
+            self.rate = (self.rate + rise).min(most);
         } else if self.calm >= LONG_CALM {
             let (up, down) =
                 ((self.rate + step).min(stated), self.rate.saturating_sub(step).max(stated));
@@ -96,7 +124,8 @@ impl Auto {
         self.rate
     }
 
-    fn fall(&mut self, rate: u64) {
-        (self.rate, self.since_fall) = (rate, 0);
+    /// To a part in a hundred of what the server took.
+    fn fall(&mut self, taken: u64, percent: u64) {
+        (self.rate, self.since_fall, self.knee) = (taken * percent / 100, 0, taken);
     }
 }

@@ -170,7 +170,7 @@ fn idle(pins: &Pins) -> Option<String> {
     pins.links().is_empty().then(|| say.to_owned())
 }
 
-/// That shares of a fleet are in force instead of budgets that are others now. What is in force is,
+/// That shares are in force instead of budgets that are others now. What is in force is,
 /// also where shares cannot be read.
 fn shares(maps: &Maps, old: &Policy, new: &Policy) -> Option<String> {
     let budget = |policy: &Policy, name: &Name| policy.service(name).map(|one| one.budget);
@@ -180,8 +180,8 @@ fn shares(maps: &Maps, old: &Policy, new: &Policy) -> Option<String> {
     let shares: Vec<String> = shares.iter().map(ToString::to_string).collect();
     (differs && !shares.is_empty()).then(|| {
         format!(
-            "shares of the fleet's budgets are in force instead of what is stated: {}; `limiter \
-             fleet budget` changes the budget of all",
+            "shares are in force instead of what is stated: {}; `limiter fleet budget` changes the \
+             budget of all nodes of a fleet, and an auto budget begins anew where it is stated",
             shares.join("; ")
         )
     })

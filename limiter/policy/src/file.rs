@@ -2,6 +2,7 @@
 //!
 //! `file/read` turns text into a document or into problems with their places, `file/write` turns it back.
 
+mod auto;
 mod fleet;
 mod keys;
 mod members;
@@ -23,6 +24,7 @@ use limiter_common::switch::Mode;
 pub use problem::Problems;
 pub use settings::{DOCUMENT, Finding};
 
+use super::auto::Auto;
 use super::fleet::Fleet;
 use super::settings::{CLASS, DEFAULTS, HOST, SERVICE, Settings, Style, apply};
 use super::{Name, Policy};
@@ -55,6 +57,8 @@ pub struct Document {
     pub profiles: Vec<Profile>,
     /// The fleet that this node is of.
     pub fleet: Option<Fleet>,
+    /// Budgets that follow their servers while the daemon runs.
+    pub auto: Vec<Auto>,
 }
 
 /// A named variation of the policy: only what differs.

@@ -1,5 +1,6 @@
 //! The policy as people think of it: services, limits, budgets. Units and map layouts are `encode`'s business.
 
+pub mod auto;
 mod classes;
 pub mod decode;
 pub mod diff;

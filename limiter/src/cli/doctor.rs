@@ -23,7 +23,7 @@ pub struct Doctor {
     /// Some drivers drop the link for seconds then.
     #[arg(long = "try")]
     attach: bool,
-    /// The policy file, for the fleet that it may name.
+    /// The policy file, for the fleet and the auto budgets that it may name.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
     policy: PathBuf,
 }
@@ -32,13 +32,14 @@ impl Doctor {
     /// Examines and prints.
     pub fn run(&self, context: &Context) -> Result<()> {
         // A bad file is `limiter policy check`'s business.
-        let fleet = Document::read(&self.policy).ok().and_then(|document| document.fleet);
+        let document = Document::read(&self.policy).unwrap_or_default();
         let directory = self.policy.parent().unwrap_or(Path::new(""));
         let question = Question {
             pins: &context.pins,
             interfaces: &self.interfaces,
             attach: self.attach,
-            fleet: fleet.as_ref().map(|fleet| (fleet, directory)),
+            auto: &document.auto,
+            fleet: document.fleet.as_ref().map(|fleet| (fleet, directory)),
         };
         let found = doctor::examine(&Tree::at("/"), &question)?;
         report::print(context.format, &found, |found| doctor::text(found))?;

@@ -8,6 +8,7 @@ mod docs;
 mod doctor;
 mod events;
 pub mod failure;
+mod fit;
 mod fleet;
 mod history;
 mod list;

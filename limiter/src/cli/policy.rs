@@ -205,6 +205,7 @@ pub fn enforced(pins: &Pins, maps: &Maps) -> Result<Document> {
         policy,
         profiles: Vec::new(),
         fleet: None,
+        auto: Vec::new(),
     })
 }
 

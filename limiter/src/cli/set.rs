@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
+use super::fit::{Fitted, fit};
 use super::settings::{Typed, applied_around, apply_to_host, apply_to_service};
 use super::{Context, Usage, settle};
 use crate::kernel::Maps;
@@ -31,8 +32,10 @@ pub struct Set {
 struct Done {
     scope: String,
     changed: Vec<Change>,
+    /// The burst of a budget that was set without one, where the accept queue is short.
+    fitted: Option<Fitted>,
     challenge_works: bool,
-    /// The share of a fleet's budget that is in force instead of a budget that was set.
+    /// The share that is in force instead of a budget that was set.
     share: Option<InForce>,
 }
 
@@ -47,13 +50,15 @@ impl Set {
         let (old, origin) = (maps.policy(slot)?, Origin { ends: 0, ..maps.origin(slot)? });
         let note = context.note(Some(&maps));
         let mut new = old.clone();
+        let mut said = self.said.0.clone();
+        let fitted = fit(&mut said, &old, self.service.as_ref());
         match &self.service {
-            None => apply_to_host(&self.said.0, &mut new)?,
+            None => apply_to_host(&said, &mut new)?,
             Some(name) => {
                 if self.from_shadow {
                     take_over_shadow(&mut new, name)?;
                 }
-                apply_to_service(&self.said.0, &mut new, name)?;
+                apply_to_service(&said, &mut new, name)?;
             }
         }
         let before = Document { set_syncookies: maps.cookies()?.may_set, ..Document::default() };
@@ -78,7 +83,7 @@ impl Set {
         let answers = maps.cookies().is_ok_and(|cookies| cookies.works() || cookies.may_set);
         let challenge_works = !new.may_challenge() || answers;
         let share = self.share(&maps, &old, &new);
-        let done = Done { scope, changed, challenge_works, share };
+        let done = Done { scope, changed, fitted, challenge_works, share };
         report::done(context.format, &done, describe);
         Ok(())
     }
@@ -132,10 +137,17 @@ fn describe(done: &Done) -> String {
     for change in &done.changed {
         text.push_str(&format!("{} {change}\n", done.scope));
     }
+    if let Some(Fitted { burst, queue }) = done.fitted {
+        text.push_str(&format!(
+            "the burst is {burst}, because the server's accept queue holds {queue}; another one: \
+             `--budget-burst`\n"
+        ));
+    }
     if let Some(share) = &done.share {
         text.push_str(&format!(
-            "a share of the fleet's budget is in force instead: {share}. What was set is what this \
-             node falls back to; `limiter fleet budget` changes the budget of all\n"
+            "a share is in force instead: {share}. In a fleet what was set is what this node falls \
+             back to, and `limiter fleet budget` changes the budget of all; an auto budget begins \
+             there anew\n"
         ));
     }
     if !done.challenge_works {

@@ -15,13 +15,14 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Tree, caller, challenge as hindered, conntrack, fleet, interface, kernel,
-    lists, networks, open, pins, queues, room, settings, sockets, table,
+    Finding, Findings, Tree, auto, caller, challenge as hindered, conntrack, fleet, interface,
+    kernel, lists, networks, open, pins, queues, room, settings, sockets, table,
 };
 use crate::hindrance;
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
 use crate::kernel::{Maps, Pins, clock, interface as interfaces, inventory, listener};
+use crate::policy::auto::Auto;
 use crate::policy::fleet::Fleet;
 use crate::policy::{Admission, Policy};
 use crate::report::{self, Sample, Snapshot};
@@ -38,6 +39,8 @@ pub struct Question<'a> {
     pub interfaces: &'a [String],
     /// Whether to attach to free interfaces for a moment.
     pub attach: bool,
+    /// Budgets that follow their servers, by the policy file.
+    pub auto: &'a [Auto],
     /// The fleet that the policy file names, and the directory of that file.
     pub fleet: Option<(&'a Fleet, &'a Path)>,
 }
@@ -108,6 +111,11 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     sockets::lost(&before, &Counted::now(tree), &mut to);
     if let Some(loaded) = &loaded {
         services(tree, loaded, &mut to)?;
+    }
+    if let Some(loaded) = loaded.as_ref().filter(|_| !question.auto.is_empty()) {
+        let ask = |said| auto::Facts { said, answer: crate::auto::probe::once(said) };
+        let facts: Vec<_> = question.auto.iter().map(ask).collect();
+        auto::check(&facts, &loaded.policy, &listener::all()?, &mut to);
     }
     if let Some((said, directory)) = question.fleet {
         let shares = loaded.as_ref().map(|loaded| {

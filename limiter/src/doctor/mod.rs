@@ -2,6 +2,7 @@
 //!
 //! One file per area. Each checks facts that it is handed, so that tests hand it bad ones; `examine` gathers them.
 
+mod auto;
 mod caller;
 mod challenge;
 mod conntrack;

@@ -24,6 +24,7 @@ use anyhow::{Context as _, Result};
 use limiter_policy::fleet::Fleet;
 use tracing::warn;
 
+use crate::auto::Caps;
 use crate::kernel::{Pins, clock};
 use etcd::Etcd;
 use http::Client;
@@ -76,7 +77,8 @@ pub fn node_name(fleet: &Fleet) -> Result<String> {
 }
 
 /// Is a node, for ever; drop it to end that. Shares that are in force end by themselves.
-pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins) {
+/// It wants no more of a budget than `caps` says.
+pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins, caps: &Caps) {
     let mut told = String::new();
     loop {
         let begin = || {
@@ -90,7 +92,7 @@ pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins) {
         match begin() {
             Ok(([reports, grants, others], name, boot)) => {
                 let keys = Keys::of(&fleet.name);
-                let site = Machine::new(pins, &fleet);
+                let site = Machine::new(pins, &fleet, caps.clone());
                 let now = || Duration::from_nanos(clock::now());
                 let refused = Refused::default();
                 let node = Node::refusing(&reports, &keys, &name, boot, site, refused.clone());

@@ -12,6 +12,7 @@ use limiter_fleet::record::{Amount, Amounts};
 use limiter_policy::fleet::Fleet;
 
 use super::node::Site;
+use crate::auto::Caps;
 use crate::kernel::{Maps, Pins, clock};
 use crate::report::Sample;
 
@@ -22,6 +23,10 @@ const UNIT: u64 = 1_000_000_000_000;
 pub struct Machine {
     pins: Pins,
     most: BTreeMap<String, Amount>,
+    /// What this node's servers can take.
+    caps: Caps,
+    /// What it put into force.
+    words: BTreeMap<u32, Share>,
     /// Index of each budget.
     places: BTreeMap<String, u32>,
     /// Counts of the look before, by index, and when that was.
@@ -31,7 +36,7 @@ pub struct Machine {
 
 impl Machine {
     /// The limiter at `pins`, which takes at most what `fleet` says.
-    pub fn new(pins: &Pins, fleet: &Fleet) -> Self {
+    pub fn new(pins: &Pins, fleet: &Fleet, caps: Caps) -> Self {
         let most = fleet.most.iter().map(|(name, rate)| {
             let amount = u128::from(rate.count) * u128::from(UNIT) / u128::from(rate.period.max(1));
             (name.to_string(), Amount::try_from(amount).unwrap_or(Amount::MAX))
@@ -39,6 +44,8 @@ impl Machine {
         Self {
             pins: pins.clone(),
             most: most.collect(),
+            caps,
+            words: BTreeMap::new(),
             places: BTreeMap::new(),
             counts: None,
             demand: Amounts::new(),
@@ -97,7 +104,12 @@ impl Site for Machine {
     fn demand(&mut self) -> Amounts {
         // Without counters nothing more is asked for than before.
         let _ = self.count();
-        self.demand.clone()
+        let mut demand = self.demand.clone();
+        for (name, wanted) in &mut demand {
+            // More than its server can take is better given to other nodes.
+            *wanted = self.caps.of(name).map_or(*wanted, |cap| cap.min(*wanted));
+        }
+        demand
     }
 
     fn enforce(&mut self, shares: &Amounts, ends: Duration) -> Result<()> {
@@ -106,14 +118,23 @@ impl Site for Machine {
         let mut words = BTreeMap::new();
         if ends > clock::now() {
             for (name, share) in shares {
-                let interval = interval(*share);
+                let cap = self.caps.of(name).unwrap_or(Amount::MAX);
+                let interval = interval(*share.min(&cap));
                 let word = interval.and_then(|interval| Share::new(interval, ends));
                 if let (Some(index), Some(word)) = (self.places.get(name), word) {
                     words.insert(*index, word);
                 }
             }
         }
-        put(&maps, &words)
+        // A budget without a share may have a rate of this node's own in force.
+        for index in self.words.keys().filter(|index| !words.contains_key(index)) {
+            maps.set_share(*index, Share::NONE)?;
+        }
+        for (index, word) in &words {
+            maps.set_share(*index, *word)?;
+        }
+        self.words = words;
+        Ok(())
     }
 }
 
@@ -122,17 +143,8 @@ impl Site for Machine {
 /// # Errors
 /// When limiter is not loaded.
 pub fn end(pins: &Pins) -> Result<()> {
-    put(&Maps::open(&pins.root())?, &BTreeMap::new())
-}
-
-fn put(maps: &Maps, words: &BTreeMap<u32, Share>) -> Result<()> {
-    for index in 0..WORDS {
-        let word = words.get(&index).copied().unwrap_or(Share::NONE);
-        if maps.share(index)? != word {
-            maps.set_share(index, word)?;
-        }
-    }
-    Ok(())
+    let maps = Maps::open(&pins.root())?;
+    (0..WORDS).try_for_each(|index| maps.set_share(index, Share::NONE))
 }
 
 /// What got as far as a budget: what was let in, and what was refused for want of it. Of attempts

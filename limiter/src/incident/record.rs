@@ -320,7 +320,13 @@ fn spawn_doctor(pins: &Pins) -> std::thread::JoinHandle<Result<Vec<doctor::Findi
     std::thread::spawn(move || {
         doctor::examine(
             &Tree::at("/"),
-            &doctor::Question { pins: &pins, interfaces: &[], attach: false, fleet: None },
+            &doctor::Question {
+                pins: &pins,
+                interfaces: &[],
+                attach: false,
+                auto: &[],
+                fleet: None,
+            },
         )
     })
 }

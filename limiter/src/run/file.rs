@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use limiter_common::switch::{Mode, Selection};
 use tracing::{info, warn};
 
-use super::{Daemon, fleet};
+use super::{Daemon, auto, fleet};
 use crate::apply::{self, Applied, Request};
 use crate::history::State;
 use crate::kernel::{Maps, clock};
@@ -72,7 +72,9 @@ impl Daemon {
     /// Watches the interfaces of a file that is in force.
     pub(super) fn follow(&mut self, document: Document) {
         self.interfaces.follow(&document, std::time::Instant::now());
-        fleet::follow(&mut self.fleet, document.fleet.as_ref(), &self.options.file, &self.pins);
+        let (fleet, file) = (document.fleet.as_ref(), &self.options.file);
+        auto::follow(&mut self.auto, &document.auto, &self.pins, &self.caps);
+        fleet::follow(&mut self.fleet, fleet, file, (&self.pins, &self.caps));
         self.document = Some(document);
     }
 

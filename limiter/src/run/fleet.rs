@@ -1,68 +1,22 @@
-//! The node of a fleet that the daemon is, on a thread of its own, so that an engine that does not
-//! answer holds up nothing.
+//! The node of a fleet that the daemon is, on a thread of its own.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
 use limiter_policy::fleet::Fleet;
-use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::thread::Thread;
+use crate::auto::Caps;
 use crate::fleet::{self, site};
 use crate::kernel::Pins;
-
-/// A thread that ends when this is dropped.
-#[derive(Debug)]
-pub struct Thread {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Thread {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// When there is no thread to be had.
-    fn start(fleet: Fleet, directory: PathBuf, pins: &Pins) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start a runtime")?;
-        let (stop, stopped) = oneshot::channel();
-        let pins = pins.clone();
-        let thread = std::thread::Builder::new()
-            .name("fleet".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        _ = stopped => {}
-                        () = fleet::run(fleet, &directory, &pins) => {}
-                    }
-                });
-                // A name that is being looked up must not hold up the daemon's end.
-                runtime.shutdown_background();
-            })
-            .context("cannot start a thread")?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
 
 /// Follows what the policy file says of a fleet. Shares in force stay until they end, unless the
 /// file has none any more.
 pub fn follow(
     running: &mut Option<Thread>,
     said: Option<&Fleet>,
-    file: &std::path::Path,
-    pins: &Pins,
+    file: &Path,
+    (pins, caps): (&Pins, &Caps),
 ) {
     let was = running.take().is_some();
     let Some(fleet) = said else {
@@ -74,8 +28,10 @@ pub fn follow(
         }
         return;
     };
-    let directory = file.parent().unwrap_or(std::path::Path::new("")).to_owned();
-    match Thread::start(fleet.clone(), directory, pins) {
+    let directory = file.parent().unwrap_or(Path::new("")).to_owned();
+    let (said, pins, caps) = (fleet.clone(), pins.clone(), caps.clone());
+    let work = async move || fleet::run(said, &directory, &pins, &caps).await;
+    match Thread::start("fleet", work) {
         Ok(thread) => {
             info!(fleet = %fleet.name, "this machine is a node of its fleet");
             *running = Some(thread);

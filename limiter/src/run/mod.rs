@@ -8,6 +8,7 @@
 //! ```
 
 mod attach;
+mod auto;
 mod events;
 mod exporter;
 mod file;
@@ -19,6 +20,7 @@ mod negotiation;
 pub mod notify;
 mod record;
 pub mod reverts;
+mod thread;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ use anyhow::Result;
 use limiter_common::switch::{Mode, Switch};
 use tracing::{error, info, warn};
 
+use crate::auto::Caps;
 use crate::hindrance::Watcher;
 use crate::history::{History, State};
 use crate::kernel::link_events::LinkEvent;
@@ -42,6 +45,7 @@ use interfaces::Interfaces;
 use notify::Manager;
 use record::Record;
 use reverts::{Follower, WentBack};
+use thread::Thread;
 
 /// How long the daemon waits for a command that holds the lock, before it does something else and tries again.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -72,7 +76,9 @@ struct Daemon {
     record: Record,
     manager: Manager,
     exporter: Option<Exporter>,
-    fleet: Option<fleet::Thread>,
+    fleet: Option<Thread>,
+    auto: Option<Thread>,
+    caps: Caps,
     interfaces: Interfaces,
     follower: Follower,
     /// What the file said when it was good last.
@@ -108,6 +114,8 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
         manager: Manager::of_environment(),
         exporter,
         fleet: None,
+        auto: None,
+        caps: Caps::default(),
         interfaces: Interfaces::default(),
         follower: Follower::default(),
         document: None,

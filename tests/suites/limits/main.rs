@@ -3,6 +3,7 @@
 //! Needs root. Everything happens in namespaces of the test.
 
 mod adopted;
+mod auto;
 mod browser;
 mod bulk;
 mod challenge;

@@ -12,8 +12,11 @@ pub const FLEET: [&str; 10] =
 /// Those of them that name a file.
 pub const FILES: [&str; 3] = ["ca", "certificate", "key"];
 
+/// Keys of `[auto.NAME]`.
+pub const AUTO: [&str; 4] = ["least", "most", "probe", "slow"];
+
 /// Tables of tables that have names.
-pub const NAMED: &[&str] = &["service", "class", "profile"];
+pub const NAMED: &[&str] = &["service", "class", "profile", "auto"];
 /// Keys of a class that are no settings.
 const MEMBERS: [&str; 2] = ["prefixes", "prefixes_from"];
 
@@ -68,6 +71,9 @@ pub fn example(key: &str) -> &'static str {
         "interfaces" => "names of interfaces such as [\"eth0\", \"eth1\"]",
         "listen" => "a list such as [\"*:80\", \"*:443\"]",
         "prefixes_from" => "the name of a file, in quotes, with a prefix on each line",
+        "least" => "a rate in quotes such as \"300/s\"",
+        "probe" => "a page of this machine such as \"http://127.0.0.1:80/ping\"",
+        "slow" => "a time such as \"500ms\"",
         _ => of_fleet(key).unwrap_or("a list such as [\"192.0.2.0/24\", \"2001:db8::/48\"]"),
     }
 }
@@ -98,7 +104,9 @@ pub fn unknown(key: &str, path: &str, known: &[&str]) -> String {
 fn of_fleet(key: &str) -> Option<&'static str> {
     Some(match key {
         "endpoints" => "a list such as [\"https://10.1.0.1:2379\"]",
-        "most" => "rates such as { web = \"8000/s\" }",
+        "most" => {
+            "rates such as { web = \"8000/s\" } in [fleet], and one such as \"3000/s\" in [auto.NAME]"
+        }
         "takes" => "a list of budgets, bans and allow, in quotes",
         "widest" => "the least length of a prefix, IPv4 and IPv6, such as \"16/32\"",
         "longest" => "a time such as \"1h\"",

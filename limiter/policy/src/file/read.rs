@@ -13,7 +13,7 @@ use super::members::{self, Members};
 use super::problem::{Place, Problems};
 use super::settings::{DOCUMENT, Finding, PROFILE, note, path};
 use super::table::{Reader, Table};
-use super::{Document, Profile, apply_to_host, fleet, keys};
+use super::{Document, Profile, apply_to_host, auto, fleet, keys};
 use crate::encode::{Known, encode};
 use crate::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting, Settings, Style, apply};
 use crate::{Class, Name, Policy, Service, text};
@@ -45,6 +45,7 @@ pub fn document(text: &str, name: &str, directory: &Path) -> Result<Document, Pr
     classes(&mut reader, &top, directory, &mut document.policy, &mut findings);
     document.profiles = profiles(&mut reader, &top);
     document.fleet = fleet::read(&mut reader, &top, &document.policy);
+    document.auto = auto::read(&mut reader, &top, &document.policy);
     for profile in &document.profiles {
         profile.apply(&document.policy, &mut findings);
     }

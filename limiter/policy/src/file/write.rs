@@ -4,7 +4,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::settings::{DOCUMENT, PROFILE};
-use super::{Document, Profile, fleet};
+use super::{Document, Profile, auto, fleet};
 use crate::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting, Settings, stated};
 use crate::text::show_listeners;
 use crate::{Class, Policy, Service};
@@ -29,6 +29,10 @@ pub fn document(document: &Document) -> String {
     }
     for profile in &document.profiles {
         file.profile(profile);
+    }
+    for said in &document.auto {
+        file.header(&format!("auto.{}", said.service));
+        auto::lines(said).into_iter().for_each(|(key, value)| file.line(key, value));
     }
     if let Some(said) = &document.fleet {
         file.header("fleet");

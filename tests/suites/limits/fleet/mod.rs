@@ -162,7 +162,7 @@ fn the_command_shows_and_changes_a_fleet() {
     assert!(desk.ok("status --quick").contains("share       web "));
     assert!(desk.ok("metrics").contains("limiter_share_per_second{budget=\"web\"} "));
     let said = desk.ok("set --service web --budget 125/s");
-    assert!(said.contains("a share of the fleet's budget is in force instead: web "), "{said}");
+    assert!(said.contains("a share is in force instead: web "), "{said}");
     until_so("the fleet keeps what is stated now", || {
         status("/nodes/n1/shares/web/fallback") == 125.0
     });
