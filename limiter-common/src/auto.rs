@@ -59,8 +59,8 @@ pub struct Auto {
     since_fall: u32,
     /// The load a second ago.
     load: u64,
-    /// What was admitted a second ago.
-    admitted: u64,
+    /// The mean load and the mean of what was admitted, of some four seconds.
+    mean: [u64; 2],
     /// What the server took when it could not keep up last; 0: it always could.
     knee: u64,
 }
@@ -75,7 +75,7 @@ impl Auto {
             calm: 0,
             since_fall: BETWEEN_ALARMS,
             load: 0,
-            admitted: 0,
+            mean: [0; 2],
             knee: 0,
         }
     }
@@ -99,16 +99,19 @@ impl Auto {
             return self.rate;
         };
         self.high = ((self.high << 1) | u8::from(load > HIGH)) & 7;
-        self.calm = if load < LOW && !seen.lost { self.calm.saturating_add(1) } else { 0 };
+        // TCP's own retries make the seconds of a crowd uneven.
+        for (mean, now) in self.mean.iter_mut().zip([load, seen.admitted]) {
+            *mean = *mean - *mean / 4 + now / 4;
+        }
+        self.calm = if self.mean[0] < LOW && !seen.lost { self.calm.saturating_add(1) } else { 0 };
         // What it could take is no more than what it was given.
-        let taken = seen.admitted.min(self.rate);
-        // Pages make a second uneven; two of them less.
-        let binds = (seen.admitted.saturating_add(self.admitted)) / 2 >= self.rate / 20 * 17;
+        let taken = seen.admitted.max(self.mean[1]).min(self.rate);
+        let binds = self.mean[1] >= self.rate / 20 * 17;
         let drains = load + DRAINS <= self.load;
         let step = (stated.min(self.rate) / 50).max(1);
         let is_far = self.knee == 0 || self.rate < self.knee / 10 * 9;
         let rise = if is_far { (self.rate / 20).max(1) } else { (self.rate / 100).max(1) };
-        (self.load, self.admitted) = (load, seen.admitted);
+        self.load = load;
         if seen.lost && self.high == 7 && self.since_fall > BETWEEN_ALARMS {
             self.fall(taken, 50);
         } else if self.high.count_ones() >= 2 && self.since_fall > BETWEEN && !drains {
