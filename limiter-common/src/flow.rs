@@ -11,6 +11,9 @@
 //! lowest bits. Of a flow whose first packets were refused a later one could make the connection,
 //! and its first bytes would be missing; so a flow that waits is noted with the sequence number of
 //! its first byte, and comes in with that or not at all. Where that cannot be noted nobody waits.
+//! Its time is that of its first refusal. A client that has given up has closed its socket, but its
+//! kernel sends the request again all the same for a minute, and nothing in it tells: only that it
+//! waits for long ([`Known::Pays`]).
 //!
 //! The table is of the kind of [`crate::source_table`]: a set is one cache line of eight ways. A
 //! way is `time (21 bits) | sequence number (16) | state (3) | fingerprint (24)`. Time counts units
@@ -34,6 +37,9 @@ const BEHIND: u64 = 1;
 /// Units in which a reset may be on its way to its connection: a quarter of a second. Later the
 /// connection that is there was not reset by it.
 const ON_ITS_WAY: u64 = 15;
+/// How long a flow waits until its client has more likely given up than not, in units: 8 s. What
+/// was refused is sent again 0.2, 0.6, 1.4, 3, 6.2 and 12.6 s after it.
+pub const PATIENCE: u64 = 8_000_000_000 >> UNIT_SHIFT;
 /// How long after a flow had to wait a look at its other packets is worth it, nanoseconds.
 const WAITS_UNTIL: u64 = ((LIFE + 1) << UNIT_SHIFT) + STEP;
 /// That is moved only when it moves by this much: a second.
@@ -113,7 +119,10 @@ pub enum Known {
     /// There is one of another connection from the same port.
     Another,
     /// It waits, and this is its first byte.
-    Pays,
+    Pays {
+        /// It waits for longer than people do.
+        late: bool,
+    },
     /// It has paid, and its client sent a reset.
     Reset {
         /// Which may be on its way to the connection still.
@@ -148,7 +157,7 @@ pub fn ask<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, now:
     }
     match state {
         State::Waiting if off != 0 => Known::Shifted,
-        State::Waiting => Known::Pays,
+        State::Waiting => Known::Pays { late: age > PATIENCE },
         State::Reset | State::ResetUnknown => Known::Reset { on_its_way: age <= ON_ITS_WAY },
         state => Known::Paid {
             first: off == 0,
@@ -159,7 +168,7 @@ pub fn ask<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, now:
 }
 
 /// Notes a flow, and says whether it could. One that pays takes the place of another that paid, one
-/// that waits a place of those in which flows may wait.
+/// that waits a place of those in which flows may wait. One that waits already has waited since then.
 #[inline(always)]
 pub fn note<W: SharedWord>(
     set: &[W; WAYS],
@@ -178,6 +187,11 @@ pub fn note<W: SharedWord>(
         if word == 0 {
             let Some(free) = room(set, matches!(state, State::Waiting), now) else { return false };
             (way, word) = free;
+        } else if matches!(state, State::Waiting)
+            && (word ^ new) & ((1 << TIME) - 1) == 0
+            && age(word, now) <= LIFE
+        {
+            return true;
         }
         if set[way & (WAYS - 1)].replace(word, new) {
             return true;

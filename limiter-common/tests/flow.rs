@@ -22,7 +22,7 @@ fn set() -> [Cell<u64>; WAYS] {
 #[test]
 fn a_flow_is_known_as_long_as_its_cookie_may_be_good() {
     for (state, known) in [
-        (State::Waiting, Known::Pays),
+        (State::Waiting, Known::Pays { late: true }),
         (State::Reset, Known::Reset { on_its_way: false }),
         (State::Paid, Known::Paid { first: true, fresh: false, ahead: false }),
         (State::PaidAhead, Known::Paid { first: true, fresh: false, ahead: true }),
@@ -47,7 +47,7 @@ fn who_waits_comes_in_with_his_first_byte() {
         assert_eq!(ask(&set, 7, FIRST.wrapping_add(off), START), Known::Shifted);
         assert_eq!(ask(&set, 7, FIRST.wrapping_sub(off), START), Known::Shifted);
     }
-    assert_eq!(ask(&set, 7, FIRST, START), Known::Pays);
+    assert_eq!(ask(&set, 7, FIRST, START), Known::Pays { late: false });
     // A reset ends his waiting as little: what he sends after it is judged by its number all the
     // same.
     reset(&set, 7, START);
@@ -102,7 +102,7 @@ fn a_flood_of_resets_drives_out_nothing() {
     assert!((11..=13).all(|flow| note(&set, flow, FIRST, State::Paid, START)));
     (100..200).for_each(|flow| reset(&set, flow, START));
     for flow in 1..=3 {
-        assert_eq!(ask(&set, flow, FIRST, START), Known::Pays);
+        assert_eq!(ask(&set, flow, FIRST, START), Known::Pays { late: false });
         assert!(matches!(ask(&set, 10 + flow, FIRST, START), Known::Paid { .. }));
     }
     assert!((14..=15).all(|flow| note(&set, flow, FIRST, State::Paid, START)));
@@ -137,7 +137,7 @@ fn a_full_set_keeps_those_who_wait() {
     for flow in 21..=100 {
         assert!(note(&set, flow, FIRST, State::Paid, at(flow)));
         assert!(matches!(ask(&set, flow, FIRST, at(flow)), Known::Paid { .. }));
-        assert!((1..=4).all(|flow| ask(&set, flow, FIRST, at(100)) == Known::Pays));
+        assert!((1..=4).all(|flow| ask(&set, flow, FIRST, at(100)) == Known::Pays { late: true }));
     }
     assert!(!note(&set, 101, FIRST, State::Waiting, at(101)));
     // Who waits and pays makes room for another.
@@ -170,4 +170,19 @@ fn a_flow_has_one_place_whatever_stands_beside_it() {
     assert_eq!((flow.set(), flow.fingerprint()), (other.set(), other.fingerprint()));
     assert!(flow.set() < SETS);
     assert_ne!(Flow(0).fingerprint(), 0);
+}
+
+/// A flow waits since its first refusal, however often it is refused after that.
+#[test]
+fn who_waits_for_long_is_late() {
+    let set = set();
+    let at = |tenths: u64| START + tenths * SECOND / 10;
+    for tenths in [0, 2, 6, 14, 30, 62] {
+        assert!(note(&set, 7, FIRST, State::Waiting, at(tenths)));
+        assert_eq!(ask(&set, 7, FIRST, at(tenths)), Known::Pays { late: false }, "{tenths}");
+    }
+    assert_eq!(ask(&set, 7, FIRST, at(126)), Known::Pays { late: true });
+    // Another connection from the same port waits anew; and so does one whose note was paid off.
+    assert!(note(&set, 7, FIRST.wrapping_add(100), State::Waiting, at(127)));
+    assert_eq!(ask(&set, 7, FIRST.wrapping_add(100), at(127)), Known::Pays { late: false });
 }

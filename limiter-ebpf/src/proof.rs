@@ -14,8 +14,10 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::flow::{self, Flow, Known, State};
+use limiter_common::line::service::do_wait;
 use limiter_common::packet::{Found, Segment};
 use limiter_common::reason::{Reason, Verdict};
+use limiter_common::record::Service;
 use limiter_common::switch::{Mode, Selection, Switch};
 
 use crate::exit::{BRINGS, Decision, Notes};
@@ -34,6 +36,8 @@ enum Proof {
     Bad(bool),
     /// Its flow waits, and it is not what the flow waits with.
     Held,
+    /// It brings a good cookie, and its flow waits for longer than people do.
+    Late,
 }
 
 // What is asked of a segment:
@@ -139,13 +143,18 @@ fn prove(context: &XdpContext, found: Found, asked: u64) -> Option<u64> {
         None => {}
     }
     let proof = match asked {
-        COOKIE => check(context, found, &segment, switch.asks(), now),
+        COOKIE => check(context, found, &segment, (slot, id), now),
         BEHIND => behind(context, &segment, now),
         _ => None,
     };
     let Some(proof) = proof else { return passes };
     match proof {
         Proof::Held => decision.reason = Reason::Held,
+        // Who is still there knows at once, and keeps its place in line.
+        Proof::Late => {
+            decision.reason = Reason::Waiting;
+            decision.must_reset();
+        }
         Proof::Bad(is_whole) => {
             decision.reason = Reason::BadCookie;
             if is_whole {
@@ -188,13 +197,13 @@ fn behind(context: &XdpContext, segment: &Segment<'_>, now: u64) -> Option<Proof
     None
 }
 
-/// Says what a whole segment is that brings a good cookie.
+/// Says what a whole segment to a service in a slot is that brings a good cookie.
 #[inline(always)]
 fn check(
     context: &XdpContext,
     found: Found,
     segment: &Segment<'_>,
-    asks: bool,
+    place: (u32, u32),
     now: u64,
 ) -> Option<Proof> {
     let (asked, _) = segment.numbers()?;
@@ -220,7 +229,7 @@ fn check(
             }
         }
         // It is older than the table, or its note had to go, or was not ended by that reset.
-        Known::No | Known::Pays | Known::Shifted | Known::Reset { on_its_way: false }
+        Known::No | Known::Pays { .. } | Known::Shifted | Known::Reset { on_its_way: false }
             if is_alive =>
         {
             return None;
@@ -231,10 +240,22 @@ fn check(
     if checksum::limiter_is_whole(context.ctx, found.0) == 0 {
         return None;
     }
-    let is_full = met.is_full() && asks;
+    if matches!(known, Known::Pays { late: true }) && gives_way(place, now) {
+        return Some(Proof::Late);
+    }
+    let is_full = met.is_full() && maps::switch()?.asks();
     let is_kept = is_there || matches!(known, Known::Paid { .. });
     let pays = if is_full { 0 } else { PAYS };
     Some(Proof::Brings(pays | if has_data { DATA } else { 0 } | if is_kept { KEPT } else { 0 }))
+}
+
+/// Whether a flow that waits for long gives way to others: its service's line is short, and it has
+/// no waiting room, whose page ends the wait of each flow. What has given up would take the place
+/// of a connection that a client still waits for.
+#[inline(always)]
+fn gives_way((slot, id): (u32, u32), now: u64) -> bool {
+    let has_room = limits::service(slot, id).is_none_or(Service::has_room);
+    !has_room && maps::LINE.get(id).is_some_and(|line| do_wait(line, now))
 }
 
 /// Takes over what came of a proof, and notes whether its flow has paid or waits. Who waits is let

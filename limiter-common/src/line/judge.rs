@@ -8,7 +8,7 @@ use crate::word::SharedWord;
 
 /// Shortest line that is one, in units of a place: 0.1 s.
 const SHORTEST: u64 = 6;
-const SHORTEST_WAIT: u64 = SHORTEST << PLACE_SHIFT;
+pub(super) const SHORTEST_WAIT: u64 = SHORTEST << PLACE_SHIFT;
 /// So full may a shared budget be for a page of somebody who is present to begin, of [`FULL`].
 const OTHERS: u64 = FULL / 10 * 9;
 /// And so full for one of a newcomer.

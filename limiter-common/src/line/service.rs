@@ -5,6 +5,7 @@
 //! moved at most once in [`STEP`], by whoever wins the word that says when; how fast follows from
 //! how full the gate is at that moment, and from nothing else.
 
+use super::judge::SHORTEST_WAIT;
 use super::visit::{LONGEST_WAIT, PLACE_SHIFT};
 use super::{Rules, right};
 use crate::word::SharedWord;
@@ -33,6 +34,7 @@ const MOST_PAGES: u64 = (1 << 20) - 1;
 const MOST_QUARTERS: u64 = (1 << 24) - 1;
 const LONGEST_LAG: u64 = LONGEST_WAIT << PLACE_SHIFT;
 
+const SECOND: u64 = 1_000_000_000;
 const GATE: usize = 0;
 const HEAD: usize = 1;
 const AT: usize = 2;
@@ -61,6 +63,13 @@ impl State {
         let wait = if line[AT] == 0 { 0 } else { now.saturating_sub(line[HEAD]) };
         Self { wait, page: line[PAGE] >> 8, visits: line[VISITS], pages: line[PAGES] }
     }
+}
+
+/// Whether sources wait in a line at `now`: its head lags, and was moved within the last second.
+#[inline(always)]
+pub fn do_wait<W: SharedWord>(line: &[W; WORDS], now: u64) -> bool {
+    let since = |word: usize| now.saturating_sub(line[word].load());
+    since(AT) < SECOND && since(HEAD) >= SHORTEST_WAIT
 }
 
 /// One service's words, with its rules.

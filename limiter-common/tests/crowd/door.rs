@@ -128,6 +128,11 @@ impl Door {
         hash::place(&self.key, 0, 0, Address::v4(source))
     }
 
+    /// Whether others wait in line.
+    pub fn do_wait(&self, now: u64) -> bool {
+        self.family == Family::Line && line::service::do_wait(&self.line, now)
+    }
+
     /// How long whoever is let in now has waited, seconds.
     pub fn wait(&self, now: u64) -> f64 {
         line::State::read(&std::array::from_fn(|word| self.line[word].get()), now).wait as f64

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use limiter_common::flow::PATIENCE;
 use limiter_common::hash::Place;
 
 use super::case::{CROWD, Case};
@@ -21,6 +22,8 @@ use super::time::{Random, SECOND, seconds};
 /// When the simulation begins on the kernel's clock: any time.
 pub const START: u64 = 1 << 50;
 const RETRANSMIT: [f64; 5] = [1.0, 3.0, 7.0, 15.0, 31.0];
+/// How often a kernel sends again what a closed socket has left.
+const ORPHAN_RETRIES: u8 = 8;
 const ROUND_TRIP: u64 = SECOND / 50;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -262,12 +265,23 @@ impl World {
     /// The third packet of the handshake, or data that was sent again and brings the same.
     fn ack(&mut self, id: u32) {
         let conn = self.conns[id as usize];
-        if conn.state != State::Acked || !self.is_live(&conn) {
+        // A client that has gone has closed its socket, and its kernel sends the request again all
+        // the same (tcp_orphan_retries).
+        let is_over = conn.state != State::Acked
+            || !self.is_live(&conn) && (self.case.room || conn.again > ORPHAN_RETRIES);
+        if is_over {
             self.forget(id);
             return;
         }
         let is_full = self.queue.len() > self.case.backlog;
         self.overflows += u64::from(is_full);
+        // Its flow waits for longer than people do: it is told so.
+        let late = (PATIENCE << 24) + ROUND_TRIP;
+        if self.now.saturating_sub(conn.born) > late && self.door.do_wait(self.now) {
+            self.conns[id as usize].state = State::Over;
+            self.forget(id);
+            return;
+        }
         // With a full queue a proof is dropped uncharged.
         if is_full || !self.let_in(id) {
             if !is_full && self.shows_room(id) {
@@ -289,8 +303,10 @@ impl World {
         while self.free_workers > 0 {
             let Some(id) = self.queue.pop_front() else { return };
             let conn = self.conns[id as usize];
-            // Who has gone left a reset: the worker reads it and goes on.
-            if conn.state != State::Queued || !self.is_live(&conn) {
+            // Who has gone left a reset: the worker reads it and goes on. Where the kernel makes
+            // cookies the request is there, and served for no reader.
+            let is_read = self.case.cookies && !self.case.room;
+            if conn.state != State::Queued || !self.is_live(&conn) && !is_read {
                 self.forget(id);
                 continue;
             }

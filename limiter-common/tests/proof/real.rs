@@ -82,7 +82,10 @@ impl Real {
                     return if fresh { Check::Held } else { shifted };
                 }
             }
-            Known::No | Known::Pays | Known::Shifted | Known::Reset { on_its_way: false }
+            Known::No
+            | Known::Pays { .. }
+            | Known::Shifted
+            | Known::Reset { on_its_way: false }
                 if is_alive =>
             {
                 return Check::Nothing;
