@@ -12,7 +12,9 @@ pub fn run(mut arguments: Vec<String>) -> Result<ExitCode> {
         arguments.remove(place);
         return performance::run(&arguments);
     }
-    for (flag, program) in [("--peers", "peers"), ("--accuracy", "accuracy"), ("--room", "room")] {
+    for (flag, program) in
+        [("--peers", "peers"), ("--accuracy", "accuracy"), ("--room", "room"), ("--crowd", "crowd")]
+    {
         if let Some(place) = arguments.iter().position(|argument| argument == flag) {
             arguments.remove(place);
             lab::require_root(program)?;

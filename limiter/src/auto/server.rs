@@ -12,7 +12,7 @@ use limiter_common::record::Counters;
 use limiter_policy::auto::Probe;
 
 use super::probe;
-use crate::kernel::listener::{self, Listener};
+use crate::kernel::listener::{self, Listener, Queue};
 use crate::tcp;
 use crate::tree::Tree;
 
@@ -54,8 +54,8 @@ pub struct Health {
     pub load: Option<u64>,
     /// Whether the kernel dropped connections while its queue was full.
     pub lost: bool,
-    /// Connections that wait to be accepted, of how many that may; `None`: nobody listens here.
-    pub queue: Option<(u64, u64)>,
+    /// The fullest accept queue; `None`: no process listens here.
+    pub queue: Option<Queue>,
     /// What the probe met.
     pub answer: Option<Result<Duration, String>>,
 }
@@ -75,9 +75,9 @@ impl Server {
 
     /// How it fares, where it listens on `addresses`.
     pub fn health(&mut self, addresses: &[SocketAddr], seen: &Seen) -> Health {
-        let queue = fullest(addresses, &seen.listeners);
+        let queue = listener::fullest(addresses, &seen.listeners);
         let before = self.lost.replace(seen.lost).unwrap_or(seen.lost);
-        let full = queue.map(|(waiting, room)| waiting * WHOLE / room.max(1));
+        let full = queue.map(|queue| queue.waiting * WHOLE / queue.room.max(1));
         let late = self.answer.as_ref().zip(self.probe.as_ref()).map(|(answer, probe)| {
             // An answer that takes just as long as it may is half of the whole.
             answer.as_ref().map_or(WHOLE, |took| {
@@ -92,18 +92,6 @@ impl Server {
     }
 }
 
-/// The fullest accept queue on these addresses: of sockets that share one, all together.
-fn fullest(addresses: &[SocketAddr], listeners: &[Listener]) -> Option<(u64, u64)> {
-    let here = listeners.iter().filter(|one| addresses.iter().any(|address| one.takes(*address)));
-    let sums = here.map(|one| {
-        let same = listeners.iter().filter(|other| other.address == one.address);
-        same.fold((0, 0), |(waiting, room), other| {
-            (waiting + u64::from(other.waiting), room + u64::from(other.room))
-        })
-    });
-    sums.max_by(|(one, of), (other, than)| (one * than).cmp(&(other * of)))
-}
-
 /// Connections that were let in, of the counters of a service.
 pub fn admitted(counters: &Counters) -> u64 {
     let reasons = Reason::ALL.iter().filter(|reason| reason.admits());
@@ -113,8 +101,8 @@ pub fn admitted(counters: &Counters) -> u64 {
 impl fmt::Display for Health {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.queue {
-            Some((waiting, room)) => write!(to, "{waiting} of {room} in the accept queue")?,
-            None => write!(to, "nobody listens here")?,
+            Some(Queue { waiting, room }) => write!(to, "{waiting} of {room} in the accept queue")?,
+            None => write!(to, "no process listens here")?,
         }
         match &self.answer {
             Some(Ok(took)) => write!(to, "; its page takes {} ms", took.as_millis()),

@@ -46,8 +46,7 @@ fn fit_into(
     let Some(Value::Limit(LimitChange { rate: Some(rate), burst: None })) = said.get(BUDGET) else {
         return None;
     };
-    let here = listeners.iter().filter(|one| addresses.iter().any(|address| one.takes(*address)));
-    let queue = here.map(|one| room(one, listeners)).min()?;
+    let queue = listener::queues(addresses, listeners).iter().map(|queue| queue.room).min()?;
     let burst = (queue * 8 / 10).max(LEAST);
     // A lease of a large budget is more than a short queue holds.
     let keeps = Limit { rate, burst }.to_budget(clock::cpus()).is_ok();
@@ -57,12 +56,6 @@ fn fit_into(
     let change = LimitChange { rate: Some(rate), burst: Some(burst) };
     said.0.insert(BUDGET, Value::Limit(change));
     Some(Fitted { burst, queue })
-}
-
-/// What the sockets on the same address hold together.
-fn room(one: &Listener, listeners: &[Listener]) -> u64 {
-    let same = listeners.iter().filter(|other| other.address == one.address);
-    same.map(|other| u64::from(other.room)).sum()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod attach;
 mod detach;
 mod docs;
 mod doctor;
+mod drain;
 mod events;
 pub mod failure;
 mod fit;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use limiter_common::switch::Mode;
 
-use super::Context;
+use super::{Context, drain};
 use crate::hindrance::{self, Hindrance};
 use crate::kernel::{Maps, Pins, clock, open};
 use crate::output;
@@ -24,6 +24,10 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
         output::note(format_args!("{failure}"));
     }
     warn_hindered(pins, maps);
+    // Limits are in force all the same.
+    for drain in drain::begin(maps).unwrap_or_default() {
+        output::note(format_args!("{drain}"));
+    }
     let reverts = maps.switch()?.revert().is_some_and(|revert| revert > clock::now());
     let counts = || -> Result<bool> {
         let policies = [maps.policy(0)?, maps.policy(1)?];

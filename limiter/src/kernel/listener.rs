@@ -45,6 +45,34 @@ impl Listener {
     }
 }
 
+/// The accept queue on one address, of all sockets that share it (SO_REUSEPORT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Connections that wait to be accepted.
+    pub waiting: u64,
+    /// Connections that may.
+    pub room: u64,
+}
+
+/// The accept queues of a service that listens on these addresses.
+pub fn queues(addresses: &[SocketAddr], listeners: &[Listener]) -> Vec<Queue> {
+    let here = listeners.iter().filter(|one| addresses.iter().any(|address| one.takes(*address)));
+    let sum = |one: &Listener| {
+        let same = listeners.iter().filter(|other| other.address == one.address);
+        same.fold(Queue { waiting: 0, room: 0 }, |sum, one| Queue {
+            waiting: sum.waiting + u64::from(one.waiting),
+            room: sum.room + u64::from(one.room),
+        })
+    };
+    here.map(sum).collect()
+}
+
+/// The fullest of them; `None`: no process listens there.
+pub fn fullest(addresses: &[SocketAddr], listeners: &[Listener]) -> Option<Queue> {
+    let all = queues(addresses, listeners).into_iter();
+    all.max_by(|one, other| (one.waiting * other.room).cmp(&(other.waiting * one.room)))
+}
+
 /// All of them.
 ///
 /// # Errors

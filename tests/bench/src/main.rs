@@ -5,6 +5,7 @@
 mod accuracy;
 mod bars;
 mod busy;
+mod crowd;
 mod demo;
 mod output;
 mod packets;
@@ -30,6 +31,8 @@ enum Command {
     /// Compare what a client costs that is shown the waiting room with one that nginx answers with
     /// 503.
     Room(room::Arguments),
+    /// Stage a crowd, with and without a flood and cookies, and what arming does for its people.
+    Crowd(crowd::Arguments),
     /// Everything at once, and then what must be so.
     Soak(soak::Arguments),
     /// Flood a web server on this machine, without limiter and with it, while ordinary clients fetch pages.
@@ -44,6 +47,7 @@ fn main() -> Result<()> {
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Accuracy(arguments) => accuracy::run(&arguments),
         Command::Room(arguments) => room::run(&arguments),
+        Command::Crowd(arguments) => crowd::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
