@@ -1,7 +1,7 @@
 //! Names that the object file, the pins and the command share, and the table of the maps.
 
 /// Version of the layout of maps and records. Pins of another version are refused, never guessed at.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 /// The XDP program.
 pub const PROGRAM: &str = "limiter";
@@ -33,29 +33,29 @@ macro_rules! maps {
                 /// What was fixed when the maps were made.
                 INSTANCE instance: Array<Instance>[1];
                 /// The host part of each slot.
-                HOST host: Array<Host>[2];
+                HOST host: Array<Host>[SLOTS];
                 /// Services, at `slot * SERVICES + id`.
-                SERVICE service: Array<Service>[2 * SERVICES];
+                SERVICE service: Array<Service>[SLOTS * SERVICES];
                 /// What is protected on each port. An array, because that costs 2 ns where a hash
                 /// costs 15.
                 PORT port: Array<Port>[65_536];
                 /// Service ids of address:port pairs.
                 LISTENER listener: HashMap<ListenerKey, u32>[LISTENERS];
                 /// Classes, at `slot * CLASSES + id`.
-                CLASS class: Array<Class>[2 * CLASSES];
+                CLASS class: Array<Class>[SLOTS * CLASSES];
                 /// The trees that find a client's class, at `slot * CLASS_ROOTS + tree`. Mapped, as
                 /// are their lines: a slot with fifty thousand prefixes is written in milliseconds.
-                CLASS_ROOT class_root: Mapped<Root>[2 * CLASS_ROOTS];
+                CLASS_ROOT class_root: Mapped<Root>[SLOTS * CLASS_ROOTS];
                 /// Their keys, a cache line each: `CLASS_LINES` of each slot.
-                CLASS_KEYS class_keys: Mapped<[u64; FAN]>[2 * CLASS_LINES];
+                CLASS_KEYS class_keys: Mapped<[u64; FAN]>[SLOTS * CLASS_LINES];
                 /// The values of the keys.
-                CLASS_VALUES class_values: Mapped<[u16; FAN]>[2 * CLASS_LINES];
+                CLASS_VALUES class_values: Mapped<[u16; FAN]>[SLOTS * CLASS_LINES];
                 /// The prefixes as stated, at `slot * CLASS_PREFIXES + number`. Only user space
                 /// reads them.
-                CLASS_PREFIX class_prefix: Mapped<ClassPrefix>[2 * CLASS_PREFIXES];
+                CLASS_PREFIX class_prefix: Mapped<ClassPrefix>[SLOTS * CLASS_PREFIXES];
                 /// Limits of networks, and what services try, at `slot * NETWORKS + index`: of
                 /// services, then of classes.
-                NETWORK network: Array<Network>[2 * NETWORKS];
+                NETWORK network: Array<Network>[SLOTS * NETWORKS];
                 /// Single addresses that are allowed or banned.
                 LIST_HOST list_host: HashMap<ListKey, ListEntry>[LIST_HOSTS];
                 /// Prefixes that are allowed or banned.

@@ -15,8 +15,12 @@ use crate::tried::{Counts, Shadow};
 
 /// Services in a policy.
 pub const SERVICES: u32 = 64;
-/// address:port pairs in both slots together.
-pub const LISTENERS: u32 = 8192;
+/// Policy slots: one decides, one is what it goes back to, and one is free.
+pub const SLOTS: u32 = 3;
+/// address:port pairs of a policy.
+pub const POLICY_LISTENERS: u32 = 4096;
+/// address:port pairs in all slots together.
+pub const LISTENERS: u32 = SLOTS * POLICY_LISTENERS;
 /// Single addresses on the allow and ban lists.
 pub const LIST_HOSTS: u32 = 1 << 20;
 /// Prefixes on the allow and ban lists. Larger tries get slow, and slow to free.
@@ -220,10 +224,12 @@ pub struct Host {
     pub counts_open: u64,
     /// Longest debt that any source limit in the shadow leaves, in shifted ticks.
     pub tried_horizon: u64,
+    /// `generation` of the policy that decided when this one was written: a rollback goes there.
+    pub before: u64,
     /// Zero.
-    pub room: [u64; 1],
+    pub room: [u64; 8],
 }
-const _: () = assert!(size_of::<Host>() == 256);
+const _: () = assert!(size_of::<Host>() == 320);
 
 /// One class of a policy slot, at `slot * CLASSES + id`. A name that starts with a zero byte: no class.
 #[repr(C)]
@@ -376,20 +382,41 @@ impl Service {
 }
 const _: () = assert!(SERVICES <= 1 << 6);
 
-/// What is protected on one port, by slot and then family (0: IPv4, 1: IPv6).
-#[repr(C)]
+/// What is protected on one port, in one word: a byte for each slot and family.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Port {
-    /// [`Port::NONE`], [`Port::BY_ADDRESS`], or a service's id + 1 if every address of the family belongs to it.
-    pub service: [[u16; 2]; 2],
-}
-const _: () = assert!(size_of::<Port>() == 8);
+pub struct Port(pub u64);
+const _: () = assert!(size_of::<Port>() == 8 && SLOTS <= 4 && SERVICES < Port::BY_ADDRESS as u32);
 
 impl Port {
     /// Nothing on this port is protected.
-    pub const NONE: u16 = 0;
+    pub const NONE: u8 = 0;
     /// Look up the address in the listeners.
-    pub const BY_ADDRESS: u16 = u16::MAX;
+    pub const BY_ADDRESS: u8 = u8::MAX;
+
+    /// [`Port::NONE`], [`Port::BY_ADDRESS`], or a service's id + 1 if every address of the family
+    /// belongs to it.
+    #[inline(always)]
+    pub const fn service(self, slot: u32, is_v6: bool) -> u8 {
+        (self.0 >> Self::shift(slot, is_v6)) as u8
+    }
+
+    /// The same with what a slot holds, by family (0: IPv4, 1: IPv6).
+    pub const fn with(self, slot: u32, [v4, v6]: [u8; 2]) -> Self {
+        let (services, shift) = (u16::from_le_bytes([v4, v6]) as u64, Self::shift(slot, false));
+        Self(self.0 & !(0xffff << shift) | services << shift)
+    }
+
+    /// Whether no slot protects anything here.
+    #[inline(always)]
+    pub const fn is_free(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline(always)]
+    const fn shift(slot: u32, is_v6: bool) -> u32 {
+        (slot & 3) << 4 | (is_v6 as u32) << 3
+    }
 }
 
 /// A protected address:port. All zeros (IPv6) or `::ffff:0.0.0.0` (IPv4) stand for every address of the family.

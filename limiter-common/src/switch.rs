@@ -6,6 +6,8 @@
 //! masking the low bits away leaves nanoseconds. From that time on the *fallback* slot and mode
 //! count, whether or not anybody in user space is alive to see it.
 
+use crate::record::SLOTS;
+
 /// Whether what is refused is dropped, or only counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -22,17 +24,17 @@ pub struct Switch(pub u64);
 /// A policy slot and the mode it is applied in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// 0 or 1.
+    /// Below [`crate::record::SLOTS`].
     pub slot: u32,
     /// Observe or enforce.
     pub mode: Mode,
 }
 
 const READY: u64 = 1 << 0;
-const SLOT: u32 = 1;
-const ENFORCE: u32 = 2;
-const FALLBACK_SLOT: u32 = 3;
-const FALLBACK_ENFORCE: u32 = 4;
+/// Where a selection is: two bits of slot, and above them whether it enforces.
+const NOW: u32 = 1;
+const FALLBACK: u32 = 4;
+const SELECTION: u64 = 0b111;
 const REVERT: u64 = !0xf_ffff;
 
 /// What pays for a connection, in the whole network namespace. User space keeps it in line with
@@ -77,7 +79,7 @@ impl Switch {
 
     /// A switch that selects `now` for good, with the lists in use.
     pub const fn new(now: Selection, lists: Lists) -> Self {
-        Self(READY | (now.bits() << SLOT) | (now.bits() << FALLBACK_SLOT)).with_lists(lists)
+        Self(READY | (now.bits() << NOW) | (now.bits() << FALLBACK)).with_lists(lists)
     }
 
     /// A switch that selects `now` for good, and is this one otherwise.
@@ -87,15 +89,31 @@ impl Switch {
 
     /// The same in another mode now; when and where it goes back to stays.
     pub const fn with_mode(self, mode: Mode) -> Self {
-        let now = Selection { mode, ..Selection::from_bits(self.0 >> SLOT) };
-        Self(self.0 & !(0b11 << SLOT) | (now.bits() << SLOT))
+        self.with_now(Selection { mode, ..Selection::from_bits(self.0 >> NOW) })
+    }
+
+    /// The same with another selection now; when and where it goes back to stays.
+    pub const fn with_now(self, now: Selection) -> Self {
+        Self(self.0 & !(SELECTION << NOW) | (now.bits() << NOW))
+    }
+
+    /// The same with the first slot in place of one that does not exist.
+    pub const fn of_slots(self) -> Self {
+        let mut word = self.0;
+        if self.fallback().slot >= SLOTS {
+            word &= !(0b11 << FALLBACK);
+        }
+        if Selection::from_bits(word >> NOW).slot >= SLOTS {
+            word &= !(0b11 << NOW);
+        }
+        Self(word)
     }
 
     /// The same, but going back to `fallback` at `revert` (nanoseconds, CLOCK_MONOTONIC; rounded up to the next 1.05 ms).
     pub const fn until(self, revert: u64, fallback: Selection) -> Self {
         let rounded = revert.saturating_add(0xf_ffff) & REVERT;
-        let kept = self.0 & !(REVERT | (0b11 << FALLBACK_SLOT));
-        Self(kept | rounded | (fallback.bits() << FALLBACK_SLOT))
+        let kept = self.0 & !(REVERT | (SELECTION << FALLBACK));
+        Self(kept | rounded | (fallback.bits() << FALLBACK))
     }
 
     /// The same with other lists in use.
@@ -180,7 +198,7 @@ impl Switch {
         }
     }
 
-    /// Until when the policy that decides at `now` is on trial: from then on that of the other slot decides again.
+    /// Until when the policy that decides at `now` is on trial: from then on that of another slot decides again.
     pub const fn trial(self, now: u64) -> Option<u64> {
         match self.revert() {
             Some(revert) if revert > now && self.at(now).slot != self.fallback().slot => {
@@ -197,30 +215,30 @@ impl Switch {
         if revert != 0 && now >= revert {
             self.fallback()
         } else {
-            Selection::from_bits(self.0 >> SLOT)
+            Selection::from_bits(self.0 >> NOW)
         }
     }
 
     /// What counts from the revert time on.
     #[inline(always)]
     pub const fn fallback(self) -> Selection {
-        Selection::from_bits(self.0 >> FALLBACK_SLOT)
+        Selection::from_bits(self.0 >> FALLBACK)
     }
 }
 
 impl Selection {
     const fn bits(self) -> u64 {
-        (self.slot as u64 & 1) | ((matches!(self.mode, Mode::Enforce) as u64) << 1)
+        (self.slot as u64 & 3) | ((matches!(self.mode, Mode::Enforce) as u64) << 2)
     }
 
     #[inline(always)]
     const fn from_bits(bits: u64) -> Self {
-        let mode = if bits & 2 != 0 { Mode::Enforce } else { Mode::Observe };
-        Self { slot: bits as u32 & 1, mode }
+        let mode = if bits & 4 != 0 { Mode::Enforce } else { Mode::Observe };
+        Self { slot: bits as u32 & 3, mode }
     }
 }
 
-const _: () = assert!(ENFORCE == SLOT + 1 && FALLBACK_ENFORCE == FALLBACK_SLOT + 1);
+const _: () = assert!(FALLBACK == NOW + SELECTION.count_ones() && SLOTS <= 4);
 
 #[cfg(test)]
 mod tests {
@@ -259,6 +277,20 @@ mod tests {
         let armed = Switch::new(ENFORCE_1, Lists::default())
             .until(1 << 40, Selection { mode: Mode::Observe, ..ENFORCE_1 });
         assert_eq!(armed.trial(0), None, "only the mode goes back");
+    }
+
+    #[test]
+    fn another_policy_joins_a_trial() {
+        let enforce_2 = Selection { slot: 2, mode: Mode::Enforce };
+        let trial = Switch::new(ENFORCE_1, Lists::default()).until(1 << 40, OBSERVE_0);
+        let changed = trial.with_now(enforce_2);
+        assert_eq!((changed.at(0), changed.at(1 << 40)), (enforce_2, OBSERVE_0));
+        assert_eq!(changed.with_now(ENFORCE_1), trial);
+        assert_eq!(changed.of_slots(), changed);
+        let nowhere = Selection { slot: 3, mode: Mode::Enforce };
+        let spoiled = Switch::new(nowhere, Lists::default()).until(1 << 40, nowhere).of_slots();
+        let first = Selection { slot: 0, ..nowhere };
+        assert_eq!((spoiled.at(0), spoiled.at(1 << 40)), (first, first));
     }
 
     #[test]

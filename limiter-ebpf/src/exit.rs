@@ -29,8 +29,8 @@ pub struct Decision {
 /// Where the parts of a packed decision are: notes in the lowest bits, then these.
 const NOTES: u32 = 0xffff;
 const REASON_SHIFT: u32 = 16;
-const ENFORCES: u64 = 1 << 24;
-const SLOT_SHIFT: u32 = 25;
+const ENFORCES: u64 = 1 << 23;
+const SLOT_SHIFT: u32 = 24;
 const COUNTER_SHIFT: u32 = 32;
 /// Beside a packed decision: the packet brings a cookie, and what comes of that is to be noted.
 pub const BRINGS: u64 = 1 << 26;
@@ -84,13 +84,13 @@ impl Decision {
     pub const fn pack(&self) -> u64 {
         let enforces = if matches!(self.mode, Mode::Enforce) { ENFORCES } else { 0 };
         let small = (self.notes.0 & NOTES) as u64 | (self.reason as u64) << REASON_SHIFT | enforces;
-        small | (self.slot as u64 & 1) << SLOT_SHIFT | (self.counter as u64) << COUNTER_SHIFT
+        small | (self.slot as u64 & 3) << SLOT_SHIFT | (self.counter as u64) << COUNTER_SHIFT
     }
 
     /// Slot and service id of a packed decision.
     #[inline(always)]
     pub const fn place(packed: u64) -> (u32, u32) {
-        ((packed >> SLOT_SHIFT) as u32 & 1, ((packed >> COUNTER_SHIFT) as u32).wrapping_sub(1))
+        ((packed >> SLOT_SHIFT) as u32 & 3, ((packed >> COUNTER_SHIFT) as u32).wrapping_sub(1))
     }
 
     /// What [`Decision::pack`] made. `None` for 0.

@@ -339,7 +339,7 @@ impl Trees for Slot {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_class(slot: u64, high: u64, low: u64) -> u64 {
-    class_tree::find(&Slot(slot as u32 & 1), Address { high, low }).into()
+    class_tree::find(&Slot(slot as u32 & 3), Address { high, low }).into()
 }
 
 /// Charges the source at `hash`, or only looks: [`PEEK`] is added to the interval. 0 conforms, 1

@@ -53,16 +53,16 @@ impl Observe for Observer {
 }
 
 /// An attempt as it crosses the calls of this file: a [`What`] with the id of the service and the
-/// slot (bit 31) in the place of the service's number, which is looked up only where it is needed.
+/// slot (bits 30 and 31) in the place of the service's number, which is looked up only where it is needed.
 #[derive(Clone, Copy)]
 struct Attempt(u64);
 
 impl Attempt {
-    const SLOT_SHIFT: u32 = 31;
+    const SLOT_SHIFT: u32 = 30;
 
     #[inline(always)]
     const fn new(slot: u32, id: u32, what: What) -> Self {
-        Self(what.0 | (slot as u64 & 1) << Self::SLOT_SHIFT | id as u64)
+        Self(what.0 | (slot as u64 & 3) << Self::SLOT_SHIFT | id as u64)
     }
 
     /// Number of the service; 0 if it is gone.

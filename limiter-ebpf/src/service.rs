@@ -21,17 +21,17 @@ pub fn at(local: Address, is_v6: bool, port: u16, slot: u32) -> Option<u32> {
 #[inline(always)]
 fn find_by(local: impl FnOnce() -> Address, is_v6: bool, port: u16, slot: u32) -> Option<u32> {
     let services = PORT.get(u32::from(port))?;
-    match services.service[slot as usize & 1][usize::from(is_v6)] {
+    match services.service(slot, is_v6) {
         Port::NONE => None,
         Port::BY_ADDRESS => by_address(local(), is_v6, port, slot),
         service => Some(u32::from(service) - 1),
     }
 }
 
-/// Whether the port may be a service's, in either slot and for either family. Costs no clock.
+/// Whether the port may be a service's, in any slot and for either family. Costs no clock.
 #[inline(always)]
 pub fn may_be(port: u16) -> bool {
-    PORT.get(u32::from(port)).is_some_and(|port| port.service != [[Port::NONE; 2]; 2])
+    PORT.get(u32::from(port)).is_some_and(|port| !port.is_free())
 }
 
 #[inline(always)]

@@ -16,5 +16,5 @@ pub fn pack_what(slot: u32, id: u32) -> u64 {
 /// What [`pack_what`] packed; flags beside it are of no matter.
 #[inline(always)]
 pub const fn unpack_what(what: u64) -> (u32, u32) {
-    ((what >> 32 & 1) as u32, what as u32)
+    ((what >> 32 & 3) as u32, what as u32)
 }

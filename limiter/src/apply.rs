@@ -1,10 +1,10 @@
-//! Bringing a policy file into force: load or attach what is missing, write the idle slot whole, switch by one word.
+//! Bringing a policy file into force: load or attach what is missing, write a free slot whole, switch by one word.
 //!
 //! Whatever fails, fails before the switch: the policy that decides stays.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use limiter_common::record::DEFAULT_SETS;
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::{Mode, Selection, Switch};
@@ -99,6 +99,12 @@ fn change(
     let document = request.document;
     let mut maps = Maps::open(&pins.root())?;
     let before = maps.selection()?;
+    if maps.switch()?.trial(clock::now()).is_some() {
+        bail!(
+            "the policy is on trial, and there is one way back at a time: `limiter confirm` keeps it, \
+             `limiter rollback` goes back; then try again. `limiter set` changes it meanwhile"
+        );
+    }
     let old = maps.policy(before.slot)?;
     let mut notes = differences(pins, &maps, document)?;
     let armed_until = maps

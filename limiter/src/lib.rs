@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod auto;
 pub mod cli;
+pub mod combinations;
 pub mod doctor;
 pub mod fleet;
 pub mod hindrance;

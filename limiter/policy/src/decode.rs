@@ -182,7 +182,13 @@ mod tests {
         let known = Known {
             services: Ids::of(
                 [(name("new"), 63), (name("web"), 1)],
-                [(name("old"), 63), (name("web"), 1), (name("idle"), 5)],
+                [
+                    (name("old"), 63),
+                    (name("web"), 1),
+                    (name("idle"), 5),
+                    (name("older"), 5),
+                    (name("idle"), 6),
+                ],
             ),
             ..Known::default()
         };
@@ -194,6 +200,7 @@ mod tests {
             (known.services.get(&name("web")), known.services.get(&name("idle"))),
             (Some(1), Some(5))
         );
+        assert_eq!(known.services.get(&name("older")), None, "of a third slot");
         // All ids are taken: what only the idle slot holds goes first.
         let all = |range: std::ops::Range<u32>, what: &str| -> Vec<_> {
             range.map(|id| (name(&format!("{what}{id}")), id)).collect()

@@ -12,8 +12,8 @@ use limiter_common::purse;
 use limiter_common::rate::Limit;
 use limiter_common::rate::Rate;
 use limiter_common::record::{
-    self, CLASS_LINES, CLASS_PREFIXES, CLASSES, ClassPrefix, LISTENERS, ListenerKey, NAME, Port,
-    SERVICES, Stated,
+    self, CLASS_LINES, CLASS_PREFIXES, CLASSES, ClassPrefix, ListenerKey, NAME, POLICY_LISTENERS,
+    Port, SERVICES, Stated,
 };
 use limiter_common::shadow::Shadow;
 use limiter_common::source_table::SourceLimit;
@@ -38,7 +38,7 @@ pub struct Encoded {
     /// Listeners and the ids of their services. The slot in the key is the one asked for.
     pub listeners: Vec<(ListenerKey, u32)>,
     /// By port: what `record::Port` holds for this slot.
-    pub ports: BTreeMap<u16, [u16; 2]>,
+    pub ports: BTreeMap<u16, [u8; 2]>,
     /// Classes by id. Ids that are not here are unused.
     pub classes: BTreeMap<u32, record::Class>,
     /// Their prefixes, as stated.
@@ -68,16 +68,18 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Those of the slot that decides, and of the other one what does not contradict them: an id that has a new owner is known by that one alone.
+    /// Those of the slot that decides, and of the others, the one that matters most first, what does
+    /// not contradict them: an id that has a new owner is known by that one alone.
     pub fn of(
         active: impl IntoIterator<Item = (Name, u32)>,
         idle: impl IntoIterator<Item = (Name, u32)>,
     ) -> Self {
         let mut names: HashMap<Name, u32> = active.into_iter().collect();
         let active: HashSet<u32> = names.values().copied().collect();
+        let mut owned = active.clone();
         for (name, id) in idle {
-            if !active.contains(&id) {
-                names.entry(name).or_insert(id);
+            if !names.contains_key(&name) && owned.insert(id) {
+                names.insert(name, id);
             }
         }
         Self { names, active }
@@ -141,7 +143,7 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
         let tries = encoded.networks.get(id).is_some_and(|one| one.shadow.mark != 0);
         record.more |= if tries { record::Service::SHADOW } else { 0 };
     }
-    let most = LISTENERS as usize / 2;
+    let most = POLICY_LISTENERS as usize;
     ensure!(encoded.listeners.len() <= most, "a policy holds at most {most} address:port pairs");
     Ok(encoded)
 }
@@ -201,7 +203,7 @@ fn assign(
     ensure!(unique.len() == names.len(), "two {what} have the same name; merge them or rename one");
     let taken: HashSet<u32> = known.names.values().copied().collect();
     let kept: HashSet<u32> = names.iter().filter_map(|name| known.get(name)).collect();
-    // First ids that no slot uses, then those that only the slot to be overwritten may still hold, then those of names that go.
+    // First ids that no slot uses, then those that only another slot than the one that decides still holds, then those of names that go.
     let mut free: Vec<u32> = range.filter(|id| !kept.contains(id)).collect();
     free.sort_by_key(|id| (taken.contains(id), known.active.contains(id)));
     let mut free = free.into_iter();
@@ -303,6 +305,7 @@ fn host(policy: &Policy, cpus: u64) -> Result<record::Host> {
         open_budget: 0,
         counts_open: policy.counts_open().into(),
         tried_horizon: 0,
+        before: 0,
         room: Default::default(),
     };
     state(&DEFAULTS, policy, &mut record);
@@ -385,8 +388,8 @@ fn mask(prefixes: Prefixes) -> Result<SourceMask> {
 }
 
 /// Marks a port: with the service where every address of the family is its own, else for a look at the address.
-fn port(ports: &mut BTreeMap<u16, [u16; 2]>, listener: SocketAddr, id: u32) {
+fn port(ports: &mut BTreeMap<u16, [u8; 2]>, listener: SocketAddr, id: u32) {
     let entry = &mut ports.entry(listener.port()).or_default()[usize::from(listener.is_ipv6())];
     let direct = listener.ip().is_unspecified() && *entry == Port::NONE;
-    *entry = if direct { id as u16 + 1 } else { Port::BY_ADDRESS };
+    *entry = if direct { id as u8 + 1 } else { Port::BY_ADDRESS };
 }

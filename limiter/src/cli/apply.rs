@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Context, settle};
 use crate::apply::{self, Request};
+use crate::combinations;
 use crate::history::SWITCH;
 use crate::kernel::{Maps, clock};
 use crate::operator;
@@ -97,9 +98,8 @@ pub fn enforce(context: &Context, file: &File, request: &Request<'_>) -> Result<
     note.until(switch.revert()).record(Some(&maps), changed.clone());
     settle::now_and_later(pins, &mut maps)?;
     let mut notes = applied.notes;
-    if policy.may_challenge() && applied.modes.1 == Mode::Enforce && !maps.cookies()?.works() {
-        notes.push("nobody is challenged: net.ipv4.tcp_syncookies is not 2; set it, or put `set_syncookies = true` into the file".to_owned());
-    }
+    let combinations = combinations::found(&maps, &policy, applied.modes.1);
+    notes.extend(combinations.iter().map(ToString::to_string));
     let done = Done {
         file: Some(file.file.clone()),
         profile: request.profile.cloned(),
@@ -173,7 +173,7 @@ fn turn(context: &Context, to: impl FnOnce(&Maps) -> Result<Switch>) -> Result<(
 }
 
 /// Seconds until the switch goes back by itself.
-fn left(switch: Switch) -> Option<f64> {
+pub fn left(switch: Switch) -> Option<f64> {
     let left = switch.revert()?.checked_sub(clock::now())?;
     Some(left as f64 / 1e9)
 }

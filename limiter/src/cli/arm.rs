@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use limiter_common::challenge::Challenge;
 use limiter_common::switch::{Mode, Selection};
 use serde::Serialize;
 
 use super::{Context, apply, settle};
+use crate::combinations::{self, names};
 use crate::history::SWITCH;
 use crate::kernel::{Maps, clock};
-use crate::policy::{Policy, Service, text};
+use crate::policy::{Policy, text};
 use crate::report::{self, human};
 
 /// Arguments of `arm`.
@@ -19,6 +21,9 @@ pub struct Arm {
     /// Go back to observe mode after this time. The kernel does it, and needs no process for that.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
+    /// Go back to observe mode, unless `limiter confirm` comes within this time.
+    #[arg(long, value_name = "TIME", value_parser = text::duration, conflicts_with = "time")]
+    confirm: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -26,6 +31,8 @@ struct Done {
     mode: &'static str,
     before: &'static str,
     reverts_in_seconds: Option<f64>,
+    /// Whether it was armed on trial.
+    on_trial: bool,
     /// When the policy is on trial: until it goes back, with its mode.
     policy_goes_back_in_seconds: Option<f64>,
     has_limits: bool,
@@ -34,21 +41,29 @@ struct Done {
     /// Services that let in any number of sources.
     unbounded: Vec<String>,
     challenge_works: bool,
+    /// Services at which sources may be challenged.
+    challenged: Vec<String>,
+    /// `net.ipv4.tcp_syncookies` before limiter set it to 2.
+    syncookies_before: Option<u32>,
+    /// What could not be done, or cannot work, and what to do.
+    but: Vec<String>,
 }
 
 impl Arm {
     /// Switches to enforce.
     pub fn run(&self, context: &Context) -> Result<()> {
-        change(context, Mode::Enforce, self.time)
+        let on_trial = self.confirm.is_some();
+        change(context, Mode::Enforce, self.time.or(self.confirm), on_trial)
     }
 }
 
 /// Switches to observe.
 pub fn disarm(context: &Context) -> Result<()> {
-    change(context, Mode::Observe, None)
+    change(context, Mode::Observe, None, false)
 }
 
-fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
+/// `on_trial`: that time is one to confirm.
+fn change(context: &Context, mode: Mode, time: Option<Duration>, on_trial: bool) -> Result<()> {
     context.pins.require()?;
     let _lock = context.lock()?;
     let mut maps = Maps::open(&context.pins.root())?;
@@ -81,25 +96,41 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>) -> Result<()> {
     maps.set_switch(armed)?;
     let pending = trial.is_none() && switch.revert().is_some_and(|revert| revert > now);
     note.until(armed.revert()).record(Some(&maps), changes(before.mode, mode, time, pending));
-    settle::now_and_later(&context.pins, &mut maps)?;
-    let done = Done {
+    // It is armed: what fails from here on is said with what was done.
+    let settled = settle::now_and_later(&context.pins, &mut maps);
+    let cookies = maps.cookies()?;
+    let mut done = Done {
         mode: report::mode(mode),
         before: report::mode(before.mode),
         reverts_in_seconds: time.map(|time| time.as_secs_f64()),
+        on_trial,
         policy_goes_back_in_seconds: trial.map(|revert| (revert - now) as f64 / 1e9),
         has_limits: policy.has_limits(),
         in_line: names(&policy, |service| policy.has_line(service)),
         unbounded: names(&policy, |service| !policy.is_bounded(service)),
-        challenge_works: !policy.may_challenge()
-            || maps.cookies().is_ok_and(|cookies| cookies.works()),
+        challenge_works: !policy.may_challenge() || cookies.works(),
+        challenged: names(&policy, |service| service.admission.challenge != Challenge::Off),
+        syncookies_before: cookies.syncookies_before,
+        but: settled.err().map(|error| format!("{error:#}")).into_iter().collect(),
     };
+    if mode == Mode::Enforce {
+        done.but.extend(but(&maps, &policy));
+    }
     report::done(context.format, &done, describe);
     Ok(())
 }
 
-fn names(policy: &Policy, holds: impl Fn(&Service) -> bool) -> Vec<String> {
-    let those = policy.services.iter().filter(|service| holds(service));
-    those.map(|service| service.name.to_string()).collect()
+/// What of the policy cannot work now that it is enforced.
+fn but(maps: &Maps, policy: &Policy) -> Vec<String> {
+    let found = combinations::found(maps, policy, Mode::Enforce);
+    let mut but: Vec<_> = found.iter().map(ToString::to_string).collect();
+    if !policy.has_limits() {
+        but.push(
+            "no limit is set, so only bans are enforced: `limiter set --source-rate 20/s --budget 1000/s`"
+                .to_owned(),
+        );
+    }
+    but
 }
 
 /// What the history says. `pending`: it would have gone back by itself.
@@ -119,8 +150,30 @@ fn describe(done: &Done) -> String {
         "enforce" => "mode enforce: attempts over the limits are now dropped\n".to_owned(),
         _ => "mode observe: nothing is dropped any more\n".to_owned(),
     };
+    if done.mode == "enforce" {
+        if done.challenge_works && !done.challenged.is_empty() {
+            let set = done.syncookies_before.map_or_else(String::new, |before| {
+                format!(" (limiter set net.ipv4.tcp_syncookies from {before} to 2)")
+            });
+            text.push_str(&format!(
+                "forged addresses get nothing: sources are challenged when a budget is short, at {}{set}\n",
+                done.challenged.join(", ")
+            ));
+        }
+        if !done.in_line.is_empty() {
+            text.push_str(&format!(
+                "more people than there is room for come in by turns, at {}\n",
+                done.in_line.join(", ")
+            ));
+        }
+    }
+    if done.mode == done.before {
+        text.push_str(&format!("(it was in {} already)\n", done.before));
+    }
     if let Some(time) = done.reverts_in_seconds {
-        text.push_str(&format!("goes back to observe by itself in {}\n", human::seconds(time)));
+        let keeps = if done.on_trial { "; `limiter confirm` keeps it" } else { "" };
+        let time = human::seconds(time);
+        text.push_str(&format!("goes back to observe by itself in {time}{keeps}\n"));
     }
     if let Some(time) = done.policy_goes_back_in_seconds {
         let time = human::seconds(time);
@@ -128,33 +181,6 @@ fn describe(done: &Done) -> String {
             "the policy is on trial: it goes back by itself in {time}, unless `limiter confirm` keeps it\n"
         ));
     }
-    if done.mode == "enforce" && !done.in_line.is_empty() {
-        text.push_str(&format!(
-            "more people than there is room for come in by turns, at {}\n",
-            done.in_line.join(", ")
-        ));
-    }
-    if done.mode == done.before {
-        text.push_str(&format!("(it was in {} already)\n", done.before));
-    }
-    if done.mode == "enforce" && !done.challenge_works {
-        text.push_str(
-            "but nobody is challenged: net.ipv4.tcp_syncookies is not 2; set it, or let limiter: `limiter set --set-syncookies yes`\n",
-        );
-    }
-    if done.mode == "enforce" && !done.has_limits {
-        text.push_str(
-            "but no limit is set, so only bans are enforced: `limiter set --source-rate 20/s --budget 1000/s`\n",
-        );
-    }
-    if done.mode == "enforce"
-        && done.has_limits
-        && let Some(service) = done.unbounded.first()
-    {
-        text.push_str(&format!(
-            "but nothing bounds a crowd at {}: choose what your servers can stand, `limiter set --service {service} --budget 500/s`\n",
-            done.unbounded.join(", ")
-        ));
-    }
+    text.extend(done.but.iter().map(|but| format!("but {but}\n")));
     text
 }

@@ -1,13 +1,16 @@
 //! `limiter policy`: what a policy file says, what is enforced as such a file, and what differs between the two.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use limiter_common::source_table::WAYS;
+use limiter_common::switch::Mode;
 use serde::Serialize;
 
 use super::Context;
+use crate::combinations::{self, Combination};
 use crate::kernel::interface::Attachment;
 use crate::kernel::{Maps, Pins, link};
 use crate::policy::file::{DEFAULT_FILE, Document};
@@ -142,7 +145,28 @@ fn notes(document: &Document) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notes.extend(unbounded(document));
     notes
+}
+
+/// Which services nothing bounds once the file is enforced, as it is or with its profiles.
+fn unbounded(document: &Document) -> Vec<String> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let profiles = document.profiles.iter().map(|profile| Some(&profile.name));
+    for profile in std::iter::once(None).chain(profiles) {
+        let Ok((policy, Some(Mode::Enforce))) = document.with_profile(profile) else { continue };
+        if let Some(Combination { what, .. }) = combinations::unbounded(&policy) {
+            found.entry(what).or_default().extend(profile.map(ToString::to_string));
+        }
+    }
+    let say = |(what, profiles): (String, Vec<String>)| {
+        let with = match profiles.is_empty() {
+            true => String::new(),
+            false => format!("with profile {}, ", profiles.join(" or ")),
+        };
+        format!("{with}{what}: a `budget` says what your servers can stand")
+    };
+    found.into_iter().map(say).collect()
 }
 
 impl From<&crate::policy::Service> for Service {

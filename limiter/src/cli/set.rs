@@ -1,19 +1,22 @@
 //! `limiter set`: the whole policy is written again beside the one that decides, then switched to.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
 use super::fit::{Fitted, fit};
 use super::settings::{Typed, applied_around, apply_to_host, apply_to_service};
-use super::{Context, Usage, settle};
-use crate::kernel::Maps;
+use super::{Context, Usage, apply, settle};
+use crate::combinations;
+use crate::history::SWITCH;
 use crate::kernel::share::InForce;
-use crate::kernel::slots::Origin;
+use crate::kernel::{Maps, clock};
 use crate::policy::diff::{self, Change};
 use crate::policy::file::Document;
-use crate::policy::{Name, Policy, Service, fleet};
-use crate::report;
+use crate::policy::{Name, Policy, Service, fleet, text};
+use crate::report::{self, human};
 
 /// Arguments of `set`.
 #[derive(Args, Debug)]
@@ -24,8 +27,42 @@ pub struct Set {
     /// Set the limits that the service tries in the shadow, and try them no more.
     #[arg(long, requires = "service")]
     from_shadow: bool,
+    /// Go back to the policy before, unless `limiter confirm` comes within this time. The kernel does it, and needs no process for that.
+    #[arg(long, value_name = "TIME", value_parser = text::duration)]
+    confirm: Option<Duration>,
     #[command(flatten)]
     said: Typed<true>,
+}
+
+/// What goes back by itself after a change.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Back {
+    /// The change alone: it is on trial.
+    Alone,
+    /// The profile that was in force, and the change with it.
+    Profile(Name),
+    /// The policy that was on trial, and the change with it.
+    Trial,
+}
+
+impl Back {
+    fn describe(&self, time: &str) -> String {
+        let with = match self {
+            Self::Alone => {
+                return format!(
+                    "goes back by itself in {time}; `limiter confirm` keeps it, `limiter rollback` \
+                     goes back now\n"
+                );
+            }
+            Self::Profile(name) => format!("profile {name}"),
+            Self::Trial => "the policy that is on trial".to_owned(),
+        };
+        format!(
+            "goes back with {with} in {time}; `limiter confirm` keeps both, `limiter rollback` takes \
+             both back now\n"
+        )
+    }
 }
 
 #[derive(Serialize)]
@@ -35,6 +72,12 @@ struct Done {
     /// The burst of a budget that was set without one, where the accept queue is short.
     fitted: Option<Fitted>,
     challenge_works: bool,
+    /// What cannot work, and what to do.
+    but: Option<String>,
+    /// Until the kernel takes it back, or ends an armed time.
+    goes_back_in_seconds: Option<f64>,
+    /// With what.
+    with: Option<Back>,
     /// The share that is in force instead of a budget that was set.
     share: Option<InForce>,
 }
@@ -46,9 +89,24 @@ impl Set {
         context.pins.require()?;
         let _lock = context.lock()?;
         let mut maps = Maps::open(&context.pins.root())?;
-        let slot = maps.selection()?.slot;
-        let (old, origin) = (maps.policy(slot)?, Origin { ends: 0, ..maps.origin(slot)? });
-        let note = context.note(Some(&maps));
+        let (slot, switch, now) = (maps.selection()?.slot, maps.switch()?, clock::now());
+        let (old, mut origin) = (maps.policy(slot)?, maps.origin(slot)?);
+        if self.confirm.is_some() && switch.revert().is_some_and(|revert| revert > now) {
+            bail!(
+                "what decides now goes back by itself, and there is one way back at a time: without \
+                 --confirm the change goes back with it; or `limiter confirm` or `limiter rollback` \
+                 first"
+            );
+        }
+        let back = match (self.confirm, switch.trial(now)) {
+            (Some(_), _) => Some(Back::Alone),
+            (None, Some(_)) => Some(origin.profile.clone().map_or(Back::Trial, Back::Profile)),
+            (None, None) => None,
+        };
+        if switch.trial(now).is_none() {
+            origin.ends = 0;
+        }
+        let mut note = context.note(Some(&maps));
         let mut new = old.clone();
         let mut said = self.said.0.clone();
         let fitted = fit(&mut said, &old, self.service.as_ref());
@@ -63,7 +121,11 @@ impl Set {
         }
         let before = Document { set_syncookies: maps.cookies()?.may_set, ..Document::default() };
         let around = applied_around(&self.said.0, &before);
-        let switch = maps.stage_policy(&new, &origin)?;
+        let mut switch = maps.stage_policy(&new, &origin)?;
+        if let Some(time) = self.confirm {
+            switch = maps.on_trial(switch, clock::after(time))?;
+            note = note.decides(SWITCH).until(switch.revert());
+        }
         if around != before {
             maps.let_set_syncookies(around.set_syncookies)?;
         }
@@ -80,10 +142,18 @@ impl Set {
             changed.iter().map(|change| format!("{scope} {change}")).collect(),
         );
         settle::now_and_later(&context.pins, &mut maps)?;
-        let answers = maps.cookies().is_ok_and(|cookies| cookies.works() || cookies.may_set);
-        let challenge_works = !new.may_challenge() || answers;
+        let unanswered = combinations::challenge(&new, &maps.cookies()?);
         let share = self.share(&maps, &old, &new);
-        let done = Done { scope, changed, fitted, challenge_works, share };
+        let done = Done {
+            scope,
+            changed,
+            fitted,
+            challenge_works: unanswered.is_none(),
+            but: unanswered.map(|one| one.to_string()),
+            share,
+            goes_back_in_seconds: apply::left(switch),
+            with: back,
+        };
         report::done(context.format, &done, describe);
         Ok(())
     }
@@ -150,10 +220,9 @@ fn describe(done: &Done) -> String {
              there anew\n"
         ));
     }
-    if !done.challenge_works {
-        text.push_str(
-            "but nobody is challenged: net.ipv4.tcp_syncookies is not 2; set it, or let limiter: `limiter set --set-syncookies yes`\n",
-        );
+    if let (Some(time), Some(with)) = (done.goes_back_in_seconds, &done.with) {
+        text.push_str(&with.describe(&human::seconds(time)));
     }
+    text.extend(done.but.iter().map(|but| format!("but {but}\n")));
     text
 }

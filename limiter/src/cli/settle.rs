@@ -15,7 +15,6 @@ use super::{Context, drain};
 use crate::hindrance::{self, Hindrance};
 use crate::kernel::{Maps, Pins, clock, open};
 use crate::output;
-use crate::policy::Policy;
 
 /// Brings the kernel's settings in line with what decides now; if that goes back by itself later, something must be there to follow.
 pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
@@ -30,8 +29,10 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
     }
     let reverts = maps.switch()?.revert().is_some_and(|revert| revert > clock::now());
     let counts = || -> Result<bool> {
-        let policies = [maps.policy(0)?, maps.policy(1)?];
-        Ok(policies.iter().any(Policy::counts_open))
+        let (switch, now) = (maps.switch()?, clock::now());
+        let policies = [switch.at(now), switch.fallback()].map(|one| maps.policy(one.slot));
+        let [decides, back] = policies;
+        Ok(decides?.counts_open() || back?.counts_open())
     };
     if reverts && (maps.cookies()?.syncookies_before.is_some() || counts()?) {
         spawn(pins)?;

@@ -18,6 +18,7 @@ use super::{
     Finding, Findings, Tree, auto, caller, challenge as hindered, conntrack, fleet, interface,
     kernel, lists, networks, open, pins, queues, room, settings, sockets, table,
 };
+use crate::combinations::{self, Combination};
 use crate::hindrance;
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
@@ -263,6 +264,12 @@ fn services(tree: &Tree, loaded: &Loaded, to: &mut Findings) -> Result<()> {
     match listener::all() {
         Ok(listeners) => sockets::services(&loaded.policy, &listeners, to),
         Err(error) => to.unseen(format!("who listens: {error:#}")),
+    }
+    if loaded.enforced
+        && let Some(Combination { what, advice }) = combinations::unbounded(&loaded.policy)
+    {
+        to.area("policy");
+        to.warning(what, advice);
     }
     table::check(&source_table(loaded), to);
     let leases = leases(loaded)?;

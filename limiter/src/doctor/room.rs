@@ -2,6 +2,7 @@
 //! it.
 
 use super::Findings;
+use crate::combinations::{self, Combination};
 use crate::kernel::room::Standing;
 use crate::report::Room;
 
@@ -23,15 +24,8 @@ pub fn check(facts: &Facts<'_>, to: &mut Findings) {
     to.area("waiting room");
     let list = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
     let Room { open, closed } = facts.room;
-    if !closed.is_empty() {
-        to.problem(
-            format!(
-                "no waiting room listens for port {}: who is refused there gets no answer",
-                list(closed)
-            ),
-            "start `limiter room --http 80 --https 443 --cert FILE --key FILE`, with the ports that \
-             you have; or `limiter set --service NAME --refuse drop`",
-        );
+    if let Some(Combination { what, advice }) = combinations::closed(closed) {
+        to.problem(what, advice);
     }
     if !open.is_empty() && facts.standing != Standing::Nowhere {
         to.ok(format!("open for port {}", list(open)));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Findings, Tree};
+use crate::combinations::{self, Queue};
 use crate::kernel::listener::Listener;
 use crate::policy::{Policy, text};
 use crate::report::human::count;
@@ -78,16 +79,9 @@ pub fn services(policy: &Policy, listeners: &[Listener], to: &mut Findings) {
                  limited but not challenged",
             );
         }
-        // A budget's burst may arrive at once, and all of it is let in.
-        let bursts = [service.budget, policy.budget].into_iter().filter(|limit| !limit.is_none());
-        let burst = bursts.map(|limit| limit.burst).min();
-        let mut seen = Vec::new();
-        for listener in listeners {
-            let here = service.listeners.iter().any(|address| listener.takes(*address));
-            if here && !seen.contains(&listener.address) {
-                seen.push(listener.address);
-                queue(listener.address, listeners, burst, to);
-            }
+        let burst = combinations::burst(policy, service);
+        for queue in combinations::queues(service, listeners) {
+            accepts(&queue, burst, to);
         }
     }
 }
@@ -104,32 +98,21 @@ fn silent(addresses: &[SocketAddr], listeners: &[Listener]) -> Vec<SocketAddr> {
     addresses.iter().filter(|address| !taken(address) && !twin(address)).copied().collect()
 }
 
-/// The accept queues of the sockets on one address; several share it with SO_REUSEPORT.
-fn queue(address: SocketAddr, listeners: &[Listener], burst: Option<u64>, to: &mut Findings) {
-    let sockets: Vec<_> = listeners.iter().filter(|listener| listener.address == address).collect();
-    let room: u64 = sockets.iter().map(|socket| u64::from(socket.room)).sum();
-    let waiting: u64 = sockets.iter().map(|socket| u64::from(socket.waiting)).sum();
-    let shared =
-        if sockets.len() > 1 { format!(" in {} sockets", sockets.len()) } else { String::new() };
+/// An accept queue, and whether a burst fits.
+fn accepts(queue: &Queue, burst: Option<u64>, to: &mut Findings) {
+    let Queue { address, sockets, room, waiting, is_full } = *queue;
+    let shared = if sockets > 1 { format!(" in {sockets} sockets") } else { String::new() };
     let what = format!(
         "{address}: {} of {} places of the accept queue taken{shared}",
         count(waiting),
         count(room)
     );
-    // A burst that does not fit is lost although it was let in.
-    let short = burst.filter(|burst| *burst > room);
-    if sockets.iter().any(|socket| socket.waiting > 0 && socket.waiting >= socket.room) {
+    if is_full {
         to.problem(what, "the server does not accept: it hangs, or is far too slow; look at it, and lower its budget");
     } else if waiting * 2 > room {
         to.warning(what, "the server accepts too slowly: look at it, or lower its budget");
-    } else if let Some(burst) = short {
-        to.warning(
-            format!("{what}, but the budget lets {} in at once", count(burst)),
-            format!(
-                "give the server a longer queue (`listen` backlog, such as nginx `listen 80 backlog={burst}`; at most \
-                 net.core.somaxconn), or the budget a smaller burst"
-            ),
-        );
+    } else if let Some(short) = queue.short(burst) {
+        to.warning(format!("{what}, but {}", short.burst), short.advice);
     } else {
         to.ok(what);
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use limiter_common::address::SourceMask;
 use limiter_common::class_tree::{FAN, LEVELS, Root};
 use limiter_common::rate::Limit;
-use limiter_common::record::{self, CLASS_PREFIXES, CLASSES, ClassPrefix, NAME};
+use limiter_common::record::{self, CLASS_PREFIXES, CLASSES, ClassPrefix, NAME, SLOTS};
 use limiter_common::source_table::SourceLimit;
 
 use super::maps::{Maps, Raw};
@@ -52,7 +52,7 @@ impl Maps {
         Ok(prefixes.collect())
     }
 
-    /// Writes the classes of an idle slot.
+    /// Writes the classes of a free slot.
     pub(super) fn write_classes(&mut self, slot: u32, encoded: &Encoded) -> Result<()> {
         for id in 1..CLASSES {
             let class = encoded.classes.get(&id).copied().unwrap_or_else(unused);
@@ -66,10 +66,10 @@ impl Maps {
     }
 }
 
-/// Writes the words of a slot, which has half of a map's.
+/// Writes the words of a slot, which has its part of a map's.
 fn store<T>(map: &Mapped<T>, slot: u32, values: impl Iterator<Item = u64>) -> Result<()> {
     let words = map.words(Access::Write)?;
-    let first = slot as usize * words.len() / 2;
+    let first = slot as usize * (words.len() / SLOTS as usize);
     for (index, value) in values.enumerate() {
         words.store(first + index, value);
     }

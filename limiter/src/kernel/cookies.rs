@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
 use limiter_common::challenge::Challenge;
 use limiter_common::names;
-use limiter_common::record::{Kernel, SERVICES};
+use limiter_common::record::{Kernel, SERVICES, SLOTS};
 use limiter_common::switch::{Mode, Regime};
 use serde::Serialize;
 
@@ -197,14 +197,14 @@ impl Maps {
         self.pay(kernel)
     }
 
-    /// Ends the challenge of these services, in both policies, so that none brings it back: one
+    /// Ends the challenge of these services, in every slot, so that no policy brings it back: one
     /// number of each record. Those that could challenge.
     ///
     /// # Errors
     /// When a map cannot be read or written.
     pub fn end_challenges(&mut self, names: &[Name]) -> Result<Vec<Name>> {
         let mut ended = Vec::new();
-        for slot in 0..2 {
+        for slot in 0..SLOTS {
             for (id, mut service) in self.services(slot)? {
                 let off = Challenge::Off as u32;
                 let name = text::name(&service.name).filter(|name| names.contains(name));

@@ -104,12 +104,14 @@ macro_rules! opened {
 limiter_common::maps!(opened);
 
 impl Maps {
-    /// The switch as it is now.
+    /// The switch as it is now. What another program wrote there may name a slot that does not
+    /// exist, with which every packet passes: that is the first one here, so that a command can
+    /// make it good.
     ///
     /// # Errors
     /// When its map cannot be mapped.
     pub fn switch(&self) -> Result<Switch> {
-        Ok(Switch(self.switch.words(Access::Read)?.get(0).unwrap_or(0)))
+        Ok(Switch(self.switch.words(Access::Read)?.get(0).unwrap_or(0)).of_slots())
     }
 
     /// Replaces the switch, for every CPU at once; all of it but which lists hold anything, which

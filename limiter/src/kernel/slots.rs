@@ -1,6 +1,6 @@
 //! The two policy slots: reading the one that decides, writing the idle one, switching.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -8,7 +8,8 @@ use limiter_common::address::SourceMask;
 use limiter_common::budget::BudgetLimit;
 use limiter_common::line::seats::BUCKETS;
 use limiter_common::record::{
-    self, HOST_BUDGET, ListenerKey, NAME, NETWORKS, PRESENT, SERVICES, UNANSWERABLE, UNPROVEN,
+    self, HOST_BUDGET, ListenerKey, NAME, NETWORKS, PRESENT, SERVICES, SLOTS, UNANSWERABLE,
+    UNPROVEN,
 };
 use limiter_common::share::Share;
 use limiter_common::source_table::SourceLimit;
@@ -43,11 +44,10 @@ impl Maps {
     /// # Errors
     /// When a map cannot be read.
     pub fn policy(&self, slot: u32) -> Result<Policy> {
-        let Raw(host) = self.host.get(&slot, 0).context("cannot read the policy")?;
         let (services, classes) = (self.services(slot)?, self.classes(slot)?);
         Ok(decode(
             slot,
-            &host,
+            &self.host_record(slot)?,
             &services,
             &self.listeners()?,
             &classes,
@@ -61,7 +61,7 @@ impl Maps {
     /// # Errors
     /// When a map cannot be read.
     pub fn origin(&self, slot: u32) -> Result<Origin> {
-        let Raw(host) = self.host.get(&slot, 0).context("cannot read the policy")?;
+        let host = self.host_record(slot)?;
         Ok(Origin { profile: text::name(&host.profile), ends: host.ends })
     }
 
@@ -81,26 +81,25 @@ impl Maps {
         Ok(services)
     }
 
-    /// Writes `policy` whole into the idle slot and returns the switch that would select it, in the mode that counts now and
-    /// with the same lists and revert time. Nothing decides differently until [`Maps::set_switch`].
+    /// Writes `policy` whole into a free slot and returns the switch that would select it, in the
+    /// mode that counts now, with the same lists and revert time. What decides now on trial is
+    /// followed by it on trial: the way back is the same. Nothing decides differently until
+    /// [`Maps::set_switch`].
     ///
     /// # Errors
-    /// When the policy cannot be kept, or the other slot is needed for the way back (nothing was written then), or a map cannot be written.
+    /// When the policy cannot be kept (nothing was written then), or a map cannot be written.
     pub fn stage_policy(&mut self, policy: &Policy, origin: &Origin) -> Result<Switch> {
         let time = clock::now();
         let switch = self.fixed(time)?;
         let now = switch.at(time);
-        if switch.trial(time).is_some() {
-            bail!(
-                "the policy is on trial, and the one to go back to must stay as it is: `limiter confirm` keeps the new one, `limiter rollback` goes back; then try again"
-            );
-        }
-        let idle = if switch.is_ready() { 1 - now.slot } else { 0 };
-        let known = self.known()?;
-        let mut encoded = encode(policy, idle as u16, clock::cpus(), &known)?;
+        let others = self.others(switch, now.slot)?;
+        let known = self.known(now.slot, &others)?;
+        let free = if switch.is_ready() { others[others.len() - 1] } else { 0 };
+        let mut encoded = encode(policy, free as u16, clock::cpus(), &known)?;
         let profile = origin.profile.as_ref().map_or([0; NAME], padded);
         encoded.host = record::Host {
             generation: self.generation()?.saturating_add(1),
+            before: self.host_record(now.slot)?.generation,
             ends: origin.ends,
             profile,
             ..encoded.host
@@ -110,15 +109,32 @@ impl Maps {
                 service.number = record::Service::number_of(*id, encoded.host.generation);
             }
         }
-        self.write_slot(idle, &encoded, &known)?;
-        let selected = Selection { slot: idle, mode: now.mode };
-        let staged = switch.select(selected);
-        Ok(match switch.revert() {
-            Some(revert) => {
-                staged.until(revert, Selection { slot: idle, mode: switch.fallback().mode })
+        self.write_slot(free, &encoded, &known)?;
+        let selected = Selection { slot: free, mode: now.mode };
+        Ok(match (switch.revert(), switch.trial(time)) {
+            (None, _) => switch.select(selected),
+            (Some(_), Some(_)) => switch.with_now(selected),
+            (Some(revert), None) => {
+                let fallback = Selection { slot: free, ..switch.fallback() };
+                switch.select(selected).until(revert, fallback)
             }
-            None => staged,
         })
+    }
+
+    /// The slots other than `now`, that which matters most first: what it goes back to, the policy
+    /// before this one, the newer. The last one is free to be written over.
+    fn others(&self, switch: Switch, now: u32) -> Result<Vec<u32>> {
+        let before = self.host_record(now)?.before;
+        let back = switch.revert().map(|_| switch.fallback().slot);
+        let mut others = Vec::new();
+        for slot in (0..SLOTS).filter(|slot| *slot != now) {
+            let host = self.host_record(slot)?;
+            let is_whole = host.is_unfinished == 0;
+            let is_before = is_whole && host.generation == before;
+            others.push((back == Some(slot), is_before, is_whole, host.generation, slot));
+        }
+        others.sort_unstable();
+        Ok(others.into_iter().rev().map(|(.., slot)| slot).collect())
     }
 
     /// The switch; if its revert time is past at `now`, what it went back to is made the whole of it, and no packet lives by the slot that it left.
@@ -157,9 +173,10 @@ impl Maps {
         };
         let selection = switch.at(now);
         // Compared as the switch keeps it: an end too far away to say would be confirmed again and
-        // again.
+        // again. An armed time is no trial, and ends no policy.
         let to_its_end = switch.until(self.origin(selection.slot)?.ends, switch.fallback());
-        Ok(if to_its_end.revert() > Some(revert) { to_its_end } else { switch.select(selection) })
+        let is_later = to_its_end.revert() > Some(revert) && switch.trial(now).is_some();
+        Ok(if is_later { to_its_end } else { switch.select(selection) })
     }
 
     /// The switch that goes back at once to what a pending revert would go back to; without one, to the policy before this one.
@@ -172,34 +189,47 @@ impl Maps {
         let now = switch.at(time);
         let back = match switch.revert() {
             Some(_) => switch.fallback(),
-            None => Selection { slot: 1 - now.slot, ..now },
+            None => Selection { slot: self.before(now.slot)?, ..now },
         };
-        let (from, to) = (self.generation_of(now.slot)?, self.generation_of(back.slot)?);
-        let Raw(host) = self.host.get(&back.slot, 0).context("cannot read the policy")?;
-        if host.is_unfinished != 0 {
+        if self.host_record(back.slot)?.is_unfinished != 0 {
             bail!(
                 "the policy before this one is gone: a command that did not come to its end was writing over it; apply the file that you want"
-            );
-        }
-        if to == 0 {
-            bail!("there is no policy before this one; `limiter disarm` stops dropping");
-        }
-        if to > from {
-            bail!(
-                "the policy before this one is gone: this is the one that was gone back to; apply the file that you want"
             );
         }
         Ok(switch.select(back))
     }
 
-    /// The number of the newest policy.
-    fn generation(&self) -> Result<u64> {
-        Ok(self.generation_of(0)?.max(self.generation_of(1)?))
+    /// The slot of the policy that decided before that of `now`.
+    fn before(&self, now: u32) -> Result<u32> {
+        let host = self.host_record(now)?;
+        if self.generation()? > host.generation {
+            bail!(
+                "the policy before this one is gone: this is the one that was gone back to; apply the file that you want"
+            );
+        }
+        if host.before == 0 {
+            bail!("there is no policy before this one; `limiter disarm` stops dropping");
+        }
+        for slot in (0..SLOTS).filter(|slot| *slot != now) {
+            if self.host_record(slot)?.generation == host.before {
+                return Ok(slot);
+            }
+        }
+        bail!("the policy before this one is gone; apply the file that you want")
     }
 
-    fn generation_of(&self, slot: u32) -> Result<u64> {
+    /// The number of the newest policy.
+    fn generation(&self) -> Result<u64> {
+        let mut newest = 0;
+        for slot in 0..SLOTS {
+            newest = newest.max(self.host_record(slot)?.generation);
+        }
+        Ok(newest)
+    }
+
+    fn host_record(&self, slot: u32) -> Result<record::Host> {
         let Raw(host) = self.host.get(&slot, 0).context("cannot read the policy")?;
-        Ok(host.generation)
+        Ok(host)
     }
 
     /// Waits until no packet is still being decided by what the switch said before.
@@ -213,29 +243,30 @@ impl Maps {
         }
     }
 
-    /// Ids of services and classes in either slot.
-    fn known(&self) -> Result<Known> {
-        let active = self.selection()?.slot;
-        let [now, other] = [active, 1 - active].map(|slot| self.services(slot));
-        let (now, other) = (now?, other?);
-        let services = |services: &BTreeMap<u32, record::Service>| -> Vec<_> {
-            services
-                .iter()
-                .filter_map(|(id, service)| Some((text::name(&service.name)?, *id)))
-                .collect()
+    /// Ids of services and classes in every slot: that of `now`, and the others in this order.
+    fn known(&self, now: u32, others: &[u32]) -> Result<Known> {
+        type Names = Vec<(Name, u32)>;
+        let (mut numbers, mut services, mut classes) = (HashMap::new(), Vec::new(), Vec::new());
+        for slot in [now].iter().chain(others) {
+            let mut names = Names::new();
+            for (id, service) in self.services(*slot)? {
+                numbers.entry(id).or_insert(service.number);
+                names.extend(text::name(&service.name).map(|name| (name, id)));
+            }
+            services.push(names);
+            let of_slot = self.classes(*slot)?.into_iter();
+            classes.push(
+                of_slot.filter_map(|(id, class)| Some((text::name(&class.name)?, id))).collect(),
+            );
+        }
+        let ids = |slots: Vec<Names>| {
+            let mut slots = slots.into_iter();
+            Ids::of(slots.next().unwrap_or_default(), slots.flatten())
         };
-        let classes = |slot| -> Result<Vec<_>> {
-            let classes = self.classes(slot)?.into_iter();
-            Ok(classes.filter_map(|(id, class)| Some((text::name(&class.name)?, id))).collect())
-        };
-        Ok(Known {
-            services: Ids::of(services(&now), services(&other)),
-            numbers: other.iter().chain(&now).map(|(id, service)| (*id, service.number)).collect(),
-            classes: Ids::of(classes(active)?, classes(1 - active)?),
-        })
+        Ok(Known { services: ids(services), numbers, classes: ids(classes) })
     }
 
-    /// What each service listens on, of both slots, and the service's id.
+    /// What each service listens on, of every slot, and the service's id.
     ///
     /// # Errors
     /// When the map cannot be read.
@@ -245,8 +276,7 @@ impl Maps {
     }
 
     fn write_slot(&mut self, slot: u32, encoded: &Encoded, known: &Known) -> Result<()> {
-        let Raw(before) = self.host.get(&slot, 0).context("cannot read the policy")?;
-        let unfinished = record::Host { is_unfinished: 1, ..before };
+        let unfinished = record::Host { is_unfinished: 1, ..self.host_record(slot)? };
         self.host
             .set(slot, Raw(unfinished), 0)
             .context("cannot write the host's part of the policy")?;
@@ -295,7 +325,7 @@ impl Maps {
         Ok(network.shadow.mark)
     }
 
-    /// Writes the limits of networks of an idle slot.
+    /// Writes the limits of networks of a free slot.
     fn write_networks(&mut self, slot: u32, encoded: &Encoded) -> Result<()> {
         for index in 0..NETWORKS {
             let network = encoded.networks.get(&index).copied().unwrap_or(record::Network::NONE);
@@ -306,7 +336,7 @@ impl Maps {
         Ok(())
     }
 
-    /// Replaces listeners and ports of an idle slot.
+    /// Replaces listeners and ports of a free slot.
     fn write_listeners(&mut self, slot: u32, encoded: &Encoded) -> Result<()> {
         let mut ports = encoded.ports.clone();
         for (key, _) in self.listeners()? {
@@ -319,10 +349,12 @@ impl Maps {
             self.listener.insert(Raw(*key), Raw(*id), 0).context("cannot write a listener")?;
         }
         for (port, services) in ports {
-            let Raw(mut entry) = self.port.get(&port.into(), 0)?;
-            // The other slot's half is written back as it is: its bytes do not change under a packet that reads them.
-            entry.service[slot as usize] = services;
-            self.port.set(port.into(), Raw(entry), 0).context("cannot write a port")?;
+            // What the other slots hold is written back as it is: no byte of it changes under a packet
+            // that reads it.
+            let Raw(entry) = self.port.get(&port.into(), 0)?;
+            self.port
+                .set(port.into(), Raw(entry.with(slot, services)), 0)
+                .context("cannot write a port")?;
         }
         Ok(())
     }

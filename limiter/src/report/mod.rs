@@ -20,7 +20,7 @@ pub use lines::Lines;
 pub use sample::{ByReason, Sample, admitted, attempts, refused};
 pub use scrape::Scrape;
 pub use shadow::Shadow;
-pub use snapshot::{Open, Room, Service, Snapshot, take, take_counting};
+pub use snapshot::{Open, Room, Service, Snapshot, take, take_counting, waiting_room};
 
 pub use crate::policy::text::show_mode as mode;
 

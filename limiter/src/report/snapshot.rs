@@ -303,7 +303,7 @@ pub fn take_counting(
         measured_seconds: seconds,
         table: table(maps, selection.slot, total.steals)?,
         waiting: if lines { Some(waiting::read(maps)?) } else { None },
-        room: room(maps, &policy)?,
+        room: waiting_room(maps, &policy)?,
         open: open(pins, maps, &policy)?,
         cookies,
         allowed: count(List::Allow)?,
@@ -344,7 +344,10 @@ fn open_of_service(maps: &Maps, id: u32, record: &record::Service) -> Result<Ope
 }
 
 /// The waiting room, where a service sends anybody there.
-fn room(maps: &Maps, policy: &Policy) -> Result<Option<Room>> {
+///
+/// # Errors
+/// When the map cannot be read.
+pub fn waiting_room(maps: &Maps, policy: &Policy) -> Result<Option<Room>> {
     let services = policy.services.iter().filter(|one| one.admission.refuse == Refuse::Room);
     let wanted: BTreeSet<_> =
         services.flat_map(|one| one.listeners.iter().map(SocketAddr::port)).collect();

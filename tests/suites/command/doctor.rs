@@ -14,7 +14,7 @@ use super::{Desk, binary, live};
 const ATTACH: &str = "attach web0 --service web=*:80 --source-rate 20/s";
 
 /// What doctor found, and its exit code.
-struct Found {
+pub struct Found {
     all: Vec<Value>,
     code: Option<i32>,
 }
@@ -47,7 +47,7 @@ impl Found {
         assert!(also.iter().all(|word| text.contains(word)), "{text}: expected {also:?}");
     }
 
-    fn has(&self, words: &str) -> bool {
+    pub fn has(&self, words: &str) -> bool {
         self.all
             .iter()
             .any(|finding| finding["what"].as_str().is_some_and(|what| what.contains(words)))
@@ -58,12 +58,12 @@ impl Found {
     }
 }
 
-fn doctor(desk: &Desk, arguments: &str) -> Found {
+pub fn doctor(desk: &Desk, arguments: &str) -> Found {
     Found::of(&desk.output(&format!("doctor --json {arguments}")))
 }
 
 /// A socket of the front end that listens on port 80, with room for `backlog` connections.
-fn listen(desk: &Desk, backlog: i32) -> OwnedFd {
+pub fn listen(desk: &Desk, backlog: i32) -> OwnedFd {
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
     let make = || {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use limiter_common::class_tree::MOST_CLASSES;
-use limiter_common::record::{CLASS_PREFIXES, LISTENERS, SERVICES};
+use limiter_common::record::{CLASS_PREFIXES, POLICY_LISTENERS, SERVICES};
 
 use super::Desk;
 
@@ -18,7 +18,7 @@ pub(super) struct Size {
 
 pub(super) const FULL: Size = Size {
     services: SERVICES,
-    listeners: LISTENERS / 2,
+    listeners: POLICY_LISTENERS,
     classes: MOST_CLASSES as u32,
     prefixes: CLASS_PREFIXES,
 };
@@ -93,8 +93,8 @@ fn the_largest_policy_and_one_more() {
         std::fs::write(&file, text).expect("written");
         format!("apply {}", file.display())
     };
-    // Both slots and every id, and a third that takes the place of the first.
-    for variant in 0..3 {
+    // Every slot and every id, and a fourth that takes the place of the first.
+    for variant in 0..4 {
         desk.ok(&write(policy(FULL, variant)));
         let status = desk.json("status --quick");
         assert_eq!(status["services"].as_array().map(Vec::len), Some(SERVICES as usize));
@@ -104,7 +104,7 @@ fn the_largest_policy_and_one_more() {
             .expect("services")
             .iter()
             .map(|one| one["listeners"].as_array().map_or(0, Vec::len));
-        assert_eq!(listeners.sum::<usize>(), LISTENERS as usize / 2);
+        assert_eq!(listeners.sum::<usize>(), POLICY_LISTENERS as usize);
         let prefixes = status["classes"]
             .as_array()
             .expect("classes")
@@ -119,9 +119,9 @@ fn the_largest_policy_and_one_more() {
         (Size { classes: FULL.classes + 1, ..FULL }, "255 classes"),
         (Size { prefixes: FULL.prefixes + 1, ..FULL }, "65536 prefixes"),
     ] {
-        desk.fails(&write(policy(size, 4)), 1, &[word]);
+        desk.fails(&write(policy(size, 5)), 1, &[word]);
         assert!(desk.has_program("web0"));
     }
     assert_eq!(desk.ok("policy show"), before, "nothing was changed");
-    assert_eq!(desk.json("status --quick")["generation"], 3);
+    assert_eq!(desk.json("status --quick")["generation"], 4);
 }

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use lab::raw;
 use limiter::kernel::{Maps, Pins, maps::Raw};
 use limiter_common::names::{self, Row};
-use limiter_common::record::{CLASSES, NAME, SERVICES};
+use limiter_common::record::{CLASSES, NAME, SERVICES, SLOTS};
 
 use super::Desk;
 use super::pins::sound;
@@ -66,12 +66,12 @@ fn spoil(root: &std::path::Path, random: &mut Rng) {
         ]);
         name
     };
-    for index in (0..2 * SERVICES).step_by(3) {
+    for index in (0..SLOTS * SERVICES).step_by(3) {
         let Raw(mut service) = maps.service.get(&index, 0).expect("a service");
         service.name = named(random.u64(..));
         maps.service.set(index, Raw(service), 0).expect("written");
     }
-    for index in (0..2 * CLASSES).step_by(7) {
+    for index in (0..SLOTS * CLASSES).step_by(7) {
         let Raw(mut class) = maps.class.get(&index, 0).expect("a class");
         class.name = named(random.u64(..));
         maps.class.set(index, Raw(class), 0).expect("written");

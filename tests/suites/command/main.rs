@@ -4,6 +4,7 @@
 mod apply;
 mod bans;
 mod capabilities;
+mod combinations;
 mod cookies;
 mod devices;
 mod doctor;
@@ -20,6 +21,7 @@ mod pins;
 mod policy;
 mod run;
 mod runbooks;
+mod slots;
 mod unmount;
 mod watch;
 

@@ -7,6 +7,7 @@ use limiter::kernel::clock;
 use limiter::policy::Prefixes;
 use limiter::report::Sample;
 use limiter_common::reason::Reason::*;
+use limiter_common::record::SLOTS;
 use limiter_common::switch::{Mode, Selection};
 
 use super::{CLIENT, CLIENT_V6, DROP, Judge, PASS, WEB, WEB_V6, limit, policy, syn};
@@ -206,9 +207,10 @@ fn a_new_service_begins_with_nothing() {
         judge.says(&syn(&format!("192.0.2.{client}:1"), WEB).build(), 1, Admitted, PASS);
     }
     judge.says(&syn("192.0.2.0:1", WEB).build(), 1, SourceLimit, DROP);
-    // A slot that is written without it, then one with another of the same id.
-    judge.set(&policy(&[]));
-    judge.set(&policy(&[]));
+    // Slots that are written without it, then one with another of the same id.
+    for _ in 0..SLOTS {
+        judge.set(&policy(&[]));
+    }
     judge.set(&with("new"));
     for client in 0..10 {
         judge.says(&syn(&format!("192.0.2.{client}:1"), WEB).build(), 1, Admitted, PASS);

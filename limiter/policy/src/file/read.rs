@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use limiter_common::class_tree::MOST_CLASSES;
-use limiter_common::record::{LISTENERS, SERVICES};
+use limiter_common::record::{POLICY_LISTENERS, SERVICES};
 use toml::de::DeTable;
 
 use super::members::{self, Members};
@@ -183,7 +183,7 @@ fn listeners<'t>(
         }
         listeners.extend(text::listener(text).unwrap_or_default());
     }
-    let most = LISTENERS as usize / 2;
+    let most = POLICY_LISTENERS as usize;
     if owners.len() > most && owners.len() - listeners.len() <= most {
         let place = reader.place(&table.path);
         reader
