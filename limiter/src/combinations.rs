@@ -178,3 +178,53 @@ pub fn queues(service: &Service, listeners: &[Listener]) -> Vec<Queue> {
     }
     queues
 }
+
+#[cfg(test)]
+mod tests {
+    use limiter_common::rate::{Limit, Rate};
+
+    use super::*;
+    use crate::policy::text;
+
+    fn policy(budget: Option<u64>, source: u64) -> Policy {
+        let limit = |rate: u64| Limit { rate: Rate::per_second(rate), burst: 2 * rate };
+        let mut policy = Policy { source: limit(source), ..Policy::default() };
+        policy.services = vec![text::service("web=*:80").expect("a service")];
+        policy.budget = budget.map_or(Limit::default(), limit);
+        policy
+    }
+
+    fn listener(address: &str, waiting: u32, room: u32) -> Listener {
+        let address = address.parse().expect("an address");
+        Listener { address, only_v6: false, waiting, room, inode: 0, device: 0 }
+    }
+
+    #[test]
+    fn a_crowd_is_bounded_by_a_budget_or_by_users() {
+        assert!(unbounded(&policy(None, 20)).is_some_and(|one| one.what.contains("at web,")));
+        assert_eq!(unbounded(&policy(Some(100), 20)), None);
+        let mut users = policy(None, 20);
+        users.services[0].admission.users = 9;
+        assert_eq!(unbounded(&users), None);
+        let unlimited = Policy { source: Limit::default(), ..policy(None, 20) };
+        assert_eq!(unbounded(&unlimited), None, "that nothing is limited is said instead");
+    }
+
+    #[test]
+    fn sockets_on_one_address_are_one_queue() {
+        let policy = policy(Some(100), 20);
+        let listeners = [
+            listener("0.0.0.0:80", 3, 100),
+            listener("[::]:80", 0, 500),
+            listener("0.0.0.0:80", 90, 90),
+        ];
+        let queues = queues(&policy.services[0], &listeners);
+        let shown: Vec<_> =
+            queues.iter().map(|one| (one.sockets, one.waiting, one.room, one.is_full)).collect();
+        assert_eq!(shown, [(2, 93, 190, true), (1, 0, 500, false)]);
+        let burst = burst(&policy, &policy.services[0]);
+        assert_eq!(burst, Some(200));
+        let short: Vec<_> = queues.iter().map(|queue| queue.short(burst).is_some()).collect();
+        assert_eq!(short, [true, false]);
+    }
+}

@@ -8,7 +8,7 @@ use limiter_common::challenge::Challenge;
 use limiter_common::switch::{Mode, Selection};
 use serde::Serialize;
 
-use super::{Context, apply, settle};
+use super::{Context, Usage, apply, settle};
 use crate::combinations::{self, names};
 use crate::history::SWITCH;
 use crate::kernel::{Maps, clock};
@@ -22,7 +22,7 @@ pub struct Arm {
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
     /// Go back to observe mode, unless `limiter confirm` comes within this time.
-    #[arg(long, value_name = "TIME", value_parser = text::duration, conflicts_with = "time")]
+    #[arg(long, value_name = "TIME", value_parser = text::duration)]
     confirm: Option<Duration>,
 }
 
@@ -52,6 +52,14 @@ struct Done {
 impl Arm {
     /// Switches to enforce.
     pub fn run(&self, context: &Context) -> Result<()> {
+        if self.time.is_some() && self.confirm.is_some() {
+            return Err(Usage(
+                "--for and --confirm are one time each: `limiter arm --confirm 2m` to try it, then \
+                 `limiter arm --for 30m` to keep it for that time"
+                    .to_owned(),
+            )
+            .into());
+        }
         let on_trial = self.confirm.is_some();
         change(context, Mode::Enforce, self.time.or(self.confirm), on_trial)
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use limiter_common::switch::Switch;
 use serde::Serialize;
 
 use super::fit::{Fitted, fit};
@@ -12,6 +13,7 @@ use super::{Context, Usage, apply, settle};
 use crate::combinations;
 use crate::history::SWITCH;
 use crate::kernel::share::InForce;
+use crate::kernel::slots::Origin;
 use crate::kernel::{Maps, clock};
 use crate::policy::diff::{self, Change};
 use crate::policy::file::Document;
@@ -27,7 +29,8 @@ pub struct Set {
     /// Set the limits that the service tries in the shadow, and try them no more.
     #[arg(long, requires = "service")]
     from_shadow: bool,
-    /// Go back to the policy before, unless `limiter confirm` comes within this time. The kernel does it, and needs no process for that.
+    /// Go back to the policy before, unless `limiter confirm` comes within this time. The kernel
+    /// does it, and needs no process for that.
     #[arg(long, value_name = "TIME", value_parser = text::duration)]
     confirm: Option<Duration>,
     #[command(flatten)]
@@ -89,20 +92,10 @@ impl Set {
         context.pins.require()?;
         let _lock = context.lock()?;
         let mut maps = Maps::open(&context.pins.root())?;
-        let (slot, switch, now) = (maps.selection()?.slot, maps.switch()?, clock::now());
+        let (switch, now) = (maps.switch()?, clock::now());
+        let slot = switch.at(now).slot;
         let (old, mut origin) = (maps.policy(slot)?, maps.origin(slot)?);
-        if self.confirm.is_some() && switch.revert().is_some_and(|revert| revert > now) {
-            bail!(
-                "what decides now goes back by itself, and there is one way back at a time: without \
-                 --confirm the change goes back with it; or `limiter confirm` or `limiter rollback` \
-                 first"
-            );
-        }
-        let back = match (self.confirm, switch.trial(now)) {
-            (Some(_), _) => Some(Back::Alone),
-            (None, Some(_)) => Some(origin.profile.clone().map_or(Back::Trial, Back::Profile)),
-            (None, None) => None,
-        };
+        let back = self.back(switch, now, &origin)?;
         if switch.trial(now).is_none() {
             origin.ends = 0;
         }
@@ -122,6 +115,12 @@ impl Set {
         let before = Document { set_syncookies: maps.cookies()?.may_set, ..Document::default() };
         let around = applied_around(&self.said.0, &before);
         let mut switch = maps.stage_policy(&new, &origin)?;
+        if maps.selection()?.slot != slot {
+            bail!(
+                "what decided has gone back by itself meanwhile, so nothing was changed; look at \
+                 `limiter status`, and try again"
+            );
+        }
         if let Some(time) = self.confirm {
             switch = maps.on_trial(switch, clock::after(time))?;
             note = note.decides(SWITCH).until(switch.revert());
@@ -156,6 +155,22 @@ impl Set {
         };
         report::done(context.format, &done, describe);
         Ok(())
+    }
+
+    /// What goes back by itself once this is set, if the switch says so.
+    fn back(&self, switch: Switch, now: u64, origin: &Origin) -> Result<Option<Back>> {
+        if self.confirm.is_some() && switch.revert().is_some_and(|revert| revert > now) {
+            bail!(
+                "what decides now goes back by itself, and there is one way back at a time: without \
+                 --confirm the change goes back with it; or `limiter confirm` or `limiter rollback` \
+                 first"
+            );
+        }
+        let with = || origin.profile.clone().map_or(Back::Trial, Back::Profile);
+        Ok(match self.confirm {
+            Some(_) => Some(Back::Alone),
+            None => switch.trial(now).map(|_| with()),
+        })
     }
 
     fn check_usage(&self) -> Result<(), Usage> {
