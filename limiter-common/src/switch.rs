@@ -198,7 +198,8 @@ impl Switch {
         }
     }
 
-    /// Until when the policy that decides at `now` is on trial: from then on that of another slot decides again.
+    /// Until when the policy that decides at `now` is on trial: from then on that of another slot
+    /// decides again.
     pub const fn trial(self, now: u64) -> Option<u64> {
         match self.revert() {
             Some(revert) if revert > now && self.at(now).slot != self.fallback().slot => {

@@ -53,7 +53,8 @@ impl Observe for Observer {
 }
 
 /// An attempt as it crosses the calls of this file: a [`What`] with the id of the service and the
-/// slot (bits 30 and 31) in the place of the service's number, which is looked up only where it is needed.
+/// slot (bits 30 and 31) in the place of the service's number, which is looked up only where it is
+/// needed.
 #[derive(Clone, Copy)]
 struct Attempt(u64);
 

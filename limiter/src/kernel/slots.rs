@@ -1,4 +1,4 @@
-//! The two policy slots: reading the one that decides, writing the idle one, switching.
+//! The policy slots: reading the one that decides, writing a free one, switching.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
