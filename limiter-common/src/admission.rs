@@ -5,7 +5,7 @@
 //!    random cache line is read.
 //! 2. The connections that are open, where the policy bounds them: of the service, of the host and of
 //!    the source. They are only looked at; whoever counts them does so when they are there.
-//! 3. Look at the limit of the network that the source is in, if networks have one; then the
+//! 3. Look at the limits of the network that the source is in, if networks have any; then the
 //!    source's limit, of its class if it has one; then the network pays, too. What one of them
 //!    refuses costs no budget, and neither pays for what the other refuses (unless two CPUs meet at
 //!    the network's last token: then the source of one has paid). A network that is over its limit
@@ -142,6 +142,11 @@ pub trait State {
     /// `place`. Where nothing counts them, nothing has.
     fn full(&self, _: &Case<'_>, _: &Place, _: &Bounds) -> Option<Full> {
         None
+    }
+    /// Whether the client's network has as many open connections as one of a class of the case's
+    /// service may. Where nothing counts them, none has.
+    fn is_network_full(&self, _: &Case<'_>, _class: u32) -> bool {
+        false
     }
     /// Charges an attempt to the source table; one that peeks is only told whether that would go.
     fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
@@ -309,8 +314,8 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
     }
     let terms = Terms::of::<S, MORE>(state, case);
     let has_networks = MORE && case.service.has_networks();
-    if has_networks && matches!(charge_network(state, case, terms.class, true)?, Charge::Exceeds) {
-        return Some(Verdict::Decided(Reason::NetworkLimit));
+    if has_networks && let Some(reason) = look_at_network(state, case, terms.class)? {
+        return Some(Verdict::Decided(reason));
     }
     let mut is_contended = false;
     let bounds = terms.bounds(case);
@@ -363,6 +368,20 @@ pub(crate) fn charge<S: State>(
     notes.stole |= matches!(charge, Charge::Stole);
     notes.step = step;
     Some(charge)
+}
+
+/// Which limit of its own keeps the client's network out, if one does.
+#[inline(always)]
+pub(crate) fn look_at_network<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    class: u32,
+) -> Option<Option<Reason>> {
+    if matches!(charge_network(state, case, class, true)?, Charge::Exceeds) {
+        return Some(Some(Reason::NetworkLimit));
+    }
+    let is_full = state.network(case, class)?.open != 0 && state.is_network_full(case, class);
+    Some(is_full.then_some(Reason::OpenNetwork))
 }
 
 /// Charges the client's network as it would a source, under a place of its own; or only looks.

@@ -30,7 +30,8 @@ pub const SLICE_SHIFT: u32 = 22;
 pub enum Kind {
     /// Refused by the source limit.
     Refused = 0,
-    /// Refused by a budget, or in line for one: one in [`ONE_IN`].
+    /// Refused by a budget, or in line for one, as an attempt or as the proof of one: one in
+    /// [`ONE_IN`].
     Budget = 1,
     /// Any other attempt, one that a budget refused among them: one in [`ONE_IN`].
     Others = 2,

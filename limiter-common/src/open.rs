@@ -100,7 +100,7 @@ pub struct Counts<'a, W> {
     pub host: &'a [W; WORDS],
 }
 
-/// One of the three counts that a connection is in.
+/// One of the counts that a connection is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Part {
@@ -110,6 +110,8 @@ pub enum Part {
     Service = Opened::SERVICE,
     /// The host's.
     Host = Opened::HOST,
+    /// Its network's, which is one more source with a place of its own.
+    Network = Opened::NETWORK,
 }
 
 impl Part {
@@ -120,6 +122,7 @@ impl Part {
             Opened::SOURCE => Some(Self::Source),
             Opened::SERVICE => Some(Self::Service),
             Opened::HOST => Some(Self::Host),
+            Opened::NETWORK => Some(Self::Network),
             _ => None,
         }
     }
@@ -143,8 +146,9 @@ pub enum Step {
 #[inline(always)]
 pub fn begin(opened: &mut Opened, mut add: impl FnMut(Part) -> Step) -> bool {
     opened.counted = 0;
-    for part in [Part::Source, Part::Service, Part::Host] {
-        if tried(|| add(part)) {
+    for part in [Part::Source, Part::Service, Part::Host, Part::Network] {
+        let is_asked = !matches!(part, Part::Network) || opened.network != 0;
+        if is_asked && tried(|| add(part)) {
             opened.counted |= part as u32;
         }
     }
@@ -154,7 +158,7 @@ pub fn begin(opened: &mut Opened, mut add: impl FnMut(Part) -> Step) -> bool {
 /// Takes back what [`begin`] counted. `subtract` is one try at one of its counts, [`subtract`].
 #[inline(always)]
 pub fn end(opened: &mut Opened, mut subtract: impl FnMut(Part) -> Step) {
-    for part in [Part::Source, Part::Service, Part::Host] {
+    for part in [Part::Source, Part::Service, Part::Host, Part::Network] {
         if opened.counted & part as u32 != 0 {
             tried(|| subtract(part));
         }
@@ -177,11 +181,12 @@ fn tried(mut step: impl FnMut() -> Step) -> bool {
     false
 }
 
-/// Tries to add a connection of the service with `number` to one count.
+/// Tries to add a connection of the service with `number` to one count. `place`: that of its
+/// network for that part, else that of its source; the set is of the same.
 #[inline(always)]
 pub fn add<W: SharedWord>(counts: &Counts<'_, W>, part: Part, place: Place, number: u32) -> Step {
     match part {
-        Part::Source => add_to_source(counts.set, place),
+        Part::Source | Part::Network => add_to_source(counts.set, place),
         Part::Service => add_to_total(counts.service, number),
         Part::Host => add_to_total(counts.host, 0),
     }
@@ -196,7 +201,7 @@ pub fn subtract<W: SharedWord>(
     number: u32,
 ) -> Step {
     match part {
-        Part::Source => subtract_from_source(counts.set, place),
+        Part::Source | Part::Network => subtract_from_source(counts.set, place),
         Part::Service => subtract_from_total(counts.service, number),
         Part::Host => subtract_from_total(counts.host, 0),
     }
@@ -236,6 +241,19 @@ pub fn judge<W: SharedWord>(
         return None;
     };
     is_counted(counts.host, now, peeks).then_some(full)
+}
+
+/// Whether the network at `place` has `bound` connections; 0 stands for any number. The set is that
+/// of the network.
+#[inline(always)]
+pub fn is_network_full<W: SharedWord>(
+    counts: &Counts<'_, W>,
+    place: Place,
+    bound: u64,
+    now: u64,
+    peeks: bool,
+) -> bool {
+    bound != 0 && count(counts.set, place) >= bound && is_counted(counts.host, now, peeks)
 }
 
 /// Whoever counts was here.

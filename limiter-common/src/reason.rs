@@ -238,6 +238,8 @@ reasons! {
         "as many connections are open as may be, to the service or to the host";
     NetworkLimit = 40, "network_limit", Attempt, Drop, Network, OverLimit, Sources,
         "network of the source is over its limit";
+    OpenNetwork = 41, "open_network", Attempt, Drop, Network, OverLimit, Sources,
+        "network of the source has as many connections open as it may";
 }
 
 impl Reason {
@@ -387,25 +389,26 @@ mod tests {
     /// The sets, spelled out once more: who moves a reason from one to another means to.
     #[test]
     fn what_follows_from_the_rows() {
-        let those = |holds: fn(Reason) -> bool| -> [&str; 9] {
+        let those = |holds: fn(Reason) -> bool| -> [&str; 10] {
             let mut names =
                 Reason::ALL.iter().filter(|reason| holds(**reason)).map(|reason| reason.name());
             core::array::from_fn(|_| names.next().unwrap_or_default())
         };
         assert_eq!(
             those(Reason::admits),
-            ["admitted", "contended", "proven", "unanswered", "", "", "", "", ""]
+            ["admitted", "contended", "proven", "unanswered", "", "", "", "", "", ""]
         );
         let limits = ["source_limit", "service_budget", "global_budget"];
         assert_eq!(those(Reason::is_limit)[..3], limits);
-        let (open, network) = (["open_source", "open_budget"], "network_limit");
+        let open = ["open_source", "open_budget"];
+        let networks = ["network_limit", "open_network"];
         assert_eq!(those(Reason::is_limit)[3..5], ["in_line", "diverted"]);
         assert_eq!(those(Reason::is_limit)[5..7], open);
-        assert_eq!(those(Reason::is_limit)[7], network);
+        assert_eq!(those(Reason::is_limit)[7..9], networks);
         assert_eq!(those(Reason::may_be_reset)[..3], limits);
         assert_eq!(those(Reason::may_be_reset)[3..6], ["bad_cookie", "waiting", "in_line"]);
         assert_eq!(those(Reason::may_be_reset)[6..8], open);
-        assert_eq!(those(Reason::may_be_reset)[8], network);
+        assert_eq!(those(Reason::may_be_reset)[8..], networks);
     }
 
     #[test]
@@ -414,7 +417,7 @@ mod tests {
             assert_eq!(bits::has(bits::DROP, *reason as u64 | 1 << 32), reason.drops());
             let own = matches!(reason, Reason::SourceLimit | Reason::OpenSource);
             assert_eq!(bits::has(bits::OWN, *reason as u64), own);
-            let network = matches!(reason, Reason::NetworkLimit);
+            let network = matches!(reason, Reason::NetworkLimit | Reason::OpenNetwork);
             let budget = reason.is_limit() && !own && !network;
             assert_eq!(bits::has(bits::BUDGET, *reason as u64), budget);
         }

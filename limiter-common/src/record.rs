@@ -261,7 +261,7 @@ pub struct Class {
 }
 const _: () = assert!(size_of::<Class>() == 128);
 
-/// The limit of the networks above the sources of a service, or of a class, at
+/// The limits of the networks above the sources of a service, or of a class, at
 /// `slot * NETWORKS + index`: see [`Network::index`]. Beside it, what a service tries.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +277,9 @@ pub struct Network {
     /// Length of an IPv6 network's prefix in bits.
     pub prefix_v6: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
+    /// Most open connections of each network to each service; 0: any number.
+    pub open: u32,
     /// What the service tries; a class tries nothing.
     pub shadow: Shadow,
 }
@@ -297,7 +299,8 @@ impl Network {
         stated: Limit { rate: crate::rate::Rate { count: 0, period: 0 }, burst: 0 },
         prefix_v4: 0,
         prefix_v6: 0,
-        reserved: [0; 6],
+        reserved: [0; 2],
+        open: 0,
         shadow: Shadow::NONE,
     };
 }
@@ -357,12 +360,12 @@ pub struct Service {
 const _: () = assert!(size_of::<Service>() == 384);
 
 impl Service {
-    /// In `more`: the service or a class has a limit of networks.
+    /// In `more`: the service or a class has limits of networks.
     pub const NETWORKS: u32 = 1;
     /// In `more`: the service tries limits.
     pub const SHADOW: u32 = 2;
 
-    /// Whether networks have a limit there, or in a class.
+    /// Whether networks have limits there, or in a class.
     #[inline(always)]
     pub const fn has_networks(&self) -> bool {
         self.more & Self::NETWORKS != 0
@@ -512,6 +515,8 @@ const _: () = assert!(size_of::<Counting>() == 64);
 pub struct Opened {
     /// The place of its source.
     pub place: u64,
+    /// The place of its network; 0: networks have any number there.
+    pub network: u64,
     /// The count that counted it; 0: none.
     pub epoch: u32,
     /// Number of the service.
@@ -521,7 +526,7 @@ pub struct Opened {
     /// Where it was counted: [`Opened::SOURCE`] and so on.
     pub counted: u32,
 }
-const _: () = assert!(size_of::<Opened>() == 24);
+const _: () = assert!(size_of::<Opened>() == 32);
 
 impl Opened {
     /// With its source.
@@ -530,6 +535,8 @@ impl Opened {
     pub const SERVICE: u32 = 2;
     /// With the host.
     pub const HOST: u32 = 4;
+    /// With its network.
+    pub const NETWORK: u32 = 8;
 }
 
 /// A total of open connections, alone on its cache line: see [`crate::open`].

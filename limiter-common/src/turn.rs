@@ -1,7 +1,7 @@
 //! Whether an attempt is let in where the service has a line ([`crate::line`]).
 //!
 //! 1. Look at the budgets. One that is spent does not refuse here: who waits keeps a place.
-//! 2. Look at the limit of the source's network, if networks have one: who is over it gets no place.
+//! 2. Look at the limits of the source's network, if networks have any: who is over one gets no place.
 //!    Then at the source's limit, of its class if it has one; not where a budget is spent and the
 //!    attempt would pay, because then nobody is let in, and a flood would read one more random
 //!    cache line. (A service with a waiting room looks: who is over his own limit does not see it.)
@@ -12,7 +12,7 @@
 //! 1 and 2 are [`arrive`], 4 is [`leave`], so that the kernel side can have a function for each.
 
 use crate::admission::{
-    self, Case, Notes, Outcome, Stage, State, Terms, Verdict, attempt, charge, charge_network,
+    self, Case, Notes, Outcome, Stage, State, Terms, Verdict, attempt, charge, look_at_network,
     network_pays, unproven,
 };
 use crate::budget::Look;
@@ -84,9 +84,9 @@ pub fn arrive<S: State>(
         return Some(Err(reason));
     }
     if case.service.has_networks()
-        && matches!(charge_network(state, case, terms.class, true)?, Charge::Exceeds)
+        && let Some(reason) = look_at_network(state, case, terms.class)?
     {
-        return Some(Err(Reason::NetworkLimit));
+        return Some(Err(reason));
     }
     let place = state.place(case.service.number, terms.class, terms.source)?;
     let bounds = terms.bounds(case);

@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicU64;
 
 use fastrand::Rng;
 use limiter_common::address::Address;
-use limiter_common::hash::{Place, place};
+use limiter_common::hash::{NETWORK, Place, place};
 use limiter_common::open::{
-    self, Bounds, Counts, Full, GONE, MOST, QUIET, State, WORDS, beat, begin, end, judge,
+    self, Bounds, Counts, Full, GONE, MOST, Part, QUIET, State, WORDS, beat, begin, end, judge,
 };
 use limiter_common::record::Opened;
 use limiter_common::source_table::WAYS;
@@ -44,18 +44,29 @@ impl<W: SharedWord + Default> Table<W> {
     }
 
     fn open_as(&self, place: Place, number: u32) -> Opened {
-        let mut opened = Opened { place: place.0, number, ..Opened::default() };
-        let counts = self.counts(place);
-        if !begin(&mut opened, |part| open::add(&counts, part, place, number)) {
+        self.open_in(place, Place::default(), number)
+    }
+
+    /// With its network.
+    fn open_in(&self, place: Place, network: Place, number: u32) -> Opened {
+        let mut opened = Opened { place: place.0, network: network.0, number, ..Opened::default() };
+        let is = opened;
+        let add = |part| {
+            let place = place_of(&is, part);
+            open::add(&self.counts(place), part, place, number)
+        };
+        if !begin(&mut opened, add) {
             open::note_uncounted(&self.host);
         }
         opened
     }
 
     fn close(&self, mut opened: Opened) {
-        let Opened { place, number, .. } = opened;
-        let counts = self.counts(Place(place));
-        end(&mut opened, |part| open::subtract(&counts, part, Place(place), number));
+        let was = opened;
+        end(&mut opened, |part| {
+            let place = place_of(&was, part);
+            open::subtract(&self.counts(place), part, place, was.number)
+        });
         assert_eq!(opened.counted, 0);
     }
 
@@ -66,6 +77,15 @@ impl<W: SharedWord + Default> Table<W> {
     fn host(&self) -> State {
         State::read(&std::array::from_fn(|word| self.host[word].load()))
     }
+}
+
+fn place_of(opened: &Opened, part: Part) -> Place {
+    Place(if part == Part::Network { opened.network } else { opened.place })
+}
+
+/// The /24 of a source.
+fn network(number: u32) -> Place {
+    place(&[3, 4], WEB, NETWORK, Address::v4(number & !255))
 }
 
 fn source(number: u32) -> Place {
@@ -98,6 +118,37 @@ fn counts_are_those_of_a_plain_reference() {
     }
     assert_eq!(table.host().uncounted, 0);
     opened.into_iter().for_each(|(_, one)| table.close(one));
+    assert!(table.sets.iter().flatten().all(|way| way.get() >> 32 == 0));
+    assert_eq!((open::total(&table.service, WEB), table.host().open), (0, 0));
+}
+
+/// Each source within its own number, and all of them together as many as their network may have.
+#[test]
+fn networks_are_counted_beside_their_sources() {
+    let table = Table::<Cell<u64>>::new(256);
+    let opens = |number| table.open_in(source(number), network(number), WEB);
+    let mut opened: Vec<_> = (0..40).chain(0..10).chain(256..266).map(opens).collect();
+    // Of a policy that counts no networks.
+    let alone = table.open(source(0));
+    beat(&table.host, SECOND * 100);
+    let is_full = |number, bound, now| {
+        let place = network(number);
+        open::is_network_full(&table.counts(place), place, bound, now, false)
+    };
+    let now = SECOND * 100;
+    assert_eq!((table.of(network(0)), table.of(network(256))), (50, 10));
+    assert_eq!((table.of(source(0)), table.of(source(20))), (3, 1));
+    assert_eq!(open::total(&table.service, WEB), 61);
+    assert_eq!(
+        (is_full(7, 51, now), is_full(7, 50, now), is_full(7, 0, now)),
+        (false, true, false)
+    );
+    assert_eq!((is_full(256, 11, now), is_full(256, 10, now)), (false, true));
+    assert!(!is_full(7, 50, now + GONE), "nobody counts");
+    opened.drain(..25).for_each(|one| table.close(one));
+    assert_eq!((table.of(network(0)), table.of(network(256))), (25, 10));
+    table.close(alone);
+    opened.into_iter().for_each(|one| table.close(one));
     assert!(table.sets.iter().flatten().all(|way| way.get() >> 32 == 0));
     assert_eq!((open::total(&table.service, WEB), table.host().open), (0, 0));
 }

@@ -23,7 +23,7 @@ use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 
 use crate::clock;
 use crate::exit::Decision;
-use crate::held::limiter_full;
+use crate::held::{limiter_full, limiter_network_full};
 use crate::limits::{self, Question};
 use crate::maps::{
     self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, NETWORK, SHADOWED, SOURCES,
@@ -213,6 +213,14 @@ impl State for Called {
         let peeks = if matches!(case.stage, Stage::Peeks) { PEEKS } else { 0 };
         let what = pack_what(case.slot, case.id) | peeks;
         Full::from_number(limiter_full(what, place.0, bounds.source, case.now))
+    }
+
+    #[inline(always)]
+    fn is_network_full(&self, case: &Case<'_>, class: u32) -> bool {
+        let peeks = if matches!(case.stage, Stage::Peeks) { PEEKS } else { 0 };
+        let what = pack_what(case.slot, case.id) | peeks;
+        let Address { high, low } = case.client;
+        limiter_network_full(what, class.into(), high, low, case.now) != 0
     }
 
     #[inline(always)]

@@ -23,7 +23,7 @@ use limiter_common::record::{CLASSES, Class, Counting, Opened, SERVICES};
 
 use crate::clock::{coarse, precise};
 use crate::global::{limiter_class, limiter_place};
-use crate::held::counts;
+use crate::held::{self, counts};
 use crate::limits;
 use crate::maps::{self, CLASS, COUNTING, OPENED, OPENS};
 use crate::{room, service};
@@ -53,7 +53,8 @@ const TAKES: u64 = 1 << 8;
 #[inline(never)]
 pub extern "C" fn limiter_tally(what: u64, hash: u64, whose: u64) -> u64 {
     let (place, id, number) = (Place(hash), whose as u32, (whose >> 32) as u32);
-    let (Some(part), Some(counts)) = (Part::from_number(what as u32 & 7), counts(place, id)) else {
+    let (Some(part), Some(counts)) = (Part::from_number(what as u32 & 15), counts(place, id))
+    else {
         return Step::Full as u64;
     };
     let step = if what & TAKES == 0 {
@@ -65,8 +66,9 @@ pub extern "C" fn limiter_tally(what: u64, hash: u64, whose: u64) -> u64 {
 }
 
 #[inline(always)]
-fn tally(part: Part, takes: u64, place: u64, id: u32, number: u32) -> Step {
-    let whose = u64::from(id) | u64::from(number) << 32;
+fn tally(part: Part, takes: u64, opened: &Opened) -> Step {
+    let whose = u64::from(opened.id) | u64::from(opened.number) << 32;
+    let place = if matches!(part, Part::Network) { opened.network } else { opened.place };
     match limiter_tally(part as u64 | takes, place, whose) {
         0 => Step::Done,
         1 => Step::Again,
@@ -131,8 +133,8 @@ fn ends(socket: *mut c_void) -> Option<()> {
     // SAFETY: the kernel holds the socket's lock, so the record is this run's alone.
     let opened = unsafe { &mut *record };
     if opened.epoch != 0 && opened.epoch == counting.epoch {
-        let Opened { place, id, number, .. } = *opened;
-        open::end(opened, |part| tally(part, TAKES, place, id, number));
+        let was = *opened;
+        open::end(opened, |part| tally(part, TAKES, &was));
     }
     opened.epoch = 0;
     Some(())
@@ -146,8 +148,8 @@ fn note(socket: *mut c_void, counting: &Counting, mut noted: Opened) -> Option<(
     let was = unsafe { (*record).epoch };
     let epoch = counting.epoch;
     if epoch != 0 && was != epoch {
-        let Opened { place, id, number, .. } = noted;
-        if !open::begin(&mut noted, |part| tally(part, 0, place, id, number)) {
+        let is = noted;
+        if !open::begin(&mut noted, |part| tally(part, 0, &is)) {
             open::note_uncounted(OPENS.get(SERVICES)?);
         }
         noted.epoch = epoch;
@@ -192,7 +194,11 @@ fn opened(ends: &Ends, now: u64) -> Option<Opened> {
     let source = mask.apply(ends.remote);
     let what = u64::from(service.number) | u64::from(class) << 32;
     let place = limiter_place(what, source.high, source.low);
-    Some(Opened { place, epoch: 0, number: service.number, id, counted: 0 })
+    let network = match service.has_networks() {
+        true => held::network(slot, id, service.number, class, ends.remote)?.0.0,
+        false => 0,
+    };
+    Some(Opened { place, network, epoch: 0, number: service.number, id, counted: 0 })
 }
 
 /// The ends of a connection as the kernel tells them. One of an IPv4 client to a socket of IPv6 has

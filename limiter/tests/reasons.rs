@@ -55,7 +55,7 @@ fn the_dashboard_shows_all_that_is_about_cookies_the_room_and_who_is_present() {
     let diverted = names(|reason| {
         reason.group() == Some(Group::Diverted) || reason.packet() == Packet::Diversion
     });
-    let open = [Reason::NetworkLimit, Reason::OpenSource, Reason::OpenBudget];
+    let open = [Reason::NetworkLimit, Reason::OpenSource, Reason::OpenBudget, Reason::OpenNetwork];
     let present = names(|reason| open.contains(&reason));
     assert_eq!(picked(&text), [cookies, diverted, present]);
 }

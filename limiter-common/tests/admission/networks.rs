@@ -98,6 +98,36 @@ fn a_spent_budget_costs_a_network_nothing() {
     }
 }
 
+/// A network that holds as many connections as it may is refused in every order, before and at its
+/// proof, and that costs neither the network nor the source anything.
+#[test]
+fn a_network_that_holds_too_many_connections_is_refused_at_no_charge() {
+    for mut world in worlds(1000) {
+        source_limit(&mut world, 1, 3);
+        world.memory.networks[0].open = 50;
+        world.memory.open.set(50);
+        for attempt in 0..100 {
+            assert_eq!(world.syn(ONE + attempt, START), is(Reason::OpenNetwork));
+            assert_eq!(world.peek(ONE, START), is(Reason::OpenNetwork));
+            assert_eq!(world.proof(ONE, START), is(Reason::Waiting));
+        }
+        world.memory.open.set(49);
+        for attempt in 0..4 {
+            let verdict = if attempt < 3 { Reason::Admitted } else { Reason::SourceLimit };
+            assert_eq!(world.syn(ONE, START), is(verdict), "{attempt}: its whole burst");
+        }
+        for source in 1..8 {
+            assert_eq!(world.syn(ONE + source, START), is(Reason::Admitted), "seven were left");
+        }
+        // Without a rate of networks it is the same.
+        world.memory.networks[0].limit = SourceLimit::default();
+        world.memory.open.set(50);
+        assert_eq!(world.syn(OTHER, START), is(Reason::OpenNetwork));
+        world.memory.networks[0].open = 0;
+        assert_eq!(world.syn(OTHER, START), is(Reason::Admitted));
+    }
+}
+
 /// An attempt looks and writes nothing; the proof pays for both.
 #[test]
 fn proofs_pay_for_their_network_and_nothing_else_does() {

@@ -27,7 +27,7 @@ pub struct Memory {
     sources: Vec<[Cell<u64>; WAYS]>,
     visits: Vec<[Cell<u64>; WAYS]>,
     shadowed: Vec<[Cell<u64>; WAYS]>,
-    /// Connections that every source has open.
+    /// Connections that every source has open, and every network.
     pub open: Cell<u64>,
     line: [Cell<u64>; line::WORDS],
     seats: line::seats::Seats<Cell<u64>>,
@@ -117,6 +117,11 @@ impl State for Memory {
 
     fn full(&self, _: &Case<'_>, _: &Place, bounds: &Bounds) -> Option<Full> {
         (bounds.source != 0 && self.open.get() >= bounds.source).then_some(Full::Source)
+    }
+
+    fn is_network_full(&self, case: &Case<'_>, class: u32) -> bool {
+        let most = self.network(case, class).map_or(0, |network| network.open);
+        most != 0 && self.open.get() >= most.into()
     }
 
     fn try_charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charge> {

@@ -106,6 +106,7 @@ mod tests {
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");
         mail.source = Some(Limit::default());
         mail.networks.limit = limit(200, 400);
+        mail.networks.open = 500;
         mail.shadow = Shadow { source: limit(10, 20), open: 30 };
         mail.prefixes = Some(Prefixes { v4: 24, v6: 48 });
         let prefixes =
@@ -116,7 +117,11 @@ mod tests {
             source: limit(400, 800),
             prefixes: Some(Prefixes { v4: 24, v6: 56 }),
             open: None,
-            networks: Networks { limit: limit(900, 1800), prefixes: Prefixes { v4: 16, v6: 32 } },
+            networks: Networks {
+                limit: limit(900, 1800),
+                prefixes: Prefixes { v4: 16, v6: 32 },
+                open: 5000,
+            },
         };
         let probes = Class {
             name: "probes".parse().expect("a name"),

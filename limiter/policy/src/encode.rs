@@ -136,9 +136,9 @@ pub fn encode(policy: &Policy, slot: u16, cpus: u64, known: &Known) -> Result<En
         }
     }
     // A class has its own at every service.
-    let of_classes = encoded.networks.range(SERVICES..).any(|(_, one)| one.limit.interval != 0);
+    let of_classes = encoded.networks.range(SERVICES..).any(|(_, one)| has_limits(one));
     for (id, record) in &mut encoded.services {
-        let own = encoded.networks.get(id).is_some_and(|one| one.limit.interval != 0);
+        let own = encoded.networks.get(id).is_some_and(has_limits);
         record.more |= if own || of_classes { record::Service::NETWORKS } else { 0 };
         let tries = encoded.networks.get(id).is_some_and(|one| one.shadow.mark != 0);
         record.more |= if tries { record::Service::SHADOW } else { 0 };
@@ -163,7 +163,12 @@ fn shadowed(service: &Service, network: record::Network) -> Result<record::Netwo
     Ok(record::Network { shadow: shadow.marked(), ..network })
 }
 
-/// The limit of networks of a service or a class: `whose` it is.
+/// Whether networks are limited there.
+const fn has_limits(network: &record::Network) -> bool {
+    network.limit.interval != 0 || network.open != 0
+}
+
+/// The limits of networks of a service or a class: `whose` they are.
 fn network<T, R>(
     rows: &[Setting<T, R>],
     model: &T,

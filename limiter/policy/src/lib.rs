@@ -54,18 +54,20 @@ impl Default for Prefixes {
     }
 }
 
-/// The limit of the networks above sources.
+/// The limits of the networks above sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Networks {
     /// Rate and burst of all sources of one network together, at one service.
     pub limit: Limit,
     /// How many leading bits of a client address make a network.
     pub prefixes: Prefixes,
+    /// Most open connections of one network to one service; 0: any number.
+    pub open: u64,
 }
 
 impl Default for Networks {
     fn default() -> Self {
-        Self { limit: Limit::default(), prefixes: Prefixes { v4: 24, v6: 48 } }
+        Self { limit: Limit::default(), prefixes: Prefixes { v4: 24, v6: 48 }, open: 0 }
     }
 }
 
@@ -166,10 +168,13 @@ impl Policy {
 
     /// Whether anything is bounded by the connections that are open.
     pub fn bounds_open(&self) -> bool {
-        let of_service = |one: &Service| one.admission.open | one.admission.open_budget != 0;
+        let of_service =
+            |one: &Service| one.admission.open | one.admission.open_budget | one.networks.open != 0;
+        let of_class =
+            |one: &Class| one.networks.open != 0 || one.open.is_some_and(|most| most != 0);
         self.open_budget != 0
             || self.services.iter().any(of_service)
-            || self.classes.iter().any(|class| class.open.is_some_and(|most| most != 0))
+            || self.classes.iter().any(of_class)
     }
 
     /// Whether open connections are counted, for a bound or for one that is tried.

@@ -38,12 +38,12 @@ pub struct Suggest {
     /// With this burst [default: two seconds of the rate, at least 10].
     #[arg(long, value_name = "N", requires = "source_rate", value_parser = clap::value_parser!(u64).range(1..))]
     source_burst: Option<u64>,
-    /// Say what a limit of each network would have refused, by the prefixes that are set (/24 and
-    /// /48 unless they are others); not of sources in classes.
+    /// Say what a limit of each network would have refused, or with --open leave out, by the prefixes
+    /// that are set (/24 and /48 unless they are others); not of sources in classes.
     #[arg(long)]
     networks: bool,
     /// Say what numbers of open connections of a source would leave out of those that are open now.
-    #[arg(long, conflicts_with_all = ["networks", "source_rate", "over"])]
+    #[arg(long, conflicts_with_all = ["source_rate", "over"])]
     open: bool,
     /// Percent of the attempts, or of the open connections, that the suggested limit may refuse at
     /// most.
@@ -104,7 +104,7 @@ impl Suggest {
             known_service(&maps, service)?;
         }
         if self.open {
-            return open::run(context, &maps, self.service.as_ref(), self.allow);
+            return open::run(context, &maps, self.service.as_ref(), self.networks, self.allow);
         }
         let slot = maps.selection()?.slot;
         let policy = maps.policy(slot)?;

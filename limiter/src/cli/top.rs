@@ -68,7 +68,8 @@ impl Top {
             By::Budget => Kind::Budget,
             By::Attempts => Kind::Attempts,
             By::Open => {
-                let holders = open::read(&maps, lengths, service, self.lines)?;
+                let by = lengths.map_or(open::By::Sources, |(v4, v6)| open::By::Lengths(v4, v6));
+                let holders = open::read(&maps, by, service, self.lines)?;
                 return report::print(context.format, &holders, |holders| held(holders));
             }
         };

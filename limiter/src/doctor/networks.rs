@@ -4,7 +4,8 @@ use limiter_common::rate::Limit;
 
 use super::Findings;
 use crate::observe::networks::Finding;
-use crate::policy::{Policy, text};
+use crate::policy::{Policy, Service, text};
+use crate::report::human::count;
 
 /// All of it. `found`: of the last two minutes.
 pub fn check(policy: &Policy, found: &[Finding], to: &mut Findings) {
@@ -17,6 +18,7 @@ pub fn check(policy: &Policy, found: &[Finding], to: &mut Findings) {
     }
     for service in &policy.services {
         let (name, limit) = (&service.name, service.networks.limit);
+        check_open(service, policy, to);
         if limit.is_none() {
             continue;
         }
@@ -46,7 +48,64 @@ pub fn check(policy: &Policy, found: &[Finding], to: &mut Findings) {
     }
 }
 
+/// The number of open connections of a network, if it has one.
+fn check_open(service: &Service, policy: &Policy, to: &mut Findings) {
+    let (name, open, own) = (&service.name, service.networks.open, service.admission.open);
+    if open == 0 {
+        return;
+    }
+    if open < own {
+        to.warning(
+            format!(
+                "{name}: a network may have {} connections open, and one source of it {}",
+                count(open),
+                count(own)
+            ),
+            format!("one source of a network takes all of it; `limiter suggest --service {name} --open --networks` shows what networks hold"),
+        );
+    }
+    let budgets = [service.admission.open_budget, policy.open_budget];
+    let least = budgets.into_iter().filter(|most| *most != 0).min();
+    if let Some(budget) = least.filter(|budget| open >= *budget) {
+        to.warning(
+            format!(
+                "{name}: a network may have {} connections open, and all sources together no more: {}",
+                count(open),
+                count(budget)
+            ),
+            "one network may hold every place; a quarter of them leaves others their part",
+        );
+    }
+}
+
 /// Events per second; without a limit none, so that it is never compared as more.
 fn per_second(limit: Limit) -> f64 {
     if limit.is_none() { 0.0 } else { limit.rate.count as f64 * 1e9 / limit.rate.period as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn a_networks_number_of_open_connections_is_between_a_sources_and_all() {
+        let said = |open, of_source, of_service| {
+            let mut policy = Policy {
+                services: vec![text::service("web=*:80").expect("a service")],
+                ..Policy::default()
+            };
+            let web = &mut policy.services[0];
+            web.networks.open = open;
+            web.admission.open = of_source;
+            web.admission.open_budget = of_service;
+            let mut findings = Findings::default();
+            check(&policy, &[], &mut findings);
+            findings.worst()
+        };
+        assert_eq!(said(500, 50, 20_000), Level::Ok);
+        assert_eq!(said(0, 50, 20_000), Level::Ok);
+        assert_eq!(said(40, 50, 20_000), Level::Warning);
+        assert_eq!(said(20_000, 50, 20_000), Level::Warning);
+    }
 }

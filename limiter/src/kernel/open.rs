@@ -246,8 +246,8 @@ fn namespace() -> Result<u64> {
     Ok(cookie)
 }
 
-/// A digest of what the policy in force counts together: where services listen, and what makes a
-/// source.
+/// A digest of what the policy in force counts together: where services listen, what makes a source,
+/// and what a network where those are counted.
 fn shape(maps: &Maps) -> Result<u64> {
     let slot = maps.selection()?.slot;
     let mut digest = DefaultHasher::new();
@@ -264,6 +264,10 @@ fn shape(maps: &Maps) -> Result<u64> {
     for (id, class) in maps.classes(slot)? {
         (id, class.own_mask, class.mask.v4, class.mask.v6_high, class.mask.v6_low)
             .hash(&mut digest);
+    }
+    for (index, network) in maps.networks(slot)?.into_iter().filter(|(_, one)| one.open != 0) {
+        let mask = network.mask;
+        (index, mask.v4, mask.v6_high, mask.v6_low).hash(&mut digest);
     }
     for prefix in maps.class_prefixes(slot)? {
         (prefix.address, prefix.class, prefix.length).hash(&mut digest);

@@ -27,35 +27,43 @@ pub struct Holder {
     pub count: u64,
 }
 
-/// The `most` sources with most open connections to services, in this network namespace. `lengths`:
-/// added up by prefixes of IPv4 and IPv6. `service`: of this one only.
+/// What is added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Sources, by the prefixes in force.
+    Sources,
+    /// Networks, by the prefixes of their limits.
+    Networks,
+    /// By prefixes of IPv4 and IPv6 of these lengths.
+    Lengths(u8, u8),
+}
+
+/// The `most` sources with most open connections to services, in this network namespace. `service`:
+/// of this one only.
 ///
 /// # Errors
 /// When a map cannot be read, or the kernel does not tell of its sockets.
-pub fn read(
-    maps: &Maps,
-    lengths: Option<(u8, u8)>,
-    service: Option<&str>,
-    most: usize,
-) -> Result<Vec<Holder>> {
+pub fn read(maps: &Maps, by: By, service: Option<&str>, most: usize) -> Result<Vec<Holder>> {
     let policy = maps.policy(maps.selection()?.slot)?;
-    let mut holders = held(&policy, lengths, &listener::connections()?);
+    let mut holders = held(&policy, by, &listener::connections()?);
     holders.retain(|holder| service.is_none_or(|name| holder.service == name));
     holders.truncate(most);
     Ok(holders)
 }
 
 /// The sources with connections to services, most first.
-fn held(policy: &Policy, lengths: Option<(u8, u8)>, connections: &[Connection]) -> Vec<Holder> {
+fn held(policy: &Policy, by: By, connections: &[Connection]) -> Vec<Holder> {
     let mut counts: HashMap<(String, &str, Option<String>), u64> = HashMap::new();
     for connection in connections {
         let Some(service) = service(policy, connection.local) else { continue };
         let address = prefix::address(connection.remote.ip());
         let class = policy.class_of(&Prefix { address, length: 128 });
         let own = class.and_then(|class| class.prefixes).or(service.prefixes);
-        let Prefixes { v4, v6 } = match lengths {
-            Some((v4, v6)) => Prefixes { v4, v6 },
-            None => own.unwrap_or(policy.prefixes),
+        let networks = class.map_or(service.networks, |class| class.networks);
+        let Prefixes { v4, v6 } = match by {
+            By::Sources => own.unwrap_or(policy.prefixes),
+            By::Networks => networks.prefixes,
+            By::Lengths(v4, v6) => Prefixes { v4, v6 },
         };
         let length = if address.is_v4() { 96 + v4 } else { v6 };
         let source = Prefix { address: SourceMask::new(v4, v6).apply(address), length };
@@ -112,8 +120,8 @@ mod tests {
             open("[2001:db8::2]:1", "[2001:db8:1::1]:80"),
             open("[2001:db8::3]:1", "[2001:db8:1::1]:80"),
         ];
-        let found = |lengths| {
-            let holders = held(&policy, lengths, &connections);
+        let found = |by| {
+            let holders = held(&policy, by, &connections);
             let rows = holders.into_iter().map(|one| (one.source, one.service, one.count));
             rows.collect::<Vec<_>>()
         };
@@ -125,7 +133,9 @@ mod tests {
             row("198.51.100.7", "mine", 1),
             row("198.51.100.8", "web", 1),
         ];
-        assert_eq!(found(None), rows);
-        assert_eq!(found(Some((24, 48)))[0], row("198.51.100.0/24", "web", 3));
+        assert_eq!(found(By::Sources), rows);
+        assert_eq!(found(By::Lengths(24, 48))[0], row("198.51.100.0/24", "web", 3));
+        let networks = [row("198.51.100.0/24", "web", 3), row("2001:db8::/48", "web", 3)];
+        assert_eq!(found(By::Networks)[..2], networks);
     }
 }

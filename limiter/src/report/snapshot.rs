@@ -372,12 +372,14 @@ fn class(class: &policy::Class) -> Class {
     }
 }
 
-/// `200/s, burst 400, of each /24 and /48`.
+/// `200/s, burst 400, 500 open, of each /24 and /48`.
 pub fn network_limit(networks: &policy::Networks) -> Option<String> {
-    let policy::Networks { limit, prefixes } = networks;
-    (!limit.is_none()).then(|| {
-        format!("{}, of each /{} and /{}", text::show_limit(*limit), prefixes.v4, prefixes.v6)
-    })
+    let policy::Networks { limit, prefixes, open } = *networks;
+    let limit = (!limit.is_none()).then(|| text::show_limit(limit));
+    let open = (open != 0).then(|| format!("{} open", super::human::count(open)));
+    let limits: Vec<_> = limit.into_iter().chain(open).collect();
+    (!limits.is_empty())
+        .then(|| format!("{}, of each /{} and /{}", limits.join(", "), prefixes.v4, prefixes.v6))
 }
 
 fn interface(attached: link::Attached) -> Interface {

@@ -18,10 +18,10 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::{Front, decided, limit, policy};
 
-const PORT: u16 = 80;
+pub const PORT: u16 = 80;
 
 /// A policy that counts, and refuses nothing.
-fn counts() -> Policy {
+pub fn counts() -> Policy {
     let mut policy = policy(&["web=*:80"]);
     policy.open_budget = 1_000_000;
     policy
@@ -34,19 +34,19 @@ impl Front {
         lab.front.run(|| open::settle(pins, maps)).expect("connections are counted");
     }
 
-    fn counted(&self) -> u64 {
+    pub fn counted(&self) -> u64 {
         open::state(&self.maps).expect("the count can be read").open
     }
 
     /// What the kernel says is open to the service.
-    fn there(&self) -> u64 {
+    pub fn there(&self) -> u64 {
         let connections = self.lab.front.run(listener::connections).expect("sock_diag answers");
         connections.iter().filter(|one| one.local.port() == PORT).count() as u64
     }
 
     /// Waits until so many connections are there and counted.
     #[track_caller]
-    fn until_open(&self, number: u64) {
+    pub fn until_open(&self, number: u64) {
         until_so("as many open connections", || self.there() == number && self.counted() == number);
     }
 
@@ -72,12 +72,17 @@ pub struct Pair {
 
 /// A connection of a client of this thread's namespace to the service.
 pub fn dial(client: IpAddr) -> std::io::Result<TcpStream> {
+    dial_for(client, Duration::from_millis(1500))
+}
+
+/// The same, from one that waits so long.
+pub fn dial_for(client: IpAddr, patience: Duration) -> std::io::Result<TcpStream> {
     let (family, front) = match client {
         IpAddr::V4(_) => (AddressFamily::INET, FRONT_V4),
         IpAddr::V6(_) => (AddressFamily::INET6, FRONT_V6),
     };
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
-    set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_millis(1500)))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
     rustix::net::bind(&socket, &SocketAddr::new(client, 0))?;
     rustix::net::connect(&socket, &SocketAddr::new(front, PORT))?;
     Ok(TcpStream::from(socket))
@@ -239,11 +244,14 @@ fn it_begins_and_ends_under_load() {
                 crowd.run(load).expect("a namespace");
             });
         }
-        for _ in 0..20 {
+        for _ in 0..100 {
             let before = made.load(Ordering::SeqCst);
             let Front { lab, pins, maps, .. } = &mut front;
             lab.front.run(|| open::renew(pins, maps)).expect("it begins again");
             until_so("some connections", || made.load(Ordering::SeqCst) > before + 20);
+            // At most so many are kept, and as many as are on their way to an end.
+            let counted = front.counted();
+            assert!(counted < 2000, "{counted}: none is taken back twice");
         }
         ends.store(true, Ordering::SeqCst);
         // The one that lets the acceptor look.

@@ -25,7 +25,7 @@ pub struct Class {
     pub prefixes: Option<Prefixes>,
     /// Most open connections of each source to each service, if not the service's; 0: any number.
     pub open: Option<u64>,
-    /// Limit of the networks that its sources are in, at every service. Not the service's: that is
+    /// Limits of the networks that its sources are in, at every service. Not the service's: that is
     /// for networks that the operator has not named.
     pub networks: Networks,
 }
@@ -45,7 +45,7 @@ impl Class {
 }
 
 /// Settings of a class.
-pub static CLASS: [Setting<Class, record::Class>; 5] = [
+pub static CLASS: [Setting<Class, record::Class>; 6] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -109,6 +109,15 @@ pub static CLASS: [Setting<Class, record::Class>; 5] = [
         takes: NETWORK_PREFIXES,
         model: field!(networks.prefixes),
         network: NETWORK_BITS,
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "network_open",
+        what: "open connections of a network",
+        help: "Connections that all sources of one network of the class may have open to one service. 0 for any number",
+        takes: open("500"),
+        model: field!(networks.open),
+        network: field!(open),
         ..Setting::PLAIN
     },
 ];

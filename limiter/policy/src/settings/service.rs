@@ -22,7 +22,7 @@ pub struct Service {
     pub source: Option<Limit>,
     /// Prefixes, if not the policy's.
     pub prefixes: Option<Prefixes>,
-    /// Limit of the networks that sources are in.
+    /// Limits of the networks that sources are in.
     pub networks: Networks,
     /// Budget of the service.
     pub budget: Limit,
@@ -195,7 +195,7 @@ pub(super) const fn open(example: &'static str) -> Takes {
 }
 
 /// Settings of a service.
-pub static SERVICE: [Setting<Service, record::Service>; 13] = [
+pub static SERVICE: [Setting<Service, record::Service>; 14] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -252,6 +252,15 @@ pub static SERVICE: [Setting<Service, record::Service>; 13] = [
         takes: NETWORK_PREFIXES,
         model: field!(networks.prefixes),
         network: NETWORK_BITS,
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "network_open",
+        what: "open connections of a network",
+        help: "Connections that all sources of one network together may have open to the service. 0 for any number",
+        takes: open("500"),
+        model: field!(networks.open),
+        network: field!(open),
         ..Setting::PLAIN
     },
     Setting {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::kernel::Maps;
-use crate::observe::open::{self, Holder};
+use crate::observe::open::{self, By, Holder};
 use crate::policy::{Name, Policy};
 use crate::report::{self, human};
 
@@ -36,23 +36,34 @@ struct Tried {
     sources: usize,
 }
 
-/// Judges what is open now, of one service or of each. `allow`: percent.
-pub fn run(context: &Context, maps: &Maps, service: Option<&Name>, allow: f64) -> Result<()> {
+/// Judges what is open now, of one service or of each: of sources, or of `networks`. `allow`:
+/// percent.
+pub fn run(
+    context: &Context,
+    maps: &Maps,
+    service: Option<&Name>,
+    networks: bool,
+    allow: f64,
+) -> Result<()> {
     let policy = maps.policy(maps.selection()?.slot)?;
-    let holders = open::read(maps, None, service.map(Name::as_str), usize::MAX)?;
+    let by = if networks { By::Networks } else { By::Sources };
+    let holders = open::read(maps, by, service.map(Name::as_str), usize::MAX)?;
     let asked = policy.services.iter().map(|one| &one.name);
     let asked = asked.filter(|name| service.is_none_or(|service| service == *name));
-    let answers: Vec<_> = asked.map(|name| answer(&policy, name, &holders, allow)).collect();
+    let answers: Vec<_> = asked.map(|name| answer(&policy, name, by, &holders, allow)).collect();
     report::print(context.format, &answers, |answers| {
-        answers.iter().map(|answer| describe(answer, allow)).collect()
+        answers.iter().map(|answer| describe(answer, by, allow)).collect()
     })
 }
 
-fn answer(policy: &Policy, service: &Name, holders: &[Holder], allow: f64) -> Answer {
-    // A class with a number of its own has no use for the service's.
+fn answer(policy: &Policy, service: &Name, by: By, holders: &[Holder], allow: f64) -> Answer {
+    // A class with a number of its own has no use for the service's, nor any class for networks.
     let has_own = |holder: &Holder| {
         let mut classes = policy.classes.iter();
-        classes.any(|one| holder.class.as_deref() == Some(one.name.as_str()) && one.open.is_some())
+        classes.any(|one| {
+            let is_its = holder.class.as_deref() == Some(one.name.as_str());
+            is_its && (by == By::Networks || one.open.is_some())
+        })
     };
     let counts = holders.iter().filter(|one| one.service == service.as_str() && !has_own(one));
     let counts: Vec<u64> = counts.map(|one| one.count).collect();
@@ -73,26 +84,34 @@ fn answer(policy: &Policy, service: &Name, holders: &[Holder], allow: f64) -> An
     Answer { service: service.to_string(), connections, sources: counts.len(), limits, suggested }
 }
 
-fn describe(answer: &Answer, allow: f64) -> String {
+fn describe(answer: &Answer, by: By, allow: f64) -> String {
     let Answer { service, connections, sources, limits, suggested } = answer;
     if limits.is_empty() {
         return format!("{service}: no connection is open now, so there is nothing to suggest\n");
     }
+    let (one, many) = match by {
+        By::Networks => ("network", "networks"),
+        _ => ("source", "sources"),
+    };
+    let head = format!("open of a {one}");
     let mut text = format!(
-        "{service}: {} are open now, of {}\n  open of a source   beyond it   sources with more\n",
+        "{service}: {} are open now, of {}\n  {head:<17}  beyond it   {many} with more\n",
         human::plural(*connections, ["connection", "connections"]),
-        human::plural(*sources as u64, ["source", "sources"]),
+        human::plural(*sources as u64, [one, many]),
     );
     for Tried { open, beyond_percent, sources } in limits {
         let percent = format!("{beyond_percent:.2}%");
         text.push_str(&format!("  {:<17}  {percent:<10}  {sources}\n", human::count(*open)));
     }
     match suggested {
+        Some(Tried { open, .. }) if by == By::Networks => text.push_str(&format!(
+            "  the lowest beyond which at most {allow}% are: limiter set --service {service} --network-open {open}\n  that is of this moment\n",
+        )),
         Some(Tried { open, .. }) => text.push_str(&format!(
             "  the lowest beyond which at most {allow}% are: limiter set --service {service} --open {open}\n  that is of this moment; to try it for longer: limiter set --service {service} --shadow-open {open}\n",
         )),
         None => text.push_str(&format!(
-            "  beyond each of these are more than {allow}%: allow more with --allow, or give the large sources a class of their own\n",
+            "  beyond each of these are more than {allow}%: allow more with --allow, or give the large {many} a class of their own\n",
         )),
     }
     text
@@ -123,7 +142,8 @@ mod tests {
             holder("192.0.2.4", None, 10),
             Holder { service: "mail".to_owned(), ..holder("192.0.2.1", None, 900) },
         ];
-        let answer = answer(&policy, &policy.services[0].name, &holders, 10.0);
+        let of = |by| answer(&policy, &policy.services[0].name, by, &holders, 10.0);
+        let answer = of(By::Sources);
         assert_eq!((answer.connections, answer.sources), (100, 3));
         let beyond: Vec<_> = answer.limits[..5]
             .iter()
@@ -132,8 +152,13 @@ mod tests {
         let expected = [(5, 85.0, 3), (10, 70.0, 2), (20, 50.0, 2), (50, 10.0, 1), (100, 0.0, 0)];
         assert_eq!(beyond, expected);
         assert_eq!(answer.suggested.as_ref().map(|one| one.open), Some(50));
-        let text = describe(&answer, 10.0);
+        let text = describe(&answer, By::Sources, 10.0);
         assert!(text.contains("100 connections are open now, of 3 sources"), "{text}");
         assert!(text.contains("--service web --open 50\n"), "{text}");
+        let networks = of(By::Networks);
+        assert_eq!((networks.connections, networks.sources), (70, 2), "none of a class");
+        let text = describe(&networks, By::Networks, 15.0);
+        assert!(text.contains("open of a network  beyond it   networks with more"), "{text}");
+        assert!(text.contains("--service web --network-open 50\n"), "{text}");
     }
 }

@@ -36,7 +36,7 @@ fn networks(random: &mut Rng) -> Networks {
         return Networks::default();
     }
     let prefixes = Prefixes { v4: pick(random, &[24, 24, 8, 31]), v6: pick(random, &[48, 32, 63]) };
-    Networks { limit: limit(random, 22), prefixes }
+    Networks { limit: limit(random, 22), prefixes, open: 0 }
 }
 
 /// A policy that can be kept.
