@@ -12,9 +12,8 @@ pub fn run(mut arguments: Vec<String>) -> Result<ExitCode> {
         arguments.remove(place);
         return performance::run(&arguments);
     }
-    for (flag, program) in
-        [("--peers", "peers"), ("--accuracy", "accuracy"), ("--room", "room"), ("--crowd", "crowd")]
-    {
+    let programs = ["peers", "accuracy", "room", "open", "crowd"];
+    for (flag, program) in programs.map(|program| (format!("--{program}"), program)) {
         if let Some(place) = arguments.iter().position(|argument| argument == flag) {
             arguments.remove(place);
             lab::require_root(program)?;

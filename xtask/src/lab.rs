@@ -21,7 +21,7 @@ pub fn require_root(what: &str) -> Result<()> {
 /// Builds the command and the program `bench`, and becomes its subcommand `name`.
 pub fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
     require_root(name)?;
-    setup::ensure(if ["peers", "accuracy", "room"].contains(&name) {
+    setup::ensure(if ["peers", "accuracy", "room", "open"].contains(&name) {
         &[setup::LAB, setup::PEERS]
     } else {
         &[setup::LAB]

@@ -43,9 +43,10 @@ enum Command {
     },
     /// Measure what limiter costs per packet; with --peers, beside nftables, iptables, xdp-filter
     /// and the kernel alone, under floods; with --accuracy, how exactly they limit; with --room,
-    /// what a client costs that is shown the waiting room; with --crowd, what arming does for the
-    /// people of a crowd; with --readme, the first three, and docs/performance.md made of them. As
-    /// root.
+    /// what a client costs that is shown the waiting room; with --open, who is served beside slow
+    /// readers, and what each way to bound open connections costs; with --crowd, what arming does
+    /// for the people of a crowd; with --readme, the first three, and docs/performance.md made of
+    /// them. As root.
     #[command(disable_help_flag = true)]
     Bench {
         /// For the bench itself; `--help` lists them.

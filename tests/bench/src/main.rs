@@ -7,6 +7,7 @@ mod bars;
 mod busy;
 mod crowd;
 mod demo;
+mod open;
 mod output;
 mod packets;
 mod peers;
@@ -33,6 +34,9 @@ enum Command {
     Room(room::Arguments),
     /// Stage a crowd, with and without a flood and cookies, and what arming does for its people.
     Crowd(crowd::Arguments),
+    /// Serve users beside slow readers, with limiter, nftables and iptables, and measure what each
+    /// costs a packet of a connection.
+    Open(open::Arguments),
     /// Everything at once, and then what must be so.
     Soak(soak::Arguments),
     /// Flood a web server on this machine, without limiter and with it, while ordinary clients fetch pages.
@@ -48,6 +52,7 @@ fn main() -> Result<()> {
         Command::Accuracy(arguments) => accuracy::run(&arguments),
         Command::Room(arguments) => room::run(&arguments),
         Command::Crowd(arguments) => crowd::run(&arguments),
+        Command::Open(arguments) => open::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }

@@ -2,12 +2,13 @@
 //!
 //! BPF_PROG_TEST_RUN, median of several rounds in which all programs of a case take turns. Beside each case stands the same
 //! limiter over an LRU hash, and at the end the floor (one clock read and one random line of the table) and two CPUs against one. What
-//! only a service with a challenge meets is in `challenge`, what classes cost in `classes`, and what
-//! the line costs in `line`.
+//! only a service with a challenge meets is in `challenge`, what classes cost in `classes`, what the
+//! line costs in `line`, and what it costs to ask who is present in `present`.
 
 mod challenge;
 mod classes;
 mod line;
+mod present;
 
 use std::fmt::Write as _;
 use std::thread;
@@ -81,6 +82,7 @@ struct Report {
     challenge: Vec<challenge::Row>,
     classes: Vec<classes::Row>,
     line: Vec<challenge::Row>,
+    present: Vec<challenge::Row>,
     floor: Floor,
     scaling_2cpu: f64,
     conditions: String,
@@ -113,6 +115,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         challenge: challenge::rows(arguments)?,
         classes: bench.classes()?,
         line: bench.line()?,
+        present: bench.present()?,
         floor: bench.floor()?,
         scaling_2cpu: bench.scaling()?,
         conditions: conditions(arguments, &bench.maps)?,
@@ -410,6 +413,10 @@ fn write(to: &mut String, report: &Report) -> std::fmt::Result {
     }
     writeln!(to, "ns per attempt, with a budget of the host")?;
     for challenge::Row { name, ns, ns_spread } in &report.line {
+        writeln!(to, "{name:<42} {:>8}", format!("{ns:.0} ±{ns_spread:.0}"))?;
+    }
+    writeln!(to, "ns per attempt of 65,536 sources in 256 networks")?;
+    for challenge::Row { name, ns, ns_spread } in &report.present {
         writeln!(to, "{name:<42} {:>8}", format!("{ns:.0} ±{ns_spread:.0}"))?;
     }
     writeln!(
