@@ -3,38 +3,49 @@
 //!
 //! `LIMITER_OPEN_CONNECTIONS` says how many.
 
+use std::io::Write as _;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use lab::topology::FRONT_V4;
 use lab::wait::until_so;
 use limiter::kernel::{listener, open};
 use limiter_common::switch::Mode;
-use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport};
+use rustix::net::sockopt::{
+    Timeout, set_socket_reuseaddr, set_socket_reuseport, set_socket_timeout, set_tcp_user_timeout,
+};
 use rustix::net::{AddressFamily, SocketType, ipproto};
 
 use super::open::{dial, reset};
 use super::{Front, policy};
 
-/// Ports of listeners: two that share it; one whose process dies; one of MPTCP.
+/// Ports of listeners: two that share it; one whose process dies; one of MPTCP; one whose clients
+/// fall silent.
 const SHARED: u16 = 80;
 const DYING: u16 = 81;
 const MULTIPATH: u16 = 82;
+const SILENT: u16 = 83;
+/// Connections that fit in the queue of the one that dies: the kernel takes one more than it is told.
+const QUEUE: i32 = 10;
 const CHECKPOINTS: u64 = 100;
 const WORKERS: usize = 6;
 
-fn listen(port: u16, protocol: Option<rustix::net::Protocol>) -> std::io::Result<TcpListener> {
+fn listen(
+    port: u16,
+    protocol: Option<rustix::net::Protocol>,
+    queue: i32,
+) -> std::io::Result<TcpListener> {
     let socket = rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, protocol)?;
     set_socket_reuseaddr(&socket, true)?;
     set_socket_reuseport(&socket, port == SHARED)?;
     let address = SocketAddr::new([0_u16; 8].into(), port);
     rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, 200)?;
+    rustix::net::listen(&socket, queue)?;
     Ok(TcpListener::from(socket))
 }
 
@@ -71,30 +82,58 @@ impl Front {
     /// What the kernel says is open to the service.
     fn held(&self) -> u64 {
         let connections = self.lab.front.run(listener::connections).expect("sock_diag answers");
-        let ports = [SHARED, DYING, MULTIPATH];
+        let ports = [SHARED, DYING, MULTIPATH, SILENT];
         connections.iter().filter(|one| ports.contains(&one.local.port())).count() as u64
     }
 
-    /// A process with a listener and connections in its queue, which is killed.
+    /// A process with a listener and a full queue, which is killed.
     fn kill_a_server(&self, client: IpAddr) -> u64 {
-        let listener = self.lab.front.run(|| Ok(listen(DYING, None)?)).expect("a listener");
+        let listener = self.lab.front.run(|| Ok(listen(DYING, None, QUEUE)?)).expect("a listener");
         let mut holder = Command::new("sleep")
             .arg("1000")
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .spawn()
             .expect("sleep runs");
-        let dials = || Ok((0..20).map_while(|_| dial_again_to(client).ok()).collect::<Vec<_>>());
+        let dials = || {
+            let dials = (0..2 * QUEUE).map_while(|_| dial_again_to(client, DYING).ok());
+            Ok(dials.collect::<Vec<_>>())
+        };
         let queued = self.lab.crowd.run(dials).expect("a namespace");
+        assert_eq!(queued.len() as i32, QUEUE + 1, "the queue is full");
         holder.kill().expect("it is there");
         holder.wait().expect("it ends");
         queued.len() as u64
     }
+
+    /// Connections whose client is not heard of any more, until their server gives up.
+    fn fall_silent(&self, client: IpAddr) -> u64 {
+        let listener = self.lab.front.run(|| Ok(listen(SILENT, None, 200)?)).expect("a listener");
+        let dials = || Ok((0..10).map(|_| dial_again_to(client, SILENT)).collect::<Vec<_>>());
+        let near = self.lab.crowd.run(dials).expect("a namespace");
+        let mut far: Vec<_> =
+            near.iter().map(|_| listener.accept().expect("it is accepted").0).collect();
+        let route = format!("blackhole {client}");
+        self.lab.front.ip_batch(&format!("route add {route}\n")).expect("a route");
+        for stream in &mut far {
+            set_tcp_user_timeout(&*stream, 300).expect("it can be set");
+            stream.write_all(b"anybody?").expect("the kernel takes it");
+        }
+        // The servers hold their ends; it is the kernel that gives up.
+        let gone = || {
+            let connections = self.lab.front.run(listener::connections).expect("sock_diag answers");
+            !connections.iter().any(|one| one.local.port() == SILENT)
+        };
+        until_so("the kernel gives up", gone);
+        self.lab.front.ip_batch(&format!("route del {route}\n")).expect("the route goes");
+        far.len() as u64
+    }
 }
 
-fn dial_again_to(client: IpAddr) -> std::io::Result<TcpStream> {
+fn dial_again_to(client: IpAddr, to: u16) -> std::io::Result<TcpStream> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_millis(500)))?;
     rustix::net::bind(&socket, &SocketAddr::new(client, 0))?;
-    rustix::net::connect(&socket, &SocketAddr::new(FRONT_V4, DYING))?;
+    rustix::net::connect(&socket, &SocketAddr::new(FRONT_V4, to))?;
     Ok(TcpStream::from(socket))
 }
 
@@ -105,13 +144,13 @@ fn the_count_is_the_kernels_at_random_moments() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(10_000);
     let mut random = Rng::with_seed(0x0b5e_55ed);
-    let mut policy = policy(&["web=*:80,*:81,*:82"]);
+    let mut policy = policy(&["web=*:80,*:81,*:82,*:83"]);
     policy.open_budget = 1_000_000;
     let mut front = Front::new(&policy, Mode::Enforce);
     front.count();
-    let shared = [0, 1].map(|_| front.lab.front.run(|| Ok(listen(SHARED, None)?)));
+    let shared = [0, 1].map(|_| front.lab.front.run(|| Ok(listen(SHARED, None, 200)?)));
     let shared = shared.map(|one| one.expect("a listener"));
-    let multipath = front.lab.front.run(|| Ok(listen(MULTIPATH, Some(ipproto::MPTCP))?)).ok();
+    let multipath = front.lab.front.run(|| Ok(listen(MULTIPATH, Some(ipproto::MPTCP), 200)?)).ok();
     let clients = front.lab.clients_v4();
     // Whoever changes anything holds it; at a checkpoint nobody does.
     let gate = RwLock::new(());
@@ -119,7 +158,7 @@ fn the_count_is_the_kernels_at_random_moments() {
     let far = Mutex::new(Vec::new());
     let crowd = front.lab.crowd.another().expect("the namespace again");
     let start = Instant::now();
-    let (mut most, mut killed) = (0, 0);
+    let (mut most, mut killed, mut silent) = (0, 0, 0);
     std::thread::scope(|scope| {
         let (ends, made, gate, far, crowd) = (&ends, &made, &gate, &far, &crowd);
         for listener in shared.iter().chain(&multipath) {
@@ -174,8 +213,12 @@ fn the_count_is_the_kernels_at_random_moments() {
             let until = until.saturating_sub(random.u64(..1 + all / CHECKPOINTS / 2));
             until_so("connections", || made.load(Ordering::SeqCst) >= until);
             let _all = gate.write().expect("nobody panicked");
-            if checkpoint % 10 == 0 {
-                killed += front.kill_a_server(clients[20]);
+            let cookies = ["1", "2", "0"][checkpoint as usize % 3];
+            front.lab.front.sysctl("ipv4/tcp_syncookies", cookies).expect("it can be set");
+            match checkpoint % 10 {
+                0 => killed += front.kill_a_server(clients[20]),
+                5 => silent += front.fall_silent(clients[21]),
+                _ => {}
             }
             let seen = || (front.held(), open::state(&front.maps).expect("a count").open);
             until_so("the count that the kernel has", || {
@@ -187,8 +230,8 @@ fn the_count_is_the_kernels_at_random_moments() {
         ends.store(true, Ordering::SeqCst);
     });
     println!(
-        "{} connections in {:.0} s and {killed} in the queues of killed servers, at most {most} at once; \
-         {CHECKPOINTS} checkpoints; MPTCP: {}",
+        "{} connections in {:.0} s, {killed} in the queues of killed servers and {silent} timed out, at \
+         most {most} at once; {CHECKPOINTS} checkpoints; MPTCP: {}",
         made.load(Ordering::SeqCst),
         start.elapsed().as_secs_f64(),
         multipath.is_some()
