@@ -1,8 +1,8 @@
 //! Whether an attempt is let in where the service has a line ([`crate::line`]).
 //!
 //! 1. Look at the budgets. One that is spent does not refuse here: who waits keeps a place.
-//! 2. Look at the limits of the source's network, if networks have any: who is over one gets no place.
-//!    Then at the source's limit, of its class if it has one; not where a budget is spent and the
+//! 2. Look at the limits of the source's network, if networks have any: who is over one gets no
+//!    place. Then at the source's limit, of its class if it has one; not where a budget is spent and the
 //!    attempt would pay, because then nobody is let in, and a flood would read one more random
 //!    cache line. (A service with a waiting room looks: who is over his own limit does not see it.)
 //! 3. The line.

@@ -30,7 +30,7 @@ const SHARED: u16 = 80;
 const DYING: u16 = 81;
 const MULTIPATH: u16 = 82;
 const SILENT: u16 = 83;
-/// Connections that fit in the queue of the one that dies: the kernel takes one more than it is told.
+/// Connections that fit in the queue of the one that dies: the kernel takes one more than that.
 const QUEUE: i32 = 10;
 const CHECKPOINTS: u64 = 100;
 const WORKERS: usize = 6;

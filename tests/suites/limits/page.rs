@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use lab::topology::{FRONT_V4, FRONT_V6};
 use lab::wait::until_so;
@@ -107,12 +108,16 @@ fn who_waits_reads_the_page() {
             drop(room);
             let status = desk.ok("status");
             assert!(status.contains("CLOSED for ports 80, 443"), "{status}");
+            let begun = Instant::now();
             room = Room::start(&front, &desk);
+            let page = curl(&front, v4[5], "http", FRONT_V4, "en");
+            assert!(page.starts_with("HTTP/1.1 503"), "{page}");
+            println!("the page again {} ms after its start", begun.elapsed().as_millis());
             assert!(desk.ok("status").contains("open for ports 80, 443"));
         }
         let counters = front.service(0);
         assert_eq!(server.accepted(), 1, "{counters:?}");
         let diverted = if cookies { Reason::DivertedProof } else { Reason::Diverted };
-        assert_eq!(decided(&counters, diverted), 8, "{counters:?}");
+        assert_eq!(decided(&counters, diverted), 10, "{counters:?}");
     }
 }

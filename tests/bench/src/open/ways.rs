@@ -1,5 +1,5 @@
-//! Ways to bound the connections that a source has open, each set up in the front end and taken away
-//! when it is dropped.
+//! Ways to bound the connections that a source has open, each set up in the front end and taken
+//! away when it is dropped.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
-//! What an attempt costs that is asked who is present: the open connections of its source and of its
-//! network, and its network's rate, each beside the same attempt with a source limit alone.
+//! What an attempt costs that is asked who is present: the open connections of its source and of
+//! its network, and its network's rate, each beside the same attempt with a source limit alone.
 
 use anyhow::Result;
 use lab::Frame;
