@@ -5,7 +5,7 @@
 use limiter_common::address::Address;
 use limiter_common::distinct::{self, Hashes, INTERVALS, REGISTERS, SKETCHES};
 use limiter_common::heavy::{self, Kind, Seen};
-use limiter_common::reason::bits;
+use limiter_common::reason::{Reason, bits};
 use limiter_common::record;
 use limiter_common::sighting::{self, Sighting, What, line};
 use limiter_common::switch::Mode;
@@ -16,6 +16,7 @@ use crate::limits::{self, Question};
 use crate::maps::{
     ATTEMPTS, CLAIMS, DISTINCT, EVENTS, HEAVY, INSTANCE, MapByte, MapWord, OBSERVER, Sketches,
 };
+use crate::what::unpack_what;
 
 /// A gap that is no longer, one in sixteen, ends with a look whether the floors have risen: that is up to 1,536 words.
 const LEARNS_AFTER: u32 = heavy::ONE_IN / 8;
@@ -154,6 +155,24 @@ pub extern "C" fn limiter_turn(seen: u64, high: u64, low: u64, now: u64, source:
     }
     if gap <= LEARNS_AFTER {
         limiter_learn(now);
+    }
+    0
+}
+
+/// Counts a proof that a budget refused, or that waits in line. Its attempt was asked for it,
+/// because there was a budget then; and it is in the sketches and samples.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_waits(what: u64, high: u64, low: u64, now: u64) -> u64 {
+    let (address, (slot, id)) = (Address { high, low }, unpack_what(what));
+    let Some(observer) = observer(now) else { return 0 };
+    observer.left = observer.left.wrapping_sub(1);
+    if observer.left == 0 {
+        let source = Hashes::of(&observer.key, address).source;
+        let (random, gap) = (observer.random(), observer.gap());
+        observer.left = gap;
+        let seen = Attempt::new(slot, id, What::new(0, Reason::Waiting as u8, true, false, 0));
+        count(random, seen, Kind::Budget as u64 | source >> 2 << 2, address, now, 1);
     }
     0
 }

@@ -24,7 +24,7 @@ use crate::exit::{BRINGS, Decision, Notes};
 use crate::frame::{again, read};
 use crate::listener;
 use crate::maps::{self, FLOWS, WAITS};
-use crate::{checksum, clock, cookie, global, limits, line, lists, room, service, shadow};
+use crate::{checksum, clock, cookie, global, limits, line, lists, observe, room, service, shadow};
 
 /// What a segment is that does not pass as any other.
 enum Proof {
@@ -101,11 +101,14 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
             said &= !PAYS;
         }
         said = limiter_close(context.ctx, found.0, said, outcome);
-        if said & TRIES != 0 {
+        if said & TRIES != 0 || is_refused {
             let client = segment.network.source();
             let (slot, id) = Decision::place(said);
             let what = global::pack_what(slot, id);
-            shadow::limiter_shadow(what, client.high, client.low, clock::coarse());
+            match is_refused {
+                true => observe::limiter_waits(what, client.high, client.low, clock::coarse()),
+                false => shadow::limiter_shadow(what, client.high, client.low, clock::coarse()),
+            };
         }
     }
     Decision::unpack(said)

@@ -1,6 +1,7 @@
 //! Nobody is challenged, and the kernel answers with cookies of its own what passes: what becomes
 //! of what brings them back.
 
+use limiter::observe::{Kind, heavy};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason::*;
 use limiter_common::record::List;
@@ -40,6 +41,38 @@ fn the_kernels_own_cookies_pay() {
             judge.says(&syn(client, server).build(), 1, SourceLimit, DROP);
             judge.says(&ack(client, server, cookie ^ 0x100).build(), 0, NotAttempt, PASS);
         }
+    });
+}
+
+/// `top --by budget` counts who is refused at his proof, if a budget refuses it and not his own limit.
+#[test]
+fn a_proof_that_a_budget_refuses_is_counted_so() {
+    const PROOFS: u64 = 6400;
+    with_listener(|| {
+        let counted = |judge: &Judge| -> u64 {
+            let counted = heavy::read(&judge.maps, Kind::Budget, None, None, 10);
+            let counted = counted.expect("counters");
+            counted.iter().map(|one| one.count).sum()
+        };
+        let (mut judge, cookie) = in_calm(CLIENT, SERVER, 1);
+        let frame = ack(CLIENT, SERVER, cookie).build();
+        judge.says(&frame, 1, Proven, PASS);
+        for _ in 0..PROOFS {
+            judge.says(&frame, 1, Waiting, DROP);
+        }
+        assert_eq!(counted(&judge), 0, "the source is over its own limit");
+        let mut policy = challenged();
+        policy.source = Default::default();
+        policy.services[0].admission.challenge = Challenge::Auto;
+        policy.services[0].budget = limit(1, 3600, 1);
+        judge.set(&policy);
+        judge.says(&frame, 1, Proven, PASS);
+        for _ in 0..PROOFS {
+            judge.says(&frame, 1, Waiting, DROP);
+        }
+        // A sample of one in 64, at random: five standard deviations.
+        let counted = counted(&judge);
+        assert!(counted.abs_diff(PROOFS / 64) < 30, "{counted} of {PROOFS}");
     });
 }
 
