@@ -12,13 +12,11 @@ use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 use limiter_common::switch::Mode;
 
-use super::room::{By, Room, ask, full, request};
+use super::room::{By, Room, VARIABLE, ask, full, request};
 use super::{Front, challenge, decided, dropped, limit};
 
-/// Connections of the test with cookies and without, each.
+/// Connections of the test with cookies and without, each, unless [`VARIABLE`] says another number.
 const CONNECTIONS: u64 = 10_000;
-/// The variable that says another number.
-const VARIABLE: &str = "LIMITER_ROOM_CONNECTIONS";
 /// Threads of clients.
 const THREADS: usize = 16;
 

@@ -23,8 +23,10 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::{Front, challenge, decided, dropped, limit, policy};
 
-/// Connections that a crowd makes in a test.
+/// Connections that a crowd makes in a test, unless a variable says another number.
 const CONNECTIONS: usize = 200;
+/// See [`CONNECTIONS`].
+pub(super) const VARIABLE: &str = "LIMITER_ROOM_CONNECTIONS";
 
 /// A listener that says that all is full, where only diverted connections can come.
 pub(super) struct Room {
@@ -159,6 +161,11 @@ pub(super) fn ask(
     Answers { served: by(By::Server), shown: by(By::Room), nothing: by(By::Nobody) }
 }
 
+fn connections() -> usize {
+    let said = std::env::var(VARIABLE).ok();
+    said.map_or(CONNECTIONS, |said| said.parse().expect("a number"))
+}
+
 /// Ten connections, and then one an hour.
 pub(super) fn full(line: bool, challenge: Challenge) -> Policy {
     let mut policy = policy(&["web=*:80"]);
@@ -191,11 +198,12 @@ fn who_is_refused_is_shown_the_room() {
         let server = Server::start(&front.lab).expect("a server");
         let room = Room::open(&mut front);
         let (target, clients) = targets(&front)[index].clone();
-        let answers = ask(&front, target, &clients, CONNECTIONS / clients.len(), PATIENCE);
+        let each = connections().div_ceil(clients.len());
+        let answers = ask(&front, target, &clients, each, PATIENCE);
         let counters = front.service(0);
         let what = format!("{cookies} {target} {answers:?} {counters:?}");
         assert_eq!(answers.nothing, 0, "{what}");
-        assert_eq!(answers.served + answers.shown, CONNECTIONS as u64, "{what}");
+        assert_eq!(answers.served + answers.shown, (each * clients.len()) as u64, "{what}");
         let (let_in, diverted) = match cookies {
             true => (Reason::Proven, Reason::DivertedProof),
             false => (Reason::Admitted, Reason::Diverted),
@@ -272,6 +280,13 @@ fn visit(client: IpAddr, start: Duration, seconds: u64) -> Visitor {
     seen
 }
 
+/// People, and how many times the budget they want; with LIMITER_ROOM_PEOPLE so many who want five
+/// times of it.
+fn people() -> (u64, u64) {
+    let said = std::env::var("LIMITER_ROOM_PEOPLE").ok();
+    said.map_or((200, 2), |said| (said.parse().expect("a number"), 5))
+}
+
 /// A crowd that wants twice what the budget lets in: everybody is served or shown the room, pages
 /// are whole, and the server sees nobody else.
 #[test]
@@ -279,15 +294,19 @@ fn a_crowd_is_served_in_line_or_shown_the_room() {
     const SECONDS: u64 = 20;
     for cookies in [false, true] {
         let mut policy = full(true, if cookies { Challenge::Auto } else { Challenge::Off });
-        policy.services[0].budget = limit(60, 60);
+        let (people, times) = people();
+        // A page of six connections in ten seconds.
+        let rate = people * 6 / 10 / times;
+        policy.services[0].budget = limit(rate, rate);
         let mut front = match cookies {
             true => challenge::front(&policy),
             false => Front::new(&policy, Mode::Enforce),
         };
         let server = Server::start(&front.lab).expect("a server");
         let room = Room::open(&mut front);
-        let mut clients = front.lab.clients_v4();
-        clients.truncate(200);
+        front.lab.crowd.ip_batch("route add local 10.78.0.0/16 dev lo\n").expect("a route");
+        let client = |number| IpAddr::V4(Ipv4Addr::from_bits(0x0a4e_0001 + number));
+        let clients: Vec<_> = (0..people as u32).map(client).collect();
         let one = |client| visit(client, Duration::from_millis(fastrand::u64(..2000)), SECONDS);
         let seen = at_once(&front, &clients, one);
         let sum = |of: fn(&Visitor) -> u64| seen.iter().map(of).sum::<u64>();
@@ -298,7 +317,7 @@ fn a_crowd_is_served_in_line_or_shown_the_room() {
         let quick = waits.iter().filter(|wait| **wait < Duration::from_secs(1)).count();
         let line = State::read(&front.maps.line.get(&0, 0).expect("the line").0, 0);
         println!(
-            "cookies {cookies}: {whole} pages whole, {broken} broken, {} let in; {shown} times the \
+            "cookies {cookies}, {people} people: {whole} pages whole, {broken} broken, {} let in; {shown} times the \
              room; {} of 1,000 first answers within a second, the slowest after {:?}; server saw \
              {}",
             line.pages,
