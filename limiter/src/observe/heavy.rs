@@ -50,6 +50,45 @@ pub struct Heavy {
     pub last_seconds_ago: f64,
 }
 
+/// Seconds after which a counter says nothing of now.
+const LATELY: f64 = 10.0;
+/// So many sources are few.
+const FEW: usize = 10;
+/// So many counts are enough to say who makes them.
+const ENOUGH: f64 = 64.0;
+
+/// Which part the heaviest have of what was counted lately.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lately {
+    /// Sources that have a counter: of more than some hundred not all have one.
+    pub sources: usize,
+    /// The share, 0 to 1, of the ten heaviest; `None`: too little was counted.
+    pub of_ten: Option<f64>,
+    /// The heaviest.
+    pub heaviest: Option<String>,
+}
+
+impl Lately {
+    /// Of all that is counted. Counters that began at different times are compared by their rates.
+    pub fn of(all: &[Heavy]) -> Self {
+        let now = all.iter().filter(|heavy| heavy.last_seconds_ago <= LATELY);
+        let own = |heavy: &Heavy| heavy.count.saturating_sub(heavy.uncertain) as f64;
+        let (mut rates, mut counted) = (Vec::new(), 0.0);
+        for heavy in now {
+            counted += own(heavy);
+            rates.push((own(heavy) / heavy.first_seconds_ago.max(1.0), &heavy.source));
+        }
+        rates.sort_by(|one, other| other.0.total_cmp(&one.0));
+        let [few, sum] = [FEW, rates.len()]
+            .map(|most| rates.iter().take(most).map(|(rate, _)| rate).sum::<f64>());
+        Self {
+            sources: rates.len(),
+            of_ten: (counted >= ENOUGH).then(|| few / sum),
+            heaviest: rates.first().map(|(_, source)| (*source).clone()),
+        }
+    }
+}
+
 /// Lengths of the prefixes to add up: IPv4 and IPv6.
 pub type Lengths = (u8, u8);
 
@@ -244,5 +283,34 @@ mod tests {
                 one("2001:db8::/64", 1, 2, 1),
             ]
         );
+    }
+
+    fn heavy(count: u64, first: f64, last: f64) -> Heavy {
+        Heavy {
+            source: String::new(),
+            address: String::new(),
+            sources: 1,
+            service: String::new(),
+            class: None,
+            count,
+            uncertain: 0,
+            first_seconds_ago: first,
+            last_seconds_ago: last,
+        }
+    }
+
+    #[test]
+    fn counters_of_yesterday_do_not_hide_those_of_now() {
+        let mut all = vec![heavy(90_000, 80_000.0, 1.0); 20];
+        let now = Heavy { source: "192.0.2.7".to_owned(), ..heavy(3000, 10.0, 0.1) };
+        all.extend(vec![now; 5]);
+        let few = Lately::of(&all);
+        assert!(few.sources == 25 && few.of_ten.is_some_and(|share| share > 0.9), "{few:?}");
+        assert_eq!(few.heaviest.as_deref(), Some("192.0.2.7"));
+        let gone = Lately::of(&[heavy(90_000, 100.0, 60.0)]);
+        assert_eq!(gone, Lately::default(), "it stopped a minute ago");
+        let many = Lately::of(&vec![heavy(40, 20.0, 0.5); 200]);
+        assert!(many.of_ten.is_some_and(|share| (share - 0.05).abs() < 1e-9), "{many:?}");
+        assert_eq!(Lately::of(&[heavy(3, 2.0, 0.5)]).of_ten, None, "too little to say");
     }
 }

@@ -9,5 +9,5 @@ pub mod suggest;
 pub mod waiting;
 
 pub use distinct::Distinct;
-pub use heavy::{Heavy, Kind};
+pub use heavy::{Heavy, Kind, Lately};
 pub use ring::Ring;
