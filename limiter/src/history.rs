@@ -23,6 +23,9 @@ pub const PATH: &str = "/var/lib/limiter/history.jsonl";
 /// What an entry decides when it changes the mode, or which policy counts: the one thing that has one revert time.
 pub const SWITCH: &str = "switch";
 
+/// Entries that are looked at for the last change and for what is usual.
+pub const ENTRIES: usize = 50;
+
 /// Bytes of the words of a command, and again of its changes, that an entry keeps. The rest is counted: a ban of ten thousand prefixes is
 /// noted, but does not push everything else out.
 const LONGEST: usize = 16 << 10;
@@ -100,7 +103,7 @@ impl Totals {
 
 impl Entry {
     /// Whether all that it decides is who is on a list.
-    fn is_of_lists(&self) -> bool {
+    pub fn is_of_lists(&self) -> bool {
         !self.decides.is_empty() && self.decides.iter().all(|subject| subject != SWITCH)
     }
 

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod apply;
+pub mod assess;
 pub mod auto;
 pub mod cli;
 pub mod combinations;

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
 
 use super::Context;
+use crate::assess::{self, Assessment, Facts, assess};
+use crate::history::ENTRIES;
 use crate::kernel::Maps;
 use crate::policy::text;
-use crate::report::{self, human};
+use crate::report::{self, Snapshot, human};
 
 /// Arguments of `status`.
 #[derive(Args, Debug)]
@@ -21,6 +24,15 @@ pub struct Status {
     quick: bool,
 }
 
+/// What `status` says.
+#[derive(Serialize)]
+struct Shown {
+    /// What is likely wrong, and what comes next.
+    assessment: Assessment,
+    #[serde(flatten)]
+    snapshot: Snapshot,
+}
+
 impl Status {
     /// Takes a snapshot and prints it.
     pub fn run(&self, context: &Context) -> Result<()> {
@@ -28,6 +40,11 @@ impl Status {
         let maps = Maps::open(&context.pins.root())?;
         let measure = if self.quick { Duration::ZERO } else { self.measure };
         let snapshot = report::take(&context.pins, &maps, measure)?;
-        report::print(context.format, &snapshot, human::status)
+        // Without a history it is not known what is usual, which stops no status.
+        let entries = context.history.read(ENTRIES).map(|read| read.entries).unwrap_or_default();
+        let shown = Shown { assessment: assess(&Facts::of(&snapshot, &entries)), snapshot };
+        report::print(context.format, &shown, |shown| {
+            format!("{}\n{}", assess::text(&shown.assessment), human::status(&shown.snapshot))
+        })
     }
 }

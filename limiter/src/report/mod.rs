@@ -1,5 +1,6 @@
 //! What limiter says of itself. One snapshot, rendered as text (`human`), JSON or OpenMetrics; only this module prints data.
 
+mod counts;
 mod exposition;
 mod fullness;
 pub mod human;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use crate::output;
 
+pub use counts::{Counts, Rates, percent, rate, refusals};
 pub use exposition::Form;
 pub use lines::Lines;
 pub use sample::{ByReason, Sample, admitted, attempts, refused};

@@ -16,16 +16,18 @@ use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
 use serde::Serialize;
 
-use super::fullness;
 use super::sample::{self, ByReason, Sample};
 use super::shadow::Shadow;
+use super::{Counts, Rates, fullness};
 use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::share::InForce;
 use crate::kernel::words::{Access, Words};
 use crate::kernel::{self, Maps, Pins, clock, link};
 use crate::observe::waiting::{self, Waiting};
-use crate::observe::{Distinct, Heavy, Kind, distinct, heavy, networks};
+use crate::observe::{Distinct, Heavy, Kind, Lately, distinct, heavy, networks};
+use crate::tcp;
+use crate::tree::Tree;
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{self, Policy, Prefixes};
 
@@ -91,6 +93,15 @@ pub struct Snapshot {
     pub refused_most: Vec<Heavy>,
     /// Where most attempts come from, if that is one network or few addresses.
     pub concentrated: Vec<networks::Finding>,
+    /// Which part the heaviest have of what their own limit refuses, and of what a budget does.
+    #[serde(skip)]
+    pub lately: [Lately; 2],
+    /// What was counted since limiter was loaded, with the kernel's own counters.
+    #[serde(skip)]
+    pub counts: Counts,
+    /// What came while it was measured; `None` if it was not.
+    #[serde(skip)]
+    pub now: Option<Rates>,
 }
 
 /// A revert that is due.
@@ -265,10 +276,14 @@ pub fn take_counting(
     mut count: impl FnMut(List) -> Result<usize>,
 ) -> Result<Snapshot> {
     let before = Sample::take(maps)?;
+    let counted = counts(&before);
+    let mut after = None;
     if !measure.is_zero() {
         std::thread::sleep(measure);
+        after = Some(Sample::take(maps)?);
     }
-    let after = if measure.is_zero() { before.clone() } else { Sample::take(maps)? };
+    let measured = after.as_ref().map(counts);
+    let (after, counts) = (after.unwrap_or_else(|| before.clone()), measured.unwrap_or(counted));
     let seconds = after.at.duration_since(before.at).as_secs_f64();
     let (switch, now) = (maps.switch()?, clock::now());
     let selection = switch.at(now);
@@ -279,6 +294,10 @@ pub fn take_counting(
     // Whether a challenge would be answered with a cookie.
     let answers = selection.mode == Mode::Enforce && cookies.works();
     let lines = maps.services(selection.slot)?.values().any(|one| one.line.interval != 0);
+    let heavy = |kind| heavy::read(maps, kind, None, None, usize::MAX);
+    let mut refused_most = heavy(Kind::Refused)?;
+    let lately = [Lately::of(&refused_most), Lately::of(&heavy(Kind::Budget)?)];
+    refused_most.truncate(REFUSED_MOST);
     Ok(Snapshot {
         version: 6,
         mode: mode(selection.mode),
@@ -309,7 +328,11 @@ pub fn take_counting(
         allowed: count(List::Allow)?,
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
-        refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
+        refused_most,
+        lately,
+        counts,
+        now: (measured.and_then(|counts| counts.since(&counted)))
+            .map(|counts| Rates { counts, seconds }),
         concentrated: networks::findings(maps)?,
     })
 }
@@ -357,6 +380,17 @@ pub fn waiting_room(maps: &Maps, policy: &Policy) -> Result<Option<Room>> {
     let ports = kernel::room::ports(maps)?;
     let (open, closed) = wanted.into_iter().partition(|port| ports.contains(port));
     Ok(Some(Room { open, closed }))
+}
+
+/// All packets, and what the kernel counts beside them.
+fn counts(sample: &Sample) -> Counts {
+    let total = sample.total();
+    let tcp = tcp::counters(&Tree::at("/"));
+    let server = ["PassiveOpens", "ListenOverflows"].map(|name| tcp.get(name).copied());
+    Counts {
+        server: server[0].zip(server[1]).map(<[u64; 2]>::from),
+        ..Counts::of(&sample::decided(&total), &sample::observed(&total))
+    }
 }
 
 fn class(class: &policy::Class) -> Class {

@@ -123,6 +123,9 @@ fn snapshot() -> Snapshot {
         },
         refused_most: Vec::new(),
         concentrated: Vec::new(),
+        lately: Default::default(),
+        counts: Default::default(),
+        now: None,
     }
 }
 

@@ -1,0 +1,267 @@
+//! What the assessment rests on: one snapshot, what is beside it, and what follows by arithmetic.
+
+use limiter_common::challenge::Challenge;
+use limiter_common::reason::{Group, Limit, Reason};
+
+use super::usual::{Last, last, usual};
+use super::{AUTOMATED, ENOUGH, FEW, HARMS, HEAVY, MANY, MOST, MOSTLY, ORDINARY, SPREAD, SURGE};
+use crate::history::{Entry, Moment};
+use crate::kernel::listener;
+use crate::observe::{Distinct, Lately};
+use crate::report::{Counts, Rates, Snapshot};
+
+/// How often a client sends the SYN of one connection while nothing answers it, within a minute.
+const SENDS: i32 = 6;
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Whether what is over a limit is dropped.
+    pub enforces: bool,
+    /// Interfaces that limiter is attached to.
+    pub attached: usize,
+    /// Those that are gone, or that another tool took it off.
+    pub gone: usize,
+    /// The services.
+    pub services: Vec<Service>,
+    /// Whether the kernel makes cookies, or limiter may let it.
+    pub cookies: bool,
+    /// What came; `None`: not measured.
+    pub now: Option<Rates>,
+    /// How many sources there are.
+    pub distinct: Distinct,
+    /// Attempts of each source in the time of `distinct`; `None`: it was not watched for so long.
+    pub each: Option<f64>,
+    /// Which part the heaviest have of what their own limit refuses, and of what a budget does.
+    pub lately: [Lately; 2],
+    /// Attempts per second as usual.
+    pub usual: Option<f64>,
+    /// The last change that was none of a list.
+    pub last: Option<Last>,
+    /// Whether hardly anything was over a limit before the last change.
+    pub began_with_change: bool,
+}
+
+/// A service.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Whether a process listens for it in this network namespace.
+    pub listens: bool,
+    /// Whether its sources have a limit.
+    pub has_source_limit: bool,
+    /// Whether a budget, or a number of users, bounds all of them together.
+    pub is_bounded: bool,
+    /// Whether it may challenge.
+    pub may_challenge: bool,
+    /// Whether it does now.
+    pub challenges: bool,
+    /// How many users are present, of how many that may be.
+    pub users: Option<[u64; 2]>,
+    /// Refused so far: which service is meant.
+    pub refused: u64,
+}
+
+impl Facts {
+    /// What a snapshot, the history and the kernel say.
+    pub fn of(snapshot: &Snapshot, entries: &[Entry]) -> Self {
+        let listeners = listener::all().unwrap_or_default();
+        let gone = snapshot.interfaces.iter().filter(|one| one.attachment.is_none()).count();
+        let has_host_budget = snapshot.budget_used_percent.is_some();
+        let services = snapshot.services.iter().map(|service| {
+            let (said, line) = (&service.settings, service.admission.line.as_ref());
+            Service {
+                name: service.name.clone(),
+                listens: (said.listeners.iter())
+                    .any(|address| listeners.iter().any(|listener| listener.takes(*address))),
+                has_source_limit: !service.source_limit.starts_with("none"),
+                is_bounded: has_host_budget || !said.budget.is_none() || said.admission.users != 0,
+                may_challenge: said.admission.challenge != Challenge::Off,
+                challenges: service.admission.challenging,
+                users: line.and_then(|line| Some([line.present?, line.users?])),
+                refused: service.refused,
+            }
+        });
+        Self {
+            enforces: snapshot.mode == "enforce",
+            attached: snapshot.interfaces.len() - gone,
+            gone,
+            services: services.collect(),
+            cookies: snapshot.cookies.works() || snapshot.cookies.may_set,
+            now: snapshot.now,
+            distinct: snapshot.distinct.clone(),
+            lately: snapshot.lately.clone(),
+            usual: usual(entries),
+            last: last(entries, Moment::now()),
+            ..Self::default()
+        }
+    }
+
+    fn of_now(&self, pick: impl Fn(&Counts) -> u64) -> f64 {
+        self.now.map_or(0.0, |now| now.of(pick))
+    }
+
+    fn sum(&self, holds: impl Fn(Reason) -> bool) -> f64 {
+        self.of_now(|counts| counts.total(&holds))
+    }
+
+    /// Attempts per second.
+    pub fn attempts(&self) -> f64 {
+        self.of_now(Counts::attempts)
+    }
+
+    /// Attempts per second that are refused, in either mode.
+    pub fn refused(&self) -> f64 {
+        self.sum(|reason| reason.is_attempt() && reason.drops())
+    }
+
+    /// Those that a limit refuses.
+    pub fn over(&self, limit: Limit) -> f64 {
+        self.sum(|reason| reason.limit() == Some(limit))
+    }
+
+    /// Attempts per second that are asked for a proof.
+    pub fn challenged(&self) -> f64 {
+        self.sum(|reason| reason.group() == Some(Group::Challenged))
+    }
+
+    /// Packets per second of banned sources.
+    pub fn banned(&self) -> f64 {
+        self.of_now(|counts| counts.one(Reason::Banned))
+    }
+
+    /// Packets per second of allowed sources.
+    pub fn allowed(&self) -> f64 {
+        self.of_now(|counts| counts.one(Reason::Allowed))
+    }
+
+    /// SYNs per second to no service.
+    pub fn not_named(&self) -> f64 {
+        self.of_now(|counts| counts.one(Reason::NotProtected))
+    }
+
+    /// Connections per second that this kernel opened, at all ports.
+    pub fn opened(&self) -> Option<f64> {
+        let now = self.now?;
+        Some(now.counts.server?[0] as f64 / now.seconds)
+    }
+
+    /// Attempts per second that a full accept queue turned away, in the kernel or before it.
+    pub fn turned_away(&self) -> f64 {
+        self.of_now(|counts| {
+            let overflows = counts.server.map_or(0, |[_, overflows]| overflows);
+            let refused = counts.one(Reason::QueueFull);
+            // What limiter only counts, the kernel counts once more.
+            if self.enforces { overflows + refused } else { overflows.max(refused) }
+        })
+    }
+
+    /// Whether accept queues turn clients away.
+    pub fn is_full(&self) -> bool {
+        self.turned_away() > (self.attempts() * 0.02).max(1.0)
+    }
+
+    /// Whether far more come than usual; `None`: what is usual is not known.
+    pub fn surges(&self) -> Option<bool> {
+        Some(self.attempts() > (SURGE * self.usual?).max(20.0))
+    }
+
+    /// The share of attempts that became connections, or of the challenged that proved to be there;
+    /// `None`: it is not known.
+    pub fn finished(&self) -> Option<f64> {
+        let counts = self.now?.counts;
+        if let Some(asked) = self.asked() {
+            return Some((counts.proofs() as f64 / asked as f64).min(1.0));
+        }
+        let [opened, full] = counts.server?.map(|count| count as f64);
+        let through = counts.through as f64;
+        let share = opened / through;
+        // None at all: the server may be down, or in a network namespace that counts for itself.
+        // Far more than came through: they are of other ports, or of another interface.
+        let listens = self.service().is_some_and(|service| service.listens);
+        let tells = listens && through >= ENOUGH as f64 && opened > 0.0 && share <= 1.5;
+        // Where the server is full, clients cannot finish either.
+        (tells && (share > MOSTLY || full <= through * 0.2)).then(|| share.min(1.0))
+    }
+
+    /// Attempts that were asked for a proof, if they tell who is there. In observe mode nothing is
+    /// asked.
+    pub fn asked(&self) -> Option<u64> {
+        let counts = self.now.filter(|_| self.enforces)?.counts;
+        let asked = counts.total(|reason| reason.group() == Some(Group::Challenged));
+        (asked >= ENOUGH && asked >= counts.through).then_some(asked)
+    }
+
+    /// Whether few sources make most of what is refused, or of what comes; `None`: not known.
+    pub fn few(&self) -> Option<bool> {
+        let [own, budget] = [Limit::Own, Limit::Budget].map(|limit| self.over(limit));
+        let harms = own + budget > self.attempts() * HARMS;
+        // Few who come as people do are few people.
+        if (1..=FEW).contains(&self.distinct.sources)
+            && (harms || self.attempts() > ORDINARY / 10.0)
+        {
+            return Some(true);
+        }
+        if !harms {
+            return None;
+        }
+        let lately = self.heavy();
+        match lately.of_ten? {
+            share if share >= HEAVY => Some(true),
+            share if share < SPREAD && lately.sources as u64 >= MANY / 2 => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The last change, if it was about a limit and within so many seconds.
+    pub fn changed(&self, within: f64) -> Option<&Last> {
+        self.last.as_ref().filter(|last| last.of_limits && last.seconds_ago < within)
+    }
+
+    /// Which part the heaviest have of what refuses most: their own limit, or a budget.
+    pub fn heavy(&self) -> &Lately {
+        &self.lately[usize::from(self.over(Limit::Own) < self.over(Limit::Budget))]
+    }
+
+    /// Whether many sources each come more often than a person.
+    pub fn are_automated(&self) -> bool {
+        let [own, budget] = [Limit::Own, Limit::Budget].map(|limit| self.over(limit));
+        let each_over = own > budget && own > self.attempts() * MOST;
+        let paced = self.distinct.sources >= MANY
+            && self.pace().is_some_and(|connections| connections >= AUTOMATED);
+        paced || each_over && self.few() == Some(false)
+    }
+
+    /// Connections per second that each source asks for: one whose SYN is sent again counts once.
+    pub fn pace(&self) -> Option<f64> {
+        let dropped = if self.enforces { self.refused() } else { 0.0 };
+        let lost = (dropped + self.turned_away()) / self.attempts().max(1e-9);
+        let lost = lost.clamp(0.0, 0.99);
+        let sends = (1.0 - lost.powi(SENDS)) / (1.0 - lost);
+        Some(self.each? / sends / self.distinct.seconds.max(1.0))
+    }
+
+    /// Whether so few come that they tell nothing.
+    pub fn is_little(&self) -> bool {
+        self.attempts() < ENOUGH as f64 && !self.is_full()
+    }
+
+    /// Whether the addresses look as if they were drawn at random. A crowd from all over the world
+    /// may look so too.
+    pub fn look_drawn(&self) -> bool {
+        let distinct = &self.distinct;
+        let sources = distinct.sources as f64;
+        let networks = (distinct.prefixes_24 + distinct.prefixes_48) as f64;
+        let each = self.attempts() * distinct.seconds / sources.max(1.0);
+        sources >= 10_000.0
+            && networks >= 0.9 * sources
+            && self.each.unwrap_or(each) <= 3.0
+            && distinct.returning_percent.is_none_or(|percent| percent < 10.0)
+    }
+
+    /// The service that is meant: the one that was refused most.
+    pub fn service(&self) -> Option<&Service> {
+        self.services.iter().max_by_key(|service| service.refused)
+    }
+}

@@ -1,0 +1,125 @@
+//! Which command comes next. The runbook "the site is down" has a row for each cause.
+
+use super::{Cause, Facts, HARMS, RECENT};
+
+/// What to do, in this order.
+pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
+    let service = facts.service();
+    let name = service.map_or("NAME", |service| service.name.as_str());
+    let bounds = service.is_some_and(|service| service.is_bounded);
+    let said = match cause {
+        Cause::NotAttached | Cause::Gone => {
+            "`limiter apply --confirm 5m`, or `limiter attach IFACE`"
+        }
+        Cause::OtherInterface => "`limiter doctor`, then `limiter attach IFACE`",
+        Cause::NoService | Cause::NotNamed => {
+            "`limiter policy check`: name the service, then `limiter apply --confirm 5m`"
+        }
+        Cause::Banned => "`limiter ban list`: is one of them too wide?",
+        Cause::OwnLimit if facts.changed(RECENT[0]).is_some() => {
+            "`limiter rollback`, then correct the policy file, or it comes back"
+        }
+        Cause::OwnLimit if facts.began_with_change => "`limiter history --last 5`",
+        Cause::OwnLimit => "`limiter suggest`: which limit fits what comes",
+        Cause::Server => return server(facts, name, bounds),
+        Cause::Few => return few(facts, name),
+        Cause::Botnet => {
+            let look =
+                "`limiter top --prefix 24`: ban networks that you do not know, allow schools";
+            return armed(facts, vec![look.to_owned()]);
+        }
+        Cause::Crowd => return crowd(facts, name, bounds),
+        Cause::Unclear if facts.is_little() => "`limiter top`: do you know them?",
+        Cause::Spoofed | Cause::Mixed | Cause::Unclear => return forged(facts, name, cause),
+        Cause::Nothing => "look behind limiter: servers, database; `limiter doctor`",
+        Cause::Quiet => "look before limiter: link, route, DNS, load balancer",
+        Cause::NotMeasured => "`limiter status` without --quick",
+    };
+    vec![said.to_owned()]
+}
+
+/// Limits drop only in enforce mode.
+fn armed(facts: &Facts, more: Vec<String>) -> Vec<String> {
+    let arm = (!facts.enforces).then(|| "`limiter arm --for 30m`".to_owned());
+    arm.into_iter().chain(more).collect()
+}
+
+/// A budget of what the server opens, where there is none.
+fn server(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
+    let opened = facts.opened().unwrap_or(0.0).floor();
+    let look = "`limiter doctor`: which accept queue; then look at that server".to_owned();
+    if bounds || opened < 1.0 {
+        return vec![look];
+    }
+    let budget = format!("`limiter set --service {name} --budget {opened:.0}/s`");
+    [vec![look, budget], armed(facts, Vec::new())].concat()
+}
+
+fn few(facts: &Facts, name: &str) -> Vec<String> {
+    let known = match &facts.heavy().heaviest {
+        Some(source) => format!(
+            "`limiter allow add {source} --for 2h` if you know it, else `limiter ban add {source} \
+             --for 30m`"
+        ),
+        None => "`limiter top --by attempts`: do you know them?".to_owned(),
+    };
+    let mut next = armed(facts, vec![known]);
+    if facts.service().is_some_and(|service| !service.has_source_limit) {
+        next.insert(0, format!("`limiter set --service {name} --source-rate 20/s`"));
+    }
+    next
+}
+
+fn crowd(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
+    match (bounds, facts.enforces) {
+        (false, _) => {
+            let rate = facts.opened().filter(|_| facts.is_full()).map(f64::floor);
+            let rate = rate.filter(|rate| *rate >= 1.0).unwrap_or(500.0);
+            let set = format!(
+                "`limiter set --service {name} --budget {rate:.0}/s`, or what your servers stand"
+            );
+            [vec![set], armed(facts, Vec::new())].concat()
+        }
+        (true, false) => armed(facts, Vec::new()),
+        (true, true) if facts.is_full() => server(facts, name, bounds),
+        (true, true) => {
+            vec![format!(
+                "`limiter set --service {name} --budget RATE`, if the servers have room for more"
+            )]
+        }
+    }
+}
+
+/// Limits alone do not help against forged addresses, and a challenge, which begins when a budget
+/// is short, tells whether they are.
+fn forged(facts: &Facts, name: &str, cause: Cause) -> Vec<String> {
+    let unclear = cause == Cause::Unclear;
+    let tells = if unclear { ", which tells" } else { "" };
+    if facts.enforces && facts.services.iter().any(|service| service.challenges) {
+        let said = match unclear {
+            true => "`limiter top --by attempts --prefix 24`: do you know them?",
+            false => "nothing: forged attempts are answered with cookies and reach no server",
+        };
+        return vec![said.to_owned()];
+    }
+    let mut next = Vec::new();
+    if !facts.service().is_some_and(|service| service.is_bounded) {
+        next.push(format!(
+            "`limiter set --service {name} --budget 500/s`, or what your servers stand"
+        ));
+    }
+    if !facts.cookies {
+        next.push("`limiter set --set-syncookies yes`".to_owned());
+    }
+    if !facts.services.iter().any(|service| service.may_challenge) {
+        next.push(format!("`limiter set --service {name} --challenge auto`{tells}"));
+    }
+    let mut next = [next, armed(facts, Vec::new())].concat();
+    if next.is_empty() {
+        next.push(match facts.refused() > facts.attempts() * HARMS {
+            true => format!("`limiter set --service {name} --challenge always`{tells}"),
+            false => "`limiter status` again: a challenge begins when a budget is short".to_owned(),
+        });
+    }
+    next
+}

@@ -1,0 +1,365 @@
+//! Staged situations: each with the cause that is named, and the lines that say so.
+
+use limiter_common::reason::Reason;
+
+use super::*;
+use crate::observe::{Distinct, Lately};
+use crate::report::{Counts, Rates};
+
+/// What came in a second: by reason, and what the kernel opened and turned away.
+fn second(enforces: bool, by: &[(Reason, u64)], server: [u64; 2]) -> Option<Rates> {
+    let mut counts = Counts::default();
+    for (reason, count) in by {
+        counts.by[*reason as usize] = *count;
+        if reason.admits() || reason.drops() && reason.is_attempt() && !enforces {
+            counts.through += count;
+        }
+    }
+    counts.server = Some(server);
+    Some(Rates { counts, seconds: 1.0 })
+}
+
+/// A front end with a web server, in enforce mode: 65 attempts/s as on any day.
+fn calm() -> Facts {
+    Facts {
+        enforces: true,
+        attached: 1,
+        services: vec![Service {
+            name: "web".to_owned(),
+            listens: true,
+            has_source_limit: true,
+            is_bounded: true,
+            ..Service::default()
+        }],
+        now: second(true, &[(Reason::Admitted, 65)], [65, 0]),
+        distinct: sources(319, 280, Some(40.0)),
+        usual: Some(60.0),
+        ..Facts::default()
+    }
+}
+
+fn sources(sources: u64, prefixes_24: u64, returning_percent: Option<f64>) -> Distinct {
+    Distinct { seconds: 44.0, sources, prefixes_24, returning_percent, ..Distinct::default() }
+}
+
+fn lately(sources: usize, of_ten: f64) -> Lately {
+    Lately { sources, of_ten: Some(of_ten), heaviest: Some("185.20.31.7".to_owned()) }
+}
+
+/// What the runbook has a row for.
+fn rows() -> Vec<String> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/runbooks/on-fire.md");
+    let page = std::fs::read_to_string(page).expect("the runbook");
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    cells.flat_map(|cell| cell.trim_end_matches('`').split("`, `")).map(str::to_owned).collect()
+}
+
+fn changed(seconds_ago: f64) -> Option<Last> {
+    Some(Last {
+        seconds_ago,
+        who: "root".to_owned(),
+        what: "service web budget: 500/s, burst 1000 -> 5/s, burst 10".to_owned(),
+        of_limits: true,
+    })
+}
+
+/// The lines of a situation, of which each of `words` must be one or a part of one.
+#[track_caller]
+fn says(facts: &Facts, cause: Cause, words: &[&str]) -> String {
+    let found = assess(facts);
+    let text = text(&found);
+    assert_eq!(found.cause, cause, "{text}");
+    let has_row = rows().iter().any(|row| found.likely.starts_with(row));
+    assert!(has_row || cause == Cause::NotMeasured, "no row of the runbook: {text}");
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for word in words {
+        assert!(flat.contains(word), "{word}: {text}");
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("likely: ") && text.contains("\nnext:   "), "{text}");
+    // A command that is longer than a line is the only reason for a longer line.
+    let long = lines.iter().filter(|line| line.chars().count() > 80);
+    assert!(long.clone().all(|line| line.contains('`')), "{text}");
+    text
+}
+
+#[test]
+fn nothing() {
+    says(
+        &calm(),
+        Cause::Nothing,
+        &[
+            "likely: nothing that limiter sees next: look behind limiter: servers, database",
+            "CALM: limiter lets in all of 65 attempts/s (1s) from about 319 sources (44s).",
+            "usually 60 attempts/s",
+        ],
+    );
+    let unknown = Facts { usual: None, ..calm() };
+    says(&unknown, Cause::Nothing, &["what is usual is not known"]);
+    let busy = second(true, &[(Reason::Admitted, 4000)], [4000, 0]);
+    says(&Facts { now: busy, ..unknown }, Cause::Nothing, &["4,000 attempts/s"]);
+    let few = second(true, &[(Reason::Admitted, 65), (Reason::SourceLimit, 2)], [65, 0]);
+    says(&Facts { now: few, ..calm() }, Cause::Nothing, &["REFUSING 3% of 67 attempts/s"]);
+}
+
+#[test]
+fn nothing_arrives() {
+    let quiet = |by: &[(Reason, u64)], opened| Facts {
+        now: second(true, by, [opened, 0]),
+        distinct: Distinct::default(),
+        ..calm()
+    };
+    says(&quiet(&[], 0), Cause::Quiet, &["QUIET: no attempt in 1s.", "next: look before limiter"]);
+    let beside = quiet(&[], 65);
+    says(&beside, Cause::OtherInterface, &["or from this host", "`limiter attach IFACE`"]);
+    let ports = quiet(&[(Reason::NotProtected, 70)], 65);
+    says(&ports, Cause::NotNamed, &["70 SYNs/s to no service", "`limiter policy check`"]);
+    let stray = quiet(&[(Reason::Admitted, 1)], 0);
+    let stray = Facts { now: stray.now.map(|now| Rates { seconds: 3.0, ..now }), ..stray };
+    says(&stray, Cause::Nothing, &["0.3 attempts/s (3s)"]);
+    let banned = quiet(&[(Reason::Banned, 900)], 0);
+    says(&banned, Cause::Banned, &["900 packets/s of banned sources", "`limiter ban list`"]);
+    let allowed = quiet(&[(Reason::Allowed, 900)], 65);
+    says(&allowed, Cause::Nothing, &["900 packets/s of allowed sources"]);
+    says(&Facts { now: None, ..calm() }, Cause::NotMeasured, &["next: `limiter status` without"]);
+}
+
+#[test]
+fn nothing_is_attached() {
+    let none = Facts { attached: 0, ..calm() };
+    says(
+        &none,
+        Cause::NotAttached,
+        &["likely: nothing is limited", "next: `limiter apply --confirm 5m`"],
+    );
+    says(&Facts { gone: 1, ..none }, Cause::Gone, &["the interface is gone, or another tool"]);
+    let unnamed = Facts { services: Vec::new(), ..calm() };
+    says(&unnamed, Cause::NoService, &["the policy names no service"]);
+    says(&Facts { gone: 1, ..calm() }, Cause::Nothing, &["1 interface is gone or detached"]);
+}
+
+/// Two zeroes are missing, and clients repeat what is refused.
+#[test]
+fn our_own_limit() {
+    let by = [(Reason::Admitted, 5), (Reason::ServiceBudget, 40), (Reason::InLine, 84)];
+    let typo = Facts { now: second(true, &by, [5, 0]), last: changed(600.0), ..calm() };
+    says(
+        &typo,
+        Cause::OwnLimit,
+        &[
+            "likely: our own limit, changed 10m 0s ago by root next: `limiter rollback`",
+            "REFUSING 96% of 129 attempts/s",
+            "last change, 10m 0s ago by root: service web budget: 500/s, burst 1000 -> 5/s",
+        ],
+    );
+    // What was changed days ago is not to be rolled back.
+    let old = Facts { last: changed(9.0 * 86_400.0), ..typo.clone() };
+    says(&old, Cause::OwnLimit, &["as many come as usual, and it refuses", "`limiter suggest`"]);
+    let seen = Facts { usual: None, last: None, began_with_change: true, ..typo.clone() };
+    says(&seen, Cause::OwnLimit, &["it began with the last change"]);
+    // Without a history both are possible.
+    let unsure = Facts { usual: None, ..typo.clone() };
+    says(&unsure, Cause::OwnLimit, &["; or more clients than usual, which is not known"]);
+    // A limit that was tightened in an attack is not its cause.
+    let by = [(Reason::Admitted, 500), (Reason::InLine, 24_000)];
+    let attack = Facts { now: second(true, &by, [6, 0]), ..unsure };
+    says(&attack, Cause::Spoofed, &["last change, 10m 0s ago"]);
+}
+
+#[test]
+fn forged_addresses() {
+    let by = [(Reason::Admitted, 400), (Reason::ServiceBudget, 24_625)];
+    let facts = Facts {
+        enforces: false,
+        now: second(false, &by, [60, 0]),
+        distinct: sources(493_290, 466_991, Some(1.0)),
+        ..calm()
+    };
+    says(
+        &facts,
+        Cause::Spoofed,
+        &[
+            "likely: a flood from forged addresses, not a crowd",
+            "next: `limiter set --set-syncookies yes`",
+            "then: `limiter set --service web --challenge auto` then: `limiter arm --for 30m`",
+            "NOTHING IS DROPPED; enforcing would refuse 98% of 25,025 attempts/s (1s) from about \
+             493,290 sources (44s): service_budget 98%.",
+            "0.2% of the 25,025/s that were let through became connections",
+        ],
+    );
+    let by = [(Reason::Challenged, 25_000), (Reason::Proven, 40), (Reason::Admitted, 20)];
+    let mut answered =
+        Facts { enforces: true, cookies: true, now: second(true, &by, [60, 0]), ..facts };
+    answered.services[0] =
+        Service { may_challenge: true, challenges: true, ..answered.services[0].clone() };
+    says(&answered, Cause::Spoofed, &["0.2% of the challenged proved", "next: nothing"]);
+    // In observe mode nothing is asked, so that no proof is missing.
+    let by = [(Reason::Admitted, 30), (Reason::Challenged, 25_000)];
+    let mut observed =
+        Facts { enforces: false, now: second(false, &by, [60, 0]), ..answered.clone() };
+    let mut now = observed.now.expect("measured");
+    now.counts.through = 25_030;
+    observed.now = Some(now);
+    let text =
+        says(&observed, Cause::Spoofed, &["enforcing would challenge 99.9%", "(44s). usually"]);
+    assert!(!text.contains("answered it") && !text.contains("proved"), "{text}");
+    now.counts.server = Some([24_000, 0]);
+    let there = Facts { now: Some(now), ..observed };
+    says(&there, Cause::Crowd, &["96% of the 25,030/s that were let through"]);
+    let by = [(Reason::Challenged, 1000), (Reason::Proven, 400)];
+    let mixed = Facts { now: second(true, &by, [400, 0]), ..answered };
+    says(&mixed, Cause::Mixed, &["beside real clients", "40% of the challenged proved"]);
+}
+
+#[test]
+fn few_sources() {
+    let by = [(Reason::Admitted, 215), (Reason::SourceLimit, 3172)];
+    let facts = Facts {
+        enforces: false,
+        now: second(false, &by, [3300, 0]),
+        lately: [lately(8, 0.99), Lately::default()],
+        ..calm()
+    };
+    says(
+        &facts,
+        Cause::Few,
+        &[
+            "likely: few sources that come too often: an attack, or many people behind each",
+            "next: `limiter arm --for 30m` then: `limiter allow add 185.20.31.7 --for 2h` if you know",
+            "else `limiter ban add 185.20.31.7 --for 30m`",
+            "the ten heaviest sources are 99% of their own limit's refusals",
+        ],
+    );
+    let armed = Facts { enforces: true, now: second(true, &by, [215, 0]), ..facts };
+    let text = says(&armed, Cause::Few, &["REFUSING 94%", "next: `limiter allow add 185.20.31.7"]);
+    assert!(!text.contains("limiter arm"), "it is armed: {text}");
+    // The one of docs/guide.md.
+    let by = [(Reason::Admitted, 21), (Reason::SourceLimit, 8)];
+    let one = Facts {
+        now: second(true, &by, [21, 0]),
+        distinct: Distinct { seconds: 20.0, ..sources(1, 1, None) },
+        lately: [Lately { of_ten: None, ..lately(1, 1.0) }, Lately::default()],
+        usual: None,
+        ..armed
+    };
+    let text = says(&one, Cause::Few, &["REFUSING 28% of 29 attempts/s (1s) from about 1 source"]);
+    assert!(!text.contains("heaviest"), "{text}");
+}
+
+/// Real machines, each over the limit of a source. Schools look the same.
+#[test]
+fn botnet() {
+    let by = [(Reason::Admitted, 800), (Reason::SourceLimit, 2000)];
+    let facts = Facts {
+        now: second(true, &by, [790, 0]),
+        distinct: sources(1348, 242, Some(3.0)),
+        lately: [lately(400, 0.04), Lately::default()],
+        ..calm()
+    };
+    let text = says(
+        &facts,
+        Cause::Botnet,
+        &[
+            "likely: a botnet, or schools and carriers: many sources, each more often than a person",
+            "next: `limiter top --prefix 24`: ban networks that you do not know, allow schools",
+            "what tells: in the log of the server, people fetch whole pages",
+        ],
+    );
+    assert!(!text.contains("connections/s"), "how often each came was not watched: {text}");
+    // Below the limit of a source only watching tells.
+    let by = [(Reason::Admitted, 2000), (Reason::InLine, 600)];
+    let facts = Facts {
+        now: second(true, &by, [1990, 0]),
+        lately: [Lately::default(), lately(300, 0.05)],
+        ..facts
+    };
+    says(&facts, Cause::Crowd, &["a crowd, or a slow botnet"]);
+    let watched = Facts { each: Some(85.0), ..facts };
+    says(&watched, Cause::Botnet, &["each source asks for 1.5 connections/s"]);
+}
+
+#[test]
+fn crowd() {
+    let by = [(Reason::Admitted, 500), (Reason::InLine, 1300)];
+    let many = lately(300, 0.05);
+    let facts = Facts {
+        now: second(true, &by, [490, 0]),
+        distinct: sources(5613, 4120, Some(71.0)),
+        lately: [Lately::default(), many],
+        ..calm()
+    };
+    says(
+        &facts,
+        Cause::Crowd,
+        &[
+            "likely: a crowd, or a slow botnet: more real clients than there is room for",
+            "next: `limiter set --service web --budget RATE`, if the servers have room for more",
+            "98% of the 500/s that were let through became connections",
+            "71% of the sources were here in the ten minutes before",
+        ],
+    );
+    let mut open = Facts { enforces: false, now: second(false, &by, [1790, 0]), ..facts };
+    open.services[0].is_bounded = false;
+    says(&open, Cause::Crowd, &["next: `limiter set --service web --budget 500/s`", "then: `lim"]);
+    // They come far more than usual, and are let in.
+    let room = Facts { now: second(false, &[(Reason::Admitted, 900)], [880, 0]), ..open.clone() };
+    says(&room, Cause::Crowd, &["and room for them", "LETTING IN all of 900 attempts/s"]);
+    // A server that is full cannot let clients finish, so that it is not known who they are.
+    let full = Facts { now: second(false, &[(Reason::Admitted, 1900)], [550, 1300]), ..open };
+    says(&full, Cause::Unclear, &["do not tell which", "clients cannot finish", "which tells"]);
+}
+
+#[test]
+fn server() {
+    let hung = Facts { now: second(true, &[(Reason::Admitted, 126)], [0, 122]), ..calm() };
+    says(
+        &hung,
+        Cause::Server,
+        &["the server accepts no connection", "next: `limiter doctor`", "turn 122/s away"],
+    );
+    let by = [(Reason::Admitted, 66), (Reason::QueueFull, 60)];
+    let mut slow = Facts { now: second(true, &by, [40, 20]), ..calm() };
+    slow.services[0].is_bounded = false;
+    says(
+        &slow,
+        Cause::Server,
+        &["accepts too slowly", "then: `limiter set --service web --budget 40/s`", "opens 40/s"],
+    );
+}
+
+#[test]
+fn what_cannot_be_told_is_said() {
+    // A container opens the connections, so that its host counts none.
+    let by = [(Reason::Admitted, 900), (Reason::InLine, 900)];
+    let elsewhere = Facts { now: second(true, &by, [0, 0]), usual: None, ..calm() };
+    says(&elsewhere, Cause::Unclear, &["do not tell which", "who finishes is not known"]);
+    let starved = second(true, &[(Reason::Admitted, 5), (Reason::GlobalBudget, 895)], [5, 0]);
+    says(
+        &Facts { now: starved, ..elsewhere.clone() },
+        Cause::Unclear,
+        &["too few were let through"],
+    );
+    let drawn = Facts { distinct: sources(60_000, 59_000, None), ..elsewhere.clone() };
+    says(&drawn, Cause::Unclear, &["forged addresses, or a crowd from all over the world"]);
+    let mut down = Facts { now: second(true, &by, [30, 0]), ..elsewhere.clone() };
+    down.services[0].listens = false;
+    says(&down, Cause::Unclear, &["no process listens here for web: down, or in a container"]);
+    let little = second(true, &[(Reason::Admitted, 18), (Reason::SourceLimit, 3)], [18, 0]);
+    let little = Facts { now: little, usual: None, ..calm() };
+    says(&little, Cause::Unclear, &["some sources are over a limit", "next: `limiter top`"]);
+    // Other ports are busy.
+    let ports = Facts { now: second(true, &by, [5000, 0]), ..elsewhere };
+    says(&ports, Cause::Unclear, &["the kernel counts other ports too"]);
+}
+
+/// The same rates, whatever is concluded: none is negative, and no share is above the whole.
+#[test]
+fn a_mode_is_never_taken_for_the_other() {
+    let by = [(Reason::Admitted, 10), (Reason::SourceLimit, 90)];
+    for enforces in [false, true] {
+        let facts = Facts { enforces, now: second(enforces, &by, [10, 0]), ..calm() };
+        let what = assess(&facts).what;
+        assert_eq!(what.contains("NOTHING IS DROPPED"), !enforces, "{what}");
+        assert!(what.contains("90% of 100 attempts/s"), "{what}");
+    }
+}
