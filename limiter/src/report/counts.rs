@@ -94,6 +94,11 @@ impl Counts {
         self.total(Reason::admits)
     }
 
+    /// Connections that the waiting room was handed.
+    pub fn diverted(&self) -> u64 {
+        self.total(Reason::is_diverted)
+    }
+
     /// Packets with a dropping reason, in either mode.
     pub fn refused(&self) -> u64 {
         self.total(Reason::drops)

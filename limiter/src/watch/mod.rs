@@ -1,6 +1,7 @@
 //! The live view of `limiter watch`. It only reads: nothing here takes the lock or writes a map, so no key can change a limit.
 //!
-//! The way of the data: `source` (maps and history -> a reading) -> `model` (readings -> what happened over time) -> `view` (model -> cells).
+//! The way of the data: `source` (maps and history -> a reading) -> `model` (readings -> what happened over time, and what
+//! `assess` says of it) -> `view` (model -> cells).
 //! Only `source` touches the kernel and only `terminal` touches the terminal, so everything between them is tested without either.
 
 mod choices;
@@ -13,7 +14,6 @@ mod screens;
 mod series;
 mod source;
 mod terminal;
-mod verdict;
 mod view;
 
 use std::time::Duration;

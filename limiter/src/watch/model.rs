@@ -2,7 +2,10 @@
 
 use super::marks::Marks;
 use super::reading::Reading;
-use super::series::{Rates, Series};
+use super::series::Series;
+use crate::assess::{Assessment, Facts, assess};
+use crate::observe::Distinct;
+use crate::report::{Counts, Rates};
 
 /// Seconds that a rate of now is the average of: enough to be read, short enough to be now.
 const NOW: f64 = 3.0;
@@ -12,6 +15,11 @@ const LONGEST_INTERVAL: f64 = 60.0;
 const COMPARED: f64 = 10.0;
 /// How long most connections meet the waiting room before that says more than a moment, in seconds.
 const LONG: f64 = 600.0;
+
+/// How long a change is held to be a cause, in seconds.
+const RECENT: f64 = 600.0;
+/// How many attempts become of one that is refused and sent again.
+const REPEATED: f64 = 3.0;
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
@@ -89,5 +97,48 @@ impl Model {
             before: within(at - COMPARED, at),
             since: within(at.max(now - COMPARED), now),
         })
+    }
+
+    /// What is likely wrong, on the whole host; what happens is said of a service, if one is meant.
+    /// `None` before there are rates.
+    pub fn assessment(&self, service: Option<&str>) -> Option<Assessment> {
+        let (reading, rates) = (self.reading.as_ref()?, self.rates(None)?);
+        let facts = Facts {
+            now: Some(rates),
+            each: self.each(reading),
+            began_with_change: self.began_with_change(),
+            ..reading.facts.clone()
+        };
+        let whole = assess(&facts);
+        // Sources are counted for the whole host.
+        let one = |now| Facts { now: Some(now), distinct: Distinct::default(), ..facts.clone() };
+        Some(match service.and_then(|_| self.rates(service)) {
+            Some(rates) => Assessment { what: assess(&one(rates)).what, ..whole },
+            None => whole,
+        })
+    }
+
+    /// Attempts of each source in the time that sources are counted over, if all of it was watched.
+    fn each(&self, reading: &Reading) -> Option<f64> {
+        let distinct = &reading.facts.distinct;
+        let rates = self.series.between(None, reading.at - distinct.seconds, reading.at)?;
+        // A reading that does not fall on its beginning leaves out a second or two.
+        (distinct.sources > 0 && rates.seconds >= distinct.seconds - 3.0)
+            .then(|| rates.of(Counts::attempts) * distinct.seconds / distinct.sources as f64)
+    }
+
+    /// Whether the last change began it: of the attempts before it hardly any were over a limit,
+    /// and since then there are no more than those and their repetitions.
+    fn began_with_change(&self) -> bool {
+        let Some(Effect { before: Some(before), since: Some(since) }) = self.effect(None) else {
+            return false;
+        };
+        let attempts = [before, since].map(|rates| rates.of(Counts::attempts));
+        let refused = [before, since].map(|rates| rates.of(Counts::refused));
+        let recent = self.marks.last().is_some_and(|mark| self.now - mark.at < RECENT);
+        recent
+            && attempts[1] < REPEATED * attempts[0]
+            && refused[0] < attempts[0] / 100.0
+            && refused[1] > attempts[1] / 20.0
     }
 }

@@ -1,95 +1,12 @@
 //! One moment of limiter, of a snapshot what the screen needs.
 
 use limiter_common::challenge::Challenge;
-use limiter_common::reason::Reason;
-use limiter_common::record::REASONS;
 
+use crate::assess::Facts;
 use crate::kernel::interface::Attachment;
 use crate::observe::{Distinct, Heavy};
 use crate::policy::text;
-use crate::report::{ByReason, Snapshot};
-
-/// Packets by reason, whether the verdict was carried out or only counted, and what became of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    pub by: [u64; REASONS],
-    /// Connections that the server was asked for: in observe mode also those over a limit.
-    pub through: u64,
-    /// Packets that were dropped indeed.
-    pub dropped: u64,
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self { by: [0; REASONS], through: 0, dropped: 0 }
-    }
-}
-
-impl Counts {
-    pub fn of(decided: &ByReason, observed: &ByReason) -> Self {
-        let mut counts = Self::default();
-        for reason in Reason::ALL {
-            let [done, only_counted] =
-                [decided, observed].map(|map| map.get(reason.name()).copied().unwrap_or(0));
-            counts.by[*reason as usize] = done.wrapping_add(only_counted);
-            if reason.drops() {
-                counts.dropped = counts.dropped.wrapping_add(done);
-            }
-            let passed = if reason.admits() { done } else { 0 };
-            let spared = if reason.is_attempt() { only_counted } else { 0 };
-            counts.through = counts.through.wrapping_add(passed).wrapping_add(spared);
-        }
-        counts
-    }
-
-    /// What came since `before`; `None` when the counters began anew in between.
-    pub fn since(&self, before: &Self) -> Option<Self> {
-        let mut grown = Self {
-            through: self.through.checked_sub(before.through)?,
-            dropped: self.dropped.checked_sub(before.dropped)?,
-            ..Self::default()
-        };
-        for (index, grown) in grown.by.iter_mut().enumerate() {
-            *grown = self.by[index].checked_sub(before.by[index])?;
-        }
-        Some(grown)
-    }
-
-    pub fn add(&mut self, more: &Self) {
-        self.by.iter_mut().zip(more.by).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
-        self.through = self.through.wrapping_add(more.through);
-        self.dropped = self.dropped.wrapping_add(more.dropped);
-    }
-
-    pub fn one(&self, reason: Reason) -> u64 {
-        self.by[reason as usize]
-    }
-
-    fn total(&self, counts: impl Fn(Reason) -> bool) -> u64 {
-        Reason::ALL.iter().filter(|reason| counts(**reason)).map(|reason| self.one(*reason)).sum()
-    }
-
-    pub fn attempts(&self) -> u64 {
-        self.total(Reason::is_attempt)
-    }
-
-    pub fn proofs(&self) -> u64 {
-        self.total(Reason::is_proof)
-    }
-
-    pub fn admitted(&self) -> u64 {
-        self.total(Reason::admits)
-    }
-
-    /// Connections that the waiting room was handed.
-    pub fn diverted(&self) -> u64 {
-        self.total(Reason::is_diverted)
-    }
-
-    pub fn refused(&self) -> u64 {
-        self.total(Reason::drops)
-    }
-}
+use crate::report::{Counts, Snapshot};
 
 /// A budget.
 #[derive(Clone, Debug)]
@@ -166,10 +83,12 @@ pub struct Reading {
     pub warnings: Vec<String>,
     /// The latest changes that the history knows, oldest first.
     pub changes: Vec<Change>,
+    /// What the assessment rests on, but for the rates.
+    pub facts: Facts,
 }
 
 impl Reading {
-    pub fn of(snapshot: Snapshot, at: f64, life: u64, changes: Vec<Change>) -> Self {
+    pub fn of(snapshot: Snapshot, at: f64, life: u64, changes: Vec<Change>, facts: Facts) -> Self {
         let warnings = warnings(&snapshot);
         let table = &snapshot.table;
         let interfaces = snapshot.interfaces.iter().filter_map(|one| {
@@ -195,7 +114,7 @@ impl Reading {
                 stated: snapshot.budget.clone(),
                 used_percent: snapshot.budget_used_percent,
             },
-            counts: Counts::of(&snapshot.decided, &snapshot.observed),
+            counts: snapshot.counts,
             table_percent: 100.0 * table.live as f64 / table.ways.max(1) as f64,
             steals: table.steals,
             allowed: snapshot.allowed,
@@ -206,6 +125,7 @@ impl Reading {
             refused_most: snapshot.refused_most,
             warnings,
             changes,
+            facts,
         }
     }
 

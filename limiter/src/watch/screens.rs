@@ -16,6 +16,7 @@ use super::choices::{Choices, window};
 use super::model::Model;
 use super::paint::Paint;
 use super::view;
+use crate::assess::Cause;
 
 pub use fixtures::bare;
 
@@ -112,17 +113,11 @@ fn a_waiting_room_that_answers_most() {
 #[test]
 fn a_limit_that_is_too_tight() {
     let model = fixtures::tightened();
-    assert!(
-        super::verdict::words(&model, None)
-            .meaning
-            .starts_with("US? It began with the last change")
-    );
+    let cause = |model: &Model| model.assessment(None).expect("rates").cause;
+    assert_eq!(cause(&model), Cause::OwnLimit);
     both("tightened", &model, &choices());
-    let armed = super::verdict::words(&fixtures::flood(), None);
-    assert!(
-        !armed.meaning.contains("US?"),
-        "arming begins to drop what was over the limits before: {armed:?}"
-    );
+    let armed = fixtures::flood();
+    assert_eq!(cause(&armed), Cause::Few, "arming drops what was over the limits before");
 }
 
 #[test]

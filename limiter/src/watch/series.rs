@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::reading::{Counts, Reading};
+use super::reading::Reading;
+use crate::report::{Counts, Rates};
 
 /// How far back the fine buckets go, in seconds: a little more than the windows that are drawn from them.
 const FINE: f64 = 330.0;
@@ -136,20 +137,6 @@ impl Series {
             }
         }
         sums.into_iter().map(|(sum, seconds)| (seconds > 0.0).then(|| sum / seconds)).collect()
-    }
-}
-
-/// What came in some seconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Rates {
-    counts: Counts,
-    seconds: f64,
-}
-
-impl Rates {
-    /// What `pick` picks, per second.
-    pub fn of(&self, pick: impl Fn(&Counts) -> u64) -> f64 {
-        pick(&self.counts) as f64 / self.seconds
     }
 }
 

@@ -8,12 +8,10 @@ use anyhow::Result;
 use limiter_common::record::List;
 
 use super::reading::{Change, Reading};
-use crate::history::{Entry, History, Moment};
+use crate::assess::Facts;
+use crate::history::{ENTRIES, Entry, History, Moment};
 use crate::kernel::{Maps, Pins};
 use crate::report;
-
-/// Entries of the history that are looked at.
-const ENTRIES: usize = 50;
 
 /// How many times as long as counting the lists took they are not counted again: it takes a two-hundredth of a core at most.
 const RARELY: u32 = 200;
@@ -124,7 +122,8 @@ impl Source {
         self.opened = Some(opened);
         self.read_history();
         let changes = self.entries.iter().filter_map(|entry| change(entry, at, now)).collect();
-        Ok(Some(Reading::of(snapshot, at, life, changes)))
+        let facts = Facts::of(&snapshot, &self.entries);
+        Ok(Some(Reading::of(snapshot, at, life, changes, facts)))
     }
 
     /// Reads the history if it is another one than before. Without one there are no notes, which stops nobody from watching.

@@ -102,7 +102,7 @@ pub fn draw(
 }
 
 fn small(scene: &Scene<'_>, frame: &mut Frame<'_>, rows: &mut Rows) {
-    top::words(scene, frame, rows.take(4));
+    top::words(scene, frame, rows.take(5));
     top::changes(scene, frame, rows.take(2));
     lines::rates(scene, frame, rows.take(5), 1);
     let rest = rows.0.height;

@@ -115,8 +115,8 @@ fn calm() {
         &[
             "ENFORCE",
             "CALM",
-            "all admitted",
-            "limiter refuses nobody",
+            "limiter lets in all of",
+            "likely: nothing that limiter sees",
             "nothing refused in the last 1m",
         ],
     );
@@ -208,7 +208,8 @@ fn flood() {
             "goes back to observe by itself in 2",
         ],
     );
-    says(&small, &["Sources that come too often", "root: mode observe -> enforce", "▲ 2 changes"]);
+    says(&small, &["likely: a flood from forged addresses"]);
+    says(&small, &["root: mode observe -> enforce", "▲ 2 changes"]);
     says(&large, &["source is over its limit", "dropped 0 -> "]);
 }
 

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use limiter_common::reason::{Reason, Verdict};
 
 use super::super::model::Model;
-use super::super::reading::{Back, Budget, Change, Counts, Reading, Service};
+use super::super::reading::{Back, Budget, Change, Reading, Service};
 use super::super::source::NOT_LOADED;
-use crate::observe::{Distinct, Heavy};
+use crate::assess::{self, Facts, Last};
+use crate::observe::{Distinct, Heavy, Lately};
+use crate::report::Counts;
 
 /// Seconds that every fixture is watched for.
 const WATCHED: u32 = 240;
@@ -33,6 +35,40 @@ pub fn bare() -> Reading {
         refused_most: Vec::new(),
         warnings: Vec::new(),
         changes: Vec::new(),
+        facts: Facts::default(),
+    }
+}
+
+/// What a snapshot would tell the assessment beside the rates: nine of ten clients are served.
+fn facts(reading: &Reading) -> Facts {
+    let services = reading.services.iter().map(|service| assess::Service {
+        name: service.name.clone(),
+        listens: true,
+        has_source_limit: true,
+        is_bounded: true,
+        may_challenge: service.challenge != "off",
+        challenges: service.challenging,
+        refused: service.counts.refused(),
+        ..assess::Service::default()
+    });
+    let most = reading.refused_most.first().map(|most| most.source.clone());
+    let own = Lately { sources: 300, of_ten: most.as_ref().map(|_| 0.97), heaviest: most };
+    let budget = Lately { sources: 300, of_ten: Some(0.07), heaviest: None };
+    Facts {
+        enforces: reading.enforces,
+        attached: reading.interfaces.len(),
+        services: services.collect(),
+        cookies: true,
+        distinct: reading.distinct.clone(),
+        lately: [own, budget],
+        usual: Some(50.0),
+        last: reading.changes.last().map(|change| Last {
+            seconds_ago: reading.at - change.at,
+            who: change.who.clone(),
+            what: change.what.clone(),
+            of_limits: change.what.contains("limit:"),
+        }),
+        ..Facts::default()
     }
 }
 
@@ -103,6 +139,8 @@ fn watched_for(seconds: u32, of: impl Fn(f64) -> Reading, traffic: Traffic) -> M
                 counted(mine.map(|((_, reason, enforces), sum)| (*reason, *enforces, *sum as u64)));
             reading.counts.add(&service.counts);
         }
+        reading.counts.server = Some([reading.counts.through / 10 * 9, 0]);
+        reading.facts = facts(&reading);
         model.take(at, "02:14:52".to_owned(), Ok(reading));
     }
     model

@@ -6,10 +6,9 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::{Rows, Scene, cut, text};
-use crate::report::human;
+use crate::report::{Counts, human, percent, rate};
 use crate::watch::paint::Paint;
-use crate::watch::reading::{Budget, Counts, Service};
-use crate::watch::verdict::{self, rate};
+use crate::watch::reading::{Budget, Service};
 
 /// From here on a budget is as good as spent.
 const SPENT: f64 = 95.0;
@@ -152,10 +151,10 @@ pub fn state(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     });
     if let Some([judged, refused]) = tries.reduce(|sum, more| [sum[0] + more[0], sum[1] + more[1]])
     {
-        let percent = verdict::percent(refused as f64, judged.max(1) as f64);
+        let percent = percent(refused as f64, judged.max(1) as f64);
         parts.push(format!("shadow would refuse {percent}"));
     }
-    parts.push(format!("source table {}", verdict::percent(reading.table_percent, 100.0)));
+    parts.push(format!("source table {}", percent(reading.table_percent, 100.0)));
     parts.push(format!(
         "{} banned, {} allowed",
         human::count(reading.banned as u64),

@@ -7,9 +7,8 @@ use ratatui::style::Style;
 use ratatui::widgets::Sparkline;
 
 use super::{Rows, Scene, text};
-use crate::watch::reading::Counts;
-use crate::watch::series::{Axis, Rates};
-use crate::watch::verdict::{self, percent, rate};
+use crate::report::{Counts, Rates, percent, rate, refusals};
+use crate::watch::series::Axis;
 
 /// Columns of names, and of numbers: the lines between them lie below each other.
 const NAMES: u16 = 22;
@@ -194,11 +193,10 @@ fn one(
 
 /// Reasons that refuse now, most frequent first, then those that did in the window.
 fn listed(scene: &Scene<'_>) -> Vec<Reason> {
-    let refusals =
-        |rates: Option<Rates>| rates.map(|rates| verdict::refusals(&rates)).unwrap_or_default();
-    let now = refusals(scene.model.rates(scene.service()));
+    let of = |rates: Option<Rates>| rates.map(|rates| refusals(&rates)).unwrap_or_default();
+    let now = of(scene.model.rates(scene.service()));
     let start = scene.model.now - scene.choices.window.seconds();
-    let all = refusals(scene.model.series.between(scene.service(), start, scene.model.now));
+    let all = of(scene.model.series.between(scene.service(), start, scene.model.now));
     let mut found: Vec<Reason> = Vec::new();
     for (reason, _) in now.into_iter().chain(all) {
         if !found.contains(&reason) {

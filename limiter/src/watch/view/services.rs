@@ -6,8 +6,8 @@ use ratatui::style::Style;
 
 use super::bottom::gauge;
 use super::{Rows, Scene, cut, text};
-use crate::watch::reading::{Counts, Service};
-use crate::watch::verdict::rate;
+use crate::report::{Counts, rate};
+use crate::watch::reading::Service;
 
 /// A line for each service; the one that is chosen has a sign.
 pub fn table(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {

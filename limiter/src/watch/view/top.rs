@@ -6,12 +6,11 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::{Rows, Scene, cut, text, wrapped};
-use crate::report::human;
+use crate::assess::Level;
+use crate::report::{Counts, Rates, human, rate};
 use crate::watch::marks::Mark;
 use crate::watch::model::Effect;
-use crate::watch::reading::{Back, Counts};
-use crate::watch::series::Rates;
-use crate::watch::verdict::{self, Level};
+use crate::watch::reading::Back;
 
 /// Time, mode, policy; below it when it goes back, or where it is attached.
 pub fn header(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
@@ -63,24 +62,72 @@ fn countdown(back: &Back) -> String {
     }
 }
 
-/// What happens and what it means.
+/// What happens, what is likely wrong, and what comes next.
 pub fn words(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     let mut rows = Rows(area);
-    let words = verdict::words(scene.model, scene.service());
-    let style = match words.level {
+    let (width, height) = (area.width as usize - 1, area.height as usize);
+    let said = said(scene);
+    let style = match said.level {
         Level::Good => scene.paint.good(),
         Level::Notice => scene.paint.notice(),
         Level::Alarm => scene.paint.alarm(),
     };
-    let what = match scene.service() {
-        Some(name) => format!("{name}: {}", words.what),
-        None => words.what,
-    };
-    let width = area.width as usize - 1;
-    let whole: Vec<_> = wrapped(&what, width).into_iter().map(|line| (line, style)).collect();
-    let meaning = wrapped(&words.meaning, width).into_iter().map(|line| (line, Style::new()));
-    for (line, style) in whole.into_iter().chain(meaning).take(area.height as usize) {
+    let styled = |words: &str, style| wrapped(words, width).into_iter().map(move |it| (it, style));
+    let mut lines: Vec<_> = styled(&said.what, style).collect();
+    lines.extend(styled(&said.meaning, Style::new()));
+    // Of what comes next, the first and what else there is room for.
+    let mut next = said.next.into_iter();
+    if let Some(mut words) = next.next() {
+        for more in next {
+            let longer = format!("{words}; then {more}");
+            if lines.len() + wrapped(&longer, width).len() > height {
+                break;
+            }
+            words = longer;
+        }
+        lines.extend(styled(&words, Style::new()));
+    }
+    for (line, style) in lines.into_iter().take(height) {
         text(frame, rows.take(1), &format!(" {line}"), style);
+    }
+}
+
+struct Said {
+    level: Level,
+    what: String,
+    meaning: String,
+    next: Vec<String>,
+}
+
+fn said(scene: &Scene<'_>) -> Said {
+    let model = scene.model;
+    let without_next = |level, what, meaning: &str| Said {
+        level,
+        what,
+        meaning: meaning.to_owned(),
+        next: vec![],
+    };
+    if let Some(trouble) = &model.trouble {
+        let meaning = match model.reading.is_some() {
+            true => "What is below is of before. It goes on by itself when limiter can be read.",
+            false => "It goes on by itself when limiter can be read.",
+        };
+        return without_next(Level::Alarm, format!("{}.", trouble.trim_end_matches('.')), meaning);
+    }
+    let Some(mut found) = model.assessment(scene.service()) else {
+        let what = "MEASURING: the first rates come with the second reading.".to_owned();
+        return without_next(Level::Notice, what, "");
+    };
+    // What is likely is said of the whole host.
+    let of = scene.service().map_or_else(String::new, |name| format!("{name}: "));
+    if let Some(first) = found.next.first_mut() {
+        first.insert_str(0, "next: ");
+    }
+    Said {
+        level: found.level,
+        what: format!("{of}{}", found.what),
+        meaning: format!("likely: {}", found.likely),
+        next: found.next,
     }
 }
 
@@ -129,7 +176,7 @@ fn ago(seconds: f64) -> String {
 fn effect_words(effect: &Effect, large: bool) -> String {
     let Some(since) = effect.since else { return "   measuring what it does".to_owned() };
     let pair = |name: &str, pick: fn(&Counts) -> u64| {
-        let one = |rates: &Rates| verdict::rate(rates.of(pick));
+        let one = |rates: &Rates| rate(rates.of(pick));
         match &effect.before {
             Some(before) => format!("{name} {} -> {}/s", one(before), one(&since)),
             None => format!("{name} {}/s", one(&since)),

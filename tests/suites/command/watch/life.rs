@@ -12,7 +12,7 @@ fn it_waits_for_limiter_and_goes_on_by_itself() {
     let terminal = stage.watch("");
     terminal.wait_for("NOT LOADED; waiting");
     stage.ok(ATTACH);
-    let screen = terminal.wait_for("QUIET: nobody tries to connect");
+    let screen = terminal.wait_for("QUIET: no attempt in ");
     says(&screen, &["ENFORCE", "policy 1", "on crowd0 native", "root: attached to crowd0"]);
     stage.ok("upgrade");
     says(&terminal.wait_for_readings(2), &["QUIET", "ENFORCE", "on crowd0 native"]);
