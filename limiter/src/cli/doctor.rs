@@ -40,6 +40,7 @@ impl Doctor {
             attach: self.attach,
             auto: &document.auto,
             fleet: document.fleet.as_ref().map(|fleet| (fleet, directory)),
+            history: Some(&context.history),
         };
         let found = doctor::examine(&Tree::at("/"), &question)?;
         report::print(context.format, &found, |found| doctor::text(found))?;

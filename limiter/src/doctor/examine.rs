@@ -15,11 +15,13 @@ use super::settings::Challenge;
 use super::sockets::Counted;
 use super::subject::{Gathered, chosen, subject};
 use super::{
-    Finding, Findings, Tree, auto, caller, challenge as hindered, conntrack, fleet, interface,
-    kernel, lists, networks, open, pins, queues, room, settings, sockets, table,
+    Finding, Findings, Level, Tree, auto, caller, challenge as hindered, conntrack, fleet,
+    interface, kernel, lists, networks, open, pins, queues, room, settings, sockets, table,
 };
+use crate::assess::{Assessment, Cause, Facts, assess};
 use crate::combinations::{self, Combination};
 use crate::hindrance;
+use crate::history::{ENTRIES, History};
 use crate::kernel::link::{self, Attached};
 use crate::kernel::probe::{self, Trial};
 use crate::kernel::{Maps, Pins, clock, interface as interfaces, inventory, listener};
@@ -44,6 +46,8 @@ pub struct Question<'a> {
     pub auto: &'a [Auto],
     /// The fleet that the policy file names, and the directory of that file.
     pub fleet: Option<(&'a Fleet, &'a Path)>,
+    /// Who changed what, which tells what is usual; `None`: not asked.
+    pub history: Option<&'a History>,
 }
 
 /// What is loaded.
@@ -126,7 +130,26 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
         let health = crate::fleet::health(said, directory).map_err(|error| format!("{error:#}"));
         fleet::check(&fleet::Facts { name: said.name.to_string(), health, shares }, &mut to);
     }
-    Ok(to.finish())
+    let mut found = to.finish();
+    if let Some(loaded) = &loaded {
+        let read = question.history.and_then(|history| history.read(ENTRIES).ok());
+        let entries = read.map_or_else(Vec::new, |read| read.entries);
+        found.insert(0, likely(&assess(&Facts::of(&loaded.snapshot, &entries))));
+    }
+    Ok(found)
+}
+
+/// The assessment as the first finding.
+fn likely(found: &Assessment) -> Finding {
+    let is_calm = matches!(found.cause, Cause::Nothing | Cause::Quiet);
+    let evidence = [&found.what].into_iter().chain(&found.evidence);
+    let evidence = evidence.map(|why| why.trim_end_matches('.')).collect::<Vec<_>>().join("; ");
+    Finding {
+        area: "likely".to_owned(),
+        level: if is_calm { Level::Ok } else { Level::Warning },
+        what: format!("{}: {evidence}", found.likely),
+        advice: (!is_calm).then(|| found.next.join("; then ")),
+    }
 }
 
 fn directory(pins: &Pins) -> Directory {

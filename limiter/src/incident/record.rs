@@ -326,6 +326,7 @@ fn spawn_doctor(pins: &Pins) -> std::thread::JoinHandle<Result<Vec<doctor::Findi
                 attach: false,
                 auto: &[],
                 fleet: None,
+                history: None,
             },
         )
     })

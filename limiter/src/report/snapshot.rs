@@ -26,10 +26,10 @@ use crate::kernel::words::{Access, Words};
 use crate::kernel::{self, Maps, Pins, clock, link};
 use crate::observe::waiting::{self, Waiting};
 use crate::observe::{Distinct, Heavy, Kind, Lately, distinct, heavy, networks};
-use crate::tcp;
-use crate::tree::Tree;
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{self, Policy, Prefixes};
+use crate::tcp;
+use crate::tree::Tree;
 
 /// Sets of a table that are looked at.
 const LOOKED_AT: usize = 4096;
