@@ -20,5 +20,10 @@ pub fn run(mut arguments: Vec<String>) -> Result<ExitCode> {
             return lab::run(program, &arguments);
         }
     }
+    // It touches no kernel.
+    if let Some(place) = arguments.iter().position(|argument| argument == "--verdict") {
+        arguments.remove(place);
+        return lab::run("verdict", &arguments);
+    }
     lab::run("packets", &arguments)
 }

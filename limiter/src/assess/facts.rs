@@ -4,14 +4,12 @@ use limiter_common::challenge::Challenge;
 use limiter_common::reason::{Group, Limit, Reason};
 
 use super::usual::{Last, last, usual};
-use super::{AUTOMATED, ENOUGH, FEW, HARMS, HEAVY, MANY, MOST, MOSTLY, ORDINARY, SPREAD, SURGE};
+use super::{ENOUGH, FULL, MOSTLY, SURGE};
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
-use crate::observe::{Distinct, Lately};
+use crate::observe::networks::Common;
+use crate::observe::{Distinct, Lately, Sources};
 use crate::report::{Counts, Rates, Snapshot};
-
-/// How often a client sends the SYN of one connection while nothing answers it, within a minute.
-const SENDS: i32 = 6;
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
@@ -30,14 +28,18 @@ pub struct Facts {
     pub now: Option<Rates>,
     /// How many sources there are.
     pub distinct: Distinct,
-    /// Attempts of each source in the time of `distinct`; `None`: it was not watched for so long.
-    pub each: Option<f64>,
-    /// Which part the heaviest have of what their own limit refuses, and of what a budget does.
-    pub lately: [Lately; 2],
+    /// Which of them come most, and how they come.
+    pub sources: Sources,
+    /// The prefix that most attempts come from.
+    pub common: Option<Common>,
     /// Attempts per second as usual.
     pub usual: Option<f64>,
+    /// Of the fullest accept queue of a service: connections that wait, and that may.
+    pub queue: Option<[u32; 2]>,
     /// The last change that was none of a list.
     pub last: Option<Last>,
+    /// Whether the waiting room answered more connections than were let in for ten minutes.
+    pub long_wait: bool,
     /// Whether hardly anything was over a limit before the last change.
     pub began_with_change: bool,
 }
@@ -83,7 +85,15 @@ impl Facts {
                 refused: service.refused,
             }
         });
+        let takes = |listener: &listener::Listener| {
+            let mut all = snapshot.services.iter().flat_map(|one| &one.settings.listeners);
+            all.any(|address| listener.takes(*address))
+        };
+        let queue = (listeners.iter().filter(|one| takes(one)))
+            .map(|one| [one.waiting, one.room])
+            .max_by_key(|[waiting, room]| u64::from(*waiting) * 1000 / u64::from(*room).max(1));
         Self {
+            queue,
             enforces: snapshot.mode == "enforce",
             attached: snapshot.interfaces.len() - gone,
             gone,
@@ -91,7 +101,8 @@ impl Facts {
             cookies: snapshot.cookies.works() || snapshot.cookies.may_set,
             now: snapshot.now,
             distinct: snapshot.distinct.clone(),
-            lately: snapshot.lately.clone(),
+            sources: snapshot.sources.clone(),
+            common: snapshot.common.iter().max_by_key(|it| it.sources).cloned(),
             usual: usual(entries),
             last: last(entries, Moment::now()),
             ..Self::default()
@@ -123,7 +134,17 @@ impl Facts {
 
     /// Attempts per second that are asked for a proof.
     pub fn challenged(&self) -> f64 {
-        self.sum(|reason| reason.group() == Some(Group::Challenged))
+        self.of_now(|counts| counts.one(Reason::Challenged))
+    }
+
+    /// Attempts and proofs per second that the waiting room answers.
+    pub fn diverted(&self) -> f64 {
+        self.of_now(Counts::diverted)
+    }
+
+    /// Whether the waiting room answers more connections than are let in.
+    pub fn most_wait(&self) -> bool {
+        self.diverted() > 0.0 && self.diverted() > self.of_now(Counts::admitted)
     }
 
     /// Packets per second of banned sources.
@@ -164,25 +185,27 @@ impl Facts {
 
     /// Whether far more come than usual; `None`: what is usual is not known.
     pub fn surges(&self) -> Option<bool> {
-        Some(self.attempts() > (SURGE * self.usual?).max(20.0))
+        Some(self.fresh() > (SURGE * self.usual?).max(20.0))
     }
 
     /// The share of attempts that became connections, or of the challenged that proved to be there;
     /// `None`: it is not known.
     pub fn finished(&self) -> Option<f64> {
         let counts = self.now?.counts;
-        if let Some(asked) = self.asked() {
-            return Some((counts.proofs() as f64 / asked as f64).min(1.0));
+        let [opened, full] = counts.server.unwrap_or_default().map(|count| count as f64);
+        if let Some(asked) = self.asked().map(|asked| asked as f64) {
+            let share = (counts.proofs() as f64 / asked).min(1.0);
+            return (share > MOSTLY || full <= asked * FULL).then_some(share);
         }
-        let [opened, full] = counts.server?.map(|count| count as f64);
+        counts.server?;
         let through = counts.through as f64;
-        let share = opened / through;
+        let share = opened / through.max(1.0);
         // None at all: the server may be down, or in a network namespace that counts for itself.
         // Far more than came through: they are of other ports, or of another interface.
         let listens = self.service().is_some_and(|service| service.listens);
         let tells = listens && through >= ENOUGH as f64 && opened > 0.0 && share <= 1.5;
         // Where the server is full, clients cannot finish either.
-        (tells && (share > MOSTLY || full <= through * 0.2)).then(|| share.min(1.0))
+        (tells && (share > MOSTLY || full <= through * FULL)).then(|| share.min(1.0))
     }
 
     /// Attempts that were asked for a proof, if they tell who is there. In observe mode nothing is
@@ -193,53 +216,14 @@ impl Facts {
         (asked >= ENOUGH && asked >= counts.through).then_some(asked)
     }
 
-    /// Whether few sources make most of what is refused, or of what comes; `None`: not known.
-    pub fn few(&self) -> Option<bool> {
-        let [own, budget] = [Limit::Own, Limit::Budget].map(|limit| self.over(limit));
-        let harms = own + budget > self.attempts() * HARMS;
-        // Few who come as people do are few people.
-        if (1..=FEW).contains(&self.distinct.sources)
-            && (harms || self.attempts() > ORDINARY / 10.0)
-        {
-            return Some(true);
-        }
-        if !harms {
-            return None;
-        }
-        let lately = self.heavy();
-        match lately.of_ten? {
-            share if share >= HEAVY => Some(true),
-            share if share < SPREAD && lately.sources as u64 >= MANY / 2 => Some(false),
-            _ => None,
-        }
-    }
-
     /// The last change, if it was about a limit and within so many seconds.
     pub fn changed(&self, within: f64) -> Option<&Last> {
         self.last.as_ref().filter(|last| last.of_limits && last.seconds_ago < within)
     }
 
-    /// Which part the heaviest have of what refuses most: their own limit, or a budget.
+    /// Which part the heaviest have of all attempts.
     pub fn heavy(&self) -> &Lately {
-        &self.lately[usize::from(self.over(Limit::Own) < self.over(Limit::Budget))]
-    }
-
-    /// Whether many sources each come more often than a person.
-    pub fn are_automated(&self) -> bool {
-        let [own, budget] = [Limit::Own, Limit::Budget].map(|limit| self.over(limit));
-        let each_over = own > budget && own > self.attempts() * MOST;
-        let paced = self.distinct.sources >= MANY
-            && self.pace().is_some_and(|connections| connections >= AUTOMATED);
-        paced || each_over && self.few() == Some(false)
-    }
-
-    /// Connections per second that each source asks for: one whose SYN is sent again counts once.
-    pub fn pace(&self) -> Option<f64> {
-        let dropped = if self.enforces { self.refused() } else { 0.0 };
-        let lost = (dropped + self.turned_away()) / self.attempts().max(1e-9);
-        let lost = lost.clamp(0.0, 0.99);
-        let sends = (1.0 - lost.powi(SENDS)) / (1.0 - lost);
-        Some(self.each? / sends / self.distinct.seconds.max(1.0))
+        &self.sources.heavy[2]
     }
 
     /// Whether so few come that they tell nothing.
@@ -256,7 +240,7 @@ impl Facts {
         let each = self.attempts() * distinct.seconds / sources.max(1.0);
         sources >= 10_000.0
             && networks >= 0.9 * sources
-            && self.each.unwrap_or(each) <= 3.0
+            && each <= 3.0
             && distinct.returning_percent.is_none_or(|percent| percent < 10.0)
     }
 

@@ -7,6 +7,7 @@
 
 mod facts;
 mod next;
+mod signs;
 #[cfg(test)]
 mod tests;
 mod usual;
@@ -16,6 +17,9 @@ use limiter_common::reason::Limit;
 use serde::Serialize;
 
 pub use facts::{Facts, Service};
+
+pub use crate::observe::Sources;
+pub use signs::Signs;
 pub use usual::Last;
 pub use words::text;
 
@@ -27,8 +31,6 @@ const ORDINARY: f64 = 300.0;
 const HARMS: f64 = 0.05;
 /// The share that limits refuse of what usually comes from which on they are the cause.
 const TIGHT: f64 = 0.2;
-/// The share that sources over their own limit make of the attempts where they are what happens.
-const MOST: f64 = 0.5;
 /// Seconds for which a change of a limit is held to be a cause: where attempts are known to be as
 /// usual, and where that is not known.
 const RECENT: [f64; 2] = [24.0 * 3600.0, 3600.0];
@@ -38,14 +40,38 @@ const HARDLY: f64 = 0.2;
 const MOSTLY: f64 = 0.6;
 /// Attempts that tell which share of them is finished.
 const ENOUGH: u64 = 50;
-/// The share of the ten heaviest sources that makes them the cause, and the one that does not.
+/// The share of what was let through that a full accept queue turns away from which on clients
+/// cannot finish.
+const FULL: f64 = 0.2;
+/// The share that the ten heaviest sources have where they alone are the cause; and below which
+/// the others have it.
 const HEAVY: f64 = 0.8;
 const SPREAD: f64 = 0.5;
-/// From so many sources on they are many, and up to so many they are few.
-const MANY: u64 = 200;
+const LEFT: f64 = 0.33;
+/// Up to so many sources are few.
 const FEW: u64 = 10;
-/// Connections per second that the average of many people does not ask for, page after page.
-const AUTOMATED: f64 = 1.0;
+/// The share of the few that came before, and how many times as often as then they come now.
+const KNOWN: f64 = 0.5;
+const GROWN: f64 = 1.05;
+/// Sources of the sample, and pages of theirs, that are enough to say how they come.
+const SAMPLED: u64 = 5;
+const PAGES: u64 = 10;
+/// Segments of a connection that carries a request: its ACK, the request, the ACK of the answer, FIN.
+const ASKS: f64 = 4.0;
+/// Seconds between two pages from which on a program does not come by a clock.
+const PACED: f64 = 10.0;
+/// The share of sources that come once only, and sources of each network, where addresses are drawn
+/// at random.
+const ONCE: f64 = 0.75;
+const ALONE: f64 = 1.15;
+/// The share of connections that programs open from which on they are what happens, and the share
+/// of those let in that come again at once.
+const PROGRAMS: f64 = 0.4;
+const AGAIN: f64 = 0.6;
+/// Connections in an accept queue that a server which is well does not let wait, and the share of
+/// what usually comes below which it takes less than usual.
+const WAITING: u32 = 100;
+const LESS: f64 = 0.7;
 /// Connections per second that come by another way than through limiter.
 const ELSEWHERE: f64 = 5.0;
 
@@ -75,8 +101,12 @@ pub enum Cause {
     Mixed,
     /// Few sources.
     Few,
-    /// Many sources, each above what a person does.
+    /// Few sources that came before already.
+    Familiar,
+    /// Many machines that come by a clock, served or not.
     Botnet,
+    /// Many programs that connect one by one: a botnet, or an app that retries.
+    Programs,
     /// More real clients than there is room for.
     Crowd,
     /// The numbers do not tell.
@@ -136,13 +166,16 @@ fn cause(facts: &Facts) -> Cause {
     if facts.attempts() < 0.5 {
         return without_attempts(facts);
     }
-    let kept = facts.refused() + facts.challenged();
+    let kept = facts.refused() + facts.challenged() + facts.diverted();
     let harms = kept > facts.attempts() * HARMS;
     let surges = facts.surges().unwrap_or(facts.attempts() > ORDINARY);
+    if is_server(facts, surges || harms) {
+        return Cause::Server;
+    }
     if !harms && !surges && !facts.is_full() {
         return Cause::Nothing;
     }
-    let kind = kind(facts);
+    let kind = who(&Signs::of(facts));
     if is_own(facts, kind) {
         return Cause::OwnLimit;
     }
@@ -153,11 +186,17 @@ fn cause(facts: &Facts) -> Cause {
             _ => Cause::Nothing,
         },
         // Who cannot be served is no crowd unless more come than usual.
-        Cause::Crowd | Cause::Unclear if facts.is_full() && facts.surges() != Some(true) => {
-            Cause::Server
-        }
+        Cause::Crowd | Cause::Unclear if facts.is_full() && !surges => Cause::Server,
         _ => kind,
     }
+}
+
+/// Whether the server takes less than it usually does: its accept queue is full, or many wait in it,
+/// and it opens fewer connections than come on any day.
+fn is_server(facts: &Facts, surges: bool) -> bool {
+    let Some(opened) = facts.opened() else { return false };
+    let least = facts.usual.map_or(1.0, |usual| usual * LESS);
+    facts.is_full() && opened < least || facts.waits() && !surges
 }
 
 /// Where no attempt comes to a service, or a stray one.
@@ -173,17 +212,60 @@ fn without_attempts(facts: &Facts) -> Cause {
     }
 }
 
-/// Who comes. Two questions decide: do the attempts become connections, which takes a client at its
-/// address, and do few sources make most of them?
-fn kind(facts: &Facts) -> Cause {
-    let few = facts.few();
-    match facts.finished() {
-        _ if few == Some(true) => Cause::Few,
+/// Who comes.
+pub fn who(signs: &Signs) -> Cause {
+    if signs.is_few() && !signs.are_forged() {
+        let is_real = signs.finished.is_none_or(|share| share >= HARDLY);
+        let is_known = is_real && signs.familiar >= KNOWN && signs.grown >= GROWN;
+        return if is_known { Cause::Familiar } else { Cause::Few };
+    }
+    let is_seen = signs.finished.is_some() || signs.turned_away > FULL;
+    match signs.finished {
         Some(share) if share < HARDLY => Cause::Spoofed,
         Some(share) if share <= MOSTLY => Cause::Mixed,
-        Some(_) if facts.are_automated() => Cause::Botnet,
-        Some(_) => Cause::Crowd,
-        None => Cause::Unclear,
+        _ if signs.are_forged() && is_seen => Cause::Mixed,
+        None if signs.are_forged() && signs.are_silent() => Cause::Spoofed,
+        None if signs.are_forged() => Cause::Unclear,
+        // Where nothing of what is let in says who comes, the sample may.
+        None if signs.sampled < SAMPLED => Cause::Unclear,
+        _ if signs.programs >= PROGRAMS => signs.program(),
+        _ => Cause::Crowd,
+    }
+}
+
+impl Signs {
+    /// Whether few sources make most of it, or so much that the others do not explain it.
+    fn is_few(&self) -> bool {
+        let of_ten = self.of_ten.unwrap_or(0.0);
+        match self.explained {
+            _ if self.sources > 0.0 && self.sources <= FEW as f64 => true,
+            Some(others) => others < SPREAD && of_ten >= SPREAD || others < LEFT && of_ten >= LEFT,
+            None => of_ten >= HEAVY,
+        }
+    }
+
+    /// Whether addresses look as if they were drawn at random: each comes once, and hardly two are
+    /// neighbours.
+    fn are_forged(&self) -> bool {
+        self.sampled >= 2 * SAMPLED && self.once >= ONCE && self.neighbours < ALONE
+    }
+
+    /// Whether SYNs that are dropped are not sent again, as the TCP of every client does.
+    fn are_silent(&self) -> bool {
+        self.dropped >= SPREAD && self.repeats < AGAIN / 10.0
+    }
+
+    /// A botnet comes again whatever becomes of it, or asks nothing; an app that retries comes until
+    /// it is served.
+    fn program(&self) -> Cause {
+        let is_served = self.turned_away <= FULL && !self.waits;
+        let is_told = self.let_in >= PAGES && is_served;
+        match () {
+            () if is_served && self.segments.is_some_and(|each| each < ASKS) => Cause::Botnet,
+            () if is_told && self.again >= AGAIN => Cause::Botnet,
+            () if is_told && self.again < AGAIN / 2.0 && self.gap <= PACED => Cause::Crowd,
+            () => Cause::Programs,
+        }
     }
 }
 

@@ -21,12 +21,18 @@ pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
         }
         Cause::OwnLimit if facts.began_with_change => "`limiter history --last 5`",
         Cause::OwnLimit => "`limiter suggest`: which limit fits what comes",
+        Cause::Crowd if facts.long_wait => "more capacity, then `limiter set --budget RATE`",
         Cause::Server => return server(facts, name, bounds),
-        Cause::Few => return few(facts, name),
-        Cause::Botnet => {
-            let look =
-                "`limiter top --prefix 24`: ban networks that you do not know, allow schools";
-            return armed(facts, vec![look.to_owned()]);
+        Cause::Few | Cause::Familiar => return few(facts, name),
+        Cause::Botnet | Cause::Programs => {
+            let look = match &facts.common {
+                Some(common) => {
+                    let prefix = &common.prefix;
+                    format!("`limiter ban add {prefix} --for 30m` if it is no network of yours")
+                }
+                None => "`limiter top --networks`: ban networks that you do not know".to_owned(),
+            };
+            return armed(facts, vec![look]);
         }
         Cause::Crowd => return crowd(facts, name, bounds),
         Cause::Unclear if facts.is_little() => "`limiter top`: do you know them?",
@@ -47,18 +53,20 @@ fn armed(facts: &Facts, more: Vec<String>) -> Vec<String> {
 /// A budget of what the server opens, where there is none.
 fn server(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
     let opened = facts.opened().unwrap_or(0.0).floor();
-    let look = "`limiter doctor`: which accept queue; then look at that server".to_owned();
+    let look = "`limiter doctor`: which accept queue; restart that server if it hangs".to_owned();
+    let open = "`limiter top --by open`: who holds connections".to_owned();
     if bounds || opened < 1.0 {
-        return vec![look];
+        return vec![look, open];
     }
     let budget = format!("`limiter set --service {name} --budget {opened:.0}/s`");
     [vec![look, budget], armed(facts, Vec::new())].concat()
 }
 
 fn few(facts: &Facts, name: &str) -> Vec<String> {
-    let known = match &facts.heavy().heaviest {
+    let all = facts.heavy().heaviest.iter().take(5).cloned().collect::<Vec<_>>().join(" ");
+    let known = match facts.heavy().heaviest.first() {
         Some(source) => format!(
-            "`limiter allow add {source} --for 2h` if you know it, else `limiter ban add {source} \
+            "`limiter allow add {source} --for 2h` if you know it, else `limiter ban add {all} \
              --for 30m`"
         ),
         None => "`limiter top --by attempts`: do you know them?".to_owned(),

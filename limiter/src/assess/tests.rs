@@ -3,7 +3,8 @@
 use limiter_common::reason::Reason;
 
 use super::*;
-use crate::observe::{Distinct, Lately};
+use crate::observe::networks::Common;
+use crate::observe::{Distinct, Lately, Manners};
 use crate::report::{Counts, Rates};
 
 /// What came in a second: by reason, and what the kernel opened and turned away.
@@ -16,6 +17,7 @@ fn second(enforces: bool, by: &[(Reason, u64)], server: [u64; 2]) -> Option<Rate
         }
     }
     counts.server = Some(server);
+    counts.by[Reason::NotAttempt as usize] = 14 * server[0];
     Some(Rates { counts, seconds: 1.0 })
 }
 
@@ -33,6 +35,7 @@ fn calm() -> Facts {
         }],
         now: second(true, &[(Reason::Admitted, 65)], [65, 0]),
         distinct: sources(319, 280, Some(40.0)),
+        sources: people(),
         usual: Some(60.0),
         ..Facts::default()
     }
@@ -42,8 +45,28 @@ fn sources(sources: u64, prefixes_24: u64, returning_percent: Option<f64>) -> Di
     Distinct { seconds: 44.0, sources, prefixes_24, returning_percent, ..Distinct::default() }
 }
 
-fn lately(sources: usize, of_ten: f64) -> Lately {
-    Lately { sources, of_ten: Some(of_ten), heaviest: Some("185.20.31.7".to_owned()) }
+/// What counters and the sample say: the share of the ten heaviest, and how sources come.
+fn come(of_ten: f64, manners: Manners) -> Sources {
+    let heaviest = vec!["185.20.31.7".to_owned()];
+    let heavy = Lately { sources: 300, of_ten: Some(of_ten), heaviest, ..Lately::default() };
+    let manners = Manners { sources: 60, connections: 400, repeats: 100, ..manners };
+    Sources { heavy: [Lately::default(), Lately::default(), heavy], manners: [manners; 2] }
+}
+
+/// People open several connections at once, and come again when they have read.
+fn people() -> Sources {
+    come(0.1, Manners { each: 8.0, together: 0.7, once: 0.3, ..Manners::default() })
+}
+
+/// Machines come by a clock.
+fn machines(again: f64, let_in: u64) -> Sources {
+    let manners = Manners { each: 20.0, together: 0.02, programs: 0.97, gap: 2.5, ..come_once() };
+    come(0.1, Manners { again, let_in, once: 0.05, ..manners })
+}
+
+/// Each source comes once.
+fn come_once() -> Manners {
+    Manners { each: 1.0, once: 0.98, ..Manners::default() }
 }
 
 /// What the runbook has a row for.
@@ -173,6 +196,7 @@ fn forged_addresses() {
         enforces: false,
         now: second(false, &by, [60, 0]),
         distinct: sources(493_290, 466_991, Some(1.0)),
+        sources: come(0.1, come_once()),
         ..calm()
     };
     says(
@@ -204,7 +228,8 @@ fn forged_addresses() {
         says(&observed, Cause::Spoofed, &["enforcing would challenge 99.9%", "(44s). usually"]);
     assert!(!text.contains("answered it") && !text.contains("proved"), "{text}");
     now.counts.server = Some([24_000, 0]);
-    let there = Facts { now: Some(now), ..observed };
+    let distinct = sources(60_000, 20_000, Some(20.0));
+    let there = Facts { now: Some(now), sources: people(), distinct, ..observed };
     says(&there, Cause::Crowd, &["96% of the 25,030/s that were let through"]);
     let by = [(Reason::Challenged, 1000), (Reason::Proven, 400)];
     let mixed = Facts { now: second(true, &by, [400, 0]), ..answered };
@@ -217,17 +242,17 @@ fn few_sources() {
     let facts = Facts {
         enforces: false,
         now: second(false, &by, [3300, 0]),
-        lately: [lately(8, 0.99), Lately::default()],
+        sources: come(0.99, Manners { each: 2.0, ..Manners::default() }),
         ..calm()
     };
     says(
         &facts,
         Cause::Few,
         &[
-            "likely: few sources that come too often: an attack, or many people behind each",
+            "likely: few sources come far too often: an attack, a tool gone wild, or many people behind",
             "next: `limiter arm --for 30m` then: `limiter allow add 185.20.31.7 --for 2h` if you know",
             "else `limiter ban add 185.20.31.7 --for 30m`",
-            "the ten heaviest sources are 99% of their own limit's refusals",
+            "the ten heaviest sources make 99% of it, 3,353/s",
         ],
     );
     let armed = Facts { enforces: true, now: second(true, &by, [215, 0]), ..facts };
@@ -238,7 +263,7 @@ fn few_sources() {
     let one = Facts {
         now: second(true, &by, [21, 0]),
         distinct: Distinct { seconds: 20.0, ..sources(1, 1, None) },
-        lately: [Lately { of_ten: None, ..lately(1, 1.0) }, Lately::default()],
+        sources: Sources::default(),
         usual: None,
         ..armed
     };
@@ -246,53 +271,95 @@ fn few_sources() {
     assert!(!text.contains("heaviest"), "{text}");
 }
 
-/// Real machines, each over the limit of a source. Schools look the same.
+/// Those that came before are more likely people behind one address, or a tool.
+#[test]
+fn few_that_came_before() {
+    let by = [(Reason::Admitted, 215), (Reason::SourceLimit, 3172)];
+    let mut facts = Facts { now: second(true, &by, [215, 0]), ..calm() };
+    facts.sources = come(0.99, Manners { each: 2.0, ..Manners::default() });
+    (facts.sources.heavy[2].familiar, facts.sources.heavy[2].rate) = (0.9, 200.0);
+    let known = says(
+        &facts,
+        Cause::Familiar,
+        &["likely: few sources that came before come far more", "next: `limiter allow add 185"],
+    );
+    assert!(!known.contains("attack"), "{known}");
+    // They have come like this all the time since.
+    facts.sources.heavy[2].rate = 3300.0;
+    says(&facts, Cause::Few, &["an attack, a tool gone wild"]);
+}
+
+/// Two hundred and fifty people, of whom a handful is over the limit of a source: no "few sources".
+#[test]
+fn the_few_over_a_limit_of_a_crowd_are_not_the_cause() {
+    let by = [(Reason::Admitted, 500), (Reason::SourceLimit, 60)];
+    let mut facts = Facts {
+        now: second(true, &by, [495, 0]),
+        distinct: sources(252, 250, None),
+        sources: people(),
+        ..calm()
+    };
+    let heavy = Lately { sources: 5, of_ten: Some(1.0), ..Lately::default() };
+    facts.sources.heavy[0] = heavy;
+    says(&facts, Cause::Crowd, &["a crowd, or browsers of a botnet"]);
+}
+
+/// Many machines that come again although they were let in.
 #[test]
 fn botnet() {
     let by = [(Reason::Admitted, 800), (Reason::SourceLimit, 2000)];
     let facts = Facts {
         now: second(true, &by, [790, 0]),
         distinct: sources(1348, 242, Some(3.0)),
-        lately: [lately(400, 0.04), Lately::default()],
+        sources: machines(0.95, 50),
         ..calm()
     };
-    let text = says(
+    says(
         &facts,
         Cause::Botnet,
         &[
-            "likely: a botnet, or schools and carriers: many sources, each more often than a person",
-            "next: `limiter top --prefix 24`: ban networks that you do not know, allow schools",
+            "likely: a botnet: many machines that come again and again by a clock",
+            "next: `limiter top --networks`",
+            "97% of the connections come one by one, 2.5s apart",
             "what tells: in the log of the server, people fetch whole pages",
         ],
     );
-    assert!(!text.contains("connections/s"), "how often each came was not watched: {text}");
-    // Below the limit of a source only watching tells.
-    let by = [(Reason::Admitted, 2000), (Reason::InLine, 600)];
-    let facts = Facts {
-        now: second(true, &by, [1990, 0]),
-        lately: [Lately::default(), lately(300, 0.05)],
-        ..facts
+    let prefix = Common {
+        prefix: "185.20.0.0/16".to_owned(),
+        service: "web".to_owned(),
+        percent: 94.0,
+        sources: 1000,
     };
-    says(&facts, Cause::Crowd, &["a crowd, or a slow botnet"]);
-    let watched = Facts { each: Some(85.0), ..facts };
-    says(&watched, Cause::Botnet, &["each source asks for 1.5 connections/s"]);
+    let common = Facts { common: Some(prefix), ..facts.clone() };
+    let words = "94% of the attempts to web come from 185.20.0.0/16 (about 1,000 sources)";
+    says(&common, Cause::Botnet, &["next: `limiter ban add 185.20.0.0/16 --for 30m`", words]);
+    // An app that retries ends when it is let in; where none is, both look the same.
+    let waits = Facts { sources: machines(0.0, 0), ..facts.clone() };
+    says(&waits, Cause::Programs, &["a botnet or an app that retries", "what tells: an app"]);
+    let ends = Facts { sources: machines(0.1, 50), ..facts.clone() };
+    says(&ends, Cause::Crowd, &["a crowd"]);
+    // What is opened carries no request.
+    let mut silent = Facts { sources: machines(0.0, 0), ..facts };
+    let mut now = silent.now.expect("measured");
+    now.counts.by[Reason::NotAttempt as usize] = 2 * 790;
+    silent.now = Some(now);
+    says(&silent, Cause::Botnet, &["a botnet: many machines"]);
 }
 
 #[test]
 fn crowd() {
     let by = [(Reason::Admitted, 500), (Reason::InLine, 1300)];
-    let many = lately(300, 0.05);
     let facts = Facts {
         now: second(true, &by, [490, 0]),
         distinct: sources(5613, 4120, Some(71.0)),
-        lately: [Lately::default(), many],
+        sources: people(),
         ..calm()
     };
     says(
         &facts,
         Cause::Crowd,
         &[
-            "likely: a crowd, or a slow botnet: more real clients than there is room for",
+            "likely: a crowd, or browsers of a botnet: more real clients than there is room for",
             "next: `limiter set --service web --budget RATE`, if the servers have room for more",
             "98% of the 500/s that were let through became connections",
             "71% of the sources were here in the ten minutes before",
@@ -304,9 +371,21 @@ fn crowd() {
     // They come far more than usual, and are let in.
     let room = Facts { now: second(false, &[(Reason::Admitted, 900)], [880, 0]), ..open.clone() };
     says(&room, Cause::Crowd, &["and room for them", "LETTING IN all of 900 attempts/s"]);
-    // A server that is full cannot let clients finish, so that it is not known who they are.
+    // A server that is full cannot let clients finish; how they come tells.
     let full = Facts { now: second(false, &[(Reason::Admitted, 1900)], [550, 1300]), ..open };
-    says(&full, Cause::Unclear, &["do not tell which", "clients cannot finish", "which tells"]);
+    let words = "the accept queue is full, so that clients cannot finish";
+    says(&full, Cause::Crowd, &["more real clients than the server takes", words]);
+    let unseen = Facts { sources: Sources::default(), ..full };
+    says(&unseen, Cause::Unclear, &["do not tell which", "which tells"]);
+}
+
+/// With a waiting room.
+#[test]
+fn a_crowd_that_waits() {
+    let by = [(Reason::Admitted, 100), (Reason::Diverted, 900)];
+    let facts = Facts { now: second(true, &by, [990, 0]), ..calm() };
+    says(&facts, Cause::Crowd, &["most who come see the waiting room's page", "DIVERTING 90%"]);
+    says(&Facts { long_wait: true, ..facts }, Cause::Crowd, &["capacity is missing"]);
 }
 
 #[test]
@@ -331,7 +410,8 @@ fn server() {
 fn what_cannot_be_told_is_said() {
     // A container opens the connections, so that its host counts none.
     let by = [(Reason::Admitted, 900), (Reason::InLine, 900)];
-    let elsewhere = Facts { now: second(true, &by, [0, 0]), usual: None, ..calm() };
+    let sources_unseen = Facts { sources: Sources::default(), usual: None, ..calm() };
+    let elsewhere = Facts { now: second(true, &by, [0, 0]), ..sources_unseen };
     says(&elsewhere, Cause::Unclear, &["do not tell which", "who finishes is not known"]);
     let starved = second(true, &[(Reason::Admitted, 5), (Reason::GlobalBudget, 895)], [5, 0]);
     says(

@@ -1,8 +1,6 @@
 //! The assessment in words.
 
-use limiter_common::reason::Limit;
-
-use super::{Assessment, Cause, ENOUGH, Facts, Level, MANY, RECENT};
+use super::{Assessment, Cause, ENOUGH, Facts, Level, RECENT};
 use crate::report::human::{self, count, seconds_short};
 use crate::report::{Counts, percent, rate, refusals};
 
@@ -99,24 +97,35 @@ fn likely(facts: &Facts, cause: Cause) -> String {
         },
         Cause::Server => match facts.opened() {
             Some(opened) if opened < 1.0 => {
-                "the server accepts no connection, and its accept queue is full"
+                "the server accepts no connection: it hangs, or slow readers hold its places"
             }
-            _ => "the server accepts too slowly, and its accept queue is full",
+            _ => "the server accepts too slowly, or slow readers hold its places",
         },
         Cause::Spoofed => "a flood from forged addresses, not a crowd",
         Cause::Mixed => "a flood from forged addresses beside real clients",
-        Cause::Few => "few sources that come too often: an attack, or many people behind each",
+        Cause::Few => {
+            "few sources come far too often: an attack, a tool gone wild, or many people behind each"
+        },
+        Cause::Familiar => {
+            "few sources that came before come far more: many people behind each, or a tool gone wild"
+        }
         Cause::Botnet => {
-            "a botnet, or schools and carriers: many sources, each more often than a person"
+            "a botnet: many machines that come again and again by a clock, though they were let in"
+        }
+        Cause::Programs => {
+            "programs that connect one by one: a botnet or an app that retries, which is not known"
+        }
+        Cause::Crowd if facts.long_wait => {
+            "a crowd, for ten minutes: capacity is missing, most see the waiting room's page"
+        }
+        Cause::Crowd if facts.most_wait() => {
+            "a crowd: most who come see the waiting room's page, and come in by turns"
         }
         Cause::Crowd if facts.is_full() => {
-            "a crowd, or a slow botnet: more real clients than the server takes"
-        }
-        Cause::Crowd if facts.few().is_none() && facts.distinct.sources < MANY => {
-            "real clients, more than there is room for; whether few or many is not known"
+            "a crowd, or browsers of a botnet: more real clients than the server takes"
         }
         Cause::Crowd if refuses(facts) => {
-            "a crowd, or a slow botnet: more real clients than there is room for"
+            "a crowd, or browsers of a botnet: more real clients than there is room for"
         }
         Cause::Crowd => "a crowd: far more real clients than usual, and room for them",
         Cause::Unclear if facts.is_little() => {
@@ -164,14 +173,15 @@ fn what(facts: &Facts, cause: Cause) -> String {
     let attempts = format!("{} attempts/s ({window}){from}", rate(facts.attempts()));
     let refusals = refusals(&now);
     let (refused, challenged) = (facts.refused(), facts.challenged());
-    if refusals.is_empty() && challenged <= 0.0 {
+    if refusals.is_empty() && challenged <= 0.0 && facts.diverted() <= 0.0 {
         return match cause {
             Cause::Nothing => format!("CALM: limiter lets in all of {attempts}."),
             _ => format!("LETTING IN all of {attempts}."),
         };
     }
     let mut parts = Vec::new();
-    for (verb, of) in [("challenge", challenged), ("refuse", refused)] {
+    let diverted = facts.diverted();
+    for (verb, of) in [("challenge", challenged), ("divert", diverted), ("refuse", refused)] {
         if of > 0.0 {
             parts.push(format!("{verb} {}", percent(of, facts.attempts())));
         }
@@ -193,6 +203,7 @@ fn what(facts: &Facts, cause: Cause) -> String {
     match facts.enforces {
         true => {
             let done = parts.replace("refuse", "REFUSING").replace("challenge", "CHALLENGING");
+            let done = done.replace("divert", "DIVERTING");
             format!("{done} of {attempts}{by}.")
         }
         false => format!("NOTHING IS DROPPED; enforcing would {parts} of {attempts}{by}."),
@@ -245,21 +256,36 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
         let turned = rate(facts.turned_away());
         said.push(format!("the kernel opens {opened}/s; full accept queues turn {turned}/s away"));
     }
-    let own = facts.over(Limit::Own) >= facts.over(Limit::Budget);
-    if let (Some(share), false) =
-        (facts.heavy().of_ten, matches!(cause, Cause::Nothing | Cause::Spoofed))
-    {
-        let by = if own { "their own limit" } else { "a budget" };
+    let [waiting, room] = facts.queue.unwrap_or_default();
+    if waiting > 0 && (facts.is_full() || cause == Cause::Server) {
         said.push(format!(
-            "the ten heaviest sources are {} of {by}'s refusals",
-            percent(share, 1.0)
+            "{} of {} places of the accept queue are taken",
+            count(waiting.into()),
+            count(room.into())
         ));
+    }
+    if let Some(common) = facts.common.as_ref().filter(|_| {
+        matches!(cause, Cause::Botnet | Cause::Programs | Cause::Crowd | Cause::Unclear)
+    }) {
+        said.push(common.words());
+    }
+    if cause == Cause::Botnet || cause == Cause::Programs {
+        let manners = &facts.sources.manners[usize::from(facts.is_full())];
+        said.push(format!(
+            "{} of the connections come one by one, {:.1}s apart; people open several at once",
+            percent(manners.programs, 1.0),
+            manners.gap
+        ));
+    }
+    if cause == Cause::Programs {
+        said.push("what tells: an app that retries ends once it is let in".to_owned());
+    }
+    if let (Some(share), Cause::Few | Cause::Familiar) = (facts.heavy().of_ten, cause) {
+        let rate = rate(share * facts.attempts());
+        said.push(format!("the ten heaviest sources make {} of it, {rate}/s", percent(share, 1.0)));
     }
     if let (Some(percent), false) = (facts.distinct.returning_percent, cause == Cause::Nothing) {
         said.push(format!("{percent:.0}% of the sources were here in the ten minutes before"));
-    }
-    if let Some(pace) = facts.pace().filter(|_| matches!(cause, Cause::Botnet | Cause::Crowd)) {
-        said.push(format!("each source asks for {} connections/s", rate(pace)));
     }
     if matches!(cause, Cause::Crowd | Cause::Botnet) {
         said.push("what tells: in the log of the server, people fetch whole pages".to_owned());

@@ -9,8 +9,9 @@ use limiter_common::switch::{Mode, Selection};
 use serde::Serialize;
 
 use super::{Context, Usage, apply, settle};
+use crate::assess::{self, Assessment, Facts, assess};
 use crate::combinations::{self, names};
-use crate::history::SWITCH;
+use crate::history::{ENTRIES, SWITCH};
 use crate::kernel::{Maps, clock};
 use crate::policy::{Policy, text};
 use crate::report::{self, human};
@@ -47,6 +48,8 @@ struct Done {
     syncookies_before: Option<u32>,
     /// What could not be done, or cannot work, and what to do.
     but: Vec<String>,
+    /// What is likely wrong since, and what comes next; not asked where nothing is dropped.
+    assessment: Option<Assessment>,
 }
 
 impl Arm {
@@ -73,7 +76,7 @@ pub fn disarm(context: &Context) -> Result<()> {
 /// `on_trial`: that time is one to confirm.
 fn change(context: &Context, mode: Mode, time: Option<Duration>, on_trial: bool) -> Result<()> {
     context.pins.require()?;
-    let _lock = context.lock()?;
+    let lock = context.lock()?;
     let mut maps = Maps::open(&context.pins.root())?;
     let switch = maps.switch()?;
     let now = clock::now();
@@ -106,6 +109,7 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>, on_trial: bool)
     note.until(armed.revert()).record(Some(&maps), changes(before.mode, mode, time, pending));
     // It is armed: what fails from here on is said with what was done.
     let settled = settle::now_and_later(&context.pins, &mut maps);
+    drop(lock);
     let cookies = maps.cookies()?;
     let mut done = Done {
         mode: report::mode(mode),
@@ -120,12 +124,20 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>, on_trial: bool)
         challenged: names(&policy, |service| service.admission.challenge != Challenge::Off),
         syncookies_before: cookies.syncookies_before,
         but: settled.err().map(|error| format!("{error:#}")).into_iter().collect(),
+        assessment: (mode == Mode::Enforce).then(|| assessment(context, &maps)).flatten(),
     };
     if mode == Mode::Enforce {
         done.but.extend(but(&maps, &policy));
     }
     report::done(context.format, &done, describe);
     Ok(())
+}
+
+/// What half a second shows of what it does. What cannot be read stops no arming.
+fn assessment(context: &Context, maps: &Maps) -> Option<Assessment> {
+    let snapshot = report::take(&context.pins, maps, Duration::from_millis(500)).ok()?;
+    let entries = context.history.read(ENTRIES).map(|read| read.entries).unwrap_or_default();
+    Some(assess(&Facts::of(&snapshot, &entries)))
 }
 
 /// What of the policy cannot work now that it is enforced.
@@ -190,5 +202,8 @@ fn describe(done: &Done) -> String {
         ));
     }
     text.extend(done.but.iter().map(|but| format!("but {but}\n")));
+    if let Some(assessment) = &done.assessment {
+        text.push_str(&assess::text(assessment));
+    }
     text
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use limiter_common::record::List;
+use limiter_common::switch::Mode;
 use serde::Serialize;
 
 use super::{Context, Usage};
@@ -205,6 +206,11 @@ fn put(
         ));
     }
     report::done(context.format, &done, describe);
+    if list == List::Ban && maps.selection().is_ok_and(|it| it.mode == Mode::Observe) {
+        output::note(format_args!(
+            "limiter: note: observe mode drops nothing, not even from who is banned: `limiter arm --for 30m`"
+        ));
+    }
     Ok(())
 }
 

@@ -74,7 +74,12 @@ impl Top {
             }
         };
         let top = heavy::read(&maps, kind, lengths, service, self.lines)?;
-        report::print(context.format, &top, |top| describe(top, kind, self.prefix.is_some()))
+        let mut common = networks::common_now(&maps)?;
+        common.retain(|common| service.is_none_or(|name| name == common.service));
+        report::print(context.format, &top, |top| {
+            let lines = common.iter().map(|common| format!("{}\n", common.words()));
+            describe(top, kind, self.prefix.is_some()) + &lines.collect::<String>()
+        })
     }
 }
 

@@ -21,8 +21,16 @@ use serde::{Deserialize, Serialize};
 
 pub use archive::{Record, read};
 pub use record::{Options, Outcome};
+pub use story::{Kind, Verdict};
 
 use crate::history::Moment;
+
+/// What a record of these seconds would be said to show.
+pub fn verdict(ticks: impl IntoIterator<Item = series::Tick>) -> Verdict {
+    let mut record = Record::default();
+    ticks.into_iter().for_each(|tick| record.series.push(tick));
+    story::tell(&record).verdict
+}
 
 /// Version of the files in a record. It rises when a field changes its meaning.
 pub const VERSION: u32 = 1;

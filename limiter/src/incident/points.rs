@@ -7,6 +7,7 @@ use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::REASONS;
 
 use super::series::{Counts, Distinct, Limiter, Tick};
+use crate::observe::Sources;
 
 /// Seconds between two lines from which on something is missing.
 const GAP: f64 = 2.5;
@@ -71,6 +72,8 @@ pub struct Point {
     pub steals: f64,
     /// How many sources there are.
     pub distinct: Option<Distinct>,
+    /// Which of them come most, and how they come.
+    pub sources: Option<Sources>,
     /// Percent of all CPU time that is busy, and in soft interrupts.
     pub cpu: Option<[f64; 2]>,
     /// Packets received, bytes received, and packets dropped by the interfaces.
@@ -304,6 +307,7 @@ impl Point {
             live: limiter.map_or(0.0, |limiter| limiter.live as f64),
             steals: 0.0,
             distinct: limiter.and_then(|limiter| limiter.distinct),
+            sources: limiter.and_then(|limiter| limiter.sources.clone()),
             cpu: None,
             nic: None,
         }

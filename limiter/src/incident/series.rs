@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Entry, Moment};
+use crate::observe::Sources;
 use crate::report::Snapshot;
 use crate::report::human::tried;
 
@@ -74,6 +75,8 @@ pub struct Limiter {
     pub lists: [u64; 2],
     /// How many sources there are; `None` where it is not measured.
     pub distinct: Option<Distinct>,
+    /// Which of them come most, and how they come; `None` where it was not recorded.
+    pub sources: Option<Sources>,
 }
 
 /// One service.
@@ -246,6 +249,7 @@ impl Limiter {
             steals: snapshot.table.steals,
             lists: [snapshot.allowed as u64, snapshot.banned as u64],
             distinct: same(&snapshot.distinct).filter(|distinct: &Distinct| distinct.seconds > 0.0),
+            sources: Some(snapshot.sources.clone()),
         }
     }
 }

@@ -38,17 +38,19 @@ pub struct Distinct {
 /// When the sketches cannot be read.
 pub fn read(maps: &Maps) -> Result<Distinct> {
     let words = maps.distinct.words(Access::Read)?;
-    let now = clock::now();
+    Ok(of(|index| words.get(index), clock::now()))
+}
+
+/// Estimates of the sketches that `word` gives by its index, at `now` (coarse clock, nanoseconds).
+pub fn of(words: impl Fn(usize) -> Option<u64>, now: u64) -> Distinct {
     let this = interval(now);
     let sketch = |which: usize, newest: u64, count: u64| {
         let (mut sum, mut oldest) = (Sketch::default(), None);
         for number in newest.saturating_sub(count - 1)..=newest {
             let base = (number % u64::from(INTERVALS)) as usize * WORDS;
-            if words.get(base) == Some(number) {
+            if words(base) == Some(number) {
                 oldest = oldest.or(Some(number));
-                sum.merge(|index| {
-                    words.get(base + HEAD + which * REGISTERS / 8 + index).unwrap_or(0)
-                });
+                sum.merge(|index| words(base + HEAD + which * REGISTERS / 8 + index).unwrap_or(0));
             }
         }
         (sum, oldest)
@@ -60,7 +62,7 @@ pub fn read(maps: &Maps) -> Result<Distinct> {
     let both = lately + earlier - sources.merged(&before).estimate();
     let returning =
         (lately >= 1.0 && earlier >= 1.0).then(|| (both / lately * 100.0).clamp(0.0, 100.0));
-    Ok(Distinct {
+    Distinct {
         seconds: oldest
             .map_or(0.0, |oldest| now.saturating_sub(oldest << INTERVAL_SHIFT) as f64 / 1e9),
         sources: lately.round() as u64,
@@ -68,7 +70,7 @@ pub fn read(maps: &Maps) -> Result<Distinct> {
         prefixes_48: prefixes_48.estimate().round() as u64,
         returning_percent: returning.map(tenths),
         standard_error_percent: tenths(104.0 / (REGISTERS as f64).sqrt()),
-    })
+    }
 }
 
 fn tenths(number: f64) -> f64 {

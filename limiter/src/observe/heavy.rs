@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use limiter_common::address::{Address, SourceMask};
-use limiter_common::heavy::{self, Head, SETS};
-use serde::Serialize;
+use limiter_common::heavy::{self, Head, SETS, Set};
+use serde::{Deserialize, Serialize};
 
 use crate::kernel::maps::Raw;
 use crate::kernel::{Maps, clock};
@@ -52,39 +52,56 @@ pub struct Heavy {
 
 /// Seconds after which a counter says nothing of now.
 const LATELY: f64 = 10.0;
+/// Seconds after which a source is no new one.
+pub const OLD: f64 = 300.0;
 /// So many sources are few.
 const FEW: usize = 10;
 /// So many counts are enough to say who makes them.
 const ENOUGH: f64 = 64.0;
 
 /// Which part the heaviest have of what was counted lately.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Lately {
     /// Sources that have a counter: of more than some hundred not all have one.
     pub sources: usize,
     /// The share, 0 to 1, of the ten heaviest; `None`: too little was counted.
     pub of_ten: Option<f64>,
-    /// The heaviest.
-    pub heaviest: Option<String>,
+    /// Attempts per second of these ten, since each was counted first.
+    pub rate: f64,
+    /// The share of what these ten are counted for whose source came five minutes ago already.
+    pub familiar: f64,
+    /// Those of the ten that come most.
+    pub heaviest: Vec<String>,
 }
 
 impl Lately {
     /// Of all that is counted. Counters that began at different times are compared by their rates.
-    pub fn of(all: &[Heavy]) -> Self {
+    /// `is_old`: whether a source is known to have come five minutes ago.
+    pub fn of(all: &[Heavy], is_old: impl Fn(&Heavy) -> bool) -> Self {
         let now = all.iter().filter(|heavy| heavy.last_seconds_ago <= LATELY);
         let own = |heavy: &Heavy| heavy.count.saturating_sub(heavy.uncertain) as f64;
         let (mut rates, mut counted) = (Vec::new(), 0.0);
         for heavy in now {
             counted += own(heavy);
-            rates.push((own(heavy) / heavy.first_seconds_ago.max(1.0), &heavy.source));
+            rates.push((own(heavy) / heavy.first_seconds_ago.max(1.0), heavy));
         }
         rates.sort_by(|one, other| other.0.total_cmp(&one.0));
         let [few, sum] = [FEW, rates.len()]
             .map(|most| rates.iter().take(most).map(|(rate, _)| rate).sum::<f64>());
+        let sources = rates.len();
+        rates.truncate(FEW);
+        let old = rates.iter().filter(|(_, heavy)| heavy.first_seconds_ago >= OLD || is_old(heavy));
+        let old: f64 = old.map(|(_, heavy)| own(heavy)).sum();
+        let all: f64 = rates.iter().map(|(_, heavy)| own(heavy)).sum();
         Self {
-            sources: rates.len(),
+            sources,
             of_ten: (counted >= ENOUGH).then(|| few / sum),
-            heaviest: rates.first().map(|(_, source)| (*source).clone()),
+            rate: few,
+            familiar: old / all.max(1e-9),
+            heaviest: (rates.iter().filter(|(rate, _)| *rate >= few / 20.0))
+                .map(|(_, heavy)| heavy.source.clone())
+                .collect(),
         }
     }
 }
@@ -126,20 +143,55 @@ pub fn read(
     };
     let mut sums = HashMap::new();
     for kind in kinds {
-        add(maps, *kind, &mut sums)?;
+        for index in *kind as u32 * SETS..(*kind as u32 + 1) * SETS {
+            let cpus = maps.heavy.get(&index, 0).context("cannot read who comes most")?;
+            cpus.iter().for_each(|Raw(set)| add(set, &mut sums));
+        }
     }
+    Ok(list(sums, &Naming { policy: &policy, names: &names, now }, lengths, service, most))
+}
+
+/// What the counters are listed with.
+struct Naming<'a> {
+    policy: &'a Policy,
+    names: &'a HashMap<u64, String>,
+    now: u64,
+}
+
+/// Sources of a policy with one service, from the counters in `sets`, at `now`: the most counted
+/// first.
+pub fn of<'a>(
+    sets: impl Iterator<Item = &'a Set>,
+    policy: &Policy,
+    number: u64,
+    now: u64,
+) -> Vec<Heavy> {
+    let mut sums = HashMap::new();
+    sets.for_each(|set| add(set, &mut sums));
+    let service = policy.services.first().map(|service| (number, service.name.to_string()));
+    let names = service.into_iter().collect();
+    list(sums, &Naming { policy, names: &names, now }, None, None, usize::MAX)
+}
+
+fn list(
+    sums: Sums,
+    with: &Naming<'_>,
+    lengths: Option<Lengths>,
+    service: Option<&str>,
+    most: usize,
+) -> Vec<Heavy> {
+    let Naming { policy, names, now } = with;
     let lengths = |service: u64, address: Address| {
-        lengths.unwrap_or_else(|| in_force(&policy, names.get(&service), address))
+        lengths.unwrap_or_else(|| in_force(policy, names.get(&service), address))
     };
-    sums = by_prefix(sums, lengths);
+    let sums = by_prefix(sums, lengths);
     let mut all: Vec<(Address, u64, Sum)> =
         sums.into_iter().map(|((source, service), sum)| (source, service, sum)).collect();
     all.sort_by_key(|(source, service, sum)| (Reverse(sum.count), *source, *service));
     let is_asked = |number: &u64| {
         service.is_none_or(|asked| names.get(number).is_some_and(|name| name == asked))
     };
-    Ok(all
-        .into_iter()
+    all.into_iter()
         .filter(|(_, number, _)| is_asked(number))
         .take(most)
         .map(|(source, service, sum)| Heavy {
@@ -148,43 +200,39 @@ pub fn read(
             sources: sum.sources,
             // A service that is gone has taken its name along.
             service: names.get(&service).cloned().unwrap_or_else(|| format!("#{service}")),
-            class: class(&policy, sum.address),
+            class: class(policy, sum.address),
             count: sum.count,
             uncertain: sum.uncertain,
             first_seconds_ago: now.saturating_sub(sum.first) as f64 / 1e9,
             last_seconds_ago: now.saturating_sub(sum.last) as f64 / 1e9,
         })
-        .collect())
+        .collect()
 }
 
 type Sums = HashMap<(Address, u64), Sum>;
 
-/// Adds the counters of all CPUs.
-fn add(maps: &Maps, kind: heavy::Kind, sums: &mut Sums) -> Result<()> {
-    for index in kind as u32 * SETS..(kind as u32 + 1) * SETS {
-        let cpus = maps.heavy.get(&index, 0).context("cannot read who comes most")?;
-        for Raw(set) in cpus.iter() {
-            for (head, entry) in set.heads.iter().zip(&set.entries) {
-                let count = Head(*head).count();
-                if count == 0 {
-                    continue;
-                }
-                let source = Address { high: entry.high, low: entry.low };
-                let address = Address { high: entry.high, low: entry.last_low };
-                let sum = Sum {
-                    count,
-                    uncertain: entry.taken_over,
-                    first: entry.first,
-                    last: entry.last,
-                    address,
-                    sources: 1,
-                };
-                merge(sums, (source, entry.service), sum);
-            }
+/// Adds the counters of a set.
+fn add(set: &Set, sums: &mut Sums) {
+    for (head, entry) in set.heads.iter().zip(&set.entries) {
+        let count = Head(*head).count();
+        if count == 0 {
+            continue;
+        }
+        let source = Address { high: entry.high, low: entry.low };
+        let address = Address { high: entry.high, low: entry.last_low };
+        let sum = Sum {
+            count,
+            uncertain: entry.taken_over,
+            first: entry.first,
+            last: entry.last,
+            address,
+            sources: 1,
+        };
+        merge(sums, (source, entry.service), sum);
+        if let Some(sum) = sums.get_mut(&(source, entry.service)) {
+            sum.sources = 1;
         }
     }
-    sums.values_mut().for_each(|sum| sum.sources = 1);
-    Ok(())
 }
 
 /// The prefixes that make a source of an address at a service. A counter knows no more than a /64
@@ -304,13 +352,13 @@ mod tests {
         let mut all = vec![heavy(90_000, 80_000.0, 1.0); 20];
         let now = Heavy { source: "192.0.2.7".to_owned(), ..heavy(3000, 10.0, 0.1) };
         all.extend(vec![now; 5]);
-        let few = Lately::of(&all);
+        let few = Lately::of(&all, |_| false);
         assert!(few.sources == 25 && few.of_ten.is_some_and(|share| share > 0.9), "{few:?}");
-        assert_eq!(few.heaviest.as_deref(), Some("192.0.2.7"));
-        let gone = Lately::of(&[heavy(90_000, 100.0, 60.0)]);
+        assert_eq!(few.heaviest[0], "192.0.2.7");
+        let gone = Lately::of(&[heavy(90_000, 100.0, 60.0)], |_| false);
         assert_eq!(gone, Lately::default(), "it stopped a minute ago");
-        let many = Lately::of(&vec![heavy(40, 20.0, 0.5); 200]);
+        let many = Lately::of(&vec![heavy(40, 20.0, 0.5); 200], |_| false);
         assert!(many.of_ten.is_some_and(|share| (share - 0.05).abs() < 1e-9), "{many:?}");
-        assert_eq!(Lately::of(&[heavy(3, 2.0, 0.5)]).of_ten, None, "too little to say");
+        assert_eq!(Lately::of(&[heavy(3, 2.0, 0.5)], |_| false).of_ten, None, "too little to say");
     }
 }

@@ -2,12 +2,16 @@
 
 pub mod distinct;
 pub mod heavy;
+pub mod manners;
 pub mod networks;
 pub mod open;
 pub mod ring;
+pub mod sources;
 pub mod suggest;
 pub mod waiting;
 
 pub use distinct::Distinct;
 pub use heavy::{Heavy, Kind, Lately};
+pub use manners::Manners;
 pub use ring::Ring;
+pub use sources::Sources;

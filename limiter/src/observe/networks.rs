@@ -26,6 +26,8 @@ const LITTLE: f64 = 200.0;
 const MOST: f64 = 50.0;
 /// A network is one if so many sources are in it.
 const MANY: f64 = 8.0;
+/// What a longer prefix keeps of the attempts of a shorter one.
+const KEPT: f64 = 0.95;
 /// Addresses that are few, and what they bring of all attempts, in percent.
 const FEW: (usize, f64) = (2, 90.0);
 
@@ -77,6 +79,30 @@ impl Finding {
                 sources
             ),
         }
+    }
+}
+
+/// The longest prefix that most attempts come from, however long it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Common {
+    /// The prefix.
+    pub prefix: String,
+    /// The service.
+    pub service: String,
+    /// Percent of the attempts to it in the last two minutes, an estimate.
+    pub percent: f64,
+    /// Sources of it, an estimate.
+    pub sources: u64,
+}
+
+impl Common {
+    /// In words.
+    pub fn words(&self) -> String {
+        let Self { prefix, service, percent, sources } = self;
+        let sources = crate::report::human::count(*sources);
+        format!(
+            "{percent:.0}% of the attempts to {service} come from {prefix} (about {sources} sources)"
+        )
     }
 }
 
@@ -139,6 +165,32 @@ impl Attempts {
             network.sources += of.sources;
         }
         sorted(networks)
+    }
+
+    /// The longest prefix of many sources that most of them come from. A longer one is taken as long
+    /// as it loses next to nothing.
+    pub fn common(&self, service: &str) -> Option<Common> {
+        let all = self.all();
+        let lengths =
+            [(8, 20), (12, 24), (14, 28), (16, 32), (18, 36), (20, 40), (22, 44), (24, 48)];
+        let mut found: Option<(Address, Of, Prefixes)> = None;
+        for (v4, v6) in lengths {
+            let prefixes = Prefixes { v4, v6 };
+            let largest = self.networks(prefixes).into_iter().next();
+            let Some((network, of)) = largest.filter(|(_, of)| of.sources >= MANY) else { break };
+            let least = found.map_or(all * MOST / 100.0, |(_, before, _)| before.attempts * KEPT);
+            if of.attempts < least {
+                break;
+            }
+            found = Some((network, of, prefixes));
+        }
+        let (network, of, prefixes) = found.filter(|(.., prefixes)| prefixes.v4 > 8)?;
+        (all >= LITTLE).then(|| Common {
+            prefix: show(network, prefixes),
+            service: service.to_owned(),
+            percent: (100.0 * of.attempts / all).min(100.0),
+            sources: of.sources.round() as u64,
+        })
     }
 
     /// Where most of them come from, if that is one network of many sources, or few addresses.
@@ -206,9 +258,13 @@ fn show(network: Address, prefixes: Prefixes) -> String {
 }
 
 /// The attempts to each service, with what limits networks there.
-fn attempts(maps: &Maps, policy: &Policy, slot: u32) -> Result<Vec<(String, Networks, Attempts)>> {
+fn attempts(
+    maps: &Maps,
+    policy: &Policy,
+    slot: u32,
+    sightings: &[Sighting],
+) -> Result<Vec<(String, Networks, Attempts)>> {
     let since = clock::now().saturating_sub(LOOKED_AT);
-    let sightings = Ring::attempts().look(maps)?.seen;
     let counted = heavy::read(maps, Kind::Attempts, None, None, usize::MAX)?;
     let records = maps.services(slot)?;
     let services = records.values().filter_map(|record| {
@@ -224,7 +280,7 @@ fn attempts(maps: &Maps, policy: &Policy, slot: u32) -> Result<Vec<(String, Netw
             let count = (one.count - one.uncertain) as f64;
             Some((address, count * (seconds / span).min(1.0)))
         });
-        let attempts = Attempts::of(&sightings, record.number, since, lately);
+        let attempts = Attempts::of(sightings, record.number, since, lately);
         Some((name, service.networks, attempts))
     });
     Ok(services.collect())
@@ -238,7 +294,8 @@ pub fn shares(maps: &Maps, service: Option<&str>, most: usize) -> Result<Vec<Sha
     let slot = maps.selection()?.slot;
     let policy = maps.policy(slot)?;
     let mut shares = Vec::new();
-    for (name, networks, attempts) in attempts(maps, &policy, slot)? {
+    let sightings = Ring::attempts().look(maps)?.seen;
+    for (name, networks, attempts) in attempts(maps, &policy, slot, &sightings)? {
         if service.is_some_and(|asked| asked != name) {
             continue;
         }
@@ -260,19 +317,39 @@ pub fn shares(maps: &Maps, service: Option<&str>, most: usize) -> Result<Vec<Sha
     Ok(shares)
 }
 
-/// What is found of where attempts come from, of services whose networks have no limit.
+/// What is found of where attempts come from, by the sample, of services whose networks have no
+/// limit.
 ///
 /// # Errors
 /// When a map cannot be read.
-pub fn findings(maps: &Maps) -> Result<Vec<Finding>> {
+pub fn findings(maps: &Maps, sightings: &[Sighting]) -> Result<Vec<Finding>> {
     let slot = maps.selection()?.slot;
     let policy = maps.policy(slot)?;
-    let all = attempts(maps, &policy, slot)?.into_iter();
+    let all = attempts(maps, &policy, slot, sightings)?.into_iter();
     let found = all.filter_map(|(name, networks, attempts)| {
         let found = attempts.finding(&name, networks.prefixes)?;
         (found.sources == 0 || networks.limit.is_none()).then_some(found)
     });
     Ok(found.collect())
+}
+
+/// The prefix that most attempts to each service come from, by the sample, where there is one.
+///
+/// # Errors
+/// When a map cannot be read.
+pub fn common(maps: &Maps, sightings: &[Sighting]) -> Result<Vec<Common>> {
+    let slot = maps.selection()?.slot;
+    let policy = maps.policy(slot)?;
+    let all = attempts(maps, &policy, slot, sightings)?.into_iter();
+    Ok(all.filter_map(|(name, _, attempts)| attempts.common(&name)).collect())
+}
+
+/// The same, with the sample read for it.
+///
+/// # Errors
+/// When a map cannot be read.
+pub fn common_now(maps: &Maps) -> Result<Vec<Common>> {
+    common(maps, &Ring::attempts().look(maps)?.seen)
 }
 
 #[cfg(test)]
@@ -290,13 +367,29 @@ mod tests {
     }
 
     fn crowd() -> Vec<Sighting> {
-        (0..300_u32).map(|number| sighting(Address::v4(number << 9), 0)).collect()
+        (0..300_u32)
+            .map(|number| sighting(Address::v4(number.wrapping_mul(0x9e37_79b9)), 0))
+            .collect()
     }
 
     #[test]
     fn a_crowd_is_no_finding() {
         assert_eq!(of(&crowd(), Vec::new()), None);
         assert_eq!(of(&crowd()[..100], Vec::new()), None, "nor is little");
+    }
+
+    /// A botnet of one /16 beside people of everywhere.
+    #[test]
+    fn the_longest_common_prefix_is_found() {
+        let mut seen = crowd();
+        let bots = (0..900_u32).map(|bot| sighting(Address::v4(0xb914_0000 | (bot * 71)), 0));
+        seen.extend(bots);
+        let attempts = Attempts::of(&seen, 7, 0, std::iter::empty());
+        let common = attempts.common("web").expect("a prefix");
+        assert_eq!((common.prefix.as_str(), common.sources), ("185.20.0.0/16", 900));
+        assert!((74.0..76.0).contains(&common.percent), "{common:?}");
+        let crowd = Attempts::of(&crowd(), 7, 0, std::iter::empty());
+        assert_eq!(crowd.common("web").map(|common| common.prefix), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is counted, by reason, and how rates and shares are written.
 
+use std::collections::BTreeMap;
+
 use limiter_common::reason::Reason;
 use limiter_common::record::REASONS;
 
@@ -28,10 +30,26 @@ impl Default for Counts {
 impl Counts {
     /// Both kinds together.
     pub fn of(decided: &ByReason, observed: &ByReason) -> Self {
+        Self::sum(|reason| {
+            [decided, observed].map(|map| map.get(reason.name()).copied().unwrap_or(0))
+        })
+    }
+
+    /// Both kinds together, by the numbers of their reasons.
+    pub fn of_numbers(decided: &[u64; REASONS], observed: &[u64; REASONS]) -> Self {
+        Self::sum(|reason| [decided, observed].map(|by| by[reason as usize]))
+    }
+
+    /// With what the kernel counts, by name.
+    pub fn with_kernel(self, tcp: &BTreeMap<String, u64>) -> Self {
+        let server = ["PassiveOpens", "ListenOverflows"].map(|name| tcp.get(name).copied());
+        Self { server: server[0].zip(server[1]).map(<[u64; 2]>::from), ..self }
+    }
+
+    fn sum(of: impl Fn(Reason) -> [u64; 2]) -> Self {
         let mut counts = Self::default();
         for reason in Reason::ALL {
-            let [done, only_counted] =
-                [decided, observed].map(|map| map.get(reason.name()).copied().unwrap_or(0));
+            let [done, only_counted] = of(*reason);
             counts.by[*reason as usize] = done.wrapping_add(only_counted);
             if reason.drops() {
                 counts.dropped = counts.dropped.wrapping_add(done);

@@ -25,7 +25,7 @@ use crate::kernel::share::InForce;
 use crate::kernel::words::{Access, Words};
 use crate::kernel::{self, Maps, Pins, clock, link};
 use crate::observe::waiting::{self, Waiting};
-use crate::observe::{Distinct, Heavy, Kind, Lately, distinct, heavy, networks};
+use crate::observe::{Distinct, Heavy, Kind, Ring, Sources, distinct, heavy, networks};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{self, Policy, Prefixes};
 use crate::tcp;
@@ -91,11 +91,14 @@ pub struct Snapshot {
     pub distinct: Distinct,
     /// The sources that were refused most by their own limit, the most refused first: at most ten.
     pub refused_most: Vec<Heavy>,
+    /// The prefix that most attempts to a service come from.
+    #[serde(skip)]
+    pub common: Vec<networks::Common>,
     /// Where most attempts come from, if that is one network or few addresses.
     pub concentrated: Vec<networks::Finding>,
-    /// Which part the heaviest have of what their own limit refuses, and of what a budget does.
+    /// Which of them come most, and how they come.
     #[serde(skip)]
-    pub lately: [Lately; 2],
+    pub sources: Sources,
     /// What was counted since limiter was loaded, with the kernel's own counters.
     #[serde(skip)]
     pub counts: Counts,
@@ -294,10 +297,7 @@ pub fn take_counting(
     // Whether a challenge would be answered with a cookie.
     let answers = selection.mode == Mode::Enforce && cookies.works();
     let lines = maps.services(selection.slot)?.values().any(|one| one.line.interval != 0);
-    let heavy = |kind| heavy::read(maps, kind, None, None, usize::MAX);
-    let mut refused_most = heavy(Kind::Refused)?;
-    let lately = [Lately::of(&refused_most), Lately::of(&heavy(Kind::Budget)?)];
-    refused_most.truncate(REFUSED_MOST);
+    let sample = Ring::attempts().look(maps)?.seen;
     Ok(Snapshot {
         version: 6,
         mode: mode(selection.mode),
@@ -328,12 +328,13 @@ pub fn take_counting(
         allowed: count(List::Allow)?,
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
-        refused_most,
-        lately,
+        refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
+        sources: Sources::read(maps, &sample)?,
         counts,
         now: (measured.and_then(|counts| counts.since(&counted)))
             .map(|counts| Rates { counts, seconds }),
-        concentrated: networks::findings(maps)?,
+        common: networks::common(maps, &sample)?,
+        concentrated: networks::findings(maps, &sample)?,
     })
 }
 
@@ -385,12 +386,7 @@ pub fn waiting_room(maps: &Maps, policy: &Policy) -> Result<Option<Room>> {
 /// All packets, and what the kernel counts beside them.
 fn counts(sample: &Sample) -> Counts {
     let total = sample.total();
-    let tcp = tcp::counters(&Tree::at("/"));
-    let server = ["PassiveOpens", "ListenOverflows"].map(|name| tcp.get(name).copied());
-    Counts {
-        server: server[0].zip(server[1]).map(<[u64; 2]>::from),
-        ..Counts::of(&sample::decided(&total), &sample::observed(&total))
-    }
+    Counts::of_numbers(&total.decided, &total.observed).with_kernel(&tcp::counters(&Tree::at("/")))
 }
 
 fn class(class: &policy::Class) -> Class {

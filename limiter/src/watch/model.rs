@@ -82,11 +82,18 @@ impl Model {
     }
 
     /// The rates of the last ten minutes, if it watched that long.
-    pub fn long_rates(&self, service: Option<&str>) -> Option<Rates> {
+    fn long_rates(&self, service: Option<&str>) -> Option<Rates> {
         let at = self.reading.as_ref().filter(|_| self.trouble.is_none())?.at;
         let earliest = |to| self.series.between(service, at - LONG - LONGEST_INTERVAL, to);
         earliest(at - LONG + LONGEST_INTERVAL)?;
         self.series.between(service, at - LONG, at)
+    }
+
+    /// Whether the waiting room answered more connections than were let in for ten minutes.
+    fn long_wait(&self) -> bool {
+        let [diverted, admitted] = [Counts::diverted, Counts::admitted]
+            .map(|pick| self.long_rates(None).map_or(0.0, |rates| rates.of(pick)));
+        diverted > 0.0 && diverted > admitted
     }
 
     /// What the last change did; nothing when it was made before the watch began.
@@ -105,8 +112,8 @@ impl Model {
         let (reading, rates) = (self.reading.as_ref()?, self.rates(None)?);
         let facts = Facts {
             now: Some(rates),
-            each: self.each(reading),
             began_with_change: self.began_with_change(),
+            long_wait: self.long_wait(),
             ..reading.facts.clone()
         };
         let whole = assess(&facts);
@@ -116,15 +123,6 @@ impl Model {
             Some(rates) => Assessment { what: assess(&one(rates)).what, ..whole },
             None => whole,
         })
-    }
-
-    /// Attempts of each source in the time that sources are counted over, if all of it was watched.
-    fn each(&self, reading: &Reading) -> Option<f64> {
-        let distinct = &reading.facts.distinct;
-        let rates = self.series.between(None, reading.at - distinct.seconds, reading.at)?;
-        // A reading that does not fall on its beginning leaves out a second or two.
-        (distinct.sources > 0 && rates.seconds >= distinct.seconds - 3.0)
-            .then(|| rates.of(Counts::attempts) * distinct.seconds / distinct.sources as f64)
     }
 
     /// Whether the last change began it: of the attempts before it hardly any were over a limit,

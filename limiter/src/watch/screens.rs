@@ -102,11 +102,14 @@ fn countdown() {
 /// Most who come see the waiting room: a crowd at first, and after ten minutes want of capacity.
 #[test]
 fn a_waiting_room_that_answers_most() {
-    let words = |seconds| super::verdict::words(&fixtures::waiting_room(seconds), None);
+    let words = |seconds| {
+        let model = fixtures::waiting_room(seconds);
+        model.assessment(None).expect("rates")
+    };
     let (soon, late) = (words(120), words(700));
     assert!(soon.what.starts_with("DIVERTING 8"), "{soon:?}");
-    assert!(soon.meaning.starts_with("More than there is room for"), "{soon:?}");
-    assert!(late.meaning.contains("Capacity is missing; that is no attack"), "{late:?}");
+    assert!(soon.likely.contains("come in by turns"), "{soon:?}");
+    assert!(late.likely.contains("capacity is missing"), "{late:?}");
 }
 
 /// Nothing but a limit changed: the screen says whose doing it is.

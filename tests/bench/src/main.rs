@@ -13,6 +13,7 @@ mod packets;
 mod peers;
 mod room;
 mod soak;
+mod verdict;
 
 use anyhow::Result;
 use busy::busy;
@@ -37,6 +38,8 @@ enum Command {
     /// Serve users beside slow readers, with limiter, nftables and iptables, and measure what each
     /// costs a packet of a connection.
     Open(open::Arguments),
+    /// Measure how often the verdict of `watch` and of `report` is right.
+    Verdict(verdict::Arguments),
     /// Everything at once, and then what must be so.
     Soak(soak::Arguments),
     /// Flood a web server on this machine, without limiter and with it, while ordinary clients fetch pages.
@@ -54,6 +57,7 @@ fn main() -> Result<()> {
         Command::Crowd(arguments) => crowd::run(&arguments),
         Command::Open(arguments) => open::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::Verdict(arguments) => verdict::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

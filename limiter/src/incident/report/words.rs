@@ -101,19 +101,29 @@ pub fn verdict(subject: &Subject<'_>) -> Option<String> {
         Kind::NoSurge => return None,
         Kind::SpoofedFlood => "This looks like a flood from forged addresses, not like a crowd",
         Kind::FloodOfFew => "This looks like a flood from few sources, not like a crowd",
-        Kind::Flood => "This looks like a flood, not like a crowd",
         Kind::Crowd => {
             "This looks like a crowd: very many real clients at once, not like a flood of forged attempts"
         }
         Kind::HeavyClients => {
             "This looks like few clients that are really there and ask far too often, not like a crowd"
         }
-        Kind::RealClients => "This looks like real clients, not like a flood of forged attempts",
+        Kind::Familiar => {
+            "This looks like few sources that came before and came far more: many people behind each, or a tool"
+        }
+        Kind::Botnet => {
+            "This looks like a botnet: many machines that come by a clock, not like a crowd"
+        }
+        Kind::Programs => {
+            "This looks like programs that connect one by one, a botnet or an app that retries"
+        }
         Kind::Mixed => {
             "This looks like both: attempts that are never finished, beside real clients"
         }
         Kind::FewSources => {
             "Few sources made most of it; whether they are real clients, the data do not tell"
+        }
+        Kind::Server => {
+            "This looks like a server that took less than before, so that clients tried again and again"
         }
         Kind::Unknown => "Whether it was a crowd or a flood, the data do not tell",
     };
@@ -141,13 +151,13 @@ fn weight(subject: &Subject<'_>, with: bool) -> usize {
     let (wanted, unwanted): (&[Speaks], &[Speaks]) = match verdict.kind {
         Kind::SpoofedFlood => (&[Speaks::Flood, Speaks::Many], &[Speaks::Crowd, Speaks::Few]),
         Kind::FloodOfFew => (&[Speaks::Flood, Speaks::Few], &[Speaks::Crowd, Speaks::Many]),
-        Kind::Flood => (&[Speaks::Flood], &[Speaks::Crowd]),
         Kind::Crowd => (&[Speaks::Crowd, Speaks::Many], &[Speaks::Flood, Speaks::Few]),
         Kind::HeavyClients => (&[Speaks::Crowd, Speaks::Few], &[Speaks::Flood, Speaks::Many]),
-        Kind::RealClients => (&[Speaks::Crowd], &[Speaks::Flood]),
+        Kind::Familiar => (&[Speaks::Crowd, Speaks::Few], &[Speaks::Flood, Speaks::Many]),
+        Kind::Botnet | Kind::Programs => (&[Speaks::Many], &[Speaks::Few]),
         Kind::FewSources => (&[Speaks::Few], &[Speaks::Many]),
         Kind::Mixed => (&[Speaks::Crowd, Speaks::Flood], &[]),
-        Kind::NoSurge | Kind::Unknown => (&[], &[]),
+        Kind::NoSurge | Kind::Server | Kind::Unknown => (&[], &[]),
     };
     let list = if with { wanted } else { unwanted };
     verdict.indicators.iter().filter(|indicator| list.contains(&indicator.speaks)).count()

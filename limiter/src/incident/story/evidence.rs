@@ -6,12 +6,16 @@
 use std::ops::Range;
 
 use limiter_common::reason::Reason;
+use limiter_common::record::REASONS;
 use serde::Serialize;
 
 use super::super::points::{Point, sum};
 use super::super::series::Distinct;
 use super::totals::Totals;
+use crate::assess::{self, Cause, Facts, Signs};
+use crate::observe;
 use crate::report::human::count;
+use crate::report::{Counts, Rates};
 
 /// What an indicator speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -52,18 +56,22 @@ pub enum Kind {
     SpoofedFlood,
     /// Attempts that are never finished, from few sources.
     FloodOfFew,
-    /// Attempts that are never finished; how many sources is not known.
-    Flood,
     /// Many clients that are there.
     Crowd,
     /// Few clients that are there, and ask far more than others.
     HeavyClients,
-    /// Clients that are there; how many is not known.
-    RealClients,
+    /// Few sources that came before already, and ask far more.
+    Familiar,
+    /// Many machines that are there, and come by a clock.
+    Botnet,
+    /// Programs that connect one by one: a botnet, or an app that retries.
+    Programs,
     /// Some of both.
     Mixed,
     /// Few sources, of which it is not known whether they would have finished.
     FewSources,
+    /// The server took less than before, so that clients tried again and again.
+    Server,
     /// Attempts did not surge.
     NoSurge,
     /// The data do not tell.
@@ -104,27 +112,99 @@ pub fn judge(
         attempts_before(points, at, distinct.seconds) / (distinct.sources.max(1) as f64)
     });
     let (finished, first) = handshakes(calm, during);
-    let (few, rest) = concentration(calm, during, sources, quiet, per_source);
+    let rest = concentration(calm, during, sources, quiet, per_source);
     let mut indicators = vec![first];
     indicators.extend(rest);
     indicators.extend(kernel(calm, during, finished));
-    let kind = if main.is_none() { Kind::NoSurge } else { kind(finished, few) };
+    let told = told(points, &range);
+    let facts = facts(told, calm, during, sources);
+    // Records of before have nothing of how sources came.
+    let few = told.is_none() && are_few(during, per_source);
+    let kind = match main {
+        None => Kind::NoSurge,
+        Some(_) if took_less(calm, during) => Kind::Server,
+        Some(_) => kind(&facts, finished, few),
+    };
     Verdict { kind, indicators, finished, per_source, sources }
 }
 
-/// `few`: whether few sources made most of it.
-fn kind(finished: Option<f64>, few: Option<bool>) -> Kind {
-    match (finished, few) {
-        (Some(share), Some(false)) if share < 0.2 => Kind::SpoofedFlood,
-        (Some(share), Some(true)) if share < 0.2 => Kind::FloodOfFew,
-        (Some(share), None) if share < 0.2 => Kind::Flood,
-        (Some(share), Some(false)) if share > 0.6 => Kind::Crowd,
-        (Some(share), Some(true)) if share > 0.6 => Kind::HeavyClients,
-        (Some(share), None) if share > 0.6 => Kind::RealClients,
-        (Some(_), _) => Kind::Mixed,
-        (None, Some(true)) => Kind::FewSources,
-        (None, _) => Kind::Unknown,
+/// What it looks like, by the assessment that `status` and `watch` make too.
+fn kind(facts: &Facts, finished: Option<f64>, few: bool) -> Kind {
+    let who = if few { Cause::Few } else { assess::who(&Signs::of(facts)) };
+    match who {
+        Cause::Spoofed => Kind::SpoofedFlood,
+        Cause::Mixed => Kind::Mixed,
+        Cause::Few if finished.is_some_and(|share| share < 0.2) => Kind::FloodOfFew,
+        Cause::Few if finished.is_some_and(|share| share > 0.6) => Kind::HeavyClients,
+        Cause::Few => Kind::FewSources,
+        Cause::Familiar => Kind::Familiar,
+        Cause::Botnet => Kind::Botnet,
+        Cause::Programs => Kind::Programs,
+        Cause::Crowd => Kind::Crowd,
+        _ => Kind::Unknown,
     }
+}
+
+/// Whether few sources made most of it, by the attempts of each and by what refused them.
+fn are_few(during: &Totals, per_source: Option<f64>) -> bool {
+    let refused = during.counted.refused();
+    let own = (refused >= 100.0).then(|| during.over_own_limit() / refused);
+    let most_own = own.is_some_and(|share| share > 0.8);
+    per_source.map_or(most_own, |each| each >= 100.0 || each >= 20.0 && most_own)
+}
+
+/// Whether the server opened fewer connections than in calm, while its accept queue was full.
+fn took_less(calm: Option<&Totals>, during: &Totals) -> bool {
+    let opened = |totals: &Totals| totals.kernel_rate(totals.tcp.opened);
+    let is_full = during.kernel_rate(during.tcp.overflows) >= 1.0;
+    is_full && calm.is_some_and(|calm| opened(during) < opened(calm) * 0.7)
+}
+
+/// The surge as the assessment takes it: what came beyond the calm.
+fn facts(
+    point: Option<&Point>,
+    calm: Option<&Totals>,
+    during: &Totals,
+    sources: Option<Distinct>,
+) -> Facts {
+    let seconds = during.counted_seconds.max(1e-9);
+    let beyond = |count: f64, usual: f64, length: f64| (count - usual * length).max(0.0) as u64;
+    let numbers = |pick: fn(&Totals) -> &[f64; REASONS]| {
+        let usual = calm.map_or([0.0; REASONS], |calm| pick(calm).map(|count| calm.rate(count)));
+        std::array::from_fn(|at| beyond(pick(during)[at], usual[at], seconds))
+    };
+    let mut counts = Counts::of_numbers(
+        &numbers(|totals| &totals.counted.decided),
+        &numbers(|totals| &totals.counted.observed),
+    );
+    let opened = calm.map_or(0.0, |calm| calm.kernel_rate(calm.tcp.opened));
+    counts.server = (during.kernel_seconds > 0.0).then(|| {
+        let opened = beyond(during.tcp.opened, opened, during.kernel_seconds);
+        [opened, during.tcp.overflows as u64]
+    });
+    let distinct = sources.map(|it| observe::Distinct {
+        seconds: it.seconds,
+        sources: it.sources,
+        prefixes_24: it.prefixes_24,
+        prefixes_48: it.prefixes_48,
+        returning_percent: it.returning_percent,
+        standard_error_percent: it.standard_error_percent,
+    });
+    Facts {
+        enforces: during.enforced_seconds * 2.0 > during.seconds,
+        attached: 1,
+        services: vec![assess::Service { listens: true, ..assess::Service::default() }],
+        now: Some(Rates { counts, seconds }),
+        distinct: distinct.unwrap_or_default(),
+        sources: point.and_then(|point| point.sources.clone()).unwrap_or_default(),
+        usual: calm.map(|calm| calm.rate(calm.counted.attempts())),
+        ..Facts::default()
+    }
+}
+
+/// The last second of it that says how sources came.
+fn told<'a>(points: &'a [Point], range: &Range<usize>) -> Option<&'a Point> {
+    points[range.clone()].iter().rev().find(|point| point.sources.is_some())
 }
 
 fn most_sources(points: &[Point]) -> Option<(usize, Distinct)> {
@@ -207,24 +287,16 @@ fn finishing(share: Option<f64>) -> Speaks {
     }
 }
 
-/// Whether few sources made most of it, and what tells that.
+/// What tells whether few sources made most of it.
 fn concentration(
     calm: Option<&Totals>,
     during: &Totals,
     sources: Option<Distinct>,
     quiet: Option<Distinct>,
     per_source: Option<f64>,
-) -> (Option<bool>, Vec<Indicator>) {
+) -> Vec<Indicator> {
     let refused = during.counted.refused();
     let limit_share = (refused >= 100.0).then(|| during.over_own_limit() / refused);
-    let few = match (per_source, limit_share) {
-        (Some(each), _) if each >= 100.0 => Some(true),
-        (Some(each), Some(share)) if each >= 20.0 && share > 0.8 => Some(true),
-        (Some(each), _) if each <= 20.0 => Some(false),
-        (None, Some(share)) if share > 0.8 => Some(true),
-        (None, Some(share)) if share < 0.2 => Some(false),
-        _ => None,
-    };
     let mut indicators = vec![Indicator {
         what: "Refused because the source itself was over its limit",
         before: calm.map_or_else(unknown, |calm| {
@@ -248,7 +320,7 @@ fn concentration(
     if let Some(distinct) = sources {
         indicators.extend(of_sources(&distinct, quiet, per_source));
     }
-    (few, indicators)
+    indicators
 }
 
 fn of_sources(

@@ -123,7 +123,8 @@ fn snapshot() -> Snapshot {
         },
         refused_most: Vec::new(),
         concentrated: Vec::new(),
-        lately: Default::default(),
+        common: Vec::new(),
+        sources: Default::default(),
         counts: Default::default(),
         now: None,
     }

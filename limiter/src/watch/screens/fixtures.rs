@@ -8,7 +8,7 @@ use super::super::model::Model;
 use super::super::reading::{Back, Budget, Change, Reading, Service};
 use super::super::source::NOT_LOADED;
 use crate::assess::{self, Facts, Last};
-use crate::observe::{Distinct, Heavy, Lately};
+use crate::observe::{Distinct, Heavy, Lately, Manners, Sources};
 use crate::report::Counts;
 
 /// Seconds that every fixture is watched for.
@@ -51,16 +51,21 @@ fn facts(reading: &Reading) -> Facts {
         refused: service.counts.refused(),
         ..assess::Service::default()
     });
-    let most = reading.refused_most.first().map(|most| most.source.clone());
-    let own = Lately { sources: 300, of_ten: most.as_ref().map(|_| 0.97), heaviest: most };
-    let budget = Lately { sources: 300, of_ten: Some(0.07), heaviest: None };
+    let heaviest: Vec<_> = reading.refused_most.iter().map(|most| most.source.clone()).collect();
+    let share = if heaviest.is_empty() { 0.07 } else { 0.97 };
+    let each = if heaviest.is_empty() { 8.0 } else { 1.0 };
+    let heavy = Lately { sources: 300, of_ten: Some(share), heaviest, ..Lately::default() };
+    let manners =
+        Manners { sources: 60, connections: 400, each, together: 0.7, ..Manners::default() };
+    let heavy = [Lately::default(), Lately::default(), heavy];
+    let sources = Sources { heavy, manners: [manners; 2] };
     Facts {
         enforces: reading.enforces,
         attached: reading.interfaces.len(),
         services: services.collect(),
         cookies: true,
         distinct: reading.distinct.clone(),
-        lately: [own, budget],
+        sources,
         usual: Some(50.0),
         last: reading.changes.last().map(|change| Last {
             seconds_ago: reading.at - change.at,
