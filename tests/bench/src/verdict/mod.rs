@@ -28,7 +28,8 @@ use world::SECOND;
 
 use super::output::Output;
 
-/// What draws the surges that the thresholds were chosen on.
+/// What draws the surges that the thresholds were chosen on (with 1 and 1000001, while they were
+/// being chosen).
 const CHOSEN_ON: u64 = 7;
 /// Seconds of the calm that are recorded.
 const BEFORE: u64 = 60;
