@@ -14,7 +14,7 @@ pub fn run(mut arguments: Vec<String>) -> Result<ExitCode> {
     }
     let programs = ["peers", "accuracy", "room", "open", "crowd"];
     for (flag, program) in programs.map(|program| (format!("--{program}"), program)) {
-        if let Some(place) = arguments.iter().position(|argument| argument == flag) {
+        if let Some(place) = arguments.iter().position(|argument| *argument == flag) {
             arguments.remove(place);
             lab::require_root(program)?;
             return lab::run(program, &arguments);

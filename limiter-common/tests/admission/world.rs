@@ -197,7 +197,8 @@ impl World {
                 open_budget: 0,
                 counts_open: 0,
                 tried_horizon: 0,
-                room: [0; 1],
+                before: 0,
+                room: [0; 8],
             },
             tried: Cell::default(),
         }

@@ -39,7 +39,7 @@ pub struct Served {
 pub fn serve(way: Way) -> Result<Served> {
     let lab = Lab::new()?;
     let _way = way.set_up(&lab)?;
-    let listener = lab.front.run(|| server())?;
+    let listener = lab.front.run(server)?;
     let clients = lab.clients_v4();
     let (ends, held) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {

@@ -151,7 +151,7 @@ impl Notes {
     pub fn word(&self, index: usize) -> Option<u64> {
         let interval = self.intervals.get(index / WORDS)?;
         let Some(at) = (index % WORDS).checked_sub(HEAD) else {
-            return Some(if index % WORDS == 0 { interval.number } else { 0 });
+            return Some(if index.is_multiple_of(WORDS) { interval.number } else { 0 });
         };
         let registers = &interval.registers[at * 8 / REGISTERS];
         let first = at * 8 % REGISTERS;

@@ -96,7 +96,7 @@ pub fn facts(case: &Case, looks: &[Look]) -> Option<Facts> {
         services: vec![Service {
             name: "web".to_owned(),
             listens: true,
-            has_source_limit: !settings.source.is_none(),
+            has_source_limit: settings.source.is_some(),
             is_bounded: door.policy.is_bounded(settings),
             may_challenge: door.policy.may_challenge(),
             challenges: door.is_challenging(case.world.now),
