@@ -180,6 +180,9 @@ fn cause(facts: &Facts) -> Cause {
         return Cause::OwnLimit;
     }
     match kind {
+        Cause::Crowd | Cause::Programs | Cause::Botnet if !surges && facts.is_little() => {
+            Cause::Unclear
+        }
         // Without knowing what is usual, many clients who are all served are no trouble.
         Cause::Crowd | Cause::Unclear if !harms && !facts.is_full() => match facts.surges() {
             Some(true) => kind,

@@ -249,7 +249,7 @@ fn few_sources() {
         &facts,
         Cause::Few,
         &[
-            "likely: few sources come far too often: an attack, a tool gone wild, or many people behind",
+            "likely: few sources come too often: an attack, a tool, or a shared address",
             "next: `limiter arm --for 30m` then: `limiter allow add 185.20.31.7 --for 2h` if you know",
             "else `limiter ban add 185.20.31.7 --for 30m`",
             "the ten heaviest sources make 99% of it, 3,353/s",
@@ -286,7 +286,7 @@ fn few_that_came_before() {
     assert!(!known.contains("attack"), "{known}");
     // They have come like this all the time since.
     facts.sources.heavy[2].rate = 3300.0;
-    says(&facts, Cause::Few, &["an attack, a tool gone wild"]);
+    says(&facts, Cause::Few, &["an attack, a tool, or a shared address"]);
 }
 
 /// Two hundred and fifty people, of whom a handful is over the limit of a source: no "few sources".
@@ -301,7 +301,7 @@ fn the_few_over_a_limit_of_a_crowd_are_not_the_cause() {
     };
     let heavy = Lately { sources: 5, of_ten: Some(1.0), ..Lately::default() };
     facts.sources.heavy[0] = heavy;
-    says(&facts, Cause::Crowd, &["a crowd, or browsers of a botnet"]);
+    says(&facts, Cause::Crowd, &["a crowd, or a botnet of browsers"]);
 }
 
 /// Many machines that come again although they were let in.
@@ -318,7 +318,7 @@ fn botnet() {
         &facts,
         Cause::Botnet,
         &[
-            "likely: a botnet: many machines that come again and again by a clock",
+            "likely: a botnet: many machines that come by a clock, served or not",
             "next: `limiter top --networks`",
             "97% of the connections come one by one, 2.5s apart",
             "what tells: in the log of the server, people fetch whole pages",
@@ -359,7 +359,7 @@ fn crowd() {
         &facts,
         Cause::Crowd,
         &[
-            "likely: a crowd, or browsers of a botnet: more real clients than there is room for",
+            "likely: a crowd, or a botnet of browsers: more than there is room for",
             "next: `limiter set --service web --budget RATE`, if the servers have room for more",
             "98% of the 500/s that were let through became connections",
             "71% of the sources were here in the ten minutes before",
@@ -374,7 +374,7 @@ fn crowd() {
     // A server that is full cannot let clients finish; how they come tells.
     let full = Facts { now: second(false, &[(Reason::Admitted, 1900)], [550, 1300]), ..open };
     let words = "the accept queue is full, so that clients cannot finish";
-    says(&full, Cause::Crowd, &["more real clients than the server takes", words]);
+    says(&full, Cause::Crowd, &["more than the server takes", words]);
     let unseen = Facts { sources: Sources::default(), ..full };
     says(&unseen, Cause::Unclear, &["do not tell which", "which tells"]);
 }

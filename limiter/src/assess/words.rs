@@ -103,18 +103,12 @@ fn likely(facts: &Facts, cause: Cause) -> String {
         },
         Cause::Spoofed => "a flood from forged addresses, not a crowd",
         Cause::Mixed => "a flood from forged addresses beside real clients",
-        Cause::Few => {
-            "few sources come far too often: an attack, a tool gone wild, or many people behind each"
-        },
+        Cause::Few => "few sources come too often: an attack, a tool, or a shared address",
         Cause::Familiar => {
-            "few sources that came before come far more: many people behind each, or a tool gone wild"
+            "few sources that came before come far more: shared addresses, or a tool"
         }
-        Cause::Botnet => {
-            "a botnet: many machines that come again and again by a clock, though they were let in"
-        }
-        Cause::Programs => {
-            "programs that connect one by one: a botnet or an app that retries, which is not known"
-        }
+        Cause::Botnet => "a botnet: many machines that come by a clock, served or not",
+        Cause::Programs => "a botnet or an app that retries: programs that connect one by one",
         Cause::Crowd if facts.long_wait => {
             "a crowd, for ten minutes: capacity is missing, most see the waiting room's page"
         }
@@ -122,10 +116,10 @@ fn likely(facts: &Facts, cause: Cause) -> String {
             "a crowd: most who come see the waiting room's page, and come in by turns"
         }
         Cause::Crowd if facts.is_full() => {
-            "a crowd, or browsers of a botnet: more real clients than the server takes"
+            "a crowd, or a botnet of browsers: more than the server takes"
         }
         Cause::Crowd if refuses(facts) => {
-            "a crowd, or browsers of a botnet: more real clients than there is room for"
+            "a crowd, or a botnet of browsers: more than there is room for"
         }
         Cause::Crowd => "a crowd: far more real clients than usual, and room for them",
         Cause::Unclear if facts.is_little() => {
