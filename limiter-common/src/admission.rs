@@ -377,11 +377,12 @@ pub(crate) fn look_at_network<S: State>(
     case: &Case<'_>,
     class: u32,
 ) -> Option<Option<Reason>> {
-    if matches!(charge_network(state, case, class, true)?, Charge::Exceeds) {
-        return Some(Some(Reason::NetworkLimit));
+    // Asked in any case, and first: anything else takes room on a stack that is full.
+    if state.is_network_full(case, class) {
+        return Some(Some(Reason::OpenNetwork));
     }
-    let is_full = state.network(case, class)?.open != 0 && state.is_network_full(case, class);
-    Some(is_full.then_some(Reason::OpenNetwork))
+    let exceeds = matches!(charge_network(state, case, class, true)?, Charge::Exceeds);
+    Some(exceeds.then_some(Reason::NetworkLimit))
 }
 
 /// Charges the client's network as it would a source, under a place of its own; or only looks.

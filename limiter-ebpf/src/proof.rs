@@ -17,7 +17,6 @@ use limiter_common::flow::{self, Flow, Known, State};
 use limiter_common::line::service::do_wait;
 use limiter_common::packet::{Found, Segment};
 use limiter_common::reason::{Reason, Verdict};
-use limiter_common::record::Service;
 use limiter_common::switch::{Mode, Selection, Switch};
 
 use crate::exit::{BRINGS, Decision, Notes};
@@ -36,8 +35,6 @@ enum Proof {
     Bad(bool),
     /// Its flow waits, and it is not what the flow waits with.
     Held,
-    /// It brings a good cookie, and its flow waits for longer than people do.
-    Late,
 }
 
 // What is asked of a segment:
@@ -53,6 +50,8 @@ const PAYS: u64 = 1 << 27;
 const DATA: u64 = 1 << 28;
 /// Its connection is there, or what is left of it, or has been paid for: it does not wait.
 const KEPT: u64 = 1 << 29;
+/// Its flow waits for longer than people do.
+const LATE: u64 = 1 << 22;
 /// It is in, and its service tries limits.
 const TRIES: u64 = 1 << 31;
 
@@ -81,6 +80,9 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
     }
     let found = Found::of(segment, &again(context).0);
     let mut said = limiter_prove(context.ctx, found.0, asked);
+    if said & LATE != 0 {
+        said = limiter_give_way(said);
+    }
     if said & BRINGS != 0 {
         let key = room::key(segment.port, segment.network.is_v6());
         let stands_in = said & (PAYS | KEPT) == 0 && room::limiter_stands_in(said, key.into()) != 0;
@@ -146,18 +148,13 @@ fn prove(context: &XdpContext, found: Found, asked: u64) -> Option<u64> {
         None => {}
     }
     let proof = match asked {
-        COOKIE => check(context, found, &segment, (slot, id), now),
+        COOKIE => check(context, found, &segment, switch.asks(), now),
         BEHIND => behind(context, &segment, now),
         _ => None,
     };
     let Some(proof) = proof else { return passes };
     match proof {
         Proof::Held => decision.reason = Reason::Held,
-        // Who is still there knows at once, and keeps its place in line.
-        Proof::Late => {
-            decision.reason = Reason::Waiting;
-            decision.must_reset();
-        }
         Proof::Bad(is_whole) => {
             decision.reason = Reason::BadCookie;
             if is_whole {
@@ -200,13 +197,13 @@ fn behind(context: &XdpContext, segment: &Segment<'_>, now: u64) -> Option<Proof
     None
 }
 
-/// Says what a whole segment to a service in a slot is that brings a good cookie.
+/// Says what a whole segment is that brings a good cookie.
 #[inline(always)]
 fn check(
     context: &XdpContext,
     found: Found,
     segment: &Segment<'_>,
-    place: (u32, u32),
+    asks: bool,
     now: u64,
 ) -> Option<Proof> {
     let (asked, _) = segment.numbers()?;
@@ -243,22 +240,34 @@ fn check(
     if checksum::limiter_is_whole(context.ctx, found.0) == 0 {
         return None;
     }
-    if matches!(known, Known::Pays { late: true }) && gives_way(place, now) {
-        return Some(Proof::Late);
-    }
-    let is_full = met.is_full() && maps::switch()?.asks();
+    let is_full = met.is_full() && asks;
     let is_kept = is_there || matches!(known, Known::Paid { .. });
-    let pays = if is_full { 0 } else { PAYS };
+    let late = if matches!(known, Known::Pays { late: true }) { LATE } else { 0 };
+    let pays = late | if is_full { 0 } else { PAYS };
     Some(Proof::Brings(pays | if has_data { DATA } else { 0 } | if is_kept { KEPT } else { 0 }))
 }
 
-/// Whether a flow that waits for long gives way to others: its service's line is short, and it has
-/// no waiting room, whose page ends the wait of each flow. What has given up would take the place
-/// of a connection that a client still waits for.
+/// Refuses a proof whose flow waits for long, where its service's line is short and it has no waiting
+/// room, whose page ends the wait of each flow: what has given up would take the place of a
+/// connection that a client still waits for. Who is still there knows at once, and keeps its place
+/// in line. `said` is what [`limiter_prove`] said; says the same, or the refusal.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_give_way(said: u64) -> u64 {
+    give_way(said).unwrap_or(said)
+}
+
 #[inline(always)]
-fn gives_way((slot, id): (u32, u32), now: u64) -> bool {
-    let has_room = limits::service(slot, id).is_none_or(Service::has_room);
-    !has_room && maps::LINE.get(id).is_some_and(|line| do_wait(line, now))
+fn give_way(said: u64) -> Option<u64> {
+    let (slot, id) = Decision::place(said);
+    let has_room = limits::service(slot, id)?.has_room();
+    if has_room || !do_wait(maps::LINE.get(id)?, clock::coarse()) {
+        return None;
+    }
+    let mut decision = Decision::unpack(said)?;
+    decision.reason = Reason::Waiting;
+    decision.must_reset();
+    Some(decision.pack())
 }
 
 /// Takes over what came of a proof, and notes whether its flow has paid or waits. Who waits is let

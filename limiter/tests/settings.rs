@@ -138,6 +138,6 @@ fn every_setting_is_an_option() {
     let known: Vec<String> = of_services.chain(of_the_host).map(|part| option(part.key)).collect();
     let mut others: Vec<_> = set.get_arguments().filter_map(|one| one.get_long()).collect();
     others.retain(|one| !known.iter().any(|known| known == one));
-    assert_eq!(others, ["service", "from-shadow", "follow-default", "set-syncookies"]);
+    assert_eq!(others, ["service", "from-shadow", "confirm", "follow-default", "set-syncookies"]);
     assert!(attach.get_arguments().any(|one| one.get_long() == Some("sources")));
 }

@@ -13,7 +13,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     // The kernel side: one asks the other for the listener that an answer is for.
     ("limiter-ebpf", &["answer", "listener"]),
     // The kernel side: subprograms, and the limits whose verdict they pack.
-    ("limiter-ebpf", &["global", "limits", "source"]),
+    ("limiter-ebpf", &["global", "held", "limits", "source"]),
 ];
 
 /// A module by its names from the root of its crate, which has none.

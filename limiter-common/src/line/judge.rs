@@ -1,14 +1,11 @@
 //! Who is let in: what [`super`] says, decided for one attempt or proof from what was seen.
 
 use super::service::{FULL, Service};
-use super::visit::{self, CLOSED, LONGEST_WAIT, PLACE_SHIFT, Visit};
+use super::visit::{self, CLOSED, LONGEST_WAIT, PLACE_SHIFT, SHORTEST_WAIT, Visit};
 use super::{Part, Rules, right};
 use crate::source_table::WAYS;
 use crate::word::SharedWord;
 
-/// Shortest line that is one, in units of a place: 0.1 s.
-const SHORTEST: u64 = 6;
-pub(super) const SHORTEST_WAIT: u64 = SHORTEST << PLACE_SHIFT;
 /// So full may a shared budget be for a page of somebody who is present to begin, of [`FULL`].
 const OTHERS: u64 = FULL / 10 * 9;
 /// And so full for one of a newcomer.

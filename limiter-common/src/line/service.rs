@@ -5,8 +5,7 @@
 //! moved at most once in [`STEP`], by whoever wins the word that says when; how fast follows from
 //! how full the gate is at that moment, and from nothing else.
 
-use super::judge::SHORTEST_WAIT;
-use super::visit::{LONGEST_WAIT, PLACE_SHIFT};
+use super::visit::{LONGEST_WAIT, PLACE_SHIFT, SHORTEST_WAIT};
 use super::{Rules, right};
 use crate::word::SharedWord;
 

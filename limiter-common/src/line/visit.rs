@@ -23,6 +23,8 @@ use crate::word::SharedWord;
 pub const PLACE_SHIFT: u32 = 24;
 /// Nanoseconds in a unit of the times of coming, as a power of two.
 pub const SEEN_SHIFT: u32 = 29;
+/// Shortest line that is one, in nanoseconds: 0.1 s.
+pub(super) const SHORTEST_WAIT: u64 = 6 << PLACE_SHIFT;
 /// Longest wait that is told apart: 73 minutes, in units of a place.
 pub const LONGEST_WAIT: u64 = 1 << 18;
 /// Furthest that a place may lie ahead: 275 s, in units of a place.

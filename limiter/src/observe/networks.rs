@@ -99,7 +99,6 @@ impl Common {
     /// In words.
     pub fn words(&self) -> String {
         let Self { prefix, service, percent, sources } = self;
-        let sources = crate::report::human::count(*sources);
         format!(
             "{percent:.0}% of the attempts to {service} come from {prefix} (about {sources} sources)"
         )

@@ -406,7 +406,7 @@ fn class(class: &policy::Class) -> Class {
 pub fn network_limit(networks: &policy::Networks) -> Option<String> {
     let policy::Networks { limit, prefixes, open } = *networks;
     let limit = (!limit.is_none()).then(|| text::show_limit(limit));
-    let open = (open != 0).then(|| format!("{} open", super::human::count(open)));
+    let open = (open != 0).then(|| format!("{open} open"));
     let limits: Vec<_> = limit.into_iter().chain(open).collect();
     (!limits.is_empty())
         .then(|| format!("{}, of each /{} and /{}", limits.join(", "), prefixes.v4, prefixes.v6))

@@ -157,8 +157,8 @@ mod tests {
         assert!(text.contains("--service web --open 50\n"), "{text}");
         let networks = of(By::Networks);
         assert_eq!((networks.connections, networks.sources), (70, 2), "none of a class");
-        let text = describe(&networks, By::Networks, 15.0);
+        let text = describe(&networks, By::Networks, 10.0);
         assert!(text.contains("open of a network  beyond it   networks with more"), "{text}");
-        assert!(text.contains("--service web --network-open 50\n"), "{text}");
+        assert!(text.contains("--service web --network-open 100\n"), "{text}");
     }
 }
