@@ -72,7 +72,8 @@ impl Daemon {
     /// Watches the interfaces of a file that is in force.
     pub(super) fn follow(&mut self, document: Document) {
         self.interfaces.follow(&document, std::time::Instant::now());
-        fleet::follow(&mut self.fleet, document.fleet.as_ref(), &self.options.file, &self.pins);
+        let (said, file) = (document.fleet.as_ref(), &self.options.file);
+        fleet::follow(&mut self.fleet, said, file, &self.pins, &self.record);
         self.document = Some(document);
     }
 

@@ -1,13 +1,15 @@
 //! The node of a fleet that the daemon is, on a thread of its own, so that an engine that does not
 //! answer holds up nothing.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use limiter_policy::fleet::Fleet;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::record::Record;
+use crate::fleet::profile::Note;
 use crate::fleet::{self, site};
 use crate::kernel::Pins;
 
@@ -23,20 +25,24 @@ impl Thread {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    fn start(fleet: Fleet, directory: PathBuf, pins: &Pins) -> Result<Self> {
+    fn start(fleet: Fleet, file: &Path, pins: &Pins, record: &Record) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start a runtime")?;
         let (stop, stopped) = oneshot::channel();
-        let pins = pins.clone();
+        let (file, pins, record) = (file.to_owned(), pins.clone(), record.clone());
+        let note = move || -> Note {
+            let record = record.clone();
+            Box::new(move |before, maps, changed| record.switched(before, maps, changed))
+        };
         let thread = std::thread::Builder::new()
             .name("fleet".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
                         _ = stopped => {}
-                        () = fleet::run(fleet, &directory, &pins) => {}
+                        () = fleet::run(fleet, file, &pins, note) => {}
                     }
                 });
                 // A name that is being looked up must not hold up the daemon's end.
@@ -61,8 +67,9 @@ impl Drop for Thread {
 pub fn follow(
     running: &mut Option<Thread>,
     said: Option<&Fleet>,
-    file: &std::path::Path,
+    file: &Path,
     pins: &Pins,
+    record: &Record,
 ) {
     let was = running.take().is_some();
     let Some(fleet) = said else {
@@ -74,8 +81,7 @@ pub fn follow(
         }
         return;
     };
-    let directory = file.parent().unwrap_or(std::path::Path::new("")).to_owned();
-    match Thread::start(fleet.clone(), directory, pins) {
+    match Thread::start(fleet.clone(), file, pins, record) {
         Ok(thread) => {
             info!(fleet = %fleet.name, "this machine is a node of its fleet");
             *running = Some(thread);
