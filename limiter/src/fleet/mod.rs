@@ -2,12 +2,14 @@
 //! decided is in `limiter-fleet`; here are the messages, and what of the machine they are about.
 //!
 //! ```text
-//! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words)
+//! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words; quota: places)
 //!                                   -> lead (one of the nodes: divides the budgets)
 //!                                   -> lists (bans and allows: what is believed, and put into force)
 //!                                   -> profile (the fleet's, which each node has in its own file)
+//!                                   -> top (the sources that weigh most here, for all to see)
 //! ```
 
+pub mod certificate;
 pub mod etcd;
 pub mod http;
 pub mod keys;
@@ -15,9 +17,11 @@ pub mod lead;
 pub mod lists;
 pub mod node;
 pub mod profile;
+mod quota;
 pub mod site;
 #[cfg(test)]
 mod tests;
+pub mod top;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,10 +31,11 @@ use limiter_policy::fleet::Fleet;
 use tracing::warn;
 
 use crate::kernel::{Pins, clock};
+use crate::report::fleet::Shared;
 use etcd::Etcd;
 use http::Client;
 use keys::Keys;
-use lists::{Refused, Taker};
+use lists::Taker;
 use node::Node;
 use site::Machine;
 
@@ -78,8 +83,15 @@ pub fn node_name(fleet: &Fleet) -> Result<String> {
 }
 
 /// Is a node, for ever; drop it to end that. Shares that are in force end by themselves. `file` is
-/// the policy file, and `note` tells the history what the fleet brings into force.
-pub async fn run(fleet: Fleet, file: PathBuf, pins: &Pins, note: impl Fn() -> profile::Note) {
+/// the policy file, `known` where the node notes what it knows, and `note` tells the history what
+/// the fleet brings into force.
+pub async fn run(
+    fleet: Fleet,
+    file: PathBuf,
+    pins: &Pins,
+    known: Shared,
+    note: impl Fn() -> profile::Note,
+) {
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut told = String::new();
     loop {
@@ -96,21 +108,21 @@ pub async fn run(fleet: Fleet, file: PathBuf, pins: &Pins, note: impl Fn() -> pr
                 let keys = Keys::of(&fleet.name);
                 let site = Machine::new(pins, &fleet);
                 let now = || Duration::from_nanos(clock::now());
-                let refused = Refused::default();
+                known.change(|_| ());
                 let profiles = profile::Taker {
                     pins: pins.clone(),
                     file: file.clone(),
                     takes: fleet.profiles.clone(),
                     longest: fleet.takes.longest,
                     boot: boot.clone(),
-                    refused: refused.clone(),
+                    known: known.clone(),
                     note: note(),
                 };
-                let node = Node::refusing(&reports, &keys, &name, boot, site, refused.clone());
-                let taker = Taker::new(pins, fleet.takes, fleet.endpoints.clone(), refused);
+                let node = Node::telling(&reports, &keys, &name, boot, site, known.clone());
+                let taker = Taker::new(pins, fleet.takes, fleet.endpoints.clone(), known.clone());
                 let budgets = async {
                     if fleet.takes.budgets {
-                        tokio::join!(node.run(), lead::run(&grants, &keys, &name, now));
+                        tokio::join!(node.run(), lead::run(&grants, &keys, &name, &known, now));
                     }
                 };
                 let lists = async {
@@ -118,7 +130,8 @@ pub async fn run(fleet: Fleet, file: PathBuf, pins: &Pins, note: impl Fn() -> pr
                         lists::run(&others, &keys, taker).await;
                     }
                 };
-                tokio::join!(budgets, lists, profile::run(&others, &keys, &name, profiles));
+                let profiles = profile::run(&others, &keys, &name, profiles);
+                tokio::join!(budgets, lists, profiles, top::run(&others, &keys, &name, pins));
             }
             Err(error) => {
                 let error = format!("{error:#}");

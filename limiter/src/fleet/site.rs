@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use limiter_common::reason::{Limit, Packet, Reason};
 use limiter_common::record::{Counters, HOST_BUDGET};
-use limiter_common::share::{Share, WORDS};
+use limiter_common::share::{PLACES, Share, WORDS};
 use limiter_fleet::record::{Amount, Amounts};
 use limiter_policy::fleet::Fleet;
 
 use super::node::Site;
+use super::quota::{self, PLACE};
 use crate::kernel::{Maps, Pins, clock};
 use crate::report::Sample;
 
@@ -22,7 +23,9 @@ const UNIT: u64 = 1_000_000_000_000;
 pub struct Machine {
     pins: Pins,
     most: BTreeMap<String, Amount>,
-    /// Index of each budget.
+    /// Index of each budget that is a rate.
+    rates: BTreeMap<String, u32>,
+    /// And of each that is of places.
     places: BTreeMap<String, u32>,
     /// Counts of the look before, by index, and when that was.
     counts: Option<(Instant, BTreeMap<u32, u64>)>,
@@ -39,6 +42,7 @@ impl Machine {
         Self {
             pins: pins.clone(),
             most: most.collect(),
+            rates: BTreeMap::new(),
             places: BTreeMap::new(),
             counts: None,
             demand: Amounts::new(),
@@ -53,14 +57,14 @@ impl Machine {
         let sample = Sample::take(&self.maps()?)?;
         let all = sample.counters.iter().map(wanted).fold(0, u64::wrapping_add);
         let mut counts = BTreeMap::new();
-        for index in self.places.values() {
+        for index in self.rates.values() {
             let own = sample.counters.get(*index as usize + 1).map_or(0, wanted);
             counts.insert(*index, if *index == HOST_BUDGET { all } else { own });
         }
         if let Some((at, before)) = &self.counts {
             let time = sample.at.duration_since(*at).as_millis().max(1);
             self.demand = self
-                .places
+                .rates
                 .iter()
                 .map(|(name, index)| {
                     let now = counts[index];
@@ -74,6 +78,8 @@ impl Machine {
                 .collect();
         }
         self.counts = Some((sample.at, counts));
+        let wants = quota::wants(&self.maps()?, &self.places)?;
+        self.demand.extend(wants);
         Ok(())
     }
 }
@@ -86,12 +92,15 @@ impl Site for Machine {
     fn stated(&mut self) -> Result<BTreeMap<String, (Amount, Amount)>> {
         let maps = self.maps()?;
         let found = maps.budgets()?;
-        self.places = found.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
+        self.rates = found.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
+        let quotas = maps.quotas()?;
+        self.places = quotas.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
         let stated = found.into_iter().map(|(name, (_, limit))| {
             let most = self.most.get(&name).copied().unwrap_or(0);
             (name, (amount(limit.interval), most))
         });
-        Ok(stated.collect())
+        let places = quotas.into_iter().map(|(name, (_, places))| (name, (places * PLACE, 0)));
+        Ok(stated.chain(places).collect())
     }
 
     fn demand(&mut self) -> Amounts {
@@ -100,20 +109,25 @@ impl Site for Machine {
         self.demand.clone()
     }
 
+    fn used(&mut self) -> Result<Amounts> {
+        quota::used(&self.maps()?, &self.places)
+    }
+
     fn enforce(&mut self, shares: &Amounts, ends: Duration) -> Result<()> {
         let maps = self.maps()?;
         let ends = u64::try_from(ends.as_nanos()).unwrap_or(u64::MAX);
-        let mut words = BTreeMap::new();
-        if ends > clock::now() {
-            for (name, share) in shares {
-                let interval = interval(*share);
-                let word = interval.and_then(|interval| Share::new(interval, ends));
-                if let (Some(index), Some(word)) = (self.places.get(name), word) {
-                    words.insert(*index, word);
-                }
+        let (mut rates, mut places) = (BTreeMap::new(), BTreeMap::new());
+        for (name, share) in shares.iter().filter(|_| ends > clock::now()) {
+            let rate = interval(*share).and_then(|interval| Share::new(interval, ends));
+            if let (Some(index), Some(word)) = (self.rates.get(name), rate) {
+                rates.insert(*index, word);
+            }
+            let number = (share / PLACE).min(Share::LONGEST);
+            if let (Some(index), Some(word)) = (self.places.get(name), Share::new(number, ends)) {
+                places.insert(*index, word);
             }
         }
-        put(&maps, &words)
+        put(&maps, &rates, &places)
     }
 }
 
@@ -122,15 +136,29 @@ impl Site for Machine {
 /// # Errors
 /// When limiter is not loaded.
 pub fn end(pins: &Pins) -> Result<()> {
-    put(&Maps::open(&pins.root())?, &BTreeMap::new())
+    put(&Maps::open(&pins.root())?, &BTreeMap::new(), &BTreeMap::new())
 }
 
-fn put(maps: &Maps, words: &BTreeMap<u32, Share>) -> Result<()> {
+fn put(maps: &Maps, rates: &BTreeMap<u32, Share>, places: &BTreeMap<u32, Share>) -> Result<()> {
     for index in 0..WORDS {
-        let word = words.get(&index).copied().unwrap_or(Share::NONE);
+        let word = rates.get(&index).copied().unwrap_or(Share::NONE);
         if maps.share(index)? != word {
             maps.set_share(index, word)?;
         }
+    }
+    let mut are_fewer = false;
+    for index in 0..PLACES {
+        let word = places.get(&index).copied().unwrap_or(Share::NONE);
+        let before = maps.share_of_places(index)?;
+        if before != word {
+            // Without a share it is what the policy states, which is never more.
+            are_fewer |= word == Share::NONE || word.places(1, 0) < before.places(1, 0);
+            maps.set_share_of_places(index, word)?;
+        }
+    }
+    if are_fewer {
+        // A packet that saw more of them may take one still: what is taken is counted after it.
+        Maps::settle();
     }
     Ok(())
 }

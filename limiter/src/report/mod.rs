@@ -1,6 +1,7 @@
 //! What limiter says of itself. One snapshot, rendered as text (`human`), JSON or OpenMetrics; only this module prints data.
 
 mod exposition;
+pub mod fleet;
 mod fullness;
 pub mod human;
 mod lines;

@@ -73,7 +73,9 @@ impl Daemon {
     pub(super) fn follow(&mut self, document: Document) {
         self.interfaces.follow(&document, std::time::Instant::now());
         let (said, file) = (document.fleet.as_ref(), &self.options.file);
-        fleet::follow(&mut self.fleet, said, file, &self.pins, &self.record);
+        let place =
+            fleet::Place { file, pins: &self.pins, record: &self.record, known: &self.known };
+        fleet::follow(&mut self.fleet, said, &place);
         self.document = Some(document);
     }
 

@@ -12,6 +12,19 @@ use super::record::Record;
 use crate::fleet::profile::Note;
 use crate::fleet::{self, site};
 use crate::kernel::Pins;
+use crate::report::fleet::Shared;
+
+/// What of the daemon a node needs.
+pub struct Place<'a> {
+    /// The policy file.
+    pub file: &'a Path,
+    /// The limiter.
+    pub pins: &'a Pins,
+    /// What tells the history.
+    pub record: &'a Record,
+    /// Where the node notes what it knows.
+    pub known: &'a Shared,
+}
 
 /// A thread that ends when this is dropped.
 #[derive(Debug)]
@@ -25,13 +38,14 @@ impl Thread {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    fn start(fleet: Fleet, file: &Path, pins: &Pins, record: &Record) -> Result<Self> {
+    fn start(fleet: Fleet, place: &Place<'_>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start a runtime")?;
         let (stop, stopped) = oneshot::channel();
-        let (file, pins, record) = (file.to_owned(), pins.clone(), record.clone());
+        let (pins, known) = (place.pins.clone(), place.known.clone());
+        let (file, record) = (place.file.to_owned(), place.record.clone());
         let note = move || -> Note {
             let record = record.clone();
             Box::new(move |before, maps, changed| record.switched(before, maps, changed))
@@ -42,7 +56,7 @@ impl Thread {
                 runtime.block_on(async {
                     tokio::select! {
                         _ = stopped => {}
-                        () = fleet::run(fleet, file, &pins, note) => {}
+                        () = fleet::run(fleet, file, &pins, known, note) => {}
                     }
                 });
                 // A name that is being looked up must not hold up the daemon's end.
@@ -64,24 +78,19 @@ impl Drop for Thread {
 
 /// Follows what the policy file says of a fleet. Shares in force stay until they end, unless the
 /// file has none any more.
-pub fn follow(
-    running: &mut Option<Thread>,
-    said: Option<&Fleet>,
-    file: &Path,
-    pins: &Pins,
-    record: &Record,
-) {
+pub fn follow(running: &mut Option<Thread>, said: Option<&Fleet>, place: &Place<'_>) {
     let was = running.take().is_some();
+    place.known.clear();
     let Some(fleet) = said else {
         if was {
             info!("the policy file names no fleet any more: what it states is in force");
-            if let Err(error) = site::end(pins) {
+            if let Err(error) = site::end(place.pins) {
                 warn!(error = format!("{error:#}"), "shares of the fleet end by themselves");
             }
         }
         return;
     };
-    match Thread::start(fleet.clone(), file, pins, record) {
+    match Thread::start(fleet.clone(), place) {
         Ok(thread) => {
             info!(fleet = %fleet.name, "this machine is a node of its fleet");
             *running = Some(thread);
