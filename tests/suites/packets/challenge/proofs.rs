@@ -256,3 +256,50 @@ fn who_cannot_be_remembered_does_not_wait() {
         assert_eq!(judge.counters()[1].resets, 9);
     });
 }
+
+/// Of those who wait in line one that waits for longer than people do is told so, and takes no place
+/// of another. Where nobody waits in line it is judged as before.
+#[test]
+fn who_waits_for_long_gives_way_in_line() {
+    with_listener(|| {
+        let mut policy = challenged();
+        policy.services[0].budget = limit(1, 3600, 1);
+        policy.services[0].admission.line = true;
+        let mut judge = Judge::settled(&policy);
+        let other = CLIENT.replace("40000", "40001");
+        let [paid, waits] = [CLIENT, &other].map(|client| judge.cookie(&syn(client, SERVER)));
+        judge.says(&ack(CLIENT, SERVER, paid).build(), 1, Proven, PASS);
+        let proof = ack(&other, SERVER, waits).build();
+        judge.says(&proof, 1, Waiting, DROP);
+        for (aged, lag, action) in [(5, 5, DROP), (10, 5, TX), (10, 0, DROP)] {
+            let resets = judge.counters()[1].resets;
+            wait(&mut judge, aged, lag);
+            judge.says(&proof, 1, Waiting, action);
+            let told = judge.counters()[1].resets - resets;
+            assert_eq!(told, u64::from(action == TX), "after {aged} s, a line of {lag} s");
+        }
+    });
+}
+
+/// As if every flow that waits had waited for so many seconds, and the line's head lagged by so many.
+fn wait(judge: &mut Judge, aged: u64, lag: u64) {
+    const SECOND: u64 = 1_000_000_000;
+    const STATES: u64 = 7 << 24;
+    let now = limiter::kernel::clock::now();
+    let flows = judge.ebpf_mut().map_mut(names::FLOWS).expect("flows");
+    let mut flows: Array<_, [u64; 8]> = flows.try_into().expect("an array");
+    let since = ((now - aged * SECOND) >> 24) << 43;
+    for set in 0..flows.len() {
+        let ways = flows.get(&set, 0).expect("read");
+        let is_waiting = |way: &u64| way & STATES == 1 << 24;
+        if ways.iter().any(is_waiting) {
+            let old = |way: u64| if is_waiting(&way) { since | way & ((1 << 43) - 1) } else { way };
+            flows.set(set, ways.map(old), 0).expect("written");
+        }
+    }
+    let line = judge.ebpf_mut().map_mut(names::LINE).expect("the line");
+    let mut line: Array<_, [u64; 8]> = line.try_into().expect("an array");
+    let mut words = line.get(&0, 0).expect("read");
+    (words[1], words[2]) = (now - lag * SECOND, now);
+    line.set(0, words, 0).expect("written");
+}
