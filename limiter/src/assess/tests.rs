@@ -331,7 +331,7 @@ fn botnet() {
         sources: 1000,
     };
     let common = Facts { common: Some(prefix), ..facts.clone() };
-    let words = "94% of the attempts to web come from 185.20.0.0/16 (about 1,000 sources)";
+    let words = "94% of the attempts to web come from 185.20.0.0/16 (about 1000 sources)";
     says(&common, Cause::Botnet, &["next: `limiter ban add 185.20.0.0/16 --for 30m`", words]);
     // An app that retries ends when it is let in; where none is, both look the same.
     let waits = Facts { sources: machines(0.0, 0), ..facts.clone() };
