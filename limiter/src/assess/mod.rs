@@ -47,6 +47,7 @@ const FULL: f64 = 0.2;
 /// the others have it.
 const HEAVY: f64 = 0.8;
 const SPREAD: f64 = 0.5;
+const NEARLY: f64 = 0.75;
 const LEFT: f64 = 0.33;
 /// Up to so many sources are few.
 const FEW: u64 = 10;
@@ -103,9 +104,9 @@ pub enum Cause {
     Few,
     /// Few sources that came before already.
     Familiar,
-    /// Many machines that come by a clock, served or not.
+    /// Many machines that come by a clock, and ask nothing.
     Botnet,
-    /// Many programs that connect one by one: a botnet, or an app that retries.
+    /// Many programs that connect one by one: a botnet, or an app that retries or polls.
     Programs,
     /// More real clients than there is room for.
     Crowd,
@@ -242,7 +243,11 @@ impl Signs {
         let of_ten = self.of_ten.unwrap_or(0.0);
         match self.explained {
             _ if self.sources > 0.0 && self.sources <= FEW as f64 => true,
-            Some(others) => others < SPREAD && of_ten >= SPREAD || others < LEFT && of_ten >= LEFT,
+            // What comes now is compared with a minute: of a surge that has just begun less is
+            // explained.
+            Some(others) => {
+                others < SPREAD && of_ten >= NEARLY || others < LEFT && of_ten >= SPREAD
+            }
             None => of_ten >= HEAVY,
         }
     }
@@ -258,15 +263,19 @@ impl Signs {
         self.dropped >= SPREAD && self.repeats < AGAIN / 10.0
     }
 
-    /// A botnet comes again whatever becomes of it, or asks nothing; an app that retries comes until
-    /// it is served.
+    /// Programs that ask nothing are a botnet. An app that retries ends when it is served; one that
+    /// polls comes again like a botnet, which only its owner can tell.
     fn program(&self) -> Cause {
         let is_served = self.turned_away <= FULL && !self.waits;
-        let is_told = self.let_in >= PAGES && is_served;
         match () {
             () if is_served && self.segments.is_some_and(|each| each < ASKS) => Cause::Botnet,
-            () if is_told && self.again >= AGAIN => Cause::Botnet,
-            () if is_told && self.again < AGAIN / 2.0 && self.gap <= PACED => Cause::Crowd,
+            () if is_served
+                && self.let_in >= PAGES
+                && self.again < AGAIN / 2.0
+                && self.gap <= PACED =>
+            {
+                Cause::Crowd
+            }
             () => Cause::Programs,
         }
     }

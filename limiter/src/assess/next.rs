@@ -24,7 +24,11 @@ pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
         Cause::Crowd if facts.long_wait => "more capacity, then `limiter set --budget RATE`",
         Cause::Server => return server(facts, name, bounds),
         Cause::Few | Cause::Familiar => return few(facts, name),
-        Cause::Botnet | Cause::Programs => {
+        Cause::Programs => {
+            let look = "`limiter top --networks`: an app of yours? Else ban what you do not know";
+            return armed(facts, vec![look.to_owned()]);
+        }
+        Cause::Botnet => {
             let look = match &facts.common {
                 Some(common) => {
                     let prefix = &common.prefix;

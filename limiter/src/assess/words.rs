@@ -70,9 +70,7 @@ fn refuses(facts: &Facts) -> bool {
 fn likely(facts: &Facts, cause: Cause) -> String {
     match cause {
         Cause::NotAttached => "nothing is limited: limiter is attached to no interface",
-        Cause::Gone => {
-            "nothing is limited: the interface is gone, or another tool detached limiter"
-        }
+        Cause::Gone => "nothing is limited here: the interface went, or is in another namespace",
         Cause::OtherInterface => {
             "nothing arrives here: connections come over another interface, or from this host"
         }
@@ -107,7 +105,7 @@ fn likely(facts: &Facts, cause: Cause) -> String {
         Cause::Familiar => {
             "few sources that came before come far more: shared addresses, or a tool"
         }
-        Cause::Botnet => "a botnet: many machines that come by a clock, served or not",
+        Cause::Botnet => "a botnet: many machines that come by a clock and ask nothing",
         Cause::Programs => "a botnet or an app that retries: programs that connect one by one",
         Cause::Crowd if facts.long_wait => {
             "a crowd, for ten minutes: capacity is missing, most see the waiting room's page"
@@ -272,7 +270,10 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
         ));
     }
     if cause == Cause::Programs {
-        said.push("what tells: an app that retries ends once it is let in".to_owned());
+        said.push(
+            "what tells: whether an app of yours polls; one that retries ends once it is let in"
+                .to_owned(),
+        );
     }
     if let (Some(share), Cause::Few | Cause::Familiar) = (facts.heavy().of_ten, cause) {
         let rate = rate(share * facts.attempts());

@@ -56,8 +56,12 @@ const LATELY: f64 = 10.0;
 pub const OLD: f64 = 300.0;
 /// So many sources are few.
 const FEW: usize = 10;
-/// So many counts are enough to say who makes them.
+/// So many counts are enough to say who makes them; of a sample so many times that.
 const ENOUGH: f64 = 64.0;
+const SAMPLED: f64 = 40.0;
+/// Seconds that every counter is taken to be older than it is: one that has just begun with one hit
+/// is no heavy source.
+const YOUNG: f64 = 5.0;
 
 /// Which part the heaviest have of what was counted lately.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,14 +81,16 @@ pub struct Lately {
 
 impl Lately {
     /// Of all that is counted. Counters that began at different times are compared by their rates.
-    /// `is_old`: whether a source is known to have come five minutes ago.
-    pub fn of(all: &[Heavy], is_old: impl Fn(&Heavy) -> bool) -> Self {
+    /// `is_sample`: whether one in 64 was counted. `is_old`: whether a source is known to have come
+    /// five minutes ago.
+    pub fn of(all: &[Heavy], is_sample: bool, is_old: impl Fn(&Heavy) -> bool) -> Self {
+        let enough = if is_sample { ENOUGH * SAMPLED } else { ENOUGH };
         let now = all.iter().filter(|heavy| heavy.last_seconds_ago <= LATELY);
         let own = |heavy: &Heavy| heavy.count.saturating_sub(heavy.uncertain) as f64;
         let (mut rates, mut counted) = (Vec::new(), 0.0);
         for heavy in now {
             counted += own(heavy);
-            rates.push((own(heavy) / heavy.first_seconds_ago.max(1.0), heavy));
+            rates.push((own(heavy) / (heavy.first_seconds_ago + YOUNG), heavy));
         }
         rates.sort_by(|one, other| other.0.total_cmp(&one.0));
         let [few, sum] = [FEW, rates.len()]
@@ -96,7 +102,7 @@ impl Lately {
         let all: f64 = rates.iter().map(|(_, heavy)| own(heavy)).sum();
         Self {
             sources,
-            of_ten: (counted >= ENOUGH).then(|| few / sum),
+            of_ten: (counted >= enough).then(|| few / sum),
             rate: few,
             familiar: old / all.max(1e-9),
             heaviest: (rates.iter().filter(|(rate, _)| *rate >= few / 20.0))
@@ -352,13 +358,20 @@ mod tests {
         let mut all = vec![heavy(90_000, 80_000.0, 1.0); 20];
         let now = Heavy { source: "192.0.2.7".to_owned(), ..heavy(3000, 10.0, 0.1) };
         all.extend(vec![now; 5]);
-        let few = Lately::of(&all, |_| false);
+        let few = Lately::of(&all, false, |_| false);
         assert!(few.sources == 25 && few.of_ten.is_some_and(|share| share > 0.9), "{few:?}");
         assert_eq!(few.heaviest[0], "192.0.2.7");
-        let gone = Lately::of(&[heavy(90_000, 100.0, 60.0)], |_| false);
+        let gone = Lately::of(&[heavy(90_000, 100.0, 60.0)], false, |_| false);
         assert_eq!(gone, Lately::default(), "it stopped a minute ago");
-        let many = Lately::of(&vec![heavy(40, 20.0, 0.5); 200], |_| false);
+        let many = Lately::of(&vec![heavy(40, 20.0, 0.5); 200], false, |_| false);
         assert!(many.of_ten.is_some_and(|share| (share - 0.05).abs() < 1e-9), "{many:?}");
-        assert_eq!(Lately::of(&[heavy(3, 2.0, 0.5)], |_| false).of_ten, None, "too little to say");
+        assert_eq!(
+            Lately::of(&[heavy(3, 2.0, 0.5)], false, |_| false).of_ten,
+            None,
+            "too little to say"
+        );
+        // Ten hits of a sample are of ten sources, however many come.
+        let hits: Vec<_> = (0..10).map(|at| heavy(64, f64::from(at), 0.5)).collect();
+        assert_eq!(Lately::of(&hits, true, |_| false).of_ten, None);
     }
 }

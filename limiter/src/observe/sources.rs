@@ -37,7 +37,7 @@ impl Sources {
         };
         Self {
             heavy: [Kind::Refused, Kind::Budget, Kind::Attempts]
-                .map(|kind| Lately::of(&counted(kind), is_old)),
+                .map(|kind| Lately::of(&counted(kind), kind != Kind::Refused, is_old)),
             manners: [false, true].map(|full| Manners::of(sample.iter(), now, full)),
         }
     }
