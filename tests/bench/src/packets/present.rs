@@ -24,12 +24,12 @@ impl Bench {
             ("and open_budget", |policy| policy.open_budget = AMPLE),
             ("and network_open", |policy| policy.services[0].networks.open = AMPLE),
             ("and network_rate", |policy| {
-                policy.services[0].networks.limit = limit((100_000, AMPLE));
+                policy.services[0].networks.limit = limit((15_000, AMPLE));
             }),
             ("and open, network_open and network_rate", |policy| {
                 let web = &mut policy.services[0];
                 (web.admission.open, web.networks.open) = (AMPLE, AMPLE);
-                web.networks.limit = limit((100_000, AMPLE));
+                web.networks.limit = limit((15_000, AMPLE));
             }),
         ];
         let frame = Frame::syn("11.0.0.1:40000".parse()?, "10.77.0.1:80".parse()?).build();
