@@ -118,8 +118,9 @@ pub fn judge(
     indicators.extend(kernel(calm, during, finished));
     let told = told(points, &range);
     let facts = facts(told, calm, during, sources);
-    // Records of before have nothing of how sources came.
-    let few = told.is_none() && are_few(during, per_source);
+    // Records of before have nothing of how sources came; and where that tells nothing, what each
+    // source asked for and what refused it may.
+    let few = are_few(during, per_source).then_some(told.is_none());
     let kind = match main {
         None => Kind::NoSurge,
         Some(_) if took_less(calm, during) => Kind::Server,
@@ -129,8 +130,13 @@ pub fn judge(
 }
 
 /// What it looks like, by the assessment that `status` and `watch` make too.
-fn kind(facts: &Facts, finished: Option<f64>, few: bool) -> Kind {
-    let who = if few { Cause::Few } else { assess::who(&Signs::of(facts)) };
+/// `few`: that few sources made most of it, and whether nothing else is to be asked.
+fn kind(facts: &Facts, finished: Option<f64>, few: Option<bool>) -> Kind {
+    let told = assess::who(&Signs::of(facts));
+    let who = match (told, few) {
+        (_, Some(true)) | (Cause::Unclear, Some(false)) => Cause::Few,
+        _ => told,
+    };
     match who {
         Cause::Spoofed => Kind::SpoofedFlood,
         Cause::Mixed => Kind::Mixed,
