@@ -17,6 +17,10 @@ use crate::observe;
 use crate::report::human::count;
 use crate::report::{Counts, Rates};
 
+/// Attempts of each source, in the half minute that sources are counted over, from which on they
+/// are a tool's: no client that TCP paces makes so many, and no address is drawn so often.
+const REPEATS: f64 = 100.0;
+
 /// What an indicator speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,17 +128,20 @@ pub fn judge(
     let kind = match main {
         None => Kind::NoSurge,
         Some(_) if took_less(calm, during) => Kind::Server,
-        Some(_) => kind(&facts, finished, few),
+        Some(_) => kind(&facts, finished, few, per_source),
     };
     Verdict { kind, indicators, finished, per_source, sources }
 }
 
 /// What it looks like, by the assessment that `status` and `watch` make too.
 /// `few`: that few sources made most of it, and whether nothing else is to be asked.
-fn kind(facts: &Facts, finished: Option<f64>, few: Option<bool>) -> Kind {
+fn kind(facts: &Facts, finished: Option<f64>, few: Option<bool>, per_source: Option<f64>) -> Kind {
     let told = assess::who(&Signs::of(facts));
+    let repeat = per_source.is_some_and(|each| each >= REPEATS);
     let who = match (told, few) {
         (_, Some(true)) | (Cause::Unclear, Some(false)) => Cause::Few,
+        // Forged or not, so few addresses are held by a limit of their own, or by a ban.
+        (Cause::Spoofed, Some(false)) if repeat => Cause::Few,
         _ => told,
     };
     match who {
@@ -156,7 +163,7 @@ fn are_few(during: &Totals, per_source: Option<f64>) -> bool {
     let refused = during.counted.refused();
     let own = (refused >= 100.0).then(|| during.over_own_limit() / refused);
     let most_own = own.is_some_and(|share| share > 0.8);
-    per_source.map_or(most_own, |each| each >= 100.0 || each >= 20.0 && most_own)
+    per_source.map_or(most_own, |each| each >= REPEATS || each >= 20.0 && most_own)
 }
 
 /// Whether the server opened fewer connections than in calm, while its accept queue was full.
@@ -349,7 +356,7 @@ fn of_sources(
                 per_source.unwrap_or(0.0)
             ),
             speaks: match per_source {
-                Some(each) if each >= 100.0 => Speaks::Few,
+                Some(each) if each >= REPEATS => Speaks::Few,
                 Some(each) if each <= 1.5 && distinct.sources >= 10_000 => Speaks::Flood,
                 Some(each) if each <= 20.0 && distinct.sources >= 1000 => Speaks::Many,
                 _ => Speaks::Neither,

@@ -132,6 +132,27 @@ fn few_sources() {
     tells(&told, &["few clients that are really there", "over its limit"]);
 }
 
+/// Hardly an attempt is finished, which alone would be a flood of forged addresses; few come again
+/// and again.
+#[test]
+fn few_that_finish_nothing() {
+    for (sources, kind) in [((320, 3), Kind::FloodOfFew), ((100_000, 90_000), Kind::SpoofedFlood)] {
+        let second = Second {
+            decided: &[("admitted", 500), ("source_limit", 20_000)],
+            tcp: &[("PassiveOpens", 101)],
+            sources: Some(sources),
+            ..Second::default()
+        };
+        let mut told = Told::new("enforce");
+        told.change(|tick| {
+            let limiter = tick.limiter.as_mut().expect("there is one");
+            limiter.sources = Some(crate::observe::Sources::default());
+        });
+        told.seconds(30, CALM).seconds(60, second).seconds(30, CALM);
+        assert_eq!(told.story().verdict.kind, kind, "{sources:?}");
+    }
+}
+
 #[test]
 fn both_at_once() {
     let second = Second { decided: &[("challenged", 1000), ("proven", 400)], ..Second::default() };
