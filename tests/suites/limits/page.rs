@@ -118,6 +118,7 @@ fn who_waits_reads_the_page() {
         let counters = front.service(0);
         assert_eq!(server.accepted(), 1, "{counters:?}");
         let diverted = if cookies { Reason::DivertedProof } else { Reason::Diverted };
-        assert_eq!(decided(&counters, diverted), 10, "{counters:?}");
+        // More than 10 where the kernel was slow, and a client sent its SYN again.
+        assert!(decided(&counters, diverted) >= 10, "{counters:?}");
     }
 }

@@ -211,7 +211,8 @@ fn who_is_refused_is_shown_the_room() {
         assert_eq!(answers.served, decided(&counters, let_in), "{what}");
         assert_eq!(answers.served, server.accepted(), "{what}");
         assert_eq!(room.seen(), answers.shown, "{what}");
-        assert_eq!(decided(&counters, diverted), answers.shown, "{what}");
+        // More where the kernel was slow, and a client sent its SYN again.
+        assert!(decided(&counters, diverted) >= answers.shown, "{what}");
         assert!((9..=11).contains(&answers.served), "{what}");
     }
 }
@@ -330,7 +331,8 @@ fn a_crowd_is_served_in_line_or_shown_the_room() {
             true => (Reason::Proven, Reason::DivertedProof),
             false => (Reason::Admitted, Reason::Diverted),
         };
-        assert_eq!((room.seen(), decided(&counters, diverted)), (shown, shown), "{counters:?}");
+        assert_eq!(room.seen(), shown, "{counters:?}");
+        assert!(decided(&counters, diverted) >= shown, "{counters:?}");
         assert_eq!((server.accepted(), decided(&counters, let_in)), (served, served));
         assert!(shown > whole && 100 * whole >= 80 * line.pages, "{whole} whole of {line:?}");
     }
