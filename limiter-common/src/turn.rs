@@ -9,7 +9,7 @@
 //! 4. Charge the source and its network, and take from the budgets: only whom the line lets in pays.
 //!    An attempt that peeks writes nothing, and where it need not wait its proof comes here again.
 //!
-//! 1 and 2 are [`arrive`], 4 is [`leave`], so that the kernel side can have a function for each.
+//! 1 and 2 are [`arrive`] and [`look_at_source`], 4 is [`leave`], so that the kernel side can have a function for each.
 
 use crate::admission::{
     self, Case, Notes, Outcome, Stage, State, Terms, Verdict, attempt, charge, look_at_network,
@@ -50,10 +50,13 @@ pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
 
 #[inline(always)]
 fn order<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
-    let arrival = match arrive(state, case, notes)? {
+    let arrival = match arrive(state, case)? {
         Ok(arrival) => arrival,
         Err(reason) => return Some(Verdict::Decided(reason)),
     };
+    if let Some(reason) = look_at_source(state, case, &arrival, notes)? {
+        return Some(Verdict::Decided(reason));
+    }
     let judged = match arrival.weight {
         0 => Judged { said: Said::Page, stole: false },
         _ => state.line(case, &arrival)?,
@@ -62,13 +65,10 @@ fn order<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verd
     leave(state, case, &arrival, judged.said, notes)
 }
 
-/// Looks at the budgets and at the source's limit: one who may come to the line, or why not.
+/// Looks at the budgets and at the limits of the network: one who may come to the line if
+/// [`look_at_source`] says so, or why not.
 #[inline(always)]
-pub fn arrive<S: State>(
-    state: &S,
-    case: &Case<'_>,
-    notes: &mut Notes,
-) -> Option<Result<Arrival, Reason>> {
+pub fn arrive<S: State>(state: &S, case: &Case<'_>) -> Option<Result<Arrival, Reason>> {
     let [mine, hosts] = [state.look(case, Purse::Service)?, state.look(case, Purse::Host)?];
     let mut spent = if mine.look == Look::SPENT {
         Reason::ServiceBudget as u64
@@ -99,17 +99,27 @@ pub fn arrive<S: State>(
             None => {}
         }
     }
-    let looks = spent == 0 || matches!(case.stage, Stage::Peeks) || case.service.has_room();
-    if terms.limit.interval != 0 && looks {
-        let limit = attempt(case, terms.source, terms.limit, true);
-        if matches!(charge(state, &place, &limit, notes)?, Charge::Exceeds) {
-            return Some(Err(Reason::SourceLimit));
-        }
-    }
     let weight = if terms.waits { weight(case.service, terms.limit) } else { 0 };
     let (interval, others) = (interval(state, case), others(case, hosts.used));
     let (now, class, limit) = (case.now, terms.class, *terms.limit);
     Some(Ok(Arrival { place, now, weight, class, interval, others, spent, limit }))
+}
+
+/// Looks at the limit of a source that arrived: why it may not come to the line.
+#[inline(always)]
+pub fn look_at_source<S: State>(
+    state: &S,
+    case: &Case<'_>,
+    arrival: &Arrival,
+    notes: &mut Notes,
+) -> Option<Option<Reason>> {
+    let looks = arrival.spent == 0 || matches!(case.stage, Stage::Peeks) || case.service.has_room();
+    if arrival.limit.interval == 0 || !looks {
+        return Some(None);
+    }
+    let limit = attempt(case, case.client, &arrival.limit, true);
+    let charged = charge(state, &arrival.place, &limit, notes)?;
+    Some(matches!(charged, Charge::Exceeds).then_some(Reason::SourceLimit))
 }
 
 /// Charges the source, then its network; says whether a CPU was in the way, or which of them

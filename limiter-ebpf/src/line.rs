@@ -194,16 +194,22 @@ const fn stage(what: u64) -> Stage {
 pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u64 {
     let Some(case) = case(what, Address { high, low }, now, stage(what)) else { return NOTHING };
     let mut notes = Notes::default();
-    let (verdict, arrived) = match turn::arrive(&global::Called, &case, &mut notes) {
+    let (reason, arrived) = match turn::arrive(&global::Called, &case) {
         None => return NOTHING,
-        Some(Err(reason)) => (Verdict::Decided(reason), 0),
+        Some(Err(reason)) => (reason, 0),
         Some(Ok(arrival)) => {
             let Some(draft) = draft() else { return NOTHING };
+            // Kept there before the next call: here it would lie on a stack that is full.
             draft.arrival = arrival;
             let is_free = if arrival.weight == 0 { IS_FREE } else { 0 };
-            (Verdict::Decided(Reason::NoPolicy), ARRIVED | is_free)
+            match turn::look_at_source(&global::Called, &case, &draft.arrival, &mut notes) {
+                None => return NOTHING,
+                Some(Some(reason)) => (reason, 0),
+                Some(None) => (Reason::NoPolicy, ARRIVED | is_free),
+            }
         }
     };
+    let verdict = Verdict::Decided(reason);
     pack_outcome(&notes.outcome(Some(verdict)).proven(&case)) | arrived
 }
 
