@@ -285,17 +285,17 @@ fn who_waits_for_long_gives_way_in_line() {
 fn wait(judge: &mut Judge, aged: u64, lag: u64) {
     const SECOND: u64 = 1_000_000_000;
     const STATES: u64 = 7 << 24;
-    let now = limiter::kernel::clock::now();
     let flows = judge.ebpf_mut().map_mut(names::FLOWS).expect("flows");
     let mut flows: Array<_, [u64; 8]> = flows.try_into().expect("an array");
+    let is_waiting = |way: &u64| way & STATES == 1 << 24;
+    let sets = (0..flows.len()).map(|set| (set, flows.get(&set, 0).expect("read")));
+    let waiting: Vec<_> = sets.filter(|(_, ways)| ways.iter().any(is_waiting)).collect();
+    // Only now: an emulated machine looks for seconds.
+    let now = limiter::kernel::clock::now();
     let since = ((now - aged * SECOND) >> 24) << 43;
-    for set in 0..flows.len() {
-        let ways = flows.get(&set, 0).expect("read");
-        let is_waiting = |way: &u64| way & STATES == 1 << 24;
-        if ways.iter().any(is_waiting) {
-            let old = |way: u64| if is_waiting(&way) { since | way & ((1 << 43) - 1) } else { way };
-            flows.set(set, ways.map(old), 0).expect("written");
-        }
+    for (set, ways) in waiting {
+        let old = |way: u64| if is_waiting(&way) { since | way & ((1 << 43) - 1) } else { way };
+        flows.set(set, ways.map(old), 0).expect("written");
     }
     let line = judge.ebpf_mut().map_mut(names::LINE).expect("the line");
     let mut line: Array<_, [u64; 8]> = line.try_into().expect("an array");
