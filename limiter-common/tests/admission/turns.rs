@@ -1,7 +1,7 @@
 //! Who comes to a service with a line: the order of limits, line and budgets.
 
 use limiter_common::address::Address;
-use limiter_common::admission::{Case, Notes, Outcome, Stage};
+use limiter_common::admission::{Case, Outcome, Stage};
 use limiter_common::challenge::Challenge;
 use limiter_common::line::{ALLOWANCE, Arrival, Habits, Rules};
 use limiter_common::rate::{Limit, Rate};
@@ -127,7 +127,7 @@ fn a_class_stands_for_many() {
         let (service, host, client) = (&world.service, &world.host, Address::v4(source));
         let (id, slot, now, stage) = (0, 0, START, Stage::Peeks);
         let case = Case { slot, id, service, host, client, now, stage };
-        let arrival = turn::arrive(&world.memory, &case, &mut Notes::default());
+        let arrival = turn::arrive(&world.memory, &case);
         arrival.expect("every map").expect("it may come").weight
     };
     assert_eq!([5, 10, 20].map(weight), [1, 10, 0]);
