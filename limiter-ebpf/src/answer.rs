@@ -12,7 +12,7 @@ use limiter_common::reply::{self, Draft, Offer};
 
 use crate::checksum::limiter_is_whole;
 use crate::frame::read;
-use crate::maps::{KERNEL, REPLY};
+use crate::maps::{KERNEL, draft};
 use crate::{clock, listener};
 
 /// Bounds that say nothing new, but that the verifier wants to see.
@@ -143,13 +143,6 @@ fn try_reset(context: &XdpContext, found: Found) -> Option<()> {
     }
     let length = reply::reset(&mut draft()?.words, &segment.network, &asked, frame.room)?;
     frame.replace(context, length)
-}
-
-/// What this CPU is writing.
-#[inline(always)]
-pub fn draft() -> Option<&'static mut Draft> {
-    // SAFETY: the element belongs to this CPU, and nothing holds an earlier borrow when it is asked for again.
-    REPLY.get_ptr_mut(0).map(|draft| unsafe { &mut *draft })
 }
 
 /// The largest segment that the device receives.

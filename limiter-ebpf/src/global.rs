@@ -24,7 +24,7 @@ use limiter_common::source_table::{self, Charge, Charged, SourceLimit, Ticks};
 use crate::clock;
 use crate::exit::Decision;
 use crate::held::{limiter_full, limiter_network_full};
-use crate::limits::{self, Question};
+use crate::limits::{self, Question, limiter_place};
 use crate::maps::{
     self, CLASS, CLASS_KEYS, CLASS_ROOT, CLASS_VALUES, INSTANCE, LEASE, NETWORK, SHADOWED, SOURCES,
 };
@@ -313,14 +313,6 @@ pub extern "C" fn limiter_draw(what: u64, now: u64) -> u64 {
     let client = Address { high: 0, low: 0 };
     let Some(case) = case(what, client, now, Stage::Pays) else { return Reason::NoPolicy as u64 };
     admission::draw(&Called, &case, None).unwrap_or(Reason::NoPolicy) as u64
-}
-
-/// The place of a source, as [`Place`]; 0 if there is no key. `what`: the service, and above it the class.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn limiter_place(what: u64, high: u64, low: u64) -> u64 {
-    limits::place(what as u32, (what >> 32) as u32, Address { high, low })
-        .map_or(0, |place| place.0)
 }
 
 /// The trees of a slot.

@@ -5,7 +5,7 @@ use limiter_common::hash::{self, Place};
 use limiter_common::open::{self, Bounds, Counts, Full};
 use limiter_common::record::{Host, Instance, NETWORKS, Network, SERVICES, Service};
 
-use crate::global::limiter_place;
+use crate::limits::limiter_place;
 use crate::maps::{self, INSTANCE, MapWord, NETWORK, OPEN, OPENS};
 use crate::what::{PEEKS, unpack_what};
 

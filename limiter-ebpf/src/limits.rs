@@ -20,7 +20,6 @@ use limiter_common::source_table::Charged;
 use crate::clock;
 use crate::maps::{BUDGET, CHALLENGE, INSTANCE, LEASE, MapWord, share};
 pub use crate::maps::{host, service};
-use crate::source::Sources;
 
 /// What is to be judged, as the packet tells it.
 #[derive(Clone, Copy)]
@@ -35,6 +34,12 @@ pub struct Question {
     pub now: u64,
     /// What comes.
     pub stage: Stage,
+}
+
+/// Something that remembers what sources owe. The shipped one is [`Table`]; benches compare others.
+pub trait Sources {
+    /// Charges one attempt, or says that it is over the limit. `None`: the table is not there.
+    fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
 }
 
 /// Judges an attempt that pays, to a service that has only limits.
@@ -66,6 +71,13 @@ pub fn challenge_line(id: u32) -> Option<&'static [MapWord; challenge::WORDS]> {
 pub fn place(service: u32, class: u32, source: Address) -> Option<Place> {
     let Instance { key, .. } = INSTANCE.get(0)?;
     Some(hash::place(key, service, class, source))
+}
+
+/// The place of a source, as [`Place`]; 0 if there is no key. `what`: the service, and above it the class.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_place(what: u64, high: u64, low: u64) -> u64 {
+    place(what as u32, (what >> 32) as u32, Address { high, low }).map_or(0, |place| place.0)
 }
 
 /// The place of a segment's flow.

@@ -15,8 +15,7 @@ use limiter_common::packet::{Header, Numbers};
 use limiter_common::record::Service;
 use limiter_common::room;
 
-use crate::answer::draft;
-use crate::maps::{self, ROOM};
+use crate::maps::{self, ROOM, draft};
 use crate::what::{NO_SERVICE, unpack_what};
 
 /// States in include/net/tcp_states.h.

@@ -169,3 +169,11 @@ pub fn service(slot: u32, id: u32) -> Option<&'static Service> {
 pub fn host(slot: u32) -> Option<&'static Host> {
     HOST.get(slot)
 }
+
+/// The answer that this CPU is writing.
+#[inline(always)]
+pub fn draft() -> Option<&'static mut Draft> {
+    // SAFETY: the element belongs to this CPU, and nothing holds an earlier borrow when it is asked
+    // for again.
+    REPLY.get_ptr_mut(0).map(|draft| unsafe { &mut *draft })
+}

@@ -22,9 +22,9 @@ use limiter_common::open::{self, Part, Step};
 use limiter_common::record::{CLASSES, Class, Counting, Opened, SERVICES};
 
 use crate::clock::{coarse, precise};
-use crate::global::{limiter_class, limiter_place};
+use crate::global::limiter_class;
 use crate::held::{self, counts};
-use crate::limits;
+use crate::limits::{self, limiter_place};
 use crate::maps::{self, CLASS, COUNTING, OPENED, OPENS};
 use crate::{room, service};
 

@@ -4,11 +4,7 @@ use limiter_common::admission::Attempt;
 use limiter_common::hash::Place;
 use limiter_common::source_table::Charged;
 
-/// Something that remembers what sources owe. The shipped one is [`Table`]; benches compare others.
-pub trait Sources {
-    /// Charges one attempt, or says that it is over the limit. `None`: the table is not there.
-    fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
-}
+pub use crate::limits::Sources;
 
 /// The source table of `limiter_common::source_table`.
 pub struct Table;
