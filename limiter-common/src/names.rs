@@ -67,6 +67,9 @@ macro_rules! maps {
                 ROOM room: SockHash<u32>[64];
                 /// What is counted of open connections, and as what.
                 COUNTING counting: Array<Counting>[1];
+                /// What the kernel says in SYN-ACKs of its own, `reply::Own`: at service id * 2, and
+                /// + 1 over IPv6.
+                OWN own: Array<u64>[SERVICES * 2];
                 /// What is in force of the budgets' rates instead of what the policy states, until
                 /// the time in each word, by the indices of the budgets.
                 SHARE share: Mapped<u64>[share::WORDS];

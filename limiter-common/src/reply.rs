@@ -5,8 +5,69 @@ use crate::record::Kernel;
 
 /// Words of the longest reply: 40 bytes of IPv6 and 40 of TCP.
 pub const WORDS: usize = 20;
-/// Unscaled window of a SYN-ACK, in bytes: real, and no more than the kernel will grant.
-pub const WINDOW: u32 = 32_768;
+/// Unscaled window of a SYN-ACK, in bytes, where that of the kernel's own is not known: real, and no
+/// more than the kernel will grant a socket whose buffer nobody made small.
+pub const WINDOW: u16 = 32_768;
+
+/// What the kernel says in its own SYN-ACKs for a service and a family, as one was seen leaving
+/// behind routes, sockets and the firewall, and until when that holds; in a word, to be written with
+/// one store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own(pub u64);
+
+impl Own {
+    /// None was seen.
+    pub const UNKNOWN: Self = Self(0);
+    const WINDOW_SHIFT: u32 = 16;
+    const SCALE_SHIFT: u32 = 32;
+    const UNTIL_SHIFT: u32 = 36;
+    /// Units of the time until when it holds: 1024 ms.
+    const UNIT_SHIFT: u32 = 10;
+
+    /// One with this MSS (0: it said none), this window, and this scale if it said one, which holds
+    /// until `until`, milliseconds of CLOCK_MONOTONIC.
+    pub fn new(mss: u16, window: u16, scale: Option<u32>, until: u64) -> Self {
+        let scale = scale.map_or(0, |scale| u64::from(scale.min(14)) + 1);
+        Self(
+            u64::from(mss)
+                | u64::from(window) << Self::WINDOW_SHIFT
+                | scale << Self::SCALE_SHIFT
+                | until >> Self::UNIT_SHIFT << Self::UNTIL_SHIFT,
+        )
+    }
+
+    /// What holds now, milliseconds of CLOCK_MONOTONIC.
+    #[inline(always)]
+    pub const fn at(self, now: u64) -> Self {
+        if now >> Self::UNIT_SHIFT < self.0 >> Self::UNTIL_SHIFT { self } else { Self::UNKNOWN }
+    }
+
+    /// Until when it holds, milliseconds of CLOCK_MONOTONIC.
+    pub const fn until(self) -> u64 {
+        self.0 >> Self::UNTIL_SHIFT << Self::UNIT_SHIFT
+    }
+
+    /// The largest segment, in bytes; `None`: not known.
+    #[inline(always)]
+    pub const fn mss(self) -> Option<u16> {
+        let mss = self.0 as u16;
+        if mss == 0 { None } else { Some(mss) }
+    }
+
+    /// The unscaled window, in bytes; `None`: not known.
+    #[inline(always)]
+    pub const fn window(self) -> Option<u16> {
+        let window = (self.0 >> Self::WINDOW_SHIFT) as u16;
+        if window == 0 { None } else { Some(window) }
+    }
+
+    /// The window scale, 0 to 14; `None`: not known.
+    #[inline(always)]
+    pub const fn scale(self) -> Option<u32> {
+        let scale = (self.0 >> Self::SCALE_SHIFT) as u32 & 15;
+        if scale == 0 { None } else { Some(scale - 1) }
+    }
+}
 
 /// An answer while it is written.
 #[repr(C)]
@@ -39,6 +100,10 @@ pub struct Offer {
     pub cookie: u32,
     /// The largest segment that this host receives.
     pub mss: u16,
+    /// Unscaled window, in bytes.
+    pub window: u16,
+    /// Window scale, 0 to 14; 15 if scaling is off.
+    pub scale: u32,
     /// CLOCK_MONOTONIC in milliseconds.
     pub milliseconds: u64,
 }
@@ -70,11 +135,11 @@ pub fn syn_ack(
         sequence: offer.cookie,
         acknowledgment: asked.sequence.wrapping_add(1),
         flags: SYN | ACK,
-        window: WINDOW,
+        window: offer.window as u32,
         words: PLAIN,
         options: [0; 5],
     };
-    let scales = options.window_scale < 15 && kernel.window_scale < 15;
+    let scales = options.window_scale < 15 && offer.scale < 15;
     let all = if scales { WITH_TIMESTAMPS + 1 } else { WITH_TIMESTAMPS };
     if room >= (ip + all) * 4 && options.has_timestamp && kernel.timestamps != 0 {
         tcp.words = all;
@@ -136,7 +201,7 @@ fn all_options(asked: &Options, offer: &Offer, kernel: &Kernel, scales: bool) ->
     if stamp > offer.milliseconds {
         stamp -= BITS + 1;
     }
-    let scale = if scales { 0x0103_0300 | kernel.window_scale } else { 0 };
+    let scale = if scales { 0x0103_0300 | offer.scale } else { 0 };
     let first = if sack { 0x0402_080a } else { 0x0101_080a };
     [mss(offer.mss), first, stamp as u32, asked.timestamp, scale]
 }

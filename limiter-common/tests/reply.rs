@@ -81,7 +81,13 @@ fn answer(frame: &[u8], timestamps: bool) -> Option<Vec<u8>> {
     let room = frame.len() - 14;
     let Draft { words, options } = &mut draft;
     let length = if asked.flags & (SYN | ACK) == SYN && asked.sequence != 0 {
-        let offer = Offer { cookie: 0xc00c_1e00, mss: 1400, milliseconds: 1_000_000 };
+        let offer = Offer {
+            cookie: 0xc00c_1e00,
+            mss: 1400,
+            window: WINDOW,
+            scale: 7,
+            milliseconds: 1_000_000,
+        };
         syn_ack(words, &segment.network, &asked, options, &offer, &kernel, room)?
     } else {
         reset(words, &segment.network, &asked, room)?
@@ -129,7 +135,7 @@ fn a_syn_ack_carries_the_cookie_and_no_more_than_the_kernel_decodes() {
                 (tcp.sequence_number(), tcp.acknowledgment_number()),
                 (0xc00c_1e00, 0x0102_0305)
             );
-            assert_eq!(u32::from(tcp.window_size()), WINDOW);
+            assert_eq!(tcp.window_size(), WINDOW);
             let options: Vec<_> =
                 tcp.options_iterator().map(|option| option.expect("well-formed")).collect();
             assert_eq!(options, [TcpOptionElement::MaximumSegmentSize(1400)]);

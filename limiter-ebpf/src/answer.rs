@@ -8,11 +8,12 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use limiter_common::packet::{self, Cursor, Found};
-use limiter_common::reply::{self, Draft, Offer};
+use limiter_common::reply::{self, Draft, Offer, Own};
 
 use crate::checksum::limiter_is_whole;
 use crate::frame::read;
-use crate::maps::{KERNEL, draft};
+use crate::maps::{self, KERNEL, draft};
+use crate::what::unpack_what;
 use crate::{clock, listener};
 
 /// Bounds that say nothing new, but that the verifier wants to see.
@@ -69,7 +70,9 @@ fn try_syn_ack(context: &XdpContext, found: Found, what: u64) -> Option<u32> {
     let v6 = segment.network.is_v6();
     let least = if v6 { LEAST_MSS_V6 } else { LEAST_MSS_V4 };
     let theirs = if options.mss == 0 { least } else { options.mss };
-    let mss = own_mss(context, v6)?;
+    let milliseconds = clock::precise() / 1_000_000;
+    let own = maps::own(unpack_what(what).1, v6).at(milliseconds);
+    let mss = own_mss(context, v6, own)?;
     let met = listener::cookie(context, &segment.network, &asked, theirs);
     if !met.is_listener() {
         return met.is_time_wait().then_some(TIME_WAIT);
@@ -81,7 +84,10 @@ fn try_syn_ack(context: &XdpContext, found: Found, what: u64) -> Option<u32> {
             _ => return Some(NO_COOKIE),
         },
     };
-    let offer = Offer { cookie, mss, milliseconds: clock::precise() / 1_000_000 };
+    let window = own.window().unwrap_or(reply::WINDOW);
+    // Where scaling is off, it is whatever was seen before.
+    let scale = own.scale().filter(|_| kernel.window_scale < 15).unwrap_or(kernel.window_scale);
+    let offer = Offer { cookie, mss, window, scale, milliseconds };
     let Draft { words, options } = draft()?;
     let length =
         reply::syn_ack(words, &segment.network, &asked, options, &offer, kernel, frame.room)?;
@@ -145,15 +151,16 @@ fn try_reset(context: &XdpContext, found: Found) -> Option<()> {
     frame.replace(context, length)
 }
 
-/// The largest segment that the device receives.
+/// The largest segment that the device receives, or that the kernel says if it says less.
 #[inline(always)]
-fn own_mss(context: &XdpContext, v6: bool) -> Option<u16> {
+fn own_mss(context: &XdpContext, v6: bool, own: Own) -> Option<u16> {
     let mut mtu = 0;
     // SAFETY: the context is this run's; the helper writes the device's MTU whatever it returns.
     unsafe { bpf_check_mtu(context.ctx.cast(), 0, &raw mut mtu, 0, 0) };
     let headers = if v6 { HEADERS_V6 } else { HEADERS_V4 };
     let mss = mtu.checked_sub(headers)?;
-    Some(if mss > MOST_MSS { MOST_MSS } else { mss } as u16)
+    let most = own.mss().map_or(MOST_MSS, u32::from);
+    Some(if mss > most { most } else { mss } as u16)
 }
 
 /// What of the frame matters to who replaces it.

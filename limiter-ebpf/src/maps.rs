@@ -24,7 +24,7 @@ use limiter_common::record::{
     Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel, ListEntry, ListKey,
     ListenerKey, Network, Observer, Opened, Port, SERVICES, Service,
 };
-use limiter_common::reply::Draft;
+use limiter_common::reply::{Draft, Own};
 use limiter_common::share::Share;
 use limiter_common::sighting::Sighting;
 use limiter_common::source_table::WAYS;
@@ -67,6 +67,14 @@ pub fn switch() -> Option<Switch> {
 pub fn share(index: u32) -> Share {
     // SAFETY: as above.
     SHARE.get_ptr(index).map_or(Share::NONE, |word| Share(unsafe { word.read_volatile() }))
+}
+
+/// What the kernel says in its own SYN-ACKs for a service.
+#[inline(always)]
+pub fn own(id: u32, is_v6: bool) -> Own {
+    let word = OWN.get_ptr(id * 2 + is_v6 as u32);
+    // SAFETY: as above.
+    word.map_or(Own::UNKNOWN, |word| Own(unsafe { word.read_volatile() }))
 }
 
 /// A word in a map that several CPUs change.

@@ -1,7 +1,10 @@
 //! What keeps a challenge from working here, of a policy that may challenge.
 
+use limiter_common::reply::Own;
+
 use super::Findings;
 use crate::hindrance::Hindrance;
+use crate::policy::Name;
 
 /// `found`: nothing if it could not be looked for.
 pub fn check(found: Option<&[Hindrance]>, to: &mut Findings) {
@@ -18,5 +21,27 @@ pub fn check(found: Option<&[Hindrance]>, to: &mut Findings) {
                 );
             }
         }
+    }
+}
+
+/// What challenges say in place of the kernel, of each service and family that is known.
+pub fn answers(known: &[(Name, bool, Own)], to: &mut Findings) {
+    to.area("challenge");
+    if known.is_empty() {
+        to.ok(
+            "no SYN-ACK of the kernel's own was seen lately: answers to challenges say the device's \
+             MTU and the kernel's usual window (`limiter run` looks for them every ten seconds)",
+        );
+    }
+    for (name, is_v6, own) in known {
+        let said = |number: Option<u32>| number.map_or("none".to_owned(), |it| it.to_string());
+        to.ok(format!(
+            "answers to challenges of {name} over IPv{} say what the kernel says: MSS {}, window {}, \
+             scale {}",
+            if *is_v6 { 6 } else { 4 },
+            said(own.mss().map(u32::from)),
+            said(own.window().map(u32::from)),
+            said(own.scale()),
+        ));
     }
 }

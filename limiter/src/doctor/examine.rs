@@ -110,6 +110,7 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     if let Some(loaded) = challenged {
         let found = hindrance::in_calm(question.pins, &loaded.maps, &loaded.policy);
         hindered::check(found.ok().as_deref(), &mut to);
+        hindered::answers(&loaded.maps.own_answers()?, &mut to);
     }
     let rules = challenged.map(|loaded| hindrance::rules(&hindrance::ports(&loaded.policy)));
     conntrack::check(tree, rules.as_ref().map(Option::as_deref), &mut to);

@@ -58,6 +58,7 @@ records!(
     Class,
     HeavySet,
     Network,
+    u64,
     Observer
 );
 

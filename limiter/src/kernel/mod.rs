@@ -17,6 +17,7 @@ pub mod maps;
 mod netlink;
 pub mod object;
 pub mod open;
+pub mod own;
 pub mod pins;
 pub mod probe;
 mod refusal;

@@ -11,6 +11,7 @@ use limiter_common::record::{
     self, HOST_BUDGET, ListenerKey, NAME, NETWORKS, PRESENT, SERVICES, SLOTS, UNANSWERABLE,
     UNPROVEN,
 };
+use limiter_common::reply::Own;
 use limiter_common::share::Share;
 use limiter_common::source_table::SourceLimit;
 use limiter_common::switch::{Selection, Switch};
@@ -374,6 +375,9 @@ impl Maps {
         self.challenge.set(id, Raw(Default::default()), 0)?;
         self.line.set(id, Raw(Default::default()), 0)?;
         self.seats.set(id, Raw([0; 2 + BUCKETS]), 0)?;
+        for is_v6 in [false, true] {
+            self.set_own_answer(id, is_v6, Own::UNKNOWN)?;
+        }
         let counters = vec![Raw(Default::default()); cpus].try_into()?;
         self.counter.set(id + 1, counters, 0)?;
         Ok(())

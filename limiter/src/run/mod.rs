@@ -18,6 +18,7 @@ mod interfaces;
 pub mod log;
 mod negotiation;
 pub mod notify;
+mod own;
 mod record;
 pub mod reverts;
 mod thread;
@@ -79,6 +80,7 @@ struct Daemon {
     fleet: Option<Thread>,
     auto: Option<Thread>,
     caps: Caps,
+    own: Option<Thread>,
     interfaces: Interfaces,
     follower: Follower,
     /// What the file said when it was good last.
@@ -116,6 +118,7 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
         fleet: None,
         auto: None,
         caps: Caps::default(),
+        own: None,
         interfaces: Interfaces::default(),
         follower: Follower::default(),
         document: None,
@@ -131,6 +134,7 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
         daemon.follow(document);
     }
     daemon.work(Event::Interfaces);
+    daemon.own = own::follow(&daemon.pins);
     daemon.manager.ready();
     let signal = daemon.follow_events(&mut events);
     daemon.manager.stopping();

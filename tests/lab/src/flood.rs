@@ -337,7 +337,11 @@ pub(crate) fn live_context(length: usize, device: u32) -> Vec<u8> {
     [0, length as u32, 0, device, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-pub(crate) fn device_index(name: &str) -> Result<u32> {
+/// The index of a device of this thread's namespace.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn device_index(name: &str) -> Result<u32> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("cannot make a socket")?;
     rustix::net::netdevice::name_to_index(&socket, name)
         .with_context(|| format!("no device {name}"))

@@ -56,6 +56,10 @@ pub struct Heard {
     pub acknowledgment: u32,
     /// Flags of TCP.
     pub flags: u8,
+    /// Window.
+    pub window: u16,
+    /// Options of TCP.
+    pub options: Vec<u8>,
     /// Bytes of data.
     pub length: u32,
 }
@@ -177,6 +181,7 @@ impl Heard {
         };
         let word = |at: usize| Some(u32::from_be_bytes(tcp.get(at..at + 4)?.try_into().ok()?));
         let ports = word(0)?;
+        let data = usize::from(tcp.get(12)? >> 4) * 4;
         Some(Self {
             macs,
             source: SocketAddr::new(source, (ports >> 16) as u16),
@@ -184,7 +189,9 @@ impl Heard {
             sequence: word(4)?,
             acknowledgment: word(8)?,
             flags: *tcp.get(13)?,
-            length: (tcp.len() - usize::from(tcp[12] >> 4) * 4) as u32,
+            window: u16::from_be_bytes(tcp.get(14..16)?.try_into().ok()?),
+            options: tcp.get(20..data)?.to_vec(),
+            length: (tcp.len() - data) as u32,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Needs root. Everything happens in namespaces of the test.
 
 mod adopted;
+mod answers;
 mod auto;
 mod browser;
 mod bulk;

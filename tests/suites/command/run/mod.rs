@@ -6,7 +6,7 @@ mod log;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use lab::Namespace;
 use lab::wait::PATIENCE;
+use limiter::kernel::{Maps, Pins};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::{Desk, binary};
 
 const SERVER: &str = "10.79.0.1:80";
 /// Ten connections of one source, and then one a minute.
@@ -41,11 +42,14 @@ impl Daemon {
     }
 
     fn with(desk: &Desk, line: &str, furnish: impl FnOnce(&mut Command)) -> Self {
+        Self::of(desk, desk.command(line), furnish)
+    }
+
+    fn of(desk: &Desk, mut command: Command, furnish: impl FnOnce(&mut Command)) -> Self {
         let socket = desk.file("notify");
         let _ = fs::remove_file(&socket);
         let manager = UnixDatagram::bind(&socket).expect("a socket");
         manager.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let mut command = desk.command(line);
         command.env("NOTIFY_SOCKET", &socket);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         furnish(&mut command);
@@ -269,6 +273,44 @@ fn killed_it_leaves_all_in_force_and_the_next_one_takes_over() {
     let daemon = Daemon::ready(&desk, "run");
     daemon.says(&["INFO", "attached", "interface=web0"]);
     assert_eq!((arrive(&client, 3), interfaces(&desk).len()), (0, 1));
+    daemon.end();
+}
+
+/// While clients come, it sees what the kernel answers them, so that challenges say the same; without
+/// CAP_NET_RAW it says that it cannot, once.
+#[test]
+fn what_the_kernel_answers_is_learnt() {
+    let (desk, client) = wired();
+    let _peer = lab::Trivial::Pass.attach(&client, "far0").expect("a program at the other end");
+    desk.front.sysctl("ipv4/tcp_syncookies", "2").expect("the namespace's own setting");
+    write(
+        &desk,
+        "interfaces = [\"web0\"]\nmode = \"enforce\"\nsources = 4096\n[service.web]\n\
+         listen = \"*:80\"\nbudget = \"1000/s\"\nchallenge = \"auto\"\n",
+    );
+    desk.front
+        .ip_batch("route change 10.79.0.0/24 dev web0 src 10.79.0.1 advmss 1220\n")
+        .expect("a route");
+    let server: SocketAddr = SERVER.parse().expect("an address");
+    let listener = desk.front.run(|| Ok(TcpListener::bind(server)?)).expect("a listener");
+    let mut less = desk.program("setpriv");
+    less.args(["--bounding-set=-net_raw", "--inh-caps=-net_raw"]).arg(binary()).arg("run");
+    let confined = Daemon::of(&desk, less, |_| {});
+    confined.says(&["WARN", "answers to challenges cannot follow", "CAP_NET_RAW"]);
+    confined.end();
+    let daemon = Daemon::ready(&desk, "run");
+    let learnt = || {
+        let address = client.run(|| Ok(TcpStream::connect(server)?));
+        drop((address.expect("a connection"), listener.accept().expect("the same")));
+        let maps = Maps::open(&Pins::at(desk.pins()).root()).expect("limiter is loaded");
+        maps.own_answers().expect("they can be read")
+    };
+    let own = lab::wait::until("a look at what the kernel answers", || learnt().pop());
+    assert_eq!((own.0.to_string(), own.1, own.2.mss()), ("web".to_owned(), false, Some(1220)));
+    let doctor = desk.command("doctor").output().expect("runs");
+    let text = String::from_utf8_lossy(&doctor.stdout);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("web over IPv4 say what the kernel says: MSS 1220"), "{text}");
     daemon.end();
 }
 
