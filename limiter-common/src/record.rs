@@ -354,8 +354,11 @@ pub struct Service {
     pub open: u64,
     /// Most open connections of the service; 0: any number.
     pub open_budget: u64,
+    /// Largest segment that answers to challenges offer, in bytes; 0: what the kernel and the device
+    /// say.
+    pub mss: u64,
     /// Zero.
-    pub room: [u64; 4],
+    pub room: [u64; 3],
 }
 const _: () = assert!(size_of::<Service>() == 384);
 

@@ -71,8 +71,13 @@ fn try_syn_ack(context: &XdpContext, found: Found, what: u64) -> Option<u32> {
     let least = if v6 { LEAST_MSS_V6 } else { LEAST_MSS_V4 };
     let theirs = if options.mss == 0 { least } else { options.mss };
     let milliseconds = clock::precise() / 1_000_000;
-    let own = maps::own(unpack_what(what).1, v6).at(milliseconds);
+    let (slot, id) = unpack_what(what);
+    let own = maps::own(id, v6).at(milliseconds);
     let mss = own_mss(context, v6, own)?;
+    let mss = match maps::service(slot, id).map_or(0, |service| service.mss) {
+        stated if stated != 0 && stated < u64::from(mss) => stated as u16,
+        _ => mss,
+    };
     let met = listener::cookie(context, &segment.network, &asked, theirs);
     if !met.is_listener() {
         return met.is_time_wait().then_some(TIME_WAIT);

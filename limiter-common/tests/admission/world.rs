@@ -180,7 +180,8 @@ impl World {
                 line: line::Rules::default(),
                 open: 0,
                 open_budget: 0,
-                room: [0; 4],
+                mss: 0,
+                room: [0; 3],
             },
             host: Host {
                 budget: none,

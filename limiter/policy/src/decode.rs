@@ -101,6 +101,7 @@ mod tests {
             refuse: Refuse::Reset,
             open: 50,
             open_budget: 3000,
+            mss: 1220,
             ..Admission::default()
         };
         let mut mail = text::service("mail=192.0.2.1:443,[::]:25").expect("a service");

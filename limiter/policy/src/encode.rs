@@ -361,6 +361,7 @@ fn service(
         name: padded(&service.name),
         open: 0,
         open_budget: 0,
+        mss: 0,
         room: Default::default(),
     };
     state(&SERVICE, service, &mut record);

@@ -404,6 +404,7 @@ fn unused() -> record::Service {
         name: [0; NAME],
         open: 0,
         open_budget: 0,
+        mss: 0,
         room: Default::default(),
     }
 }

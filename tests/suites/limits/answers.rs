@@ -227,3 +227,17 @@ fn it_says_what_the_kernel_says() {
         }
     }
 }
+
+/// The policy has the last word, where it says less.
+#[test]
+fn it_says_no_more_than_the_policy() {
+    for (stated, offered) in [(1000, 1000), (0, 1460), (8960, 1460)] {
+        let mut policy = web(Challenge::Always);
+        policy.services[0].admission.mss = stated;
+        let front = front(&policy);
+        let _listener = front.listen_with(Lowers::Nothing, FRONT_V4);
+        let said = front.said(FRONT_V4, 10_000);
+        let offers = said.iter().filter_map(|says| says.mss).collect::<Vec<_>>();
+        assert!(offers.len() > 20 && offers.iter().all(|mss| *mss == offered), "{said:?}");
+    }
+}

@@ -92,6 +92,9 @@ pub struct Admission {
     pub open: u64,
     /// Most open connections of the service; 0: any number.
     pub open_budget: u64,
+    /// Largest segment that answers to challenges offer, in bytes; 0: what the kernel and the device
+    /// say.
+    pub mss: u64,
 }
 
 impl Admission {
@@ -103,6 +106,7 @@ impl Admission {
         refuse: Refuse::Drop,
         open: 0,
         open_budget: 0,
+        mss: 0,
     };
 }
 
@@ -195,7 +199,7 @@ pub(super) const fn open(example: &'static str) -> Takes {
 }
 
 /// Settings of a service.
-pub static SERVICE: [Setting<Service, record::Service>; 14] = [
+pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "source_rate",
         what: "source limit",
@@ -344,6 +348,16 @@ pub static SERVICE: [Setting<Service, record::Service>; 14] = [
         takes: open("20000"),
         model: field!(admission.open_budget),
         record: field!(open_budget),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "mss",
+        what: "MSS of answers to challenges",
+        help: "Largest segment that answers to challenges offer, in bytes, where a hop takes less than the \
+               kernel says. 0 for what the kernel and the device say",
+        takes: Takes::Number(Whole { least: 0, most: 8960, example: "1220", name: "BYTES" }),
+        model: field!(admission.mss),
+        record: field!(mss),
         ..Setting::PLAIN
     },
     Setting {
