@@ -69,11 +69,14 @@ struct Row {
     ratio: f64,
     /// Without noting who came: what is above it is the price of `top`, `status` and `suggest`.
     ns_blind: f64,
+    /// Million packets a second that one CPU takes, the empty program's time among theirs.
+    mpps: f64,
 }
 
 #[derive(Serialize)]
 struct Floor {
     clock_and_random_line_ns: f64,
+    parse_and_count_ns: f64,
 }
 
 #[derive(Serialize)]
@@ -136,6 +139,9 @@ fn cases() -> Result<Vec<Case>> {
         shadow: (0, 0),
         reason,
     };
+    let v6 = || {
+        Ok::<_, anyhow::Error>(Frame::syn("[2001:db8::1]:40000".parse()?, "[fd77::1]:80".parse()?))
+    };
     let none = (0, 0);
     let usual = (20, 40);
     Ok(vec![
@@ -148,8 +154,10 @@ fn cases() -> Result<Vec<Case>> {
             Reason::NotTcp,
         ),
         case("established", syn(80)?.flags(0x10), "", usual, none, Reason::NotAttempt),
+        case("established_v6", v6()?.flags(0x10), "", usual, none, Reason::NotAttempt),
         case("not_protected", syn(81)?, "", usual, none, Reason::NotProtected),
         case("refused_hot_source", syn(80)?, "", usual, none, Reason::SourceLimit),
+        case("refused_hot_source_v6", v6()?, "", usual, none, Reason::SourceLimit),
         case(
             "refused_hot_source_with_budget",
             syn(80)?,
@@ -229,6 +237,7 @@ impl Bench {
             ns_lru,
             ratio: ns.median / ns_lru,
             ns_blind,
+            mpps: 1e3 / (ns.median + self.run(empty, &case.frame)?),
         })
     }
 
@@ -266,13 +275,20 @@ impl Bench {
     }
 
     fn floor(&self) -> Result<Floor> {
-        let frame = vec![0; 64];
-        let (mut floor, mut base) = (Vec::new(), Vec::new());
-        for _ in 0..self.rounds {
-            floor.push(self.run(program(&self.compare, "floor")?, &frame)?);
-            base.push(self.run(program(&self.compare, "floor_random")?, &frame)?);
-        }
-        Ok(Floor { clock_and_random_line_ns: median(floor) - median(base) })
+        let segment = Frame::syn("11.0.0.1:40000".parse()?, "10.77.0.1:80".parse()?).flags(0x10);
+        let (nothing, segment) = (vec![0; 64], segment.build());
+        let above = |name, base, frame: &[u8]| -> Result<f64> {
+            let mut above = Vec::new();
+            for _ in 0..self.rounds {
+                let base = self.run(program(&self.compare, base)?, frame)?;
+                above.push(self.run(program(&self.compare, name)?, frame)? - base);
+            }
+            Ok(median(above))
+        };
+        Ok(Floor {
+            clock_and_random_line_ns: above("floor", "floor_random", &nothing)?,
+            parse_and_count_ns: above("floor_parse", "empty", &segment)?,
+        })
     }
 
     /// Work of two CPUs against one: attempts from random sources, each CPU its own, in pairs of rounds.
@@ -380,7 +396,7 @@ fn conditions(arguments: &Arguments, maps: &Maps) -> Result<String> {
         .trim_start_matches([':', '\t', ' ']);
     let ways = maps.sets() as usize * WAYS;
     Ok(format!(
-        "Linux {}, {model}; median of {} rounds of {} packets; source table of {ways} ways ({} MiB), LRU hash of 262144 entries; IPv4 without tags",
+        "Linux {}, {model}; median of {} rounds of {} packets; source table of {ways} ways ({} MiB), LRU hash of 262144 entries; IPv4 where no other is named, without tags",
         kernel.release().to_string_lossy(),
         arguments.rounds,
         arguments.packets,
@@ -399,14 +415,18 @@ fn table(report: &Report) -> String {
 fn write(to: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         to,
-        "ns per packet above an empty XDP program    limiter    on an LRU hash    ratio    noting nobody"
+        "ns per packet above an empty XDP program    limiter    on an LRU hash    ratio    noting nobody    Mpps a CPU"
     )?;
-    for Row { name, ns, ns_spread, ns_lru, ratio, ns_blind } in &report.cases {
+    for Row { name, ns, ns_spread, ns_lru, ratio, ns_blind, mpps } in &report.cases {
         let ns = format!("{ns:.0} ±{ns_spread:.0}");
-        writeln!(to, "{name:<42} {ns:>8} {ns_lru:>17.0} {ratio:>8.2} {ns_blind:>16.0}")?;
+        writeln!(
+            to,
+            "{name:<42} {ns:>8} {ns_lru:>17.0} {ratio:>8.2} {ns_blind:>16.0} {mpps:>13.1}"
+        )?;
     }
-    let floor = report.floor.clock_and_random_line_ns;
-    writeln!(to, "floor: clock and one random line           {floor:>8.0}")?;
+    let Floor { clock_and_random_line_ns, parse_and_count_ns } = report.floor;
+    writeln!(to, "floor: parsed and counted                  {parse_and_count_ns:>8.0}")?;
+    writeln!(to, "floor: clock and one random line           {clock_and_random_line_ns:>8.0}")?;
     writeln!(to, "ns per packet of a service with a challenge")?;
     for challenge::Row { name, ns, ns_spread } in &report.challenge {
         writeln!(to, "{name:<42} {:>8}", format!("{ns:.0} ±{ns_spread:.0}"))?;

@@ -17,10 +17,12 @@ use aya_ebpf::programs::XdpContext;
 use limiter_common::address::Address;
 use limiter_common::admission::Attempt;
 use limiter_common::hash::Place;
+use limiter_common::packet::{self, Cursor};
+use limiter_common::reason::Reason;
 use limiter_common::record::Instance;
 use limiter_common::source_table::{Charge, Charged, OVER, SourceLimit, Ticks, step};
 use limiter_common::word::SharedWord as _;
-use limiter_ebpf::exit::Decision;
+use limiter_ebpf::exit::{self, Decision};
 use limiter_ebpf::limits::Question;
 use limiter_ebpf::observe::{Observe, Observer};
 use limiter_ebpf::source::{Sources, Table};
@@ -105,6 +107,15 @@ pub fn floor(_: XdpContext) -> u32 {
     let place = Place(u64::from(random ^ key[0] as u32) << 32);
     let Some(set) = maps::SOURCES.get(place.set(sets)) else { return XDP_ABORTED };
     if set[0].load() == clock::coarse() { XDP_ABORTED } else { XDP_DROP }
+}
+
+/// The floor of a packet that is no attempt: it is parsed and counted.
+#[inline(always)]
+#[xdp]
+pub fn floor_parse(context: XdpContext) -> u32 {
+    // SAFETY: these are the kernel's packet pointers, valid for this run.
+    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
+    exit::pass(packet::parse(frame).map_or_else(|reason| reason, |_| Reason::NotAttempt))
 }
 
 /// The class of a random address, as limiter finds it: among boundaries.
