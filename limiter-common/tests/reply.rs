@@ -204,7 +204,10 @@ fn read(options: &[u8]) -> Options {
 fn options() {
     let linux = read(&LINUX);
     assert_eq!((linux.mss, linux.window_scale, linux.sack), (1460, 7, true));
-    assert_eq!((linux.has_timestamp, linux.timestamp, linux.is_signed), (true, 0x0102_0304, false));
+    assert_eq!(
+        (linux.has_timestamp, linux.timestamp, linux.is_kernels),
+        (true, 0x0102_0304, false)
+    );
     let none = Options { window_scale: 15, ..Options::default() };
     assert_eq!(read(&[]), none);
     assert_eq!(read(&[1, 1, 0, 0]), none);
@@ -212,7 +215,10 @@ fn options() {
     assert_eq!(read(&[2, 5, 5, 0xb4]), none, "longer than what is left");
     assert_eq!(read(&[2, 1, 5, 0xb4]), none, "shorter than itself");
     assert_eq!(read(&[1, 3, 3, 15]).window_scale, 14, "RFC 7323 2.3");
-    assert!(read(&[&[19, 18][..], &[0; 18]].concat()).is_signed);
+    assert!(read(&[&[19, 18][..], &[0; 18]].concat()).is_kernels);
+    // Multipath TCP: one that joins a connection, and one that opens one.
+    assert!(read(&[&[30, 12, 0x11][..], &[0; 9]].concat()).is_kernels);
+    assert!(!read(&[30, 4, 0x01, 0]).is_kernels);
 }
 
 proptest::proptest! {

@@ -64,7 +64,7 @@ fn try_syn_ack(context: &XdpContext, found: Found, what: u64) -> Option<u32> {
     }
     limiter_options(context.ctx, cursor.offset(&frame.cursor) as u64, asked.options as u64);
     let options = draft()?.options;
-    if options.is_signed {
+    if options.is_kernels {
         return None;
     }
     let v6 = segment.network.is_v6();

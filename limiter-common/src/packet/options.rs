@@ -1,4 +1,4 @@
-//! TCP options of a SYN (RFC 9293 3.1, RFC 7323, RFC 2018).
+//! TCP options of a SYN (RFC 9293 3.1, RFC 7323, RFC 2018, RFC 8684).
 
 use super::Cursor;
 
@@ -16,6 +16,10 @@ const SACK_PERMITTED: u8 = 4;
 const TIMESTAMPS: u8 = 8;
 const MD5: u8 = 19;
 const AUTHENTICATION: u8 = 29;
+const MULTIPATH: u8 = 30;
+/// Length and subtype of what a SYN says that joins a connection (RFC 8684 3.2).
+const JOIN_BYTES: usize = 12;
+const JOIN: u8 = 1;
 
 /// What a SYN offers.
 #[repr(C)]
@@ -31,8 +35,9 @@ pub struct Options {
     pub sack: bool,
     /// Whether there is a timestamp.
     pub has_timestamp: bool,
-    /// Whether the segment is signed (RFC 2385, RFC 5925): nobody else can answer it.
-    pub is_signed: bool,
+    /// Whether only the kernel can answer: the segment is signed (RFC 2385, RFC 5925), or joins a
+    /// connection of Multipath TCP, whose key the kernel has.
+    pub is_kernels: bool,
 }
 
 /// Reads `length` bytes of options (0 to 40) behind the byte at `frame`. What is malformed ends the reading, as it does in the kernel.
@@ -88,7 +93,12 @@ fn one(frame: Cursor<'_>, kind: u8, size: usize, options: &mut Options) {
                 (options.has_timestamp, options.timestamp) = (true, option.word::<3>());
             }
         }
-        (MD5 | AUTHENTICATION, _) => options.is_signed = true,
+        (MD5 | AUTHENTICATION, _) => options.is_kernels = true,
+        (MULTIPATH, JOIN_BYTES) => {
+            if let Some(option) = frame.ahead::<4>() {
+                options.is_kernels |= option.byte::<3>() >> 4 == JOIN;
+            }
+        }
         _ => {}
     }
 }

@@ -229,7 +229,7 @@ fn a_service_without_a_challenge_charges_proofs_too() {
 }
 
 /// What a spoofer can make that cannot be answered: to a port where nobody listens, fragments, with a FIN or RST, signed.
-fn unanswerable(client: &str) -> [(Frame, bool); 6] {
+fn unanswerable(client: &str) -> [(Frame, bool); 7] {
     let signed = |kind: u8| syn(client, SERVER).tcp_options(&[&[kind, 18][..], &[0; 16]].concat());
     [
         (syn(client, "127.0.0.1:81"), true),
@@ -237,6 +237,8 @@ fn unanswerable(client: &str) -> [(Frame, bool); 6] {
         // RFC 2385, RFC 5925.
         (signed(19), true),
         (signed(29), true),
+        // RFC 8684 3.2: it joins a connection of Multipath TCP.
+        (syn(client, SERVER).tcp_options(&[&[30, 12, 0x11][..], &[0; 9]].concat()), true),
         // The kernel discards these (tcp_rcv_state_process).
         (syn(client, SERVER).flags(0x03), false),
         (syn(client, SERVER).flags(0x06), false),
@@ -249,11 +251,11 @@ fn unanswerable(client: &str) -> [(Frame, bool); 6] {
 fn what_cannot_be_answered_spends_nothing() {
     with_listener(|| {
         let mut policy = challenged();
-        policy.source = limit(1, 3600, 4);
+        policy.source = limit(1, 3600, 5);
         policy.services[0].listeners.push("0.0.0.0:81".parse().expect("a place"));
-        policy.services[0].budget = limit(1, 3600, 64);
+        policy.services[0].budget = limit(1, 3600, 80);
         let judge = Judge::settled(&policy);
-        // 64/16 of each kind together.
+        // 80/16 of all kinds together.
         for (frame, passes) in unanswerable(CLIENT) {
             let (reason, action) = if passes { (Unanswered, PASS) } else { (BadFlags, DROP) };
             judge.says(&frame.build(), 1, reason, action);
@@ -266,15 +268,15 @@ fn what_cannot_be_answered_spends_nothing() {
         }
         assert_eq!(
             [Unanswered, Unanswerable, BadFlags].map(|reason| judge.count(reason)),
-            [4, 996, 502]
+            [5, 1245, 502]
         );
         let budget: Array<_, [u64; 8]> =
             judge.ebpf().map(names::BUDGET).expect("budgets").try_into().expect("an array");
         assert_eq!(budget.get(&0, 0).expect("a word")[0], 0, "the budget was not drawn from");
-        // The source that they bore has its four, and another one its own.
+        // The source that they bore has its five, and another one its own.
         for client in [CLIENT, "192.0.2.2:40000"] {
             let cookie = judge.cookie(&syn(client, SERVER));
-            for _ in 0..4 {
+            for _ in 0..5 {
                 judge.says(&ack(client, SERVER, cookie).build(), 1, Proven, PASS);
             }
             judge.says(&syn(client, SERVER).build(), 1, SourceLimit, DROP);
