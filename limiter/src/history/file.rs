@@ -20,8 +20,11 @@ use super::Entry;
 /// entry that does not fit any more drops the older half.
 pub const BOUND: u64 = 1 << 20;
 
-/// How long a writer waits for another one: each holds the lock for one write, or for rewriting half of [`BOUND`].
+/// How long a writer waits for others of which none gets on: each holds the lock for one write, or
+/// for rewriting half of [`BOUND`].
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it waits in all. Hundreds of commands at once write one after another, in no order.
+const MOST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A history, by its path. The file need not exist.
 #[derive(Clone, Debug)]
@@ -149,11 +152,11 @@ impl History {
                 .create(directory)
                 .with_context(|| format!("cannot make {}", directory.display()))?;
         }
-        let start = Instant::now();
+        let mut waits = Waits::default();
         loop {
             let file =
                 open(&self.path).with_context(|| format!("cannot open {}", self.path.display()))?;
-            self.wait_for(&file, start)?;
+            self.wait_for(&file, &mut waits)?;
             // Another writer may have put a shorter file in its place meanwhile.
             if is_at(&file, &self.path) {
                 return Ok(file);
@@ -161,18 +164,18 @@ impl History {
         }
     }
 
-    fn wait_for(&self, file: &File, start: Instant) -> Result<()> {
+    fn wait_for(&self, file: &File, waits: &mut Waits) -> Result<()> {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+                Err(TryLockError::WouldBlock) if waits.are_worth_it(file) => {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 Err(TryLockError::WouldBlock) => {
                     bail!(
                         "{} has been locked by another process for {} s",
                         self.path.display(),
-                        PATIENCE.as_secs()
+                        waits.since.elapsed().as_secs()
                     );
                 }
                 Err(TryLockError::Error(error)) => {
@@ -219,6 +222,30 @@ impl History {
     }
 }
 
+/// How long a writer has waited for the lock, and whether others get on meanwhile.
+struct Waits {
+    begun: Instant,
+    /// Since when the file is as it is.
+    since: Instant,
+    length: u64,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { begun: Instant::now(), since: Instant::now(), length: 0 }
+    }
+}
+
+impl Waits {
+    fn are_worth_it(&mut self, file: &File) -> bool {
+        let length = length(file).unwrap_or(self.length);
+        if length != self.length {
+            (self.length, self.since) = (length, Instant::now());
+        }
+        self.since.elapsed() < PATIENCE && self.begun.elapsed() < MOST_PATIENCE
+    }
+}
+
 fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)
 }
@@ -251,5 +278,25 @@ fn sync(file: &File) -> std::io::Result<()> {
     match file.sync_data() {
         Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
         synced => synced,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_waits_while_others_get_on() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("history.jsonl");
+        fs::write(&path, "{}\n").expect("written");
+        let file = open(&path).expect("opened");
+        let ago = |seconds| Instant::now() - Duration::from_secs(seconds);
+        let worth = |begun, since, length| {
+            Waits { begun: ago(begun), since: ago(since), length }.are_worth_it(&file)
+        };
+        assert!(worth(3, 3, 0), "another line since it looked last");
+        assert!(!worth(3, 3, 3), "none for three seconds");
+        assert!(!worth(31, 0, 0), "but not for ever");
     }
 }
