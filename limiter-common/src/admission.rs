@@ -288,9 +288,10 @@ impl<'a> Terms<'a> {
     #[inline(always)]
     pub(crate) const fn bounds(&self, case: &Case<'_>) -> Bounds {
         if case.host.counts_open == 0 {
-            return Bounds { source: 0, service: 0, host: 0 };
+            return Bounds { source: 0, service: 0, host: 0, has_room: false };
         }
-        Bounds { source: self.open, service: case.service.open_budget, host: case.host.open_budget }
+        let (service, host) = (case.service.open_budget, case.host.open_budget);
+        Bounds { source: self.open, service, host, has_room: case.service.has_room() }
     }
 }
 

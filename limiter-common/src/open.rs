@@ -57,6 +57,9 @@ pub struct Bounds {
     pub service: u64,
     /// Of the host.
     pub host: u64,
+    /// The service has a waiting room, which a source that has enough does not see: that is asked
+    /// also where a budget is spent.
+    pub has_room: bool,
 }
 
 impl Bounds {
@@ -231,12 +234,14 @@ pub fn judge<W: SharedWord>(
     peeks: bool,
 ) -> Option<Full> {
     let full = |bound: u64, open: u64| bound != 0 && open >= bound;
-    let full = if full(bounds.service, total(counts.service, number))
-        || full(bounds.host, total(counts.host, 0))
-    {
-        Full::Budget
-    } else if bounds.source != 0 && count(counts.set, place) >= bounds.source {
+    let is_spent = full(bounds.service, total(counts.service, number))
+        || full(bounds.host, total(counts.host, 0));
+    // Else a flood would read one more random line.
+    let looks = bounds.source != 0 && (!is_spent || bounds.has_room);
+    let full = if looks && count(counts.set, place) >= bounds.source {
         Full::Source
+    } else if is_spent {
+        Full::Budget
     } else {
         return None;
     };

@@ -51,7 +51,7 @@ pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Option<(u64, Tried)> {
     }
     let source = mask.apply(case.client);
     let place = state.place(case.service.number, class, source)?;
-    let bounds = Bounds { source: open, service: 0, host: 0 };
+    let bounds = Bounds { source: open, ..Bounds::default() };
     if open != 0 && matches!(state.full(case, &place, &bounds), Some(Full::Source)) {
         return Some((shadow.mark, Tried::Open));
     }

@@ -221,7 +221,7 @@ fn what_is_full_refuses() {
     let now = SECOND * 1000;
     beat(&table.host, now);
     let asks = |source_has: u64, service: u64, host: u64| {
-        let bounds = Bounds { source: source_has, service, host };
+        let bounds = Bounds { source: source_has, service, host, has_room: false };
         judge(&table.counts(source(1)), source(1), WEB, &bounds, now, false)
     };
     assert_eq!(asks(1, 1, 1), None);
@@ -230,6 +230,12 @@ fn what_is_full_refuses() {
     assert_eq!((asks(4, 0, 0), asks(3, 0, 0)), (None, Some(Full::Source)));
     assert_eq!((asks(0, 4, 0), asks(0, 3, 0)), (None, Some(Full::Budget)));
     assert_eq!((asks(0, 0, 4), asks(0, 0, 3)), (None, Some(Full::Budget)));
+    // Both are full: whether the source is, too, is asked where that decides what he sees.
+    let both = |has_room| {
+        let bounds = Bounds { source: 3, service: 3, host: 0, has_room };
+        judge(&table.counts(source(1)), source(1), WEB, &bounds, now, false)
+    };
+    assert_eq!([false, true].map(both), [Full::Budget, Full::Source].map(Some));
     opened.into_iter().for_each(|one| table.close(one));
     assert_eq!(asks(1, 1, 1), None);
 }

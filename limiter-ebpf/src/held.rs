@@ -17,9 +17,11 @@ use crate::what::{PEEKS, unpack_what};
 pub extern "C" fn limiter_full(what: u64, hash: u64, bound: u64, now: u64) -> u64 {
     let (slot, id) = unpack_what(what);
     let full = || {
-        let (Service { number, open_budget, .. }, Host { open_budget: hosts, .. }) =
+        let (service, Host { open_budget: host, .. }) =
             (maps::service(slot, id)?, maps::host(slot)?);
-        let bounds = Bounds { source: bound, service: *open_budget, host: *hosts };
+        let Service { number, open_budget, .. } = service;
+        let has_room = service.has_room();
+        let bounds = Bounds { source: bound, service: *open_budget, host: *host, has_room };
         let place = Place(hash);
         open::judge(&counts(place, id)?, place, *number, &bounds, now, what & PEEKS != 0)
     };

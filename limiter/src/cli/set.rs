@@ -114,7 +114,12 @@ impl Set {
         }
         let before = Document { set_syncookies: maps.cookies()?.may_set, ..Document::default() };
         let around = applied_around(&self.said.0, &before);
-        let mut switch = maps.stage_policy(&new, &origin)?;
+        // What changes nothing leaves the policy before in place, for `limiter rollback`.
+        let changes = new != old || self.confirm.is_some();
+        let mut switch = match changes {
+            true => maps.stage_policy(&new, &origin)?,
+            false => switch,
+        };
         if maps.selection()?.slot != slot {
             bail!(
                 "what decided has gone back by itself meanwhile, so nothing was changed; look at \
@@ -128,8 +133,10 @@ impl Set {
         if around != before {
             maps.let_set_syncookies(around.set_syncookies)?;
         }
-        maps.set_switch(switch)?;
-        Maps::settle();
+        if changes {
+            maps.set_switch(switch)?;
+            Maps::settle();
+        }
         let scope = self
             .service
             .as_ref()
@@ -224,15 +231,15 @@ fn describe(done: &Done) -> String {
     }
     if let Some(Fitted { burst, queue }) = done.fitted {
         text.push_str(&format!(
-            "the burst is {burst}, because the server's accept queue holds {queue}; another one: \
-             `--budget-burst`\n"
+            "the burst is {burst}, because the server's accept queue is short: it holds {queue}; \
+             another one: `--budget-burst`\n"
         ));
     }
     if let Some(share) = &done.share {
         text.push_str(&format!(
-            "a share is in force instead: {share}. In a fleet what was set is what this node falls \
-             back to, and `limiter fleet budget` changes the budget of all; an auto budget begins \
-             there anew\n"
+            "a share is in force instead: {share}. After a start before a full accept queue that is \
+             all; in a fleet what was set is what this node falls back to, and `limiter fleet budget` \
+             changes the budget of all; an auto budget begins there anew\n"
         ));
     }
     if let (Some(time), Some(with)) = (done.goes_back_in_seconds, &done.with) {

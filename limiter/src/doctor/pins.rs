@@ -99,7 +99,7 @@ pub fn program(loaded: Option<Program>, ours: Option<u64>, to: &mut Findings) {
         (Some(loaded), Some(tag)) if loaded.tag == tag => to.ok("the loaded program is the one of this command"),
         (Some(_), Some(_)) => to.warning(
             "the loaded program is not the one of this command: it was loaded by another version",
-            "it goes on enforcing; `limiter --version` tells this one's. Load this one in calm: `limiter detach --all` and attach again",
+            "it goes on enforcing; `limiter --version` tells this one's. Load this one in calm: `limiter upgrade`, without a gap",
         ),
         _ => to.unseen("whether the loaded program is the one of this command"),
     }

@@ -105,7 +105,9 @@ impl Lately {
             of_ten: (counted >= enough).then(|| few / sum),
             rate: few,
             familiar: old / all.max(1e-9),
-            heaviest: (rates.iter().filter(|(rate, _)| *rate >= few / 20.0))
+            // Whom the operator has named in a class he knows.
+            heaviest: (rates.iter())
+                .filter(|(rate, heavy)| *rate >= few / 20.0 && heavy.class.is_none())
                 .map(|(_, heavy)| heavy.source.clone())
                 .collect(),
         }

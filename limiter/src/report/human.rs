@@ -83,7 +83,13 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         let prefixes = plural(class.prefixes as u64, ["prefix", "prefixes"]);
         let networks = (class.network_limit.as_ref())
             .map_or_else(String::new, |limit| format!(";  network limit {limit}"));
-        writeln!(to, "{label:<11} {}: {prefixes}, {}{networks}", class.name, class.source_limit)?;
+        let open = match class.open {
+            None => String::new(),
+            Some(0) => ";  any number open".to_owned(),
+            Some(most) => format!(";  at most {most} open"),
+        };
+        let (name, limit) = (&class.name, &class.source_limit);
+        writeln!(to, "{label:<11} {name}: {prefixes}, {limit}{networks}{open}")?;
     }
     let table = &snapshot.table;
     let percent = 100.0 * table.live as f64 / table.ways.max(1) as f64;

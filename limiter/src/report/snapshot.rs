@@ -164,6 +164,8 @@ pub struct Class {
     pub source_limit: String,
     /// Limit of each of their networks; `None` without one.
     pub network_limit: Option<String>,
+    /// Most open connections of each source, 0 for any number; `None`: as the service has it.
+    pub open: Option<u64>,
 }
 
 /// An interface with a link.
@@ -399,6 +401,7 @@ fn class(class: &policy::Class) -> Class {
             text::show_limit(class.source)
         },
         network_limit: network_limit(&class.networks),
+        open: class.open,
     }
 }
 

@@ -120,8 +120,10 @@ fn what_is_confirmed_for_good_has_the_way_back_of_any_policy() {
     desk.ok("rollback");
     assert_eq!(state(&desk), is("enforce", 5, 500, false), "the policy before this one");
     desk.fails("rollback", 1, &["gone"]);
-    // The next one takes the place of the one that was gone back from.
+    // The next one takes the place of the one that was gone back from; the same again does not.
     desk.ok("set --service web --budget 300/s");
+    let said = desk.ok("set --service web --budget 300/s");
+    assert!(said.contains("that is how it was already"), "{said}");
     desk.ok("rollback");
     assert_eq!(state(&desk), is("enforce", 5, 500, false));
 }

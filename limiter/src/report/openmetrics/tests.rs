@@ -66,6 +66,7 @@ fn snapshot() -> Snapshot {
         prefixes: 1,
         source_limit: "400/s".to_owned(),
         network_limit: None,
+        open: None,
     };
     Snapshot {
         version: 5,
