@@ -7,6 +7,8 @@
 //!                  node/ID/report    what the node says of itself
 //!                  node/ID/grant     what it may use
 //!                  node/ID/away      there while the node is to stay out of the fleet
+//!                  node/ID/answer    what it has done about the profile
+//!                  profile           which one all nodes put into force that take it
 //!                  list/ban/PREFIX   who is banned on all nodes that take bans; list/allow/PREFIX
 //! ```
 
@@ -36,6 +38,10 @@ pub enum Key<'k> {
     Grant(&'k str),
     /// That it is to stay out.
     Away(&'k str),
+    /// What it has done about the profile.
+    Answer(&'k str),
+    /// The profile.
+    Profile,
     /// Who is banned: the prefix as text.
     Ban(&'k str),
     /// Who is allowed, likewise.
@@ -56,7 +62,7 @@ pub struct Said {
     /// The version of its limiter.
     #[serde(default)]
     pub version: String,
-    /// How many entries of the fleet's lists it refuses.
+    /// How many entries of the fleet it refuses: of its lists, and its profile.
     #[serde(default)]
     pub refused: u64,
     /// When, in seconds of its wall clock, to be shown.
@@ -110,6 +116,16 @@ impl Keys {
         format!("{}away", self.node(node))
     }
 
+    /// See [`Key`].
+    pub fn answer(&self, node: &str) -> String {
+        format!("{}answer", self.node(node))
+    }
+
+    /// See [`Key`].
+    pub fn profile(&self) -> String {
+        format!("{}profile", self.0)
+    }
+
     /// What those of both lists begin with.
     pub fn lists(&self) -> String {
         format!("{}list/", self.0)
@@ -141,6 +157,8 @@ impl Keys {
             ["node", node, "report"] => Key::Report(node),
             ["node", node, "grant"] => Key::Grant(node),
             ["node", node, "away"] => Key::Away(node),
+            ["node", node, "answer"] => Key::Answer(node),
+            ["profile"] => Key::Profile,
             _ => Key::Other,
         }
     }
@@ -163,7 +181,8 @@ impl Keys {
                     let node = seen.nodes.entry(name.to_owned()).or_default();
                     node.grant = Some((*revision, grant(key, value)?));
                 }
-                Key::Away(_) | Key::Ban(_) | Key::Allow(_) | Key::Other => {}
+                Key::Away(_) | Key::Answer(_) | Key::Profile => {}
+                Key::Ban(_) | Key::Allow(_) | Key::Other => {}
             }
         }
         Ok(seen)
@@ -212,6 +231,8 @@ mod tests {
             (keys.report("a"), Key::Report("a")),
             (keys.grant("a"), Key::Grant("a")),
             (keys.away("a"), Key::Away("a")),
+            (keys.answer("a"), Key::Answer("a")),
+            (keys.profile(), Key::Profile),
             (keys.ban("192.0.2.0/24"), Key::Ban("192.0.2.0/24")),
             (keys.allow("::1"), Key::Allow("::1")),
             (keys.leader(), Key::Other),

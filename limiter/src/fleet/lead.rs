@@ -120,7 +120,8 @@ impl<W> Lead<W> {
                 }
                 // Its own rounds come back to it.
                 (Key::Round | Key::Grant(_), Some(_)) => revision <= round,
-                (Key::Away(_) | Key::Ban(_) | Key::Allow(_) | Key::Other, _) => true,
+                (Key::Away(_) | Key::Answer(_) | Key::Profile, _) => true,
+                (Key::Ban(_) | Key::Allow(_) | Key::Other, _) => true,
                 _ => false,
             };
         }

@@ -150,7 +150,7 @@ impl Taker {
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let spared = if entries.is_empty() { Spared::default() } else { self.spared() };
         let (taken, refused) = judge(keys, entries, &self.takes, &spared, now);
-        self.tell(refused);
+        self.tell(keys, refused);
         if taken.is_empty() && self.written.is_empty() {
             return Ok(());
         }
@@ -198,12 +198,13 @@ impl Taker {
     }
 
     /// Notes what is refused, and says it once.
-    fn tell(&self, refused: BTreeMap<String, String>) {
+    fn tell(&self, keys: &Keys, refused: BTreeMap<String, String>) {
         let mut known = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         for (entry, why) in refused.iter().filter(|(key, _)| !known.contains_key(*key)).take(10) {
             warn!(entry, why, "an entry of the fleet is refused here");
         }
-        *known = refused;
+        known.retain(|key, _| keys.kind(key) == Key::Profile);
+        known.extend(refused);
     }
 }
 

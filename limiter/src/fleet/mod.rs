@@ -5,6 +5,7 @@
 //! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words)
 //!                                   -> lead (one of the nodes: divides the budgets)
 //!                                   -> lists (bans and allows: what is believed, and put into force)
+//!                                   -> profile (the fleet's, which each node has in its own file)
 //! ```
 
 pub mod etcd;
@@ -13,6 +14,7 @@ pub mod keys;
 pub mod lead;
 pub mod lists;
 pub mod node;
+pub mod profile;
 pub mod site;
 #[cfg(test)]
 mod tests;
@@ -76,9 +78,16 @@ pub fn node_name(fleet: &Fleet) -> Result<String> {
     Ok(name.context("the machine's name names no node; add `node` to [fleet]")?.to_string())
 }
 
-/// Is a node, for ever; drop it to end that. Shares that are in force end by themselves.
-/// It wants no more of a budget than `caps` says.
-pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins, caps: &Caps) {
+/// Is a node, for ever; drop it to end that. Shares that are in force end by themselves. It wants no
+/// more of a budget than `caps` says. `file` is the policy file, and `note` tells the history what
+/// the fleet brings into force.
+pub async fn run(
+    fleet: Fleet,
+    file: &Path,
+    (pins, caps): (&Pins, &Caps),
+    note: impl Fn() -> profile::Note,
+) {
+    let directory = file.parent().unwrap_or(Path::new(""));
     let mut told = String::new();
     loop {
         let begin = || {
@@ -95,6 +104,15 @@ pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins, caps: &Caps) {
                 let site = Machine::new(pins, &fleet, caps.clone());
                 let now = || Duration::from_nanos(clock::now());
                 let refused = Refused::default();
+                let profiles = profile::Taker {
+                    pins: pins.clone(),
+                    file: file.to_owned(),
+                    takes: fleet.profiles.clone(),
+                    longest: fleet.takes.longest,
+                    boot: boot.clone(),
+                    refused: refused.clone(),
+                    note: note(),
+                };
                 let node = Node::refusing(&reports, &keys, &name, boot, site, refused.clone());
                 let taker = Taker::new(pins, fleet.takes, fleet.endpoints.clone(), refused);
                 let budgets = async {
@@ -107,7 +125,7 @@ pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins, caps: &Caps) {
                         lists::run(&others, &keys, taker).await;
                     }
                 };
-                tokio::join!(budgets, lists);
+                tokio::join!(budgets, lists, profile::run(&others, &keys, &name, profiles));
             }
             Err(error) => {
                 let error = format!("{error:#}");

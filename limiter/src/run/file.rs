@@ -72,9 +72,9 @@ impl Daemon {
     /// Watches the interfaces of a file that is in force.
     pub(super) fn follow(&mut self, document: Document) {
         self.interfaces.follow(&document, std::time::Instant::now());
-        let (fleet, file) = (document.fleet.as_ref(), &self.options.file);
+        let (said, file) = (document.fleet.as_ref(), &self.options.file);
         auto::follow(&mut self.auto, &document.auto, &self.pins, &self.caps);
-        fleet::follow(&mut self.fleet, fleet, file, (&self.pins, &self.caps));
+        fleet::follow(&mut self.fleet, said, file, (&self.pins, &self.caps), &self.record);
         self.document = Some(document);
     }
 

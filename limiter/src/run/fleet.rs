@@ -5,8 +5,10 @@ use std::path::Path;
 use limiter_policy::fleet::Fleet;
 use tracing::{info, warn};
 
+use super::record::Record;
 use super::thread::Thread;
 use crate::auto::Caps;
+use crate::fleet::profile::Note;
 use crate::fleet::{self, site};
 use crate::kernel::Pins;
 
@@ -17,6 +19,7 @@ pub fn follow(
     said: Option<&Fleet>,
     file: &Path,
     (pins, caps): (&Pins, &Caps),
+    record: &Record,
 ) {
     let was = running.take().is_some();
     let Some(fleet) = said else {
@@ -28,9 +31,13 @@ pub fn follow(
         }
         return;
     };
-    let directory = file.parent().unwrap_or(Path::new("")).to_owned();
-    let (said, pins, caps) = (fleet.clone(), pins.clone(), caps.clone());
-    let work = async move || fleet::run(said, &directory, &pins, &caps).await;
+    let (said, file, pins, caps) = (fleet.clone(), file.to_owned(), pins.clone(), caps.clone());
+    let record = record.clone();
+    let note = move || -> Note {
+        let record = record.clone();
+        Box::new(move |before, maps, changed| record.switched(before, maps, changed))
+    };
+    let work = async move || fleet::run(said, &file, (&pins, &caps), note).await;
     match Thread::start("fleet", work) {
         Ok(thread) => {
             info!(fleet = %fleet.name, "this machine is a node of its fleet");

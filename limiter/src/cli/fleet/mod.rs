@@ -2,6 +2,7 @@
 //! the policy file names; the daemon follows.
 
 mod list;
+mod profile;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +46,8 @@ pub enum Fleet {
     /// Sources that always pass on every node that takes that of its fleet.
     #[command(subcommand)]
     Allow(list::ListAction),
+    /// Put a profile into force on every node whose policy takes it by name.
+    Profile(profile::Profile),
     /// Take a node in that `leave` took out, and wait until it has its shares.
     Join(One),
     /// Take a node out: its shares go to the others, and what its own policy states is in force
@@ -123,6 +126,7 @@ impl Fleet {
             Self::Join(one) | Self::Leave(one) => &one.place,
             Self::Forget(one) => &one.place,
             Self::Ban(action) | Self::Allow(action) => action.place(),
+            Self::Profile(one) => &one.place,
         };
         let reached = place.reach()?;
         let done = runtime.block_on(async {
@@ -138,6 +142,7 @@ impl Fleet {
                 Self::Forget(one) => reached.forget(one.node.as_str()).await.map(Some),
                 Self::Ban(action) => action.run(context, &reached, List::Ban).await,
                 Self::Allow(action) => action.run(context, &reached, List::Allow).await,
+                Self::Profile(one) => one.run(context, &reached).await,
             }
         });
         runtime.shutdown_background();
@@ -287,8 +292,8 @@ impl Reached {
             bail!("{node} is not gone: it has just reported");
         }
         node::leave(&self.engine, &self.keys, node, &snapshot).await?;
-        let away = (self.keys.away(node), None);
-        self.engine.transact(Transaction { conditions: vec![], writes: vec![away] }).await?;
+        let writes = vec![(self.keys.away(node), None), (self.keys.answer(node), None)];
+        self.engine.transact(Transaction { conditions: vec![], writes }).await?;
         Ok(vec![format!("{node} is forgotten, and what was kept for it is free")])
     }
 

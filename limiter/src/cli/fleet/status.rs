@@ -56,7 +56,7 @@ struct Node {
     /// `limiter fleet leave` took it out.
     away: bool,
     version: String,
-    /// Entries of the fleet's lists that it refuses; its log says why.
+    /// Entries of the fleet that it refuses, of its lists and its profile; its log says why.
     refused: u64,
     shares: BTreeMap<String, Share>,
 }
@@ -180,7 +180,7 @@ fn describe(status: &Status) -> String {
         };
         let refused = match node.refused {
             0 => String::new(),
-            refused => format!(", refuses {refused} of the fleet's bans and allows"),
+            refused => format!(", refuses {refused} of the fleet's entries"),
         };
         let _ = writeln!(text, "node        {name}{here}: {state}{refused}");
         for (name, share) in &node.shares {

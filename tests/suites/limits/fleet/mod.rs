@@ -261,3 +261,51 @@ fn a_ban_of_the_fleet_is_in_force_on_every_node_that_takes_it() {
     let again = one.desk.output("fleet ban del 192.0.2.0/24");
     assert!(!again.status.success());
 }
+
+/// A profile is in force on the nodes whose policies name it, once, until the kernel goes back or
+/// the fleet says so; what an operator does stays.
+#[test]
+fn a_profile_of_the_fleet_is_in_force_where_it_is_taken() {
+    let mut world = World::new(2);
+    let policy = world.nodes[1].desk.policy();
+    let text = std::fs::read_to_string(&policy).expect("a policy");
+    world.nodes[1].kill();
+    std::fs::write(&policy, text.replace("profiles = [\"siege\"]", "")).expect("written");
+    world.nodes[1].start();
+    let profile = |node: &world::Node| node.desk.json("status --quick")["profile"].clone();
+    let left = |node: &world::Node| {
+        let status = node.desk.json("status --quick");
+        status["reverts"]["in_seconds"].as_f64().unwrap_or(0.0)
+    };
+    let one = &world.nodes[0];
+    let start = Instant::now();
+    let said = one.desk.ok("fleet profile siege --for 30m --because flood");
+    println!("{:.2} s after it was typed both have answered", start.elapsed().as_secs_f64());
+    assert!(said.contains("n1 has taken it"), "{said}");
+    assert!(said.contains("n2 refuses it: `profiles` of its policy does not name siege"), "{said}");
+    assert_eq!((profile(one), profile(&world.nodes[1])), ("siege".into(), Value::Null));
+    assert!((1700.0..=1800.0).contains(&left(one)), "{}", left(one));
+    assert!(one.desk.ok("history").contains("the fleet's profile siege, by "));
+    until_so("it is counted", || one.desk.json("fleet status")["nodes"]["n2"]["refused"] == 1);
+    // Another end, and another profile, which neither has.
+    one.desk.ok("fleet profile siege --for 60m");
+    assert!(left(one) > 3500.0, "{}", left(one));
+    let said = one.desk.ok("fleet profile guard");
+    assert_eq!(said.matches("refuses it").count(), 2, "{said}");
+    assert_eq!(profile(one), "siege");
+    one.desk.ok("fleet profile normal");
+    until_so("it goes back", || profile(&world.nodes[0]) == Value::Null);
+    assert!(one.desk.ok("fleet profile").contains("no profile"));
+    // An operator goes back, and neither the engine nor a new daemon undoes that.
+    one.desk.ok("fleet profile siege");
+    one.desk.ok("rollback");
+    world.nodes[0].kill();
+    world.nodes[0].start();
+    until_so("it has its share", || world.nodes[0].rate() > 0);
+    let one = &world.nodes[0];
+    one.desk.ok("fleet ban add 192.0.2.1 --for 5m --because later");
+    until_so("it follows the fleet", || one.desk.ok("ban list").contains("192.0.2.1"));
+    assert_eq!(profile(one), Value::Null);
+    assert!(one.desk.ok("fleet profile siege").contains("n1 has taken it"));
+    assert_eq!(profile(one), "siege");
+}

@@ -171,10 +171,12 @@ impl Node {
             "takes",
             "widest",
             "longest",
+            "profiles",
         ];
         for line in keys.iter().flat_map(|key| block(&format!("    {key} = "))) {
             policy.push_str(&format!("{line}\n"));
         }
+        policy.push_str("[profile.siege.service.web]\nsource_rate = \"7/s\"\n");
         let policy = policy.replace(ADDRESS, ENGINE).replace("lu-01", &format!("n{number}"));
         let policy = policy.replace("fleet/", "").replace("2500/s", "2900/s");
         fs::write(desk.policy(), policy).expect("written");
