@@ -10,6 +10,7 @@
 //!                  node/ID/answer    what it has done about the profile
 //!                  profile           which one all nodes put into force that take it
 //!                  list/ban/PREFIX   who is banned on all nodes that take bans; list/allow/PREFIX
+//! /limiter/NAME/top/ID               the sources that weigh most on the node
 //! ```
 
 use std::collections::BTreeMap;
@@ -23,7 +24,10 @@ use serde::{Deserialize, Serialize};
 
 /// The keys of one fleet.
 #[derive(Clone, Debug)]
-pub struct Keys(String);
+pub struct Keys {
+    all: String,
+    tops: String,
+}
 
 /// What a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,32 +77,42 @@ pub struct Said {
 impl Keys {
     /// Those of the fleet with this name.
     pub fn of(fleet: &Name) -> Self {
-        Self(format!("/limiter/{fleet}/v1/"))
+        Self { all: format!("/limiter/{fleet}/v1/"), tops: format!("/limiter/{fleet}/top/") }
     }
 
     /// What they all begin with.
     pub fn all(&self) -> &str {
-        &self.0
+        &self.all
+    }
+
+    /// What those begin with that tell which sources weigh most on each node. They decide nothing.
+    pub fn tops(&self) -> &str {
+        &self.tops
+    }
+
+    /// See [`Keys::tops`].
+    pub fn top(&self, node: &str) -> String {
+        format!("{}{node}", self.tops)
     }
 
     /// What those of one node begin with.
     pub fn node(&self, node: &str) -> String {
-        format!("{}node/{node}/", self.0)
+        format!("{}node/{node}/", self.all)
     }
 
     /// See [`Key`].
     pub fn budget(&self) -> String {
-        format!("{}budget", self.0)
+        format!("{}budget", self.all)
     }
 
     /// See [`Key`].
     pub fn round(&self) -> String {
-        format!("{}round", self.0)
+        format!("{}round", self.all)
     }
 
     /// The key that the leader holds.
     pub fn leader(&self) -> String {
-        format!("{}leader", self.0)
+        format!("{}leader", self.all)
     }
 
     /// See [`Key`].
@@ -123,27 +137,27 @@ impl Keys {
 
     /// See [`Key`].
     pub fn profile(&self) -> String {
-        format!("{}profile", self.0)
+        format!("{}profile", self.all)
     }
 
     /// What those of both lists begin with.
     pub fn lists(&self) -> String {
-        format!("{}list/", self.0)
+        format!("{}list/", self.all)
     }
 
     /// See [`Key`].
     pub fn ban(&self, prefix: &str) -> String {
-        format!("{}list/ban/{prefix}", self.0)
+        format!("{}list/ban/{prefix}", self.all)
     }
 
     /// See [`Key`].
     pub fn allow(&self, prefix: &str) -> String {
-        format!("{}list/allow/{prefix}", self.0)
+        format!("{}list/allow/{prefix}", self.all)
     }
 
     /// What a key is.
     pub fn kind<'k>(&self, key: &'k str) -> Key<'k> {
-        let Some(rest) = key.strip_prefix(&self.0) else { return Key::Other };
+        let Some(rest) = key.strip_prefix(&self.all) else { return Key::Other };
         // A prefix has a slash of its own.
         if let Some(prefix) = rest.strip_prefix("list/ban/") {
             return Key::Ban(prefix);

@@ -2,12 +2,14 @@
 //! decided is in `limiter-fleet`; here are the messages, and what of the machine they are about.
 //!
 //! ```text
-//! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words)
+//! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words; quota: places)
 //!                                   -> lead (one of the nodes: divides the budgets)
 //!                                   -> lists (bans and allows: what is believed, and put into force)
 //!                                   -> profile (the fleet's, which each node has in its own file)
+//!                                   -> top (the sources that weigh most here, for all to see)
 //! ```
 
+pub mod certificate;
 pub mod etcd;
 pub mod http;
 pub mod keys;
@@ -15,9 +17,11 @@ pub mod lead;
 pub mod lists;
 pub mod node;
 pub mod profile;
+mod quota;
 pub mod site;
 #[cfg(test)]
 mod tests;
+pub mod top;
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,10 +32,11 @@ use tracing::warn;
 
 use crate::auto::Caps;
 use crate::kernel::{Pins, clock};
+use crate::report::fleet::Shared;
 use etcd::Etcd;
 use http::Client;
 use keys::Keys;
-use lists::{Refused, Taker};
+use lists::Taker;
 use node::Node;
 use site::Machine;
 
@@ -79,12 +84,13 @@ pub fn node_name(fleet: &Fleet) -> Result<String> {
 }
 
 /// Is a node, for ever; drop it to end that. Shares that are in force end by themselves. It wants no
-/// more of a budget than `caps` says. `file` is the policy file, and `note` tells the history what
-/// the fleet brings into force.
+/// more of a budget than `caps` says. `file` is the policy file, `known` where the node notes what it
+/// knows, and `note` tells the history what the fleet brings into force.
 pub async fn run(
     fleet: Fleet,
     file: &Path,
     (pins, caps): (&Pins, &Caps),
+    known: Shared,
     note: impl Fn() -> profile::Note,
 ) {
     let directory = file.parent().unwrap_or(Path::new(""));
@@ -103,21 +109,21 @@ pub async fn run(
                 let keys = Keys::of(&fleet.name);
                 let site = Machine::new(pins, &fleet, caps.clone());
                 let now = || Duration::from_nanos(clock::now());
-                let refused = Refused::default();
+                known.change(|_| ());
                 let profiles = profile::Taker {
                     pins: pins.clone(),
                     file: file.to_owned(),
                     takes: fleet.profiles.clone(),
                     longest: fleet.takes.longest,
                     boot: boot.clone(),
-                    refused: refused.clone(),
+                    known: known.clone(),
                     note: note(),
                 };
-                let node = Node::refusing(&reports, &keys, &name, boot, site, refused.clone());
-                let taker = Taker::new(pins, fleet.takes, fleet.endpoints.clone(), refused);
+                let node = Node::telling(&reports, &keys, &name, boot, site, known.clone());
+                let taker = Taker::new(pins, fleet.takes, fleet.endpoints.clone(), known.clone());
                 let budgets = async {
                     if fleet.takes.budgets {
-                        tokio::join!(node.run(), lead::run(&grants, &keys, &name, now));
+                        tokio::join!(node.run(), lead::run(&grants, &keys, &name, &known, now));
                     }
                 };
                 let lists = async {
@@ -125,7 +131,8 @@ pub async fn run(
                         lists::run(&others, &keys, taker).await;
                     }
                 };
-                tokio::join!(budgets, lists, profile::run(&others, &keys, &name, profiles));
+                let profiles = profile::run(&others, &keys, &name, profiles);
+                tokio::join!(budgets, lists, profiles, top::run(&others, &keys, &name, pins));
             }
             Err(error) => {
                 let error = format!("{error:#}");

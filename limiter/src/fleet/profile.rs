@@ -3,7 +3,7 @@
 //! itself. What an operator of the node does afterwards stays.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::keys::{self, Keys};
-use super::lists::Refused;
 use crate::apply::{self, Request};
 use crate::history::State;
 use crate::kernel::{Maps, Pins, clock, open};
 use crate::policy::file::Document;
+use crate::report::fleet::Shared;
 
 /// How long a change waits for a command that holds the lock.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -69,7 +69,7 @@ pub struct Taker {
     /// See [`Answer::boot`].
     pub boot: String,
     /// Where it notes what it refuses.
-    pub refused: Refused,
+    pub known: Shared,
     /// What tells the history.
     pub note: Note,
 }
@@ -202,14 +202,12 @@ impl Taker {
 
     /// Notes what is refused, and says it once.
     fn tell(&self, key: &str, refused: Option<&String>) {
-        let mut known = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match refused {
-            Some(why) if known.get(key) != Some(why) => {
-                warn!(%why, "the fleet's profile is refused here");
-                known.insert(key.to_owned(), why.clone());
-            }
-            Some(_) => {}
-            None => drop(known.remove(key)),
+        let before = self.known.change(|view| match refused {
+            Some(why) => view.refused.insert(key.to_owned(), ("profile", why.clone())),
+            None => view.refused.remove(key),
+        });
+        if let Some(why) = refused.filter(|why| before.is_none_or(|(_, before)| before != **why)) {
+            warn!(%why, "the fleet's profile is refused here");
         }
     }
 }

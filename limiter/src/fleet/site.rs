@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use limiter_common::reason::{Limit, Packet, Reason};
 use limiter_common::record::{Counters, HOST_BUDGET};
-use limiter_common::share::{Share, WORDS};
+use limiter_common::share::{PLACES, Share, WORDS};
 use limiter_fleet::record::{Amount, Amounts};
 use limiter_policy::fleet::Fleet;
 
 use super::node::Site;
+use super::quota::{self, PLACE};
 use crate::auto::Caps;
 use crate::kernel::{Maps, Pins, clock};
 use crate::report::Sample;
@@ -25,9 +26,11 @@ pub struct Machine {
     most: BTreeMap<String, Amount>,
     /// What this node's servers can take.
     caps: Caps,
-    /// What it put into force.
-    words: BTreeMap<u32, Share>,
-    /// Index of each budget.
+    /// The rates that it put into force; `None`: what is in force is of a daemon before this one.
+    words: Option<BTreeMap<u32, Share>>,
+    /// Index of each budget that is a rate.
+    rates: BTreeMap<String, u32>,
+    /// And of each that is of places.
     places: BTreeMap<String, u32>,
     /// Counts of the look before, by index, and when that was.
     counts: Option<(Instant, BTreeMap<u32, u64>)>,
@@ -45,7 +48,8 @@ impl Machine {
             pins: pins.clone(),
             most: most.collect(),
             caps,
-            words: BTreeMap::new(),
+            words: None,
+            rates: BTreeMap::new(),
             places: BTreeMap::new(),
             counts: None,
             demand: Amounts::new(),
@@ -60,14 +64,14 @@ impl Machine {
         let sample = Sample::take(&self.maps()?)?;
         let all = sample.counters.iter().map(wanted).fold(0, u64::wrapping_add);
         let mut counts = BTreeMap::new();
-        for index in self.places.values() {
+        for index in self.rates.values() {
             let own = sample.counters.get(*index as usize + 1).map_or(0, wanted);
             counts.insert(*index, if *index == HOST_BUDGET { all } else { own });
         }
         if let Some((at, before)) = &self.counts {
             let time = sample.at.duration_since(*at).as_millis().max(1);
             self.demand = self
-                .places
+                .rates
                 .iter()
                 .map(|(name, index)| {
                     let now = counts[index];
@@ -81,6 +85,8 @@ impl Machine {
                 .collect();
         }
         self.counts = Some((sample.at, counts));
+        let wants = quota::wants(&self.maps()?, &self.places)?;
+        self.demand.extend(wants);
         Ok(())
     }
 }
@@ -93,12 +99,15 @@ impl Site for Machine {
     fn stated(&mut self) -> Result<BTreeMap<String, (Amount, Amount)>> {
         let maps = self.maps()?;
         let found = maps.budgets()?;
-        self.places = found.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
+        self.rates = found.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
+        let quotas = maps.quotas()?;
+        self.places = quotas.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
         let stated = found.into_iter().map(|(name, (_, limit))| {
             let most = self.most.get(&name).copied().unwrap_or(0);
             (name, (amount(limit.interval), most))
         });
-        Ok(stated.collect())
+        let places = quotas.into_iter().map(|(name, (_, places))| (name, (places * PLACE, 0)));
+        Ok(stated.chain(places).collect())
     }
 
     fn demand(&mut self) -> Amounts {
@@ -112,29 +121,33 @@ impl Site for Machine {
         demand
     }
 
+    fn used(&mut self) -> Result<Amounts> {
+        quota::used(&self.maps()?, &self.places)
+    }
+
     fn enforce(&mut self, shares: &Amounts, ends: Duration) -> Result<()> {
         let maps = self.maps()?;
         let ends = u64::try_from(ends.as_nanos()).unwrap_or(u64::MAX);
-        let mut words = BTreeMap::new();
-        if ends > clock::now() {
-            for (name, share) in shares {
-                let cap = self.caps.of(name).unwrap_or(Amount::MAX);
-                let interval = interval(*share.min(&cap));
-                let word = interval.and_then(|interval| Share::new(interval, ends));
-                if let (Some(index), Some(word)) = (self.places.get(name), word) {
-                    words.insert(*index, word);
-                }
+        let (mut rates, mut places) = (BTreeMap::new(), BTreeMap::new());
+        for (name, share) in shares.iter().filter(|_| ends > clock::now()) {
+            let cap = self.caps.of(name).unwrap_or(Amount::MAX);
+            let rate = interval(*share.min(&cap)).and_then(|rate| Share::new(rate, ends));
+            if let (Some(index), Some(word)) = (self.rates.get(name), rate) {
+                rates.insert(*index, word);
+            }
+            let number = (share / PLACE).min(Share::LONGEST);
+            if let (Some(index), Some(word)) = (self.places.get(name), Share::new(number, ends)) {
+                places.insert(*index, word);
             }
         }
         // A budget without a share may have a rate of this node's own in force.
-        for index in self.words.keys().filter(|index| !words.contains_key(index)) {
-            maps.set_share(*index, Share::NONE)?;
+        let ended = |index: &u32| self.words.as_ref().is_none_or(|words| words.contains_key(index));
+        let mut words = rates.clone();
+        for index in (0..WORDS).filter(ended) {
+            words.entry(index).or_insert(Share::NONE);
         }
-        for (index, word) in &words {
-            maps.set_share(*index, *word)?;
-        }
-        self.words = words;
-        Ok(())
+        self.words = Some(rates);
+        put(&maps, &words, &places)
     }
 }
 
@@ -143,8 +156,32 @@ impl Site for Machine {
 /// # Errors
 /// When limiter is not loaded.
 pub fn end(pins: &Pins) -> Result<()> {
-    let maps = Maps::open(&pins.root())?;
-    (0..WORDS).try_for_each(|index| maps.set_share(index, Share::NONE))
+    let rates = (0..WORDS).map(|index| (index, Share::NONE)).collect();
+    put(&Maps::open(&pins.root())?, &rates, &BTreeMap::new())
+}
+
+/// Puts these words of rates into force and leaves others, and these of places and no others.
+fn put(maps: &Maps, rates: &BTreeMap<u32, Share>, places: &BTreeMap<u32, Share>) -> Result<()> {
+    for (index, word) in rates {
+        if maps.share(*index)? != *word {
+            maps.set_share(*index, *word)?;
+        }
+    }
+    let mut are_fewer = false;
+    for index in 0..PLACES {
+        let word = places.get(&index).copied().unwrap_or(Share::NONE);
+        let before = maps.share_of_places(index)?;
+        if before != word {
+            // Without a share it is what the policy states, which is never more.
+            are_fewer |= word == Share::NONE || word.places(1, 0) < before.places(1, 0);
+            maps.set_share_of_places(index, word)?;
+        }
+    }
+    if are_fewer {
+        // A packet that saw more of them may take one still: what is taken is counted after it.
+        Maps::settle();
+    }
+    Ok(())
 }
 
 /// What got as far as a budget: what was let in, and what was refused for want of it. Of attempts

@@ -74,7 +74,14 @@ impl Daemon {
         self.interfaces.follow(&document, std::time::Instant::now());
         let (said, file) = (document.fleet.as_ref(), &self.options.file);
         auto::follow(&mut self.auto, &document.auto, &self.pins, &self.caps);
-        fleet::follow(&mut self.fleet, said, file, (&self.pins, &self.caps), &self.record);
+        let place = fleet::Place {
+            file,
+            pins: &self.pins,
+            caps: &self.caps,
+            record: &self.record,
+            known: &self.known,
+        };
+        fleet::follow(&mut self.fleet, said, &place);
         self.document = Some(document);
     }
 
