@@ -11,6 +11,7 @@ use limiter::fleet::etcd::Etcd;
 use limiter::fleet::keys::{self, Keys};
 use limiter::fleet::lead;
 use limiter::fleet::node::{Node, Site};
+use limiter::report::fleet::Shared;
 use limiter_fleet::engine::{Engine as _, Transaction};
 use limiter_fleet::record::{Amount, Amounts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -66,7 +67,7 @@ async fn when(what: &str, is_so: impl Fn() -> bool) -> f64 {
 fn a_thousand_nodes_on_one_etcd() {
     let most = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("files");
-    let mut etcd = world::Etcd::new();
+    let mut etcd = world::Etcd::new(1, None);
     etcd.start();
     let pid = etcd.pid();
     etcd.namespace
@@ -106,7 +107,9 @@ async fn play(engines: &world::Etcd, etcd: u32) {
         });
         if number < 3 {
             let began = Instant::now();
-            tokio::task::spawn_local(lead::run(engine, keys, name, move || began.elapsed()));
+            let known: &'static Shared = Box::leak(Box::default());
+            let clock = move || began.elapsed();
+            tokio::task::spawn_local(lead::run(engine, keys, name, known, clock));
         }
     }
     let share = |machine: &Machine| machine.share.load(Ordering::Relaxed);

@@ -1,7 +1,10 @@
 //! A fleet of real front ends with a real etcd: shares follow demand, and the sum of what is
 //! admitted keeps to the budget, whatever is killed or cut off.
 
+mod etcd;
+mod faults;
 mod measured;
+mod places;
 mod world;
 
 use std::time::Instant;
@@ -11,7 +14,7 @@ use limiter::kernel::clock;
 use limiter_common::record::List;
 use serde_json::Value;
 
-use world::{ALONE, World};
+use world::{ALONE, Plan, World};
 
 /// The budget of the fleet on the page, a second.
 const BUDGET: u64 = 3000;
@@ -113,7 +116,7 @@ fn the_sum_holds_when_etcd_goes() {
 /// An engine that takes no writes any more: as if it were gone, and it is said why.
 #[test]
 fn a_full_engine_ends_shares_and_is_told() {
-    let world = World::with_quota(2, Some(16 << 20));
+    let world = World::of(&Plan { quota: Some(16 << 20), ..Plan::of(2) });
     let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
     let half = BUDGET / 2;
     until_so("each has half", || world.nodes.iter().all(|node| node.rate() >= nearly(half)));
@@ -308,4 +311,44 @@ fn a_profile_of_the_fleet_is_in_force_where_it_is_taken() {
     assert_eq!(profile(one), Value::Null);
     assert!(one.desk.ok("fleet profile siege").contains("n1 has taken it"));
     assert_eq!(profile(one), "siege");
+}
+
+/// What the dashboard shows of a fleet is there while one is flooded, and `top` adds up what the
+/// nodes refuse.
+#[test]
+fn metrics_and_top_tell_of_the_fleet() {
+    let world = World::new(2);
+    let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
+    let dashboard = include_str!("../../../../packaging/grafana.json");
+    let names = dashboard.match_indices("limiter_fleet_").map(|(start, _)| {
+        let end = dashboard[start..].find(|c: char| !c.is_ascii_lowercase() && c != '_');
+        &dashboard[start..start + end.expect("an end")]
+    });
+    let names: std::collections::BTreeSet<&str> = names.collect();
+    assert!(names.len() >= 6, "{names:?}");
+    until_so("every name has a sample", || {
+        let told: Vec<String> = world.nodes.iter().map(world::Node::metrics).collect();
+        let is_there = |name: &str| {
+            told.iter().flat_map(|text| text.lines()).any(|line| line.starts_with(name))
+        };
+        is_there("limiter_fleet_nodes{state=\"reporting\"} 2")
+            && names.iter().all(|name| is_there(name))
+    });
+    let held = |world: &World| -> f64 {
+        let told = world.nodes.iter().map(world::Node::metrics).collect::<String>();
+        let line =
+            told.lines().find_map(|line| line.strip_prefix("limiter_fleet_held{budget=\"web\"} "));
+        line.expect("a leader").parse().expect("a number")
+    };
+    assert!(held(&world) <= BUDGET as f64, "{}", held(&world));
+    let one = &world.nodes[0].desk;
+    until_so("both tell of what the budget had nothing for", || {
+        let top = one.json("fleet top --by budget -n 100");
+        let nodes = top.as_array().expect("a list").iter().flat_map(|one| one["nodes"].as_array());
+        let nodes: std::collections::BTreeSet<&str> =
+            nodes.flatten().filter_map(Value::as_str).collect();
+        nodes.len() == 2
+    });
+    let top = one.ok("fleet top --by budget -n 2");
+    assert!(top.starts_with("SOURCE") && top.lines().count() == 3, "{top}");
 }
