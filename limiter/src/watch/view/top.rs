@@ -51,9 +51,9 @@ fn interfaces(names: &[String]) -> String {
     if names.is_empty() { "NO interface".to_owned() } else { names.join(", ") }
 }
 
-/// What the fleet lets this node use.
+/// What is in force instead of stated budgets: of a fleet, or of an auto budget.
 fn shares(shares: &[String]) -> String {
-    if shares.is_empty() { String::new() } else { format!("   fleet: {}", shares.join(", ")) }
+    if shares.is_empty() { String::new() } else { format!("   share: {}", shares.join(", ")) }
 }
 
 fn countdown(back: &Back) -> String {
