@@ -73,7 +73,8 @@ impl Daemon {
     pub(super) fn follow(&mut self, document: Document) {
         self.interfaces.follow(&document, std::time::Instant::now());
         let (said, file) = (document.fleet.as_ref(), &self.options.file);
-        auto::follow(&mut self.auto, &document.auto, &self.pins, &self.caps);
+        let in_fleet = said.is_some_and(|fleet| fleet.takes.budgets);
+        auto::follow(&mut self.auto, &document.auto, in_fleet, (&self.pins, &self.caps));
         let place = fleet::Place {
             file,
             pins: &self.pins,
