@@ -42,13 +42,14 @@ pub fn used(maps: &Maps, places: &BTreeMap<String, u32>) -> Result<Amounts> {
     Ok(used)
 }
 
-/// Places that are wanted: those that are taken; with who waits, where all users of a service that
-/// may be present are; and twice as many where open connections are nearly as many as they may be.
+/// Places that are wanted where these are `used`: those; with who waits, where all users of a
+/// service that may be present are; and twice as many where open connections are nearly as many as
+/// they may be.
 ///
 /// # Errors
 /// When a map cannot be read.
-pub fn wants(maps: &Maps, places: &BTreeMap<String, u32>) -> Result<Amounts> {
-    let mut wants = used(maps, places)?;
+pub fn wants(maps: &Maps, used: Amounts) -> Result<Amounts> {
+    let mut wants = used;
     let quotas = maps.quotas()?;
     for (name, wanted) in &mut wants {
         let Some((index, stated)) = quotas.get(name) else { continue };

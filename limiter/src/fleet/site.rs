@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use limiter_common::reason::{Limit, Packet, Reason};
 use limiter_common::record::{Counters, HOST_BUDGET};
 use limiter_common::share::{PLACES, Share, WORDS};
@@ -32,6 +32,10 @@ pub struct Machine {
     rates: BTreeMap<String, u32>,
     /// And of each that is of places.
     places: BTreeMap<String, u32>,
+    /// The shares of places that it put into force.
+    given: Amounts,
+    /// The most places that may be taken, as far as that was seen.
+    bound: Amounts,
     /// Counts of the look before, by index, and when that was.
     counts: Option<(Instant, BTreeMap<u32, u64>)>,
     demand: Amounts,
@@ -51,6 +55,8 @@ impl Machine {
             words: None,
             rates: BTreeMap::new(),
             places: BTreeMap::new(),
+            given: Amounts::new(),
+            bound: Amounts::new(),
             counts: None,
             demand: Amounts::new(),
         }
@@ -85,8 +91,8 @@ impl Machine {
                 .collect();
         }
         self.counts = Some((sample.at, counts));
-        let wants = quota::wants(&self.maps()?, &self.places)?;
-        self.demand.extend(wants);
+        let used = self.used()?;
+        self.demand.extend(quota::wants(&self.maps()?, used)?);
         Ok(())
     }
 }
@@ -122,22 +128,39 @@ impl Site for Machine {
     }
 
     fn used(&mut self) -> Result<Amounts> {
-        quota::used(&self.maps()?, &self.places)
+        // A change may be counting open connections anew, and has not seen all of them yet. Then it
+        // is the most that there were and may be since.
+        let Some(_quiet) = self.pins.between_changes() else {
+            let bound = |name| Some((String::clone(name), *self.bound.get(name)?));
+            let known: Amounts = self.places.keys().filter_map(bound).collect();
+            ensure!(known.len() == self.places.len(), "limiter is being changed");
+            return Ok(known);
+        };
+        let used = quota::used(&self.maps()?, &self.places)?;
+        self.bound.clone_from(&self.given);
+        raise(&mut self.bound, &used);
+        Ok(used)
     }
 
     fn enforce(&mut self, shares: &Amounts, ends: Duration) -> Result<()> {
         let maps = self.maps()?;
         let ends = u64::try_from(ends.as_nanos()).unwrap_or(u64::MAX);
+        let is_first = self.words.is_none() && ends <= clock::now();
+        // A share of a daemon before this one ends when it would have, and is no more than this.
+        let ends_of = |there: Share| if is_first { there.ends() } else { ends };
         let (mut rates, mut places) = (BTreeMap::new(), BTreeMap::new());
-        for (name, share) in shares.iter().filter(|_| ends > clock::now()) {
-            let cap = self.caps.of(name).unwrap_or(Amount::MAX);
-            let rate = interval(*share.min(&cap)).and_then(|rate| Share::new(rate, ends));
-            if let (Some(index), Some(word)) = (self.rates.get(name), rate) {
-                rates.insert(*index, word);
+        for (name, share) in shares {
+            if let Some(index) = self.rates.get(name) {
+                let (cap, there) = (self.caps.of(name).unwrap_or(Amount::MAX), maps.share(*index)?);
+                let most = if is_first { there.interval(0, clock::now()) } else { 0 };
+                let rate = interval(*share.min(&cap)).map(|interval| interval.max(most));
+                rates.extend(word(*index, rate, ends_of(there)));
             }
-            let number = (share / PLACE).min(Share::LONGEST);
-            if let (Some(index), Some(word)) = (self.places.get(name), Share::new(number, ends)) {
-                places.insert(*index, word);
+            if let Some(index) = self.places.get(name) {
+                let there = maps.share_of_places(*index)?;
+                let most = if is_first { there.interval(0, clock::now()) } else { u64::MAX };
+                let number = (share / PLACE).min(Share::LONGEST).min(most);
+                places.extend(word(*index, Some(number), ends_of(there)));
             }
         }
         // A budget without a share may have a rate of this node's own in force.
@@ -146,8 +169,27 @@ impl Site for Machine {
         for index in (0..WORDS).filter(ended) {
             words.entry(index).or_insert(Share::NONE);
         }
-        self.words = Some(rates);
+        if !is_first {
+            self.words = Some(rates);
+        }
+        let given = shares.iter().filter(|(name, _)| self.places.contains_key(*name));
+        self.given = given.map(|(name, share)| (name.clone(), *share)).collect();
+        raise(&mut self.bound, &self.given);
         put(&maps, &words, &places)
+    }
+}
+
+/// A word for the index of a budget, unless it has ended or there is nothing to say.
+fn word(index: u32, amount: Option<u64>, ends: u64) -> Option<(u32, Share)> {
+    let amount = amount.filter(|_| ends > clock::now())?;
+    Some((index, Share::new(amount, ends)?))
+}
+
+/// Raises amounts to `others`, where those are more.
+fn raise(amounts: &mut Amounts, others: &Amounts) {
+    for (name, amount) in others {
+        let most = amounts.entry(name.clone()).or_default();
+        *most = (*most).max(*amount);
     }
 }
 

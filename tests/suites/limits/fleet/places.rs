@@ -4,6 +4,9 @@
 use std::net::TcpListener;
 
 use lab::wait::until_so;
+use limiter::kernel::Pins;
+use limiter::kernel::maps::Raw;
+use limiter_common::open::WORDS;
 
 use super::world::{Node, Plan, World};
 use crate::open::{Pair, dial};
@@ -27,6 +30,20 @@ impl Node {
     }
 }
 
+/// `check`, while a change counts the connections of a node anew and has not seen any of them.
+fn anew(node: &Node, check: impl FnOnce()) {
+    let changing = Pins::at(node.desk.pins().to_owned()).lock_for_change().expect("the lock");
+    let mut maps = node.maps().expect("the maps");
+    let (id, _) = maps.budgets().expect("budgets")["web"];
+    let counted = maps.opens.get(&id, 0).expect("the count");
+    maps.opens.set(id, Raw([0; WORDS]), 0).expect("written");
+    let ends = node.ends().expect("a share");
+    until_so("it has reported twice", || node.ends().is_some_and(|now| now > ends + 4.0));
+    check();
+    maps.opens.set(id, counted, 0).expect("written");
+    drop(changing);
+}
+
 #[test]
 fn places_go_where_they_are_wanted_and_come_back_when_they_are_left() {
     let mut world = World::of(&Plan {
@@ -47,6 +64,10 @@ fn places_go_where_they_are_wanted_and_come_back_when_they_are_left() {
     // Then it comes to the second, which has no more than that until connections end on the first.
     world.nodes[1].open(&listeners[1], &mut second, ALL);
     assert_eq!(second.len(), STATED);
+    anew(&world.nodes[0], || {
+        world.nodes[1].open(&listeners[1], &mut second, ALL);
+        assert_eq!(second.len(), STATED, "places that are taken were given away");
+    });
     let status = world.nodes[0].desk.json("fleet status");
     assert_eq!(status["budgets"]["web.open"]["budget"], 40.0, "{status}");
     assert!(world.nodes[0].desk.ok("fleet status").contains("web.open 40: demand "));
