@@ -12,10 +12,11 @@
 //! in a sixteenth of that wait.
 //!
 //! Nobody new comes in while all seats are taken: as many as the policy states, or its share of a
-//! fleet's. Who was present before there were seats, or when there were more, stays; and a CPU that empties a bucket just as another one fills it anew, after
-//! five seconds without an attempt, lets in one too many until the next attempt. There may be fewer
-//! for [`super::Rules::idle`] after a present source lost its way in a full table to another: its
-//! seat is free when it would have been idle.
+//! fleet's. Who was present before there were seats, or when there were more, stays; and a CPU that
+//! empties a bucket just as another one fills it anew, after five seconds without an attempt, lets
+//! in one too many until the next attempt. There may be fewer for [`super::Rules::idle`] after a
+//! present source lost its way in a full table to another: its seat is free when it would have been
+//! idle.
 
 use core::array;
 use core::cell::Cell;

@@ -2,7 +2,8 @@
 //! decided is in `limiter-fleet`; here are the messages, and what of the machine they are about.
 //!
 //! ```text
-//! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words; quota: places)
+//! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words)
+//!                                                                      quota (places)
 //!                                   -> lead (one of the nodes: divides the budgets)
 //!                                   -> lists (bans and allows: what is believed, and put into force)
 //!                                   -> profile (the fleet's, which each node has in its own file)
@@ -83,9 +84,9 @@ pub fn node_name(fleet: &Fleet) -> Result<String> {
     Ok(name.context("the machine's name names no node; add `node` to [fleet]")?.to_string())
 }
 
-/// Is a node, for ever; drop it to end that. Shares that are in force end by themselves. It wants no
-/// more of a budget than `caps` says. `file` is the policy file, `known` where the node notes what it
-/// knows, and `note` tells the history what the fleet brings into force.
+/// Is a node, for ever; drop it to end that. Shares that are in force end by themselves. It wants
+/// no more of a budget than `caps` says. `file` is the policy file, `known` where the node notes
+/// what it knows, and `note` tells the history what the fleet brings into force.
 pub async fn run(
     fleet: Fleet,
     file: &Path,

@@ -282,16 +282,16 @@ mod tests {
         };
         let takes = ["guard", "siege"].map(|name| name.parse().expect("a name"));
         let hour = Duration::from_secs(3600);
-        let judge = |wanted: Wanted, takes: &[Name]| super::judge(&wanted, takes, hour, 1000);
-        assert_eq!(judge(wanted("siege", 60), &takes), Ok(Some(Duration::from_secs(60))));
-        assert_eq!(judge(wanted("siege", 0), &takes), Ok(None));
+        let judged = |wanted: Wanted, takes: &[Name]| judge(&wanted, takes, hour, 1000);
+        assert_eq!(judged(wanted("siege", 60), &takes), Ok(Some(Duration::from_secs(60))));
+        assert_eq!(judged(wanted("siege", 0), &takes), Ok(None));
         for (one, takes, why) in [
             (wanted("peace", 60), &takes[..], "does not name peace"),
             (wanted("siege", 60), &[], "does not name siege"),
             (wanted("normal", 60), &takes, "does not name normal"),
             (wanted("siege", 4000), &takes, "longer than 1h"),
         ] {
-            assert!(judge(one, takes).is_err_and(|said| said.contains(why)), "{why}");
+            assert!(judged(one, takes).is_err_and(|said| said.contains(why)), "{why}");
         }
     }
 }

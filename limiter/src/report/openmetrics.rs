@@ -112,25 +112,17 @@ fn fleet(to: &mut Exposition, view: Option<&View>) {
         family.sample(&[("state", "reporting")], *reporting);
         family.sample(&[("state", "silent")], *silent);
     }
-    let rows: [(&str, &str, fn(&Sums) -> f64); 3] = [
-        ("limiter_fleet_budget", "A budget of the fleet; only the leader tells.", |sums| {
-            sums.budget
-        }),
-        ("limiter_fleet_demand", "What all nodes want of it; only the leader tells.", |sums| {
-            sums.demand
-        }),
-        (
-            "limiter_fleet_held",
-            "The most of it that may be in force on all nodes together; only the leader tells.",
-            |sums| sums.held,
-        ),
-    ];
-    for (name, help, of) in rows {
+    let mut sums = |name: &'static str, help: &'static str, of: fn(&Sums) -> f64| {
         let mut family = to.family(Kind::Gauge, name, "", help);
         for (budget, sums) in led.iter().flat_map(|led| &led.budgets) {
             family.sample(&[("budget", budget)], of(sums));
         }
-    }
+    };
+    sums("limiter_fleet_budget", "A budget of the fleet; only the leader tells.", |of| of.budget);
+    let help = "What all nodes want of it; only the leader tells.";
+    sums("limiter_fleet_demand", help, |of| of.demand);
+    let help = "The most of it that may be in force on all nodes together; only the leader tells.";
+    sums("limiter_fleet_held", help, |of| of.held);
 }
 
 /// What decides, and until when. `now`: in seconds since 1970.

@@ -298,6 +298,7 @@ fn labels_come_from_bounded_sets() {
         "challenge",
         "family",
         "interface",
+        "kind",
         "le",
         "length",
         "limit",
@@ -310,6 +311,7 @@ fn labels_come_from_bounded_sets() {
         "reason",
         "scope",
         "service",
+        "state",
         "version",
     ];
     assert_eq!(labels, BTreeSet::from(known));

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::output::Output;
 use crowd::Crowd;
-use stage::{ALONE, BUDGET, FRONTS, RATE, Stage};
+use front::ALONE;
+use stage::{BUDGET, FRONTS, RATE, Stage};
 
 /// How often it is looked at, and how often a line is printed.
 const LOOK: Duration = Duration::from_millis(200);

@@ -15,22 +15,18 @@ use lab::wait::until_so;
 use lab::{Directory, Namespace};
 use limiter::kernel::clock;
 
-use super::front::Front;
+use super::front::{ENGINE, Front};
 
 /// Front ends.
 pub const FRONTS: usize = 3;
 /// The budget of all, a second.
 pub const BUDGET: u64 = 600;
-/// What each may use alone.
-pub const ALONE: u64 = 50;
 /// What the crowd wants.
 pub const RATE: u64 = 900;
 /// Addresses of the crowd.
 pub const CLIENTS: u8 = 200;
 /// Where the service is.
 pub const SERVICE: &str = "10.77.0.1";
-/// Where etcd is.
-pub const ENGINE: &str = "10.79.0.254";
 /// Connections that a CPU holds of a budget at most.
 const LEASE: u64 = 64;
 
