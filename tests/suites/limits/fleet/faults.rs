@@ -17,10 +17,10 @@ fn each_has_a_third(world: &World) {
     until_so("each has a third", || world.nodes.iter().all(|node| node.rate() >= nearly(third)));
 }
 
-/// For more than a minute, under floods on all nodes: one member of three gone, and two, and all
-/// back; a node cut off, a daemon killed, and an engine that starts anew.
+/// Under floods on all nodes: one member of three gone, and two, and all back; a node cut off, a
+/// daemon killed, and an engine that starts anew. `LIMITER_FLEET_SECONDS=60` goes on for so long.
 #[test]
-fn the_sum_holds_over_a_minute_of_faults() {
+fn the_sum_holds_over_many_faults() {
     let mut world = World::of(&Plan { members: 3, ..Plan::of(3) });
     let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
     each_has_a_third(&world);
@@ -35,7 +35,7 @@ fn the_sum_holds_over_a_minute_of_faults() {
             .zip(&ends)
             .all(|(node, end)| node.ends().is_some_and(|now| now > end + 2.0))
     });
-    assert!(world.nodes.iter().all(|node| node.rate() >= nearly(BUDGET / 3)));
+    each_has_a_third(&world);
     window.check(&world);
     // Two of three are: one alone decides nothing.
     world.etcd.kill_member(1);
@@ -54,7 +54,8 @@ fn the_sum_holds_over_a_minute_of_faults() {
     world.etcd.kill();
     world.etcd.start();
     each_has_a_third(&world);
-    while start.elapsed() < Duration::from_secs(60) {
+    let seconds = std::env::var("LIMITER_FLEET_SECONDS").ok().and_then(|text| text.parse().ok());
+    while start.elapsed() < Duration::from_secs(seconds.unwrap_or(0)) {
         std::thread::sleep(Duration::from_secs(1));
         window.check(&world);
     }
@@ -98,16 +99,21 @@ fn shares_come_back_when_a_full_store_is_emptied() {
     let half = || world.nodes.iter().all(|node| node.rate() >= nearly(BUDGET / 2));
     until_so("each has half", half);
     let window = Window::open(&world);
-    let compact = || {
+    let revision = || -> u64 {
         let status = world.etcd.ask("maintenance/status", "{}");
-        let revision = status["header"]["revision"].as_str().expect("a revision").to_owned();
-        world
-            .etcd
-            .ask("kv/compaction", &format!("{{\"revision\":\"{revision}\",\"physical\":true}}"));
+        let revision = status["header"]["revision"].as_str().expect("a revision");
+        revision.parse().expect("a number")
+    };
+    let compact = |at: u64| {
+        let question = format!("{{\"revision\":\"{at}\",\"physical\":true}}");
+        world.etcd.ask("kv/compaction", &question);
     };
     // What nodes and leader watch is compacted away under them, a few times.
     for _ in 0..3 {
-        compact();
+        let at = revision();
+        compact(at);
+        // To compact the same again is refused.
+        until_so("something is written", || revision() > at);
         let ends: Vec<f64> = world.nodes.iter().map(|node| node.ends().expect("a share")).collect();
         until_so("every share is renewed", || {
             world.nodes.iter().zip(&ends).all(|(one, end)| one.ends().is_some_and(|now| now > *end))
@@ -118,7 +124,7 @@ fn shares_come_back_when_a_full_store_is_emptied() {
     window.check(&world);
     // b3RoZXIv: other/, with a slash before it, and what follows that.
     world.etcd.ask("kv/deleterange", "{\"key\":\"L290aGVyLw==\",\"range_end\":\"L290aGVyMA==\"}");
-    compact();
+    compact(revision());
     world.etcd.ask("maintenance/defragment", "{}");
     let raised = world.etcd.ask("maintenance/alarm", "{\"action\":\"GET\"}");
     let member = raised["alarms"][0]["memberID"].as_str().expect("its member");
