@@ -73,6 +73,8 @@ macro_rules! maps {
                 /// What is in force of the budgets' rates instead of what the policy states, until
                 /// the time in each word, by the indices of the budgets.
                 SHARE share: Mapped<u64>[share::WORDS];
+                /// Likewise of places: of users and of open connections.
+                PLACES places: Mapped<u64>[share::PLACES];
             }
             State {
                 /// The source table.

@@ -1,5 +1,6 @@
 //! Shares: the rate of a budget that is in force instead of the stated one, until a time that the
-//! kernel side reads. A process that dies leaves nothing behind that lasts longer.
+//! kernel side reads; or the number of places, of users who are present or of open connections. A
+//! process that dies leaves nothing behind that lasts longer.
 //!
 //! A word holds the interval in nanoseconds in its upper 36 bits, up to 68 s, and when it ends in
 //! its lower 28, in units of 2^30 ns (1.07 s) of CLOCK_MONOTONIC, which is nine years. So there is
@@ -7,13 +8,20 @@
 //! is no share.
 //!
 //! It replaces the interval alone. What a budget has used, and what it holds, are nanoseconds: a
-//! budget that is spent stays spent when it gets another rate, and its burst is as much time.
+//! budget that is spent stays spent when it gets another rate, and its burst is as much time. Of
+//! places the word holds their number instead. Who has one keeps it, also when there are fewer.
 
 use crate::budget::BudgetLimit;
 use crate::record::HOST_BUDGET;
 
 /// Words: one for each service, and at [`HOST_BUDGET`] the host's.
 pub const WORDS: u32 = HOST_BUDGET + 1;
+
+/// Words of places: users by the id of their service, and from [`OPEN`] on open connections, by the
+/// indices of the budgets.
+pub const PLACES: u32 = 2 * WORDS;
+/// First index of open connections.
+pub const OPEN: u32 = WORDS;
 
 const END_BITS: u32 = 28;
 const ENDS: u64 = (1 << END_BITS) - 1;
@@ -50,6 +58,13 @@ impl Share {
     #[inline(always)]
     pub const fn interval(self, stated: u64, now: u64) -> u64 {
         if now >> UNIT_SHIFT < self.0 & ENDS { self.0 >> END_BITS } else { stated }
+    }
+
+    /// The number of places that is in force at `now` where `stated` is the policy's; 0, any
+    /// number, stays so.
+    #[inline(always)]
+    pub const fn places(self, stated: u64, now: u64) -> u64 {
+        if stated == 0 { 0 } else { self.interval(stated, now) }
     }
 }
 
@@ -101,5 +116,7 @@ mod tests {
     fn nothing_limited_stays_so() {
         let share = Share::new(500, UNIT).expect("it fits");
         assert_eq!(in_force(&BudgetLimit::default(), share, 0), BudgetLimit::default());
+        assert_eq!([0, 70].map(|stated| share.places(stated, 0)), [0, 500]);
+        assert_eq!(share.places(70, UNIT), 70);
     }
 }

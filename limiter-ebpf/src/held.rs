@@ -3,7 +3,8 @@
 use limiter_common::address::Address;
 use limiter_common::hash::{self, Place};
 use limiter_common::open::{self, Bounds, Counts, Full};
-use limiter_common::record::{Host, Instance, NETWORKS, Network, SERVICES, Service};
+use limiter_common::record::{HOST_BUDGET, Host, Instance, NETWORKS, Network, SERVICES, Service};
+use limiter_common::share;
 
 use crate::limits::limiter_place;
 use crate::maps::{self, INSTANCE, MapWord, NETWORK, OPEN, OPENS};
@@ -19,9 +20,11 @@ pub extern "C" fn limiter_full(what: u64, hash: u64, bound: u64, now: u64) -> u6
     let full = || {
         let (service, Host { open_budget: host, .. }) =
             (maps::service(slot, id)?, maps::host(slot)?);
-        let Service { number, open_budget, .. } = service;
         let has_room = service.has_room();
-        let bounds = Bounds { source: bound, service: *open_budget, host: *host, has_room };
+        let Service { number, open_budget, .. } = service;
+        let open = |index, stated| maps::places(share::OPEN + index).places(stated, now);
+        let (service, host) = (open(id, *open_budget), open(HOST_BUDGET, *host));
+        let bounds = Bounds { source: bound, service, host, has_room };
         let place = Place(hash);
         open::judge(&counts(place, id)?, place, *number, &bounds, now, what & PEEKS != 0)
     };

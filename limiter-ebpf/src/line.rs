@@ -17,7 +17,7 @@ use limiter_common::word::SharedWord as _;
 use crate::clock;
 use crate::global::{self, IS_PROOF, NOTHING, PEEKS, case, pack_outcome, unpack_what};
 use crate::limits::{self, Question};
-use crate::maps::{INSTANCE, LINE, LINE_DRAFT, MapWord, SEATS, VISITS};
+use crate::maps::{self, INSTANCE, LINE, LINE_DRAFT, MapWord, SEATS, VISITS};
 
 /// Said by [`limiter_arrive`]: he may come to the line.
 const ARRIVED: u64 = 1 << 32;
@@ -95,6 +95,12 @@ impl Called {
     fn seats(&self) -> Option<(&'static Seats<MapWord>, &'static Rules)> {
         let rules = self.rules().filter(|rules| rules.users != 0)?;
         Some((SEATS.get(unpack_what(self.what).1)?, rules))
+    }
+
+    /// How many there are at `now`.
+    #[inline(always)]
+    fn users(&self, rules: &Rules, now: u64) -> u64 {
+        maps::places(unpack_what(self.what).1).places(rules.users, now)
     }
 
     #[inline(always)]
@@ -254,13 +260,15 @@ pub extern "C" fn limiter_line_peek(what: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn limiter_line_claim(what: u64, takes: u64) -> u64 {
     let claim = || {
-        let (seats, rules) = Called { what }.seats()?;
+        let called = Called { what };
+        let (seats, rules) = called.seats()?;
         if takes == 0 {
             seats.unclaim();
             return Some(true);
         }
-        let claimed = seats.claim(rules);
-        draft()?.line.set_full(!claimed);
+        let draft = draft()?;
+        let claimed = seats.claim(called.users(rules, draft.arrival.now));
+        draft.line.set_full(!claimed);
         Some(claimed)
     };
     claim().unwrap_or(true).into()
@@ -276,7 +284,7 @@ pub extern "C" fn limiter_line_look(what: u64) -> u64 {
         let coming = draft.arrival.coming(&NO_PART);
         let are_taken = called.seats().is_some_and(|(seats, rules)| {
             seats.free(rules, coming.now);
-            seats.are_taken(rules)
+            seats.are_taken(called.users(rules, coming.now))
         });
         phases::look(&mut draft.line, &called.service()?, &coming, are_taken);
         Some(())

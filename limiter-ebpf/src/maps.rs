@@ -69,6 +69,13 @@ pub fn share(index: u32) -> Share {
     SHARE.get_ptr(index).map_or(Share::NONE, |word| Share(unsafe { word.read_volatile() }))
 }
 
+/// The same of places, at an index of [`limiter_common::share`].
+#[inline(always)]
+pub fn places(index: u32) -> Share {
+    // SAFETY: as above.
+    PLACES.get_ptr(index).map_or(Share::NONE, |word| Share(unsafe { word.read_volatile() }))
+}
+
 /// What the kernel says in its own SYN-ACKs for a service.
 #[inline(always)]
 pub fn own(id: u32, is_v6: bool) -> Own {

@@ -149,7 +149,7 @@ impl<W: SharedCount> Phases for Inline<'_, W> {
     fn look(&self) {
         let are_taken = self.seats.is_some_and(|seats| {
             seats.free(self.service.rules, self.coming.now);
-            seats.are_taken(self.service.rules)
+            seats.are_taken(self.service.rules.users)
         });
         self.change(|draft| look(draft, self.service, self.coming, are_taken));
     }
@@ -174,7 +174,7 @@ impl<W: SharedCount> Phases for Inline<'_, W> {
     }
 
     fn claim(&self) -> bool {
-        let claimed = self.seats.is_none_or(|seats| seats.claim(self.service.rules));
+        let claimed = self.seats.is_none_or(|seats| seats.claim(self.service.rules.users));
         self.change(|draft| draft.set_full(!claimed));
         claimed
     }

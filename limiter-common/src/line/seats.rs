@@ -11,11 +11,12 @@
 //! While no seat is free the line's head stands. When one is, the head comes to who waits longest
 //! in a sixteenth of that wait.
 //!
-//! Nobody new comes in while all seats are taken. Who was present before there were seats, or when
-//! there were more, stays; and a CPU that empties a bucket just as another one fills it anew, after
-//! five seconds without an attempt, lets in one too many until the next attempt. There may be fewer
-//! for [`super::Rules::idle`] after a present source lost its way in a full table to another: its
-//! seat is free when it would have been idle.
+//! Nobody new comes in while all seats are taken: as many as the policy states, or its share of a
+//! fleet's. Who was present before there were seats, or when there were more, stays; and a CPU that
+//! empties a bucket just as another one fills it anew, after five seconds without an attempt, lets
+//! in one too many until the next attempt. There may be fewer for [`super::Rules::idle`] after a
+//! present source lost its way in a full table to another: its seat is free when it would have been
+//! idle.
 
 use core::array;
 use core::cell::Cell;
@@ -111,20 +112,20 @@ impl<W: SharedCount> Seats<W> {
         }
     }
 
-    /// Whether no seat is free.
+    /// Whether none of so many seats is free.
     #[inline(always)]
-    pub fn are_taken(&self, rules: &Rules) -> bool {
-        self.taken.load() >= rules.users
+    pub fn are_taken(&self, users: u64) -> bool {
+        self.taken.load() >= users
     }
 
-    /// Takes a seat, if there is one.
+    /// Takes a seat, if one of `users` is free.
     #[inline(always)]
-    pub fn claim(&self, rules: &Rules) -> bool {
+    pub fn claim(&self, users: u64) -> bool {
         let mut tries = 0;
         while tries < TRIES {
             tries += 1;
             let taken = self.taken.load();
-            if taken >= rules.users {
+            if taken >= users {
                 return false;
             }
             if self.taken.replace(taken, taken + 1) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::Terms;
 use crate::fill::{Want, fill};
-use crate::record::{Amount, Amounts, Grant, Report, Share};
+use crate::record::{Amount, Amounts, Grant, Report, Share, is_of_places};
 
 /// Grants of a round at most. etcd takes 128 operations in a transaction.
 pub const MOST_GRANTS: usize = 120;
@@ -187,12 +187,15 @@ impl Allocator {
             .collect()
     }
 
-    /// Grants who is silent its fallback, of every budget.
+    /// Grants who is silent its fallback, of every budget. Its shares have ended in its kernel; of
+    /// places all that may be taken stay so, because their users may be there still.
     fn write_off(&self, places: &mut [Place<'_>]) {
         let silent = places.iter_mut().filter(|place| place.is_silent);
         for place in silent.take(MOST_GRANTS) {
             let rests = |(name, share): (&String, &Share)| {
-                (name.clone(), Share::rest(place.least(name).max(share.fallback)))
+                let rest = Share::rest(place.least(name).max(share.fallback));
+                let most = if is_of_places(name) { place.held(name) } else { rest.most };
+                (name.clone(), Share { most, ..rest })
             };
             let rest: BTreeMap<_, _> = place.shares.iter().map(rests).collect();
             if rest != place.shares {
@@ -217,7 +220,7 @@ impl Allocator {
         }
         // A node whose fallback does not fit beside those of the others is no part of the fleet.
         for place in places.iter().filter(|place| place.may_join(budget)) {
-            let with = reserved.saturating_add(place.least(budget));
+            let with = reserved.saturating_add(place.least(budget).max(place.used(budget)));
             if with <= amount {
                 reserved = with;
                 joins.insert(place.name.to_owned());
@@ -237,9 +240,10 @@ impl Allocator {
         for (place, part) in places.iter_mut().filter(|place| is_in(place)).zip(parts) {
             let (least, held) = (place.least(budget), place.held(budget));
             let Some(share) = place.shares.get(budget).copied() else {
-                if least <= free {
-                    free -= least;
-                    place.set(budget, Share::rest(least), Why::More);
+                let most = least.max(place.used(budget));
+                if most <= free {
+                    free -= most;
+                    place.set(budget, Share { most, ..Share::rest(least) }, Why::More);
                 }
                 continue;
             };
@@ -286,9 +290,15 @@ impl Place<'_> {
     fn held(&self, budget: &str) -> Amount {
         let Some(share) = self.shares.get(budget) else { return 0 };
         let least = self.least(budget).max(share.fallback);
-        let given =
-            if self.has_taken || self.why == Some(Why::Silent) { share.rate } else { share.most };
-        given.max(least)
+        let has_ended = self.why == Some(Why::Silent) && !is_of_places(budget);
+        let given = if self.has_taken || has_ended { share.rate } else { share.most };
+        given.max(least).max(self.used(budget))
+    }
+
+    /// Places that are taken on it, also by those who came when it had more.
+    fn used(&self, budget: &str) -> Amount {
+        let claim = self.node.report.1.claims.get(budget).filter(|_| is_of_places(budget));
+        claim.map_or(0, |claim| claim.used)
     }
 
     /// Whether its policy has no such budget any more.

@@ -8,7 +8,7 @@
 //! ([`fill`]). What they tell one another is kept by an [`engine`], and a node needs it for
 //! nothing but a new share.
 //!
-//! The sum holds by six rules, and `tests/sum` shows that it does not hold without any of them:
+//! The sum holds by these rules, and `tests/sum` shows that it does not hold without any of them:
 //!
 //! 1. **Only who knows its newest grant renews**: a report is a transaction on the grant that it
 //!    names ([`Member::report`]).
@@ -21,6 +21,11 @@
 //!    reported that it lowered it ([`record::Share::most`]).
 //! 6. **Rounds follow one another**: grants are a transaction on the round before, so that whoever
 //!    writes them has seen all that were written before ([`Round::follows`]).
+//!
+//! Of places ([`record::is_of_places`]), such as users who may be present, another one holds:
+//!
+//! 7. **A place is free when its user has left**: a node tells how many are taken, and what it had
+//!    is given to others as that falls. Of one that is silent everything stays taken.
 //!
 //! What they assume: the engine is linearizable, clocks of nodes drift by less than
 //! [`Terms::drift`], and no clock stands still while its node works.

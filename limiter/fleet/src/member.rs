@@ -52,12 +52,14 @@ impl Member {
         *self = Self::new(self.terms, std::mem::take(&mut self.stated));
     }
 
-    /// What to report. The transaction that commits it has to ask that the newest grant is the one
-    /// that it names.
-    pub fn report(&self, demand: &Amounts) -> Report {
+    /// What to report: the demand for each budget, and of places those that are `used`, counted
+    /// after the grant that it holds was put into force. The transaction that commits it has to ask
+    /// that the newest grant is the one that it names.
+    pub fn report(&self, demand: &Amounts, used: &Amounts) -> Report {
         let claim = |(name, (fallback, most)): (&String, &(Amount, Amount))| {
-            let demand = demand.get(name).copied().unwrap_or(0);
-            (name.clone(), Claim { demand, fallback: *fallback, most: *most })
+            let [demand, used] =
+                [demand, used].map(|amounts| amounts.get(name).copied().unwrap_or(0));
+            (name.clone(), Claim { demand, fallback: *fallback, most: *most, used })
         };
         Report { holds: self.revision, claims: self.stated.iter().map(claim).collect() }
     }
@@ -102,7 +104,7 @@ mod tests {
             assert_eq!(member.share("web"), Some(share));
         }
         assert_eq!((member.share("x"), member.share("else")), (None, None));
-        assert_eq!(member.report(&Amounts::new()).holds, 5);
+        assert_eq!(member.report(&Amounts::new(), &Amounts::new()).holds, 5);
         member.forgotten();
         assert_eq!((member.holds(), member.share("web")), (0, None));
     }

@@ -5,11 +5,22 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A rate, in thousandths of a connection per second.
+/// A rate, in thousandths of a connection per second; of places, thousandths of a place.
 pub type Amount = u64;
 
-/// Rates by the name of their budget.
+/// Amounts by the name of their budget.
 pub type Amounts = BTreeMap<String, Amount>;
+
+/// Places of sources that are present, behind the name of the service: `web.users`.
+pub const USERS: &str = "users";
+/// Places of open connections, likewise, and of the host: `host.open`.
+pub const OPEN: &str = "open";
+
+/// Whether a budget is one of places: what was given of it comes back only when its user has left,
+/// and not when the share ends.
+pub fn is_of_places(budget: &str) -> bool {
+    budget.contains('.')
+}
 
 /// What a node says of itself. Committed, it renews the node's shares.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +44,9 @@ pub struct Claim {
     /// The most that it takes; 0: any.
     #[serde(default)]
     pub most: Amount,
+    /// Of places, those that are taken now, by those who came under any share.
+    #[serde(default)]
+    pub used: Amount,
 }
 
 /// What a node may use, by budget.
@@ -47,7 +61,8 @@ pub struct Grant {
 pub struct Share {
     /// What it may use.
     pub rate: Amount,
-    /// What is kept for it when its share has ended.
+    /// What is kept for it when its share has ended. Of places, `most` is kept until it reports how
+    /// many are still taken.
     pub fallback: Amount,
     /// The most that may be in force on it until it reports that it holds this grant. A new leader
     /// reads here what the one before has given.

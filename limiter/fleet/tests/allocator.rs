@@ -26,7 +26,7 @@ impl Fleet {
 
     /// A node reports that it holds its newest grant.
     fn report(&mut self, (name, demand, fallback): (&str, Amount, Amount), now: Duration) {
-        let claim = Claim { demand, fallback, most: 0 };
+        let claim = Claim { demand, fallback, ..Claim::default() };
         self.tell(name, [("web".to_owned(), claim)].into(), now);
     }
 
@@ -161,4 +161,53 @@ fn a_fallback_that_grew_is_kept() {
         fleet.report(("b", 0, 10), NOW);
     }
     assert_eq!(fleet.share("a").map(|share| share.fallback), Some(12));
+}
+
+/// Of places, what was lowered is there for others when its users have left, and of a silent node
+/// nothing is.
+#[test]
+fn places_come_back_when_their_users_have_left() {
+    let places = |demand, used| -> std::collections::BTreeMap<String, Claim> {
+        let claim = Claim { demand, fallback: 100, used, ..Claim::default() };
+        [("web.users".to_owned(), claim)].into()
+    };
+    let seen = Seen { budgets: [("web.users".to_owned(), 1000)].into(), ..Seen::default() };
+    let mut fleet = Fleet { allocator: Allocator::new(Terms::default(), seen, NOW), revision: 0 };
+    let share = |fleet: &Fleet, name: &str| {
+        fleet.allocator.seen().nodes[name]
+            .grant
+            .as_ref()
+            .map_or(0, |(_, grant)| grant.shares.get("web.users").map_or(0, |share| share.rate))
+    };
+    for _ in 0..3 {
+        fleet.tell("a", places(900, 0), NOW);
+        fleet.tell("b", places(10, 0), NOW);
+        fleet.round(NOW);
+    }
+    assert_eq!((share(&fleet, "a"), share(&fleet, "b")), (900, 100));
+    // The crowd moves; those who came first are still there.
+    for (used, expected) in [(850, 150), (600, 400), (100, 900)] {
+        for _ in 0..3 {
+            fleet.tell("a", places(10, used), NOW);
+            fleet.tell("b", places(900, 0), NOW);
+            fleet.round(NOW);
+            assert!(fleet.allocator.held("web.users", NOW) <= 1000);
+        }
+        assert_eq!((share(&fleet, "a"), share(&fleet, "b")), (100, expected));
+    }
+    // What b may have taken since is kept for it, however long it is silent.
+    let late = NOW + 2 * Terms::default().silence();
+    for _ in 0..4 {
+        fleet.tell("a", places(900, 100), late);
+        fleet.round(late);
+    }
+    assert_eq!((share(&fleet, "a"), share(&fleet, "b")), (100, 100));
+    assert_eq!(fleet.allocator.held("web.users", late), 1000);
+    // It comes back, with fewer.
+    for _ in 0..3 {
+        fleet.tell("b", places(10, 300), late);
+        fleet.tell("a", places(900, 100), late);
+        fleet.round(late);
+    }
+    assert_eq!((share(&fleet, "a"), share(&fleet, "b")), (700, 100));
 }

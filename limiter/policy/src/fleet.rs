@@ -24,6 +24,8 @@ pub struct Fleet {
     pub most: Vec<(Name, Rate)>,
     /// What is taken of the fleet at all.
     pub takes: Takes,
+    /// Profiles of this file that the fleet may put into force here.
+    pub profiles: Vec<Name>,
 }
 
 /// What a node takes of its fleet.
@@ -37,7 +39,7 @@ pub struct Takes {
     pub allow: bool,
     /// Least length of a prefix of these two, IPv4 and IPv6.
     pub widest: (u8, u8),
-    /// The longest that one of them may last.
+    /// The longest that one of them may last, or a profile of the fleet.
     pub longest: Duration,
 }
 

@@ -15,7 +15,7 @@ use limiter_common::challenge::Challenge;
 use limiter_common::rate::Limit;
 use limiter_common::record::NAME;
 use limiter_common::source_table::WAYS;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use prefix::Prefix;
 pub use settings::{Admission, Class, Service};
@@ -122,6 +122,13 @@ impl std::fmt::Display for Name {
 impl Serialize for Name {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&self.0)
+    }
+}
+
+impl<'d> Deserialize<'d> for Name {
+    fn deserialize<D: Deserializer<'d>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -70,13 +70,14 @@ struct Followed {
     told: Option<(Instant, u64)>,
 }
 
-/// Follows for ever; drop it to end that. Rates in force stay until they end.
-pub async fn run(all: Vec<Auto>, pins: &Pins, caps: &Caps) {
+/// Follows for ever; drop it to end that. Rates in force stay until they end. `in_fleet`: this node
+/// takes budgets of a fleet.
+pub async fn run(all: Vec<Auto>, in_fleet: bool, pins: &Pins, caps: &Caps) {
     let mut followed: Vec<Followed> = all.into_iter().map(Followed::new).collect();
     let mut failure = String::new();
     loop {
         let next = tokio::time::Instant::now() + EVERY;
-        let result = look(&mut followed, pins, caps).await;
+        let result = look(&mut followed, in_fleet, pins, caps).await;
         let error = result.err().map_or_else(String::new, |error| format!("{error:#}"));
         if error != failure && !error.is_empty() {
             warn!(%error, "budgets do not follow their servers: what the policy states is in force");
@@ -86,7 +87,7 @@ pub async fn run(all: Vec<Auto>, pins: &Pins, caps: &Caps) {
     }
 }
 
-async fn look(followed: &mut [Followed], pins: &Pins, caps: &Caps) -> Result<()> {
+async fn look(followed: &mut [Followed], in_fleet: bool, pins: &Pins, caps: &Caps) -> Result<()> {
     for one in followed.iter_mut() {
         one.server.ask().await;
     }
@@ -116,13 +117,19 @@ async fn look(followed: &mut [Followed], pins: &Pins, caps: &Caps) -> Result<()>
             continue;
         };
         caps.set(name, Some(rate));
-        let share = match LONGEST / rate.max(1) {
-            interval if interval == stated.interval => Share::NONE,
-            interval => Share::new(interval.max(1), clock::after(TERM)).unwrap_or(Share::NONE),
-        };
+        let interval = interval(rate, stated.interval, in_fleet);
+        let share = Share::new(interval, clock::after(TERM));
+        let share = share.filter(|_| interval != stated.interval).unwrap_or(Share::NONE);
         one.put(&maps, *index, share)?;
     }
     Ok(())
+}
+
+/// Nanoseconds of a rate where `stated` is the policy's interval. Alone a node of a fleet may use
+/// what its policy states: the rest of the fleet's budget is others'.
+fn interval(rate: u64, stated: u64, in_fleet: bool) -> u64 {
+    let interval = (LONGEST / rate.max(1)).max(1);
+    if in_fleet { interval.max(stated) } else { interval }
 }
 
 /// Thousandths of a connection per second of an interval in nanoseconds.
@@ -198,5 +205,21 @@ impl Followed {
             %health,
             "the budget follows its server"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interval;
+
+    #[test]
+    fn in_a_fleet_no_rate_is_above_what_the_policy_states() {
+        // 1,000/s are stated; its server could take 3,000/s, or 400/s.
+        for (rate, alone, in_fleet) in
+            [(3_000_000, 333_333, 1_000_000), (400_000, 2_500_000, 2_500_000)]
+        {
+            assert_eq!(interval(rate, 1_000_000, false), alone);
+            assert_eq!(interval(rate, 1_000_000, true), in_fleet);
+        }
     }
 }

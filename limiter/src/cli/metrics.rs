@@ -28,7 +28,7 @@ impl Metrics {
     pub fn run(&self, context: &Context) -> Result<()> {
         // Else nobody could say whether limiter is loaded.
         context.pins.check_access()?;
-        let scrape = Scrape::take(&context.pins, BTreeSet::new());
+        let scrape = Scrape::take(&context.pins, BTreeSet::new(), None);
         let form = if self.openmetrics { Form::OpenMetrics } else { Form::Classic };
         let Some(path) = &self.output else {
             return report::print(context.format, &scrape, |scrape| {

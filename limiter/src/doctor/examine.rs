@@ -126,10 +126,18 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     if let Some((said, directory)) = question.fleet {
         let shares = loaded.as_ref().map(|loaded| {
             let budgets = loaded.maps.budgets().map_or(0, |budgets| budgets.len());
-            (budgets, loaded.snapshot.shares.len())
+            let quotas = loaded.maps.quotas().map_or(0, |quotas| quotas.len());
+            (budgets + quotas, loaded.snapshot.shares.len())
         });
         let health = crate::fleet::health(said, directory).map_err(|error| format!("{error:#}"));
-        fleet::check(&fleet::Facts { name: said.name.to_string(), health, shares }, &mut to);
+        let facts = fleet::Facts {
+            name: said.name.to_string(),
+            health,
+            shares,
+            certificates: crate::fleet::certificate::of(said, directory),
+            multipath: tree.number("proc/sys/net/ipv4/fib_multipath_hash_policy"),
+        };
+        fleet::check(&facts, &mut to);
     }
     let mut found = to.finish();
     if let Some(loaded) = &loaded {

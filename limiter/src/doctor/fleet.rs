@@ -16,7 +16,17 @@ pub struct Facts {
     pub health: Result<Health, String>,
     /// Budgets of the policy in force, and shares that are in force; `None`: limiter is not loaded.
     pub shares: Option<(usize, usize)>,
+    /// The files of certificates, and in how many seconds each expires.
+    pub certificates: Vec<(String, Result<i64, String>)>,
+    /// The machine's net.ipv4.fib_multipath_hash_policy.
+    pub multipath: Option<u64>,
 }
+
+/// A certificate that lasts for less is to be made anew: two weeks, in seconds.
+const SOON: i64 = 14 * DAY;
+const DAY: i64 = 86_400;
+/// Wall clocks that differ by more seconds end bans at other times.
+const APART: u64 = 5;
 
 /// The fleet.
 pub fn check(facts: &Facts, to: &mut Findings) {
@@ -39,6 +49,18 @@ pub fn check(facts: &Facts, to: &mut Findings) {
         ),
         Ok(health) => to.ok(format!("etcd {} answers", health.version)),
     }
+    if let Ok(health) = &facts.health {
+        engine(health, to);
+    }
+    for (file, left) in &facts.certificates {
+        certificate(file, left, to);
+    }
+    let policy =
+        facts.multipath.map_or_else(String::new, |policy| format!("; here it is {policy}"));
+    to.ok(format!(
+        "limits of sources and networks are each node's own: a router that chooses by ports gives a \
+         source those of all nodes (on Linux net.ipv4.fib_multipath_hash_policy=1){policy}"
+    ));
     match facts.shares {
         Some((0, _)) => to.warning(
             "the policy in force has no budget, so there is nothing to share",
@@ -57,6 +79,38 @@ pub fn check(facts: &Facts, to: &mut Findings) {
     }
 }
 
+/// What will hinder it later.
+fn engine(health: &Health, to: &mut Findings) {
+    if health.keeps_all {
+        to.warning(
+            "etcd keeps what was a million changes ago, so its store grows until it is full",
+            "let it compact: ETCD_AUTO_COMPACTION_MODE=periodic, ETCD_AUTO_COMPACTION_RETENTION=5m",
+        );
+    }
+    match health.ahead {
+        Some(ahead) if ahead.unsigned_abs() > APART => to.warning(
+            format!("the clock of etcd's machine differs from this one's by {} s", ahead.abs()),
+            "let both follow NTP: bans and profiles of the fleet end by the wall clock; budgets do not",
+        ),
+        Some(_) => to.ok("the clock of etcd's machine and this one's agree"),
+        None => {}
+    }
+}
+
+fn certificate(file: &str, left: &Result<i64, String>, to: &mut Findings) {
+    let remedy = "make a new one (fleet.md of the documentation), and `systemctl reload limiter`";
+    match left {
+        Err(error) => to.problem(error.clone(), remedy),
+        Ok(left) if *left <= 0 => to.problem(format!("the certificate {file} has expired"), remedy),
+        Ok(left) if *left < SOON => {
+            let days = (left / DAY).unsigned_abs();
+            let days = crate::report::human::plural(days, ["day", "days"]);
+            to.warning(format!("the certificate {file} expires in {days}"), remedy);
+        }
+        Ok(left) => to.ok(format!("the certificate {file} lasts for {} days", left / DAY)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Level;
@@ -64,12 +118,21 @@ mod tests {
 
     #[test]
     fn a_fleet_of_all_kinds() {
-        let good = Health { version: "3.4.23".to_owned(), bytes: 1 << 20, alarms: Vec::new() };
-        let of = |health, shares| {
+        let good = Health {
+            version: "3.4.23".to_owned(),
+            bytes: 1 << 20,
+            alarms: Vec::new(),
+            keeps_all: false,
+            ahead: Some(1),
+        };
+        let with = |health, shares, certificates| {
             let mut findings = Findings::default();
-            check(&Facts { name: "school".to_owned(), health, shares }, &mut findings);
+            let name = "school".to_owned();
+            let facts = Facts { name, health, shares, certificates, multipath: Some(1) };
+            check(&facts, &mut findings);
             findings
         };
+        let of = |health, shares| with(health, shares, Vec::new());
         assert_eq!(of(Ok(good.clone()), Some((1, 1))).worst(), Level::Ok);
         let gone = of(Err("no etcd can be reached".to_owned()), None);
         assert_eq!(gone.one("no etcd can be reached").level, Level::Problem);
@@ -77,6 +140,19 @@ mod tests {
         assert_eq!(of(Ok(full), None).one("NOSPACE").level, Level::Problem);
         let large = Health { bytes: 3 << 29, ..good.clone() };
         assert_eq!(of(Ok(large), None).one("1536 MiB").level, Level::Warning);
+        let grows = Health { keeps_all: true, ..good.clone() };
+        assert_eq!(of(Ok(grows), None).one("a million changes").level, Level::Warning);
+        let apart = Health { ahead: Some(-90), ..good.clone() };
+        assert_eq!(of(Ok(apart), None).one("by 90 s").level, Level::Warning);
+        for (left, said, level) in [
+            (Ok(400 * DAY), "lasts for 400 days", Level::Ok),
+            (Ok(3 * DAY + 7), "expires in 3 days", Level::Warning),
+            (Ok(-1), "has expired", Level::Problem),
+            (Err("it is no PEM file".to_owned()), "no PEM file", Level::Problem),
+        ] {
+            let certificates = vec![("node.pem".to_owned(), left)];
+            assert_eq!(with(Ok(good.clone()), None, certificates).one(said).level, level, "{said}");
+        }
         assert_eq!(of(Ok(good.clone()), Some((1, 0))).one("no share").level, Level::Problem);
         assert_eq!(of(Ok(good), Some((0, 0))).one("nothing to share").level, Level::Warning);
     }

@@ -13,6 +13,9 @@ use tokio::sync::Mutex;
 
 use super::http::{Client, Lines};
 
+/// So many revisions ago is long ago: with a thousand nodes half an hour.
+const LONG_AGO: u64 = 1_000_000;
+
 /// An etcd.
 pub struct Etcd {
     client: Client,
@@ -32,6 +35,10 @@ pub struct Health {
     pub bytes: u64,
     /// Whether an alarm is raised, such as that its store is full.
     pub alarms: Vec<String>,
+    /// Whether it still has what it had long ago: then it compacts nothing.
+    pub keeps_all: bool,
+    /// By how many seconds its wall clock is ahead of this machine's.
+    pub ahead: Option<i64>,
 }
 
 impl Etcd {
@@ -50,11 +57,22 @@ impl Etcd {
         let alarms = self.client.ask("/v3/maintenance/alarm", &question).await?;
         let alarms = alarms["alarms"].as_array().map_or(&[][..], Vec::as_slice).iter();
         let alarms = alarms.filter_map(|one| Some(one["alarm"].as_str()?.to_owned()));
+        let revision = number(&status["header"]["revision"]);
+        let keeps_all = revision > LONG_AGO && self.has(revision - LONG_AGO).await;
         Ok(Health {
+            keeps_all,
+            ahead: self.client.ahead(),
             version: status["version"].as_str().unwrap_or("of an unknown version").to_owned(),
             bytes: number(&status["dbSize"]),
             alarms: alarms.collect(),
         })
+    }
+
+    /// Whether it can say how anything was at a revision.
+    async fn has(&self, revision: u64) -> bool {
+        let revision = revision.to_string();
+        let question = json!({ "key": encoded("/"), "revision": revision, "count_only": true });
+        self.client.ask("/v3/kv/range", &question).await.is_ok()
     }
 
     async fn grant(&self, time: Duration) -> Result<String> {

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, DATE, HOST};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use limiter_policy::fleet::{Certificates, Endpoint};
@@ -40,6 +40,8 @@ pub struct Client {
     tls: Option<TlsConnector>,
     /// Which endpoint is asked; it grows.
     turn: AtomicUsize,
+    /// By how many seconds the clock of the last answer was ahead; [`i64::MIN`]: there was none.
+    ahead: AtomicI64,
     kept: Mutex<Option<Sender>>,
 }
 
@@ -60,7 +62,8 @@ impl Client {
         directory: &Path,
     ) -> Result<Self> {
         let tls = certificates.map(|files| connector(files, directory)).transpose()?;
-        Ok(Self { endpoints, tls, turn: AtomicUsize::new(0), kept: Mutex::default() })
+        let (turn, ahead) = (AtomicUsize::new(0), AtomicI64::new(i64::MIN));
+        Ok(Self { endpoints, tls, turn, ahead, kept: Mutex::default() })
     }
 
     /// Asks; the answer. The connection is tried at each endpoint, the question itself once: it may
@@ -77,6 +80,9 @@ impl Client {
         let ask = async {
             let response = send(&mut sender, self.endpoint(), path, question).await?;
             let status = response.status();
+            if let Some(ahead) = ahead(&response) {
+                self.ahead.store(ahead, Ordering::Relaxed);
+            }
             let mut lines = Lines { body: response.into_body(), bytes: Vec::new() };
             while lines.more().await? {}
             let answer = serde_json::from_slice(&lines.bytes);
@@ -99,6 +105,11 @@ impl Client {
                 Err(error).with_context(|| format!("etcd at {endpoint}"))
             }
         }
+    }
+
+    /// By how many seconds the wall clock of what answered last is ahead of this machine's.
+    pub fn ahead(&self) -> Option<i64> {
+        Some(self.ahead.load(Ordering::Relaxed)).filter(|ahead| *ahead != i64::MIN)
     }
 
     /// Asks for a stream of answers, on a connection of its own.
@@ -205,6 +216,13 @@ async fn send(
         .body(Full::new(Bytes::from(serde_json::to_vec(question)?)))?;
     sender.ready().await?;
     Ok(sender.send_request(request).await?)
+}
+
+/// By how many seconds the clock of an answer is ahead.
+fn ahead(response: &Response<Incoming>) -> Option<i64> {
+    let date = response.headers().get(DATE)?.to_str().ok()?;
+    let theirs = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
+    Some(theirs.as_second() - jiff::Timestamp::now().as_second())
 }
 
 async fn handshake(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Sender> {

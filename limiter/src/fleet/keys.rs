@@ -7,7 +7,10 @@
 //!                  node/ID/report    what the node says of itself
 //!                  node/ID/grant     what it may use
 //!                  node/ID/away      there while the node is to stay out of the fleet
+//!                  node/ID/answer    what it has done about the profile
+//!                  profile           which one all nodes put into force that take it
 //!                  list/ban/PREFIX   who is banned on all nodes that take bans; list/allow/PREFIX
+//! /limiter/NAME/top/ID               the sources that weigh most on the node
 //! ```
 
 use std::collections::BTreeMap;
@@ -21,7 +24,10 @@ use serde::{Deserialize, Serialize};
 
 /// The keys of one fleet.
 #[derive(Clone, Debug)]
-pub struct Keys(String);
+pub struct Keys {
+    all: String,
+    tops: String,
+}
 
 /// What a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +42,10 @@ pub enum Key<'k> {
     Grant(&'k str),
     /// That it is to stay out.
     Away(&'k str),
+    /// What it has done about the profile.
+    Answer(&'k str),
+    /// The profile.
+    Profile,
     /// Who is banned: the prefix as text.
     Ban(&'k str),
     /// Who is allowed, likewise.
@@ -56,7 +66,7 @@ pub struct Said {
     /// The version of its limiter.
     #[serde(default)]
     pub version: String,
-    /// How many entries of the fleet's lists it refuses.
+    /// How many entries of the fleet it refuses: of its lists, and its profile.
     #[serde(default)]
     pub refused: u64,
     /// When, in seconds of its wall clock, to be shown.
@@ -67,32 +77,42 @@ pub struct Said {
 impl Keys {
     /// Those of the fleet with this name.
     pub fn of(fleet: &Name) -> Self {
-        Self(format!("/limiter/{fleet}/v1/"))
+        Self { all: format!("/limiter/{fleet}/v1/"), tops: format!("/limiter/{fleet}/top/") }
     }
 
     /// What they all begin with.
     pub fn all(&self) -> &str {
-        &self.0
+        &self.all
+    }
+
+    /// What those begin with that tell which sources weigh most on each node. They decide nothing.
+    pub fn tops(&self) -> &str {
+        &self.tops
+    }
+
+    /// See [`Keys::tops`].
+    pub fn top(&self, node: &str) -> String {
+        format!("{}{node}", self.tops)
     }
 
     /// What those of one node begin with.
     pub fn node(&self, node: &str) -> String {
-        format!("{}node/{node}/", self.0)
+        format!("{}node/{node}/", self.all)
     }
 
     /// See [`Key`].
     pub fn budget(&self) -> String {
-        format!("{}budget", self.0)
+        format!("{}budget", self.all)
     }
 
     /// See [`Key`].
     pub fn round(&self) -> String {
-        format!("{}round", self.0)
+        format!("{}round", self.all)
     }
 
     /// The key that the leader holds.
     pub fn leader(&self) -> String {
-        format!("{}leader", self.0)
+        format!("{}leader", self.all)
     }
 
     /// See [`Key`].
@@ -110,24 +130,34 @@ impl Keys {
         format!("{}away", self.node(node))
     }
 
+    /// See [`Key`].
+    pub fn answer(&self, node: &str) -> String {
+        format!("{}answer", self.node(node))
+    }
+
+    /// See [`Key`].
+    pub fn profile(&self) -> String {
+        format!("{}profile", self.all)
+    }
+
     /// What those of both lists begin with.
     pub fn lists(&self) -> String {
-        format!("{}list/", self.0)
+        format!("{}list/", self.all)
     }
 
     /// See [`Key`].
     pub fn ban(&self, prefix: &str) -> String {
-        format!("{}list/ban/{prefix}", self.0)
+        format!("{}list/ban/{prefix}", self.all)
     }
 
     /// See [`Key`].
     pub fn allow(&self, prefix: &str) -> String {
-        format!("{}list/allow/{prefix}", self.0)
+        format!("{}list/allow/{prefix}", self.all)
     }
 
     /// What a key is.
     pub fn kind<'k>(&self, key: &'k str) -> Key<'k> {
-        let Some(rest) = key.strip_prefix(&self.0) else { return Key::Other };
+        let Some(rest) = key.strip_prefix(&self.all) else { return Key::Other };
         // A prefix has a slash of its own.
         if let Some(prefix) = rest.strip_prefix("list/ban/") {
             return Key::Ban(prefix);
@@ -141,6 +171,8 @@ impl Keys {
             ["node", node, "report"] => Key::Report(node),
             ["node", node, "grant"] => Key::Grant(node),
             ["node", node, "away"] => Key::Away(node),
+            ["node", node, "answer"] => Key::Answer(node),
+            ["profile"] => Key::Profile,
             _ => Key::Other,
         }
     }
@@ -163,7 +195,8 @@ impl Keys {
                     let node = seen.nodes.entry(name.to_owned()).or_default();
                     node.grant = Some((*revision, grant(key, value)?));
                 }
-                Key::Away(_) | Key::Ban(_) | Key::Allow(_) | Key::Other => {}
+                Key::Away(_) | Key::Answer(_) | Key::Profile => {}
+                Key::Ban(_) | Key::Allow(_) | Key::Other => {}
             }
         }
         Ok(seen)
@@ -212,6 +245,8 @@ mod tests {
             (keys.report("a"), Key::Report("a")),
             (keys.grant("a"), Key::Grant("a")),
             (keys.away("a"), Key::Away("a")),
+            (keys.answer("a"), Key::Answer("a")),
+            (keys.profile(), Key::Profile),
             (keys.ban("192.0.2.0/24"), Key::Ban("192.0.2.0/24")),
             (keys.allow("::1"), Key::Allow("::1")),
             (keys.leader(), Key::Other),

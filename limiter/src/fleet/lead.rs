@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use limiter_fleet::allocator::Seen;
 use limiter_fleet::engine::{Change, Engine, Transaction, Watch as _};
+use limiter_fleet::record::Amount;
 use limiter_fleet::{Allocator, Round, Terms};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::keys::{self, Key, Keys};
+use crate::report::fleet::{Led, Shared, Sums};
 
 /// How long a leader stays one that is not heard of.
 const LEADERSHIP: Duration = Duration::from_secs(5);
@@ -25,11 +27,13 @@ struct Lead<W> {
     watch: W,
 }
 
-/// Leads whenever it may, for ever. `clock` is one that does not stand still while the node works.
+/// Leads whenever it may, for ever, and notes what it sees in `known`. `clock` is one that does not
+/// stand still while the node works.
 pub async fn run<E: Engine>(
     engine: &E,
     keys: &Keys,
     name: &str,
+    known: &Shared,
     clock: impl Fn() -> Duration + Send,
 ) {
     let mut lead: Option<Lead<E::Watch>> = None;
@@ -58,6 +62,7 @@ pub async fn run<E: Engine>(
             }
             (_, Some(lead)) => {
                 decide = None;
+                known.change(|view| view.led = Some(led(&lead.allocator, clock())));
                 lead.decide(engine, keys, clock()).await
             }
             _ => {
@@ -67,6 +72,7 @@ pub async fn run<E: Engine>(
         };
         if let Err(error) = done {
             if lead.take().is_some() {
+                known.change(|view| view.led = None);
                 warn!(error = format!("{error:#}"), "this node does not lead the fleet for now");
             } else {
                 debug!(error = format!("{error:#}"), "it is not known who leads the fleet");
@@ -120,7 +126,8 @@ impl<W> Lead<W> {
                 }
                 // Its own rounds come back to it.
                 (Key::Round | Key::Grant(_), Some(_)) => revision <= round,
-                (Key::Away(_) | Key::Ban(_) | Key::Allow(_) | Key::Other, _) => true,
+                (Key::Away(_) | Key::Answer(_) | Key::Profile, _) => true,
+                (Key::Ban(_) | Key::Allow(_) | Key::Other, _) => true,
                 _ => false,
             };
         }
@@ -143,6 +150,24 @@ impl<W> Lead<W> {
             }
             None => self.refresh(engine, keys, now).await,
         }
+    }
+}
+
+/// What a leader sees.
+fn led(allocator: &Allocator, now: Duration) -> Led {
+    let seen = allocator.seen();
+    let silent = seen.nodes.keys().filter(|name| allocator.is_silent(name, now)).count();
+    let per_second = |amount: Amount| amount as f64 / 1000.0;
+    let sums = |(name, budget): (&String, &Amount)| {
+        let claims = seen.nodes.values().filter_map(|node| node.report.1.claims.get(name));
+        let demand = claims.map(|claim| per_second(claim.demand)).sum();
+        let held = per_second(allocator.held(name, now));
+        (name.clone(), Sums { budget: per_second(*budget), demand, held })
+    };
+    Led {
+        reporting: seen.nodes.len() - silent,
+        silent,
+        budgets: seen.budgets.iter().map(sums).collect(),
     }
 }
 

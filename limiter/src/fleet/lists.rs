@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::keys::{Key, Keys};
 use crate::kernel::lists::Entry;
 use crate::kernel::{Maps, Pins, clock, interface, listener};
+use crate::report::fleet::Shared;
 
 /// How long an entry lasts that is not renewed, and how often that is done.
 const TERM: Duration = Duration::from_secs(60);
@@ -43,9 +44,6 @@ pub struct Listed {
     pub why: String,
 }
 
-/// What a node refused, by key, and why. Shared with its reports.
-pub type Refused = Arc<Mutex<BTreeMap<String, String>>>;
-
 /// Whom nothing may cut off.
 #[derive(Clone, Debug, Default)]
 pub struct Spared(pub Vec<(Prefix, &'static str)>);
@@ -55,7 +53,7 @@ pub struct Taker {
     pins: Pins,
     takes: Takes,
     engine: Vec<Endpoint>,
-    refused: Refused,
+    known: Shared,
     /// What it has put on the kernel's lists, and until when.
     written: BTreeMap<(bool, Prefix), u64>,
 }
@@ -120,9 +118,9 @@ fn one(
 }
 
 impl Taker {
-    /// One that takes so much. `refused` is where it notes what it refuses.
-    pub fn new(pins: &Pins, takes: Takes, engine: Vec<Endpoint>, refused: Refused) -> Self {
-        Self { pins: pins.clone(), takes, engine, refused, written: BTreeMap::new() }
+    /// One that takes so much. `known` is where it notes what it refuses.
+    pub fn new(pins: &Pins, takes: Takes, engine: Vec<Endpoint>, known: Shared) -> Self {
+        Self { pins: pins.clone(), takes, engine, known, written: BTreeMap::new() }
     }
 
     fn spared(&self) -> Spared {
@@ -150,7 +148,7 @@ impl Taker {
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let spared = if entries.is_empty() { Spared::default() } else { self.spared() };
         let (taken, refused) = judge(keys, entries, &self.takes, &spared, now);
-        self.tell(refused);
+        self.tell(keys, refused);
         if taken.is_empty() && self.written.is_empty() {
             return Ok(());
         }
@@ -198,12 +196,18 @@ impl Taker {
     }
 
     /// Notes what is refused, and says it once.
-    fn tell(&self, refused: BTreeMap<String, String>) {
-        let mut known = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        for (entry, why) in refused.iter().filter(|(key, _)| !known.contains_key(*key)).take(10) {
-            warn!(entry, why, "an entry of the fleet is refused here");
-        }
-        *known = refused;
+    fn tell(&self, keys: &Keys, refused: BTreeMap<String, String>) {
+        self.known.change(|view| {
+            let new = refused.iter().filter(|(key, _)| !view.refused.contains_key(*key));
+            for (entry, why) in new.take(10) {
+                warn!(entry, why, "an entry of the fleet is refused here");
+            }
+            view.refused.retain(|key, _| keys.kind(key) == Key::Profile);
+            view.refused.extend(refused.into_iter().map(|(key, why)| {
+                let kind = if matches!(keys.kind(&key), Key::Ban(_)) { "ban" } else { "allow" };
+                (key, (kind, why))
+            }));
+        });
     }
 }
 

@@ -3,19 +3,26 @@
 //!
 //! ```text
 //! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words)
+//!                                                                      quota (places)
 //!                                   -> lead (one of the nodes: divides the budgets)
 //!                                   -> lists (bans and allows: what is believed, and put into force)
+//!                                   -> profile (the fleet's, which each node has in its own file)
+//!                                   -> top (the sources that weigh most here, for all to see)
 //! ```
 
+pub mod certificate;
 pub mod etcd;
 pub mod http;
 pub mod keys;
 pub mod lead;
 pub mod lists;
 pub mod node;
+pub mod profile;
+mod quota;
 pub mod site;
 #[cfg(test)]
 mod tests;
+pub mod top;
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,10 +33,11 @@ use tracing::warn;
 
 use crate::auto::Caps;
 use crate::kernel::{Pins, clock};
+use crate::report::fleet::Shared;
 use etcd::Etcd;
 use http::Client;
 use keys::Keys;
-use lists::{Refused, Taker};
+use lists::Taker;
 use node::Node;
 use site::Machine;
 
@@ -76,9 +84,17 @@ pub fn node_name(fleet: &Fleet) -> Result<String> {
     Ok(name.context("the machine's name names no node; add `node` to [fleet]")?.to_string())
 }
 
-/// Is a node, for ever; drop it to end that. Shares that are in force end by themselves.
-/// It wants no more of a budget than `caps` says.
-pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins, caps: &Caps) {
+/// Is a node, for ever; drop it to end that. Shares that are in force end by themselves. It wants
+/// no more of a budget than `caps` says. `file` is the policy file, `known` where the node notes
+/// what it knows, and `note` tells the history what the fleet brings into force.
+pub async fn run(
+    fleet: Fleet,
+    file: &Path,
+    (pins, caps): (&Pins, &Caps),
+    known: Shared,
+    note: impl Fn() -> profile::Note,
+) {
+    let directory = file.parent().unwrap_or(Path::new(""));
     let mut told = String::new();
     loop {
         let begin = || {
@@ -94,12 +110,21 @@ pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins, caps: &Caps) {
                 let keys = Keys::of(&fleet.name);
                 let site = Machine::new(pins, &fleet, caps.clone());
                 let now = || Duration::from_nanos(clock::now());
-                let refused = Refused::default();
-                let node = Node::refusing(&reports, &keys, &name, boot, site, refused.clone());
-                let taker = Taker::new(pins, fleet.takes, fleet.endpoints.clone(), refused);
+                known.change(|_| ());
+                let profiles = profile::Taker {
+                    pins: pins.clone(),
+                    file: file.to_owned(),
+                    takes: fleet.profiles.clone(),
+                    longest: fleet.takes.longest,
+                    boot: boot.clone(),
+                    known: known.clone(),
+                    note: note(),
+                };
+                let node = Node::telling(&reports, &keys, &name, boot, site, known.clone());
+                let taker = Taker::new(pins, fleet.takes, fleet.endpoints.clone(), known.clone());
                 let budgets = async {
                     if fleet.takes.budgets {
-                        tokio::join!(node.run(), lead::run(&grants, &keys, &name, now));
+                        tokio::join!(node.run(), lead::run(&grants, &keys, &name, &known, now));
                     }
                 };
                 let lists = async {
@@ -107,7 +132,8 @@ pub async fn run(fleet: Fleet, directory: &Path, pins: &Pins, caps: &Caps) {
                         lists::run(&others, &keys, taker).await;
                     }
                 };
-                tokio::join!(budgets, lists);
+                let profiles = profile::run(&others, &keys, &name, profiles);
+                tokio::join!(budgets, lists, profiles, top::run(&others, &keys, &name, pins));
             }
             Err(error) => {
                 let error = format!("{error:#}");

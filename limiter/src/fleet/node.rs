@@ -2,7 +2,6 @@
 //! after round. All that it decides is in [`Member`].
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -12,7 +11,7 @@ use limiter_fleet::{Member, Terms};
 use tracing::{info, warn};
 
 use super::keys::{self, Key, Keys, Said};
-use super::lists::Refused;
+use crate::report::fleet::Shared;
 
 /// How often a node looks at what it wants.
 const EVERY: Duration = Duration::from_secs(1);
@@ -38,6 +37,14 @@ pub trait Site: Send {
     /// How much of each budget is wanted.
     fn demand(&mut self) -> Amounts;
 
+    /// How many places of each are taken now, also by those who came under another share.
+    ///
+    /// # Errors
+    /// When it cannot be read: then nothing may be reported.
+    fn used(&mut self) -> Result<Amounts> {
+        Ok(Amounts::new())
+    }
+
     /// Puts shares into force until `ends`, and takes those of all other budgets back.
     ///
     /// # Errors
@@ -53,15 +60,15 @@ pub struct Node<'e, E, S> {
     /// See [`Said::boot`].
     boot: String,
     site: S,
-    refused: Refused,
+    known: Shared,
     terms: Terms,
     member: Member,
     /// Revision of its report in the engine.
     wrote: u64,
     /// The report of another machine with its name, and since when it is known.
     other: Option<(u64, Duration)>,
-    /// When it reported last, and what it wanted then.
-    last: Option<(Duration, Amounts)>,
+    /// When it reported last, what it wanted then, and the places that were taken.
+    last: Option<(Duration, Amounts, Amounts)>,
     /// What it has told the log of its state.
     told: Option<String>,
 }
@@ -69,17 +76,17 @@ pub struct Node<'e, E, S> {
 impl<'e, E: Engine, S: Site> Node<'e, E, S> {
     /// One that knows nothing yet.
     pub fn new(engine: &'e E, keys: &'e Keys, name: &'e str, boot: String, site: S) -> Self {
-        Self::refusing(engine, keys, name, boot, site, Refused::default())
+        Self::telling(engine, keys, name, boot, site, Shared::default())
     }
 
-    /// The same, which tells how many entries of the fleet's lists it refuses.
-    pub fn refusing(
+    /// The same, which tells how many entries of the fleet it refuses, by what is `known`.
+    pub fn telling(
         engine: &'e E,
         keys: &'e Keys,
         name: &'e str,
         boot: String,
         site: S,
-        refused: Refused,
+        known: Shared,
     ) -> Self {
         let terms = Terms::default();
         let member = Member::new(terms, BTreeMap::new());
@@ -89,7 +96,7 @@ impl<'e, E: Engine, S: Site> Node<'e, E, S> {
             name,
             boot,
             site,
-            refused,
+            known,
             terms,
             member,
             wrote: 0,
@@ -149,12 +156,14 @@ impl<'e, E: Engine, S: Site> Node<'e, E, S> {
     /// Reports, if there is something to tell.
     async fn look(&mut self) -> Result<()> {
         self.member.state(self.site.stated()?);
-        let demand = self.site.demand();
+        let (demand, used) = (self.site.demand(), self.site.used()?);
         let now = self.site.now();
         let is_due = match &self.last {
             None => true,
-            Some((at, before)) => {
-                now.saturating_sub(*at) >= self.terms.term / 3 || differs(before, &demand)
+            Some((at, wanted, taken)) => {
+                now.saturating_sub(*at) >= self.terms.term / 3
+                    || differs(wanted, &demand)
+                    || differs(taken, &used)
             }
         };
         if is_due { self.report(&demand).await } else { Ok(()) }
@@ -177,20 +186,21 @@ impl<'e, E: Engine, S: Site> Node<'e, E, S> {
             return Ok(());
         }
         self.enforce()?;
-        let demand = self.last.take().map(|(_, demand)| demand).unwrap_or_default();
+        let demand = self.last.take().map(|(_, demand, _)| demand).unwrap_or_default();
         self.report(&demand).await
     }
 
     async fn report(&mut self, demand: &Amounts) -> Result<()> {
         self.last = None;
         for _ in 0..TRIES {
-            let sent = self.site.now();
+            // What is taken is counted after the grant that the report names is in force.
+            let (sent, used) = (self.site.now(), self.site.used()?);
             let wall = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
             let said = Said {
-                report: self.member.report(demand),
+                report: self.member.report(demand, &used),
                 boot: self.boot.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                refused: self.refused.lock().unwrap_or_else(PoisonError::into_inner).len() as u64,
+                refused: self.known.change(|view| view.refused.len()) as u64,
                 at: wall.as_secs(),
             };
             let own = self.keys.report(self.name);
@@ -204,7 +214,8 @@ impl<'e, E: Engine, S: Site> Node<'e, E, S> {
             {
                 self.wrote = revision;
                 self.member.renewed(sent);
-                self.last = Some((sent, demand.clone()));
+                self.known.change(|view| view.reported = wall.as_secs());
+                self.last = Some((sent, demand.clone(), used));
                 return self.enforce();
             }
             self.find_out().await?;

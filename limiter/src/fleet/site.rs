@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use limiter_common::reason::{Limit, Packet, Reason};
 use limiter_common::record::{Counters, HOST_BUDGET};
-use limiter_common::share::{Share, WORDS};
+use limiter_common::share::{PLACES, Share, WORDS};
 use limiter_fleet::record::{Amount, Amounts};
 use limiter_policy::fleet::Fleet;
 
 use super::node::Site;
+use super::quota::{self, PLACE};
 use crate::auto::Caps;
 use crate::kernel::{Maps, Pins, clock};
 use crate::report::Sample;
@@ -25,10 +26,16 @@ pub struct Machine {
     most: BTreeMap<String, Amount>,
     /// What this node's servers can take.
     caps: Caps,
-    /// What it put into force.
-    words: BTreeMap<u32, Share>,
-    /// Index of each budget.
+    /// The rates that it put into force; `None`: what is in force is of a daemon before this one.
+    words: Option<BTreeMap<u32, Share>>,
+    /// Index of each budget that is a rate.
+    rates: BTreeMap<String, u32>,
+    /// And of each that is of places.
     places: BTreeMap<String, u32>,
+    /// The shares of places that it put into force.
+    given: Amounts,
+    /// The most places that may be taken, as far as that was seen.
+    bound: Amounts,
     /// Counts of the look before, by index, and when that was.
     counts: Option<(Instant, BTreeMap<u32, u64>)>,
     demand: Amounts,
@@ -45,8 +52,11 @@ impl Machine {
             pins: pins.clone(),
             most: most.collect(),
             caps,
-            words: BTreeMap::new(),
+            words: None,
+            rates: BTreeMap::new(),
             places: BTreeMap::new(),
+            given: Amounts::new(),
+            bound: Amounts::new(),
             counts: None,
             demand: Amounts::new(),
         }
@@ -60,14 +70,14 @@ impl Machine {
         let sample = Sample::take(&self.maps()?)?;
         let all = sample.counters.iter().map(wanted).fold(0, u64::wrapping_add);
         let mut counts = BTreeMap::new();
-        for index in self.places.values() {
+        for index in self.rates.values() {
             let own = sample.counters.get(*index as usize + 1).map_or(0, wanted);
             counts.insert(*index, if *index == HOST_BUDGET { all } else { own });
         }
         if let Some((at, before)) = &self.counts {
             let time = sample.at.duration_since(*at).as_millis().max(1);
             self.demand = self
-                .places
+                .rates
                 .iter()
                 .map(|(name, index)| {
                     let now = counts[index];
@@ -81,6 +91,8 @@ impl Machine {
                 .collect();
         }
         self.counts = Some((sample.at, counts));
+        let used = self.used()?;
+        self.demand.extend(quota::wants(&self.maps()?, used)?);
         Ok(())
     }
 }
@@ -93,12 +105,15 @@ impl Site for Machine {
     fn stated(&mut self) -> Result<BTreeMap<String, (Amount, Amount)>> {
         let maps = self.maps()?;
         let found = maps.budgets()?;
-        self.places = found.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
+        self.rates = found.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
+        let quotas = maps.quotas()?;
+        self.places = quotas.iter().map(|(name, (index, _))| (name.clone(), *index)).collect();
         let stated = found.into_iter().map(|(name, (_, limit))| {
             let most = self.most.get(&name).copied().unwrap_or(0);
             (name, (amount(limit.interval), most))
         });
-        Ok(stated.collect())
+        let places = quotas.into_iter().map(|(name, (_, places))| (name, (places * PLACE, 0)));
+        Ok(stated.chain(places).collect())
     }
 
     fn demand(&mut self) -> Amounts {
@@ -112,29 +127,69 @@ impl Site for Machine {
         demand
     }
 
+    fn used(&mut self) -> Result<Amounts> {
+        // A change may be counting open connections anew, and has not seen all of them yet. Then it
+        // is the most that there were and may be since.
+        let Some(_quiet) = self.pins.between_changes() else {
+            let bound = |name| Some((String::clone(name), *self.bound.get(name)?));
+            let known: Amounts = self.places.keys().filter_map(bound).collect();
+            ensure!(known.len() == self.places.len(), "limiter is being changed");
+            return Ok(known);
+        };
+        let used = quota::used(&self.maps()?, &self.places)?;
+        self.bound.clone_from(&self.given);
+        raise(&mut self.bound, &used);
+        Ok(used)
+    }
+
     fn enforce(&mut self, shares: &Amounts, ends: Duration) -> Result<()> {
         let maps = self.maps()?;
         let ends = u64::try_from(ends.as_nanos()).unwrap_or(u64::MAX);
-        let mut words = BTreeMap::new();
-        if ends > clock::now() {
-            for (name, share) in shares {
-                let cap = self.caps.of(name).unwrap_or(Amount::MAX);
-                let interval = interval(*share.min(&cap));
-                let word = interval.and_then(|interval| Share::new(interval, ends));
-                if let (Some(index), Some(word)) = (self.places.get(name), word) {
-                    words.insert(*index, word);
-                }
+        let is_first = self.words.is_none() && ends <= clock::now();
+        // A share of a daemon before this one ends when it would have, and is no more than this.
+        let ends_of = |there: Share| if is_first { there.ends() } else { ends };
+        let (mut rates, mut places) = (BTreeMap::new(), BTreeMap::new());
+        for (name, share) in shares {
+            if let Some(index) = self.rates.get(name) {
+                let (cap, there) = (self.caps.of(name).unwrap_or(Amount::MAX), maps.share(*index)?);
+                let most = if is_first { there.interval(0, clock::now()) } else { 0 };
+                let rate = interval(*share.min(&cap)).map(|interval| interval.max(most));
+                rates.extend(word(*index, rate, ends_of(there)));
+            }
+            if let Some(index) = self.places.get(name) {
+                let there = maps.share_of_places(*index)?;
+                let most = if is_first { there.interval(0, clock::now()) } else { u64::MAX };
+                let number = (share / PLACE).min(Share::LONGEST).min(most);
+                places.extend(word(*index, Some(number), ends_of(there)));
             }
         }
         // A budget without a share may have a rate of this node's own in force.
-        for index in self.words.keys().filter(|index| !words.contains_key(index)) {
-            maps.set_share(*index, Share::NONE)?;
+        let ended = |index: &u32| self.words.as_ref().is_none_or(|words| words.contains_key(index));
+        let mut words = rates.clone();
+        for index in (0..WORDS).filter(ended) {
+            words.entry(index).or_insert(Share::NONE);
         }
-        for (index, word) in &words {
-            maps.set_share(*index, *word)?;
+        if !is_first {
+            self.words = Some(rates);
         }
-        self.words = words;
-        Ok(())
+        let given = shares.iter().filter(|(name, _)| self.places.contains_key(*name));
+        self.given = given.map(|(name, share)| (name.clone(), *share)).collect();
+        raise(&mut self.bound, &self.given);
+        put(&maps, &words, &places)
+    }
+}
+
+/// A word for the index of a budget, unless it has ended or there is nothing to say.
+fn word(index: u32, amount: Option<u64>, ends: u64) -> Option<(u32, Share)> {
+    let amount = amount.filter(|_| ends > clock::now())?;
+    Some((index, Share::new(amount, ends)?))
+}
+
+/// Raises amounts to `others`, where those are more.
+fn raise(amounts: &mut Amounts, others: &Amounts) {
+    for (name, amount) in others {
+        let most = amounts.entry(name.clone()).or_default();
+        *most = (*most).max(*amount);
     }
 }
 
@@ -143,8 +198,32 @@ impl Site for Machine {
 /// # Errors
 /// When limiter is not loaded.
 pub fn end(pins: &Pins) -> Result<()> {
-    let maps = Maps::open(&pins.root())?;
-    (0..WORDS).try_for_each(|index| maps.set_share(index, Share::NONE))
+    let rates = (0..WORDS).map(|index| (index, Share::NONE)).collect();
+    put(&Maps::open(&pins.root())?, &rates, &BTreeMap::new())
+}
+
+/// Puts these words of rates into force and leaves others, and these of places and no others.
+fn put(maps: &Maps, rates: &BTreeMap<u32, Share>, places: &BTreeMap<u32, Share>) -> Result<()> {
+    for (index, word) in rates {
+        if maps.share(*index)? != *word {
+            maps.set_share(*index, *word)?;
+        }
+    }
+    let mut are_fewer = false;
+    for index in 0..PLACES {
+        let word = places.get(&index).copied().unwrap_or(Share::NONE);
+        let before = maps.share_of_places(index)?;
+        if before != word {
+            // Without a share it is what the policy states, which is never more.
+            are_fewer |= word == Share::NONE || word.places(1, 0) < before.places(1, 0);
+            maps.set_share_of_places(index, word)?;
+        }
+    }
+    if are_fewer {
+        // A packet that saw more of them may take one still: what is taken is counted after it.
+        Maps::settle();
+    }
+    Ok(())
 }
 
 /// What got as far as a budget: what was let in, and what was refused for want of it. Of attempts

@@ -12,6 +12,7 @@ use limiter_fleet::record::{Amount, Amounts};
 use super::keys::{self, Keys};
 use super::lead;
 use super::node::{Node, Site};
+use crate::report::fleet::Shared;
 
 /// How long something may take that takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -96,7 +97,8 @@ async fn play(
 
     let (one, two) = (node(one), node(two));
     let began = Instant::now();
-    let leads = lead::run(engine, &keys, "a", || began.elapsed());
+    let known = Shared::default();
+    let leads = lead::run(engine, &keys, "a", &known, || began.elapsed());
     tokio::select! {
         _ = async { tokio::join!(leads, one.run(), two.run()) } => panic!("they go on for ever"),
         () = story => {}

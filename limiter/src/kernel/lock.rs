@@ -66,6 +66,13 @@ pub fn lock(directory: &Path, patience: Duration) -> Result<Lock> {
     Ok(Lock { _directory: file.into() })
 }
 
+/// Holds the next change off while it lives; `None`: one is under way, or it cannot be seen.
+pub fn shared(directory: &Path) -> Option<Lock> {
+    let file = File::open(directory).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+    Some(Lock { _directory: file.into() })
+}
+
 /// Looks whether [`ROOM`] can be had, and gives it back. Pages are not touched: that took 4 ms, and
 /// a memory cgroup ends its processes by signal, as any other may.
 fn room() -> Result<()> {

@@ -146,6 +146,12 @@ impl Pins {
         Ok(lock)
     }
 
+    /// Holds changes off while it lives, for who reads what one of them may be writing anew; `None`:
+    /// one is under way.
+    pub fn between_changes(&self) -> Option<Lock> {
+        lock::shared(&self.base)
+    }
+
     /// The lock of whoever changes a list. It waits for no other change, and no other change waits
     /// for it.
     ///

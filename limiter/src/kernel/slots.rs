@@ -12,7 +12,7 @@ use limiter_common::record::{
     UNPROVEN,
 };
 use limiter_common::reply::Own;
-use limiter_common::share::Share;
+use limiter_common::share::{self, Share};
 use limiter_common::source_table::SourceLimit;
 use limiter_common::switch::{Selection, Switch};
 
@@ -372,6 +372,8 @@ impl Maps {
             self.lease.set(index, lease, 0)?;
         }
         self.set_share(id, Share::NONE)?;
+        self.set_share_of_places(id, Share::NONE)?;
+        self.set_share_of_places(share::OPEN + id, Share::NONE)?;
         self.challenge.set(id, Raw(Default::default()), 0)?;
         self.line.set(id, Raw(Default::default()), 0)?;
         self.seats.set(id, Raw([0; 2 + BUCKETS]), 0)?;

@@ -2,6 +2,7 @@
 
 mod counts;
 mod exposition;
+pub mod fleet;
 mod fullness;
 pub mod human;
 mod lines;

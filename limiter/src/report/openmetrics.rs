@@ -6,6 +6,7 @@
 use limiter_common::reason::{Packet, Reason, Verdict};
 
 use super::exposition::{Exposition, Family, Form, Kind};
+use super::fleet::{Led, Shared, Sums, View};
 use super::sample::ByReason;
 use super::scrape::Scrape;
 use super::snapshot::{Service, Snapshot};
@@ -43,6 +44,7 @@ pub fn text(scrape: &Scrape, form: Form) -> String {
     )
     .sample(&[], scrape.took_seconds);
     interfaces(&mut to, scrape);
+    fleet(&mut to, scrape.fleet.as_ref());
     if let Some(snapshot) = &scrape.snapshot {
         decisions(&mut to, scrape.at, snapshot);
         budgets(&mut to, snapshot);
@@ -84,6 +86,43 @@ fn interfaces(to: &mut Exposition, scrape: &Scrape) {
     let help = "Interfaces that limiter was attached to and that are gone, or in another network namespace.";
     to.family(Kind::Gauge, "limiter_interfaces_gone", "", help)
         .sample(&[], all.len() - attached().count());
+}
+
+/// What a node knows of its fleet; what concerns all nodes the leader alone tells.
+fn fleet(to: &mut Exposition, view: Option<&View>) {
+    let help = "When this node's last report was committed to its fleet, since 1970; 0: none was since the daemon began.";
+    let name = "limiter_fleet_reported_timestamp_seconds";
+    let mut family = to.family(Kind::Gauge, name, "seconds", help);
+    if let Some(view) = view {
+        family.sample(&[], view.reported);
+    }
+    let help =
+        "Entries of the fleet that this node refuses, by what they are; the daemon's log says why.";
+    let mut family = to.family(Kind::Gauge, "limiter_fleet_refused_entries", "", help);
+    for kind in Shared::KINDS {
+        if let Some(view) = view {
+            let count = view.refused.values().filter(|(one, _)| *one == kind).count();
+            family.sample(&[("kind", kind)], count);
+        }
+    }
+    let led = view.and_then(|view| view.led.as_ref());
+    let help = "Nodes of the fleet, by whether they report; only the leader tells.";
+    let mut family = to.family(Kind::Gauge, "limiter_fleet_nodes", "", help);
+    if let Some(Led { reporting, silent, .. }) = led {
+        family.sample(&[("state", "reporting")], *reporting);
+        family.sample(&[("state", "silent")], *silent);
+    }
+    let mut sums = |name: &'static str, help: &'static str, of: fn(&Sums) -> f64| {
+        let mut family = to.family(Kind::Gauge, name, "", help);
+        for (budget, sums) in led.iter().flat_map(|led| &led.budgets) {
+            family.sample(&[("budget", budget)], of(sums));
+        }
+    };
+    sums("limiter_fleet_budget", "A budget of the fleet; only the leader tells.", |of| of.budget);
+    let help = "What all nodes want of it; only the leader tells.";
+    sums("limiter_fleet_demand", help, |of| of.demand);
+    let help = "The most of it that may be in force on all nodes together; only the leader tells.";
+    sums("limiter_fleet_held", help, |of| of.held);
 }
 
 /// What decides, and until when. `now`: in seconds since 1970.
@@ -144,7 +183,16 @@ fn shares(to: &mut Exposition, snapshot: &Snapshot) {
     let help = "Share of a fleet's budget that is in force, in connections per second; no sample without one.";
     let mut family = to.family(Kind::Gauge, "limiter_share_per_second", "", help);
     for share in &snapshot.shares {
-        family.sample(&[("budget", &share.budget)], share.per_second);
+        if let Some(rate) = share.per_second {
+            family.sample(&[("budget", &share.budget)], rate);
+        }
+    }
+    let help = "Places of a fleet's users or open connections that are in force; no sample without a share.";
+    let mut family = to.family(Kind::Gauge, "limiter_share_places", "", help);
+    for share in &snapshot.shares {
+        if let Some(places) = share.places {
+            family.sample(&[("budget", &share.budget)], places);
+        }
     }
     let help =
         "When that share ends unless it is renewed: 6 or more while the fleet can be reached.";

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::fleet::View;
 use super::snapshot::{self, Snapshot};
 use crate::kernel::{Maps, Pins};
 
@@ -21,13 +22,15 @@ pub struct Scrape {
     pub error: Option<String>,
     /// Interfaces that it is to be attached to, by name, as far as that is known.
     pub wanted: BTreeSet<String>,
+    /// What the daemon knows of its fleet, if it is of one; a command knows nothing of that.
+    pub fleet: Option<View>,
     /// Its state, if it is loaded.
     pub snapshot: Option<Snapshot>,
 }
 
 impl Scrape {
     /// Looks.
-    pub fn take(pins: &Pins, wanted: BTreeSet<String>) -> Self {
+    pub fn take(pins: &Pins, wanted: BTreeSet<String>, fleet: Option<View>) -> Self {
         let start = Instant::now();
         let taken = look(pins);
         // Whoever unloaded it meanwhile is no error.
@@ -43,7 +46,8 @@ impl Scrape {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         // Pins of another version cannot be read, and are there.
         let loaded = snapshot.is_some() || pins.is_loaded().unwrap_or(true);
-        Self { at, took_seconds: start.elapsed().as_secs_f64(), loaded, error, wanted, snapshot }
+        let took_seconds = start.elapsed().as_secs_f64();
+        Self { at, took_seconds, loaded, error, wanted, fleet, snapshot }
     }
 }
 

@@ -12,6 +12,7 @@ use limiter_common::line::service::FULL;
 use limiter_common::line::{self, seats};
 use limiter_common::open::of_service;
 use limiter_common::record::{self, Counters, HOST_BUDGET, List, Refuse};
+use limiter_common::share;
 use limiter_common::source_table::{self, STEPS, Ticks, WAYS};
 use limiter_common::switch::Mode;
 use serde::Serialize;
@@ -346,10 +347,12 @@ fn open(pins: &Pins, maps: &Maps, policy: &Policy) -> Result<Option<Open>> {
         return Ok(None);
     }
     let state = kernel::open::state(maps)?;
+    let share = maps.share_of_places(share::OPEN + HOST_BUDGET)?;
+    let hosts = share.places(policy.open_budget, clock::now());
     Ok(Some(Open {
         counted: kernel::open::is_counted(pins, maps)?,
         connections: state.open,
-        budget: bound(policy.open_budget),
+        budget: bound(hosts),
         uncounted: state.uncounted,
         older: state.older,
     }))
@@ -362,9 +365,10 @@ fn bound(most: u64) -> Option<u64> {
 
 /// Those of a service.
 fn open_of_service(maps: &Maps, id: u32, record: &record::Service) -> Result<OpenOfService> {
+    let share = maps.share_of_places(share::OPEN + id)?;
     Ok(OpenOfService {
         connections: of_service(&maps.opens.get(&id, 0)?.0, record.number),
-        budget: bound(record.open_budget),
+        budget: bound(share.places(record.open_budget, clock::now())),
         source: bound(record.open),
     })
 }
@@ -500,13 +504,14 @@ fn line(maps: &Maps, id: u32, record: &record::Service, now: u64) -> Result<Opti
     if rules.interval == 0 {
         return Ok(None);
     }
-    let present = match rules.users {
+    let users = maps.share_of_places(id)?.places(rules.users, now);
+    let present = match users {
         0 => None,
         _ => Some(seats::present(&maps.seats.get(&id, 0)?.0, rules, now)),
     };
     let words = maps.line.get(&id, 0)?.0.map(Cell::new);
     let service = line::Service { line: &words, rules };
-    let stands = present.is_some_and(|present| present >= rules.users);
+    let stands = present.is_some_and(|present| present >= users);
     let index = if record.budget.interval == 0 { HOST_BUDGET } else { id };
     let interval = maps.share(index)?.interval(rules.interval, now);
     service.advance(now, interval, if stands { FULL } else { 0 });
@@ -518,7 +523,7 @@ fn line(maps: &Maps, id: u32, record: &record::Service, now: u64) -> Result<Opti
         pages: state.pages,
         connections_per_page: page,
         present,
-        users: (rules.users != 0).then_some(rules.users),
+        users: (users != 0).then_some(users),
     }))
 }
 

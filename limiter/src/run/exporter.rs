@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use super::negotiation::form;
 use crate::kernel::Pins;
+use crate::report::fleet::Shared;
 use crate::report::{Scrape, openmetrics};
 
 /// How long what was seen is told again instead of looking anew.
@@ -46,11 +47,11 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Listens on `address` and answers from now on.
+    /// Listens on `address` and answers from now on; `fleet` is what the daemon knows of its own.
     ///
     /// # Errors
     /// When it cannot listen there: what to do.
-    pub fn open(address: SocketAddr, pins: &Pins) -> Result<Self> {
+    pub fn open(address: SocketAddr, pins: &Pins, fleet: &Shared) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             // One look at a time.
@@ -68,6 +69,7 @@ impl Exporter {
         let looks = Looks {
             pins: pins.clone(),
             wanted: Arc::clone(&wanted),
+            fleet: fleet.clone(),
             last: tokio::sync::Mutex::default(),
         };
         std::thread::Builder::new()
@@ -184,6 +186,7 @@ fn say(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
 struct Looks {
     pins: Pins,
     wanted: Arc<Mutex<BTreeSet<String>>>,
+    fleet: Shared,
     last: tokio::sync::Mutex<Option<(Instant, Arc<Scrape>)>>,
 }
 
@@ -198,7 +201,9 @@ impl Looks {
         }
         let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let pins = self.pins.clone();
-        let scrape = tokio::task::spawn_blocking(move || Scrape::take(&pins, wanted)).await.ok()?;
+        let fleet = self.fleet.view();
+        let take = move || Scrape::take(&pins, wanted, fleet);
+        let scrape = tokio::task::spawn_blocking(take).await.ok()?;
         let before = last.take().and_then(|(_, scrape)| scrape.error.clone());
         if let Some(error) = scrape.error.as_ref().filter(|error| before.as_ref() != Some(*error)) {
             warn!(%error, "metrics lack what limiter does: its state cannot be read");

@@ -72,9 +72,17 @@ impl Daemon {
     /// Watches the interfaces of a file that is in force.
     pub(super) fn follow(&mut self, document: Document) {
         self.interfaces.follow(&document, std::time::Instant::now());
-        let (fleet, file) = (document.fleet.as_ref(), &self.options.file);
-        auto::follow(&mut self.auto, &document.auto, &self.pins, &self.caps);
-        fleet::follow(&mut self.fleet, fleet, file, (&self.pins, &self.caps));
+        let (said, file) = (document.fleet.as_ref(), &self.options.file);
+        let in_fleet = said.is_some_and(|fleet| fleet.takes.budgets);
+        auto::follow(&mut self.auto, &document.auto, in_fleet, (&self.pins, &self.caps));
+        let place = fleet::Place {
+            file,
+            pins: &self.pins,
+            caps: &self.caps,
+            record: &self.record,
+            known: &self.known,
+        };
+        fleet::follow(&mut self.fleet, said, &place);
         self.document = Some(document);
     }
 

@@ -5,32 +5,49 @@ use std::path::Path;
 use limiter_policy::fleet::Fleet;
 use tracing::{info, warn};
 
+use super::record::Record;
 use super::thread::Thread;
 use crate::auto::Caps;
+use crate::fleet::profile::Note;
 use crate::fleet::{self, site};
 use crate::kernel::Pins;
+use crate::report::fleet::Shared;
+
+/// What of the daemon a node needs.
+pub struct Place<'a> {
+    /// The policy file.
+    pub file: &'a Path,
+    /// The limiter.
+    pub pins: &'a Pins,
+    /// What its servers can take.
+    pub caps: &'a Caps,
+    /// What tells the history.
+    pub record: &'a Record,
+    /// Where the node notes what it knows.
+    pub known: &'a Shared,
+}
 
 /// Follows what the policy file says of a fleet. Shares in force stay until they end, unless the
 /// file has none any more.
-pub fn follow(
-    running: &mut Option<Thread>,
-    said: Option<&Fleet>,
-    file: &Path,
-    (pins, caps): (&Pins, &Caps),
-) {
+pub fn follow(running: &mut Option<Thread>, said: Option<&Fleet>, place: &Place<'_>) {
     let was = running.take().is_some();
+    place.known.clear();
     let Some(fleet) = said else {
         if was {
             info!("the policy file names no fleet any more: what it states is in force");
-            if let Err(error) = site::end(pins) {
+            if let Err(error) = site::end(place.pins) {
                 warn!(error = format!("{error:#}"), "shares of the fleet end by themselves");
             }
         }
         return;
     };
-    let directory = file.parent().unwrap_or(Path::new("")).to_owned();
-    let (said, pins, caps) = (fleet.clone(), pins.clone(), caps.clone());
-    let work = async move || fleet::run(said, &directory, &pins, &caps).await;
+    let (said, file, known) = (fleet.clone(), place.file.to_owned(), place.known.clone());
+    let (pins, caps, record) = (place.pins.clone(), place.caps.clone(), place.record.clone());
+    let note = move || -> Note {
+        let record = record.clone();
+        Box::new(move |before, maps, changed| record.switched(before, maps, changed))
+    };
+    let work = async move || fleet::run(said, &file, (&pins, &caps), known, note).await;
     match Thread::start("fleet", work) {
         Ok(thread) => {
             info!(fleet = %fleet.name, "this machine is a node of its fleet");

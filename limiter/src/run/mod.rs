@@ -40,6 +40,7 @@ use crate::kernel::{Maps, Pins, clock, cookies, open};
 use crate::output;
 use crate::policy::file::Document;
 use crate::policy::{Name, diff, text};
+use crate::report::fleet::Shared;
 use events::{Event, Events};
 use exporter::Exporter;
 use interfaces::Interfaces;
@@ -81,6 +82,8 @@ struct Daemon {
     auto: Option<Thread>,
     caps: Caps,
     own: Option<Thread>,
+    /// What its node of a fleet knows.
+    known: Shared,
     interfaces: Interfaces,
     follower: Follower,
     /// What the file said when it was good last.
@@ -107,7 +110,9 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
     let mut events = Events::open()?;
     let lock = pins.lock_for_change()?;
     let place = pins.daemon(&lock)?;
-    let exporter = options.listen.map(|address| Exporter::open(address, pins)).transpose()?;
+    let known = Shared::default();
+    let serve = |address| Exporter::open(address, pins, &known);
+    let exporter = options.listen.map(serve).transpose()?;
     let mut daemon = Daemon {
         _place: place,
         pins: pins.clone(),
@@ -119,6 +124,7 @@ pub fn run(pins: &Pins, history: History, options: Options) -> Result<()> {
         auto: None,
         caps: Caps::default(),
         own: None,
+        known,
         interfaces: Interfaces::default(),
         follower: Follower::default(),
         document: None,

@@ -9,7 +9,7 @@ use crate::kernel::Maps;
 const WENT_BACK: &str = "went back by itself";
 
 /// The history, and the words that started the daemon.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Record {
     history: History,
     command: Vec<String>,

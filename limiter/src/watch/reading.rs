@@ -4,6 +4,7 @@ use limiter_common::challenge::Challenge;
 
 use crate::assess::Facts;
 use crate::kernel::interface::Attachment;
+use crate::kernel::share::InForce;
 use crate::observe::{Distinct, Heavy};
 use crate::policy::text;
 use crate::report::{Counts, Snapshot};
@@ -69,6 +70,8 @@ pub struct Reading {
     pub generation: u64,
     /// `web0 native`.
     pub interfaces: Vec<String>,
+    /// `web 1,912/s for 9 s`: shares of a fleet's budgets.
+    pub shares: Vec<String>,
     pub host: Budget,
     pub services: Vec<Service>,
     pub counts: Counts,
@@ -110,6 +113,7 @@ impl Reading {
             }),
             generation: snapshot.generation,
             interfaces: interfaces.collect(),
+            shares: snapshot.shares.iter().map(InForce::brief).collect(),
             host: Budget {
                 stated: snapshot.budget.clone(),
                 used_percent: snapshot.budget_used_percent,

@@ -110,6 +110,8 @@ pub(super) const COMMANDS: &[(&str, Kind, &[&str], &str)] = &[
     ("fleet init", Kind::Elsewhere, &[], ""),
     ("fleet status", Kind::Elsewhere, &[], ""),
     ("fleet budget", Kind::Elsewhere, &[], ""),
+    ("fleet top", Kind::Elsewhere, &[], ""),
+    ("fleet profile", Kind::Elsewhere, &[], ""),
     ("fleet join", Kind::Elsewhere, &[], ""),
     ("fleet leave", Kind::Elsewhere, &[], ""),
     ("fleet forget", Kind::Elsewhere, &[], ""),

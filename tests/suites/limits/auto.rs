@@ -58,7 +58,7 @@ impl Followed {
 
     /// What is in force, where the policy states `stated`.
     fn rate(&self, stated: u64) -> u64 {
-        self.share().map_or(stated, |share| share.per_second.round() as u64)
+        self.share().map_or(stated, |share| share.per_second.unwrap_or(0.0).round() as u64)
     }
 
     /// People ask for three times what the server can serve, until `enough`. What was in force

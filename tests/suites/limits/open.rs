@@ -66,8 +66,8 @@ impl Front {
 
 /// Both ends of a connection.
 pub struct Pair {
-    near: TcpStream,
-    far: TcpStream,
+    pub near: TcpStream,
+    pub far: TcpStream,
 }
 
 /// A connection of a client of this thread's namespace to the service.

@@ -1,6 +1,8 @@
 //! Nodes, their kernel sides, the engine and the messages between them, in virtual time.
 
 mod engine;
+mod leader;
+mod node;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -9,13 +11,15 @@ use std::time::Duration;
 use fastrand::Rng;
 use limiter_fleet::allocator::Seen;
 use limiter_fleet::engine::Transaction;
-use limiter_fleet::fill::{Want, fill};
 use limiter_fleet::memory::Store;
 use limiter_fleet::record::{Amount, Amounts, Grant, Report};
-use limiter_fleet::{Allocator, Member, Round, Terms};
+use limiter_fleet::{Round, Terms};
 
-/// The one budget.
-const BUDGET: &str = "web";
+use node::{Node, Shares, member};
+
+/// The budgets: a rate, and places.
+const RATE: &str = "web";
+const PLACES: &str = "web.users";
 /// How long a leader that is not heard of stays one.
 const LEADERSHIP: u64 = 5 * SECOND;
 /// How long a leader waits for an answer.
@@ -33,6 +37,10 @@ pub enum Without {
     Fallback,
     Acknowledgment,
     Order,
+    /// Places of users who came when the share was larger are free at once.
+    UserLeft,
+    /// And those of a node that is silent.
+    SilentUsers,
 }
 
 /// What becomes of messages.
@@ -104,53 +112,6 @@ enum Answer {
     Leads(bool),
 }
 
-/// What a leader is about.
-struct Leader {
-    allocator: Option<Allocator>,
-    /// A number of what it waits for, since when, and the round if it is one.
-    waits: Option<(u64, u64, Option<Round>)>,
-    is_news: bool,
-}
-
-struct Node {
-    name: String,
-    speed: f64,
-    is_up: bool,
-    is_cut: bool,
-    /// Its daemon, if it runs; and how often it was started.
-    daemon: Option<Member>,
-    life: u64,
-    leader: Option<Leader>,
-    /// What the kernel side has: a share and when it ends, by the clock of the machine.
-    share: (Amount, Duration),
-    fallback: Amount,
-    demand: Amount,
-}
-
-impl Node {
-    fn in_force(&self, now: u64) -> Amount {
-        let (rate, ends) = self.share;
-        match (self.is_up, self.clock(now) < ends) {
-            (false, _) => 0,
-            (true, true) => rate,
-            (true, false) => self.fallback,
-        }
-    }
-
-    fn clock(&self, now: u64) -> Duration {
-        Duration::from_nanos((now as f64 * self.speed) as u64)
-    }
-
-    /// Puts into the kernel what the daemon has.
-    fn enforce(&mut self) {
-        if let Some(member) = &self.daemon
-            && let Some(share) = member.share(BUDGET)
-        {
-            self.share = (share, member.ends());
-        }
-    }
-}
-
 /// What was seen of a history.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct History {
@@ -158,6 +119,10 @@ pub struct History {
     pub most: f64,
     /// What was admitted at the end, of what could be.
     pub used: f64,
+    /// The most places that were taken at any moment, of all.
+    pub most_taken: f64,
+    /// Those taken at the end, of those that could be.
+    pub taken: f64,
     pub grants: u64,
     pub written_off: u64,
     pub leaders: u64,
@@ -191,17 +156,13 @@ impl World {
     ) -> Self {
         let mut random = Rng::with_seed(seed);
         let terms = Terms::default();
-        let node = |(index, fallback): (usize, &Amount)| Node {
-            name: format!("n{index:05}"),
-            speed: 0.99 + 0.02 * random.f64(),
-            is_up: true,
-            is_cut: false,
-            daemon: Some(member(terms, *fallback, without)),
-            life: 0,
-            leader: None,
-            share: (0, Duration::ZERO),
-            fallback: *fallback,
-            demand: 0,
+        let node = |(index, fallback): (usize, &Amount)| {
+            Node::new(
+                index,
+                0.99 + 0.02 * random.f64(),
+                *fallback,
+                member(terms, *fallback, without),
+            )
         };
         let nodes: Vec<Node> = fallbacks.iter().enumerate().map(node).collect();
         let mut world = Self {
@@ -250,7 +211,7 @@ impl World {
             self.now = time;
             self.event(event);
         }
-        self.history.used = self.used();
+        (self.history.used, self.history.taken) = self.used();
     }
 
     fn event(&mut self, event: Event) {
@@ -268,6 +229,9 @@ impl World {
             Event::Sample => {
                 let step = if self.nodes.len() > 100 { 500 * MS } else { 50 * MS };
                 self.at(self.now + step, Event::Sample);
+                for node in &mut self.nodes {
+                    node.users_leave(self.random.u64(0..50));
+                }
                 self.look();
             }
             Event::Fault(fault) => self.happens(fault),
@@ -313,134 +277,11 @@ impl World {
     fn report(&mut self, node: usize) {
         let from = &self.nodes[node];
         let Some(member) = &from.daemon else { return };
-        let demand: Amounts = [(BUDGET.to_owned(), from.demand)].into();
-        let (sent, report) = (from.clock(self.now), member.report(&demand));
+        let demand: Amounts = [RATE, PLACES].map(|name| (name.to_owned(), from.demand)).into();
+        let taken = if self.without == Without::UserLeft { 0 } else { from.taken };
+        let used: Amounts = [(PLACES.to_owned(), taken)].into();
+        let (sent, report) = (from.clock(self.now), member.report(&demand, &used));
         self.ask(node, Ask::Report { sent, report });
-    }
-
-    fn answered(&mut self, node: usize, answer: Answer) {
-        let now = self.nodes[node].clock(self.now);
-        match answer {
-            Answer::Renewed { sent } => {
-                let to = &mut self.nodes[node];
-                if let Some(member) = &mut to.daemon {
-                    member.renewed(sent);
-                }
-                to.enforce();
-                self.look();
-            }
-            Answer::Granted { revision, grant } => {
-                let to = &mut self.nodes[node];
-                if to.daemon.as_mut().is_some_and(|member| member.take(revision, &grant)) {
-                    to.enforce();
-                    self.look();
-                    self.report(node);
-                }
-            }
-            Answer::Forgotten => {
-                if let Some(member) = &mut self.nodes[node].daemon {
-                    member.forgotten();
-                }
-            }
-            Answer::Heard { node: from, revision, report } => {
-                let name = self.nodes[from].name.clone();
-                if let Some(leader) = &mut self.nodes[node].leader
-                    && let Some(allocator) = &mut leader.allocator
-                {
-                    let fits = allocator.heard(&name, revision, &report, now);
-                    leader.is_news = true;
-                    if !fits && leader.waits.is_none() {
-                        self.read(node);
-                    }
-                }
-            }
-            Answer::Done { id, revision } => self.done(node, id, revision),
-            Answer::Read { id, seen } => {
-                let terms = self.terms;
-                let Some(leader) = &mut self.nodes[node].leader else { return };
-                if leader
-                    .waits
-                    .as_ref()
-                    .is_some_and(|(waited, _, round)| *waited == id && round.is_none())
-                {
-                    leader.waits = None;
-                    match &mut leader.allocator {
-                        Some(allocator) => allocator.refresh(seen, now),
-                        none => *none = Some(Allocator::new(terms, seen, now)),
-                    }
-                    leader.is_news = true;
-                }
-            }
-            Answer::Leads(true) => {
-                if self.nodes[node].leader.is_none() {
-                    let leader = Leader { allocator: None, waits: None, is_news: false };
-                    self.nodes[node].leader = Some(leader);
-                    self.read(node);
-                    self.at(self.now + 100 * MS, Event::Decide(node));
-                }
-            }
-            // A leader learns late that it is none any more.
-            Answer::Leads(false) => self.nodes[node].leader = None,
-        }
-    }
-
-    fn done(&mut self, node: usize, id: u64, revision: Option<u64>) {
-        let (now, without) = (self.nodes[node].clock(self.now), self.without);
-        let Some(leader) = &mut self.nodes[node].leader else { return };
-        let Some((_, _, round)) =
-            leader.waits.take_if(|(waited, _, round)| *waited == id && round.is_some())
-        else {
-            return;
-        };
-        let (Some(revision), Some(round), Some(allocator)) =
-            (revision, round, &mut leader.allocator)
-        else {
-            self.read(node);
-            return;
-        };
-        let granted: Vec<String> = round.grants.iter().map(|(name, _, _)| name.clone()).collect();
-        allocator.committed(round, revision);
-        if without == Without::Acknowledgment {
-            let mut seen = allocator.seen().clone();
-            for name in granted {
-                seen.nodes.entry(name).or_default().report.1.holds = revision;
-            }
-            allocator.refresh(seen, now);
-        }
-        leader.is_news = true;
-    }
-
-    /// Reads everything anew.
-    fn read(&mut self, node: usize) {
-        self.count += 1;
-        let (id, now) = (self.count, self.now);
-        if let Some(leader) = &mut self.nodes[node].leader {
-            leader.waits = Some((id, now, None));
-            self.ask(node, Ask::Read { id });
-        }
-    }
-
-    fn decide(&mut self, node: usize) {
-        let (now, time) = (self.nodes[node].clock(self.now), self.now);
-        let seconds = (self.now / (100 * MS)).is_multiple_of(10);
-        let Some(leader) = &mut self.nodes[node].leader else { return };
-        let is_late = leader.waits.as_ref().map(|(_, since, _)| time - since > PATIENCE);
-        let due = std::mem::take(&mut leader.is_news) || seconds;
-        let round = match (is_late, &leader.allocator) {
-            (None, Some(allocator)) if due => allocator.decide(now),
-            _ => None,
-        };
-        self.at(self.now + 100 * MS, Event::Decide(node));
-        if is_late == Some(true) {
-            self.read(node);
-        } else if let Some(round) = round {
-            self.count += 1;
-            let id = self.count;
-            if let Some(leader) = &mut self.nodes[node].leader {
-                leader.waits = Some((id, time, Some(round.clone())));
-            }
-            self.ask(node, Ask::Round { id, round });
-        }
     }
 
     fn happens(&mut self, fault: Fault) {
@@ -450,11 +291,11 @@ impl World {
             }
             Fault::MachineDies(which) => which.into_iter().for_each(|node| {
                 let node = &mut self.nodes[node];
-                (node.is_up, node.daemon, node.leader) = (false, None, None);
+                (node.is_up, node.daemon, node.leader, node.taken) = (false, None, None, 0);
             }),
             Fault::MachineBoots(which) => which.into_iter().for_each(|index| {
                 let node = &mut self.nodes[index];
-                (node.is_up, node.share) = (true, (0, Duration::ZERO));
+                (node.is_up, node.shares) = (true, Shares::default());
                 self.start(index);
             }),
             Fault::DaemonDies(which) => which.into_iter().for_each(|node| {
@@ -492,32 +333,6 @@ impl World {
             node.daemon = Some(member(terms, node.fallback, without));
         }
     }
-
-    /// Adds up what is in force on all nodes that the fleet has.
-    fn look(&mut self) {
-        let is_in = |index: usize| self.store.entries().contains_key(&Key::Grant(index));
-        let nodes = self.nodes.iter().enumerate().filter(|(index, _)| is_in(*index));
-        let sum: Amount = nodes.map(|(_, node)| node.in_force(self.now)).sum();
-        let part = sum as f64 / self.budget as f64;
-        self.history.most = self.history.most.max(part);
-    }
-
-    /// What is admitted now, of what would be if every demand were known and no share were quiet.
-    fn used(&self) -> f64 {
-        let want =
-            |node: &Node| Want { least: node.fallback, wants: node.demand, most: Amount::MAX };
-        let wants: Vec<Want> = self.nodes.iter().map(want).collect();
-        let best = fill(self.budget, &wants).into_iter().zip(&self.nodes);
-        let best: Amount = best.map(|(share, node)| share.min(node.demand)).sum();
-        let admits = |node: &Node| node.demand.min(node.in_force(self.now));
-        let admitted: Amount = self.nodes.iter().map(admits).sum();
-        admitted as f64 / best.max(1) as f64
-    }
-}
-
-fn member(terms: Terms, fallback: Amount, without: Without) -> Member {
-    let stated = if without == Without::Fallback { 0 } else { fallback };
-    Member::new(terms, [(BUDGET.to_owned(), (stated, 0))].into())
 }
 
 fn index(name: &str) -> usize {

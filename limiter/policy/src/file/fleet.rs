@@ -2,6 +2,7 @@
 
 use limiter_common::rate::Rate;
 
+use super::Document;
 use super::keys;
 use super::settings::path;
 use super::table::{Reader, Table};
@@ -9,7 +10,8 @@ use crate::fleet::{Certificates, Endpoint, Fleet, HOST, Takes};
 use crate::{Name, Policy, text};
 
 /// What `[fleet]` says; `None`: it is not there, or something in it is wrong.
-pub fn read(reader: &mut Reader, top: &Table<'_>, policy: &Policy) -> Option<Fleet> {
+pub fn read(reader: &mut Reader, top: &Table<'_>, document: &Document) -> Option<Fleet> {
+    let policy = &document.policy;
     let entries = reader.subtable(top, "fleet")?;
     let table = reader.table(entries, "fleet".to_owned(), &keys::FLEET);
     let name = name(reader, &table, "name");
@@ -34,6 +36,7 @@ pub fn read(reader: &mut Reader, top: &Table<'_>, policy: &Policy) -> Option<Fle
     let certificates = certificates(reader, &table, &endpoints);
     let most = most(reader, &table, policy);
     let takes = takes(reader, &table);
+    let profiles = profiles(reader, &table, document);
     if policy.services.iter().any(|service| service.name.as_str() == HOST) {
         let place = reader.place(&path("service", HOST));
         reader.problems.add(
@@ -41,7 +44,7 @@ pub fn read(reader: &mut Reader, top: &Table<'_>, policy: &Policy) -> Option<Fle
             "in a fleet `host` is the budget of the host; give this service another name",
         );
     }
-    Some(Fleet { name: name?, node, endpoints, certificates, most, takes })
+    Some(Fleet { name: name?, node, endpoints, certificates, most, takes, profiles })
 }
 
 fn name(reader: &mut Reader, table: &Table<'_>, key: &str) -> Option<Name> {
@@ -125,6 +128,21 @@ fn takes(reader: &mut Reader, table: &Table<'_>) -> Takes {
     takes
 }
 
+fn profiles(reader: &mut Reader, table: &Table<'_>, document: &Document) -> Vec<Name> {
+    let mut profiles = Vec::new();
+    for (place, text) in reader.texts(table, "profiles") {
+        let is_known = document.profiles.iter().any(|one| one.name.as_str() == text);
+        match text.parse::<Name>() {
+            Ok(name) if is_known => profiles.push(name),
+            Ok(name) => {
+                reader.problems.add(place, format!("there is no [profile.{name}] in this file"));
+            }
+            Err(message) => reader.problems.add(place, message),
+        }
+    }
+    profiles
+}
+
 /// The lines of a fleet below its header, as keys and values.
 pub fn lines(fleet: &Fleet) -> Vec<(&'static str, String)> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
@@ -155,6 +173,10 @@ pub fn lines(fleet: &Fleet) -> Vec<(&'static str, String)> {
         let longest = humantime::format_duration(takes.longest).to_string();
         lines.push(("longest", quoted(&longest)));
     }
+    if !fleet.profiles.is_empty() {
+        let names: Vec<_> = fleet.profiles.iter().map(|name| quoted(name.as_str())).collect();
+        lines.push(("profiles", format!("[{}]", names.join(", "))));
+    }
     lines
 }
 
@@ -179,6 +201,10 @@ most = { web = "8000/s", host = "9000/s" }
 takes = ["budgets", "bans"]
 widest = "20/40"
 longest = "1h"
+profiles = ["siege"]
+
+[profile.siege]
+mode = "enforce"
 "#;
 
     fn parse(text: &str) -> anyhow::Result<Document> {
@@ -208,6 +234,7 @@ longest = "1h"
             ("\"bans\"", "\"pans\"", ":13:21: a fleet has no pans"),
             ("20/40", "0/40", "is the least length"),
             ("\"1h\"", "\"1x\"", "is no duration"),
+            ("[\"siege\"]", "[\"siege\", \"peace\"]", ":16:22: there is no [profile.peace]"),
             ("\"8000/s\"", "8000", "`most` takes rates such as"),
             ("[service.web]", "[service.host]", "give this service another name"),
             ("node =", "nod =", "there is no key `nod` in [fleet]; did you mean `node`?"),

@@ -7,8 +7,19 @@ use super::settings::{DOCUMENT, PROFILE};
 use crate::settings::{CLASS, DEFAULTS, HOST, SERVICE, Setting};
 
 /// Keys of `[fleet]`.
-pub const FLEET: [&str; 10] =
-    ["name", "node", "endpoints", "ca", "certificate", "key", "most", "takes", "widest", "longest"];
+pub const FLEET: [&str; 11] = [
+    "name",
+    "node",
+    "endpoints",
+    "ca",
+    "certificate",
+    "key",
+    "most",
+    "takes",
+    "widest",
+    "longest",
+    "profiles",
+];
 /// Those of them that name a file.
 pub const FILES: [&str; 3] = ["ca", "certificate", "key"];
 
@@ -110,6 +121,7 @@ fn of_fleet(key: &str) -> Option<&'static str> {
         "takes" => "a list of budgets, bans and allow, in quotes",
         "widest" => "the least length of a prefix, IPv4 and IPv6, such as \"16/32\"",
         "longest" => "a time such as \"1h\"",
+        "profiles" => "names of profiles such as [\"guard\", \"siege\"]",
         "name" | "node" => "a name in quotes",
         _ if FILES.contains(&key) => "the name of a PEM file, in quotes",
         _ => return None,

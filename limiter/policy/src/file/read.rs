@@ -44,7 +44,7 @@ pub fn document(text: &str, name: &str, directory: &Path) -> Result<Document, Pr
     services(&mut reader, &top, &mut document.policy, &mut findings);
     classes(&mut reader, &top, directory, &mut document.policy, &mut findings);
     document.profiles = profiles(&mut reader, &top);
-    document.fleet = fleet::read(&mut reader, &top, &document.policy);
+    document.fleet = fleet::read(&mut reader, &top, &document);
     document.auto = auto::read(&mut reader, &top, &document.policy);
     for profile in &document.profiles {
         profile.apply(&document.policy, &mut findings);

@@ -190,7 +190,7 @@ const fn verb(list: List) -> &'static str {
 }
 
 /// A reason on one line.
-fn why(text: &str) -> Result<String, String> {
+pub fn why(text: &str) -> Result<String, String> {
     let fits = !text.trim().is_empty() && text.len() <= 200 && !text.contains(char::is_control);
     fits.then(|| text.to_owned()).ok_or_else(|| "write a reason of 1 to 200 bytes".to_owned())
 }

@@ -2,7 +2,9 @@
 //! the policy file names; the daemon follows.
 
 mod list;
+mod profile;
 mod status;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use clap::{Args, Subcommand};
 use limiter_common::record::List;
 use limiter_fleet::Terms;
 use limiter_fleet::engine::{Engine as _, Snapshot, Transaction};
-use limiter_fleet::record::{Amount, Amounts};
+use limiter_fleet::record::{Amount, Amounts, OPEN, USERS, is_of_places};
 use serde::Serialize;
 
 use super::Context;
@@ -22,6 +24,7 @@ use crate::fleet::{self, node};
 use crate::kernel::Maps;
 use crate::output;
 use crate::policy::file::{DEFAULT_FILE, Document};
+use crate::policy::fleet::HOST;
 use crate::policy::{Name, text};
 use crate::report;
 
@@ -37,6 +40,8 @@ pub enum Fleet {
     Init(Budgets),
     /// Show the fleet's budgets, its nodes, and their shares.
     Status(Where),
+    /// Show the sources that weigh most on all nodes together.
+    Top(top::Top),
     /// Change budgets of the fleet.
     Budget(Budgets),
     /// Sources that are banned on every node that takes bans of its fleet.
@@ -45,6 +50,8 @@ pub enum Fleet {
     /// Sources that always pass on every node that takes that of its fleet.
     #[command(subcommand)]
     Allow(list::ListAction),
+    /// Put a profile into force on every node whose policy takes it by name.
+    Profile(profile::Profile),
     /// Take a node in that `leave` took out, and wait until it has its shares.
     Join(One),
     /// Take a node out: its shares go to the others, and what its own policy states is in force
@@ -70,9 +77,10 @@ pub struct Where {
 #[derive(Args, Debug)]
 pub struct Budgets {
     /// A service and what all nodes together may let in of it, such as web=30000/s; `host` is all
-    /// services together.
+    /// services together. Of places their number: web.users=5000 may be present, web.open=20000
+    /// connections may be open.
     #[arg(value_name = "SERVICE=RATE", required = true, value_parser = budget)]
-    budgets: Vec<(Name, Amount)>,
+    budgets: Vec<(String, Amount)>,
     #[command(flatten)]
     place: Where,
 }
@@ -123,6 +131,8 @@ impl Fleet {
             Self::Join(one) | Self::Leave(one) => &one.place,
             Self::Forget(one) => &one.place,
             Self::Ban(action) | Self::Allow(action) => action.place(),
+            Self::Profile(one) => &one.place,
+            Self::Top(one) => &one.place,
         };
         let reached = place.reach()?;
         let done = runtime.block_on(async {
@@ -131,6 +141,7 @@ impl Fleet {
                     status::run(context, &reached).await?;
                     Ok(None)
                 }
+                Self::Top(one) => one.run(context, &reached).await.map(|()| None),
                 Self::Init(one) => reached.init(&one.budgets).await.map(Some),
                 Self::Budget(one) => reached.change(&one.budgets).await.map(Some),
                 Self::Join(one) => reached.join(&reached.node(one)?).await.map(Some),
@@ -138,6 +149,7 @@ impl Fleet {
                 Self::Forget(one) => reached.forget(one.node.as_str()).await.map(Some),
                 Self::Ban(action) => action.run(context, &reached, List::Ban).await,
                 Self::Allow(action) => action.run(context, &reached, List::Allow).await,
+                Self::Profile(one) => one.run(context, &reached).await,
             }
         });
         runtime.shutdown_background();
@@ -173,10 +185,10 @@ impl Reached {
         self.engine.snapshot(self.keys.all()).await
     }
 
-    async fn init(&self, budgets: &[(Name, Amount)]) -> Result<Vec<String>> {
+    async fn init(&self, budgets: &[(String, Amount)]) -> Result<Vec<String>> {
         let key = self.keys.budget();
         let amounts: Amounts =
-            budgets.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
+            budgets.iter().map(|(name, amount)| (name.clone(), *amount)).collect();
         let write = (key.clone(), Some(keys::bytes(&amounts)?));
         let transaction = Transaction { conditions: vec![(key, 0)], writes: vec![write] };
         let done = self.engine.transact(transaction).await?;
@@ -185,12 +197,13 @@ impl Reached {
             "fleet {} has budgets already; `limiter fleet budget` changes them",
             self.said.name
         );
-        let line =
-            |(name, amount): (&String, &Amount)| format!("budget of {name} {}", shown(*amount));
+        let line = |(name, amount): (&String, &Amount)| {
+            format!("budget of {name} {}", shown(name, *amount))
+        };
         Ok(amounts.iter().map(line).collect())
     }
 
-    async fn change(&self, budgets: &[(Name, Amount)]) -> Result<Vec<String>> {
+    async fn change(&self, budgets: &[(String, Amount)]) -> Result<Vec<String>> {
         let (key, snapshot) = (self.keys.budget(), self.snapshot().await?);
         let entry = snapshot.entries.get(&key).with_context(|| {
             format!("fleet {} has no budgets yet; `limiter fleet init` writes them", self.said.name)
@@ -199,16 +212,16 @@ impl Reached {
         let mut amounts = keys::budgets(&entry.value).unwrap_or_default();
         let mut changed = Vec::new();
         for (name, amount) in budgets {
-            let kept = reserved(&self.keys, &snapshot, name.as_str());
+            let kept = reserved(&self.keys, &snapshot, name);
             ensure!(
                 kept <= *amount,
                 "the nodes' own policies state {} of {name} together, so the fleet cannot have \
                  less; lower them first, or `limiter fleet forget` a node that is gone",
-                shown(kept)
+                shown(name, kept)
             );
-            let before = amounts.insert(name.to_string(), *amount);
-            let before = before.map_or_else(|| "none".to_owned(), shown);
-            changed.push(format!("budget of {name} {before} -> {}", shown(*amount)));
+            let before = amounts.insert(name.clone(), *amount);
+            let before = before.map_or_else(|| "none".to_owned(), |amount| shown(name, amount));
+            changed.push(format!("budget of {name} {before} -> {}", shown(name, *amount)));
         }
         let write = (key.clone(), Some(keys::bytes(&amounts)?));
         let transaction =
@@ -231,7 +244,7 @@ impl Reached {
             if let Some(entry) = snapshot.entries.get(&key) {
                 let shares = keys::grant(&key, &entry.value)?.shares;
                 let share = |(name, share): (&String, &limiter_fleet::record::Share)| {
-                    format!("{node} has {} of {name}", shown(share.rate))
+                    format!("{node} has {} of {name}", shown(name, share.rate))
                 };
                 let shares: Vec<String> = shares.iter().map(share).collect();
                 if !shares.is_empty() {
@@ -287,8 +300,9 @@ impl Reached {
             bail!("{node} is not gone: it has just reported");
         }
         node::leave(&self.engine, &self.keys, node, &snapshot).await?;
-        let away = (self.keys.away(node), None);
-        self.engine.transact(Transaction { conditions: vec![], writes: vec![away] }).await?;
+        let writes = [self.keys.away(node), self.keys.answer(node), self.keys.top(node)];
+        let writes = writes.map(|key| (key, None)).to_vec();
+        self.engine.transact(Transaction { conditions: vec![], writes }).await?;
         Ok(vec![format!("{node} is forgotten, and what was kept for it is free")])
     }
 
@@ -313,10 +327,23 @@ fn reserved(keys: &Keys, snapshot: &Snapshot, budget: &str) -> Amount {
     kept.fold(0, Amount::saturating_add)
 }
 
-/// Reads `SERVICE=RATE`.
-fn budget(text: &str) -> Result<(Name, Amount), String> {
+/// Reads `SERVICE=RATE`, `SERVICE.users=COUNT` or `SERVICE.open=COUNT`.
+fn budget(text: &str) -> Result<(String, Amount), String> {
     let (name, rate) =
         text.split_once('=').ok_or_else(|| "write SERVICE=RATE, such as web=30000/s".to_owned())?;
+    if let Some((service, what)) = name.split_once('.') {
+        let is_known = what == OPEN || what == USERS && service != HOST;
+        let places: u64 = rate.parse().map_err(|_| format!("`{rate}` is no number of places"))?;
+        return match service.parse::<Name>() {
+            Err(message) => Err(message),
+            Ok(_) if !is_known => Err(format!(
+                "there are no places {name}; write web.{USERS}=5000, web.{OPEN}=20000 or \
+                 {HOST}.{OPEN}=50000"
+            )),
+            Ok(_) if places == 0 => Err("a fleet's budget is a number, and never none".to_owned()),
+            Ok(_) => Ok((name.to_owned(), places.saturating_mul(1000))),
+        };
+    }
     let rate = text::rate(rate)?;
     if rate.count == 0 {
         return Err("a fleet's budget is a rate, and never none".to_owned());
@@ -326,12 +353,13 @@ fn budget(text: &str) -> Result<(Name, Amount), String> {
     if amount == 0 {
         return Err("this is slower than one in a thousand seconds".to_owned());
     }
-    Ok((name.parse()?, amount))
+    Ok((name.parse::<Name>()?.to_string(), amount))
 }
 
-/// An amount as a person reads it.
-fn shown(amount: Amount) -> String {
+/// An amount of a budget as a person reads it.
+fn shown(budget: &str, amount: Amount) -> String {
     match amount {
+        _ if is_of_places(budget) => report::human::count(amount / 1000),
         0..10_000 if !amount.is_multiple_of(1000) => format!("{:.1}/s", amount as f64 / 1000.0),
         _ => format!("{}/s", report::human::count(amount.div_ceil(1000))),
     }
@@ -343,12 +371,20 @@ mod tests {
 
     #[test]
     fn budgets_are_read_and_shown() {
-        let read = |text| budget(text).map(|(name, amount)| (name.to_string(), amount));
+        let read = budget;
         assert_eq!(read("web=30k/s"), Ok(("web".to_owned(), 30_000_000)));
         assert_eq!(read("host=6/min"), Ok(("host".to_owned(), 100)));
+        assert_eq!(read("web.users=5000"), Ok(("web.users".to_owned(), 5_000_000)));
+        assert_eq!(read("host.open=7"), Ok(("host.open".to_owned(), 7000)));
+        for bad in ["web.users=5/s", "web.open=0", "host.users=5", "web.seats=5", ".open=5"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
         for bad in ["web", "web=", "web=none", "web=0/s", "=1/s", "a b=1/s", "web=1"] {
             assert!(read(bad).is_err(), "{bad}");
         }
-        assert_eq!([30_000_000, 1_500, 2_000].map(shown), ["30,000/s", "1.5/s", "2/s"]);
+        assert_eq!(
+            [30_000_000, 1_500, 2_000].map(|amount| shown("web", amount)),
+            ["30,000/s", "1.5/s", "2/s"]
+        );
     }
 }

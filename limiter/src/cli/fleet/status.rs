@@ -38,7 +38,7 @@ struct Engine {
     alarms: Vec<String>,
 }
 
-/// One budget, in connections a second.
+/// One budget, in connections a second or in places.
 #[derive(Serialize)]
 struct Budget {
     budget: f64,
@@ -56,7 +56,7 @@ struct Node {
     /// `limiter fleet leave` took it out.
     away: bool,
     version: String,
-    /// Entries of the fleet's lists that it refuses; its log says why.
+    /// Entries of the fleet that it refuses, of its lists and its profile; its log says why.
     refused: u64,
     shares: BTreeMap<String, Share>,
 }
@@ -148,7 +148,7 @@ fn nodes(reached: &Reached, snapshot: &Snapshot) -> Result<BTreeMap<String, Node
 }
 
 fn describe(status: &Status) -> String {
-    let rate = |rate: f64| shown((rate * 1000.0).round() as Amount);
+    let amount = |name: &str, rate: f64| shown(name, (rate * 1000.0).round() as Amount);
     let mut text = String::new();
     let silent = status.nodes.values().filter(|node| node.silent).count();
     let count = report::human::plural(status.nodes.len() as u64, ["node", "nodes"]);
@@ -164,10 +164,10 @@ fn describe(status: &Status) -> String {
         let _ = writeln!(
             text,
             "budget      {name} {}: demand {}, granted {}, kept for the nodes in any case {}",
-            rate(budget.budget),
-            rate(budget.demand),
-            rate(budget.granted),
-            rate(budget.reserved)
+            amount(name, budget.budget),
+            amount(name, budget.demand),
+            amount(name, budget.granted),
+            amount(name, budget.reserved)
         );
     }
     for (name, node) in &status.nodes {
@@ -180,16 +180,16 @@ fn describe(status: &Status) -> String {
         };
         let refused = match node.refused {
             0 => String::new(),
-            refused => format!(", refuses {refused} of the fleet's bans and allows"),
+            refused => format!(", refuses {refused} of the fleet's entries"),
         };
         let _ = writeln!(text, "node        {name}{here}: {state}{refused}");
         for (name, share) in &node.shares {
             let _ = writeln!(
                 text,
                 "              {name} {}, demand {}, alone {}",
-                rate(share.granted),
-                rate(share.demand),
-                rate(share.fallback)
+                amount(name, share.granted),
+                amount(name, share.demand),
+                amount(name, share.fallback)
             );
         }
     }

@@ -10,6 +10,7 @@ use crate::kernel::share::InForce;
 use crate::observe::waiting::Waiting;
 use crate::policy::{self, Prefixes};
 use crate::report::Shadow;
+use crate::report::fleet::{Led, Sums, View};
 use crate::report::snapshot::{
     Admission, Class, Interface, Line, Open, OpenOfService, Revert, Room, Table,
 };
@@ -85,11 +86,20 @@ fn snapshot() -> Snapshot {
         ],
         budget: "none".to_owned(),
         budget_used_percent: Some(50.0),
-        shares: vec![InForce {
-            budget: "web".to_owned(),
-            per_second: 1912.5,
-            ends_in_seconds: 9.5,
-        }],
+        shares: vec![
+            InForce {
+                budget: "web".to_owned(),
+                per_second: Some(1912.5),
+                places: None,
+                ends_in_seconds: 9.5,
+            },
+            InForce {
+                budget: "web.users".to_owned(),
+                per_second: None,
+                places: Some(1200),
+                ends_in_seconds: 9.5,
+            },
+        ],
         source_limit: "20/s, burst 40".to_owned(),
         prefixes: Prefixes::default(),
         services: vec![service("web"), service("ssh")],
@@ -139,8 +149,17 @@ fn scrape(snapshot: Option<Snapshot>) -> Scrape {
         loaded: snapshot.is_some(),
         error: None,
         wanted,
+        fleet: Some(fleet()),
         snapshot,
     }
+}
+
+fn fleet() -> View {
+    let refused = ("k".to_owned(), ("ban", "it is wider than /16".to_owned()));
+    let sums = Sums { budget: 3000.0, demand: 4200.5, held: 2999.5 };
+    let budgets = [("web".to_owned(), sums)].into();
+    let led = Led { reporting: 2, silent: 1, budgets };
+    View { reported: 998, refused: [refused].into(), led: Some(led) }
 }
 
 /// A sample: the name, what stands between its braces, the value.
@@ -205,7 +224,15 @@ fn a_snapshot() {
             ("limiter_host_budget_used_ratio", 0.5),
             ("limiter_budget_used_ratio{service=\"web\"}", 0.25),
             ("limiter_share_per_second{budget=\"web\"}", 1912.5),
+            ("limiter_share_places{budget=\"web.users\"}", 1200.0),
             ("limiter_share_ends_in_seconds{budget=\"web\"}", 9.5),
+            ("limiter_fleet_reported_timestamp_seconds", 998.0),
+            ("limiter_fleet_refused_entries{kind=\"ban\"}", 1.0),
+            ("limiter_fleet_refused_entries{kind=\"profile\"}", 0.0),
+            ("limiter_fleet_nodes{state=\"silent\"}", 1.0),
+            ("limiter_fleet_budget{budget=\"web\"}", 3000.0),
+            ("limiter_fleet_demand{budget=\"web\"}", 4200.5),
+            ("limiter_fleet_held{budget=\"web\"}", 2999.5),
             ("limiter_attempts_total{service=\"ssh\"}", 127.0),
             ("limiter_admitted_total{service=\"web\"}", 100.0),
             (
@@ -272,6 +299,7 @@ fn labels_come_from_bounded_sets() {
         "challenge",
         "family",
         "interface",
+        "kind",
         "le",
         "length",
         "limit",
@@ -284,6 +312,7 @@ fn labels_come_from_bounded_sets() {
         "reason",
         "scope",
         "service",
+        "state",
         "version",
     ];
     assert_eq!(labels, BTreeSet::from(known));

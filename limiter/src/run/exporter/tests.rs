@@ -9,7 +9,8 @@ fn open() -> (Exporter, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let exporter =
-        Exporter::open(any, &Pins::at(directory.path().join("limiter"))).expect("it listens");
+        Exporter::open(any, &Pins::at(directory.path().join("limiter")), &Shared::default())
+            .expect("it listens");
     (exporter, directory)
 }
 
@@ -112,8 +113,8 @@ fn everybody_within_a_second_shares_a_look() {
 #[test]
 fn a_port_in_use_is_said_at_once() {
     let (exporter, directory) = open();
-    let error =
-        Exporter::open(exporter.address, &Pins::at(directory.path())).expect_err("it is taken");
+    let error = Exporter::open(exporter.address, &Pins::at(directory.path()), &Shared::default())
+        .expect_err("it is taken");
     let said = format!("{error:#}");
     for words in ["cannot serve metrics on 127.0.0.1:", "another process", "ss -ltnp", "--listen"] {
         assert!(said.contains(words), "{said}: {words}");
@@ -125,7 +126,11 @@ fn a_port_in_use_is_said_at_once() {
 fn an_address_may_come_later() {
     for address in ["192.0.2.1:0", "[2001:db8::1]:0"] {
         let directory = tempfile::tempdir().expect("a directory");
-        Exporter::open(address.parse().expect("an address"), &Pins::at(directory.path()))
-            .expect("it listens");
+        Exporter::open(
+            address.parse().expect("an address"),
+            &Pins::at(directory.path()),
+            &Shared::default(),
+        )
+        .expect("it listens");
     }
 }

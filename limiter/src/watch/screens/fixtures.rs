@@ -24,6 +24,7 @@ pub fn bare() -> Reading {
         profile: None,
         generation: 1,
         interfaces: vec!["web0 native".to_owned()],
+        shares: Vec::new(),
         host: budget("none", None),
         services: Vec::new(),
         counts: Counts::default(),
@@ -172,8 +173,9 @@ fn wave(at: f64) -> f64 {
 }
 
 pub fn calm() -> Model {
+    let shares = || vec!["web 1912/s for 9 s".to_owned()];
     watched(
-        |_| front(),
+        |_| Reading { shares: shares(), ..front() },
         |at| vec![(0, Reason::Admitted, 34.0 * wave(at)), (1, Reason::Admitted, 0.4)],
     )
 }

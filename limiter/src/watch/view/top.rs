@@ -41,7 +41,7 @@ pub fn header(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
         None => text(
             frame,
             rows.take(1),
-            &format!(" on {}", interfaces(&reading.interfaces)),
+            &format!(" on {}{}", interfaces(&reading.interfaces), shares(&reading.shares)),
             Style::new(),
         ),
     }
@@ -49,6 +49,11 @@ pub fn header(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
 
 fn interfaces(names: &[String]) -> String {
     if names.is_empty() { "NO interface".to_owned() } else { names.join(", ") }
+}
+
+/// What is in force instead of stated budgets: of a fleet, or of an auto budget.
+fn shares(shares: &[String]) -> String {
+    if shares.is_empty() { String::new() } else { format!("   share: {}", shares.join(", ")) }
 }
 
 fn countdown(back: &Back) -> String {

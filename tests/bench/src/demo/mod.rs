@@ -3,6 +3,7 @@
 //! Everything happens in network namespaces of this machine. limiter is driven by its own command,
 //! as an operator would.
 
+mod fleet;
 mod flood;
 mod morning;
 
@@ -14,13 +15,17 @@ use super::output::Output;
 /// How it is shown.
 #[derive(Args)]
 pub struct Arguments {
-    /// Length of each act: of the morning 22, of a flood 6 by default.
+    /// Length of each act: of the morning 22, of a flood 6, of the fleet 14 by default.
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..=120))]
     seconds: Option<u64>,
     /// Another play than the morning: floods at full speed, beside clients whom the server can
     /// serve.
     #[arg(long, value_enum)]
     only: Option<Play>,
+    /// Three front ends with one budget behind a router with ECMP: the crowd shifts, one dies, etcd
+    /// dies and comes back.
+    #[arg(long, conflicts_with_all = ["only", "flood"])]
+    fleet: bool,
     /// What to flood with, of the play of floods.
     #[arg(long, value_enum, default_value_t = flood::Kind::Sources, requires = "only")]
     flood: flood::Kind,
@@ -37,6 +42,9 @@ enum Play {
 
 /// Shows it.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.fleet {
+        return fleet::run(arguments.seconds.unwrap_or(14), &arguments.output);
+    }
     match arguments.only {
         None => morning::run(arguments.seconds.unwrap_or(22), &arguments.output),
         Some(Play::Flood) => {

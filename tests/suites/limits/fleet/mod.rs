@@ -1,17 +1,21 @@
 //! A fleet of real front ends with a real etcd: shares follow demand, and the sum of what is
 //! admitted keeps to the budget, whatever is killed or cut off.
 
+mod etcd;
+mod faults;
 mod measured;
+mod places;
 mod world;
 
 use std::time::Instant;
 
+use lab::Desk;
 use lab::wait::until_so;
 use limiter::kernel::clock;
 use limiter_common::record::List;
 use serde_json::Value;
 
-use world::{ALONE, World};
+use world::{ALONE, Plan, World};
 
 /// The budget of the fleet on the page, a second.
 const BUDGET: u64 = 3000;
@@ -113,7 +117,7 @@ fn the_sum_holds_when_etcd_goes() {
 /// An engine that takes no writes any more: as if it were gone, and it is said why.
 #[test]
 fn a_full_engine_ends_shares_and_is_told() {
-    let world = World::with_quota(2, Some(16 << 20));
+    let world = World::of(&Plan { quota: Some(16 << 20), ..Plan::of(2) });
     let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
     let half = BUDGET / 2;
     until_so("each has half", || world.nodes.iter().all(|node| node.rate() >= nearly(half)));
@@ -260,4 +264,109 @@ fn a_ban_of_the_fleet_is_in_force_on_every_node_that_takes_it() {
     });
     let again = one.desk.output("fleet ban del 192.0.2.0/24");
     assert!(!again.status.success());
+}
+
+/// A profile is in force on the nodes whose policies name it, once, until the kernel goes back or
+/// the fleet says so; what an operator does stays.
+#[test]
+fn a_profile_of_the_fleet_is_in_force_where_it_is_taken() {
+    let mut world = World::new(2);
+    let policy = world.nodes[1].desk.policy();
+    let text = std::fs::read_to_string(&policy).expect("a policy");
+    world.nodes[1].kill();
+    std::fs::write(&policy, text.replace("profiles = [\"siege\"]", "")).expect("written");
+    world.nodes[1].start();
+    let profile = |node: &world::Node| node.desk.json("status --quick")["profile"].clone();
+    let left = |node: &world::Node| {
+        let status = node.desk.json("status --quick");
+        status["reverts"]["in_seconds"].as_f64().unwrap_or(0.0)
+    };
+    let one = &world.nodes[0];
+    let start = Instant::now();
+    one.desk.ok("fleet profile siege --for 30m --because flood");
+    let said = answers(&one.desk);
+    println!("{:.2} s after it was typed both have answered", start.elapsed().as_secs_f64());
+    assert!(said.contains("n1 has taken it"), "{said}");
+    assert!(said.contains("n2 refuses it: `profiles` of its policy does not name siege"), "{said}");
+    assert_eq!((profile(one), profile(&world.nodes[1])), ("siege".into(), Value::Null));
+    assert!((1..=1800).contains(&(left(one) as u64)), "{}", left(one));
+    assert!(one.desk.ok("history").contains("the fleet's profile siege, by "));
+    until_so("it is counted", || one.desk.json("fleet status")["nodes"]["n2"]["refused"] == 1);
+    // Another end, and another profile, which neither has.
+    one.desk.ok("fleet profile siege --for 60m");
+    answers(&one.desk);
+    assert!(left(one) > 1800.0, "{}", left(one));
+    one.desk.ok("fleet profile guard");
+    let said = answers(&one.desk);
+    assert_eq!(said.matches("refuses it").count(), 2, "{said}");
+    assert_eq!(profile(one), "siege");
+    one.desk.ok("fleet profile normal");
+    until_so("it goes back", || profile(&world.nodes[0]) == Value::Null);
+    assert!(one.desk.ok("fleet profile").contains("no profile"));
+    // An operator goes back, and neither the engine nor a new daemon undoes that.
+    one.desk.ok("fleet profile siege");
+    answers(&one.desk);
+    one.desk.ok("rollback");
+    world.nodes[0].kill();
+    world.nodes[0].start();
+    until_so("it has its share", || world.nodes[0].rate() > 0);
+    let one = &world.nodes[0];
+    one.desk.ok("fleet ban add 192.0.2.1 --for 5m --because later");
+    until_so("it follows the fleet", || one.desk.ok("ban list").contains("192.0.2.1"));
+    assert_eq!(profile(one), Value::Null);
+    one.desk.ok("fleet profile siege");
+    assert!(answers(&one.desk).contains("n1 has taken it"));
+    assert_eq!(profile(one), "siege");
+}
+
+/// What the nodes say to the profile of the fleet, when all have answered.
+fn answers(desk: &Desk) -> String {
+    let mut said = String::new();
+    until_so("every node has answered", || {
+        said = desk.ok("fleet profile");
+        !said.contains("HAS NOT ANSWERED")
+    });
+    said
+}
+
+/// What the dashboard shows of a fleet is there while one is flooded, and `top` adds up what the
+/// nodes refuse.
+#[test]
+fn metrics_and_top_tell_of_the_fleet() {
+    let world = World::new(2);
+    let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
+    let dashboard = include_str!("../../../../packaging/grafana.json");
+    let of_fleet = ["limiter_fleet_", "limiter_share_"];
+    let found = of_fleet.iter().flat_map(|prefix| dashboard.match_indices(prefix));
+    let names = found.map(|(start, _)| {
+        let end = dashboard[start..].find(|c: char| !c.is_ascii_lowercase() && c != '_');
+        &dashboard[start..start + end.expect("an end")]
+    });
+    let names: std::collections::BTreeSet<&str> = names.collect();
+    assert!(names.len() >= 7, "{names:?}");
+    until_so("every name has a sample", || {
+        let told: Vec<String> = world.nodes.iter().map(world::Node::metrics).collect();
+        let is_there = |name: &str| {
+            told.iter().flat_map(|text| text.lines()).any(|line| line.starts_with(name))
+        };
+        is_there("limiter_fleet_nodes{state=\"reporting\"} 2")
+            && names.iter().all(|name| is_there(name))
+    });
+    let held = |world: &World| -> f64 {
+        let told = world.nodes.iter().map(world::Node::metrics).collect::<String>();
+        let line =
+            told.lines().find_map(|line| line.strip_prefix("limiter_fleet_held{budget=\"web\"} "));
+        line.expect("a leader").parse().expect("a number")
+    };
+    assert!(held(&world) <= BUDGET as f64, "{}", held(&world));
+    let one = &world.nodes[0].desk;
+    until_so("both tell of what the budget had nothing for", || {
+        let top = one.json("fleet top --by budget -n 100");
+        let nodes = top.as_array().expect("a list").iter().flat_map(|one| one["nodes"].as_array());
+        let nodes: std::collections::BTreeSet<&str> =
+            nodes.flatten().filter_map(Value::as_str).collect();
+        nodes.len() == 2
+    });
+    let top = one.ok("fleet top --by budget -n 2");
+    assert!(top.starts_with("SOURCE") && top.lines().count() == 3, "{top}");
 }

@@ -9,7 +9,7 @@ use limiter_fleet::allocator::{Seen, Why};
 use limiter_fleet::engine::Transaction;
 use limiter_fleet::record::Report;
 
-use super::{Answer, Ask, BUDGET, Event, Key, LEADERSHIP, Value, Without, World, index};
+use super::{Answer, Ask, Event, Key, LEADERSHIP, PLACES, RATE, Value, Without, World, index};
 
 impl World {
     /// What the engine makes of a request.
@@ -98,7 +98,7 @@ impl World {
     fn seen(&self) -> Seen {
         let mut seen = Seen {
             round: self.store.revision_of(&Key::Round),
-            budgets: [(BUDGET.to_owned(), self.budget)].into(),
+            budgets: [RATE, PLACES].map(|name| (name.to_owned(), self.budget)).into(),
             nodes: BTreeMap::new(),
         };
         for (key, entry) in self.store.entries() {
