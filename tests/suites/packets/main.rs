@@ -101,6 +101,17 @@ impl Judge {
         assert_eq!(done, action, "action of {reason:?}");
     }
 
+    /// Runs a frame so many times, which does not change it; each time it is counted as `reason`.
+    #[track_caller]
+    fn repeats(&self, frame: &[u8], times: u32, service: usize, reason: Reason) {
+        let count = || self.counters()[service].decided[reason as usize];
+        let before = count();
+        let options =
+            TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::default() };
+        self.program().test_run(options).expect("a test run");
+        assert_eq!(count() - before, u64::from(times), "{reason:?} of {service}");
+    }
+
     fn set(&mut self, policy: &Policy) {
         let switch = self.maps.stage_policy(policy, &Origin::default()).expect("a policy");
         self.maps.set_switch(switch).expect("switched");
