@@ -207,6 +207,8 @@ fn is_server(facts: &Facts, surges: bool) -> bool {
 fn without_attempts(facts: &Facts) -> Cause {
     let stray = facts.attempts() > 0.0;
     match facts {
+        // Connections wait, and nobody comes any more.
+        _ if facts.waits() => Cause::Server,
         _ if facts.banned() > 0.0 && !stray => Cause::Banned,
         _ if facts.allowed() > 0.0 => Cause::Nothing,
         _ if facts.not_named() >= ELSEWHERE => Cause::NotNamed,

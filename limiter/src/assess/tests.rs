@@ -133,6 +133,8 @@ fn nothing_arrives() {
         ..calm()
     };
     says(&quiet(&[], 0), Cause::Quiet, &["QUIET: no attempt in 1s.", "next: look before limiter"]);
+    let stuck = Facts { queue: Some([6, 5]), ..quiet(&[], 0) };
+    says(&stuck, Cause::Server, &["the server accepts no connection", "`limiter doctor`"]);
     let beside = quiet(&[], 65);
     says(&beside, Cause::OtherInterface, &["or from this host", "`limiter attach IFACE`"]);
     let ports = quiet(&[(Reason::NotProtected, 70)], 65);

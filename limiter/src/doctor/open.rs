@@ -1,6 +1,7 @@
 //! Open connections: whether they are counted where the policy bounds them.
 
 use super::Findings;
+use crate::kernel::open::MOUNT_GROUP;
 use crate::report::Open;
 use crate::report::human::count;
 
@@ -13,13 +14,8 @@ pub fn check(open: &Open, has_groups: bool, to: &mut Findings) {
             false => "no cgroup v2 is mounted",
         };
         let advice = match has_groups {
-            true => {
-                "`limiter confirm`, `limiter arm`, or any other change of limiter attaches it again"
-            }
-            false => {
-                "`mkdir -p /sys/fs/cgroup/unified` and `mount -t cgroup2 none \
-                 /sys/fs/cgroup/unified`; limiter counts from its next change on"
-            }
+            true => "`limiter arm`, or any other change of limiter, attaches it again".to_owned(),
+            false => format!("{MOUNT_GROUP}; limiter counts from its next change on"),
         };
         to.problem(format!("they are not counted, so none is refused for them: {why}"), advice);
         return;

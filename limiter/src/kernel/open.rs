@@ -20,6 +20,7 @@ use aya::{Btf, Ebpf};
 use limiter_common::names;
 use limiter_common::open::{State, WORDS};
 use limiter_common::record::{Counting, SERVICES};
+use rustix::fs::statfs;
 use rustix::net::{AddressFamily, SocketType};
 
 use super::capability;
@@ -176,20 +177,27 @@ fn attach(pins: &Pins, ebpf: &mut Ebpf) -> Result<()> {
         .context("cannot put the link of the program that counts open connections in its place")
 }
 
+/// CGROUP2_SUPER_MAGIC of linux/magic.h.
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+/// What to do where it is not mounted.
+pub const MOUNT_GROUP: &str = "`mount -t cgroup2 none /sys/fs/cgroup`, or, where control groups of version 1 are there, \
+     `mkdir -p /sys/fs/cgroup/unified` and `mount -t cgroup2 none /sys/fs/cgroup/unified`";
+
 /// The root of the control groups, version 2.
 fn group() -> Result<PathBuf> {
     let mounts =
         fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
-    let path = mounts.lines().find_map(|line| {
+    let paths = mounts.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let (path, kind) = (words.nth(1)?, words.next()?);
         (kind == "cgroup2").then(|| PathBuf::from(path))
     });
-    match path {
+    // Another mount may hide it, as `ip netns exec` does with a /sys of its own.
+    let is_seen = |path: &PathBuf| statfs(path).is_ok_and(|it| it.f_type == CGROUP2_MAGIC);
+    match paths.into_iter().find(is_seen) {
         Some(path) => Ok(path),
         None => bail!(
-            "no cgroup v2 is mounted; `mkdir -p /sys/fs/cgroup/unified` and `mount -t cgroup2 none \
-             /sys/fs/cgroup/unified`, and limiter counts from its next change on"
+            "no cgroup v2 is mounted; {MOUNT_GROUP}, and limiter counts from its next change on"
         ),
     }
 }

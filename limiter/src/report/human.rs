@@ -272,7 +272,9 @@ fn write_admission(
     if let Some(line) = &now.line {
         let wait = match line.wait_seconds.round() as u64 {
             0 => "nobody waits now".to_owned(),
-            seconds => format!("who comes in now has waited {}", text::show_seconds(seconds)),
+            seconds => {
+                format!("who has waited {} comes in as there is room", text::show_seconds(seconds))
+            }
         };
         let present = match (line.present, line.users) {
             (Some(present), Some(users)) => {

@@ -251,7 +251,7 @@ fn shadow(to: &mut Exposition, snapshot: &Snapshot) {
 }
 
 fn lines(to: &mut Exposition, snapshot: &Snapshot) {
-    let help = "How long whoever a line lets in now has waited; no sample without a line.";
+    let help = "The least that a source has waited which a line lets in as there is room; no sample without a line.";
     let mut family = to.family(Kind::Gauge, "limiter_line_wait_seconds", "seconds", help);
     for service in &snapshot.services {
         if let Some(line) = service.admission.line {
