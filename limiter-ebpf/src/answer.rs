@@ -42,10 +42,10 @@ const UNANSWERABLE: u32 = 0;
 
 /// Turns an attempt into the SYN-ACK that carries its cookie, and says [`ANSWERED`] or why it
 /// cannot; the frame is untouched then. `found`, here and below: a [`Found`]. `what`: the service,
-/// `global::pack_what`. If it has a waiting room, that room's socket makes the cookie where the
+/// `subprograms::pack_what`. If it has a waiting room, that room's socket makes the cookie where the
 /// listener's accept queue is full: the kernel takes a cookie whichever socket made it.
 ///
-/// Like [`limiter_reset`] a function that the verifier checks once: see `global`.
+/// Like [`limiter_reset`] a function that the verifier checks once: see `subprograms`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_syn_ack(context: *mut xdp_md, found: u64, what: u64) -> u32 {

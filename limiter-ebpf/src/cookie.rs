@@ -33,7 +33,7 @@ pub fn is_in(context: &XdpContext, segment: &Segment<'_>) -> bool {
 }
 
 /// Learns what is needed to tell the next segments of a flow. A function that the verifier checks
-/// once: see `global`.
+/// once: see `subprograms`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_know(context: *mut xdp_md, found: u64) -> u32 {

@@ -15,7 +15,6 @@ pub mod clock;
 pub mod cookie;
 pub mod exit;
 pub mod frame;
-pub mod global;
 pub mod held;
 pub mod limits;
 pub mod line;
@@ -29,6 +28,7 @@ pub mod room;
 pub mod service;
 mod shadow;
 pub mod source;
+pub mod subprograms;
 #[cfg(feature = "trace")]
 pub mod trace;
 pub mod way;

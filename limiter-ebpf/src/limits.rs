@@ -2,7 +2,7 @@
 //!
 //! [`admission::plain`] is inlined into the way of a packet. What services with a challenge or a
 //! line, and policies with classes need on top is in functions that the verifier checks one by one
-//! (`global`, `line`), so that neither its work nor the stack adds up.
+//! (`subprograms`, `line`), so that neither its work nor the stack adds up.
 
 use core::marker::PhantomData;
 

@@ -15,9 +15,9 @@ use limiter_common::turn;
 use limiter_common::word::SharedWord as _;
 
 use crate::clock;
-use crate::global::{self, IS_PROOF, NOTHING, PEEKS, case, pack_outcome, unpack_what};
 use crate::limits::{self, Question};
 use crate::maps::{self, INSTANCE, LINE, LINE_DRAFT, MapWord, SEATS, VISITS};
+use crate::subprograms::{self, IS_PROOF, NOTHING, PEEKS, case, pack_outcome, unpack_what};
 
 /// Said by [`limiter_arrive`]: he may come to the line.
 const ARRIVED: u64 = 1 << 32;
@@ -40,22 +40,22 @@ pub fn admit(question: &Question) -> Option<Outcome> {
     let flag = match stage {
         Stage::Peeks => PEEKS,
         Stage::Pays => 0,
-        Stage::Proof | Stage::Unanswerable => return global::admit(question),
+        Stage::Proof | Stage::Unanswerable => return subprograms::admit(question),
     };
     if !is_of(slot, id) {
-        return global::admit(question);
+        return subprograms::admit(question);
     }
-    let what = global::pack_what(slot, id) | flag;
-    global::unpack_outcome(judge(what, client, now))
+    let what = subprograms::pack_what(slot, id) | flag;
+    subprograms::unpack_outcome(judge(what, client, now))
 }
 
-/// Lets a proof pay to a service in a slot. Says what [`global::unpack_outcome`] reads.
+/// Lets a proof pay to a service in a slot. Says what [`subprograms::unpack_outcome`] reads.
 #[inline(always)]
 pub fn pay_proof((slot, id): (u32, u32), client: Address) -> u64 {
     if !is_of(slot, id) {
-        return global::pay_proof((slot, id), client);
+        return subprograms::pay_proof((slot, id), client);
     }
-    let what = global::pack_what(slot, id) | IS_PROOF;
+    let what = subprograms::pack_what(slot, id) | IS_PROOF;
     judge(what, client, clock::coarse())
 }
 
@@ -175,12 +175,12 @@ impl Phases for Called {
     }
 }
 
-/// Judges one who may come to the line: a number of [`Said`], and [`global::STOLE`].
+/// Judges one who may come to the line: a number of [`Said`], and [`subprograms::STOLE`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_line(what: u64) -> u64 {
     let Judged { said, stole } = phases::run(&Called { what });
-    said as u64 | if stole { global::STOLE } else { 0 }
+    said as u64 | if stole { subprograms::STOLE } else { 0 }
 }
 
 #[inline(always)]
@@ -200,7 +200,7 @@ const fn stage(what: u64) -> Stage {
 pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u64 {
     let Some(case) = case(what, Address { high, low }, now, stage(what)) else { return NOTHING };
     let mut notes = Notes::default();
-    let (reason, arrived) = match turn::arrive(&global::Called, &case) {
+    let (reason, arrived) = match turn::arrive(&subprograms::Called, &case) {
         None => return NOTHING,
         Some(Err(reason)) => (reason, 0),
         Some(Ok(arrival)) => {
@@ -208,7 +208,7 @@ pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u6
             // Kept there before the next call: here it would lie on a stack that is full.
             draft.arrival = arrival;
             let is_free = if arrival.weight == 0 { IS_FREE } else { 0 };
-            match turn::look_at_source(&global::Called, &case, &draft.arrival, &mut notes) {
+            match turn::look_at_source(&subprograms::Called, &case, &draft.arrival, &mut notes) {
                 None => return NOTHING,
                 Some(Some(reason)) => (reason, 0),
                 Some(None) => (Reason::NoPolicy, ARRIVED | is_free),
@@ -230,12 +230,13 @@ pub extern "C" fn limiter_leave(what: u64, high: u64, low: u64, said: u64, arriv
     let Some(known) = Said::from_number(said & 0xf) else { return NOTHING };
     let arrival = draft.arrival;
     let mut notes = Notes::default();
-    let Some(verdict) = turn::leave(&global::Called, &case, &arrival, known, &mut notes) else {
+    let Some(verdict) = turn::leave(&subprograms::Called, &case, &arrival, known, &mut notes)
+    else {
         return NOTHING;
     };
     let outcome = notes.outcome(Some(verdict)).proven(&case);
-    let noted = arrived & (global::STOLE | global::STEP);
-    pack_outcome(&outcome) | said & global::STOLE | noted
+    let noted = arrived & (subprograms::STOLE | subprograms::STEP);
+    pack_outcome(&outcome) | said & subprograms::STOLE | noted
 }
 
 /// Whether one who only looks must wait: a number of [`Said`].

@@ -1,6 +1,6 @@
 //! observe: what is noted of an attempt after it was decided, so that people can see who comes and who is refused. It decides nothing.
 //!
-//! What happens seldom is in functions of its own, as in `global`: numbers in, 0 out.
+//! What happens seldom is in functions of its own, as in `subprograms`: numbers in, 0 out.
 
 use limiter_common::address::Address;
 use limiter_common::distinct::{self, Hashes, INTERVALS, REGISTERS, SKETCHES};

@@ -22,10 +22,10 @@ use limiter_common::open::{self, Part, Step};
 use limiter_common::record::{CLASSES, Class, Counting, Opened, SERVICES};
 
 use crate::clock::{coarse, precise};
-use crate::global::limiter_class;
 use crate::held::{self, counts};
 use crate::limits::{self, limiter_place};
 use crate::maps::{self, CLASS, COUNTING, OPENED, OPENS};
+use crate::subprograms::limiter_class;
 use crate::{room, service};
 
 /// From linux/socket.h, linux/in.h and linux/bpf.h.

@@ -23,7 +23,9 @@ use crate::exit::{BRINGS, Decision, Notes};
 use crate::frame::{again, read};
 use crate::listener;
 use crate::maps::{self, FLOWS, WAITS};
-use crate::{checksum, clock, cookie, global, limits, line, lists, observe, room, service, shadow};
+use crate::{
+    checksum, clock, cookie, limits, line, lists, observe, room, service, shadow, subprograms,
+};
 
 /// What a segment is that does not pass as any other.
 enum Proof {
@@ -92,7 +94,7 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
         }
         let pays = || line::pay_proof(Decision::place(said), segment.network.source());
         let mut outcome = if said & PAYS != 0 { pays() } else { 0 };
-        let is_refused = outcome != global::NOTHING && outcome & global::MAY_DIVERT != 0;
+        let is_refused = outcome != subprograms::NOTHING && outcome & subprograms::MAY_DIVERT != 0;
         let is_full = stands_in && outcome as u8 == Reason::Proven as u8;
         // What is there, or has paid, is not its own connection's beginning.
         let may = if (is_refused || is_full) && said & KEPT == 0 { room::MAY_DIVERT } else { 0 };
@@ -106,7 +108,7 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
         if said & TRIES != 0 || is_refused {
             let client = segment.network.source();
             let (slot, id) = Decision::place(said);
-            let what = global::pack_what(slot, id);
+            let what = subprograms::pack_what(slot, id);
             match is_refused {
                 true => observe::limiter_waits(what, client.high, client.low, clock::coarse()),
                 false => shadow::limiter_shadow(what, client.high, client.low, clock::coarse()),
@@ -118,7 +120,7 @@ pub fn decide(context: &XdpContext, segment: &Segment<'_>, switch: Switch) -> Op
 
 /// Says of a segment what [`Decision::pack`] makes of it, and what is left to do; 0 if it passes as
 /// any other. `asked`: [`COOKIE`], [`BEHIND`], or 0 if only a ban may matter. A function that the
-/// verifier checks once: see `global`.
+/// verifier checks once: see `subprograms`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_prove(context: *mut xdp_md, found: u64, asked: u64) -> u64 {
@@ -288,7 +290,7 @@ fn close(context: &XdpContext, found: Found, said: u64, outcome: u64) -> Option<
         let (slot, id) = Decision::place(said);
         let service = limits::service(slot, id)?;
         decision.of_service(service);
-        decision.settle(&global::unpack_outcome(outcome)?);
+        decision.settle(&subprograms::unpack_outcome(outcome)?);
         if shadow::asks(service, decision.reason) {
             tries = TRIES;
         }

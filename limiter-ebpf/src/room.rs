@@ -19,10 +19,10 @@ use crate::answer::{TIME_WAIT, limiter_meets};
 use crate::clock::coarse;
 use crate::exit::{BRINGS, Decision, draw};
 use crate::frame::{limiter_find, read};
-use crate::global::{NOTHING, limiter_ask, unpack_outcome};
 use crate::limits::{self, Question};
 use crate::listener::{make_cookie, with_socket};
 use crate::maps::{DIVERTED, HOST, INSTANCE, ROOM, WAITS};
+use crate::subprograms::{NOTHING, limiter_ask, unpack_outcome};
 use crate::what::NO_SERVICE;
 
 /// From linux/socket.h and linux/in.h.

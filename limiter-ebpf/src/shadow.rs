@@ -8,8 +8,8 @@ use limiter_common::record::Service;
 use limiter_common::shadow;
 
 use crate::exit::Decision;
-use crate::global::{Called, case, pack_what};
 use crate::maps::COUNTER;
+use crate::subprograms::{Called, case, pack_what};
 
 /// Judges one of whom `decision` says that he is in, if his service tries limits.
 #[inline(always)]

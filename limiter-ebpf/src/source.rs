@@ -12,6 +12,6 @@ pub struct Table;
 impl Sources for Table {
     #[inline(always)]
     fn charge(place: &Place, attempt: &Attempt<'_>) -> Option<Charged> {
-        crate::global::charge(place, attempt)
+        crate::subprograms::charge(place, attempt)
     }
 }

@@ -23,7 +23,7 @@ pub fn sample(context: &XdpContext, decision: &Decision) {
 }
 
 /// Logs a decision: the reason, above 8 bits the service, above 40 the mode. A function that the
-/// verifier checks once: see `global`.
+/// verifier checks once: see `subprograms`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_log(context: *mut xdp_md, what: u64) -> u32 {

@@ -14,7 +14,7 @@ use crate::limits::Question;
 use crate::observe::Observe;
 use crate::source::Sources;
 use crate::{
-    answer, clock, frame, global, limits, line, lists, maps, proof, room, service, shadow,
+    answer, clock, frame, limits, line, lists, maps, proof, room, service, shadow, subprograms,
 };
 
 /// Decides on one frame and returns XDP's number for it.
@@ -128,7 +128,7 @@ fn attempt<S: Sources>(
     match decision.reason {
         Reason::Challenged if is_enforced => challenge(context, question, decision),
         Reason::Asked => {
-            let what = global::pack_what(question.slot, question.id);
+            let what = subprograms::pack_what(question.slot, question.id);
             match answer::limiter_meets(context.ctx, frame::limiter_find(context.ctx), what) {
                 answer::LISTENS => {}
                 // The kernel would drop it. There may be room when the proof comes; where there is
@@ -162,7 +162,7 @@ fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision)
 
 #[inline(always)]
 fn syn_ack(context: &XdpContext, question: &Question) -> u32 {
-    let what = global::pack_what(question.slot, question.id);
+    let what = subprograms::pack_what(question.slot, question.id);
     answer::limiter_syn_ack(context.ctx, frame::limiter_find(context.ctx), what)
 }
 

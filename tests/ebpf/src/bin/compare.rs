@@ -26,7 +26,7 @@ use limiter_ebpf::exit::{self, Decision};
 use limiter_ebpf::limits::Question;
 use limiter_ebpf::observe::{Observe, Observer};
 use limiter_ebpf::source::{Sources, Table};
-use limiter_ebpf::{clock, global, maps, way};
+use limiter_ebpf::{clock, maps, subprograms, way};
 
 /// Entries of the LRU hash, as in the nftables and hashlimit examples that people copy.
 const LRU_ENTRIES: usize = 262_144;
@@ -70,7 +70,7 @@ impl Sources for Lru {
 }
 
 /// Charges an IPv4 source: 0 conforms, 1 exceeds, and above these 8 bits the step. A call, as
-/// limiter's own: see `global`.
+/// limiter's own: see `subprograms`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn lru_charge(service: u64, source: u64, now: u64, interval: u64, window: u64) -> u64 {
@@ -124,7 +124,7 @@ pub fn floor_parse(context: XdpContext) -> u32 {
 pub fn class_boundaries(_: XdpContext) -> u32 {
     let Some(switch) = maps::switch() else { return XDP_ABORTED };
     let Address { high, low } = Address::v4(random());
-    let class = global::limiter_class(switch.fallback().slot.into(), high, low);
+    let class = subprograms::limiter_class(switch.fallback().slot.into(), high, low);
     if class == u64::MAX { XDP_ABORTED } else { XDP_DROP }
 }
 
