@@ -30,11 +30,29 @@ pub struct Waiting {
     pub gone: usize,
 }
 
+/// How long each source has waited that waits.
+#[derive(Clone, Debug, Default)]
+pub struct Ages {
+    /// In units of a place, the shortest first.
+    waits: Vec<i64>,
+    /// For so many sources each of them stands.
+    each: usize,
+    gone: usize,
+}
+
 /// Looks who waits.
 ///
 /// # Errors
 /// When the table cannot be read.
 pub fn read(maps: &Maps) -> Result<Waiting> {
+    Ok(ages(maps)?.summed())
+}
+
+/// Looks how long who waits has waited.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn ages(maps: &Maps) -> Result<Ages> {
     let (words, now) = (maps.visits.words(Access::Read)?, clock::now());
     let sets = words.len() / WAYS;
     let step = sets.div_ceil(LOOKED_AT).max(1);
@@ -43,7 +61,7 @@ pub fn read(maps: &Maps) -> Result<Waiting> {
 }
 
 /// What these entries say, each of which stands for `each` entries.
-fn of(words: impl Iterator<Item = u64>, each: usize, now: u64) -> Waiting {
+fn of(words: impl Iterator<Item = u64>, each: usize, now: u64) -> Ages {
     let kept = (Rules::FORGET_SECONDS * 1_000_000_000) >> SEEN_SHIFT;
     let lately = (LATELY * 1_000_000_000) >> SEEN_SHIFT;
     let (mut waits, mut gone) = (Vec::new(), 0);
@@ -59,11 +77,32 @@ fn of(words: impl Iterator<Item = u64>, each: usize, now: u64) -> Waiting {
         }
     }
     waits.sort_unstable();
-    let after = |part: usize| {
-        let index = waits.len().saturating_sub(1) * part / 10;
-        waits.get(index).map_or(0.0, |place| ((*place as u64) << PLACE_SHIFT) as f64 / 1e9)
-    };
-    Waiting { sources: waits.len() * each, half_seconds: after(5), tenth_seconds: after(9), gone }
+    Ages { waits, each, gone }
+}
+
+impl Ages {
+    fn summed(&self) -> Waiting {
+        let after = |part: usize| {
+            let index = self.waits.len().saturating_sub(1) * part / 10;
+            let place = self.waits.get(index);
+            place.map_or(0.0, |place| ((*place as u64) << PLACE_SHIFT) as f64 / 1e9)
+        };
+        Waiting {
+            sources: self.waits.len() * self.each,
+            half_seconds: after(5),
+            tenth_seconds: after(9),
+            gone: self.gone,
+        }
+    }
+
+    /// How many sources are before one that has waited for `place` units of a place; of those that
+    /// have waited for as long, half.
+    pub fn before(&self, place: i64) -> usize {
+        let shorter = self.waits.partition_point(|other| *other < place);
+        let as_long = self.waits[shorter..].partition_point(|other| *other == place);
+        let longer = self.waits.len() - shorter - as_long;
+        (longer + as_long / 2) * self.each
+    }
 }
 
 #[cfg(test)]
@@ -86,10 +125,13 @@ mod tests {
         visits.push(waits(100, 60));
         visits.push(waits(100, 600));
         let words = visits.iter().zip(1..).map(|(visit, source)| visit.word(source, NOW));
-        let waiting = of(words.chain([0, 0]), 4, NOW);
+        let ages = of(words.chain([0, 0]), 4, NOW);
+        let waiting = ages.summed();
         assert_eq!((waiting.sources, waiting.gone), (40, 4));
         assert!((29.0..32.0).contains(&waiting.half_seconds), "{waiting:?}");
         assert!((54.0..57.0).contains(&waiting.tenth_seconds), "{waiting:?}");
-        assert_eq!(of([0].into_iter(), 1, NOW), Waiting::default());
+        assert_eq!(of([0].into_iter(), 1, NOW).summed(), Waiting::default());
+        assert_eq!([0, 10_000].map(|place| ages.before(place)), [40, 0]);
+        assert_eq!(ages.before(ages.waits[4]), 5 * 4, "five have waited for longer");
     }
 }

@@ -20,7 +20,7 @@ pub const TEXT_BYTES: usize = 1000;
 /// After how many seconds a page comes again. A place is forgotten after 20 s without an attempt,
 /// and a crowd that was told one time would come again at one time.
 const AGAIN: std::ops::RangeInclusive<u64> = 6..=15;
-/// The same for who has no more than [`HEAD`] before him. Else luck would decide who at the head of
+/// The same for whom the line's head has passed, or will within [`HEAD`]. Else luck would decide who at the head of
 /// the line comes when there is room: at twice the budget 0.22 of those who wait were overtaken, and
 /// with this 0.08 (`limiter-common/tests/crowd`).
 const SOON: std::ops::RangeInclusive<u64> = 1..=3;
@@ -49,6 +49,9 @@ pub struct Turn {
     pub waited: Duration,
     /// How long it has still to wait, if that can be told.
     pub wait: Option<Duration>,
+    /// How long until the line's head has passed it, if that can be told. From then on it comes in
+    /// as there is room.
+    pub head: Option<Duration>,
 }
 
 /// An answer, without its status, which is always 503.
@@ -85,8 +88,8 @@ impl Pages {
         }
         let pages = Self { languages, text: text.map(escape) };
         for (tag, sentences) in pages.languages.all() {
-            let turn =
-                Turn { waited: Duration::from_secs(90), wait: Some(Duration::from_secs(90)) };
+            let time = Duration::from_secs(90);
+            let turn = Turn { waited: time, wait: Some(time), head: None };
             for turn in [None, Some(turn)] {
                 let length = pages.html(tag, sentences, turn, *AGAIN.end()).len();
                 ensure!(
@@ -226,7 +229,7 @@ fn time(words: &Sentences, time: Duration) -> String {
 
 /// A random number of seconds in [`AGAIN`], or in [`SOON`].
 fn again(turn: Option<Turn>) -> u64 {
-    let is_soon = turn.and_then(|turn| turn.wait).is_some_and(|wait| wait <= HEAD);
+    let is_soon = turn.and_then(|turn| turn.head).is_some_and(|head| head <= HEAD);
     let times = if is_soon { SOON } else { AGAIN };
     // The keys of the standard library's hash come from the kernel's random numbers.
     let random = RandomState::new().build_hasher().finish();

@@ -18,10 +18,13 @@ use limiter_common::source_table::WAYS;
 use super::{Places, Turn};
 use crate::kernel::words::Access;
 use crate::kernel::{Maps, clock};
+use crate::observe::waiting::{self, Ages};
 use crate::policy::prefix::address;
 
 /// How often heads and policy are looked at, nanoseconds.
 const FRESH: u64 = 1_000_000_000;
+/// For so many nanoseconds visits are looked at before they say how fast newcomers are let in.
+const KNOWN: u64 = 3 * FRESH;
 /// So many looks say how fast a head moves.
 const LOOKS: usize = 20;
 /// A head that needs longer than this for what is left says nothing of when it will be there.
@@ -50,6 +53,12 @@ struct Known {
     prefixes: Vec<(u8, Classes)>,
     /// When each line's head was seen, and where it was, by service.
     heads: BTreeMap<u32, VecDeque<(u64, u64)>>,
+    /// When the lines were seen, and how many newcomers all of them had let in.
+    visits: VecDeque<(u64, u64)>,
+    /// Pages a second that all budgets with a line have room for.
+    room: f64,
+    /// Who waits, in any of the lines.
+    waiting: Ages,
 }
 
 impl Turns {
@@ -89,18 +98,29 @@ impl Turns {
                 })
                 .collect();
             known.heads.clear();
+            known.visits.clear();
         }
+        known.waiting = waiting::ages(&self.maps)?;
+        let mut visits = 0;
+        known.room = 0.0;
         for (id, service) in &known.services {
             if service.line.interval == 0 {
                 continue;
             }
             let line = self.maps.line.get(id, 0).context("cannot read a line")?.0;
-            let head = now.saturating_sub(State::read(&line, now).wait);
+            let state = State::read(&line, now);
+            let head = now.saturating_sub(state.wait);
+            visits += state.visits;
+            known.room += 1e9 / service.line.interval as f64 * 256.0 / state.page.max(256) as f64;
             let heads = known.heads.entry(*id).or_default();
             heads.push_back((now, head));
             if heads.len() > LOOKS {
                 heads.pop_front();
             }
+        }
+        known.visits.push_back((now, visits));
+        if known.visits.len() > LOOKS {
+            known.visits.pop_front();
         }
         Ok(())
     }
@@ -127,7 +147,10 @@ impl Turns {
         let waited = Duration::from_nanos(visit.place.max(0) as u64) * (1 << PLACE_SHIFT);
         let line = self.maps.line.get(&id, 0).ok()?.0;
         let lag = Duration::from_nanos(State::read(&line, now).wait);
-        Some(Turn { waited, wait: wait(lag.saturating_sub(waited), known.heads.get(&id)?) })
+        let head = wait(lag.saturating_sub(waited), known.heads.get(&id)?);
+        // Where many came at once the head has passed them all, and room for a few of them is left.
+        let others = wait_for(known.waiting.before(visit.place), &known.visits, known.room);
+        Some(Turn { waited, wait: head.max(others).filter(|_| head.is_some()), head })
     }
 }
 
@@ -193,11 +216,35 @@ fn wait(left: Duration, heads: &VecDeque<(u64, u64)>) -> Option<Duration> {
     (wait <= LONGEST).then_some(wait)
 }
 
+/// How long lines need for so many sources, by how many newcomers they let in lately, or by what
+/// they have room for (pages a second) while that is not known.
+fn wait_for(sources: usize, visits: &VecDeque<(u64, u64)>, room: f64) -> Option<Duration> {
+    let ((from, first), (to, last)) = (visits.front()?, visits.back()?);
+    let (time, let_in) = (to.saturating_sub(*from), last.saturating_sub(*first));
+    let rate = match time >= KNOWN && let_in > 0 {
+        true => let_in as f64 * 1e9 / time as f64,
+        false => room,
+    };
+    let seconds = sources as f64 / rate;
+    (seconds <= LONGEST.as_secs_f64()).then(|| Duration::from_secs_f64(seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn many_that_came_at_once_wait_for_one_another() {
+        let visits = VecDeque::from([(100 * SECOND, 40), (110 * SECOND, 240)]);
+        assert_eq!(wait_for(300, &visits, 1.0), Some(Duration::from_secs(15)));
+        assert_eq!(wait_for(0, &visits, 1.0), Some(Duration::ZERO));
+        let begun = VecDeque::from([(100 * SECOND, 40), (101 * SECOND, 240)]);
+        assert_eq!(wait_for(300, &begun, 10.0), Some(Duration::from_secs(30)), "not yet known");
+        assert_eq!(wait_for(300, &begun, 0.0), None);
+        assert_eq!(wait_for(300, &VecDeque::new(), 10.0), None);
+    }
 
     #[test]
     fn a_wait_is_what_the_head_needs() {

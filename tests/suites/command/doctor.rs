@@ -203,7 +203,7 @@ fn servers() {
     let _clients = desk.front.run(connect).expect("clients");
     let found = doctor(&desk, "");
     assert_eq!(found.code, Some(1));
-    found.says("problem", "17 of 16 places", &["does not accept"]);
+    found.says("problem", ":80: 17 of 16 places", &["does not accept"]);
     found.one("ListenOverflows");
     drop(server);
 }

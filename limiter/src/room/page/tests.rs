@@ -18,7 +18,8 @@ fn pages(text: Option<&str>) -> Pages {
 }
 
 fn turn(waited: u64, wait: Option<u64>) -> Turn {
-    Turn { waited: Duration::from_secs(waited), wait: wait.map(Duration::from_secs) }
+    let wait = wait.map(Duration::from_secs);
+    Turn { waited: Duration::from_secs(waited), wait, head: wait }
 }
 
 #[test]
@@ -63,9 +64,9 @@ fn the_operators_text_is_no_markup() {
 fn pages_say_how_long() {
     let pages = pages(None);
     let page = |languages: &str, turn| pages.answer(&head(languages, None), turn).body;
-    let waits = page("en", Some(Turn { waited: 2 * MINUTE, wait: Some(3 * MINUTE) }));
+    let waits = page("en", Some(Turn { waited: 2 * MINUTE, wait: Some(3 * MINUTE), head: None }));
     assert!(waits.contains("You have waited for 2 minutes. About 3 minutes to go."), "{waits}");
-    let waits = page("fr", Some(Turn { waited: 2 * MINUTE, wait: Some(3 * MINUTE) }));
+    let waits = page("fr", Some(Turn { waited: 2 * MINUTE, wait: Some(3 * MINUTE), head: None }));
     assert!(waits.contains("Vous attendez depuis 2 minutes. Encore 3 minutes environ."), "{waits}");
     let unknown = page("en", Some(turn(4, None)));
     assert!(unknown.contains("<p>You have waited for a few seconds.</p>"), "{unknown}");
