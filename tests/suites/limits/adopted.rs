@@ -120,7 +120,7 @@ fn the_page_of_another_server_survives_its_restart() {
                 for (target, client) in [(FRONT_V4, v4[2 + round]), (FRONT_V6, v6[0])] {
                     let mut page = curl(&front, client, "http", target, "en");
                     if page.is_empty() {
-                        // Seen twice in some thirty runs, with cookies over IPv6, and not yet
+                        // Seen in one of some thirty runs, with cookies over IPv6, and not yet
                         // explained: no answer within curl's minute.
                         unanswered += 1;
                         page = curl(&front, client, "http", target, "en");
