@@ -42,11 +42,6 @@ impl Own {
         if now >> Self::UNIT_SHIFT < self.0 >> Self::UNTIL_SHIFT { self } else { Self::UNKNOWN }
     }
 
-    /// Until when it holds, milliseconds of CLOCK_MONOTONIC.
-    pub const fn until(self) -> u64 {
-        self.0 >> Self::UNTIL_SHIFT << Self::UNIT_SHIFT
-    }
-
     /// The largest segment, in bytes; `None`: not known.
     #[inline(always)]
     pub const fn mss(self) -> Option<u16> {

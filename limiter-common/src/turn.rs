@@ -9,7 +9,8 @@
 //! 4. Charge the source and its network, and take from the budgets: only whom the line lets in pays.
 //!    An attempt that peeks writes nothing, and where it need not wait its proof comes here again.
 //!
-//! 1 and 2 are [`arrive`] and [`look_at_source`], 4 is [`leave`], so that the kernel side can have a function for each.
+//! 1 and 2 are [`arrive`] and [`look_at_source`], 4 is [`leave`], so that the kernel side can have a
+//! function for each.
 
 use crate::admission::{
     self, Case, Notes, Outcome, Stage, State, Terms, Verdict, attempt, charge, look_at_network,

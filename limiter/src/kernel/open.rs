@@ -180,8 +180,10 @@ fn attach(pins: &Pins, ebpf: &mut Ebpf) -> Result<()> {
 /// CGROUP2_SUPER_MAGIC of linux/magic.h.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 /// What to do where it is not mounted.
-pub const MOUNT_GROUP: &str = "`mount -t cgroup2 none /sys/fs/cgroup`, or, where control groups of version 1 are there, \
-     `mkdir -p /sys/fs/cgroup/unified` and `mount -t cgroup2 none /sys/fs/cgroup/unified`";
+pub const MOUNT_GROUP: &str = concat!(
+    "`mount -t cgroup2 none /sys/fs/cgroup`, or, where control groups of version 1 are there, ",
+    "`mkdir -p /sys/fs/cgroup/unified` and `mount -t cgroup2 none /sys/fs/cgroup/unified`",
+);
 
 /// The root of the control groups, version 2.
 fn group() -> Result<PathBuf> {

@@ -5,6 +5,7 @@
 //! came of all this. It costs a copy of every packet that leaves the device, so it is open for a
 //! moment only.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -169,10 +170,11 @@ fn least(seen: &[Answer], before: Own, until: u64) -> Option<Own> {
     window.map(|window| Own::new(mss, window, scale, until))
 }
 
-/// Whether a service that is protected at an address answers from there.
-fn is_at(protected: &SocketAddr, from: &SocketAddr) -> bool {
-    protected.port() == from.port()
-        && (protected.ip().is_unspecified() || protected.ip().to_canonical() == from.ip())
+/// Whether a service that is protected at an address answers from there. Where it is protected at
+/// any, the host's own count: what is forwarded for others, as of its guests, says what they like.
+fn is_at(protected: &SocketAddr, from: &SocketAddr, own: &BTreeSet<IpAddr>) -> bool {
+    let is_any = protected.ip().is_unspecified() && own.contains(&from.ip());
+    protected.port() == from.port() && (is_any || protected.ip().to_canonical() == from.ip())
 }
 
 /// Listens at interfaces for `time` in all, or until many were seen.
@@ -195,12 +197,12 @@ pub fn listen(indices: &[u32], time: Duration) -> Result<Vec<Answer>> {
 }
 
 impl Maps {
-    /// Lets challenges of the services in force say what these SYN-ACKs say, for [`GOOD_FOR`]. The
-    /// caller holds the lock.
+    /// Lets challenges of the services in force say what these SYN-ACKs say, for [`GOOD_FOR`]. `own`:
+    /// addresses of this host. The caller holds the lock.
     ///
     /// # Errors
     /// When a map cannot be read or written.
-    pub fn learn_own_answers(&mut self, seen: &[Answer]) -> Result<()> {
+    pub fn learn_own_answers(&mut self, seen: &[Answer], own: &BTreeSet<IpAddr>) -> Result<()> {
         let now = clock::now() / 1_000_000;
         let until = now + GOOD_FOR.as_millis() as u64;
         let slot = self.selection()?.slot;
@@ -210,12 +212,12 @@ impl Maps {
             let Some(service) = named else { continue };
             for is_v6 in [false, true] {
                 let is_its = |one: &&Answer| {
-                    let addresses = &service.listeners;
-                    one.from.is_ipv6() == is_v6 && addresses.iter().any(|at| is_at(at, &one.from))
+                    let is_at = |at: &SocketAddr| is_at(at, &one.from, own);
+                    one.from.is_ipv6() == is_v6 && service.listeners.iter().any(is_at)
                 };
                 let its: Vec<_> = seen.iter().filter(is_its).copied().collect();
-                if let Some(own) = least(&its, self.own_answer(id, is_v6)?.at(now), until) {
-                    self.set_own_answer(id, is_v6, own)?;
+                if let Some(said) = least(&its, self.own_answer(id, is_v6)?.at(now), until) {
+                    self.set_own_answer(id, is_v6, said)?;
                 }
             }
         }
@@ -292,6 +294,7 @@ mod tests {
     #[test]
     fn a_service_answers_from_where_it_is_protected() {
         let at = |text: &str| text.parse().expect("an address");
+        let own = BTreeSet::from([SEEN.from.ip()]);
         for (protected, is) in [
             ("0.0.0.0:80", true),
             ("[::]:80", true),
@@ -299,7 +302,8 @@ mod tests {
             ("192.0.2.2:80", false),
             ("0.0.0.0:81", false),
         ] {
-            assert_eq!(is_at(&at(protected), &SEEN.from), is, "{protected}");
+            assert_eq!(is_at(&at(protected), &SEEN.from, &own), is, "{protected}");
         }
+        assert!(!is_at(&at("0.0.0.0:80"), &SEEN.from, &BTreeSet::new()), "a guest's");
     }
 }

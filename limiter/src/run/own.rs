@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::thread::Thread;
 use crate::hindrance;
-use crate::kernel::{Maps, Pins, own};
+use crate::kernel::{Maps, Pins, interface, own};
 
 /// Between two looks, and how long one takes at most: packets that leave are copied meanwhile.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -20,7 +20,10 @@ pub fn follow(pins: &Pins) -> Option<Thread> {
     let work = async move || {
         let mut trouble = None;
         loop {
-            tell(learn(&pins), &mut trouble);
+            let pins = pins.clone();
+            // It waits for packets and asks the kernel, which must not hold up the end of this.
+            let looked = tokio::task::spawn_blocking(move || learn(&pins)).await;
+            tell(looked.unwrap_or_else(|error| Err(error.into())), &mut trouble);
             tokio::time::sleep(PAUSE).await;
         }
     };
@@ -46,8 +49,9 @@ fn learn(pins: &Pins) -> Result<()> {
     if seen.is_empty() {
         return Ok(());
     }
+    let own = interface::addresses()?.into_iter().map(|ip| ip.to_canonical()).collect();
     let _lock = pins.lock_for_change()?;
-    Maps::open(&pins.root())?.learn_own_answers(&seen)
+    Maps::open(&pins.root())?.learn_own_answers(&seen, &own)
 }
 
 /// Says a trouble once, and that it is over.

@@ -199,7 +199,7 @@ fn it_says_what_the_kernel_says() {
                     let kernels = front.said(server, 20_000);
                     (kernels, tap.join().expect("no panic").expect("SYN-ACKs"))
                 });
-                front.maps.learn_own_answers(&seen).expect("learnt");
+                front.maps.learn_own_answers(&seen, &[FRONT_V4, FRONT_V6].into()).expect("learnt");
                 front.enforce(Mode::Enforce);
                 let answers = front.said(server, 30_000);
                 let mut lowered = false;
