@@ -16,7 +16,7 @@ use limiter_common::record::Service;
 use limiter_common::room;
 
 use crate::maps::{self, ROOM, draft};
-use crate::what::{NO_SERVICE, unpack_what};
+use crate::what::unpack_what;
 
 /// States in include/net/tcp_states.h.
 const TIME_WAIT: u32 = 6;
@@ -240,7 +240,7 @@ pub fn with_socket(key: u32, f: impl FnOnce(*mut c_void) -> bool) -> bool {
 #[inline(always)]
 pub fn has_room(what: u64) -> bool {
     let (slot, id) = unpack_what(what);
-    what != NO_SERVICE && maps::service(slot, id).is_some_and(Service::has_room)
+    maps::service(slot, id).is_some_and(Service::has_room)
 }
 
 /// The cookie that the socket of the service's waiting room would answer a SYN with, if it is above

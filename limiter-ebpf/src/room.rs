@@ -15,7 +15,6 @@ use limiter_common::room;
 pub use limiter_common::room::key;
 use limiter_common::switch::Mode;
 
-use crate::answer::{TIME_WAIT, limiter_meets};
 use crate::clock::coarse;
 use crate::exit::{BRINGS, Decision, draw};
 use crate::frame::{limiter_find, read};
@@ -23,7 +22,6 @@ use crate::limits::{self, Question};
 use crate::listener::{make_cookie, with_socket};
 use crate::maps::{DIVERTED, HOST, INSTANCE, ROOM, WAITS};
 use crate::subprograms::{NOTHING, limiter_ask, unpack_outcome};
-use crate::what::NO_SERVICE;
 
 /// From linux/socket.h and linux/in.h.
 const AF_INET: u32 = 2;
@@ -61,14 +59,7 @@ pub extern "C" fn limiter_show(context: *mut xdp_md, said: u64, now: u64, key: u
         if !may_take(said).unwrap_or(false) || !with_socket(key as u32, |_| true) {
             return NOTHING;
         }
-        let asked = limiter_ask(said, now);
-        // A port that is used again soon meets what is left of the connection that the room closed:
-        // of that the kernel makes another without a cookie, so nothing more will be asked.
-        if asked as u8 != Reason::Asked as u8
-            || limiter_meets(context, limiter_find(context), NO_SERVICE) != TIME_WAIT
-        {
-            return asked;
-        }
+        return limiter_ask(said, now);
     }
     if limiter_divert(context, said) != 0 { Reason::Diverted as u64 } else { NOTHING }
 }

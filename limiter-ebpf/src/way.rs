@@ -7,6 +7,7 @@ use limiter_common::admission::Stage;
 use limiter_common::challenge;
 use limiter_common::packet::{self, Cursor, Segment};
 use limiter_common::reason::{Reason, Verdict};
+use limiter_common::record::Service;
 use limiter_common::switch::{Mode, Switch};
 
 use crate::exit::{self, Decision};
@@ -117,47 +118,74 @@ fn attempt<S: Sources>(
         decision.reason = Reason::BadFlags;
         return;
     }
-    let Some(outcome) = line::admit(question) else { return };
+    if !settle(context, segment, question, service, decision) {
+        return;
+    }
+    let is_enforced = matches!(decision.mode, Mode::Enforce);
+    let unasked = match decision.reason {
+        Reason::Challenged if is_enforced => challenge(context, question, decision),
+        Reason::Asked => ask(context, question, decision),
+        _ => None,
+    };
+    if let Some(stage) = unasked {
+        settle(context, segment, &Question { stage, ..*question }, service, decision);
+    }
+    shadow::judge(service, decision, question.client, question.now);
+}
+
+/// Judges an attempt by its limits and budgets; what they refuse the waiting room may have. Says
+/// whether there is a policy to judge by.
+#[inline(always)]
+fn settle(
+    context: &XdpContext,
+    segment: &Segment<'_>,
+    question: &Question,
+    service: &Service,
+    decision: &mut Decision,
+) -> bool {
+    let Some(outcome) = line::admit(question) else { return false };
     decision.settle(&outcome);
     if service.has_room()
         && let Some(outcome) = room::show(context, segment, question, decision)
     {
         decision.settle(&outcome);
     }
-    let is_enforced = matches!(decision.mode, Mode::Enforce);
-    match decision.reason {
-        Reason::Challenged if is_enforced => challenge(context, question, decision),
-        Reason::Asked => {
-            let what = subprograms::pack_what(question.slot, question.id);
-            match answer::limiter_meets(context.ctx, frame::limiter_find(context.ctx), what) {
-                answer::LISTENS => {}
-                // The kernel would drop it. There may be room when the proof comes; where there is
-                // none the waiting room has that.
-                answer::NO_COOKIE => {
-                    if is_enforced && syn_ack(context, question) == answer::ANSWERED {
-                        decision.reason = Reason::Challenged;
-                    }
-                }
-                met => unasked(met, question, decision),
-            }
-        }
-        _ => {}
-    }
-    shadow::judge(service, decision, question.client, question.now);
+    true
 }
 
-/// Answers with a cookie, or says why not.
+/// Lets the kernel ask for a proof. Says at which stage an attempt is that it asks for none.
 #[inline(always)]
-fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) {
+fn ask(context: &XdpContext, question: &Question, decision: &mut Decision) -> Option<Stage> {
+    let what = subprograms::pack_what(question.slot, question.id);
+    match answer::limiter_meets(context.ctx, frame::limiter_find(context.ctx), what) {
+        answer::LISTENS => None,
+        // The kernel would drop it. There may be room when the proof comes; where there is none the
+        // waiting room has that.
+        answer::NO_COOKIE => {
+            if matches!(decision.mode, Mode::Enforce)
+                && syn_ack(context, question) == answer::ANSWERED
+            {
+                decision.reason = Reason::Challenged;
+            }
+            None
+        }
+        met => Some(unasked(met)),
+    }
+}
+
+/// Answers with a cookie. Says at which stage an attempt is that gets none.
+#[inline(always)]
+fn challenge(context: &XdpContext, question: &Question, decision: &mut Decision) -> Option<Stage> {
     let said = syn_ack(context, question);
-    let Some(line) = limits::challenge_line(question.id) else { return };
+    let line = limits::challenge_line(question.id)?;
     match said {
         answer::ANSWERED => challenge::issue(line, question.now),
         answer::NO_COOKIE if challenge::has_issued(line, question.now) => {
             decision.reason = Reason::QueueFull
         }
-        said => unasked(said, question, decision),
+        met => return Some(unasked(met)),
     }
+    None
 }
 
 #[inline(always)]
@@ -166,15 +194,12 @@ fn syn_ack(context: &XdpContext, question: &Question) -> u32 {
     answer::limiter_syn_ack(context.ctx, frame::limiter_find(context.ctx), what)
 }
 
-/// An attempt that the kernel asks for no proof: one that would make a connection pays at once, of
-/// the rest a few pass.
+/// The stage of an attempt that nothing asks for a proof: one that would make a connection pays at
+/// once, of the rest a few pass.
 #[inline(always)]
-fn unasked(met: u32, question: &Question, decision: &mut Decision) {
-    let stage = match met {
+const fn unasked(met: u32) -> Stage {
+    match met {
         answer::TIME_WAIT | answer::NO_COOKIE => Stage::Pays,
         _ => Stage::Unanswerable,
-    };
-    if let Some(outcome) = line::admit(&Question { stage, ..*question }) {
-        decision.settle(&outcome);
     }
 }

@@ -4,8 +4,6 @@
 pub const PEEKS: u64 = 1 << 42;
 /// Beside [`pack_what`]: it is a proof that pays.
 pub const IS_PROOF: u64 = 1 << 40;
-/// In place of a service: it has no waiting room.
-pub const NO_SERVICE: u64 = u64::MAX;
 
 /// Slot and service id in one number.
 #[inline(always)]

@@ -113,18 +113,11 @@ fn the_page_of_another_server_survives_its_restart() {
             let page = curl(&front, *client, "http", FRONT_V4, "en");
             assert!(page.starts_with("HTTP/1.1 200"), "{page}");
         }
-        let mut unanswered = 0;
         for round in 0..2 {
             let mut pages = BTreeSet::new();
             for _ in 0..20 {
                 for (target, client) in [(FRONT_V4, v4[2 + round]), (FRONT_V6, v6[0])] {
-                    let mut page = curl(&front, client, "http", target, "en");
-                    if page.is_empty() {
-                        // Seen in one of some thirty runs, with cookies over IPv6, and not yet
-                        // explained: no answer within curl's minute.
-                        unanswered += 1;
-                        page = curl(&front, client, "http", target, "en");
-                    }
+                    let page = curl(&front, client, "http", target, "en");
                     let (head, body) = page.split_once("\r\n\r\n").unwrap_or((&page, ""));
                     let is_nginx = head.starts_with("HTTP/1.1 503") && head.contains("nginx");
                     assert!(is_nginx, "{cookies} {target}: {page}");
@@ -146,7 +139,6 @@ fn the_page_of_another_server_survives_its_restart() {
         let diverted = if cookies { Reason::DivertedProof } else { Reason::Diverted };
         // More than 80 where the kernel was slow, and a client sent its SYN again.
         assert!(decided(&counters, diverted) >= 80, "{counters:?}");
-        assert!(unanswered <= 1, "{unanswered} of 80 had no answer: {counters:?}");
     }
 }
 

@@ -1,12 +1,13 @@
 //! `limiter room` with real browsers' ways: curl over HTTP and HTTPS, both families, in two languages,
 //! through a room that ends and begins again.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use lab::topology::{FRONT_V4, FRONT_V6};
-use lab::wait::until_so;
+use lab::wait::{until, until_so};
 use lab::{Desk, Server};
 use limiter::kernel::room::ports;
 use limiter::policy::Policy;
@@ -15,6 +16,9 @@ use limiter_common::reason::Reason;
 use limiter_common::record::Refuse;
 use limiter_common::switch::Mode;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
 
 use super::servers::output;
 use super::{Front, challenge, decided, limit, policy};
@@ -67,6 +71,73 @@ pub(super) fn curl(
     curl.args(["-s", "-g", "-k", "-i", "-m", "60", "--interface", &client.to_string()]);
     curl.args(["-H", &format!("Accept-Language: {language}"), &format!("{scheme}://{host}/")]);
     output(curl)
+}
+
+/// The client's own end of the last connection is not quite gone.
+fn is_taken(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
+}
+
+/// What a client reads from a port of its own until its server ends the connection: what is left of
+/// that is the server's.
+async fn read_from(client: SocketAddr, server: SocketAddr) -> std::io::Result<String> {
+    let socket = if client.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(client)?;
+    let mut stream = socket.connect(server).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").await?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await?;
+    Ok(page)
+}
+
+/// The room ends each connection, so what is left of it is there for a minute: who uses its port
+/// again, as clients that choose their port by chance do now and then, reads the page too. The
+/// kernel makes that connection without a cookie.
+#[test]
+fn a_port_that_is_used_again_reads_the_page() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    for (cookies, challenge) in
+        [(false, Challenge::Off), (true, Challenge::Auto), (true, Challenge::Always)]
+    {
+        let policy = full(challenge);
+        let front = match cookies {
+            true => challenge::front(&policy),
+            false => Front::new(&policy, Mode::Enforce),
+        };
+        let server = Server::start(&front.lab).expect("a server");
+        let desk = Desk::over(&front.lab.front, front.pins.base().to_owned()).expect("a desk");
+        let _room = Room::start(&front, &desk);
+        let (v4, v6) = (front.lab.clients_v4(), front.lab.clients_v6());
+        let page = curl(&front, v4[0], "http", FRONT_V4, "en");
+        assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+        for (target, client) in [(FRONT_V4, v4[1]), (FRONT_V6, v6[0])] {
+            for time in 0..3 {
+                let (client, target) =
+                    (SocketAddr::new(client, 20000), SocketAddr::new(target, 80));
+                let which = format!("{cookies} {challenge:?} {target}, time {time}");
+                let page = until("the client's port is free", || {
+                    let minute = std::time::Duration::from_secs(60);
+                    let read = async { timeout(minute, read_from(client, target)).await };
+                    let read = || {
+                        Ok(runtime
+                            .block_on(read)
+                            .unwrap_or_else(|_| panic!("{which}: no answer within a minute")))
+                    };
+                    match front.lab.crowd.run(read).expect("a namespace") {
+                        Err(error) if is_taken(&error) => None,
+                        page => Some(page.expect("a page")),
+                    }
+                });
+                assert!(page.starts_with("HTTP/1.1 503"), "{which}: {page}");
+            }
+        }
+        let counters = front.service(0);
+        assert_eq!(server.accepted(), 1, "{counters:?}");
+        let proven = challenge::kernel(&front, "SyncookiesRecv");
+        assert!(proven < if cookies { 7 } else { 1 }, "{proven} by a cookie: {counters:?}");
+    }
 }
 
 /// The page is there over HTTP and HTTPS, IPv4 and IPv6, with the kernel's cookies and without; it
