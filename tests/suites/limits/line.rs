@@ -2,10 +2,11 @@
 //! pages, where the budget alone breaks nearly all of them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lab::topology::FRONT_V4;
-use lab::{Crowd, Flood, PageReport, Server, Sources};
+use lab::{Crowd, Flood, Lab, LabOptions, PageReport, Server, Sources};
 use limiter::kernel::clock;
 use limiter::policy::{Admission, Policy};
 use limiter_common::challenge::Challenge;
@@ -112,50 +113,66 @@ fn forged_attempts_take_no_place_where_proofs_pay() {
     is_whole(&seen, 50);
 }
 
-/// The quota of users: twenty of sixty are let in and stay, the others come in when they are gone.
+/// The quota of users: two hundred of a thousand are let in and stay, never more; who is gone makes
+/// room in less than a second, and others come in.
 #[test]
 fn no_more_than_so_many_users_are_present() {
-    const USERS: u64 = 20;
+    const USERS: u64 = 200;
+    const CLIENTS: u32 = 1000;
     let mut policy = policy(&["web=*:80"]);
     policy.services[0].admission = Admission { users: USERS, ..Admission::default() };
-    let front = Front::new(&policy, Mode::Enforce);
+    let lab = Lab::with(LabOptions { clients: CLIENTS, ..LabOptions::default() });
+    let front = Front::in_lab(lab.expect("a lab"), &policy, Mode::Enforce).expect("it attaches");
     let _server = Server::start(&front.lab).expect("a server");
-    let mut clients = front.lab.clients_v4();
-    clients.truncate(60);
+    let clients = front.lab.clients_v4();
     let come = |clients: &[IpAddr], seconds| {
         let crowd = Crowd {
-            // Each comes again every two seconds.
-            pages_per_second: clients.len() as f64 / 2.0,
+            // Each comes again every eight seconds.
+            pages_per_second: clients.len() as f64 / 8.0,
             seconds,
             connections_per_page: 2,
-            timeout: Duration::from_millis(1900),
+            timeout: Duration::from_secs(7),
             ..Crowd::new(SocketAddr::new(FRONT_V4, 80), clients.to_vec())
         };
         crowd.run(&front.lab).expect("a crowd")
     };
-    let visits = || {
-        let slot = front.maps.switch().expect("the switch").at(clock::now()).slot;
-        let rules = front.maps.services(slot).expect("the services")[&0].line;
+    let slot = front.maps.switch().expect("the switch").at(clock::now()).slot;
+    let rules = front.maps.services(slot).expect("the services")[&0].line;
+    let present = |now| {
         let seats = front.maps.seats.get(&0, 0).expect("the seats").0;
-        let present = seats::present(&seats, &rules, clock::now());
-        assert!(present <= USERS, "{present} are present");
-        State::read(&front.maps.line.get(&0, 0).expect("the line").0, 0).visits
+        seats::present(&seats, &rules, now)
     };
-    // Those who are present come at least until two seconds before the end.
-    let left = Instant::now() + Duration::from_secs(18);
-    let pages = come(&clients, 20.0);
-    assert_eq!(visits(), USERS, "{pages:?}");
-    println!("{} of {} pages came while {USERS} of 60 were present", pages.ok, pages.tried);
-    let in_turn = pages.tried / 3;
+    let visits = || State::read(&front.maps.line.get(&0, 0).expect("the line").0, 0).visits;
+    let is_over = AtomicBool::new(false);
+    let (pages, most) = std::thread::scope(|scope| {
+        let most = scope.spawn(|| {
+            let mut most = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                most = most.max(present(clock::now()));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            most
+        });
+        let pages = come(&clients, 24.0);
+        is_over.store(true, Ordering::Relaxed);
+        (pages, most.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    // From now on nobody comes: whatever the last of them did, it is done.
+    let left = clock::now();
+    assert_eq!((visits(), most), (USERS, USERS), "{pages:?}");
+    println!("{} of {} pages came while {USERS} of {CLIENTS} were present", pages.ok, pages.tried);
+    let in_turn = pages.tried * USERS / u64::from(CLIENTS);
     assert!((in_turn / 2..=in_turn + USERS).contains(&pages.ok), "{}", pages.ok);
     assert!(decided(&front.service(0), Reason::InLine) > 0);
+    // Presence lasts for 30 s, and a seat is free within one more.
+    assert_eq!(present(left + 31_000_000_000), 0);
     // The first that came are in, but for those whose SYNs overtook one another. They stay away.
-    let mut let_in = USERS;
-    while let_in < USERS + USERS / 2 {
-        assert!(left.elapsed() < Duration::from_secs(120), "{let_in} visits in all");
-        come(&clients[USERS as usize..], 2.0);
-        let_in = visits();
-        assert!(let_in == USERS || left.elapsed() > Duration::from_secs(28), "{let_in} too soon");
+    while visits() < USERS + USERS / 2 {
+        let since = Duration::from_nanos(clock::now() - left);
+        assert!(since < Duration::from_secs(180), "{} visits in all", visits());
+        come(&clients[USERS as usize..], 4.0);
+        assert!(present(clock::now()) <= USERS);
     }
-    println!("the others came in {:.1} s after they had gone", left.elapsed().as_secs_f64());
+    let since = Duration::from_nanos(clock::now() - left);
+    println!("the others came in {:.1} s after they had gone", since.as_secs_f64());
 }
