@@ -17,7 +17,7 @@
 //! Where the kernel makes cookies an attempt *peeks*: it goes through 1 to 3 and writes nothing,
 //! because nobody has proven that it comes from where it says. What is over no limit passes to the
 //! kernel, which asks for a proof, while the service's purse for unproven attempts lasts; beyond
-//! that it is answered here ([`Verdict::Challenge`]). The proof goes through 1 to 4 and pays. Where
+//! that it is answered here ([`Ruling::Challenge`]). The proof goes through 1 to 4 and pays. Where
 //! the kernel makes none the attempt pays.
 //!
 //! A service with a line has an order of its own, with this one's parts: `turn.rs`. The kernel side
@@ -29,7 +29,7 @@ use crate::challenge::{self, Challenge};
 use crate::hash::{self, Place};
 use crate::line::{Arrival, Judged};
 use crate::open::{Bounds, Full};
-use crate::purse::{Purse, Seen};
+use crate::purse::{Purse, Fill};
 use crate::reason::Reason;
 use crate::record::{Class, Host, Network, Service};
 use crate::share::Share;
@@ -72,7 +72,7 @@ pub struct Case<'a> {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Ruling {
     /// This.
     Decided(Reason),
     /// Answer with a cookie. Nothing is charged.
@@ -83,7 +83,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// What is to be done.
-    pub verdict: Verdict,
+    pub verdict: Ruling,
     /// A live way of the source table was taken from its owner.
     pub stole: bool,
     /// How near the source was to its limit: [`crate::source_table::step`], 0 if that was not asked.
@@ -112,7 +112,7 @@ pub struct Attempt<'a> {
 /// Where the state lives. `None` from any of them: it is not there, and the attempt passes.
 pub trait State {
     /// Looks into a purse of the case's service.
-    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen>;
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Fill>;
     /// Takes what was seen there.
     fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take>;
     /// Gives back the token that was just taken there.
@@ -212,13 +212,13 @@ impl Outcome {
     pub fn proven(self, case: &Case<'_>) -> Self {
         let has_line = case.service.line.interval != 0;
         let may_divert = match (self.verdict, case.stage) {
-            (Verdict::Decided(reason), Stage::Proof) => reason.may_be_diverted(has_line),
+            (Ruling::Decided(reason), Stage::Proof) => reason.may_be_diverted(has_line),
             _ => false,
         };
         let verdict = match (self.verdict, case.stage) {
-            (Verdict::Decided(Reason::Admitted), Stage::Proof) => Verdict::Decided(Reason::Proven),
-            (Verdict::Decided(reason), Stage::Proof) if reason.is_limit() => {
-                Verdict::Decided(Reason::Waiting)
+            (Ruling::Decided(Reason::Admitted), Stage::Proof) => Ruling::Decided(Reason::Proven),
+            (Ruling::Decided(reason), Stage::Proof) if reason.is_limit() => {
+                Ruling::Decided(Reason::Waiting)
             }
             (verdict, _) => verdict,
         };
@@ -238,8 +238,8 @@ pub struct Notes {
 impl Notes {
     /// The outcome, with a verdict; without one a record is not there.
     #[inline(always)]
-    pub fn outcome(self, verdict: Option<Verdict>) -> Outcome {
-        let verdict = verdict.unwrap_or(Verdict::Decided(Reason::NoPolicy));
+    pub fn outcome(self, verdict: Option<Ruling>) -> Outcome {
+        let verdict = verdict.unwrap_or(Ruling::Decided(Reason::NoPolicy));
         Outcome { verdict, stole: self.stole, step: self.step, may_divert: false }
     }
 }
@@ -301,7 +301,7 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
     state: &S,
     case: &Case<'_>,
     notes: &mut Notes,
-) -> Option<Verdict> {
+) -> Option<Ruling> {
     let mine = state.look(case, Purse::Service)?.look;
     let hosts = state.look(case, Purse::Host)?.look;
     let spent = match (mine, hosts) {
@@ -311,12 +311,12 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
     };
     // Who is over his own limit sees no waiting room, and who sees it pays with that.
     if spent.is_some() && !(MORE && case.service.has_room()) {
-        return spent.map(Verdict::Decided);
+        return spent.map(Ruling::Decided);
     }
     let terms = Terms::of::<S, MORE>(state, case);
     let has_networks = MORE && case.service.has_networks();
     if has_networks && let Some(reason) = look_at_network(state, case, terms.class)? {
-        return Some(Verdict::Decided(reason));
+        return Some(Ruling::Decided(reason));
     }
     let mut is_contended = false;
     let bounds = terms.bounds(case);
@@ -328,34 +328,34 @@ fn order<S: State, const MORE: bool, const PEEKS: bool>(
     };
     if asks_open {
         match state.full(case, &place, &bounds) {
-            Some(Full::Source) => return Some(Verdict::Decided(Reason::OpenSource)),
+            Some(Full::Source) => return Some(Ruling::Decided(Reason::OpenSource)),
             Some(Full::Budget) if spent.is_none() => {
-                return Some(Verdict::Decided(Reason::OpenBudget));
+                return Some(Ruling::Decided(Reason::OpenBudget));
             }
             _ => {}
         }
     }
     if terms.limit.interval != 0 {
         match charge(state, &place, &attempt(case, terms.source, terms.limit, PEEKS), notes)? {
-            Charge::Exceeds => return Some(Verdict::Decided(Reason::SourceLimit)),
+            Charge::Exceeds => return Some(Ruling::Decided(Reason::SourceLimit)),
             judged => is_contended = matches!(judged, Charge::Contended),
         }
     }
     if has_networks && !PEEKS {
         match network_pays(state, case, terms.class, notes)? {
-            Charge::Exceeds => return Some(Verdict::Decided(Reason::NetworkLimit)),
+            Charge::Exceeds => return Some(Ruling::Decided(Reason::NetworkLimit)),
             judged => is_contended |= matches!(judged, Charge::Contended),
         }
     }
     if spent.is_some() {
-        return spent.map(Verdict::Decided);
+        return spent.map(Ruling::Decided);
     }
     if PEEKS {
         return unproven(state, case, false);
     }
     let reason = state.draw(case, &Purses { mine, hosts })?;
     let is_told = is_contended && reason.admits();
-    Some(Verdict::Decided(if is_told { Reason::Contended } else { reason }))
+    Some(Ruling::Decided(if is_told { Reason::Contended } else { reason }))
 }
 
 #[inline(always)]
@@ -476,13 +476,13 @@ pub fn draw<S: State>(state: &S, case: &Case<'_>, seen: Option<&Purses>) -> Opti
 /// all the same, and what is not there keeps the challenge on. `is_in`: the address is that of one
 /// who is present in the line, and draws from a purse that strangers cannot spend.
 #[inline(always)]
-pub fn unproven<S: State>(state: &S, case: &Case<'_>, is_in: bool) -> Option<Verdict> {
+pub fn unproven<S: State>(state: &S, case: &Case<'_>, is_in: bool) -> Option<Ruling> {
     let challenge = Challenge::from_number(case.service.admission.challenge);
     let purse = if is_in { Purse::Present } else { Purse::Unproven };
     let look = state.look(case, purse)?.look;
     let fits = look != Look::SPENT && !matches!(state.take(case, purse, look)?, Take::Gone);
     if matches!(challenge, Challenge::Off) {
-        return Some(Verdict::Decided(if fits { Reason::Asked } else { Reason::Unanswerable }));
+        return Some(Ruling::Decided(if fits { Reason::Asked } else { Reason::Unanswerable }));
     }
     if !fits && !is_in {
         state.challenge(case.id, challenge::Ask::TurnOn, case.now)?;
@@ -491,22 +491,22 @@ pub fn unproven<S: State>(state: &S, case: &Case<'_>, is_in: bool) -> Option<Ver
         || !is_in
             && (matches!(challenge, Challenge::Always)
                 || state.challenge(case.id, challenge::Ask::IsOn, case.now)?);
-    Some(if is_on { Verdict::Challenge } else { Verdict::Decided(Reason::Asked) })
+    Some(if is_on { Ruling::Challenge } else { Ruling::Decided(Reason::Asked) })
 }
 
 #[inline(always)]
-fn few<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
+fn few<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Ruling> {
     let terms = Terms::of::<S, true>(state, case);
     if terms.limit.interval != 0 {
         let place = state.place(case.service.number, terms.class, terms.source)?.apart();
         let charged =
             charge(state, &place, &attempt(case, terms.source, terms.limit, false), notes)?;
         if matches!(charged, Charge::Exceeds) {
-            return Some(Verdict::Decided(Reason::SourceLimit));
+            return Some(Ruling::Decided(Reason::SourceLimit));
         }
     }
     let seen = state.look(case, Purse::Unanswerable)?;
-    Some(Verdict::Decided(match state.take(case, Purse::Unanswerable, seen.look)? {
+    Some(Ruling::Decided(match state.take(case, Purse::Unanswerable, seen.look)? {
         Take::Gone => Reason::Unanswerable,
         Take::Taken | Take::Contended => Reason::Unanswered,
     }))

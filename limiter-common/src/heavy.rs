@@ -27,7 +27,7 @@ pub const SLICE_SHIFT: u32 = 22;
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Kind {
+pub enum Tallied {
     /// Refused by the source limit.
     Refused = 0,
     /// Refused by a budget, or in line for one, as an attempt or as the proof of one: one in
@@ -102,7 +102,7 @@ impl Head {
 
 /// What is to be counted.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct Weighed {
     /// Client address.
     pub address: Address,
     /// Number of the service.
@@ -115,7 +115,7 @@ pub struct Seen {
     pub weight: u64,
 }
 
-impl Seen {
+impl Weighed {
     #[inline(always)]
     const fn low(&self) -> u64 {
         if self.address.is_v4() { self.address.low } else { 0 }
@@ -148,7 +148,7 @@ fn ones_if_less(one: u64, other: u64) -> u64 {
 
 /// Counts a source, if it has a counter or wins one. `random`: 32 random bits.
 #[inline(always)]
-pub fn count(set: &mut Set, seen: &Seen, random: u32) {
+pub fn count(set: &mut Set, seen: &Weighed, random: u32) {
     let fingerprint = seen.hash >> 12 & FINGERPRINT;
     let mut way = 0;
     while way < WAYS {
@@ -195,7 +195,7 @@ pub fn count(set: &mut Set, seen: &Seen, random: u32) {
 
 impl Entry {
     #[inline(always)]
-    const fn is(&self, seen: &Seen) -> bool {
+    const fn is(&self, seen: &Weighed) -> bool {
         self.low == seen.low() && self.high == seen.address.high && self.service == seen.service
     }
 }
@@ -229,7 +229,7 @@ mod tests {
             let set = &mut self.sets[set(hash) as usize];
             count(
                 set,
-                &Seen { address, service: 1, now, hash, weight: 1 },
+                &Weighed { address, service: 1, now, hash, weight: 1 },
                 (mix(self.random) >> 32) as u32,
             );
         }
@@ -290,7 +290,7 @@ mod tests {
     fn another_service_is_another_source() {
         let (mut set, address) = (Set::default(), Address::v4(7));
         for service in [1, 2, 1] {
-            count(&mut set, &Seen { address, service, now: MINUTE, hash: 77, weight: 1 }, 0);
+            count(&mut set, &Weighed { address, service, now: MINUTE, hash: 77, weight: 1 }, 0);
         }
         assert_eq!((Head(set.heads[0]).count(), Head(set.heads[1]).count()), (2, 1));
     }

@@ -20,7 +20,7 @@ pub const ADOPT_PROGRAM: &str = "limiter_adopt";
 /// statics of the object (`maps.rs` of limiter-ebpf) and what the command opens (`kernel/maps.rs` of
 /// limiter).
 ///
-/// A row is `NAME field: Kind<Types>[entries]`. [`Kind`] is a type of that name on both sides, and
+/// A row is `NAME field: MapKind<Types>[entries]`. [`MapKind`] is a type of that name on both sides, and
 /// the types of keys and values are looked up where the macro is called: words that CPUs share are
 /// plain numbers here and something else in the kernel. The block says whose it is, see [`Owner`].
 #[macro_export]
@@ -149,7 +149,7 @@ pub enum Owner {
 
 /// What a map is to the kernel, and how user space gets at its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MapKind {
     /// An array.
     Array,
     /// An array whose values start on a page, so that one of 64 bytes is one cache line.
@@ -171,7 +171,7 @@ pub enum Kind {
     SkStorage,
 }
 
-impl Kind {
+impl MapKind {
     /// Whether it has the flag BPF_F_MMAPABLE.
     pub const fn is_mappable(self) -> bool {
         matches!(self, Self::Aligned | Self::Mapped | Self::Table)
@@ -186,12 +186,12 @@ pub struct Row {
     /// Who writes it.
     pub owner: Owner,
     /// What it is.
-    pub kind: Kind,
+    pub kind: MapKind,
     /// Bytes of a key.
     pub key: u32,
     /// Bytes of a value.
     pub value: u32,
-    /// Entries at most; of a [`Kind::Table`] unless the loader is told otherwise.
+    /// Entries at most; of a [`MapKind::Table`] unless the loader is told otherwise.
     pub entries: u32,
 }
 
@@ -200,18 +200,18 @@ impl Row {
     const fn new(
         name: &'static str,
         owner: Owner,
-        kind: Kind,
+        kind: MapKind,
         sizes: &[usize],
         entries: u32,
     ) -> Self {
         let (key, value) = match (kind, sizes) {
-            (Kind::HashMap, [key, value]) => (*key, *value),
-            (Kind::SockHash, [key]) => (*key, size_of::<u32>()),
+            (MapKind::HashMap, [key, value]) => (*key, *value),
+            (MapKind::SockHash, [key]) => (*key, size_of::<u32>()),
             // Before the key stands the length of the prefix.
-            (Kind::LpmTrie, [key, value]) => (size_of::<u32>() + *key, *value),
+            (MapKind::LpmTrie, [key, value]) => (size_of::<u32>() + *key, *value),
             // Its key is a descriptor.
-            (Kind::SkStorage, [value]) => (size_of::<i32>(), *value),
-            (Kind::HashMap | Kind::LpmTrie, _) => panic!("a key and a value"),
+            (MapKind::SkStorage, [value]) => (size_of::<i32>(), *value),
+            (MapKind::HashMap | MapKind::LpmTrie, _) => panic!("a key and a value"),
             (_, [value]) => (size_of::<u32>(), *value),
             _ => panic!("a value"),
         };
@@ -234,7 +234,7 @@ macro_rules! rows {
         pub const MAPS: &[Row] = {
             use table::*;
             &[$($(
-                Row::new(stringify!($name), Owner::$owner, Kind::$kind, &[$(size_of::<$type>()),+], $entries),
+                Row::new(stringify!($name), Owner::$owner, MapKind::$kind, &[$(size_of::<$type>()),+], $entries),
             )*)*]
         };
 

@@ -116,14 +116,14 @@ fn tightest(budgets: [&BudgetLimit; 2]) -> BudgetLimit {
 
 /// What a CPU sees in a purse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Fill {
     /// Whether there is a token.
     pub look: Look,
     /// How much of the budget is used, in nanoseconds of its capacity.
     pub used: u64,
 }
 
-impl Seen {
+impl Fill {
     /// Where there is no limit a token is always there.
     pub const UNLIMITED: Self = Self { look: Look::LEASED, used: 0 };
 }
@@ -136,12 +136,12 @@ pub fn look<W: SharedWord>(
     limit: &BudgetLimit,
     now: u64,
     precise: impl FnOnce() -> u64,
-) -> Seen {
+) -> Fill {
     if limit.interval == 0 {
-        return Seen::UNLIMITED;
+        return Fill::UNLIMITED;
     }
     let look = lease.look(shared, limit, now, precise);
-    Seen { look, used: lease.used }
+    Fill { look, used: lease.used }
 }
 
 /// Takes what was seen.

@@ -13,7 +13,7 @@
 //! function for each.
 
 use crate::admission::{
-    self, Case, Notes, Outcome, Stage, State, Terms, Verdict, attempt, charge, look_at_network,
+    self, Case, Notes, Outcome, Stage, State, Terms, Ruling, attempt, charge, look_at_network,
     network_pays, unproven,
 };
 use crate::budget::Look;
@@ -50,13 +50,13 @@ pub fn judge<S: State>(state: &S, case: &Case<'_>) -> Outcome {
 }
 
 #[inline(always)]
-fn order<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Verdict> {
+fn order<S: State>(state: &S, case: &Case<'_>, notes: &mut Notes) -> Option<Ruling> {
     let arrival = match arrive(state, case)? {
         Ok(arrival) => arrival,
-        Err(reason) => return Some(Verdict::Decided(reason)),
+        Err(reason) => return Some(Ruling::Decided(reason)),
     };
     if let Some(reason) = look_at_source(state, case, &arrival, notes)? {
-        return Some(Verdict::Decided(reason));
+        return Some(Ruling::Decided(reason));
     }
     let judged = match arrival.weight {
         0 => Judged { said: Said::Page, stole: false },
@@ -157,16 +157,16 @@ pub fn leave<S: State>(
     arrival: &Arrival,
     said: Said,
     notes: &mut Notes,
-) -> Option<Verdict> {
+) -> Option<Ruling> {
     if !said.admits() {
         // Who is sent to the waiting room has a connection of it, and pays with his own limit.
         if case.service.has_room()
             && !matches!(case.stage, Stage::Peeks)
             && let Err(reason) = pay(state, case, arrival, notes)?
         {
-            return Some(Verdict::Decided(reason));
+            return Some(Ruling::Decided(reason));
         }
-        return Some(Verdict::Decided(match (said, arrival.spent) {
+        return Some(Ruling::Decided(match (said, arrival.spent) {
             (Said::InLine | Said::SentBack | Said::Full | Said::NotYet, _) => Reason::InLine,
             (_, spent) if spent == Reason::GlobalBudget as u64 => Reason::GlobalBudget,
             (_, spent) if spent == Reason::OpenBudget as u64 => Reason::OpenBudget,
@@ -178,12 +178,12 @@ pub fn leave<S: State>(
         return unproven(state, case, matches!(said, Said::Visit));
     }
     let is_contended = match pay(state, case, arrival, notes)? {
-        Err(reason) => return Some(Verdict::Decided(reason)),
+        Err(reason) => return Some(Ruling::Decided(reason)),
         Ok(is_contended) => is_contended || matches!(said, Said::Contended),
     };
     let reason = admission::draw(state, case, None)?;
     let is_told = is_contended && matches!(reason, Reason::Admitted);
-    Some(Verdict::Decided(if is_told { Reason::Contended } else { reason }))
+    Some(Ruling::Decided(if is_told { Reason::Contended } else { reason }))
 }
 
 /// How many people's part the source may have: as many as a limit of its class that is so much

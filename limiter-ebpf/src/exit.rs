@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::programs::XdpContext;
-use limiter_common::admission::{Outcome, Verdict as Judged};
+use limiter_common::admission::{Outcome, Ruling};
 use limiter_common::budget::BudgetLimit;
 use limiter_common::budget::{Look, Take};
 use limiter_common::reason::{Reason, Verdict};
@@ -134,8 +134,8 @@ impl Decision {
     #[inline(always)]
     pub fn settle(&mut self, outcome: &Outcome) {
         self.reason = match outcome.verdict {
-            Judged::Decided(reason) => reason,
-            Judged::Challenge => Reason::Challenged,
+            Ruling::Decided(reason) => reason,
+            Ruling::Challenge => Reason::Challenged,
         };
         self.notes.0 |= if outcome.stole { Notes::STOLE } else { 0 }
             | u32::from(outcome.step) << Notes::STEP_SHIFT;

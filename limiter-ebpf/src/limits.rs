@@ -13,7 +13,7 @@ use limiter_common::challenge;
 use limiter_common::hash::{self, Place};
 use limiter_common::line::{Arrival, Judged};
 use limiter_common::packet::{Header, Numbers};
-use limiter_common::purse::{self, Purse, Seen};
+use limiter_common::purse::{self, Purse, Fill};
 use limiter_common::record::{Class, Host, Instance, Network, Service};
 use limiter_common::source_table::Charged;
 
@@ -96,9 +96,9 @@ pub fn has_limit(service: &Service, host: &Host, purse: Purse) -> bool {
 
 /// Looks into a purse.
 #[inline(always)]
-pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> Option<Seen> {
+pub fn look(service: &Service, host: &Host, id: u32, purse: Purse, now: u64) -> Option<Fill> {
     if !has_limit(service, host, purse) {
-        return Some(Seen::UNLIMITED);
+        return Some(Fill::UNLIMITED);
     }
     // SAFETY: the element belongs to this CPU, on which an XDP program is not interrupted by itself, and the borrow ends here.
     let lease = LEASE.get_ptr_mut(purse.index(id)).map(|lease| unsafe { &mut *lease })?;
@@ -140,7 +140,7 @@ struct Inline<S> {
 
 impl<S: Sources> State for Inline<S> {
     #[inline(always)]
-    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Fill> {
         look(case.service, case.host, case.id, purse, case.now)
     }
 

@@ -3,7 +3,7 @@
 //! leave to one another is in a map.
 
 use limiter_common::address::Address;
-use limiter_common::admission::{Notes, Outcome, Stage, Verdict};
+use limiter_common::admission::{Notes, Outcome, Stage, Ruling};
 use limiter_common::hash::Place;
 use limiter_common::line::phases::{self, Draft, Phases};
 use limiter_common::line::seats::Seats;
@@ -215,7 +215,7 @@ pub extern "C" fn limiter_arrive(what: u64, high: u64, low: u64, now: u64) -> u6
             }
         }
     };
-    let verdict = Verdict::Decided(reason);
+    let verdict = Ruling::Decided(reason);
     pack_outcome(&notes.outcome(Some(verdict)).proven(&case)) | arrived
 }
 

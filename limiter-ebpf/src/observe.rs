@@ -4,7 +4,7 @@
 
 use limiter_common::address::Address;
 use limiter_common::distinct::{self, Hashes, INTERVALS, REGISTERS, SKETCHES};
-use limiter_common::heavy::{self, Kind, Seen};
+use limiter_common::heavy::{self, Tallied, Weighed};
 use limiter_common::reason::{Reason, bits};
 use limiter_common::record;
 use limiter_common::sighting::{self, Sighting, What, line};
@@ -149,9 +149,9 @@ pub extern "C" fn limiter_turn(seen: u64, high: u64, low: u64, now: u64, source:
     let gap = unsafe { (*observer).gap() };
     // SAFETY: as above.
     unsafe { (*observer).left = gap };
-    limiter_count(seen, high, low, now, Kind::Others as u64 | source >> 2 << 2);
+    limiter_count(seen, high, low, now, Tallied::Others as u64 | source >> 2 << 2);
     if bits::has(bits::BUDGET, Attempt(seen).reason().into()) {
-        limiter_count(seen, high, low, now, Kind::Budget as u64 | source >> 2 << 2);
+        limiter_count(seen, high, low, now, Tallied::Budget as u64 | source >> 2 << 2);
     }
     if gap <= LEARNS_AFTER {
         limiter_learn(now);
@@ -172,7 +172,7 @@ pub extern "C" fn limiter_waits(what: u64, high: u64, low: u64, now: u64) -> u64
         let (random, gap) = (observer.random(), observer.gap());
         observer.left = gap;
         let seen = Attempt::new(slot, id, What::new(0, Reason::Waiting as u8, true, false, 0));
-        count(random, seen, Kind::Budget as u64 | source >> 2 << 2, address, now, 1);
+        count(random, seen, Tallied::Budget as u64 | source >> 2 << 2, address, now, 1);
     }
     0
 }
@@ -190,7 +190,7 @@ pub extern "C" fn limiter_refused(seen: u64, high: u64, low: u64, now: u64, weig
     if sighting::is_sampled(halvings, source) {
         limiter_sample(seen.halved(halvings).0, high, low, now);
     }
-    count(random, seen, Kind::Refused as u64 | source >> 2 << 2, address, now, weight);
+    count(random, seen, Tallied::Refused as u64 | source >> 2 << 2, address, now, weight);
     if told != now >> sighting::SLICE_SHIFT {
         limiter_tell(seen.0, high, low, now);
     }
@@ -205,7 +205,7 @@ fn count(random: u32, seen: Attempt, source: u64, address: Address, now: u64, we
     let index = (source as u32 & 3) * heavy::SETS + heavy::set(hash);
     if let Some(set) = HEAVY.get_ptr_mut(index) {
         // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-        heavy::count(unsafe { &mut *set }, &Seen { address, service, now, hash, weight }, random);
+        heavy::count(unsafe { &mut *set }, &Weighed { address, service, now, hash, weight }, random);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use limiter_common::address::Address;
 use limiter_common::admission::{
-    self, Attempt, Case, Notes, Outcome, Purses, Stage, State, Verdict,
+    self, Attempt, Case, Notes, Outcome, Purses, Stage, State, Ruling,
 };
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
@@ -14,7 +14,7 @@ use limiter_common::class_tree::{self, FAN, Root, Trees};
 use limiter_common::hash::Place;
 use limiter_common::line::{Arrival, Judged};
 use limiter_common::open::{Bounds, Full};
-use limiter_common::purse::{Purse, Seen};
+use limiter_common::purse::{Purse, Fill};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, NETWORKS, Network, REASONS};
 use limiter_common::shadow;
@@ -70,8 +70,8 @@ pub fn unpack_outcome(packed: u64) -> Option<Outcome> {
     let (stole, may_divert) = (packed & STOLE != 0, packed & MAY_DIVERT != 0);
     let verdict = match packed & CHALLENGE {
         // The mask says nothing new, but the verifier wants to see it: the number becomes an index.
-        0 => Verdict::Decided(Reason::from_number(packed as u8 & (REASONS as u8 - 1))?),
-        _ => Verdict::Challenge,
+        0 => Ruling::Decided(Reason::from_number(packed as u8 & (REASONS as u8 - 1))?),
+        _ => Ruling::Challenge,
     };
     Some(Outcome { verdict, stole, step: (packed >> STEP_SHIFT) as u8, may_divert })
 }
@@ -134,8 +134,8 @@ pub fn case(what: u64, client: Address, now: u64, stage: Stage) -> Option<Case<'
 #[inline(always)]
 pub fn pack_outcome(outcome: &Outcome) -> u64 {
     let said = match outcome.verdict {
-        Verdict::Decided(reason) => reason as u64,
-        Verdict::Challenge => CHALLENGE,
+        Ruling::Decided(reason) => reason as u64,
+        Ruling::Challenge => CHALLENGE,
     };
     let step = u64::from(outcome.step) << STEP_SHIFT;
     let divert = if outcome.may_divert { MAY_DIVERT } else { 0 };
@@ -147,16 +147,16 @@ pub struct Called;
 
 impl State for Called {
     #[inline(always)]
-    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Fill> {
         if !limits::has_limit(case.service, case.host, purse) {
-            return Some(Seen::UNLIMITED);
+            return Some(Fill::UNLIMITED);
         }
         let look = match limiter_look(pack_what(case.slot, case.id), purse as u64, case.now) {
             NOTHING => return None,
             look => Look(look),
         };
         let lease = LEASE.get(purse.index(case.id))?;
-        Some(Seen { look, used: lease.used })
+        Some(Fill { look, used: lease.used })
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use limiter::observe::suggest::{Counted, Seen};
+use limiter::observe::suggest::{Counted, Observed};
 use limiter_common::address::{Address, SourceMask};
 use limiter_common::distinct;
 use limiter_common::hash::mix;
@@ -78,7 +78,7 @@ fn keep(attempts: &[(u64, Address)], seed: u64) -> (Vec<Sighting>, Vec<Counted>)
             left = observer.gap();
             let hash = heavy::hash(source >> 2, 0);
             let random = observer.random();
-            let seen = heavy::Seen { address, service: 0, now, hash, weight: ONE_IN.into() };
+            let seen = heavy::Weighed { address, service: 0, now, hash, weight: ONE_IN.into() };
             heavy::count(&mut sets[heavy::set(hash) as usize], &seen, random);
         }
     }
@@ -94,14 +94,14 @@ fn keep(attempts: &[(u64, Address)], seed: u64) -> (Vec<Sighting>, Vec<Counted>)
 }
 
 /// All attempts, as if every one had been kept.
-fn whole(attempts: &[(u64, Address)]) -> Seen {
+fn whole(attempts: &[(u64, Address)]) -> Observed {
     let each = |(time, address): &(u64, Address)| Sighting {
         time: *time,
         high: address.high,
         low: address.low,
         what: 0,
     };
-    Seen::of(&attempts.iter().map(each).collect::<Vec<_>>(), 0, &SourceMask::new(32, 64))
+    Observed::of(&attempts.iter().map(each).collect::<Vec<_>>(), 0, &SourceMask::new(32, 64))
 }
 
 /// What became of a limit in all runs.
@@ -119,7 +119,7 @@ fn the_stated_range_holds_the_truth(crowd: Crowd, seconds: f64) {
         let attempts = attempts(crowd, seconds, run);
         let whole = whole(&attempts);
         let (sightings, counted) = keep(&attempts, run);
-        let seen = Seen::of(&sightings, 0, &SourceMask::new(32, 64));
+        let seen = Observed::of(&sightings, 0, &SourceMask::new(32, 64));
         let known = seen.known(counted);
         for ((rate, burst), held) in LIMITS.iter().zip(&mut held) {
             let limit = Limit { rate: Rate::per_second(*rate), burst: *burst };

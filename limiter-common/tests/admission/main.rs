@@ -5,7 +5,7 @@ mod shadow;
 mod turns;
 mod world;
 
-use limiter_common::admission::{Stage, Verdict};
+use limiter_common::admission::{Stage, Ruling};
 use limiter_common::budget::{BudgetLimit, Lease, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::purse::{self, Purse};
@@ -20,9 +20,9 @@ fn proofs_pay_and_nothing_else() {
         let world = World::new(100, 100, challenge);
         for source in 0..100_000 {
             let verdict = match (challenge, source) {
-                (Challenge::Always, _) => Verdict::Challenge,
+                (Challenge::Always, _) => Ruling::Challenge,
                 (_, 0..100) => is(Reason::Asked),
-                (Challenge::Auto, _) => Verdict::Challenge,
+                (Challenge::Auto, _) => Ruling::Challenge,
                 (Challenge::Off, _) => is(Reason::Unanswerable),
             };
             assert_eq!(world.peek(source, START), verdict, "{challenge:?} {source}");
@@ -53,7 +53,7 @@ fn attempts_in_the_name_of_another_cost_him_nothing() {
     world.host.horizon = world.host.horizon.max(world.service.source.horizon());
     assert_eq!(world.proof(7, START), is(Reason::Proven));
     for attempt in 0..100_000 {
-        let verdict = if attempt < 100 { is(Reason::Asked) } else { Verdict::Challenge };
+        let verdict = if attempt < 100 { is(Reason::Asked) } else { Ruling::Challenge };
         assert_eq!(world.peek(7, START + 1), verdict, "{attempt}");
     }
     for proof in [Reason::Proven, Reason::Proven, Reason::Waiting] {
@@ -69,11 +69,11 @@ fn auto_turns_on_when_more_come_than_may_pass_unproven_and_off_when_the_flood_en
     for source in 0..100 {
         assert_eq!(world.peek(source, now), is(Reason::Asked));
     }
-    assert_eq!(world.peek(100, now), Verdict::Challenge);
+    assert_eq!(world.peek(100, now), Ruling::Challenge);
     // A flood of 1,000/s for a minute: on all the time, and nothing is charged.
     for source in 0..60_000 {
         now += SECOND / 1000;
-        assert_eq!(world.peek(1000 + source, now), Verdict::Challenge);
+        assert_eq!(world.peek(1000 + source, now), Ruling::Challenge);
     }
     // Then 50/s, which fits: off within the hold and the time that the purse takes to recover.
     let mut asked_after = None;

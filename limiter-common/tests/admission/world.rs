@@ -3,13 +3,13 @@
 use std::cell::{Cell, RefCell};
 
 use limiter_common::address::{Address, SourceMask};
-use limiter_common::admission::{Attempt, Case, Outcome, Stage, State, Verdict};
+use limiter_common::admission::{Attempt, Case, Outcome, Stage, State, Ruling};
 use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::hash::{Place, place};
 use limiter_common::line::{self, Arrival, Judged};
 use limiter_common::open::{Bounds, Full};
-use limiter_common::purse::{self, Purse, Seen};
+use limiter_common::purse::{self, Purse, Fill};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::record::{self, BUDGET_LINES, Class, Host, NAME, Network, Service, Stated};
@@ -61,7 +61,7 @@ impl Memory {
 }
 
 impl State for Memory {
-    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Fill> {
         let index = purse.index(case.id) as usize;
         let (lease, line) = (&mut self.leases.borrow_mut()[index], &self.lines[index]);
         let limit = purse.limit(case.service, case.host);
@@ -219,7 +219,7 @@ impl World {
         let (service, host, client) = (&self.service, &self.host, Address::v4(source));
         let case = Case { slot: 0, id: 0, service, host, client, now, stage };
         let outcome = turn::judge(&self.memory, &case);
-        if let Verdict::Decided(reason) = outcome.verdict
+        if let Ruling::Decided(reason) = outcome.verdict
             && self.service.has_shadow()
             && shadow::is_asked(reason)
             && let Some((mark, tried)) = shadow::judge(&self.memory, &case)
@@ -255,22 +255,22 @@ impl World {
     }
 
     /// An attempt where nothing has to be proven.
-    pub fn syn(&self, source: u32, now: u64) -> Verdict {
+    pub fn syn(&self, source: u32, now: u64) -> Ruling {
         self.judge(source, now, Stage::Pays).verdict
     }
 
     /// An attempt that a proof will pay for.
-    pub fn peek(&self, source: u32, now: u64) -> Verdict {
+    pub fn peek(&self, source: u32, now: u64) -> Ruling {
         self.judge(source, now, Stage::Peeks).verdict
     }
 
-    pub fn proof(&self, source: u32, now: u64) -> Verdict {
+    pub fn proof(&self, source: u32, now: u64) -> Ruling {
         self.judge(source, now, Stage::Proof).verdict
     }
 }
 
-pub fn is(reason: Reason) -> Verdict {
-    Verdict::Decided(reason)
+pub fn is(reason: Reason) -> Ruling {
+    Ruling::Decided(reason)
 }
 
 pub const START: u64 = 1 << 50;

@@ -19,18 +19,18 @@ const HEADROOM: u64 = 105;
 
 /// Everything of a fleet that decides, as the engine has it at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct FleetView {
     /// Revision of the last round; 0: there was none.
     pub round: u64,
     /// The budgets.
     pub budgets: Amounts,
     /// The nodes, by name.
-    pub nodes: BTreeMap<String, SeenNode>,
+    pub nodes: BTreeMap<String, NodeView>,
 }
 
 /// A node, as the engine has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SeenNode {
+pub struct NodeView {
     /// Its last report, and the revision of that.
     pub report: (u64, Report),
     /// Its newest grant, and the revision of that.
@@ -65,15 +65,15 @@ pub struct Round {
 #[derive(Clone, Debug)]
 pub struct Allocator {
     terms: Terms,
-    seen: Seen,
+    seen: FleetView,
     /// When it learned of the last report of each node, by its own clock.
     heard: BTreeMap<String, Duration>,
 }
 
 /// A node, within a round.
-struct Place<'a> {
+struct Candidate<'a> {
     name: &'a str,
-    node: &'a SeenNode,
+    node: &'a NodeView,
     is_silent: bool,
     /// Whether it has reported that it holds its newest grant.
     has_taken: bool,
@@ -84,14 +84,14 @@ struct Place<'a> {
 impl Allocator {
     /// One that has just read everything: each node counts as heard of `now`, because the leader
     /// before may have heard of it a moment ago.
-    pub fn new(terms: Terms, seen: Seen, now: Duration) -> Self {
+    pub fn new(terms: Terms, seen: FleetView, now: Duration) -> Self {
         let heard = seen.nodes.keys().map(|name| (name.clone(), now)).collect();
         Self { terms, seen, heard }
     }
 
     /// Takes over what was read anew. Who has not reported since is not heard of.
-    pub fn refresh(&mut self, seen: Seen, now: Duration) {
-        let heard = |(name, node): (&String, &SeenNode)| {
+    pub fn refresh(&mut self, seen: FleetView, now: Duration) {
+        let heard = |(name, node): (&String, &NodeView)| {
             let known = self.seen.nodes.get(name).filter(|known| known.report.0 == node.report.0);
             let before = known.and_then(|_| self.heard.get(name));
             (name.clone(), before.copied().unwrap_or(now))
@@ -101,7 +101,7 @@ impl Allocator {
     }
 
     /// What it has seen.
-    pub const fn seen(&self) -> &Seen {
+    pub const fn seen(&self) -> &FleetView {
         &self.seen
     }
 
@@ -142,7 +142,7 @@ impl Allocator {
         for (budget, amount) in &self.seen.budgets {
             self.divide(&mut places, budget, *amount);
         }
-        let mut changed: Vec<&Place<'_>> =
+        let mut changed: Vec<&Candidate<'_>> =
             places.iter().filter(|place| place.why.is_some()).collect();
         // What makes room comes first.
         changed.sort_by_key(|place| place.why);
@@ -166,8 +166,8 @@ impl Allocator {
         }
     }
 
-    fn places(&self, now: Duration) -> Vec<Place<'_>> {
-        let place = |(name, node): (&'_ String, &'_ SeenNode)| {
+    fn places(&self, now: Duration) -> Vec<Candidate<'_>> {
+        let place = |(name, node): (&'_ String, &'_ NodeView)| {
             let (revision, mut shares) = match &node.grant {
                 Some((revision, grant)) => (*revision, grant.shares.clone()),
                 None => (0, BTreeMap::new()),
@@ -182,14 +182,14 @@ impl Allocator {
         nodes
             .map(|(name, node)| {
                 let (is_silent, has_taken, shares) = place((name, node));
-                Place { name, node, is_silent, has_taken, shares, why: None }
+                Candidate { name, node, is_silent, has_taken, shares, why: None }
             })
             .collect()
     }
 
     /// Grants who is silent its fallback, of every budget. Its shares have ended in its kernel; of
     /// places all that may be taken stay so, because their users may be there still.
-    fn write_off(&self, places: &mut [Place<'_>]) {
+    fn write_off(&self, places: &mut [Candidate<'_>]) {
         let silent = places.iter_mut().filter(|place| place.is_silent);
         for place in silent.take(MOST_GRANTS) {
             let rests = |(name, share): (&String, &Share)| {
@@ -205,7 +205,7 @@ impl Allocator {
     }
 
     /// Divides one budget.
-    fn divide(&self, places: &mut [Place<'_>], budget: &str, amount: Amount) {
+    fn divide(&self, places: &mut [Candidate<'_>], budget: &str, amount: Amount) {
         for place in places.iter_mut().filter(|place| place.has_dropped(budget)) {
             place.shares.remove(budget);
             place.why = place.why.or(Some(Why::Less));
@@ -226,7 +226,7 @@ impl Allocator {
                 joins.insert(place.name.to_owned());
             }
         }
-        let is_in = |place: &Place<'_>| {
+        let is_in = |place: &Candidate<'_>| {
             !place.is_silent && (place.shares.contains_key(budget) || joins.contains(place.name))
         };
         let silent = places.iter().filter(|place| place.is_silent).map(|place| place.held(budget));
@@ -277,7 +277,7 @@ impl Allocator {
     }
 }
 
-impl Place<'_> {
+impl Candidate<'_> {
     /// What it falls back to.
     fn least(&self, budget: &str) -> Amount {
         match self.node.report.1.claims.get(budget) {

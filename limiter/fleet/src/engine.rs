@@ -37,7 +37,7 @@ pub struct Transaction<K = String, V = Vec<u8>> {
 
 /// One change of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change<K = String, V = Vec<u8>> {
+pub struct KeyChange<K = String, V = Vec<u8>> {
     /// The key.
     pub key: K,
     /// What it was set to; `None`: it was removed.
@@ -95,5 +95,5 @@ pub trait Watch: Send {
     ///
     /// # Errors
     /// When they cannot be told any more: a new snapshot is needed.
-    fn next(&mut self) -> impl Future<Output = Result<Vec<Change>>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Vec<KeyChange>>> + Send;
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 
-use crate::engine::{Change, Engine, Entry, Snapshot, Transaction, Watch};
+use crate::engine::{KeyChange, Engine, Entry, Snapshot, Transaction, Watch};
 
 /// Keys with revisions, and the history of their changes.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl<K: Ord + Clone, V: Clone> Store<K, V> {
 
     /// Does what a transaction says if its conditions hold, and tells the changes; `None` if they
     /// do not.
-    pub fn transact(&mut self, transaction: &Transaction<K, V>) -> Option<Vec<Change<K, V>>> {
+    pub fn transact(&mut self, transaction: &Transaction<K, V>) -> Option<Vec<KeyChange<K, V>>> {
         let holds = |(key, revision): &(K, u64)| self.revision_of(key) == *revision;
         if !transaction.conditions.iter().all(holds) {
             return None;
@@ -52,7 +52,7 @@ impl<K: Ord + Clone, V: Clone> Store<K, V> {
                 Some(value) => self.entries.insert(key.clone(), Entry { value, revision }),
                 None => self.entries.remove(key),
             };
-            Change { key: key.clone(), value: value.clone(), revision }
+            KeyChange { key: key.clone(), value: value.clone(), revision }
         });
         Some(changes.collect())
     }
@@ -68,7 +68,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Shared {
     store: Store<String, Vec<u8>>,
-    history: Vec<Change>,
+    history: Vec<KeyChange>,
     leases: BTreeMap<String, (String, Instant)>,
 }
 
@@ -135,10 +135,10 @@ impl Engine for Memory {
 }
 
 impl Watch for MemoryWatch {
-    async fn next(&mut self) -> Result<Vec<Change>> {
+    async fn next(&mut self) -> Result<Vec<KeyChange>> {
         loop {
             self.news.borrow_and_update();
-            let changes: Vec<Change> = {
+            let changes: Vec<KeyChange> = {
                 let shared = self.engine.shared();
                 let new = shared.history.iter().filter(|change| change.revision > self.revision);
                 new.filter(|change| change.key.starts_with(&self.prefix)).cloned().collect()

@@ -67,29 +67,29 @@ pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
 /// What differs of the defaults and the global budget.
 pub fn host(old: &Policy, new: &Policy) -> Vec<Change> {
     let (old, new) = ((old, old), (new, new));
-    between(&DEFAULTS, old, new, Seen::Said).chain(between(&HOST, old, new, Seen::Said)).collect()
+    between(&DEFAULTS, old, new, By::Said).chain(between(&HOST, old, new, By::Said)).collect()
 }
 
 /// What differs beside the policy. Interfaces are not looked at.
 pub fn document(old: &Document, new: &Document) -> Vec<Change> {
-    between(&DOCUMENT, (old, &old.policy), (new, &new.policy), Seen::Said).collect()
+    between(&DOCUMENT, (old, &old.policy), (new, &new.policy), By::Said).collect()
 }
 
 /// What differs of a service in effect, whether by its own settings or by the defaults that it follows.
 pub fn service_in_effect(old: &Policy, was: &Service, new: &Policy, is: &Service) -> Vec<Change> {
-    let settings = between(&SERVICE, (was, old), (is, new), Seen::InEffect);
+    let settings = between(&SERVICE, (was, old), (is, new), By::InEffect);
     settings.chain(change("listens on", listens(was), listens(is))).collect()
 }
 
 /// What differs of a service itself. Following the default is a value; that the default differs is no news here.
 fn service(old: &Policy, was: &Service, new: &Policy, is: &Service) -> Vec<Change> {
-    let settings = between(&SERVICE, (was, old), (is, new), Seen::Said);
+    let settings = between(&SERVICE, (was, old), (is, new), By::Said);
     settings.chain(change("listens on", listens(was), listens(is))).collect()
 }
 
 /// Whether a setting is seen as it was said, or by what counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum By {
     Said,
     InEffect,
 }
@@ -99,9 +99,9 @@ fn between<T, R>(
     rows: &[Setting<T, R>],
     (was, old): (&T, &Policy),
     (is, new): (&T, &Policy),
-    seen: Seen,
+    seen: By,
 ) -> impl Iterator<Item = Change> {
-    let said = seen == Seen::Said;
+    let said = seen == By::Said;
     rows.iter()
         .filter(move |row| !said || row.get(was).is_some() || row.get(is).is_some())
         .filter_map(move |row| {
@@ -128,7 +128,7 @@ fn class(was: Option<&Class>, is: Option<&Class>) -> Vec<String> {
     // What a class does not say is no default of the policy's.
     let around = Policy::default();
     let settings = |was: &Class, is: &Class| -> Vec<Change> {
-        between(&CLASS, (was, &around), (is, &around), Seen::Said).collect()
+        between(&CLASS, (was, &around), (is, &around), By::Said).collect()
     };
     match (was, is) {
         (Some(was), Some(is)) => {

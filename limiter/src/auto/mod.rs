@@ -95,7 +95,7 @@ async fn look(followed: &mut [Followed], in_fleet: bool, pins: &Pins, caps: &Cap
     let (sample, budgets) = (Sample::take(&maps)?, maps.budgets()?);
     let selection = maps.selection()?;
     let policy = maps.policy(selection.slot)?;
-    let seen = server::Seen::now()?;
+    let seen = server::Servers::now()?;
     for one in followed {
         let name = &one.said.service.to_string();
         let (Some((index, stated)), Some(service)) =

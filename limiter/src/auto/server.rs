@@ -18,14 +18,14 @@ use crate::tree::Tree;
 
 /// What is seen of all servers at once.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Servers {
     listeners: Vec<Listener>,
     lost: u64,
     /// Connections that the kernel made for any listener: no forged attempt comes so far.
     pub made: u64,
 }
 
-impl Seen {
+impl Servers {
     /// Looks.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Server {
     }
 
     /// How it fares, where it listens on `addresses`.
-    pub fn health(&mut self, addresses: &[SocketAddr], seen: &Seen) -> Health {
+    pub fn health(&mut self, addresses: &[SocketAddr], seen: &Servers) -> Health {
         let queue = listener::fullest(addresses, &seen.listeners);
         let before = self.lost.replace(seen.lost).unwrap_or(seen.lost);
         let full = queue.map(|queue| queue.waiting * WHOLE / queue.room.max(1));
@@ -118,7 +118,7 @@ mod tests {
 
     const PLACE: ([u8; 4], u16) = ([0; 4], 80);
 
-    fn seen(waiting: u32, lost: u64) -> Seen {
+    fn seen(waiting: u32, lost: u64) -> Servers {
         let one = |waiting, room| Listener {
             address: PLACE.into(),
             only_v6: false,
@@ -129,14 +129,14 @@ mod tests {
         };
         // Two sockets share the address; a third one on another port does not count.
         let other = Listener { address: ([0; 4], 81).into(), ..one(100, 100) };
-        Seen { listeners: vec![one(waiting, 64), one(0, 64), other], lost, made: 0 }
+        Servers { listeners: vec![one(waiting, 64), one(0, 64), other], lost, made: 0 }
     }
 
     #[test]
     fn the_worst_of_queue_and_probe_is_the_load() {
         let probe = Probe::parse("http://127.0.0.1/").expect("a probe");
         let mut server = Server::new(Some(probe));
-        let health = |server: &mut Server, seen: &Seen| server.health(&[PLACE.into()], seen);
+        let health = |server: &mut Server, seen: &Servers| server.health(&[PLACE.into()], seen);
         assert_eq!(health(&mut server, &seen(32, 0)).load, Some(WHOLE / 4));
         server.answer = Some(Ok(Probe::SLOW));
         assert_eq!(health(&mut server, &seen(32, 0)).load, Some(WHOLE / 2));

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::{Context, known_service};
 use crate::kernel::{Maps, clock};
-use crate::observe::suggest::{Counted, Judged, Seen};
-use crate::observe::{Kind, Ring, heavy};
+use crate::observe::suggest::{Counted, Judged, Observed};
+use crate::observe::{Ranking, Ring, heavy};
 use crate::policy::prefix::{self, Prefix};
 use crate::policy::{Name, Policy, text};
 use crate::report::{self, human};
@@ -149,10 +149,10 @@ impl Suggest {
             false => sightings,
         };
         let seen = match self.networks {
-            true => Seen::of_networks(sightings, record.number, &mask),
-            false => Seen::of(sightings, record.number, &mask),
+            true => Observed::of_networks(sightings, record.number, &mask),
+            false => Observed::of(sightings, record.number, &mask),
         };
-        let counted = heavy::read(maps, Kind::Attempts, None, Some(name.as_str()), usize::MAX)?;
+        let counted = heavy::read(maps, Ranking::Attempts, None, Some(name.as_str()), usize::MAX)?;
         let counted = counted.iter().filter_map(|heavy| {
             let address = prefix::address(heavy.address.parse().ok()?);
             // Since when it is counted is longer than what is looked at.

@@ -7,7 +7,7 @@ use super::{Context, known_service};
 use crate::kernel::Maps;
 use crate::observe::networks::Share;
 use crate::observe::open::{self, Holder};
-use crate::observe::{Heavy, Kind, heavy, networks};
+use crate::observe::{Heavy, Ranking, heavy, networks};
 use crate::policy::Name;
 use crate::report::{self, human};
 
@@ -64,9 +64,9 @@ impl Top {
         let lengths = self.prefix.map(|bits| (bits, self.prefix_v6.unwrap_or(SITE)));
         let service = self.service.as_ref().map(Name::as_str);
         let kind = match self.by {
-            By::Refused => Kind::Refused,
-            By::Budget => Kind::Budget,
-            By::Attempts => Kind::Attempts,
+            By::Refused => Ranking::Refused,
+            By::Budget => Ranking::Budget,
+            By::Attempts => Ranking::Attempts,
             By::Open => {
                 let by = lengths.map_or(open::By::Sources, |(v4, v6)| open::By::Lengths(v4, v6));
                 let holders = open::read(&maps, by, service, self.lines)?;
@@ -131,19 +131,19 @@ fn describe_networks(shares: &[Share]) -> String {
     text
 }
 
-fn describe(top: &[Heavy], by: Kind, are_prefixes: bool) -> String {
+fn describe(top: &[Heavy], by: Ranking, are_prefixes: bool) -> String {
     if top.is_empty() {
         return match by {
-            Kind::Refused => "no source was refused by its own limit; the most active: `limiter top --by attempts`\n",
-            Kind::Budget => "no attempt was refused by a budget\n",
-            Kind::Attempts => "no attempt was seen\n",
+            Ranking::Refused => "no source was refused by its own limit; the most active: `limiter top --by attempts`\n",
+            Ranking::Budget => "no attempt was refused by a budget\n",
+            Ranking::Attempts => "no attempt was seen\n",
         }
         .to_owned();
     }
     let counted = match by {
-        Kind::Refused => "REFUSED",
-        Kind::Budget => "REFUSED BY BUDGET (sampled)",
-        Kind::Attempts => "ATTEMPTS (sampled)",
+        Ranking::Refused => "REFUSED",
+        Ranking::Budget => "REFUSED BY BUDGET (sampled)",
+        Ranking::Attempts => "ATTEMPTS (sampled)",
     };
     let width = top.iter().map(|heavy| heavy.source.len()).max().unwrap_or(0).max("SOURCE".len());
     let services =

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use limiter_fleet::engine::{Change, Engine, Entry, Snapshot, Transaction, Watch};
+use limiter_fleet::engine::{KeyChange, Engine, Entry, Snapshot, Transaction, Watch};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -163,7 +163,7 @@ impl Engine for Etcd {
 }
 
 impl Watch for EtcdWatch {
-    async fn next(&mut self) -> Result<Vec<Change>> {
+    async fn next(&mut self) -> Result<Vec<KeyChange>> {
         loop {
             let line = self.0.next().await?;
             let result = &line["result"];
@@ -171,7 +171,7 @@ impl Watch for EtcdWatch {
                 bail!("etcd cannot tell these changes any more");
             }
             let events = result["events"].as_array().map_or(&[][..], Vec::as_slice);
-            let changes: Vec<Change> = events.iter().map(change).collect::<Result<_>>()?;
+            let changes: Vec<KeyChange> = events.iter().map(change).collect::<Result<_>>()?;
             if !changes.is_empty() {
                 return Ok(changes);
             }
@@ -179,11 +179,11 @@ impl Watch for EtcdWatch {
     }
 }
 
-fn change(event: &Value) -> Result<Change> {
+fn change(event: &Value) -> Result<KeyChange> {
     let entry = &event["kv"];
     let is_removed = event["type"].as_str() == Some("DELETE");
     let value = if is_removed { None } else { Some(decoded(&entry["value"])?) };
-    Ok(Change { key: key(entry)?, value, revision: number(&entry["mod_revision"]) })
+    Ok(KeyChange { key: key(entry)?, value, revision: number(&entry["mod_revision"]) })
 }
 
 fn encoded(key: &str) -> String {

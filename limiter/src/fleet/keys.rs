@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use limiter_fleet::allocator::Seen;
+use limiter_fleet::allocator::FleetView;
 use limiter_fleet::engine::{Entry, Snapshot};
 use limiter_fleet::record::{Amounts, Grant, Report};
 use limiter_policy::Name;
@@ -181,8 +181,8 @@ impl Keys {
     ///
     /// # Errors
     /// When a grant or the budgets cannot be read: then it is not known what may be in force.
-    pub fn seen(&self, snapshot: &Snapshot) -> Result<Seen> {
-        let mut seen = Seen::default();
+    pub fn seen(&self, snapshot: &Snapshot) -> Result<FleetView> {
+        let mut seen = FleetView::default();
         for (key, Entry { value, revision }) in &snapshot.entries {
             match self.kind(key) {
                 Key::Budget => seen.budgets = budgets(value)?,

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use limiter_fleet::allocator::Seen;
-use limiter_fleet::engine::{Change, Engine, Transaction, Watch as _};
+use limiter_fleet::allocator::FleetView;
+use limiter_fleet::engine::{KeyChange, Engine, Transaction, Watch as _};
 use limiter_fleet::record::Amount;
 use limiter_fleet::{Allocator, Round, Terms};
 use tokio::time::Instant;
@@ -110,11 +110,11 @@ impl<W> Lead<W> {
         &mut self,
         engine: &E,
         keys: &Keys,
-        changes: Vec<Change>,
+        changes: Vec<KeyChange>,
         now: Duration,
     ) -> Result<()> {
         let mut fits = true;
-        for Change { key, value, revision } in changes {
+        for KeyChange { key, value, revision } in changes {
             let round = self.allocator.seen().round;
             fits &= match (keys.kind(&key), value) {
                 (Key::Report(node), Some(value)) => {
@@ -135,7 +135,7 @@ impl<W> Lead<W> {
     }
 
     async fn refresh<E: Engine>(&mut self, engine: &E, keys: &Keys, now: Duration) -> Result<()> {
-        let seen: Seen = keys.seen(&engine.snapshot(keys.all()).await?)?;
+        let seen: FleetView = keys.seen(&engine.snapshot(keys.all()).await?)?;
         self.allocator.refresh(seen, now);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use limiter_fleet::engine::{Change, Engine, Snapshot, Transaction, Watch as _};
+use limiter_fleet::engine::{KeyChange, Engine, Snapshot, Transaction, Watch as _};
 use limiter_fleet::record::{Amount, Amounts};
 use limiter_fleet::{Member, Terms};
 use tracing::{info, warn};
@@ -170,7 +170,7 @@ impl<'e, E: Engine, S: Site> Node<'e, E, S> {
     }
 
     /// Takes what changed below its own keys.
-    async fn hear(&mut self, changes: Vec<Change>) -> Result<()> {
+    async fn hear(&mut self, changes: Vec<KeyChange>) -> Result<()> {
         let mut is_new = false;
         for change in changes {
             match (self.keys.kind(&change.key), &change.value) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{self, Keys};
 use crate::kernel::{Maps, Pins};
-use crate::observe::{Kind, heavy};
+use crate::observe::{Ranking, heavy};
 
 /// How often they are looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ fn look(pins: &Pins) -> Result<Top> {
             .map(|one| Source { source: one.source, service: one.service, count: one.count })
             .collect())
     };
-    Ok(Top { at: 0, refused: of(Kind::Refused)?, budget: of(Kind::Budget)? })
+    Ok(Top { at: 0, refused: of(Ranking::Refused)?, budget: of(Ranking::Budget)? })
 }
 
 async fn tell<E: Engine>(engine: &E, keys: &Keys, name: &str, top: &Top) -> Result<()> {

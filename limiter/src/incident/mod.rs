@@ -21,12 +21,12 @@ use serde::{Deserialize, Serialize};
 
 pub use archive::{Record, read};
 pub use record::{Options, Outcome};
-pub use story::{Kind, Verdict};
+pub use story::{Pattern, Judgement};
 
 use crate::history::Moment;
 
 /// What a record of these seconds would be said to show.
-pub fn verdict(ticks: impl IntoIterator<Item = series::Tick>) -> Verdict {
+pub fn verdict(ticks: impl IntoIterator<Item = series::Tick>) -> Judgement {
     let mut record = Record::default();
     ticks.into_iter().for_each(|tick| record.series.push(tick));
     story::tell(&record).verdict

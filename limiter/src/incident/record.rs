@@ -255,7 +255,7 @@ impl Recorder {
         };
         for entry in read.entries.into_iter().filter(|entry| entry.time >= self.since) {
             if !self.entries.contains(&entry) {
-                self.store.append(&Line::Change(Box::new(super::series::Change {
+                self.store.append(&Line::Change(Box::new(super::series::HistoryEntry {
                     entry: entry.clone(),
                 })))?;
                 self.entries.push(entry);

@@ -26,7 +26,7 @@ pub enum Line {
     /// The policy that decides since this moment.
     Policy(PolicyLine),
     /// An entry of the history.
-    Change(Box<Change>),
+    Change(Box<HistoryEntry>),
     /// Something about the recording itself.
     Note(Note),
 }
@@ -201,7 +201,7 @@ pub struct PolicyLine {
 
 /// An entry of the history that was written meanwhile.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Change {
+pub struct HistoryEntry {
     /// As the history has it.
     pub entry: Entry,
 }

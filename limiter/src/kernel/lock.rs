@@ -106,7 +106,7 @@ fn holder(directory: &File) -> Option<String> {
 
 /// The place of the one daemon of a pin directory. The kernel frees it when the process ends, however it ends.
 #[derive(Debug)]
-pub struct Place {
+pub struct DaemonLock {
     _directory: File,
 }
 
@@ -117,7 +117,7 @@ pub struct Place {
 ///
 /// # Errors
 /// When another daemon has it: which process, and what to do.
-pub fn place(directory: &Path, _lock: &Lock) -> Result<Place> {
+pub fn place(directory: &Path, _lock: &Lock) -> Result<DaemonLock> {
     let file =
         File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
     let mut asked = record(libc::F_WRLCK);
@@ -132,7 +132,7 @@ pub fn place(directory: &Path, _lock: &Lock) -> Result<Place> {
     }
     fcntl(&file, FcntlArg::F_OFD_SETLK(&record(libc::F_RDLCK)))
         .with_context(|| format!("cannot lock {}", directory.display()))?;
-    Ok(Place { _directory: file })
+    Ok(DaemonLock { _directory: file })
 }
 
 /// A lock on the first byte, which a directory need not have.

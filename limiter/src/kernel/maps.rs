@@ -12,7 +12,7 @@ use limiter_common::budget::Lease;
 use limiter_common::class_tree::{FAN, Root};
 use limiter_common::distinct;
 use limiter_common::heavy::Set as HeavySet;
-use limiter_common::names::{self, Kind, Row};
+use limiter_common::names::{self, MapKind, Row};
 use limiter_common::record::{
     BudgetLine, ChallengeLine, Class, ClassPrefix, Counters, Counting, Host, Instance, Kernel,
     Line, ListEntry, ListKey, ListenerKey, Network, Observer, Opens, Port, Seats, Service,
@@ -238,7 +238,7 @@ fn check(path: &Path, name: &str, info: &MapInfo) -> Result<()> {
         "{} is not the kind of map that this limiter expects: {ELSE}",
         path.display(),
     );
-    let entries = if row.kind == Kind::Table { info.max_entries() } else { row.entries };
+    let entries = if row.kind == MapKind::Table { info.max_entries() } else { row.entries };
     let expected = (entries, row.key, row.value);
     let found = (info.max_entries(), info.key_size(), info.value_size());
     let words = |(entries, key, value)| {
@@ -257,13 +257,13 @@ fn check(path: &Path, name: &str, info: &MapInfo) -> Result<()> {
 const ELSE: &str = "another version loaded it, or something else was put there; use that version, or \
                     `limiter detach --all` and attach again";
 
-const fn map_type(kind: Kind) -> MapType {
+const fn map_type(kind: MapKind) -> MapType {
     match kind {
-        Kind::Array | Kind::Aligned | Kind::Mapped | Kind::Table => MapType::Array,
-        Kind::PerCpuArray => MapType::PerCpuArray,
-        Kind::HashMap => MapType::Hash,
-        Kind::LpmTrie => MapType::LpmTrie,
-        Kind::SockHash => MapType::SockHash,
-        Kind::SkStorage => MapType::SkStorage,
+        MapKind::Array | MapKind::Aligned | MapKind::Mapped | MapKind::Table => MapType::Array,
+        MapKind::PerCpuArray => MapType::PerCpuArray,
+        MapKind::HashMap => MapType::Hash,
+        MapKind::LpmTrie => MapType::LpmTrie,
+        MapKind::SockHash => MapType::SockHash,
+        MapKind::SkStorage => MapType::SkStorage,
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use limiter_common::hash::Key;
-use limiter_common::names::{self, Kind, Row};
+use limiter_common::names::{self, MapKind, Row};
 use limiter_common::record::Instance;
 use limiter_common::switch::{Mode, Selection};
 
@@ -55,7 +55,7 @@ pub(super) fn sized<'a>(
     loader: &'a mut EbpfLoader<'static>,
     sets: u32,
 ) -> &'a mut EbpfLoader<'static> {
-    for row in names::MAPS.iter().filter(|row| row.kind == Kind::Table) {
+    for row in names::MAPS.iter().filter(|row| row.kind == MapKind::Table) {
         loader.map_max_entries(row.name, sets);
     }
     loader

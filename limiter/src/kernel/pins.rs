@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use limiter_common::names::LAYOUT;
 
-use super::lock::{self, Lock, PATIENCE, Place};
+use super::lock::{self, Lock, PATIENCE, DaemonLock};
 
 const BPF_MAGIC: u64 = 0xcafe_4a11;
 
@@ -165,7 +165,7 @@ impl Pins {
     ///
     /// # Errors
     /// When another one has it.
-    pub fn daemon(&self, lock: &Lock) -> Result<Place> {
+    pub fn daemon(&self, lock: &Lock) -> Result<DaemonLock> {
         lock::place(&self.base, lock)
     }
 

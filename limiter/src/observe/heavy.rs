@@ -17,7 +17,7 @@ use crate::policy::{Policy, Prefixes, text};
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum Ranking {
     /// Attempts over the source limit.
     Refused,
     /// Attempts that a budget did not have, or that wait in line for it: a sample, one in 64.
@@ -133,7 +133,7 @@ struct Sum {
 /// When a map cannot be read.
 pub fn read(
     maps: &Maps,
-    kind: Kind,
+    kind: Ranking,
     lengths: Option<Lengths>,
     service: Option<&str>,
     most: usize,
@@ -145,9 +145,9 @@ pub fn read(
         .collect();
     let now = clock::now();
     let kinds = match kind {
-        Kind::Refused => &[heavy::Kind::Refused][..],
-        Kind::Budget => &[heavy::Kind::Budget],
-        Kind::Attempts => &[heavy::Kind::Refused, heavy::Kind::Others],
+        Ranking::Refused => &[heavy::Tallied::Refused][..],
+        Ranking::Budget => &[heavy::Tallied::Budget],
+        Ranking::Attempts => &[heavy::Tallied::Refused, heavy::Tallied::Others],
     };
     let mut sums = HashMap::new();
     for kind in kinds {

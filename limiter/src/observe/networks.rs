@@ -13,7 +13,7 @@ use limiter_common::address::{Address, SourceMask};
 use limiter_common::sighting::{Sighting, What};
 use serde::Serialize;
 
-use super::{Kind, Ring, heavy};
+use super::{Ranking, Ring, heavy};
 use crate::kernel::{Maps, clock};
 use crate::policy::prefix::{self, Prefix};
 use crate::policy::{Networks, Policy, Prefixes, text};
@@ -264,7 +264,7 @@ fn attempts(
     sightings: &[Sighting],
 ) -> Result<Vec<(String, Networks, Attempts)>> {
     let since = clock::now().saturating_sub(LOOKED_AT);
-    let counted = heavy::read(maps, Kind::Attempts, None, None, usize::MAX)?;
+    let counted = heavy::read(maps, Ranking::Attempts, None, None, usize::MAX)?;
     let records = maps.services(slot)?;
     let services = records.values().filter_map(|record| {
         let name = text::name(&record.name)?;

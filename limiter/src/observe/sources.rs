@@ -7,7 +7,7 @@ use limiter_common::address::{Address, SourceMask};
 use limiter_common::sighting::Sighting;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lately, Manners, heavy};
+use super::{Ranking, Lately, Manners, heavy};
 use crate::kernel::{Maps, clock};
 use crate::policy::prefix;
 
@@ -25,7 +25,7 @@ pub struct Sources {
 
 impl Sources {
     /// Of the counters of a kind, and of the sample, up to `now` (coarse clock, nanoseconds).
-    pub fn of(counted: impl Fn(Kind) -> Vec<heavy::Heavy>, sample: &[Sighting], now: u64) -> Self {
+    pub fn of(counted: impl Fn(Ranking) -> Vec<heavy::Heavy>, sample: &[Sighting], now: u64) -> Self {
         let cut = SourceMask::new(32, 64);
         let before = now.saturating_sub((heavy::OLD * 1e9) as u64);
         let old: HashSet<Address> = (sample.iter().take_while(|seen| seen.time <= before))
@@ -36,8 +36,8 @@ impl Sources {
             address.is_some_and(|address| old.contains(&cut.apply(address)))
         };
         Self {
-            heavy: [Kind::Refused, Kind::Budget, Kind::Attempts]
-                .map(|kind| Lately::of(&counted(kind), kind != Kind::Refused, is_old)),
+            heavy: [Ranking::Refused, Ranking::Budget, Ranking::Attempts]
+                .map(|kind| Lately::of(&counted(kind), kind != Ranking::Refused, is_old)),
             manners: [false, true].map(|full| Manners::of(sample.iter(), now, full)),
         }
     }
@@ -49,11 +49,11 @@ impl Sources {
     pub fn read(maps: &Maps, sample: &[Sighting]) -> Result<Self> {
         let read = |kind| heavy::read(maps, kind, None, None, usize::MAX);
         let [refused, budget, attempts] =
-            [read(Kind::Refused)?, read(Kind::Budget)?, read(Kind::Attempts)?];
+            [read(Ranking::Refused)?, read(Ranking::Budget)?, read(Ranking::Attempts)?];
         let counted = |kind| match kind {
-            Kind::Refused => refused.clone(),
-            Kind::Budget => budget.clone(),
-            Kind::Attempts => attempts.clone(),
+            Ranking::Refused => refused.clone(),
+            Ranking::Budget => budget.clone(),
+            Ranking::Attempts => attempts.clone(),
         };
         Ok(Self::of(counted, sample, clock::now()))
     }

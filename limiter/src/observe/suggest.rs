@@ -26,7 +26,7 @@ const CERTAIN: u64 = 64;
 
 /// The attempts of one service.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Observed {
     /// By source: time and weight.
     sources: HashMap<Address, Vec<(u64, f64)>>,
     /// Times of the first and the last attempt, in nanoseconds.
@@ -71,7 +71,7 @@ pub struct Judged {
     pub estimated_sources: f64,
 }
 
-impl Seen {
+impl Observed {
     /// The attempts to service number `service`, of sources as `mask` cuts them.
     pub fn of(sightings: &[Sighting], service: u32, mask: &SourceMask) -> Self {
         let mut seen = Self { first: u64::MAX, ..Self::default() };

@@ -26,7 +26,7 @@ impl Form {
 
 /// What a family is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricType {
     /// Only rises while limiter is loaded. Its samples end in `_total`.
     Counter,
     /// Rises and falls.
@@ -86,7 +86,7 @@ impl Exposition {
     }
 
     /// Begins a family. `name`: without `_total` or `_info`. `unit`: what the name ends in, or nothing. `help`: a sentence.
-    pub fn family(&mut self, kind: Kind, name: &'static str, unit: &str, help: &str) -> Family<'_> {
+    pub fn family(&mut self, kind: MetricType, name: &'static str, unit: &str, help: &str) -> Family<'_> {
         debug_assert!(unit.is_empty() || name.ends_with(unit), "{name} does not say its unit");
         let (open, suffix) = (self.form == Form::OpenMetrics, kind.suffix());
         let shown = if open { name.to_owned() } else { format!("{name}{suffix}") };
@@ -108,22 +108,22 @@ impl Exposition {
     }
 }
 
-impl Kind {
+impl MetricType {
     const fn suffix(self) -> &'static str {
         match self {
-            Kind::Counter => "_total",
-            Kind::Info => "_info",
-            Kind::Gauge | Kind::States | Kind::Histogram => "",
+            MetricType::Counter => "_total",
+            MetricType::Info => "_info",
+            MetricType::Gauge | MetricType::States | MetricType::Histogram => "",
         }
     }
 
     const fn name(self, form: Form) -> &'static str {
         match (self, form) {
-            (Kind::Counter, _) => "counter",
-            (Kind::Histogram, _) => "histogram",
-            (Kind::Info, Form::OpenMetrics) => "info",
-            (Kind::States, Form::OpenMetrics) => "stateset",
-            (Kind::Gauge | Kind::Info | Kind::States, _) => "gauge",
+            (MetricType::Counter, _) => "counter",
+            (MetricType::Histogram, _) => "histogram",
+            (MetricType::Info, Form::OpenMetrics) => "info",
+            (MetricType::States, Form::OpenMetrics) => "stateset",
+            (MetricType::Gauge | MetricType::Info | MetricType::States, _) => "gauge",
         }
     }
 }
@@ -193,13 +193,13 @@ mod tests {
 
     fn written(form: Form) -> String {
         let mut to = Exposition::new(form);
-        to.family(Kind::Counter, "x_things", "", "Some \"things\".")
+        to.family(MetricType::Counter, "x_things", "", "Some \"things\".")
             .sample(&[("a", "b\\\"c\nd"), ("e", "")], 7_u64);
-        to.family(Kind::Gauge, "x_used_ratio", "ratio", "A share.").sample(&[], 0.5);
-        to.family(Kind::Info, "x_build", "", "A build.").sample(&[("version", "1")], true);
-        to.family(Kind::States, "x_mode", "", "A mode.").sample(&[("x_mode", "on")], true);
+        to.family(MetricType::Gauge, "x_used_ratio", "ratio", "A share.").sample(&[], 0.5);
+        to.family(MetricType::Info, "x_build", "", "A build.").sample(&[("version", "1")], true);
+        to.family(MetricType::States, "x_mode", "", "A mode.").sample(&[("x_mode", "on")], true);
         let counts = [(0.0, 1), (0.5, 2), (9.0, 4)];
-        to.family(Kind::Histogram, "x_size", "", "A size.")
+        to.family(MetricType::Histogram, "x_size", "", "A size.")
             .buckets(&[("a", "b")], counts.into_iter());
         to.finish()
     }

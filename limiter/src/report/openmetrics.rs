@@ -5,7 +5,7 @@
 
 use limiter_common::reason::{Packet, Reason, Verdict};
 
-use super::exposition::{Exposition, Family, Form, Kind};
+use super::exposition::{Exposition, Family, Form, MetricType};
 use super::fleet::{Led, Shared, Sums, View};
 use super::sample::ByReason;
 use super::scrape::Scrape;
@@ -20,24 +20,24 @@ const MODES: [&str; 2] = ["observe", "enforce"];
 /// The text of a scrape.
 pub fn text(scrape: &Scrape, form: Form) -> String {
     let mut to = Exposition::new(form);
-    to.family(Kind::Info, "limiter_build", "", "Version of the command that was asked.")
+    to.family(MetricType::Info, "limiter_build", "", "Version of the command that was asked.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], true);
     to.family(
-        Kind::Gauge,
+        MetricType::Gauge,
         "limiter_loaded",
         "",
         "Whether limiter is loaded into the kernel (1) or nothing is limited (0).",
     )
     .sample(&[], scrape.loaded);
     to.family(
-        Kind::Gauge,
+        MetricType::Gauge,
         "limiter_snapshot_success",
         "",
         "Whether limiter's state could be read.",
     )
     .sample(&[], scrape.error.is_none());
     to.family(
-        Kind::Gauge,
+        MetricType::Gauge,
         "limiter_snapshot_duration_seconds",
         "seconds",
         "Time that reading limiter's state took.",
@@ -66,7 +66,7 @@ fn interfaces(to: &mut Exposition, scrape: &Scrape) {
     let all = scrape.snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.interfaces);
     let attached = || all.iter().filter_map(|one| Some((one.name.as_deref()?, one.attachment?)));
     let help = "Whether limiter is attached to an interface that it is or should be attached to.";
-    let mut family = to.family(Kind::Gauge, "limiter_interface_attached", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_interface_attached", "", help);
     for name in scrape.wanted.iter().filter(|name| attached().all(|(other, _)| other != *name)) {
         family.sample(&[("interface", name)], false);
     }
@@ -74,7 +74,7 @@ fn interfaces(to: &mut Exposition, scrape: &Scrape) {
         family.sample(&[("interface", name)], true);
     }
     let mut family =
-        to.family(Kind::Info, "limiter_interface", "", "Where the program of an interface runs.");
+        to.family(MetricType::Info, "limiter_interface", "", "Where the program of an interface runs.");
     for (name, attachment) in attached() {
         let place = match attachment {
             Attachment::Native => "native",
@@ -84,7 +84,7 @@ fn interfaces(to: &mut Exposition, scrape: &Scrape) {
         family.sample(&[("interface", name), ("attachment", place)], true);
     }
     let help = "Interfaces that limiter was attached to and that are gone, or in another network namespace.";
-    to.family(Kind::Gauge, "limiter_interfaces_gone", "", help)
+    to.family(MetricType::Gauge, "limiter_interfaces_gone", "", help)
         .sample(&[], all.len() - attached().count());
 }
 
@@ -92,13 +92,13 @@ fn interfaces(to: &mut Exposition, scrape: &Scrape) {
 fn fleet(to: &mut Exposition, view: Option<&View>) {
     let help = "When this node's last report was committed to its fleet, since 1970; 0: none was since the daemon began.";
     let name = "limiter_fleet_reported_timestamp_seconds";
-    let mut family = to.family(Kind::Gauge, name, "seconds", help);
+    let mut family = to.family(MetricType::Gauge, name, "seconds", help);
     if let Some(view) = view {
         family.sample(&[], view.reported);
     }
     let help =
         "Entries of the fleet that this node refuses, by what they are; the daemon's log says why.";
-    let mut family = to.family(Kind::Gauge, "limiter_fleet_refused_entries", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_fleet_refused_entries", "", help);
     for kind in Shared::KINDS {
         if let Some(view) = view {
             let count = view.refused.values().filter(|(one, _)| *one == kind).count();
@@ -107,13 +107,13 @@ fn fleet(to: &mut Exposition, view: Option<&View>) {
     }
     let led = view.and_then(|view| view.led.as_ref());
     let help = "Nodes of the fleet, by whether they report; only the leader tells.";
-    let mut family = to.family(Kind::Gauge, "limiter_fleet_nodes", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_fleet_nodes", "", help);
     if let Some(Led { reporting, silent, .. }) = led {
         family.sample(&[("state", "reporting")], *reporting);
         family.sample(&[("state", "silent")], *silent);
     }
     let mut sums = |name: &'static str, help: &'static str, of: fn(&Sums) -> f64| {
-        let mut family = to.family(Kind::Gauge, name, "", help);
+        let mut family = to.family(MetricType::Gauge, name, "", help);
         for (budget, sums) in led.iter().flat_map(|led| &led.budgets) {
             family.sample(&[("budget", budget)], of(sums));
         }
@@ -128,7 +128,7 @@ fn fleet(to: &mut Exposition, view: Option<&View>) {
 /// What decides, and until when. `now`: in seconds since 1970.
 fn decisions(to: &mut Exposition, now: f64, snapshot: &Snapshot) {
     let mut family = to.family(
-        Kind::States,
+        MetricType::States,
         "limiter_mode",
         "",
         "The mode: observe counts what exceeds the limits, enforce drops it.",
@@ -138,23 +138,23 @@ fn decisions(to: &mut Exposition, now: f64, snapshot: &Snapshot) {
     }
     let profile = snapshot.profile.as_deref().unwrap_or_default();
     to.family(
-        Kind::Info,
+        MetricType::Info,
         "limiter_policy",
         "",
         "The profile that the policy was made with; empty without one.",
     )
     .sample(&[("profile", profile)], true);
     let help = "Number of the policy in force among those since limiter was loaded.";
-    to.family(Kind::Gauge, "limiter_policy_generation", "", help).sample(&[], snapshot.generation);
+    to.family(MetricType::Gauge, "limiter_policy_generation", "", help).sample(&[], snapshot.generation);
     let help = "When the policy or only the mode goes back by itself, since 1970; no sample when nothing does.";
-    let mut family = to.family(Kind::Gauge, "limiter_revert_timestamp_seconds", "seconds", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_revert_timestamp_seconds", "seconds", help);
     if let Some(revert) = &snapshot.reverts {
         let scope = if revert.policy { "policy" } else { "mode" };
         // Whole seconds: the same moment in every scrape.
         family.sample(&[("scope", scope)], (now + revert.in_seconds).round());
     }
     let mut family = to.family(
-        Kind::Gauge,
+        MetricType::Gauge,
         "limiter_list_entries",
         "",
         "Entries of the allow list and the ban list.",
@@ -165,12 +165,12 @@ fn decisions(to: &mut Exposition, now: f64, snapshot: &Snapshot) {
 
 fn budgets(to: &mut Exposition, snapshot: &Snapshot) {
     let help = "Share of the host's budget that is used now; no sample without a budget.";
-    let mut family = to.family(Kind::Gauge, "limiter_host_budget_used_ratio", "ratio", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_host_budget_used_ratio", "ratio", help);
     if let Some(percent) = snapshot.budget_used_percent {
         family.sample(&[], percent / 100.0);
     }
     let help = "Share of a service's budget that is used now; no sample without a budget.";
-    let mut family = to.family(Kind::Gauge, "limiter_budget_used_ratio", "ratio", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_budget_used_ratio", "ratio", help);
     for service in &snapshot.services {
         if let Some(percent) = service.admission.budget_used_percent {
             family.sample(&[("service", &service.name)], percent / 100.0);
@@ -181,14 +181,14 @@ fn budgets(to: &mut Exposition, snapshot: &Snapshot) {
 /// Shares of a fleet's budgets.
 fn shares(to: &mut Exposition, snapshot: &Snapshot) {
     let help = "Share of a fleet's budget that is in force, in connections per second; no sample without one.";
-    let mut family = to.family(Kind::Gauge, "limiter_share_per_second", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_share_per_second", "", help);
     for share in &snapshot.shares {
         if let Some(rate) = share.per_second {
             family.sample(&[("budget", &share.budget)], rate);
         }
     }
     let help = "Places of a fleet's users or open connections that are in force; no sample without a share.";
-    let mut family = to.family(Kind::Gauge, "limiter_share_places", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_share_places", "", help);
     for share in &snapshot.shares {
         if let Some(places) = share.places {
             family.sample(&[("budget", &share.budget)], places);
@@ -196,7 +196,7 @@ fn shares(to: &mut Exposition, snapshot: &Snapshot) {
     }
     let help =
         "When that share ends unless it is renewed: 6 or more while the fleet can be reached.";
-    let mut family = to.family(Kind::Gauge, "limiter_share_ends_in_seconds", "seconds", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_share_ends_in_seconds", "seconds", help);
     for share in &snapshot.shares {
         family.sample(&[("budget", &share.budget)], share.ends_in_seconds);
     }
@@ -207,9 +207,9 @@ fn open(to: &mut Exposition, snapshot: &Snapshot) {
     let Some(open) = &snapshot.open else { return };
     let help =
         "Whether open connections are counted; while they are not, none is refused for them.";
-    to.family(Kind::Gauge, "limiter_open_counted", "", help).sample(&[], open.counted);
+    to.family(MetricType::Gauge, "limiter_open_counted", "", help).sample(&[], open.counted);
     let help = "Connections that are open to a service, as they are counted.";
-    let mut family = to.family(Kind::Gauge, "limiter_open_connections", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_open_connections", "", help);
     let services = || {
         let services = snapshot.services.iter();
         services.filter_map(|service| Some((&service.name, service.admission.open?)))
@@ -218,12 +218,12 @@ fn open(to: &mut Exposition, snapshot: &Snapshot) {
         family.sample(&[("service", name)], open.connections);
     }
     let help = "How many connections may be open to a service; no sample for any number.";
-    let mut family = to.family(Kind::Gauge, "limiter_open_limit", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_open_limit", "", help);
     for (name, open) in services() {
         open.budget.into_iter().for_each(|most| family.sample(&[("service", name)], most));
     }
     let help = "How many connections may be open to all services; no sample for any number.";
-    let mut family = to.family(Kind::Gauge, "limiter_host_open_limit", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_host_open_limit", "", help);
     open.budget.into_iter().for_each(|most| family.sample(&[], most));
 }
 
@@ -237,12 +237,12 @@ fn shadow(to: &mut Exposition, snapshot: &Snapshot) {
         return;
     }
     let help = "Attempts that the limits in force let in and that were judged by limits in the shadow; begins again with other limits.";
-    let mut family = to.family(Kind::Counter, "limiter_shadow_judged", "", help);
+    let mut family = to.family(MetricType::Counter, "limiter_shadow_judged", "", help);
     for (name, shadow) in services() {
         family.sample(&[("service", name)], shadow.judged);
     }
     let help = "Of these, those that a limit in the shadow would have refused.";
-    let mut family = to.family(Kind::Counter, "limiter_shadow_refused", "", help);
+    let mut family = to.family(MetricType::Counter, "limiter_shadow_refused", "", help);
     for (name, shadow) in services() {
         for (limit, refused) in [("source", shadow.refused_source), ("open", shadow.refused_open)] {
             family.sample(&[("service", name), ("limit", limit)], refused);
@@ -252,7 +252,7 @@ fn shadow(to: &mut Exposition, snapshot: &Snapshot) {
 
 fn lines(to: &mut Exposition, snapshot: &Snapshot) {
     let help = "The least that a source has waited which a line lets in as there is room; no sample without a line.";
-    let mut family = to.family(Kind::Gauge, "limiter_line_wait_seconds", "seconds", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_line_wait_seconds", "seconds", help);
     for service in &snapshot.services {
         if let Some(line) = service.admission.line {
             family.sample(&[("service", &service.name)], line.wait_seconds);
@@ -263,13 +263,13 @@ fn lines(to: &mut Exposition, snapshot: &Snapshot) {
         services.filter_map(|service| Some((&service.name, service.admission.line?)))
     };
     let help = "Sources that are present, where the policy says how many users may be.";
-    let mut family = to.family(Kind::Gauge, "limiter_present_sources", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_present_sources", "", help);
     for (name, line) in lines() {
         line.present.into_iter().for_each(|present| family.sample(&[("service", name)], present));
     }
     waiting(to, snapshot);
     let help = "How many sources may be present; no sample where any number may.";
-    let mut family = to.family(Kind::Gauge, "limiter_users_limit", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_users_limit", "", help);
     for (name, line) in lines() {
         line.users.into_iter().for_each(|users| family.sample(&[("service", name)], users));
     }
@@ -279,17 +279,17 @@ fn lines(to: &mut Exposition, snapshot: &Snapshot) {
 fn waiting(to: &mut Exposition, snapshot: &Snapshot) {
     let Some(waiting) = snapshot.waiting else { return };
     let help = "Sources that wait in line, of all services; in a large table an estimate.";
-    to.family(Kind::Gauge, "limiter_waiting_sources", "", help).sample(&[], waiting.sources);
+    to.family(MetricType::Gauge, "limiter_waiting_sources", "", help).sample(&[], waiting.sources);
     let help =
         "How long sources in line have waited: half of them, and a tenth, so long or longer.";
-    let mut family = to.family(Kind::Gauge, "limiter_waiting_seconds", "seconds", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_waiting_seconds", "seconds", help);
     for (part, seconds) in [("0.5", waiting.half_seconds), ("0.1", waiting.tenth_seconds)] {
         family.sample(&[("part", part)], seconds);
     }
     let help = "Sources that waited in line and did not come again, in the last two minutes.";
-    to.family(Kind::Gauge, "limiter_waiting_gave_up", "", help).sample(&[], waiting.gone);
+    to.family(MetricType::Gauge, "limiter_waiting_gave_up", "", help).sample(&[], waiting.gone);
     let help = "Whether a waiting room listens for a port of a service that has one.";
-    let mut family = to.family(Kind::Gauge, "limiter_room_open", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_room_open", "", help);
     let Some(room) = &snapshot.room else { return };
     for (ports, is_open) in [(&room.open, true), (&room.closed, false)] {
         for port in ports {
@@ -300,7 +300,7 @@ fn waiting(to: &mut Exposition, snapshot: &Snapshot) {
 
 fn counters(to: &mut Exposition, snapshot: &Snapshot) {
     let mut each = |name, help, value: fn(&Service) -> u64| {
-        let mut family = to.family(Kind::Counter, name, "", help);
+        let mut family = to.family(MetricType::Counter, name, "", help);
         for service in &snapshot.services {
             family.sample(&[("service", &service.name)], value(service));
         }
@@ -325,7 +325,7 @@ fn counters(to: &mut Exposition, snapshot: &Snapshot) {
 
 fn packets(to: &mut Exposition, snapshot: &Snapshot) {
     let help = "Packets to a service by the reason of their verdict and its outcome; in observe mode excess only would be dropped.";
-    let mut family = to.family(Kind::Counter, "limiter_packets", "", help);
+    let mut family = to.family(MetricType::Counter, "limiter_packets", "", help);
     for service in &snapshot.services {
         let labels = &[("service", service.name.as_str())];
         by_reason(&mut family, labels, &service.decided, false, is_of_services);
@@ -334,7 +334,7 @@ fn packets(to: &mut Exposition, snapshot: &Snapshot) {
         });
     }
     let help = "Packets that are about no service, by the reason of their verdict and its outcome.";
-    let mut family = to.family(Kind::Counter, "limiter_other_packets", "", help);
+    let mut family = to.family(MetricType::Counter, "limiter_other_packets", "", help);
     by_reason(&mut family, &[], &snapshot.other, false, |reason| !is_of_services(reason));
 }
 
@@ -370,7 +370,7 @@ fn by_reason(
 
 fn challenge(to: &mut Exposition, snapshot: &Snapshot) {
     let mut family = to.family(
-        Kind::Info,
+        MetricType::Info,
         "limiter_service",
         "",
         "The challenge of a service: off, auto or always.",
@@ -380,19 +380,19 @@ fn challenge(to: &mut Exposition, snapshot: &Snapshot) {
         family.sample(&[("service", name), ("challenge", challenge)], true);
     }
     let help = "Whether sources are challenged now.";
-    let mut family = to.family(Kind::Gauge, "limiter_challenge_active", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_challenge_active", "", help);
     for service in &snapshot.services {
         family.sample(&[("service", &service.name)], service.admission.challenging);
     }
     let help = "Whether the kernel makes cookies for a challenge: net.ipv4.tcp_syncookies is 2.";
-    to.family(Kind::Gauge, "limiter_cookies_available", "", help)
+    to.family(MetricType::Gauge, "limiter_cookies_available", "", help)
         .sample(&[], snapshot.cookies.works());
 }
 
 /// Attempts by the debt of their source, where that is counted: none, equal parts of its limit, over it.
 fn debts(to: &mut Exposition, services: &[Service]) {
     let help = "Attempts by the debt of their source when they came, as a share of its limit; above 1 it was over it.";
-    let mut family = to.family(Kind::Histogram, "limiter_source_debt_ratio", "ratio", help);
+    let mut family = to.family(MetricType::Histogram, "limiter_source_debt_ratio", "ratio", help);
     for service in services {
         // Those between none and over it.
         let Some(parts) = service.debts.len().checked_sub(2).filter(|parts| *parts > 0) else {
@@ -406,31 +406,31 @@ fn debts(to: &mut Exposition, services: &[Service]) {
 
 fn table(to: &mut Exposition, snapshot: &Snapshot) {
     let table = &snapshot.table;
-    to.family(Kind::Gauge, "limiter_table_ways", "", "Sources that the table has room for.")
+    to.family(MetricType::Gauge, "limiter_table_ways", "", "Sources that the table has room for.")
         .sample(&[], table.ways);
-    to.family(Kind::Gauge, "limiter_table_ways_in_use", "", "Sources in debt now.")
+    to.family(MetricType::Gauge, "limiter_table_ways_in_use", "", "Sources in debt now.")
         .sample(&[], table.live);
     let help = "Debts that were forgotten because too many sources in debt shared a set.";
-    to.family(Kind::Counter, "limiter_table_steals", "", help).sample(&[], table.steals);
+    to.family(MetricType::Counter, "limiter_table_steals", "", help).sample(&[], table.steals);
 }
 
 fn distinct(to: &mut Exposition, distinct: &Distinct) {
     let help = "Estimate of the source addresses (of IPv6: /64 prefixes) that made attempts in the window.";
-    to.family(Kind::Gauge, "limiter_distinct_sources", "", help).sample(&[], distinct.sources);
+    to.family(MetricType::Gauge, "limiter_distinct_sources", "", help).sample(&[], distinct.sources);
     let help = "Estimate of the prefixes that made attempts in the window.";
-    let mut family = to.family(Kind::Gauge, "limiter_distinct_prefixes", "", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_distinct_prefixes", "", help);
     family.sample(&[("family", "ipv4"), ("length", "24")], distinct.prefixes_24);
     family.sample(&[("family", "ipv6"), ("length", "48")], distinct.prefixes_48);
     let help = "The time, up to now, that the estimates of distinct sources are of.";
-    to.family(Kind::Gauge, "limiter_distinct_window_seconds", "seconds", help)
+    to.family(MetricType::Gauge, "limiter_distinct_window_seconds", "seconds", help)
         .sample(&[], distinct.seconds);
     let help = "Share of the distinct sources that had been seen in the ten minutes before; no sample before there are any.";
-    let mut family = to.family(Kind::Gauge, "limiter_distinct_returning_ratio", "ratio", help);
+    let mut family = to.family(MetricType::Gauge, "limiter_distinct_returning_ratio", "ratio", help);
     if let Some(percent) = distinct.returning_percent {
         family.sample(&[], percent / 100.0);
     }
     let help = "Standard error of the estimates of distinct sources, as a share of each.";
-    to.family(Kind::Gauge, "limiter_distinct_standard_error_ratio", "ratio", help)
+    to.family(MetricType::Gauge, "limiter_distinct_standard_error_ratio", "ratio", help)
         .sample(&[], distinct.standard_error_percent / 100.0);
 }
 

@@ -26,7 +26,7 @@ use crate::kernel::share::InForce;
 use crate::kernel::words::{Access, Words};
 use crate::kernel::{self, Maps, Pins, clock, link};
 use crate::observe::waiting::{self, Waiting};
-use crate::observe::{Distinct, Heavy, Kind, Ring, Sources, distinct, heavy, networks};
+use crate::observe::{Distinct, Heavy, Ranking, Ring, Sources, distinct, heavy, networks};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{self, Policy, Prefixes};
 use crate::tcp;
@@ -331,7 +331,7 @@ pub fn take_counting(
         allowed: count(List::Allow)?,
         banned: count(List::Ban)?,
         distinct: distinct::read(maps)?,
-        refused_most: heavy::read(maps, Kind::Refused, None, None, REFUSED_MOST)?,
+        refused_most: heavy::read(maps, Ranking::Refused, None, None, REFUSED_MOST)?,
         sources: Sources::read(maps, &sample)?,
         counts,
         now: (measured.and_then(|counts| counts.since(&counted)))

@@ -197,7 +197,7 @@ impl Inner {
             open.tasks.insert(number, None);
             number
         };
-        let place = Place { inner: Arc::clone(self), number };
+        let place = OpenEntry { inner: Arc::clone(self), number };
         let serve = serve(Arc::clone(self));
         // Not under the lock: a runtime that ends drops the task here, and so its place.
         let task = tokio::spawn(async move {
@@ -273,12 +273,12 @@ impl Ends {
 }
 
 /// The entry of an open connection, which goes with it.
-struct Place {
+struct OpenEntry {
     inner: Arc<Inner>,
     number: u64,
 }
 
-impl Drop for Place {
+impl Drop for OpenEntry {
     fn drop(&mut self) {
         self.inner.open().tasks.remove(&self.number);
     }

@@ -6,10 +6,10 @@ use anyhow::Result;
 use tracing::{error, info, warn};
 
 use super::Daemon;
-use super::interfaces::{Change, Seen, Wanted};
+use super::interfaces::{LinkNews, Devices, Wanted};
 use crate::kernel::{Maps, Pins, interface, inventory, link};
 
-impl Seen {
+impl Devices {
     /// What is there now.
     ///
     /// # Errors
@@ -49,8 +49,8 @@ impl Daemon {
         Ok(())
     }
 
-    fn look(&mut self) -> Result<Seen> {
-        let seen = Seen::take(&self.pins)?;
+    fn look(&mut self) -> Result<Devices> {
+        let seen = Devices::take(&self.pins)?;
         for change in self.interfaces.look(&seen, Instant::now()) {
             tell(&change);
         }
@@ -105,18 +105,18 @@ impl Daemon {
     }
 }
 
-fn tell(change: &Change) {
+fn tell(change: &LinkNews) {
     match change {
-        Change::Adopted(name) => info!(interface = %name, "limiter is attached to it: watched"),
-        Change::Gone(name) => warn!(
+        LinkNews::Adopted(name) => info!(interface = %name, "limiter is attached to it: watched"),
+        LinkNews::Gone(name) => warn!(
             interface = %name,
             "gone: deleted, renamed or moved to another network namespace; it is attached again when it is back"
         ),
-        Change::Detached(name) => warn!(
+        LinkNews::Detached(name) => warn!(
             interface = %name,
             "detached by another command: nothing that comes in there is limited; reload (SIGHUP) attaches what the policy file names"
         ),
-        Change::Missing(name, time, why) => warn!(
+        LinkNews::Missing(name, time, why) => warn!(
             interface = %name,
             missing_seconds = time.as_secs(),
             "missing: {why}; it is attached when it comes"

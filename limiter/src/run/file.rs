@@ -75,14 +75,14 @@ impl Daemon {
         let (said, file) = (document.fleet.as_ref(), &self.options.file);
         let in_fleet = said.is_some_and(|fleet| fleet.takes.budgets);
         auto::follow(&mut self.auto, &document.auto, in_fleet, (&self.pins, &self.caps));
-        let place = fleet::Place {
+        let needs = fleet::Needs {
             file,
             pins: &self.pins,
             caps: &self.caps,
             record: &self.record,
             known: &self.known,
         };
-        fleet::follow(&mut self.fleet, said, &place);
+        fleet::follow(&mut self.fleet, said, &needs);
         self.document = Some(document);
     }
 

@@ -14,7 +14,7 @@ use crate::kernel::Pins;
 use crate::report::fleet::Shared;
 
 /// What of the daemon a node needs.
-pub struct Place<'a> {
+pub struct Needs<'a> {
     /// The policy file.
     pub file: &'a Path,
     /// The limiter.
@@ -29,20 +29,20 @@ pub struct Place<'a> {
 
 /// Follows what the policy file says of a fleet. Shares in force stay until they end, unless the
 /// file has none any more.
-pub fn follow(running: &mut Option<Thread>, said: Option<&Fleet>, place: &Place<'_>) {
+pub fn follow(running: &mut Option<Thread>, said: Option<&Fleet>, needs: &Needs<'_>) {
     let was = running.take().is_some();
-    place.known.clear();
+    needs.known.clear();
     let Some(fleet) = said else {
         if was {
             info!("the policy file names no fleet any more: what it states is in force");
-            if let Err(error) = site::end(place.pins) {
+            if let Err(error) = site::end(needs.pins) {
                 warn!(error = format!("{error:#}"), "shares of the fleet end by themselves");
             }
         }
         return;
     };
-    let (said, file, known) = (fleet.clone(), place.file.to_owned(), place.known.clone());
-    let (pins, caps, record) = (place.pins.clone(), place.caps.clone(), place.record.clone());
+    let (said, file, known) = (fleet.clone(), needs.file.to_owned(), needs.known.clone());
+    let (pins, caps, record) = (needs.pins.clone(), needs.caps.clone(), needs.record.clone());
     let note = move || -> Note {
         let record = record.clone();
         Box::new(move |before, maps, changed| record.switched(before, maps, changed))

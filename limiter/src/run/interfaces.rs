@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// What is there, all of one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Devices {
     /// Names of the interfaces of this network namespace, with their indices.
     pub here: BTreeMap<String, u32>,
     /// What limiter is attached to.
@@ -28,7 +28,7 @@ pub struct Seen {
 
 /// News of an interface, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum LinkNews {
     /// Limiter was attached to it by somebody else.
     Adopted(String),
     /// Its device went, and the link with it.
@@ -121,7 +121,7 @@ impl Interfaces {
     }
 
     /// Takes in what is there; what is new of it.
-    pub fn look(&mut self, seen: &Seen, now: Instant) -> Vec<Change> {
+    pub fn look(&mut self, seen: &Devices, now: Instant) -> Vec<LinkNews> {
         let mut changes = Vec::new();
         self.pinned.clone_from(&seen.pinned);
         for attached in &seen.attached {
@@ -132,13 +132,13 @@ impl Interfaces {
             match &mut watched.standing {
                 Standing::Attached(_) if seen.attached.iter().any(|one| runs_on(one, name)) => {}
                 Standing::Attached(index) if seen.pinned.contains(index) => {
-                    changes.push(Change::Gone(name.clone()));
+                    changes.push(LinkNews::Gone(name.clone()));
                     let mut missing = Missing::new(Some(*index), now);
                     missing.wait(now);
                     watched.standing = Standing::Missing(missing);
                 }
                 Standing::Attached(_) => {
-                    changes.push(Change::Detached(name.clone()));
+                    changes.push(LinkNews::Detached(name.clone()));
                     watched.standing = Standing::Detached;
                 }
                 // What refused and went may be another one when it comes.
@@ -152,7 +152,7 @@ impl Interfaces {
         changes
     }
 
-    fn take_in(&mut self, attached: &Attached) -> Option<Change> {
+    fn take_in(&mut self, attached: &Attached) -> Option<LinkNews> {
         let name = attached.name.clone()?;
         // None: another tool detached the link, and the interface is missing.
         let generic = attached.attachment? == Attachment::Generic;
@@ -160,14 +160,14 @@ impl Interfaces {
         if let Some(watched) = self.watched.get_mut(&name) {
             let is_new = !matches!(watched.standing, Standing::Attached(_));
             watched.standing = standing;
-            return is_new.then_some(Change::Adopted(name));
+            return is_new.then_some(LinkNews::Adopted(name));
         }
         self.watched.insert(name.clone(), Watched { of_file: false, generic, standing });
-        Some(Change::Adopted(name))
+        Some(LinkNews::Adopted(name))
     }
 
     /// What is to be attached: what is missing and there. One that refused is tried again when it is due.
-    pub fn wanted(&self, seen: &Seen, now: Instant) -> Vec<Wanted> {
+    pub fn wanted(&self, seen: &Devices, now: Instant) -> Vec<Wanted> {
         let wanted = self.watched.iter().filter_map(|(name, watched)| {
             let Standing::Missing(missing) = &watched.standing else { return None };
             let index = *seen.here.get(name)?;
@@ -206,7 +206,7 @@ impl Interfaces {
     }
 
     /// What is still not there, and time to say so again. What refuses is told when it is tried again.
-    pub fn overdue(&mut self, now: Instant) -> Vec<Change> {
+    pub fn overdue(&mut self, now: Instant) -> Vec<LinkNews> {
         let mut changes = Vec::new();
         for (name, watched) in &mut self.watched {
             if let Standing::Missing(missing) = &mut watched.standing
@@ -215,7 +215,7 @@ impl Interfaces {
             {
                 missing.wait(now);
                 let since = now.duration_since(missing.since);
-                changes.push(Change::Missing(
+                changes.push(LinkNews::Missing(
                     name.clone(),
                     since,
                     "there is no such interface".to_owned(),

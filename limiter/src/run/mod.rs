@@ -35,7 +35,7 @@ use crate::auto::Caps;
 use crate::hindrance::Watcher;
 use crate::history::{History, State};
 use crate::kernel::link_events::LinkEvent;
-use crate::kernel::lock::{Lock, Place};
+use crate::kernel::lock::{Lock, DaemonLock};
 use crate::kernel::{Maps, Pins, clock, cookies, open};
 use crate::output;
 use crate::policy::file::Document;
@@ -97,7 +97,7 @@ struct Daemon {
     failure: Option<String>,
     /// Lines of the log that were lost, as far as that was told.
     lost: u64,
-    _place: Place,
+    _place: DaemonLock,
 }
 
 /// Runs until SIGTERM or SIGINT.

@@ -102,12 +102,12 @@ fn seen(before: &Reading, after: &Reading) -> Option<Mark> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::{Back, Change};
+    use super::super::reading::{Back, ChangeMark};
     use super::super::screens::bare;
     use super::*;
 
-    fn change(at: f64) -> Change {
-        Change {
+    fn change(at: f64) -> ChangeMark {
+        ChangeMark {
             at,
             clock: "02:14:31".to_owned(),
             who: "ada".to_owned(),

@@ -48,7 +48,7 @@ pub struct Service {
 
 /// A change that somebody noted.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
+pub struct ChangeMark {
     /// When, in seconds of the watch; negative before it began.
     pub at: f64,
     /// The same as people say it.
@@ -85,13 +85,13 @@ pub struct Reading {
     /// What is wrong, and what to do.
     pub warnings: Vec<String>,
     /// The latest changes that the history knows, oldest first.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ChangeMark>,
     /// What the assessment rests on, but for the rates.
     pub facts: Facts,
 }
 
 impl Reading {
-    pub fn of(snapshot: Snapshot, at: f64, life: u64, changes: Vec<Change>, facts: Facts) -> Self {
+    pub fn of(snapshot: Snapshot, at: f64, life: u64, changes: Vec<ChangeMark>, facts: Facts) -> Self {
         let warnings = warnings(&snapshot);
         let table = &snapshot.table;
         let interfaces = snapshot.interfaces.iter().filter_map(|one| {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use limiter_common::record::List;
 
-use super::reading::{Change, Reading};
+use super::reading::{ChangeMark, Reading};
 use crate::assess::Facts;
 use crate::history::{ENTRIES, Entry, History, Moment};
 use crate::kernel::{Maps, Pins};
@@ -140,10 +140,10 @@ impl Source {
 }
 
 /// An entry that changed something.
-fn change(entry: &Entry, at: f64, now: Moment) -> Option<Change> {
+fn change(entry: &Entry, at: f64, now: Moment) -> Option<ChangeMark> {
     let first = entry.changed.first()?;
     let more = entry.changed.len() - 1;
-    Some(Change {
+    Some(ChangeMark {
         at: at - now.seconds_since(entry.time),
         clock: entry.time.local_beside(now),
         who: entry.who.to_string(),

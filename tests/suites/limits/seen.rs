@@ -7,7 +7,7 @@ use aya::maps::{Array, Map, MapData};
 use lab::topology::FRONT_V4;
 use lab::wait::until;
 use lab::{Desk, Flood, Sources};
-use limiter::observe::{Kind, distinct, heavy};
+use limiter::observe::{Ranking, distinct, heavy};
 use limiter::report;
 use limiter_common::names;
 use limiter_common::reason::Reason;
@@ -100,7 +100,7 @@ fn top_names_the_heavy_when_all_are_refused() {
     let heavy = Flood { frames: 600_000, ..flood(many("12.0.0.1", 5), 600.0, Some(100_000), 1) };
     let sent = heavy.run(&front.lab).expect("attempts").sent as f64 / 5.0;
     crowd.stop().expect("the flood ends");
-    let top = heavy::read(&front.maps, Kind::Refused, None, None, 5).expect("counters");
+    let top = heavy::read(&front.maps, Ranking::Refused, None, None, 5).expect("counters");
     for heavy in top {
         let off = heavy.count as f64 / sent - 1.0;
         println!(

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use fastrand::Rng;
-use limiter_fleet::allocator::Seen;
+use limiter_fleet::allocator::FleetView;
 use limiter_fleet::engine::Transaction;
 use limiter_fleet::memory::Store;
 use limiter_fleet::record::{Amount, Amounts, Grant, Report};
@@ -108,7 +108,7 @@ enum Answer {
     Forgotten,
     Heard { node: usize, revision: u64, report: Report },
     Done { id: u64, revision: Option<u64> },
-    Read { id: u64, seen: Seen },
+    Read { id: u64, seen: FleetView },
     Leads(bool),
 }
 

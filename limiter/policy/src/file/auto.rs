@@ -3,7 +3,7 @@
 use limiter_common::rate::{Limit, Rate};
 
 use super::keys;
-use super::problem::Place;
+use super::problem::Position;
 use super::settings::path;
 use super::table::{Reader, Table};
 use crate::auto::{Auto, Probe};
@@ -44,7 +44,7 @@ pub fn read(reader: &mut Reader, top: &Table<'_>, policy: &Policy) -> Vec<Auto> 
 }
 
 /// The budget of a service that has one.
-fn stated(reader: &mut Reader, place: Place, policy: &Policy, name: &str) -> Option<Limit> {
+fn stated(reader: &mut Reader, place: Position, policy: &Policy, name: &str) -> Option<Limit> {
     let service = policy.services.iter().find(|service| service.name.as_str() == name);
     let message = match service {
         None => format!("there is no service {name}, whose budget it could be"),
@@ -80,7 +80,7 @@ fn probe(reader: &mut Reader, table: &Table<'_>) -> Option<Probe> {
             Err(message) => reader.problems.add(*place, message),
         }
     }
-    let (place, text) = *reader.texts(table, "slow").first().unwrap_or(&(Place::default(), ""));
+    let (place, text) = *reader.texts(table, "slow").first().unwrap_or(&(Position::default(), ""));
     if !table.has("slow") {
         return probe;
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::LARGEST;
-use super::problem::{Place, Problems};
+use super::problem::{Position, Problems};
 use super::settings::path;
 use super::table::{Reader, Table};
 use crate::prefix::Prefix;
@@ -13,7 +13,7 @@ use limiter_common::record::CLASS_PREFIXES;
 use crate::Name;
 
 /// Prefixes and where each of them stands.
-pub type Members = Vec<(Prefix, Place)>;
+pub type Members = Vec<(Prefix, Position)>;
 
 /// What `prefixes` and `prefixes_from` of a class hold.
 pub fn read(reader: &mut Reader, table: &Table<'_>, directory: &Path) -> Members {
@@ -68,7 +68,7 @@ fn parse(problems: &mut Problems, name: &str, text: &str, members: &mut Members)
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
         let said = line.split_once('#').map_or(line, |(said, _)| said);
-        let place = Place { file, offset: offset + said.len() - said.trim_start().len() };
+        let place = Position { file, offset: offset + said.len() - said.trim_start().len() };
         offset += line.len();
         match said.trim() {
             "" => {}
@@ -82,7 +82,7 @@ fn parse(problems: &mut Problems, name: &str, text: &str, members: &mut Members)
 
 /// Refuses prefixes that stand twice, and more than a policy holds.
 pub fn check(reader: &mut Reader, classes: &[(Name, Members)]) {
-    let mut all: Vec<(Prefix, Place, &Name)> = Vec::new();
+    let mut all: Vec<(Prefix, Position, &Name)> = Vec::new();
     for (name, members) in classes {
         let most = CLASS_PREFIXES as usize;
         if all.len() <= most && all.len() + members.len() > most {

@@ -8,7 +8,7 @@ const SHOWN: usize = 20;
 
 /// A place in one of the files that were read: the policy file or a list of prefixes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Position {
     /// Which file, in the order of reading; 0 is the policy file.
     pub file: usize,
     /// Bytes from its beginning.
@@ -19,7 +19,7 @@ pub struct Place {
 #[derive(Debug, Default)]
 pub struct Problems {
     files: Vec<(String, String)>,
-    found: BTreeSet<(Place, String)>,
+    found: BTreeSet<(Position, String)>,
 }
 
 impl Problems {
@@ -30,7 +30,7 @@ impl Problems {
     }
 
     /// Notes a problem.
-    pub fn add(&mut self, place: Place, message: impl Into<String>) {
+    pub fn add(&mut self, place: Position, message: impl Into<String>) {
         self.found.insert((place, message.into()));
     }
 
@@ -40,13 +40,13 @@ impl Problems {
     }
 
     /// `file:line` of a place, to speak of it in the message about another.
-    pub fn line(&self, place: Place) -> String {
+    pub fn line(&self, place: Position) -> String {
         let (name, line, _) = self.find(place);
         format!("{name}:{line}")
     }
 
     /// Name, line and column; the latter two count from 1, the column in characters.
-    fn find(&self, place: Place) -> (&str, usize, usize) {
+    fn find(&self, place: Position) -> (&str, usize, usize) {
         let Some((name, text)) = self.files.get(place.file) else { return ("policy", 1, 1) };
         let before = &text.as_bytes()[..place.offset.min(text.len())];
         let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);

@@ -10,7 +10,7 @@ use limiter_common::record::{POLICY_LISTENERS, SERVICES};
 use toml::de::DeTable;
 
 use super::members::{self, Members};
-use super::problem::{Place, Problems};
+use super::problem::{Position, Problems};
 use super::settings::{DOCUMENT, Finding, PROFILE, note, path};
 use super::table::{Reader, Table};
 use super::{Document, Profile, apply_to_host, auto, fleet, keys};
@@ -69,7 +69,7 @@ fn add_syntax(problems: &mut Problems, text: &str, errors: &[toml::de::Error]) {
         *first = (offset, error.message()).min(*first);
     }
     for (offset, message) in by_line.into_values() {
-        problems.add(Place { file: 0, offset }, syntax(message));
+        problems.add(Position { file: 0, offset }, syntax(message));
     }
 }
 
@@ -149,7 +149,7 @@ fn services(
 }
 
 /// Who listens where, as it was written.
-type Owners<'t> = HashMap<SocketAddr, (Name, &'t str, Place)>;
+type Owners<'t> = HashMap<SocketAddr, (Name, &'t str, Position)>;
 
 fn listeners<'t>(
     reader: &mut Reader,

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys;
-use super::problem::{Place, Problems};
+use super::problem::{Position, Problems};
 use super::settings::path;
 use crate::Name;
 use crate::settings::{Part, Setting, Settings, Style, Value, Whole};
@@ -25,7 +25,7 @@ pub struct Reader {
     /// What is wrong.
     pub problems: Problems,
     /// Where every key with a meaning stands, by path.
-    places: HashMap<String, Place>,
+    places: HashMap<String, Position>,
 }
 
 impl Reader {
@@ -49,13 +49,13 @@ impl Reader {
     }
 
     /// The place of a path, or of the nearest table around it that stands in the file.
-    pub fn place(&self, path: &str) -> Place {
+    pub fn place(&self, path: &str) -> Position {
         let mut path = path;
         loop {
             if let Some(place) = self.places.get(path) {
                 return *place;
             }
-            let Some((around, _)) = path.rsplit_once('.') else { return Place::default() };
+            let Some((around, _)) = path.rsplit_once('.') else { return Position::default() };
             path = around;
         }
     }
@@ -123,7 +123,7 @@ impl Reader {
     }
 
     /// The texts of a table of them, each with its place and its key.
-    pub fn words<'t>(&mut self, table: &Table<'t>, key: &str) -> Vec<(Place, &'t str, &'t str)> {
+    pub fn words<'t>(&mut self, table: &Table<'t>, key: &str) -> Vec<(Position, &'t str, &'t str)> {
         let Some(value) = table.entries.get(key) else { return Vec::new() };
         let mut words = Vec::new();
         let wrong = |reader: &mut Self, value: &Spanned<DeValue<'_>>| {
@@ -144,7 +144,7 @@ impl Reader {
     }
 
     /// A list of texts, or one text, each with its place.
-    pub fn texts<'t>(&mut self, table: &Table<'t>, key: &str) -> Vec<(Place, &'t str)> {
+    pub fn texts<'t>(&mut self, table: &Table<'t>, key: &str) -> Vec<(Position, &'t str)> {
         let Some(value) = table.entries.get(key) else { return Vec::new() };
         let one = std::slice::from_ref(value);
         let all = value.get_ref().as_array().map_or(one, |array| &array[..]);
@@ -200,8 +200,8 @@ fn number(part: &Part, wants: Whole, value: &Spanned<DeValue<'_>>) -> Result<Val
     }
 }
 
-fn at<T>(value: &Spanned<T>) -> Place {
-    Place { file: 0, offset: value.span().start }
+fn at<T>(value: &Spanned<T>) -> Position {
+    Position { file: 0, offset: value.span().start }
 }
 
 fn kind(value: &Spanned<DeValue<'_>>) -> &'static str {

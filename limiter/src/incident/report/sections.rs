@@ -3,7 +3,7 @@
 use limiter_common::reason::Reason;
 
 use super::super::points::Point;
-use super::super::story::{Kind, Speaks, Totals};
+use super::super::story::{Pattern, Speaks, Totals};
 use super::Subject;
 use super::clock::length;
 use super::page::{Block, Table};
@@ -151,7 +151,7 @@ fn steps(subject: &Subject<'_>) -> Table {
 /// Crowd or flood.
 pub fn evidence(subject: &Subject<'_>) -> Vec<Block> {
     let verdict = &subject.story.verdict;
-    if verdict.kind == Kind::NoSurge {
+    if verdict.kind == Pattern::NoSurge {
         return Vec::new();
     }
     let mut blocks = vec![heading("Crowd or flood?")];
@@ -349,7 +349,7 @@ pub fn server(subject: &Subject<'_>) -> Vec<Block> {
 pub fn open_questions(subject: &Subject<'_>) -> Vec<Block> {
     let (record, story) = (subject.record, subject.story);
     let mut items = Vec::new();
-    if story.before.is_none() && story.verdict.kind != Kind::NoSurge {
+    if story.before.is_none() && story.verdict.kind != Pattern::NoSurge {
         items.push(
             "What was normal before: the record began when attempts were high already.".to_owned(),
         );

@@ -2,7 +2,7 @@
 
 use limiter_common::reason::{Reason, Verdict};
 
-use super::super::story::{Kind, Speaks, Totals, percent};
+use super::super::story::{Pattern, Speaks, Totals, percent};
 use super::Subject;
 use super::clock::length;
 use crate::report::human::count;
@@ -98,41 +98,41 @@ fn no_surge(subject: &Subject<'_>) -> String {
 pub fn verdict(subject: &Subject<'_>) -> Option<String> {
     let verdict = &subject.story.verdict;
     let looks = match verdict.kind {
-        Kind::NoSurge => return None,
-        Kind::SpoofedFlood => "This looks like a flood from forged addresses, not like a crowd",
-        Kind::FloodOfFew => "This looks like a flood from few sources, not like a crowd",
-        Kind::Crowd => {
+        Pattern::NoSurge => return None,
+        Pattern::SpoofedFlood => "This looks like a flood from forged addresses, not like a crowd",
+        Pattern::FloodOfFew => "This looks like a flood from few sources, not like a crowd",
+        Pattern::Crowd => {
             "This looks like a crowd: very many real clients at once, not like a flood of forged attempts"
         }
-        Kind::HeavyClients => {
+        Pattern::HeavyClients => {
             "This looks like few clients that are really there and ask far too often, not like a crowd"
         }
-        Kind::Familiar => {
+        Pattern::Familiar => {
             "This looks like few sources that came before and came far more: many people behind each, or a tool"
         }
-        Kind::Botnet => {
+        Pattern::Botnet => {
             "This looks like a botnet: many machines that come by a clock, not like a crowd"
         }
-        Kind::Programs => {
+        Pattern::Programs => {
             "This looks like programs that connect one by one, a botnet or an app that retries"
         }
-        Kind::Mixed => {
+        Pattern::Mixed => {
             "This looks like both: attempts that are never finished, beside real clients"
         }
-        Kind::FewSources => {
+        Pattern::FewSources => {
             "Few sources made most of it; whether they are real clients, the data do not tell"
         }
-        Kind::Server => {
+        Pattern::Server => {
             "This looks like a server that took less than before, so that clients tried again and again"
         }
-        Kind::Unknown => "Whether it was a crowd or a flood, the data do not tell",
+        Pattern::Unknown => "Whether it was a crowd or a flood, the data do not tell",
     };
     let reasons = reasons(subject);
     let because =
         if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) };
     let (speak, against) = (weight(subject, true), weight(subject, false));
     let sure = match (speak, against) {
-        _ if matches!(verdict.kind, Kind::Unknown) => String::new(),
+        _ if matches!(verdict.kind, Pattern::Unknown) => String::new(),
         (_, 0) => format!(
             " Of {} indicators {speak} speak for this and none against.",
             verdict.indicators.len()
@@ -149,15 +149,15 @@ pub fn verdict(subject: &Subject<'_>) -> Option<String> {
 fn weight(subject: &Subject<'_>, with: bool) -> usize {
     let verdict = &subject.story.verdict;
     let (wanted, unwanted): (&[Speaks], &[Speaks]) = match verdict.kind {
-        Kind::SpoofedFlood => (&[Speaks::Flood, Speaks::Many], &[Speaks::Crowd, Speaks::Few]),
-        Kind::FloodOfFew => (&[Speaks::Flood, Speaks::Few], &[Speaks::Crowd, Speaks::Many]),
-        Kind::Crowd => (&[Speaks::Crowd, Speaks::Many], &[Speaks::Flood, Speaks::Few]),
-        Kind::HeavyClients => (&[Speaks::Crowd, Speaks::Few], &[Speaks::Flood, Speaks::Many]),
-        Kind::Familiar => (&[Speaks::Crowd, Speaks::Few], &[Speaks::Flood, Speaks::Many]),
-        Kind::Botnet | Kind::Programs => (&[Speaks::Many], &[Speaks::Few]),
-        Kind::FewSources => (&[Speaks::Few], &[Speaks::Many]),
-        Kind::Mixed => (&[Speaks::Crowd, Speaks::Flood], &[]),
-        Kind::NoSurge | Kind::Server | Kind::Unknown => (&[], &[]),
+        Pattern::SpoofedFlood => (&[Speaks::Flood, Speaks::Many], &[Speaks::Crowd, Speaks::Few]),
+        Pattern::FloodOfFew => (&[Speaks::Flood, Speaks::Few], &[Speaks::Crowd, Speaks::Many]),
+        Pattern::Crowd => (&[Speaks::Crowd, Speaks::Many], &[Speaks::Flood, Speaks::Few]),
+        Pattern::HeavyClients => (&[Speaks::Crowd, Speaks::Few], &[Speaks::Flood, Speaks::Many]),
+        Pattern::Familiar => (&[Speaks::Crowd, Speaks::Few], &[Speaks::Flood, Speaks::Many]),
+        Pattern::Botnet | Pattern::Programs => (&[Speaks::Many], &[Speaks::Few]),
+        Pattern::FewSources => (&[Speaks::Few], &[Speaks::Many]),
+        Pattern::Mixed => (&[Speaks::Crowd, Speaks::Flood], &[]),
+        Pattern::NoSurge | Pattern::Server | Pattern::Unknown => (&[], &[]),
     };
     let list = if with { wanted } else { unwanted };
     verdict.indicators.iter().filter(|indicator| list.contains(&indicator.speaks)).count()

@@ -19,7 +19,7 @@ const SENTENCES: usize = 4;
 
 /// A change.
 #[derive(Clone, Debug, Serialize)]
-pub struct Change {
+pub struct ToldChange {
     /// Seconds from the beginning of the series.
     pub at: f64,
     /// Who made it.
@@ -50,10 +50,10 @@ pub struct Rates {
 }
 
 /// All changes, oldest first. Nothing is compared over an edge of a surge.
-pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<Change> {
+pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<ToldChange> {
     let points = &record.series.points;
     let began = record.series.began as f64;
-    let mut changes: Vec<Change> =
+    let mut changes: Vec<ToldChange> =
         record.changes.iter().map(|entry| of_entry(entry, began)).collect();
     for pair in record.policies.windows(2) {
         let at = pair[1].time.map_or(0.0, |time| (time.millis() as f64 - began) / 1e3);
@@ -113,9 +113,9 @@ pub fn list(record: &Record, surges: &[Range<usize>]) -> Vec<Change> {
 }
 
 /// Adds what nobody told yet.
-fn add(changes: &mut Vec<Change>, at: f64, who: &str, what: String) {
+fn add(changes: &mut Vec<ToldChange>, at: f64, who: &str, what: String) {
     if !changes.iter().any(|change| (change.at - at).abs() < SAME) {
-        changes.push(Change {
+        changes.push(ToldChange {
             at,
             who: who.to_owned(),
             typed: String::new(),
@@ -126,9 +126,9 @@ fn add(changes: &mut Vec<Change>, at: f64, who: &str, what: String) {
     }
 }
 
-fn of_entry(entry: &Entry, began: f64) -> Change {
+fn of_entry(entry: &Entry, began: f64) -> ToldChange {
     let what = sentences(&entry.changed);
-    Change {
+    ToldChange {
         at: (entry.time.millis() as f64 - began) / 1e3,
         who: entry.who.to_string(),
         typed: format!("limiter {}", entry.command.join(" ")),
@@ -178,7 +178,7 @@ fn rates<'a>(points: impl Iterator<Item = &'a Point>) -> Option<Rates> {
     })
 }
 
-impl Change {
+impl ToldChange {
     /// What differs after it, by name, before and after: more than chance and more than a quarter.
     pub fn differs(&self) -> Vec<(&'static str, f64, f64)> {
         let (Some(before), Some(after)) = (&self.before, &self.after) else { return Vec::new() };

@@ -55,7 +55,7 @@ pub struct Indicator {
 /// What it looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum Pattern {
     /// Attempts from addresses that nobody answers at, from ever new sources.
     SpoofedFlood,
     /// Attempts that are never finished, from few sources.
@@ -84,9 +84,9 @@ pub enum Kind {
 
 /// What it was, and by what.
 #[derive(Clone, Debug, Serialize)]
-pub struct Verdict {
+pub struct Judgement {
     /// What it looks like.
-    pub kind: Kind,
+    pub kind: Pattern,
     /// Everything that tells, also what speaks against it.
     pub indicators: Vec<Indicator>,
     /// The share of the additional attempts that became connections, if it is known.
@@ -103,7 +103,7 @@ pub fn judge(
     main: Option<&Range<usize>>,
     calm: Option<&Totals>,
     during: &Totals,
-) -> Verdict {
+) -> Judgement {
     let range = main.cloned().unwrap_or(0..points.len());
     let crowd = most_sources(&points[range.clone()]);
     let quiet = main.and_then(|main| {
@@ -126,16 +126,16 @@ pub fn judge(
     // source asked for and what refused it may.
     let few = are_few(during, per_source).then_some(told.is_none());
     let kind = match main {
-        None => Kind::NoSurge,
-        Some(_) if took_less(calm, during) => Kind::Server,
+        None => Pattern::NoSurge,
+        Some(_) if took_less(calm, during) => Pattern::Server,
         Some(_) => kind(&facts, finished, few, per_source),
     };
-    Verdict { kind, indicators, finished, per_source, sources }
+    Judgement { kind, indicators, finished, per_source, sources }
 }
 
 /// What it looks like, by the assessment that `status` and `watch` make too.
 /// `few`: that few sources made most of it, and whether nothing else is to be asked.
-fn kind(facts: &Facts, finished: Option<f64>, few: Option<bool>, per_source: Option<f64>) -> Kind {
+fn kind(facts: &Facts, finished: Option<f64>, few: Option<bool>, per_source: Option<f64>) -> Pattern {
     let told = assess::who(&Signs::of(facts));
     let repeat = per_source.is_some_and(|each| each >= REPEATS);
     let who = match (told, few) {
@@ -145,16 +145,16 @@ fn kind(facts: &Facts, finished: Option<f64>, few: Option<bool>, per_source: Opt
         _ => told,
     };
     match who {
-        Cause::Spoofed => Kind::SpoofedFlood,
-        Cause::Mixed => Kind::Mixed,
-        Cause::Few if finished.is_some_and(|share| share < 0.2) => Kind::FloodOfFew,
-        Cause::Few if finished.is_some_and(|share| share > 0.6) => Kind::HeavyClients,
-        Cause::Few => Kind::FewSources,
-        Cause::Familiar => Kind::Familiar,
-        Cause::Botnet => Kind::Botnet,
-        Cause::Programs => Kind::Programs,
-        Cause::Crowd => Kind::Crowd,
-        _ => Kind::Unknown,
+        Cause::Spoofed => Pattern::SpoofedFlood,
+        Cause::Mixed => Pattern::Mixed,
+        Cause::Few if finished.is_some_and(|share| share < 0.2) => Pattern::FloodOfFew,
+        Cause::Few if finished.is_some_and(|share| share > 0.6) => Pattern::HeavyClients,
+        Cause::Few => Pattern::FewSources,
+        Cause::Familiar => Pattern::Familiar,
+        Cause::Botnet => Pattern::Botnet,
+        Cause::Programs => Pattern::Programs,
+        Cause::Crowd => Pattern::Crowd,
+        _ => Pattern::Unknown,
     }
 }
 

@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::archive::Record;
 use super::points::Point;
 
-pub use changes::{Change, Rates};
-pub use evidence::{Kind, Speaks, Verdict, percent};
+pub use changes::{ToldChange, Rates};
+pub use evidence::{Pattern, Speaks, Judgement, percent};
 pub use totals::Totals;
 
 /// What happened.
@@ -34,9 +34,9 @@ pub struct Story {
     /// The time after it.
     pub after: Option<Totals>,
     /// What it was.
-    pub verdict: Verdict,
+    pub verdict: Judgement,
     /// What was changed.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ToldChange>,
 }
 
 /// Tells what happened.

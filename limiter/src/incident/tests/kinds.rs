@@ -1,6 +1,6 @@
 //! Calm, crowd and flood: the same surge in numbers is told apart by what else is counted.
 
-use super::super::story::Kind;
+use super::super::story::Pattern;
 use super::{Second, Told};
 
 const CALM: Second<'_> = Second {
@@ -32,7 +32,7 @@ fn calm_is_no_surge() {
     let mut told = Told::new("observe");
     told.seconds(60, CALM);
     let story = told.story();
-    assert!(story.surges.is_empty() && story.verdict.kind == Kind::NoSurge);
+    assert!(story.surges.is_empty() && story.verdict.kind == Pattern::NoSurge);
     assert_eq!(story.calm_rate, Some(100.0));
     let text =
         tells(&told, &["did not surge: 100/s on average", "The accept queue never was full"]);
@@ -53,7 +53,7 @@ fn forged_addresses() {
     };
     let told = surge("enforce", second);
     let story = told.story();
-    assert_eq!(story.verdict.kind, Kind::SpoofedFlood);
+    assert_eq!(story.verdict.kind, Pattern::SpoofedFlood);
     assert_eq!(story.surges, [[30.0, 90.0]]);
     assert!(
         (1.6..1.7).contains(&story.verdict.per_source.expect("known")),
@@ -82,7 +82,7 @@ fn a_crowd() {
         ..Second::default()
     };
     let told = surge("enforce", second);
-    assert_eq!(told.story().verdict.kind, Kind::Crowd);
+    assert_eq!(told.story().verdict.kind, Pattern::Crowd);
     tells(
         &told,
         &[
@@ -106,7 +106,7 @@ fn an_overload_is_not_taken_for_a_flood() {
     let story = told.story();
     assert_eq!(
         (story.verdict.kind, story.verdict.finished),
-        (Kind::Unknown, None),
+        (Pattern::Unknown, None),
         "the server let nobody finish"
     );
     tells(
@@ -123,9 +123,9 @@ fn few_sources() {
         sources: None,
         ..Second::default()
     };
-    assert_eq!(surge("enforce", second).story().verdict.kind, Kind::FloodOfFew);
+    assert_eq!(surge("enforce", second).story().verdict.kind, Pattern::FloodOfFew);
     let there = Second { tcp: &[("PassiveOpens", 500)], ..second };
-    assert_eq!(surge("enforce", there).story().verdict.kind, Kind::HeavyClients);
+    assert_eq!(surge("enforce", there).story().verdict.kind, Pattern::HeavyClients);
     let counted = Second { sources: Some((64, 1)), ..there };
     let told = surge("enforce", counted);
     assert!(told.story().verdict.per_source.is_some_and(|each| each > 5000.0));
@@ -136,7 +136,7 @@ fn few_sources() {
 /// and again.
 #[test]
 fn few_that_finish_nothing() {
-    for (sources, kind) in [((320, 3), Kind::FloodOfFew), ((100_000, 90_000), Kind::SpoofedFlood)] {
+    for (sources, kind) in [((320, 3), Pattern::FloodOfFew), ((100_000, 90_000), Pattern::SpoofedFlood)] {
         let second = Second {
             decided: &[("admitted", 500), ("source_limit", 20_000)],
             tcp: &[("PassiveOpens", 101)],
@@ -156,7 +156,7 @@ fn few_that_finish_nothing() {
 #[test]
 fn both_at_once() {
     let second = Second { decided: &[("challenged", 1000), ("proven", 400)], ..Second::default() };
-    assert_eq!(surge("enforce", second).story().verdict.kind, Kind::Mixed);
+    assert_eq!(surge("enforce", second).story().verdict.kind, Pattern::Mixed);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn too_few_let_through_to_tell() {
     let second =
         Second { decided: &[("admitted", 100), ("global_budget", 9000)], sources: None, ..CALM };
     let told = surge("enforce", second);
-    assert_eq!(told.story().verdict.kind, Kind::Unknown);
+    assert_eq!(told.story().verdict.kind, Pattern::Unknown);
     tells(&told, &["the data do not tell", "limiter let too few of them through to see"]);
 }
 
@@ -178,7 +178,7 @@ fn observe_mode_drops_nothing() {
     };
     let told = surge("observe", second);
     let story = told.story();
-    assert_eq!(story.verdict.kind, Kind::FloodOfFew);
+    assert_eq!(story.verdict.kind, Pattern::FloodOfFew);
     assert_eq!(story.during.passed().round(), 60.0 * 30_100.0, "they went on to the kernel");
     let text = tells(
         &told,

@@ -1,6 +1,6 @@
 //! Where a series is broken: no rate is made up there, and the report says so. And what is changed meanwhile.
 
-use super::super::series::{Change, Line, PolicyLine};
+use super::super::series::{HistoryEntry, Line, PolicyLine};
 use super::{Second, Told};
 use crate::history::{Entry, Who};
 
@@ -78,7 +78,7 @@ fn limiter_comes_and_goes() {
 }
 
 fn entry(told: &Told, command: &str, changed: &str) -> Line {
-    Line::Change(Box::new(Change {
+    Line::Change(Box::new(HistoryEntry {
         entry: Entry {
             time: told.now(),
             who: Who {

@@ -29,7 +29,7 @@ pub(super) enum Which {
 
 /// What a walk saw of entries that have not expired.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct Unexpired {
     allow: bool,
     ban: bool,
     /// Whether the walk came to the end, so that this is all.
@@ -49,7 +49,7 @@ impl Maps {
                 continue;
             }
             let (now, mut expired) = (clock::now(), Vec::new());
-            let mut seen = Seen::default();
+            let mut seen = Unexpired::default();
             seen.all = self.walk(which, |stored| {
                 let page = Page::of(stored, now);
                 expired.extend(stored.iter().filter(|one| one.entry.expires <= now));

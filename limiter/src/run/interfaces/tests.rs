@@ -2,14 +2,14 @@
 
 use super::*;
 
-fn seen(here: &[(&str, u32)], attached: &[(&str, u32)], pinned: &[u32]) -> Seen {
+fn seen(here: &[(&str, u32)], attached: &[(&str, u32)], pinned: &[u32]) -> Devices {
     let attached = attached.iter().map(|(name, index)| Attached {
         index: *index,
         name: Some((*name).to_owned()),
         attachment: Some(Attachment::Native),
     });
     let here = here.iter().map(|(name, index)| ((*name).to_owned(), *index));
-    Seen { here: here.collect(), attached: attached.collect(), pinned: pinned.to_vec() }
+    Devices { here: here.collect(), attached: attached.collect(), pinned: pinned.to_vec() }
 }
 
 fn of_file(names: &[&str], now: Instant) -> Interfaces {
@@ -39,7 +39,7 @@ fn what_goes_with_its_device_comes_back_and_what_is_detached_stays_away() {
     // web0 is gone and leaves its pin; web1 was detached and leaves none.
     let after = seen(&[("web1", 5)], &[], &[4]);
     let changes = interfaces.look(&after, now);
-    assert_eq!(changes, [Change::Gone("web0".to_owned()), Change::Detached("web1".to_owned())]);
+    assert_eq!(changes, [LinkNews::Gone("web0".to_owned()), LinkNews::Detached("web1".to_owned())]);
     assert_eq!((interfaces.wanted(&after, now), interfaces.claimed()), (Vec::new(), vec![4]));
     let back = seen(&[("web0", 9), ("web1", 5)], &[], &[4]);
     assert!(interfaces.look(&back, now).is_empty());
@@ -58,7 +58,7 @@ fn others_are_watched_while_they_are_attached() {
     let now = Instant::now();
     let mut interfaces = of_file(&[], now);
     let one = seen(&[("dmz0", 7)], &[("dmz0", 7)], &[7]);
-    assert_eq!(interfaces.look(&one, now), [Change::Adopted("dmz0".to_owned())]);
+    assert_eq!(interfaces.look(&one, now), [LinkNews::Adopted("dmz0".to_owned())]);
     assert!(interfaces.concerns(7, Some("renamed")) && interfaces.concerns(8, Some("dmz0")));
     assert!(!interfaces.concerns(8, Some("other")) && interfaces.concerns(8, None));
     interfaces.look(&seen(&[], &[], &[7]), now);

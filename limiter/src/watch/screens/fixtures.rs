@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use limiter_common::reason::{Reason, Verdict};
 
 use super::super::model::Model;
-use super::super::reading::{Back, Budget, Change, Reading, Service};
+use super::super::reading::{Back, Budget, ChangeMark, Reading, Service};
 use super::super::source::NOT_LOADED;
 use crate::assess::{self, Facts, Last};
 use crate::observe::{Distinct, Heavy, Lately, Manners, Sources};
@@ -115,8 +115,8 @@ fn front() -> Reading {
     }
 }
 
-fn change(at: f64, clock: &str, who: &str, what: &str) -> Change {
-    Change { at, clock: clock.to_owned(), who: who.to_owned(), what: what.to_owned() }
+fn change(at: f64, clock: &str, who: &str, what: &str) -> ChangeMark {
+    ChangeMark { at, clock: clock.to_owned(), who: who.to_owned(), what: what.to_owned() }
 }
 
 /// Per second of each service and reason at a time of the watch.

@@ -9,12 +9,12 @@ use limiter::policy::Policy;
 use limiter::policy::encode::{self, Known};
 use limiter::policy::file::Document;
 use limiter_common::address::Address;
-use limiter_common::admission::{Attempt, Case, Stage, State, Verdict};
+use limiter_common::admission::{Attempt, Case, Stage, State, Ruling};
 use limiter_common::budget::{Lease, Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{Place, place};
 use limiter_common::line::{self, Arrival, Judged};
-use limiter_common::purse::{self, Purse, Seen};
+use limiter_common::purse::{self, Purse, Fill};
 use limiter_common::reason::Reason;
 use limiter_common::record::{BUDGET_LINES, Class, Host, Network, REASONS, Service};
 use limiter_common::source_table::{self, Charged, Ticks, WAYS};
@@ -53,10 +53,10 @@ struct Memory {
 }
 
 impl State for Memory {
-    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Fill> {
         let limit = purse.limit(case.service, case.host);
         if limit.interval == 0 {
-            return Some(Seen::UNLIMITED);
+            return Some(Fill::UNLIMITED);
         }
         let index = purse.index(case.id) as usize;
         let (lease, line) = (&mut self.leases.borrow_mut()[index], &self.lines[index]);
@@ -150,8 +150,8 @@ impl Door {
         let case = Case { slot: 0, id: ID, service, host, client, now, stage };
         let outcome = turn::judge(&self.memory, &case);
         let reason = match outcome.verdict {
-            Verdict::Challenge => Reason::Challenged,
-            Verdict::Decided(reason) => reason,
+            Ruling::Challenge => Reason::Challenged,
+            Ruling::Decided(reason) => reason,
         };
         (reason, outcome.stole)
     }

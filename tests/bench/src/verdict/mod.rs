@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use limiter::assess::{self, Cause, Signs};
-use limiter::incident::{self, Kind};
+use limiter::incident::{self, Pattern};
 use serde::Serialize;
 
 use cases::{CALM, IMITATORS, SHAPES, SURGE, Truth};
@@ -60,7 +60,7 @@ struct Told {
     truth: Truth,
     seed: u64,
     watch: Cause,
-    report: Kind,
+    report: Pattern,
     signs: Signs,
     said: String,
 }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use limiter_common::address::Address;
 use limiter_common::distinct::{self, HEAD, Hashes, INTERVALS, REGISTERS, SKETCHES, WORDS};
 use limiter_common::hash::mix;
-use limiter_common::heavy::{self, Kind, Seen, Set};
+use limiter_common::heavy::{self, Tallied, Weighed, Set};
 use limiter_common::reason::{Reason, bits};
 use limiter_common::record::Observer;
 use limiter_common::sighting::{self, Sighting, What};
@@ -81,7 +81,7 @@ impl Notes {
                 return;
             }
             self.keep(client, now, service, reason, enforced, stole, source);
-            self.count(Kind::Refused, client, now, service, source, weight);
+            self.count(Tallied::Refused, client, now, service, source, weight);
             return;
         }
         let sketches = &self.intervals[self.interval as usize % INTERVALS as usize];
@@ -90,9 +90,9 @@ impl Notes {
         self.observer.left = self.observer.left.wrapping_sub(1);
         if self.observer.left == 0 {
             self.observer.left = self.observer.gap();
-            self.count(Kind::Others, client, now, service, source, heavy::ONE_IN.into());
+            self.count(Tallied::Others, client, now, service, source, heavy::ONE_IN.into());
             if bits::has(bits::BUDGET, reason as u64) {
-                self.count(Kind::Budget, client, now, service, source, heavy::ONE_IN.into());
+                self.count(Tallied::Budget, client, now, service, source, heavy::ONE_IN.into());
             }
         }
         self.keep(client, now, service, reason, enforced, stole, source);
@@ -125,7 +125,7 @@ impl Notes {
 
     fn count(
         &mut self,
-        kind: Kind,
+        kind: Tallied,
         address: Address,
         now: u64,
         service: u32,
@@ -135,12 +135,12 @@ impl Notes {
         let random = self.observer.random();
         let hash = heavy::hash(source >> 2, service.into());
         let index = kind as u32 * heavy::SETS + heavy::set(hash);
-        let seen = Seen { address, service: service.into(), now, hash, weight };
+        let seen = Weighed { address, service: service.into(), now, hash, weight };
         heavy::count(&mut self.sets[index as usize], &seen, random);
     }
 
     /// The counters of these kinds.
-    pub fn counters<'a>(&'a self, kinds: &'a [Kind]) -> impl Iterator<Item = &'a Set> {
+    pub fn counters<'a>(&'a self, kinds: &'a [Tallied]) -> impl Iterator<Item = &'a Set> {
         kinds.iter().flat_map(|kind| {
             let first = *kind as usize * heavy::SETS as usize;
             &self.sets[first..first + heavy::SETS as usize]

@@ -2,7 +2,7 @@
 
 use limiter::assess::{Facts, Last, Service, Sources};
 use limiter::incident::series::{Counts as Named, Distinct, Limiter, Service as Line, Tick};
-use limiter::observe::{Kind, distinct, heavy};
+use limiter::observe::{Ranking, distinct, heavy};
 use limiter::report::{Counts, Rates};
 use limiter_common::heavy as heavy_kind;
 use limiter_common::reason::Reason;
@@ -72,10 +72,10 @@ fn sources(case: &Case) -> Sources {
     let (door, now) = (&case.world.door, case.world.now);
     let number = u64::from(door.service.number);
     let counted = |kind| {
-        let kinds: &[heavy_kind::Kind] = match kind {
-            Kind::Refused => &[heavy_kind::Kind::Refused],
-            Kind::Budget => &[heavy_kind::Kind::Budget],
-            Kind::Attempts => &[heavy_kind::Kind::Refused, heavy_kind::Kind::Others],
+        let kinds: &[heavy_kind::Ranking] = match kind {
+            Ranking::Refused => &[heavy_kind::Ranking::Refused],
+            Ranking::Budget => &[heavy_kind::Ranking::Budget],
+            Ranking::Attempts => &[heavy_kind::Ranking::Refused, heavy_kind::Ranking::Others],
         };
         heavy::of(door.notes.counters(kinds), &door.policy, number, now)
     };

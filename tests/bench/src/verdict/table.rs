@@ -1,7 +1,7 @@
 //! What was said of each surge beside what it was: a confusion matrix for `watch` and for `report`.
 
 use limiter::assess::Cause;
-use limiter::incident::Kind;
+use limiter::incident::Pattern;
 use serde::Serialize;
 
 use super::Told;
@@ -69,19 +69,19 @@ impl From<Cause> for Said {
     }
 }
 
-impl From<Kind> for Said {
-    fn from(kind: Kind) -> Self {
+impl From<Pattern> for Said {
+    fn from(kind: Pattern) -> Self {
         match kind {
-            Kind::Crowd => Self::Crowd,
-            Kind::Familiar => Self::FewKnown,
-            Kind::FewSources | Kind::FloodOfFew | Kind::HeavyClients => Self::Few,
-            Kind::Botnet => Self::Botnet,
-            Kind::Programs => Self::Programs,
-            Kind::SpoofedFlood => Self::Spoofed,
-            Kind::Mixed => Self::Mixed,
-            Kind::Server => Self::Server,
-            Kind::NoSurge => Self::Nothing,
-            Kind::Unknown => Self::Unclear,
+            Pattern::Crowd => Self::Crowd,
+            Pattern::Familiar => Self::FewKnown,
+            Pattern::FewSources | Pattern::FloodOfFew | Pattern::HeavyClients => Self::Few,
+            Pattern::Botnet => Self::Botnet,
+            Pattern::Programs => Self::Programs,
+            Pattern::SpoofedFlood => Self::Spoofed,
+            Pattern::Mixed => Self::Mixed,
+            Pattern::Server => Self::Server,
+            Pattern::NoSurge => Self::Nothing,
+            Pattern::Unknown => Self::Unclear,
         }
     }
 }

@@ -11,14 +11,14 @@ use limiter::kernel::lists::Entry;
 use limiter::policy::prefix::{Prefix, ip};
 use limiter::policy::{Policy, text};
 use limiter_common::address::Address;
-use limiter_common::admission::{Attempt, Case, Stage, State, Verdict as Judged};
+use limiter_common::admission::{Attempt, Case, Stage, State, Ruling};
 use limiter_common::budget::{Lease, Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Key, Place};
 use limiter_common::line::seats::Seats;
 use limiter_common::line::{self, Arrival, Judged as InLine};
 use limiter_common::packet::{self, Cursor, Segment};
-use limiter_common::purse::{self, Purse, Seen};
+use limiter_common::purse::{self, Purse, Fill};
 use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::{
     self, BUDGET_LINES, Class, Counters, List, Network, SERVICES, Service,
@@ -250,13 +250,13 @@ impl Host {
             decision.stole |= outcome.stole;
             decision.step = outcome.step;
             match outcome.verdict {
-                Judged::Decided(reason) => {
+                Ruling::Decided(reason) => {
                     if service.has_shadow() && shadow::is_asked(reason) {
                         decision.tried = shadow::judge(self, &case);
                     }
                     reason
                 }
-                Judged::Challenge => Reason::Challenged,
+                Ruling::Challenge => Reason::Challenged,
             }
         };
         if !self.switch.asks() {
@@ -298,7 +298,7 @@ fn wire(address: Address, v6: bool) -> IpAddr {
 }
 
 impl State for Host {
-    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Seen> {
+    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Fill> {
         let index = purse.index(case.id) as usize;
         let lease = &mut self.memory.leases.borrow_mut()[index];
         let (line, limit) = (&self.memory.budgets[index], purse.limit(case.service, case.host));

@@ -1,7 +1,7 @@
 //! Nobody is challenged, and the kernel answers with cookies of its own what passes: what becomes
 //! of what brings them back.
 
-use limiter::observe::{Kind, heavy};
+use limiter::observe::{Ranking, heavy};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason::*;
 use limiter_common::record::List;
@@ -51,7 +51,7 @@ fn a_proof_that_a_budget_refuses_is_counted_so() {
     const PROOFS: u32 = 6400;
     with_listener(|| {
         let counted = |judge: &Judge| -> u64 {
-            let counted = heavy::read(&judge.maps, Kind::Budget, None, None, 10);
+            let counted = heavy::read(&judge.maps, Ranking::Budget, None, None, 10);
             let counted = counted.expect("counters");
             counted.iter().map(|one| one.count).sum()
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use limiter_fleet::Round;
-use limiter_fleet::allocator::{Seen, Why};
+use limiter_fleet::allocator::{FleetView, Why};
 use limiter_fleet::engine::Transaction;
 use limiter_fleet::record::Report;
 
@@ -95,8 +95,8 @@ impl World {
     }
 
     /// Everything, as a leader reads it.
-    fn seen(&self) -> Seen {
-        let mut seen = Seen {
+    fn seen(&self) -> FleetView {
+        let mut seen = FleetView {
             round: self.store.revision_of(&Key::Round),
             budgets: [RATE, PLACES].map(|name| (name.to_owned(), self.budget)).into(),
             nodes: BTreeMap::new(),
