@@ -29,7 +29,7 @@ use crate::challenge::{self, Challenge};
 use crate::hash::{self, Place};
 use crate::line::{Arrival, Judged};
 use crate::open::{Bounds, Full};
-use crate::purse::{Purse, Fill};
+use crate::purse::{Fill, Purse};
 use crate::reason::Reason;
 use crate::record::{Class, Host, Network, Service};
 use crate::share::Share;

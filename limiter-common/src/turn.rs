@@ -13,7 +13,7 @@
 //! function for each.
 
 use crate::admission::{
-    self, Case, Notes, Outcome, Stage, State, Terms, Ruling, attempt, charge, look_at_network,
+    self, Case, Notes, Outcome, Ruling, Stage, State, Terms, attempt, charge, look_at_network,
     network_pays, unproven,
 };
 use crate::budget::Look;

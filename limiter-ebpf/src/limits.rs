@@ -13,7 +13,7 @@ use limiter_common::challenge;
 use limiter_common::hash::{self, Place};
 use limiter_common::line::{Arrival, Judged};
 use limiter_common::packet::{Header, Numbers};
-use limiter_common::purse::{self, Purse, Fill};
+use limiter_common::purse::{self, Fill, Purse};
 use limiter_common::record::{Class, Host, Instance, Network, Service};
 use limiter_common::source_table::Charged;
 

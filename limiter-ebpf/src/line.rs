@@ -3,7 +3,7 @@
 //! leave to one another is in a map.
 
 use limiter_common::address::Address;
-use limiter_common::admission::{Notes, Outcome, Stage, Ruling};
+use limiter_common::admission::{Notes, Outcome, Ruling, Stage};
 use limiter_common::hash::Place;
 use limiter_common::line::phases::{self, Draft, Phases};
 use limiter_common::line::seats::Seats;

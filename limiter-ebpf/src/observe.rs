@@ -205,7 +205,11 @@ fn count(random: u32, seen: Attempt, source: u64, address: Address, now: u64, we
     let index = (source as u32 & 3) * heavy::SETS + heavy::set(hash);
     if let Some(set) = HEAVY.get_ptr_mut(index) {
         // SAFETY: the element belongs to this CPU, and nothing else in this run holds it.
-        heavy::count(unsafe { &mut *set }, &Weighed { address, service, now, hash, weight }, random);
+        heavy::count(
+            unsafe { &mut *set },
+            &Weighed { address, service, now, hash, weight },
+            random,
+        );
     }
 }
 

@@ -6,7 +6,7 @@
 
 use limiter_common::address::Address;
 use limiter_common::admission::{
-    self, Attempt, Case, Notes, Outcome, Purses, Stage, State, Ruling,
+    self, Attempt, Case, Notes, Outcome, Purses, Ruling, Stage, State,
 };
 use limiter_common::budget::{Look, Take};
 use limiter_common::challenge;
@@ -14,7 +14,7 @@ use limiter_common::class_tree::{self, FAN, Root, Trees};
 use limiter_common::hash::Place;
 use limiter_common::line::{Arrival, Judged};
 use limiter_common::open::{Bounds, Full};
-use limiter_common::purse::{Purse, Fill};
+use limiter_common::purse::{Fill, Purse};
 use limiter_common::reason::Reason;
 use limiter_common::record::{CLASS_ROOTS, CLASSES, Class, Instance, NETWORKS, Network, REASONS};
 use limiter_common::shadow;

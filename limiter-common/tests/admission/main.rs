@@ -5,7 +5,7 @@ mod shadow;
 mod turns;
 mod world;
 
-use limiter_common::admission::{Stage, Ruling};
+use limiter_common::admission::{Ruling, Stage};
 use limiter_common::budget::{BudgetLimit, Lease, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::purse::{self, Purse};

@@ -3,13 +3,13 @@
 use std::cell::{Cell, RefCell};
 
 use limiter_common::address::{Address, SourceMask};
-use limiter_common::admission::{Attempt, Case, Outcome, Stage, State, Ruling};
+use limiter_common::admission::{Attempt, Case, Outcome, Ruling, Stage, State};
 use limiter_common::budget::{BudgetLimit, Lease, Look, Take};
 use limiter_common::challenge::{self, Challenge};
 use limiter_common::hash::{Place, place};
 use limiter_common::line::{self, Arrival, Judged};
 use limiter_common::open::{Bounds, Full};
-use limiter_common::purse::{self, Purse, Fill};
+use limiter_common::purse::{self, Fill, Purse};
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use limiter_common::record::{self, BUDGET_LINES, Class, Host, NAME, Network, Service, Stated};

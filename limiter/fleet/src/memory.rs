@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 
-use crate::engine::{KeyChange, Engine, Entry, Snapshot, Transaction, Watch};
+use crate::engine::{Engine, Entry, KeyChange, Snapshot, Transaction, Watch};
 
 /// Keys with revisions, and the history of their changes.
 #[derive(Clone, Debug)]

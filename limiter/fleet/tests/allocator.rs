@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use limiter_fleet::allocator::{Round, FleetView, Why};
+use limiter_fleet::allocator::{FleetView, Round, Why};
 use limiter_fleet::record::{Amount, Claim, Report, Share};
 use limiter_fleet::{Allocator, Terms};
 
@@ -171,7 +171,8 @@ fn places_come_back_when_their_users_have_left() {
         let claim = Claim { demand, fallback: 100, used, ..Claim::default() };
         [("web.users".to_owned(), claim)].into()
     };
-    let seen = FleetView { budgets: [("web.users".to_owned(), 1000)].into(), ..FleetView::default() };
+    let seen =
+        FleetView { budgets: [("web.users".to_owned(), 1000)].into(), ..FleetView::default() };
     let mut fleet = Fleet { allocator: Allocator::new(Terms::default(), seen, NOW), revision: 0 };
     let share = |fleet: &Fleet, name: &str| {
         fleet.allocator.seen().nodes[name]

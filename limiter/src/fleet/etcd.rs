@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use limiter_fleet::engine::{KeyChange, Engine, Entry, Snapshot, Transaction, Watch};
+use limiter_fleet::engine::{Engine, Entry, KeyChange, Snapshot, Transaction, Watch};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use limiter_fleet::allocator::FleetView;
-use limiter_fleet::engine::{KeyChange, Engine, Transaction, Watch as _};
+use limiter_fleet::engine::{Engine, KeyChange, Transaction, Watch as _};
 use limiter_fleet::record::Amount;
 use limiter_fleet::{Allocator, Round, Terms};
 use tokio::time::Instant;

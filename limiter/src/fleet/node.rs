@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use limiter_fleet::engine::{KeyChange, Engine, Snapshot, Transaction, Watch as _};
+use limiter_fleet::engine::{Engine, KeyChange, Snapshot, Transaction, Watch as _};
 use limiter_fleet::record::{Amount, Amounts};
 use limiter_fleet::{Member, Terms};
 use tracing::{info, warn};

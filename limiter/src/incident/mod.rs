@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use archive::{Record, read};
 pub use record::{Options, Outcome};
-pub use story::{Pattern, Judgement};
+pub use story::{Judgement, Pattern};
 
 use crate::history::Moment;
 

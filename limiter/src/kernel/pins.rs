@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use limiter_common::names::LAYOUT;
 
-use super::lock::{self, Lock, PATIENCE, DaemonLock};
+use super::lock::{self, DaemonLock, Lock, PATIENCE};
 
 const BPF_MAGIC: u64 = 0xcafe_4a11;
 

@@ -11,7 +11,7 @@ pub mod suggest;
 pub mod waiting;
 
 pub use distinct::Distinct;
-pub use heavy::{Heavy, Ranking, Lately};
+pub use heavy::{Heavy, Lately, Ranking};
 pub use manners::Manners;
 pub use ring::Ring;
 pub use sources::Sources;

@@ -7,7 +7,7 @@ use limiter_common::address::{Address, SourceMask};
 use limiter_common::sighting::Sighting;
 use serde::{Deserialize, Serialize};
 
-use super::{Ranking, Lately, Manners, heavy};
+use super::{Lately, Manners, Ranking, heavy};
 use crate::kernel::{Maps, clock};
 use crate::policy::prefix;
 
@@ -25,7 +25,11 @@ pub struct Sources {
 
 impl Sources {
     /// Of the counters of a kind, and of the sample, up to `now` (coarse clock, nanoseconds).
-    pub fn of(counted: impl Fn(Ranking) -> Vec<heavy::Heavy>, sample: &[Sighting], now: u64) -> Self {
+    pub fn of(
+        counted: impl Fn(Ranking) -> Vec<heavy::Heavy>,
+        sample: &[Sighting],
+        now: u64,
+    ) -> Self {
         let cut = SourceMask::new(32, 64);
         let before = now.saturating_sub((heavy::OLD * 1e9) as u64);
         let old: HashSet<Address> = (sample.iter().take_while(|seen| seen.time <= before))

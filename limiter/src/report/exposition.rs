@@ -86,7 +86,13 @@ impl Exposition {
     }
 
     /// Begins a family. `name`: without `_total` or `_info`. `unit`: what the name ends in, or nothing. `help`: a sentence.
-    pub fn family(&mut self, kind: MetricType, name: &'static str, unit: &str, help: &str) -> Family<'_> {
+    pub fn family(
+        &mut self,
+        kind: MetricType,
+        name: &'static str,
+        unit: &str,
+        help: &str,
+    ) -> Family<'_> {
         debug_assert!(unit.is_empty() || name.ends_with(unit), "{name} does not say its unit");
         let (open, suffix) = (self.form == Form::OpenMetrics, kind.suffix());
         let shown = if open { name.to_owned() } else { format!("{name}{suffix}") };

@@ -73,8 +73,12 @@ fn interfaces(to: &mut Exposition, scrape: &Scrape) {
     for (name, _) in attached() {
         family.sample(&[("interface", name)], true);
     }
-    let mut family =
-        to.family(MetricType::Info, "limiter_interface", "", "Where the program of an interface runs.");
+    let mut family = to.family(
+        MetricType::Info,
+        "limiter_interface",
+        "",
+        "Where the program of an interface runs.",
+    );
     for (name, attachment) in attached() {
         let place = match attachment {
             Attachment::Native => "native",
@@ -145,9 +149,11 @@ fn decisions(to: &mut Exposition, now: f64, snapshot: &Snapshot) {
     )
     .sample(&[("profile", profile)], true);
     let help = "Number of the policy in force among those since limiter was loaded.";
-    to.family(MetricType::Gauge, "limiter_policy_generation", "", help).sample(&[], snapshot.generation);
+    to.family(MetricType::Gauge, "limiter_policy_generation", "", help)
+        .sample(&[], snapshot.generation);
     let help = "When the policy or only the mode goes back by itself, since 1970; no sample when nothing does.";
-    let mut family = to.family(MetricType::Gauge, "limiter_revert_timestamp_seconds", "seconds", help);
+    let mut family =
+        to.family(MetricType::Gauge, "limiter_revert_timestamp_seconds", "seconds", help);
     if let Some(revert) = &snapshot.reverts {
         let scope = if revert.policy { "policy" } else { "mode" };
         // Whole seconds: the same moment in every scrape.
@@ -416,7 +422,8 @@ fn table(to: &mut Exposition, snapshot: &Snapshot) {
 
 fn distinct(to: &mut Exposition, distinct: &Distinct) {
     let help = "Estimate of the source addresses (of IPv6: /64 prefixes) that made attempts in the window.";
-    to.family(MetricType::Gauge, "limiter_distinct_sources", "", help).sample(&[], distinct.sources);
+    to.family(MetricType::Gauge, "limiter_distinct_sources", "", help)
+        .sample(&[], distinct.sources);
     let help = "Estimate of the prefixes that made attempts in the window.";
     let mut family = to.family(MetricType::Gauge, "limiter_distinct_prefixes", "", help);
     family.sample(&[("family", "ipv4"), ("length", "24")], distinct.prefixes_24);
@@ -425,7 +432,8 @@ fn distinct(to: &mut Exposition, distinct: &Distinct) {
     to.family(MetricType::Gauge, "limiter_distinct_window_seconds", "seconds", help)
         .sample(&[], distinct.seconds);
     let help = "Share of the distinct sources that had been seen in the ten minutes before; no sample before there are any.";
-    let mut family = to.family(MetricType::Gauge, "limiter_distinct_returning_ratio", "ratio", help);
+    let mut family =
+        to.family(MetricType::Gauge, "limiter_distinct_returning_ratio", "ratio", help);
     if let Some(percent) = distinct.returning_percent {
         family.sample(&[], percent / 100.0);
     }

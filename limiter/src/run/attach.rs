@@ -6,7 +6,7 @@ use anyhow::Result;
 use tracing::{error, info, warn};
 
 use super::Daemon;
-use super::interfaces::{LinkNews, Devices, Wanted};
+use super::interfaces::{Devices, LinkNews, Wanted};
 use crate::kernel::{Maps, Pins, interface, inventory, link};
 
 impl Devices {

@@ -35,7 +35,7 @@ use crate::auto::Caps;
 use crate::hindrance::Watcher;
 use crate::history::{History, State};
 use crate::kernel::link_events::LinkEvent;
-use crate::kernel::lock::{Lock, DaemonLock};
+use crate::kernel::lock::{DaemonLock, Lock};
 use crate::kernel::{Maps, Pins, clock, cookies, open};
 use crate::output;
 use crate::policy::file::Document;

@@ -91,7 +91,13 @@ pub struct Reading {
 }
 
 impl Reading {
-    pub fn of(snapshot: Snapshot, at: f64, life: u64, changes: Vec<ChangeMark>, facts: Facts) -> Self {
+    pub fn of(
+        snapshot: Snapshot,
+        at: f64,
+        life: u64,
+        changes: Vec<ChangeMark>,
+        facts: Facts,
+    ) -> Self {
         let warnings = warnings(&snapshot);
         let table = &snapshot.table;
         let interfaces = snapshot.interfaces.iter().filter_map(|one| {

@@ -141,7 +141,8 @@ fn a_map_that_is_another_thing() {
         for instead in ALL {
             let aside = instead.put(&root, &path);
             // The kernel side's own maps are not opened.
-            let is_same = instead == Instead::FewerEntries && *kind == MapKind::Array && *entries == 1;
+            let is_same =
+                instead == Instead::FewerEntries && *kind == MapKind::Array && *entries == 1;
             if *owner != Owner::Scratch && !is_same {
                 desk.fails("status --quick", 1, &[name, "detach --all"]);
             }

@@ -135,7 +135,12 @@ pub fn judge(
 
 /// What it looks like, by the assessment that `status` and `watch` make too.
 /// `few`: that few sources made most of it, and whether nothing else is to be asked.
-fn kind(facts: &Facts, finished: Option<f64>, few: Option<bool>, per_source: Option<f64>) -> Pattern {
+fn kind(
+    facts: &Facts,
+    finished: Option<f64>,
+    few: Option<bool>,
+    per_source: Option<f64>,
+) -> Pattern {
     let told = assess::who(&Signs::of(facts));
     let repeat = per_source.is_some_and(|each| each >= REPEATS);
     let who = match (told, few) {

@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::archive::Record;
 use super::points::Point;
 
-pub use changes::{ToldChange, Rates};
-pub use evidence::{Pattern, Speaks, Judgement, percent};
+pub use changes::{Rates, ToldChange};
+pub use evidence::{Judgement, Pattern, Speaks, percent};
 pub use totals::Totals;
 
 /// What happened.

@@ -136,7 +136,9 @@ fn few_sources() {
 /// and again.
 #[test]
 fn few_that_finish_nothing() {
-    for (sources, kind) in [((320, 3), Pattern::FloodOfFew), ((100_000, 90_000), Pattern::SpoofedFlood)] {
+    for (sources, kind) in
+        [((320, 3), Pattern::FloodOfFew), ((100_000, 90_000), Pattern::SpoofedFlood)]
+    {
         let second = Second {
             decided: &[("admitted", 500), ("source_limit", 20_000)],
             tcp: &[("PassiveOpens", 101)],

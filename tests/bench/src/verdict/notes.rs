@@ -6,7 +6,7 @@ use std::cell::Cell;
 use limiter_common::address::Address;
 use limiter_common::distinct::{self, HEAD, Hashes, INTERVALS, REGISTERS, SKETCHES, WORDS};
 use limiter_common::hash::mix;
-use limiter_common::heavy::{self, Tallied, Weighed, Set};
+use limiter_common::heavy::{self, Set, Tallied, Weighed};
 use limiter_common::reason::{Reason, bits};
 use limiter_common::record::Observer;
 use limiter_common::sighting::{self, Sighting, What};

@@ -11,14 +11,14 @@ use limiter::kernel::lists::Entry;
 use limiter::policy::prefix::{Prefix, ip};
 use limiter::policy::{Policy, text};
 use limiter_common::address::Address;
-use limiter_common::admission::{Attempt, Case, Stage, State, Ruling};
+use limiter_common::admission::{Attempt, Case, Ruling, Stage, State};
 use limiter_common::budget::{Lease, Look, Take};
 use limiter_common::challenge;
 use limiter_common::hash::{self, Key, Place};
 use limiter_common::line::seats::Seats;
 use limiter_common::line::{self, Arrival, Judged as InLine};
 use limiter_common::packet::{self, Cursor, Segment};
-use limiter_common::purse::{self, Purse, Fill};
+use limiter_common::purse::{self, Fill, Purse};
 use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::{
     self, BUDGET_LINES, Class, Counters, List, Network, SERVICES, Service,
