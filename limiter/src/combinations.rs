@@ -10,7 +10,7 @@ use crate::kernel::Maps;
 use crate::kernel::cookies::Cookies;
 use crate::kernel::listener::{self, Listener};
 use crate::policy::{Policy, Service};
-use crate::report::human::count;
+use crate::report::numbers::count;
 use crate::report::waiting_room;
 
 /// Something that cannot work.

@@ -1,7 +1,7 @@
 //! The assessment in words.
 
 use super::{Assessment, Cause, ENOUGH, Facts, Level, RECENT};
-use crate::report::human::{self, count, seconds_short};
+use crate::report::numbers::{self, count, seconds_short};
 use crate::report::{Counts, percent, rate, refusals};
 
 /// Columns of an ordinary terminal.
@@ -158,7 +158,7 @@ fn what(facts: &Facts, cause: Cause) -> String {
         0 => String::new(),
         sources => format!(
             " from about {} ({:.0}s)",
-            human::plural(sources, ["source", "sources"]),
+            numbers::plural(sources, ["source", "sources"]),
             facts.distinct.seconds
         ),
     };
@@ -206,7 +206,7 @@ fn what(facts: &Facts, cause: Cause) -> String {
 fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
     let mut said = Vec::new();
     if facts.gone > 0 && cause != Cause::Gone {
-        let gone = human::plural(facts.gone as u64, ["interface is", "interfaces are"]);
+        let gone = numbers::plural(facts.gone as u64, ["interface is", "interfaces are"]);
         said.push(format!("{gone} gone or detached"));
     }
     let Some(now) = facts.now.filter(|_| facts.attached > 0) else { return said };

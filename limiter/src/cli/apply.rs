@@ -18,7 +18,7 @@ use crate::operator;
 use crate::output;
 use crate::policy::file::{DEFAULT_FILE, Document};
 use crate::policy::{Name, Policy, diff, text};
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 
 /// Which file.
 #[derive(Args, Debug)]
@@ -199,7 +199,7 @@ fn describe(done: &Done) -> String {
     if let Some(time) = done.goes_back_in_seconds {
         text.push_str(&format!(
             "goes back by itself in {}; `limiter confirm` keeps it, `limiter rollback` goes back now\n",
-            human::seconds(time)
+            numbers::seconds(time)
         ));
     }
     for note in &done.notes {

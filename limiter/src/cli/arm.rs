@@ -14,7 +14,7 @@ use crate::combinations::{self, names};
 use crate::history::{ENTRIES, SWITCH};
 use crate::kernel::{Maps, clock};
 use crate::policy::{Policy, text};
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 
 /// Arguments of `arm`.
 #[derive(Args, Debug)]
@@ -158,7 +158,7 @@ fn changes(before: Mode, mode: Mode, time: Option<Duration>, pending: bool) -> V
     let (before, mode) = (report::mode(before), report::mode(mode));
     let line = match time {
         _ if before != mode => format!("mode {before} -> {mode}"),
-        Some(time) => format!("mode {mode} for {}", human::seconds(time.as_secs_f64())),
+        Some(time) => format!("mode {mode} for {}", numbers::seconds(time.as_secs_f64())),
         None if pending => format!("mode {mode} stays"),
         None => return Vec::new(),
     };
@@ -192,11 +192,11 @@ fn describe(done: &Done) -> String {
     }
     if let Some(time) = done.reverts_in_seconds {
         let keeps = if done.on_trial { "; `limiter confirm` keeps it" } else { "" };
-        let time = human::seconds(time);
+        let time = numbers::seconds(time);
         text.push_str(&format!("goes back to observe by itself in {time}{keeps}\n"));
     }
     if let Some(time) = done.policy_goes_back_in_seconds {
-        let time = human::seconds(time);
+        let time = numbers::seconds(time);
         text.push_str(&format!(
             "the policy is on trial: it goes back by itself in {time}, unless `limiter confirm` keeps it\n"
         ));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::kernel::{Maps, Pins, cookies, link};
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 
 /// Arguments of `detach`.
 #[derive(Args, Debug)]
@@ -119,8 +119,8 @@ impl Forgotten {
     fn line(self) -> Option<String> {
         let Self { bans, allowed } = self;
         let (bans, allowed) = (
-            human::plural(bans as u64, ["ban", "bans"]),
-            human::plural(allowed as u64, ["allowed", "allowed"]),
+            numbers::plural(bans as u64, ["ban", "bans"]),
+            numbers::plural(allowed as u64, ["allowed", "allowed"]),
         );
         (self.bans + self.allowed > 0).then(|| {
             format!("forgotten with it: {bans}, {allowed}; `limiter ban save FILE` before it keeps them for `limiter ban load FILE`")

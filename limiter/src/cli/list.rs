@@ -18,7 +18,7 @@ use crate::operator::{self, Connection};
 use crate::output;
 use crate::policy::prefix::{self, Prefix};
 use crate::policy::text;
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 use file::Lines;
 
 /// Entries that are shown, and noted, one by one; of more the number is told.
@@ -321,7 +321,7 @@ fn show(context: &Context, list: List) -> Result<()> {
     let shown: Vec<_> = entries.iter().map(|entry| shown(entry, now)).collect();
     report::print(context.format, &shown, |shown| {
         let lines = shown.iter().map(|entry| match entry.expires_in_seconds {
-            Some(time) => format!("{:<43} {} left\n", entry.prefix, human::seconds(time)),
+            Some(time) => format!("{:<43} {} left\n", entry.prefix, numbers::seconds(time)),
             None => format!("{:<43} until removed\n", entry.prefix),
         });
         if shown.is_empty() {
@@ -353,7 +353,7 @@ impl Changed {
     fn lines(&self) -> Vec<String> {
         let time = match (self.ends, self.for_seconds) {
             (Ends::Own { .. }, _) => "until its time".to_owned(),
-            (_, Some(time)) => format!("for {}", human::seconds(time)),
+            (_, Some(time)) => format!("for {}", numbers::seconds(time)),
             (_, None) => "until removed".to_owned(),
         };
         let verb = if self.list == "ban" { "banned" } else { "allowed" };

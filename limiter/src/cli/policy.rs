@@ -15,7 +15,7 @@ use crate::kernel::interface::Attachment;
 use crate::kernel::{Maps, Pins, link};
 use crate::policy::file::{DEFAULT_FILE, Document};
 use crate::policy::{Name, Policy, diff, sets_for, text};
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 
 /// What to do with a policy file.
 #[derive(Debug, Subcommand)]
@@ -198,7 +198,7 @@ fn describe(good: &Good) -> String {
         lines.push(format!("service     {} on {}", service.name, service.listeners.join(" ")));
     }
     for class in &good.classes {
-        let prefixes = human::plural(class.prefixes as u64, ["prefix", "prefixes"]);
+        let prefixes = numbers::plural(class.prefixes as u64, ["prefix", "prefixes"]);
         lines.push(format!("class       {}: {prefixes}, {}", class.name, class.source_limit));
     }
     for profile in &good.profiles {

@@ -11,7 +11,7 @@ use crate::incident::{self, record};
 use crate::output;
 use crate::policy::text;
 use crate::report;
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// Arguments of `record`.
 #[derive(Args, Debug)]

@@ -18,7 +18,7 @@ use crate::kernel::{Maps, clock};
 use crate::policy::diff::{self, Change};
 use crate::policy::file::Document;
 use crate::policy::{Name, Policy, Service, fleet, text};
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 
 /// Arguments of `set`.
 #[derive(Args, Debug)]
@@ -243,7 +243,7 @@ fn describe(done: &Done) -> String {
         ));
     }
     if let (Some(time), Some(with)) = (done.goes_back_in_seconds, &done.with) {
-        text.push_str(&with.describe(&human::seconds(time)));
+        text.push_str(&with.describe(&numbers::seconds(time)));
     }
     text.extend(done.but.iter().map(|but| format!("but {but}\n")));
     text

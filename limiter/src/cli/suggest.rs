@@ -19,7 +19,7 @@ use crate::observe::suggest::{Counted, Judged, Observed};
 use crate::observe::{Ranking, Ring, heavy};
 use crate::policy::prefix::{self, Prefix};
 use crate::policy::{Name, Policy, text};
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 
 /// Rates that are tried, per second.
 const LADDER: [u64; 11] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
@@ -213,9 +213,9 @@ impl Suggest {
         let what = if *complete { "all of them" } else { "a sample of the sources, whole" };
         let mut text = format!(
             "{service}: {} attempts by {} sources in {} ({what})\n",
-            human::count(*attempts as u64),
-            human::count(*sources as u64),
-            human::seconds(*seconds),
+            numbers::count(*attempts as u64),
+            numbers::count(*sources as u64),
+            numbers::seconds(*seconds),
         );
         if *attempts < LITTLE.0 || *seconds < LITTLE.1 {
             text.push_str("  NOTE: that is little. Look again when it has seen the busiest hour\n");

@@ -9,7 +9,7 @@ use crate::observe::networks::Share;
 use crate::observe::open::{self, Holder};
 use crate::observe::{Heavy, Ranking, heavy, networks};
 use crate::policy::Name;
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 
 /// Bits of an IPv6 address that go with a prefix of IPv4: what one site is given.
 const SITE: u8 = 48;
@@ -100,7 +100,7 @@ fn held(holders: &[Holder]) -> String {
             one.source,
             one.service,
             one.class.as_deref().unwrap_or("-"),
-            human::count(one.count),
+            numbers::count(one.count),
         ));
     }
     text
@@ -122,10 +122,10 @@ fn describe_networks(shares: &[Share]) -> String {
             "{:<width$}  {:<services$}  {:>7}  {:>5.1}%  {:<7}  {}\n",
             share.network,
             share.service,
-            human::count(share.sources),
+            numbers::count(share.sources),
             share.percent,
             share.class.as_deref().unwrap_or("-"),
-            human::count(share.attempts),
+            numbers::count(share.attempts),
         ));
     }
     text
@@ -154,11 +154,11 @@ fn describe(top: &[Heavy], by: Ranking, are_prefixes: bool) -> String {
         "SOURCE", "SERVICE", "FIRST", "LAST"
     );
     for heavy in top {
-        let ago = |seconds: f64| format!("{} ago", human::seconds_short(seconds));
+        let ago = |seconds: f64| format!("{} ago", numbers::seconds_short(seconds));
         let of = if are_prefixes { format!("  {:>7}", heavy.sources) } else { String::new() };
         let uncertain = match heavy.uncertain {
             0 => String::new(),
-            more => format!(" (of these up to {} may be others')", human::count(more)),
+            more => format!(" (of these up to {} may be others')", numbers::count(more)),
         };
         text.push_str(&format!(
             "{:<width$}  {:<services$}  {:>14}  {:>14}{of}  {:<7}  {}{uncertain}\n",
@@ -167,7 +167,7 @@ fn describe(top: &[Heavy], by: Ranking, are_prefixes: bool) -> String {
             ago(heavy.first_seconds_ago),
             ago(heavy.last_seconds_ago),
             heavy.class.as_deref().unwrap_or("-"),
-            human::count(heavy.count),
+            numbers::count(heavy.count),
         ));
     }
     text

@@ -2,7 +2,7 @@
 
 use super::{Findings, Tree};
 use crate::hindrance::{Does, Rule};
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 const DIRECTORY: &str = "proc/sys/net/netfilter/nf_conntrack_";
 

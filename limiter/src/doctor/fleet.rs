@@ -73,7 +73,7 @@ pub fn check(facts: &Facts, to: &mut Findings) {
         ),
         Some((_, shares)) => to.ok(format!(
             "{} in force",
-            crate::report::human::plural(shares as u64, ["share is", "shares are"])
+            crate::report::numbers::plural(shares as u64, ["share is", "shares are"])
         )),
         None => {}
     }
@@ -104,7 +104,7 @@ fn certificate(file: &str, left: &Result<i64, String>, to: &mut Findings) {
         Ok(left) if *left <= 0 => to.problem(format!("the certificate {file} has expired"), remedy),
         Ok(left) if *left < SOON => {
             let days = (left / DAY).unsigned_abs();
-            let days = crate::report::human::plural(days, ["day", "days"]);
+            let days = crate::report::numbers::plural(days, ["day", "days"]);
             to.warning(format!("the certificate {file} expires in {days}"), remedy);
         }
         Ok(left) => to.ok(format!("the certificate {file} lasts for {} days", left / DAY)),

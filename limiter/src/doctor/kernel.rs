@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Findings, Tree};
 use crate::kernel::probe::Missing;
-use crate::report::human::seconds;
+use crate::report::numbers::seconds;
 
 /// The oldest kernel with every BPF feature in use: `xdp.frags` came with it.
 const OLDEST: (u32, u32) = (5, 18);

@@ -3,7 +3,7 @@
 use limiter_common::record::{LIST_HOSTS, LIST_PREFIXES};
 
 use super::Findings;
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// What is on the lists.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,7 +5,7 @@ use limiter_common::rate::Limit;
 use super::Findings;
 use crate::observe::networks::Finding;
 use crate::policy::{Policy, Service, text};
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// All of it. `found`: of the last two minutes.
 pub fn check(policy: &Policy, found: &[Finding], to: &mut Findings) {

@@ -3,7 +3,7 @@
 use super::Findings;
 use crate::kernel::open::MOUNT_GROUP;
 use crate::report::Open;
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// The count of the loaded policy. `has_groups`: cgroup v2 is mounted.
 pub fn check(open: &Open, has_groups: bool, to: &mut Findings) {

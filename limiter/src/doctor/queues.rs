@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::subject::Subject;
 use super::{Findings, Tree};
-use crate::report::human::count;
+use crate::report::numbers::count;
 use crate::tree::cpu_list;
 
 /// So many queues are enough for any number of CPUs: eight of them take 60 million attempts a second.

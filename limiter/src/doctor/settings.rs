@@ -3,7 +3,7 @@
 use super::{Findings, Tree};
 use crate::kernel::cookies::Cookies;
 use crate::policy::text::show_yes;
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// Connections that a listening socket should have room for, at least: Linux's own default since 5.4.
 const ROOM: u64 = 4096;

@@ -6,7 +6,7 @@ use super::{Findings, Tree};
 use crate::combinations::{self, Queue};
 use crate::kernel::listener::Listener;
 use crate::policy::{Policy, text};
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// Counters of /proc/net/netstat that say that connections were lost behind limiter.
 const LOST: [(&str, &str, &str); 2] = [

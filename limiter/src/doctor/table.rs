@@ -4,7 +4,7 @@ use limiter_common::rate::Limit;
 
 use super::Findings;
 use crate::policy::Policy;
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// The table, and what a service adds to it.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use limiter_common::reason::Reason;
 use limiter_common::record::REASONS;
 
-use super::{ByReason, human};
+use super::{ByReason, numbers};
 
 /// Packets by reason, whether the verdict was carried out or only counted, and what became of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ pub fn rate(rate: f64) -> String {
         _ if rate <= 0.0 => "0".to_owned(),
         _ if rate < 0.05 => "<0.1".to_owned(),
         _ if rate < 9.95 => format!("{rate:.1}"),
-        _ if rate < 999_999.5 => human::count(rate.round() as u64),
+        _ if rate < 999_999.5 => numbers::count(rate.round() as u64),
         _ => format!("{:.2}M", rate / 1e6),
     }
 }

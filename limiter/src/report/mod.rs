@@ -6,11 +6,13 @@ pub mod fleet;
 mod fullness;
 pub mod human;
 mod lines;
+pub mod numbers;
 pub mod openmetrics;
 mod sample;
 mod scrape;
 mod shadow;
 mod snapshot;
+mod take;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -23,7 +25,8 @@ pub use lines::Lines;
 pub use sample::{ByReason, Sample, admitted, attempts, refused};
 pub use scrape::Scrape;
 pub use shadow::Shadow;
-pub use snapshot::{Open, Room, Service, Snapshot, take, take_counting, waiting_room};
+pub use snapshot::{Open, Room, Service, Snapshot};
+pub use take::{take, take_counting, waiting_room};
 
 pub use crate::policy::text::show_mode as mode;
 

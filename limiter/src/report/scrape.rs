@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::fleet::View;
-use super::snapshot::{self, Snapshot};
+use super::snapshot::Snapshot;
+use super::take::take;
 use crate::kernel::{Maps, Pins};
 
 /// One look at limiter, without rates.
@@ -57,5 +58,5 @@ fn look(pins: &Pins) -> anyhow::Result<Option<Snapshot>> {
         return Ok(None);
     }
     let maps = Maps::open(&pins.root())?;
-    Ok(Some(snapshot::take(pins, &maps, Duration::ZERO)?))
+    Ok(Some(take(pins, &maps, Duration::ZERO)?))
 }

@@ -16,7 +16,7 @@ use crate::kernel::Maps;
 use crate::policy::prefix::Prefix;
 use crate::policy::text;
 use crate::report;
-use crate::report::human::seconds;
+use crate::report::numbers::seconds;
 
 /// What to do with a list of the fleet.
 #[derive(Debug, Subcommand)]

@@ -359,9 +359,9 @@ fn budget(text: &str) -> Result<(String, Amount), String> {
 /// An amount of a budget as a person reads it.
 fn shown(budget: &str, amount: Amount) -> String {
     match amount {
-        _ if is_of_places(budget) => report::human::count(amount / 1000),
+        _ if is_of_places(budget) => report::numbers::count(amount / 1000),
         0..10_000 if !amount.is_multiple_of(1000) => format!("{:.1}/s", amount as f64 / 1000.0),
-        _ => format!("{}/s", report::human::count(amount.div_ceil(1000))),
+        _ => format!("{}/s", report::numbers::count(amount.div_ceil(1000))),
     }
 }
 

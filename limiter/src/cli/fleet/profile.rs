@@ -15,7 +15,7 @@ use crate::history::Who;
 use crate::policy::file::NORMAL;
 use crate::policy::{Name, text};
 use crate::report;
-use crate::report::human::seconds;
+use crate::report::numbers::seconds;
 
 /// How long a command waits for the nodes' answers.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -15,7 +15,7 @@ use crate::fleet::node_name;
 use crate::kernel::Maps;
 use crate::kernel::share::InForce;
 use crate::report;
-use crate::report::human::seconds_short;
+use crate::report::numbers::seconds_short;
 
 /// A fleet.
 #[derive(Serialize)]
@@ -151,7 +151,7 @@ fn describe(status: &Status) -> String {
     let amount = |name: &str, rate: f64| shown(name, (rate * 1000.0).round() as Amount);
     let mut text = String::new();
     let silent = status.nodes.values().filter(|node| node.silent).count();
-    let count = report::human::plural(status.nodes.len() as u64, ["node", "nodes"]);
+    let count = report::numbers::plural(status.nodes.len() as u64, ["node", "nodes"]);
     let silent = if silent == 0 { String::new() } else { format!(", {silent} silent") };
     // Writing to a String does not fail.
     let _ = writeln!(text, "fleet       {}: {count}{silent}", status.fleet);

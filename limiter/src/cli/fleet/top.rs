@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Context, Reached, Where};
 use crate::fleet::top::{OLD, Top as Told};
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -104,7 +104,7 @@ fn describe(top: &[Heavy], by: By) -> String {
             "{:<sources$}  {:<services$}  {:>width$}  {}{more}\n",
             one.source,
             one.service,
-            human::count(one.count),
+            numbers::count(one.count),
             shown.join(", "),
             width = counted.len(),
         ));

@@ -8,7 +8,7 @@ use crate::cli::Context;
 use crate::kernel::Maps;
 use crate::observe::open::{self, By, Holder};
 use crate::policy::{Name, Policy};
-use crate::report::{self, human};
+use crate::report::{self, numbers};
 
 /// Numbers that are tried.
 const LADDER: [u64; 9] = [5, 10, 20, 50, 100, 200, 500, 1000, 2000];
@@ -96,12 +96,12 @@ fn describe(answer: &Answer, by: By, allow: f64) -> String {
     let head = format!("open of a {one}");
     let mut text = format!(
         "{service}: {} are open now, of {}\n  {head:<17}  beyond it   {many} with more\n",
-        human::plural(*connections, ["connection", "connections"]),
-        human::plural(*sources as u64, [one, many]),
+        numbers::plural(*connections, ["connection", "connections"]),
+        numbers::plural(*sources as u64, [one, many]),
     );
     for Tried { open, beyond_percent, sources } in limits {
         let percent = format!("{beyond_percent:.2}%");
-        text.push_str(&format!("  {:<17}  {percent:<10}  {sources}\n", human::count(*open)));
+        text.push_str(&format!("  {:<17}  {percent:<10}  {sources}\n", numbers::count(*open)));
     }
     match suggested {
         Some(Tried { open, .. }) if by == By::Networks => text.push_str(&format!(

@@ -8,7 +8,7 @@ use super::super::points::Point;
 use super::super::story::Totals;
 use super::Subject;
 use super::page::{Block, Table};
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// Bytes of a policy that are shown.
 const LONGEST: usize = 20_000;

@@ -9,7 +9,7 @@ use super::clock::length;
 use super::page::{Block, Table};
 use super::plots::Plots;
 use super::words::{self, about_number};
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// Changes that are named below the first plot.
 const MARKS: usize = 8;

@@ -7,7 +7,7 @@ use super::super::series::Heavy;
 use super::Subject;
 use super::page::{Block, Table};
 use super::plots::Plots;
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// Sources that are listed.
 const MOST: usize = 20;

@@ -5,7 +5,7 @@ use limiter_common::reason::{Reason, Verdict};
 use super::super::story::{Pattern, Speaks, Totals, percent};
 use super::Subject;
 use super::clock::length;
-use crate::report::human::count;
+use crate::report::numbers::count;
 
 /// The first lines of the report.
 pub fn summary(subject: &Subject<'_>) -> Vec<String> {

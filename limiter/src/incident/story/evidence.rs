@@ -14,7 +14,7 @@ use super::super::series::Distinct;
 use super::totals::Totals;
 use crate::assess::{self, Cause, Facts, Signs};
 use crate::observe;
-use crate::report::human::count;
+use crate::report::numbers::count;
 use crate::report::{Counts, Rates};
 
 /// Attempts of each source, in the half minute that sources are counted over, from which on they

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::{Rows, Scene, cut, text};
-use crate::report::{Counts, human, percent, rate};
+use crate::report::{Counts, numbers, percent, rate};
 use crate::watch::paint::Paint;
 use crate::watch::reading::{Budget, Service};
 
@@ -102,10 +102,10 @@ fn sources(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     }
     for heavy in heavy.into_iter().take(rows.0.height as usize) {
         let place = rows.take(1);
-        let count = human::count(heavy.count);
+        let count = numbers::count(heavy.count);
         let class = heavy.class.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
         let words = if place.width > 60 {
-            let ago = human::seconds(heavy.last_seconds_ago.floor());
+            let ago = numbers::seconds(heavy.last_seconds_ago.floor());
             format!(" {:<43} {count:>11} times, {ago} ago, {}{class}", heavy.source, heavy.service)
         } else {
             format!(" {:<20} {count:>10} {}{class}", cut(&heavy.source, 20), heavy.service)
@@ -157,19 +157,19 @@ pub fn state(scene: &Scene<'_>, frame: &mut Frame<'_>, area: Rect) {
     parts.push(format!("source table {}", percent(reading.table_percent, 100.0)));
     parts.push(format!(
         "{} banned, {} allowed",
-        human::count(reading.banned as u64),
-        human::count(reading.allowed as u64)
+        numbers::count(reading.banned as u64),
+        numbers::count(reading.allowed as u64)
     ));
     if area.width >= super::LARGE.0 {
-        parts.push(format!("{} steals", human::count(reading.steals)));
+        parts.push(format!("{} steals", numbers::count(reading.steals)));
         let distinct = &reading.distinct;
         if distinct.seconds > 0.0 {
             parts.push(format!(
                 "about {} sources in {} /24 and {} /48 in {} (+-{:.0}%)",
-                human::count(distinct.sources),
-                human::count(distinct.prefixes_24),
-                human::count(distinct.prefixes_48),
-                human::seconds(distinct.seconds),
+                numbers::count(distinct.sources),
+                numbers::count(distinct.prefixes_24),
+                numbers::count(distinct.prefixes_48),
+                numbers::seconds(distinct.seconds),
                 distinct.standard_error_percent
             ));
         }

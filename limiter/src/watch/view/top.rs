@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::{Rows, Scene, cut, text, wrapped};
 use crate::assess::Level;
-use crate::report::{Counts, Rates, human, rate};
+use crate::report::{Counts, Rates, numbers, rate};
 use crate::watch::marks::Mark;
 use crate::watch::model::Effect;
 use crate::watch::reading::Back;
@@ -57,7 +57,7 @@ fn shares(shares: &[String]) -> String {
 }
 
 fn countdown(back: &Back) -> String {
-    let left = human::seconds(back.in_seconds);
+    let left = numbers::seconds(back.in_seconds);
     match back.policy {
         true => format!(
             " ON TRIAL: back to the policy before ({}) in {left}; keep it: limiter confirm",
@@ -175,7 +175,7 @@ fn ago(seconds: f64) -> String {
         _ if seconds < 86_400.0 => 60.0,
         _ => 3600.0,
     };
-    human::seconds((seconds.max(0.0) / unit).floor() * unit)
+    numbers::seconds((seconds.max(0.0) / unit).floor() * unit)
 }
 
 fn effect_words(effect: &Effect, large: bool) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use limiter::report::human::count;
+use limiter::report::numbers::count;
 use serde_json::{Map, Value, json};
 
 use super::phase::{CLIENTS, Counted, Phase};
