@@ -19,7 +19,8 @@ pub struct Last {
     pub of_limits: bool,
 }
 
-/// The last entry that changed something, and no list.
+/// The last entry that changed something, and no list. What was on trial and went back changed
+/// again then.
 pub fn last(entries: &[Entry], now: Moment) -> Option<Last> {
     let mut changes = entries.iter().rev().filter(|entry| !entry.is_of_lists());
     let entry = changes.find(|entry| !entry.changed.is_empty())?;
@@ -30,10 +31,13 @@ pub fn last(entries: &[Entry], now: Moment) -> Option<Last> {
     let limit = entry.changed.iter().find(is_limit);
     let more = entry.changed.len() - 1;
     let what = limit.or(entry.changed.first())?;
+    let more = if more > 0 { format!(" (+{more} more)") } else { String::new() };
+    let went_back = entry.goes_back_at.filter(|at| now.seconds_since(*at) > 0.0);
+    let back = if went_back.is_some() { ", which went back by itself" } else { "" };
     Some(Last {
-        seconds_ago: now.seconds_since(entry.time).max(0.0),
+        seconds_ago: now.seconds_since(went_back.unwrap_or(entry.time)).max(0.0),
         who: entry.who.to_string(),
-        what: if more > 0 { format!("{what} (+{more} more)") } else { what.clone() },
+        what: format!("{what}{more}{back}"),
         of_limits: limit.is_some(),
     })
 }
@@ -96,6 +100,18 @@ mod tests {
         assert_eq!(usual(&entries[1..]), None, "a hundred seconds may be all of the incident");
         let again = [entry(0, 1000, "", &[]), entry(3600, 10, "", &[])];
         assert_eq!(usual(&again), None, "limiter was loaded anew");
+    }
+
+    #[test]
+    fn what_went_back_changed_when_it_did() {
+        let budget = "service web budget: 500/s, burst 1000 -> 5/s, burst 10";
+        let at = |seconds: u64| Moment::of(seconds * 1_000_000_000).expect("a time");
+        let entries = [Entry { goes_back_at: Some(at(160)), ..entry(100, 0, budget, &["switch"]) }];
+        let on_trial = last(&entries, at(150)).expect("a change");
+        assert_eq!((on_trial.seconds_ago.round(), on_trial.what.as_str()), (50.0, budget));
+        let over = last(&entries, at(190)).expect("a change");
+        assert_eq!(over.seconds_ago.round(), 30.0);
+        assert_eq!(over.what, format!("{budget}, which went back by itself"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use limiter_common::switch::Mode;
 
 use super::{Context, drain};
 use crate::hindrance::{self, Hindrance};
+use crate::kernel::lock::Lock;
 use crate::kernel::{Maps, Pins, clock, open};
 use crate::output;
 
@@ -34,7 +35,8 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
         let [decides, back] = policies;
         Ok(decides?.counts_open() || back?.counts_open())
     };
-    if reverts && (maps.cookies()?.syncookies_before.is_some() || counts()?) {
+    if reverts && !pins.has_settler() && (maps.cookies()?.syncookies_before.is_some() || counts()?)
+    {
         spawn(pins)?;
     }
     Ok(())
@@ -71,23 +73,35 @@ fn spawn(pins: &Pins) -> Result<()> {
     Ok(())
 }
 
-/// Waits, and settles.
+/// Waits, and settles. Commands see its mark under their lock, and start no second one; so it looks
+/// under that lock whether there is something new to wait for before it takes the mark away.
 pub fn run(context: &Context) -> Result<()> {
-    while let Some(revert) = waiting_for(context)? {
-        let left = Duration::from_nanos(revert.saturating_sub(clock::now()));
-        std::thread::sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(5)));
+    let mark = context.pins.mark_settler()?;
+    loop {
+        while let Some(revert) = waiting_for(context)? {
+            let left = Duration::from_nanos(revert.saturating_sub(clock::now()));
+            std::thread::sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(5)));
+        }
+        let Some(_lock) = settle(context)? else { return Ok(()) };
+        if waiting_for(context)?.is_none() {
+            drop(mark);
+            return Ok(());
+        }
     }
-    // Whoever holds the lock may take long. Taking it settles. Who unloaded limiter, by a command or with its file system, settled for it.
+}
+
+/// Takes the lock, which settles; `None` where limiter was unloaded, by a command or with its file
+/// system: that settled for it. Whoever holds the lock may take long.
+fn settle(context: &Context) -> Result<Option<Lock>> {
     let patience = std::time::Instant::now() + Duration::from_secs(3600);
     while context.pins.is_loaded()? {
         match context.lock() {
-            Ok(_) => break,
+            Ok(lock) => return Ok(Some(lock)),
             Err(error) if std::time::Instant::now() > patience => return Err(error),
-            Err(_) => {}
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
         }
-        std::thread::sleep(Duration::from_secs(1));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// When the switch goes back, if that is still to come.

@@ -1,4 +1,5 @@
-//! One mutating command at a time, and one daemon: two advisory locks on the pin directory, which the kernel releases with their holder.
+//! One mutating command at a time, one daemon and one that settles: advisory locks on the pin
+//! directory, which the kernel releases with their holder.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -120,27 +121,59 @@ pub struct DaemonLock {
 pub fn place(directory: &Path, _lock: &Lock) -> Result<DaemonLock> {
     let file =
         File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
-    let mut asked = record(libc::F_WRLCK);
-    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked))
-        .with_context(|| format!("cannot look for a lock on {}", directory.display()))?;
-    if asked.l_type != libc::F_UNLCK as i16 {
+    if is_taken(&file, DAEMON)
+        .with_context(|| format!("cannot look for a lock on {}", directory.display()))?
+    {
         let holder = daemon(&file).unwrap_or_else(|| "another process".to_owned());
         bail!(
             "{holder} is already the daemon of {}: stop it first, or give this one a --pins directory of its own",
             directory.display()
         );
     }
-    fcntl(&file, FcntlArg::F_OFD_SETLK(&record(libc::F_RDLCK)))
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&record(libc::F_RDLCK, DAEMON)))
         .with_context(|| format!("cannot lock {}", directory.display()))?;
     Ok(DaemonLock { _directory: file })
 }
 
-/// A lock on the first byte, which a directory need not have.
-fn record(kind: libc::c_int) -> libc::flock {
+/// The mark of a process that settles the kernel's settings once limits have gone back.
+#[derive(Debug)]
+pub struct SettlerLock {
+    _directory: File,
+}
+
+/// Marks this process as the one that settles.
+///
+/// # Errors
+/// When the directory cannot be opened or locked.
+pub fn mark_settler(directory: &Path) -> Result<SettlerLock> {
+    let marked = || {
+        let file = File::open(directory)?;
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&record(libc::F_RDLCK, SETTLER)))?;
+        Ok::<_, anyhow::Error>(SettlerLock { _directory: file })
+    };
+    marked().with_context(|| format!("cannot lock {}", directory.display()))
+}
+
+/// Whether a process is marked so. One that cannot be seen is none.
+pub fn has_settler(directory: &Path) -> bool {
+    File::open(directory).is_ok_and(|file| is_taken(&file, SETTLER).unwrap_or(false))
+}
+
+fn is_taken(file: &File, byte: libc::off_t) -> Result<bool> {
+    let mut asked = record(libc::F_WRLCK, byte);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked))?;
+    Ok(asked.l_type != libc::F_UNLCK as i16)
+}
+
+/// The bytes that are locked, which a directory need not have.
+const DAEMON: libc::off_t = 0;
+const SETTLER: libc::off_t = 1;
+
+fn record(kind: libc::c_int, byte: libc::off_t) -> libc::flock {
     libc::flock {
         l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,
-        l_start: 0,
+        l_start: byte,
         l_len: 1,
         l_pid: 0,
     }

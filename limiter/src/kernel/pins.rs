@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use limiter_common::names::LAYOUT;
 
-use super::lock::{self, DaemonLock, Lock, PATIENCE};
+use super::lock::{self, DaemonLock, Lock, PATIENCE, SettlerLock};
 
 const BPF_MAGIC: u64 = 0xcafe_4a11;
 
@@ -167,6 +167,19 @@ impl Pins {
     /// When another one has it.
     pub fn daemon(&self, lock: &Lock) -> Result<DaemonLock> {
         lock::place(&self.base, lock)
+    }
+
+    /// Marks this process as the one that settles the kernel's settings once limits have gone back.
+    ///
+    /// # Errors
+    /// As [`lock::mark_settler`].
+    pub fn mark_settler(&self) -> Result<SettlerLock> {
+        lock::mark_settler(&self.base)
+    }
+
+    /// Whether there is such a process.
+    pub fn has_settler(&self) -> bool {
+        lock::has_settler(&self.base)
     }
 
     /// A directory to pin into before [`Pins::publish`].

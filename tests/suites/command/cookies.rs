@@ -105,6 +105,30 @@ fn it_is_put_back_after_an_armed_time() {
     assert!(start.elapsed() >= Duration::from_secs(1), "not before the time");
 }
 
+/// One process follows, however often limits are armed meanwhile: a command that finds it starts no
+/// other, and it waits for whatever goes back last.
+#[test]
+fn one_process_puts_it_back() {
+    let desk = attached();
+    let pins = desk.pins().to_string_lossy().into_owned();
+    let settlers = || {
+        let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+        let lines = processes.filter_map(|one| std::fs::read(one.path().join("cmdline")).ok());
+        let lines = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
+        lines.filter(|line| line.contains(&pins) && line.ends_with("settle\0")).count()
+    };
+    desk.ok("set --set-syncookies yes");
+    desk.ok("set --service web --challenge always");
+    desk.ok("arm --for 1h");
+    until_so("it waits", || Pins::at(desk.pins()).has_settler());
+    for time in ["2h", "3h", "1s"] {
+        desk.ok(&format!("arm --for {time}"));
+        assert_eq!(settlers(), 1, "after arm --for {time}");
+    }
+    until_so("somebody puts it back", || syncookies(&desk) == "1");
+    until_so("nobody waits any more", || settlers() == 0);
+}
+
 /// What pays for a connection follows from what the kernel does with attempts, whatever the mode;
 /// where somebody else changed the setting, doctor says so until a command has looked again.
 #[test]

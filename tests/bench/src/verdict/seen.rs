@@ -72,10 +72,10 @@ fn sources(case: &Case) -> Sources {
     let (door, now) = (&case.world.door, case.world.now);
     let number = u64::from(door.service.number);
     let counted = |kind| {
-        let kinds: &[heavy_kind::Ranking] = match kind {
-            Ranking::Refused => &[heavy_kind::Ranking::Refused],
-            Ranking::Budget => &[heavy_kind::Ranking::Budget],
-            Ranking::Attempts => &[heavy_kind::Ranking::Refused, heavy_kind::Ranking::Others],
+        let kinds: &[heavy_kind::Tallied] = match kind {
+            Ranking::Refused => &[heavy_kind::Tallied::Refused],
+            Ranking::Budget => &[heavy_kind::Tallied::Budget],
+            Ranking::Attempts => &[heavy_kind::Tallied::Refused, heavy_kind::Tallied::Others],
         };
         heavy::of(door.notes.counters(kinds), &door.policy, number, now)
     };
