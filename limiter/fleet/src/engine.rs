@@ -91,7 +91,7 @@ pub trait Engine: Send + Sync {
 
 /// Changes in the order of their revisions, none left out.
 pub trait Watch: Send {
-    /// The next changes.
+    /// The next changes. Who waits for them may give up and ask anew: none is lost by that.
     ///
     /// # Errors
     /// When they cannot be told any more: a new snapshot is needed.

@@ -48,6 +48,15 @@ pub struct Listed {
 #[derive(Clone, Debug, Default)]
 pub struct Spared(pub Vec<(Prefix, &'static str)>);
 
+/// Where lists are put into force.
+pub trait Listing: Send + 'static {
+    /// Brings what is in force to what `entries` of the fleet say.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn apply(&mut self, keys: &Keys, entries: &BTreeMap<String, Vec<u8>>) -> Result<()>;
+}
+
 /// The part of a node that takes lists.
 pub struct Taker {
     pins: Pins,
@@ -142,7 +151,23 @@ impl Taker {
         Spared(spared)
     }
 
-    /// Brings the kernel's lists to what the fleet says.
+    /// Notes what is refused, and says it once.
+    fn tell(&self, keys: &Keys, refused: BTreeMap<String, String>) {
+        self.known.change(|view| {
+            let new = refused.iter().filter(|(key, _)| !view.refused.contains_key(*key));
+            for (entry, why) in new.take(10) {
+                warn!(entry, why, "an entry of the fleet is refused here");
+            }
+            view.refused.retain(|key, _| keys.kind(key) == Key::Profile);
+            view.refused.extend(refused.into_iter().map(|(key, why)| {
+                let kind = if matches!(keys.kind(&key), Key::Ban(_)) { "ban" } else { "allow" };
+                (key, (kind, why))
+            }));
+        });
+    }
+}
+
+impl Listing for Taker {
     fn apply(&mut self, keys: &Keys, entries: &BTreeMap<String, Vec<u8>>) -> Result<()> {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
         let now = u64::try_from(now).unwrap_or(u64::MAX);
@@ -194,26 +219,11 @@ impl Taker {
         }
         Ok(())
     }
-
-    /// Notes what is refused, and says it once.
-    fn tell(&self, keys: &Keys, refused: BTreeMap<String, String>) {
-        self.known.change(|view| {
-            let new = refused.iter().filter(|(key, _)| !view.refused.contains_key(*key));
-            for (entry, why) in new.take(10) {
-                warn!(entry, why, "an entry of the fleet is refused here");
-            }
-            view.refused.retain(|key, _| keys.kind(key) == Key::Profile);
-            view.refused.extend(refused.into_iter().map(|(key, why)| {
-                let kind = if matches!(keys.kind(&key), Key::Ban(_)) { "ban" } else { "allow" };
-                (key, (kind, why))
-            }));
-        });
-    }
 }
 
 /// Follows the lists of the fleet, for ever. While the engine does not answer, what it said last is
 /// kept.
-pub async fn run<E: Engine>(engine: &E, keys: &Keys, taker: Taker) {
+pub async fn run<E: Engine>(engine: &E, keys: &Keys, taker: impl Listing) {
     let (mut watch, mut entries): (Option<E::Watch>, BTreeMap<String, Vec<u8>>) =
         (None, BTreeMap::new());
     let taker = Arc::new(Mutex::new(taker));

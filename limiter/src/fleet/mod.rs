@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! http -> etcd (the engine) -> keys -> node (reports, takes shares) -> site (the kernel's words)
-//!                                                                      quota (places)
+//!                                         demand (how much is wanted)  quota (places)
 //!                                   -> lead (one of the nodes: divides the budgets)
 //!                                   -> lists (bans and allows: what is believed, and put into force)
 //!                                   -> profile (the fleet's, which each node has in its own file)
@@ -11,12 +11,15 @@
 //! ```
 
 pub mod certificate;
+mod demand;
 pub mod etcd;
 pub mod http;
 pub mod keys;
 pub mod lead;
 pub mod lists;
 pub mod node;
+#[cfg(test)]
+mod pace;
 pub mod profile;
 mod quota;
 pub mod site;

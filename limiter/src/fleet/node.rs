@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use super::keys::{self, Key, Keys, Said};
 use crate::report::fleet::Shared;
 
-/// How often a node looks at what it wants.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often a node looks at what it wants: the second look after a crowd knows all of it.
+const EVERY: Duration = Duration::from_millis(500);
 /// A demand that changed by less than so many hundredths, or by less than one a second, is not
 /// reported before it is time to renew.
 const CALM: u64 = 5;

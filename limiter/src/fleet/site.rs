@@ -11,6 +11,7 @@ use limiter_common::share::{PLACES, Share, WORDS};
 use limiter_fleet::record::{Amount, Amounts};
 use limiter_policy::fleet::Fleet;
 
+use super::demand::Demand;
 use super::node::Site;
 use super::quota::{self, PLACE};
 use crate::auto::Caps;
@@ -36,9 +37,11 @@ pub struct Machine {
     given: Amounts,
     /// The most places that may be taken, as far as that was seen.
     bound: Amounts,
-    /// Counts of the look before, by index, and when that was.
-    counts: Option<(Instant, BTreeMap<u32, u64>)>,
-    demand: Amounts,
+    /// The rates that are wanted, and since when its looks are counted.
+    demand: Demand,
+    began: Instant,
+    /// The places that are.
+    wants: Amounts,
 }
 
 impl Machine {
@@ -57,8 +60,9 @@ impl Machine {
             places: BTreeMap::new(),
             given: Amounts::new(),
             bound: Amounts::new(),
-            counts: None,
-            demand: Amounts::new(),
+            demand: Demand::default(),
+            began: Instant::now(),
+            wants: Amounts::new(),
         }
     }
 
@@ -69,30 +73,14 @@ impl Machine {
     fn count(&mut self) -> Result<()> {
         let sample = Sample::take(&self.maps()?)?;
         let all = sample.counters.iter().map(wanted).fold(0, u64::wrapping_add);
-        let mut counts = BTreeMap::new();
-        for index in self.rates.values() {
-            let own = sample.counters.get(*index as usize + 1).map_or(0, wanted);
-            counts.insert(*index, if *index == HOST_BUDGET { all } else { own });
-        }
-        if let Some((at, before)) = &self.counts {
-            let time = sample.at.duration_since(*at).as_millis().max(1);
-            self.demand = self
-                .rates
-                .iter()
-                .map(|(name, index)| {
-                    let now = counts[index];
-                    let more = now.wrapping_sub(before.get(index).copied().unwrap_or(now));
-                    let rate = u128::from(more) * 1_000_000 / time;
-                    let rate = Amount::try_from(rate).unwrap_or(Amount::MAX);
-                    let known = self.demand.get(name).copied().unwrap_or(rate);
-                    // The mean of two looks.
-                    (name.clone(), known / 2 + rate / 2)
-                })
-                .collect();
-        }
-        self.counts = Some((sample.at, counts));
+        let count = |(name, index): (&String, &u32)| {
+            let own = || sample.counters.get(*index as usize + 1).map_or(0, wanted);
+            (name.clone(), if *index == HOST_BUDGET { all } else { own() })
+        };
+        let counts = self.rates.iter().map(count).collect();
+        self.demand.look(sample.at.saturating_duration_since(self.began), counts);
         let used = self.used()?;
-        self.demand.extend(quota::wants(&self.maps()?, used)?);
+        self.wants = quota::wants(&self.maps()?, used)?;
         Ok(())
     }
 }
@@ -119,7 +107,8 @@ impl Site for Machine {
     fn demand(&mut self) -> Amounts {
         // Without counters nothing more is asked for than before.
         let _ = self.count();
-        let mut demand = self.demand.clone();
+        let mut demand = self.demand.rates().clone();
+        demand.extend(self.wants.clone());
         for (name, wanted) in &mut demand {
             // More than its server can take is better given to other nodes.
             *wanted = self.caps.of(name).map_or(*wanted, |cap| cap.min(*wanted));
