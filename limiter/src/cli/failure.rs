@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind as Wrong};
 use clap::{CommandFactory as _, Parser as _};
 
 use super::Command;
+use crate::fleet::http::Unreached;
 use crate::policy::text;
 
 /// The same mistake as clap tells it where no variable of the environment sets an option: else it
@@ -73,6 +74,9 @@ fn advice(error: &anyhow::Error, line: &str) -> Option<&'static str> {
     }
     if code(libc::EMFILE) {
         return Some("limiter needs up to 128 open files: `ulimit -n 1024`");
+    }
+    if error.chain().any(|cause| cause.is::<Unreached>()) {
+        return Some(crate::fleet::GONE);
     }
     None
 }

@@ -2,6 +2,7 @@
 //! node has its shares.
 
 use super::Findings;
+use crate::fleet::GONE;
 use crate::fleet::etcd::Health;
 
 /// A store of so many bytes is grown for want of compaction; etcd takes no more at 2 GiB.
@@ -34,8 +35,10 @@ pub fn check(facts: &Facts, to: &mut Findings) {
     match &facts.health {
         Err(error) => to.problem(
             format!("{error}: each node admits what its own policy states"),
-            "is etcd up, and do the certificates in [fleet] fit and last? `systemctl reload limiter` \
-             reads new ones",
+            format!(
+                "{GONE}. Do the certificates in [fleet] fit and last? `systemctl reload limiter` \
+                 reads new ones"
+            ),
         ),
         Ok(health) if !health.alarms.is_empty() => to.problem(
             format!("etcd raises {}, and takes no writes", health.alarms.join(", ")),

@@ -45,6 +45,18 @@ pub struct Client {
     kept: Mutex<Option<Sender>>,
 }
 
+/// No endpoint makes a connection: what each of them says.
+#[derive(Debug)]
+pub struct Unreached(String);
+
+impl std::fmt::Display for Unreached {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "no etcd can be reached: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unreached {}
+
 /// Lines of JSON as they come.
 pub struct Lines {
     body: Incoming,
@@ -146,7 +158,7 @@ impl Client {
             }
             self.turn.fetch_add(1, Ordering::Relaxed);
         }
-        bail!("no etcd can be reached: {}", failed.join("; "))
+        Err(Unreached(failed.join("; ")).into())
     }
 
     async fn connect_to(&self, endpoint: &Endpoint) -> Result<Sender> {

@@ -47,6 +47,10 @@ use site::Machine;
 /// How long after a failure to begin it is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// What to do about an engine that cannot be reached.
+pub const GONE: &str = "is etcd up, and has its disk room? `systemctl status etcd` on its machine says \
+                        what ended it; free what it lacks, and `systemctl start etcd`";
+
 /// The engine of a fleet. Files with relative names are looked for in `directory`, the one of the
 /// policy file.
 ///

@@ -145,7 +145,7 @@ impl<'e, E: Engine, S: Site> Node<'e, E, S> {
         let failure = done.err().map(|error| format!("{error:#}"));
         match &failure {
             Some(error) if self.told.as_ref() != Some(error) => {
-                warn!(%error, "no share of the fleet's budgets: what the policy states is in force when the last one has ended");
+                warn!(%error, "no share of the fleet's budgets: what the policy states is in force when the last one has ended; `limiter doctor` says what to do");
             }
             None if self.told.is_some() => info!("the fleet is there again"),
             _ => {}

@@ -27,8 +27,24 @@ struct Status {
     this_node: String,
     budgets: BTreeMap<String, Budget>,
     nodes: BTreeMap<String, Node>,
-    /// What is in force here of the fleet's shares.
-    in_force: Vec<InForce>,
+    in_force: Here,
+}
+
+/// What is in force here of the fleet's shares.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Here {
+    shares: Vec<InForce>,
+    #[serde(skip)]
+    is_loaded: bool,
+}
+
+/// What is known while the engine does not answer.
+#[derive(Serialize)]
+struct Away<'a> {
+    fleet: &'a str,
+    this_node: String,
+    in_force: Here,
 }
 
 #[derive(Serialize)]
@@ -69,11 +85,23 @@ struct Share {
 }
 
 /// Prints it.
+///
+/// # Errors
+/// When the engine does not answer; what is in force here is printed all the same.
 pub async fn run(context: &Context, reached: &Reached) -> Result<()> {
-    let health = reached.engine.health().await?;
-    let snapshot = reached.snapshot().await?;
     let maps = Maps::open(&context.pins.root()).ok();
-    let in_force = maps.map(|maps| maps.shares()).transpose()?.unwrap_or_default();
+    let is_loaded = maps.is_some();
+    let shares = maps.map(|maps| maps.shares()).transpose()?.unwrap_or_default();
+    let in_force = Here { shares, is_loaded };
+    let asked = async { anyhow::Ok((reached.engine.health().await?, reached.snapshot().await?)) };
+    let (health, snapshot) = match asked.await {
+        Ok(answers) => answers,
+        Err(error) => {
+            let (fleet, this_node) = (reached.said.name.as_str(), node_name(&reached.said)?);
+            report::print(context.format, &Away { fleet, this_node, in_force }, describe_away)?;
+            return Err(error);
+        }
+    };
     let leader = snapshot.entries.get(&reached.keys.leader());
     let status = Status {
         fleet: reached.said.name.to_string(),
@@ -147,6 +175,19 @@ fn nodes(reached: &Reached, snapshot: &Snapshot) -> Result<BTreeMap<String, Node
     Ok(nodes)
 }
 
+fn describe_away(away: &Away<'_>) -> String {
+    let mut text = format!("fleet       {}: its engine does not answer\n", away.fleet);
+    text.push_str(&in_force(&away.in_force));
+    text
+}
+
+fn in_force(here: &Here) -> String {
+    if here.is_loaded && here.shares.is_empty() {
+        return "in force    no share: this node admits what its own policy states\n".to_owned();
+    }
+    here.shares.iter().map(|share| format!("in force    {share}\n")).collect()
+}
+
 fn describe(status: &Status) -> String {
     let amount = |name: &str, rate: f64| shown(name, (rate * 1000.0).round() as Amount);
     let mut text = String::new();
@@ -193,8 +234,6 @@ fn describe(status: &Status) -> String {
             );
         }
     }
-    for share in &status.in_force {
-        let _ = writeln!(text, "in force    {share}");
-    }
+    text.push_str(&in_force(&status.in_force));
     text
 }
