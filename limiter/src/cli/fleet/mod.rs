@@ -30,6 +30,10 @@ use crate::report;
 
 /// How long a command waits for what a daemon does.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// An amount that takes a budget back.
+const NONE: Amount = 0;
+/// What is said of a budget that no node has.
+const UNKNOWN: &str = "; no node has a budget of that name";
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -78,7 +82,7 @@ pub struct Where {
 pub struct Budgets {
     /// A service and what all nodes together may let in of it, such as web=30000/s; `host` is all
     /// services together. Of places their number: web.users=5000 may be present, web.open=20000
-    /// connections may be open.
+    /// connections may be open. `none` takes back one that no node has, such as a mistyped one.
     #[arg(value_name = "SERVICE=RATE", required = true, value_parser = budget)]
     budgets: Vec<(String, Amount)>,
     #[command(flatten)]
@@ -187,6 +191,10 @@ impl Reached {
 
     async fn init(&self, budgets: &[(String, Amount)]) -> Result<Vec<String>> {
         let key = self.keys.budget();
+        ensure!(
+            budgets.iter().all(|(_, amount)| *amount != NONE),
+            "a new fleet has no budget that could be none"
+        );
         let amounts: Amounts =
             budgets.iter().map(|(name, amount)| (name.clone(), *amount)).collect();
         let write = (key.clone(), Some(keys::bytes(&amounts)?));
@@ -213,6 +221,16 @@ impl Reached {
         let mut changed = Vec::new();
         for (name, amount) in budgets {
             let kept = reserved(&self.keys, &snapshot, name);
+            if *amount == NONE {
+                ensure!(
+                    kept == 0 && !is_claimed(&self.keys, &snapshot, name),
+                    "nodes have a budget {name}, which is the fleet's therefore"
+                );
+                let before = amounts.remove(name);
+                let before = before.with_context(|| format!("the fleet has no budget {name}"))?;
+                changed.push(format!("budget of {name} {} -> none", shown(name, before)));
+                continue;
+            }
             ensure!(
                 kept <= *amount,
                 "the nodes' own policies state {} of {name} together, so the fleet cannot have \
@@ -221,7 +239,8 @@ impl Reached {
             );
             let before = amounts.insert(name.clone(), *amount);
             let before = before.map_or_else(|| "none".to_owned(), |amount| shown(name, amount));
-            changed.push(format!("budget of {name} {before} -> {}", shown(name, *amount)));
+            let has = if is_claimed(&self.keys, &snapshot, name) { "" } else { UNKNOWN };
+            changed.push(format!("budget of {name} {before} -> {}{has}", shown(name, *amount)));
         }
         let write = (key.clone(), Some(keys::bytes(&amounts)?));
         let transaction =
@@ -327,10 +346,19 @@ fn reserved(keys: &Keys, snapshot: &Snapshot, budget: &str) -> Amount {
     kept.fold(0, Amount::saturating_add)
 }
 
+/// Whether a node says that it has a budget.
+fn is_claimed(keys: &Keys, snapshot: &Snapshot, budget: &str) -> bool {
+    let seen = keys.seen(snapshot).unwrap_or_default();
+    seen.nodes.values().any(|node| node.report.1.claims.contains_key(budget))
+}
+
 /// Reads `SERVICE=RATE`, `SERVICE.users=COUNT` or `SERVICE.open=COUNT`.
 fn budget(text: &str) -> Result<(String, Amount), String> {
     let (name, rate) =
         text.split_once('=').ok_or_else(|| "write SERVICE=RATE, such as web=30000/s".to_owned())?;
+    if rate == "none" {
+        return Ok((name.to_owned(), NONE));
+    }
     if let Some((service, what)) = name.split_once('.') {
         let is_known = what == OPEN || what == USERS && service != HOST;
         let places: u64 = rate.parse().map_err(|_| format!("`{rate}` is no number of places"))?;
@@ -379,7 +407,8 @@ mod tests {
         for bad in ["web.users=5/s", "web.open=0", "host.users=5", "web.seats=5", ".open=5"] {
             assert!(read(bad).is_err(), "{bad}");
         }
-        for bad in ["web", "web=", "web=none", "web=0/s", "=1/s", "a b=1/s", "web=1"] {
+        assert_eq!(read("wbe=none"), Ok(("wbe".to_owned(), NONE)));
+        for bad in ["web", "web=", "web=0/s", "=1/s", "a b=1/s", "web=1"] {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert_eq!(

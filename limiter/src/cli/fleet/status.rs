@@ -9,7 +9,7 @@ use limiter_fleet::engine::Snapshot;
 use limiter_fleet::record::Amount;
 use serde::Serialize;
 
-use super::{Context, Reached, shown};
+use super::{Context, UNKNOWN, Reached, shown};
 use crate::fleet::keys::{self, Key};
 use crate::fleet::node_name;
 use crate::kernel::Maps;
@@ -62,6 +62,8 @@ struct Budget {
     granted: f64,
     /// Kept for the nodes whatever happens: what their own policies state.
     reserved: f64,
+    /// Nodes that have such a budget.
+    nodes: usize,
 }
 
 #[derive(Serialize)]
@@ -75,6 +77,8 @@ struct Node {
     /// Entries of the fleet that it refuses, of its lists and its profile; its log says why.
     refused: u64,
     shares: BTreeMap<String, Share>,
+    /// Budgets of the fleet of which it has no share, and what its own policy states of each.
+    without: BTreeMap<String, f64>,
 }
 
 #[derive(Serialize)]
@@ -122,14 +126,15 @@ fn per_second(amount: Amount) -> f64 {
 fn budgets(reached: &Reached, snapshot: &Snapshot) -> Result<BTreeMap<String, Budget>> {
     let seen = reached.keys.seen(snapshot)?;
     let budgets = seen.budgets.iter().map(|(name, amount)| {
-        let demands = seen.nodes.values().filter_map(|node| node.report.1.claims.get(name));
+        let claims = || seen.nodes.values().filter_map(|node| node.report.1.claims.get(name));
         let grants = seen.nodes.values().filter_map(|node| node.grant.as_ref());
         let grants = grants.filter_map(|(_, grant)| grant.shares.get(name));
         let (granted, reserved) = grants.fold((0.0, 0.0), |(granted, reserved), share| {
             (granted + per_second(share.rate), reserved + per_second(share.fallback))
         });
-        let demand = demands.map(|claim| per_second(claim.demand)).sum();
-        (name.clone(), Budget { budget: per_second(*amount), demand, granted, reserved })
+        let demand = claims().map(|claim| per_second(claim.demand)).sum();
+        let (budget, nodes) = (per_second(*amount), claims().count());
+        (name.clone(), Budget { budget, demand, granted, reserved, nodes })
     });
     Ok(budgets.collect())
 }
@@ -149,7 +154,15 @@ fn nodes(reached: &Reached, snapshot: &Snapshot) -> Result<BTreeMap<String, Node
                 [share.rate, claim.demand, share.fallback].map(per_second);
             (name.clone(), Share { granted, demand, fallback })
         });
+        let has = |name: &String| {
+            node.grant.as_ref().is_some_and(|(_, grant)| grant.shares.contains_key(name))
+        };
+        let claims = node.report.1.claims.iter();
+        let without = claims
+            .filter(|(name, _)| seen.budgets.contains_key(*name) && !has(name))
+            .map(|(name, claim)| (name.clone(), per_second(claim.fallback)));
         let shown = Node {
+            without: without.collect(),
             reported_seconds_ago: ago,
             silent: ago.is_none_or(|ago| ago > Terms::default().silence().as_secs()),
             away: false,
@@ -168,6 +181,7 @@ fn nodes(reached: &Reached, snapshot: &Snapshot) -> Result<BTreeMap<String, Node
                 version: String::new(),
                 refused: 0,
                 shares: BTreeMap::new(),
+                without: BTreeMap::new(),
             };
             nodes.entry(name.to_owned()).or_insert_with(away).away = true;
         }
@@ -204,11 +218,12 @@ fn describe(status: &Status) -> String {
     for (name, budget) in &status.budgets {
         let _ = writeln!(
             text,
-            "budget      {name} {}: demand {}, granted {}, kept for the nodes in any case {}",
+            "budget      {name} {}: demand {}, granted {}, kept for the nodes in any case {}{}",
             amount(name, budget.budget),
             amount(name, budget.demand),
             amount(name, budget.granted),
-            amount(name, budget.reserved)
+            amount(name, budget.reserved),
+            if budget.nodes == 0 { UNKNOWN } else { "" }
         );
     }
     for (name, node) in &status.nodes {
@@ -231,6 +246,13 @@ fn describe(status: &Status) -> String {
                 amount(name, share.granted),
                 amount(name, share.demand),
                 amount(name, share.fallback)
+            );
+        }
+        for (name, stated) in &node.without {
+            let stated = amount(name, *stated);
+            let _ = writeln!(
+                text,
+                "              {name} NO SHARE: has the fleet room for the {stated} that its policy states?"
             );
         }
     }
