@@ -21,6 +21,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use limiter_common::switch::Mode;
 
+pub use keys::FLEET as FLEET_KEYS;
 pub use problem::Problems;
 pub use settings::{DOCUMENT, Finding};
 

@@ -1,7 +1,8 @@
-//! Owns private BPF file systems: one mount per test, so that no test sees another's pins or the host's.
+//! Owns private BPF file systems: one mount per test, so that no test sees another's pins or the host's;
+//! and small disks, to be filled.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -13,6 +14,8 @@ use crate::leftovers::{alive, leftovers, unique_name};
 
 /// Where the mounts are made: a file system that is gone after a reboot.
 const DIRECTORY: &str = "/run";
+/// What a disk is filled with.
+const FILLING: &str = "filling";
 
 /// A BPF file system on a directory of its own, unmounted and removed when dropped.
 #[derive(Debug)]
@@ -26,16 +29,7 @@ impl PrivateBpffs {
         let path = Path::new(DIRECTORY).join(unique_name());
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let bpffs = Self { path };
-        let target = c_path(&bpffs.path)?;
-        // SAFETY: all strings end with a NUL and outlive the call; bpffs takes no data.
-        let result = unsafe {
-            libc::mount(c"bpf".as_ptr(), target.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null())
-        };
-        if result != 0 {
-            let error = io::Error::last_os_error();
-            return Err(error)
-                .with_context(|| format!("cannot mount bpffs on {}", bpffs.path.display()));
-        }
+        mount(c"bpf", c"", &bpffs.path)?;
         Ok(bpffs)
     }
 
@@ -49,6 +43,66 @@ impl Drop for PrivateBpffs {
     fn drop(&mut self) {
         remove(&self.path);
     }
+}
+
+/// A disk of so many bytes, in memory, on a directory of its own; unmounted and removed when dropped.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+}
+
+impl Disk {
+    /// Mounts one.
+    pub fn new(bytes: u64) -> Result<Self> {
+        let path = Path::new(DIRECTORY).join(unique_name());
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        let disk = Self { path };
+        let data = CString::new(format!("size={bytes}"))?;
+        mount(c"tmpfs", &data, &disk.path)?;
+        Ok(disk)
+    }
+
+    /// The mount point.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fills it to the last byte.
+    pub fn fill(&self) -> Result<()> {
+        let mut file = fs::File::create(self.path.join(FILLING)).context("cannot make a file")?;
+        let bytes = [7; 1 << 16];
+        loop {
+            match io::Write::write(&mut file, &bytes) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(error).context("cannot fill a disk"),
+            }
+        }
+    }
+
+    /// Takes away what it was filled with.
+    pub fn free(&self) -> Result<()> {
+        fs::remove_file(self.path.join(FILLING)).context("it was not filled")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+fn mount(kind: &CStr, data: &CStr, path: &Path) -> Result<()> {
+    let target = c_path(path)?;
+    // SAFETY: all strings end with a NUL and outlive the call.
+    let result = unsafe {
+        libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, data.as_ptr().cast())
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    Err(error).with_context(|| format!("cannot mount {kind:?} on {}", path.display()))
 }
 
 /// Removes the mounts of earlier runs whose process is gone, and returns how many.

@@ -26,7 +26,7 @@ pub mod socket;
 pub mod topology;
 pub mod wait;
 
-pub use bpffs::PrivateBpffs;
+pub use bpffs::{Disk, PrivateBpffs};
 pub use desk::Desk;
 pub use directory::Directory;
 pub use flood::{Flood, FloodHandle, FloodReport, Sources};

@@ -1,11 +1,11 @@
 //! A real etcd of one member or of three, over TLS, with certificates made as docs/fleet.md says.
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use lab::wait::until_so;
-use lab::{Directory, Namespace};
+use lab::{Directory, Disk, Namespace};
 use limiter::fleet::etcd;
 use limiter::fleet::http::Client;
 use limiter::policy::fleet::{Certificates, Endpoint};
@@ -24,6 +24,8 @@ pub struct Etcd {
     members: Vec<Option<Child>>,
     /// Bytes of its store at most.
     quota: Option<u64>,
+    /// Where its first member has its store, if that is not where all is.
+    pub disk: Option<Disk>,
 }
 
 fn address(member: usize) -> String {
@@ -44,7 +46,13 @@ impl Etcd {
         for line in typed().iter().filter(|line| !line.starts_with("limiter ")) {
             openssl(directory.path(), &line.replace(&format!("IP:{ADDRESS}"), &names(members)));
         }
-        Self { namespace, directory, members: (0..members).map(|_| None).collect(), quota }
+        Self {
+            namespace,
+            directory,
+            members: (0..members).map(|_| None).collect(),
+            quota,
+            disk: None,
+        }
     }
 
     /// Its endpoints as a policy file lists them.
@@ -66,7 +74,8 @@ impl Etcd {
         for line in block("    ETCD_") {
             let (name, value) = line.split_once('=').expect("a setting");
             let value = value.replace(ADDRESS, &address(member)).replace("/etc/etcd", &at);
-            let value = value.replace("/var/lib/etcd/default", &format!("{at}/store{member}"));
+            let store = self.store(member).display().to_string();
+            let value = value.replace("/var/lib/etcd/default", &store);
             command.env(name, value);
         }
         let peer = |member: usize| format!("http://{}:2380", address(member));
@@ -81,6 +90,24 @@ impl Etcd {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("etcd runs: `cargo xtask setup` installs it");
         self.members[member] = Some(child);
+    }
+
+    fn store(&self, member: usize) -> PathBuf {
+        match &self.disk {
+            Some(disk) if member == 0 => disk.path().join("store"),
+            _ => self.directory.path().join(format!("store{member}")),
+        }
+    }
+
+    /// Whether a member has ended by itself.
+    pub fn has_ended(&mut self, member: usize) -> bool {
+        let child = self.members[member].as_mut().expect("it was started");
+        child.try_wait().expect("it is ours").is_some()
+    }
+
+    /// What a member has logged since it was started.
+    pub fn log(&self, member: usize) -> String {
+        fs::read_to_string(self.directory.path().join(format!("log{member}"))).unwrap_or_default()
     }
 
     pub fn pid(&self) -> u32 {
@@ -162,7 +189,7 @@ impl Etcd {
 
     pub fn kill_member(&mut self, member: usize) {
         if let Some(mut child) = self.members[member].take() {
-            child.kill().expect("it is there");
+            child.kill().expect("it is ours");
             child.wait().expect("it ends");
         }
     }

@@ -8,13 +8,22 @@ use std::time::{Duration, Instant};
 
 use lab::wait::until_so;
 
-use super::world::{ALONE, Plan, World};
+use super::world::{ALONE, Node, Plan, World};
 use super::{BUDGET, FLOOD, Window, nearly};
 use crate::open::dial;
 
 fn each_has_a_third(world: &World) {
     let third = BUDGET / 3;
     until_so("each has a third", || world.nodes.iter().all(|node| node.rate() >= nearly(third)));
+}
+
+/// Waits until the share of every node lasts for longer than it does now.
+fn renewed(world: &World) {
+    let ends = |node: &Node| node.ends().unwrap_or_default();
+    let before: Vec<f64> = world.nodes.iter().map(ends).collect();
+    until_so("every share is renewed", || {
+        world.nodes.iter().zip(&before).all(|(node, before)| ends(node) > before + 2.0)
+    });
 }
 
 /// Under floods on all nodes: one member of three gone, and two, and all back; a node cut off, a
@@ -27,14 +36,7 @@ fn the_sum_holds_over_many_faults() {
     let (window, start) = (Window::open(&world), Instant::now());
     // One member of three is not missed: shares are renewed past their ends.
     world.etcd.kill_member(0);
-    let ends: Vec<f64> = world.nodes.iter().map(|node| node.ends().expect("a share")).collect();
-    until_so("every share is renewed", || {
-        world
-            .nodes
-            .iter()
-            .zip(&ends)
-            .all(|(node, end)| node.ends().is_some_and(|now| now > end + 2.0))
-    });
+    renewed(&world);
     each_has_a_third(&world);
     window.check(&world);
     // Two of three are: one alone decides nothing.
@@ -132,6 +134,76 @@ fn shares_come_back_when_a_full_store_is_emptied() {
         format!("{{\"action\":\"DEACTIVATE\",\"memberID\":\"{member}\",\"alarm\":\"NOSPACE\"}}");
     world.etcd.ask("maintenance/alarm", &disarm);
     until_so("each has half", half);
+    window.check(&world);
+}
+
+/// A disk that two logs of etcd fit on, which it reserves, and a few MiB of what they are about.
+const DISK: u64 = 144 << 20;
+
+/// The disk under the only etcd is full: etcd ends, also when it is started again, and shares with
+/// it. It is said what is wrong and what to do; with room on the disk all is there again.
+#[test]
+fn a_full_disk_ends_shares_until_there_is_room() {
+    let mut world = World::of(&Plan { disk: Some(DISK), ..Plan::of(2) });
+    let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
+    let half = |world: &World| world.nodes.iter().all(|node| node.rate() >= nearly(BUDGET / 2));
+    until_so("each has half", || half(&world));
+    let window = Window::open(&world);
+    let fill =
+        |world: &World| world.etcd.disk.as_ref().expect("a disk").fill().expect("it is full");
+    fill(&world);
+    until_so("etcd ends", || world.etcd.has_ended(0));
+    assert!(world.etcd.log(0).contains("no space left on device"), "{}", world.etcd.log(0));
+    until_so("all shares end", || world.nodes.iter().all(|node| node.rate() == 0));
+    window.check(&world);
+    let desk = &world.nodes[0].desk;
+    for line in ["fleet status", "fleet ban list", "fleet status --json"] {
+        let output = desk.output(line);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{line}");
+        assert!(error.contains("no etcd can be reached: https://"), "{error}");
+        assert!(error.contains("has its disk room?") && error.contains("start etcd"), "{error}");
+    }
+    let status = String::from_utf8(desk.output("fleet status").stdout).expect("text");
+    assert!(status.contains("in force    no share"), "{status}");
+    let doctor = String::from_utf8(desk.output("doctor").stdout).expect("text");
+    assert!(doctor.contains("has its disk room?"), "{doctor}");
+    let log = world.nodes[0].log();
+    assert!(log.contains("no etcd can be reached") && log.contains("limiter doctor"), "{log}");
+    // Whoever starts it again before there is room has it for moments.
+    for _ in 0..2 {
+        world.etcd.start_member(0);
+        until_so("etcd ends", || world.etcd.has_ended(0));
+        window.check(&world);
+    }
+    world.etcd.disk.as_ref().expect("a disk").free().expect("there is room");
+    world.etcd.start();
+    until_so("each has half", || half(&world));
+    window.check(&world);
+    let status = world.nodes[0].desk.json("fleet status");
+    assert_eq!(status["budgets"]["web"]["budget"], BUDGET as f64, "{status}");
+}
+
+/// The same under one member of three: it ends, the others go on, and it follows them again when
+/// there is room.
+#[test]
+fn a_full_disk_of_one_member_of_three_is_not_missed() {
+    let mut world = World::of(&Plan { members: 3, disk: Some(DISK), ..Plan::of(2) });
+    let _floods: Vec<_> = world.nodes.iter().map(|node| node.flood(FLOOD)).collect();
+    let half = |world: &World| world.nodes.iter().all(|node| node.rate() >= nearly(BUDGET / 2));
+    until_so("each has half", || half(&world));
+    let window = Window::open(&world);
+    world.etcd.disk.as_ref().expect("a disk").fill().expect("it is full");
+    until_so("its member ends", || world.etcd.has_ended(0));
+    renewed(&world);
+    until_so("each has half", || half(&world));
+    window.check(&world);
+    world.etcd.disk.as_ref().expect("a disk").free().expect("there is room");
+    world.etcd.start_member(0);
+    until_so("it answers", || world.etcd.answers(0));
+    world.etcd.kill_member(1);
+    renewed(&world);
+    until_so("each has half", || half(&world));
     window.check(&world);
 }
 

@@ -1,10 +1,12 @@
 //! A fleet of real front ends with a real etcd: shares follow demand, and the sum of what is
 //! admitted keeps to the budget, whatever is killed or cut off.
 
+mod ecmp;
 mod etcd;
 mod faults;
 mod measured;
 mod places;
+mod router;
 mod world;
 
 use std::time::Instant;
@@ -26,11 +28,18 @@ const FLOOD: u64 = 5000;
 struct Window {
     began: u64,
     before: u64,
+    /// What the fleet may admit a second.
+    budget: u64,
 }
 
 impl Window {
     fn open(world: &World) -> Self {
-        Self { before: world.admitted(), began: clock::now() }
+        Self::of(world, BUDGET)
+    }
+
+    /// Of a fleet that may admit so many a second.
+    fn of(world: &World, budget: u64) -> Self {
+        Self { before: world.admitted(), began: clock::now(), budget }
     }
 
     /// At most the budget, two seconds of it at once, and a lease of each CPU of each node.
@@ -38,7 +47,7 @@ impl Window {
         let admitted = world.admitted() - self.before;
         let time = (clock::now() - self.began) as f64 / 1e9;
         let leases = (64 * clock::cpus() * world.nodes.len() as u64) as f64;
-        let most = BUDGET as f64 * (time + 2.0) + leases;
+        let most = self.budget as f64 * (time + 2.0) + leases;
         println!("{admitted} admitted in {time:.1} s, of {most:.0} at most");
         assert!(admitted as f64 <= most, "{admitted} admitted in {time} s: {most} at most");
     }
@@ -172,6 +181,21 @@ fn the_command_shows_and_changes_a_fleet() {
     });
     desk.ok("fleet budget web=2000/s");
     until_so("the budget is less", || status("/budgets/web/granted").as_f64() <= Some(2000.0));
+    // A mistyped one is said to be nobody's, and taken back; what nodes have is not.
+    let said = desk.ok("fleet budget wbe=50/s");
+    assert!(said.contains("wbe none -> 50/s; no node has a budget of that name"), "{said}");
+    assert!(desk.ok("fleet status").contains("in any case 0/s; no node has a budget"));
+    desk.ok("fleet budget wbe=none");
+    assert_eq!(status("/budgets/wbe"), Value::Null);
+    fails("fleet budget wbe=none", "the fleet has no budget wbe");
+    fails("fleet budget web=none", "nodes have a budget web");
+    // And a node for which there is no room is told.
+    world.nodes[1].desk.ok("fleet leave");
+    desk.ok("fleet budget web=220/s");
+    let join = world.nodes[1].desk.output("fleet join");
+    assert!(!join.status.success(), "there is no room");
+    assert_eq!(status("/nodes/n2/without/web"), 100.0);
+    assert!(desk.ok("fleet status").contains("web NO SHARE: has the fleet room for the 100/s"));
     let history = desk.ok("history");
     assert!(history.contains("fleet school: budget of web 3,000/s -> 2,000/s"), "{history}");
 }

@@ -7,13 +7,15 @@ use std::process::{Child, Stdio};
 
 use lab::topology::FRONT_V4;
 use lab::wait::until_so;
-use lab::{Desk, Flood, FloodHandle, Lab, Sources};
+use lab::{Desk, Disk, Flood, FloodHandle, Lab, Sources};
 use limiter::kernel::share::InForce;
 use limiter::kernel::{Maps, Pins, clock};
+use limiter::policy::file::FLEET_KEYS;
 use limiter::report::Sample;
 use limiter_common::reason::Reason;
 
 pub use super::etcd::Etcd;
+use super::router::{self, Router};
 
 const UNIT: &str = include_str!("../../../../packaging/limiter.service");
 /// Where a node's daemon tells its metrics, in its own namespace.
@@ -38,15 +40,30 @@ pub struct Plan {
     pub members: usize,
     /// Bytes of its store at most.
     pub quota: Option<u64>,
+    /// Bytes of a disk on which its first member has its store.
+    pub disk: Option<u64>,
+    /// What each node's own policy states of the service, a second.
+    pub alone: u64,
     /// Of the service besides its budget.
     pub service: &'static str,
     /// Budgets of the fleet besides the page's.
     pub budgets: &'static str,
+    /// Whether a router is before its nodes.
+    pub is_routed: bool,
 }
 
 impl Plan {
     pub const fn of(nodes: usize) -> Self {
-        Self { nodes, members: 1, quota: None, service: "line = false\n", budgets: "" }
+        Self {
+            nodes,
+            members: 1,
+            quota: None,
+            disk: None,
+            alone: ALONE,
+            service: "line = false\n",
+            budgets: "",
+            is_routed: false,
+        }
     }
 }
 
@@ -54,10 +71,12 @@ impl Plan {
 pub struct World {
     pub etcd: Etcd,
     pub nodes: Vec<Node>,
+    router: Option<Router>,
 }
 
 impl Node {
-    fn new(etcd: &Etcd, number: usize, service: &str) -> Self {
+    fn new(etcd: &Etcd, router: Option<&Router>, number: usize, plan: &Plan) -> Self {
+        let Plan { alone, service, .. } = plan;
         let lab = Lab::new().expect("a lab");
         let desk = Desk::new(&lab.front).expect("a desk");
         let engine = etcd.namespace.name();
@@ -72,24 +91,16 @@ impl Node {
         for name in ["ca.pem", "node.pem", "node.key"] {
             fs::copy(etcd.directory.path().join(name), desk.file(name)).expect("copied");
         }
+        let mut interfaces = "\"attack0\", \"crowd0\"".to_owned();
+        if let Some(router) = router {
+            router.wire(&lab.front, number, router::DEVICE);
+            interfaces.push_str(&format!(", \"{}\"", router::DEVICE));
+        }
         let mut policy = format!(
-            "interfaces = [\"attack0\", \"crowd0\"]\nmode = \"enforce\"\nsources = 4096\n\
-             [service.web]\nlisten = \"*:80\"\nbudget = \"{ALONE}/s\"\n{service}[fleet]\n"
+            "interfaces = [{interfaces}]\nmode = \"enforce\"\nsources = 4096\n\
+             [service.web]\nlisten = \"*:80\"\nbudget = \"{alone}/s\"\n{service}[fleet]\n"
         );
-        let keys = [
-            "name",
-            "node",
-            "endpoints",
-            "ca",
-            "certificate",
-            "key",
-            "most",
-            "takes",
-            "widest",
-            "longest",
-            "profiles",
-        ];
-        for line in keys.iter().flat_map(|key| block(&format!("    {key} = "))) {
+        for line in FLEET_KEYS.iter().flat_map(|key| block(&format!("    {key} = "))) {
             policy.push_str(&format!("{line}\n"));
         }
         policy.push_str("[profile.siege.service.web]\nsource_rate = \"7/s\"\n");
@@ -210,15 +221,26 @@ impl World {
 
     pub fn of(plan: &Plan) -> Self {
         let mut etcd = Etcd::new(plan.members, plan.quota);
+        etcd.disk = plan.disk.map(|bytes| Disk::new(bytes).expect("a disk"));
         etcd.start();
-        let node = |number| Node::new(&etcd, number, plan.service);
+        let router = plan.is_routed.then(Router::new);
+        let node = |number| Node::new(&etcd, router.as_ref(), number, plan);
         let nodes: Vec<_> = (1..=plan.nodes).map(node).collect();
+        if let Some(router) = &router {
+            nodes.iter().zip(1..).for_each(|(node, number)| router::plug(node, number, true));
+            router.route(plan.nodes);
+        }
         let typed = typed();
         let init = typed.iter().find_map(|line| line.strip_prefix("limiter fleet init "));
         nodes[0].desk.ok(&format!("fleet init {} {}", init.expect("its budget"), plan.budgets));
-        let world = Self { etcd, nodes };
+        let world = Self { etcd, nodes, router };
         until_so("every node has a share", || world.nodes.iter().all(|node| node.rate() > 0));
         world
+    }
+
+    /// The router before its nodes.
+    pub fn router(&self) -> &Router {
+        self.router.as_ref().expect("it was planned")
     }
 
     pub fn admitted(&self) -> u64 {
