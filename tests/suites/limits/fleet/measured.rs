@@ -1,5 +1,5 @@
-//! A thousand nodes and one etcd, all on this machine: how long they take to join and to follow a
-//! demand, and what they write.
+//! How soon real nodes do what is promised; and a thousand nodes and one etcd, all on this machine:
+//! how long they take to join and to follow a demand, and what they write.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,17 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use lab::FloodHandle;
+use lab::wait::until_so;
 use limiter::fleet::etcd::Etcd;
 use limiter::fleet::keys::{self, Keys};
 use limiter::fleet::lead;
 use limiter::fleet::node::{Node, Site};
+use limiter::kernel::clock;
 use limiter::report::fleet::Shared;
+use limiter_common::record::List;
 use limiter_fleet::engine::{Engine as _, Transaction};
 use limiter_fleet::record::{Amount, Amounts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::sleep;
 
-use super::world;
+use super::world::{self, ALONE, World};
+use super::{BUDGET, FLOOD, nearly};
 
 const NODES: usize = 1000;
 /// Writes a second at most while nothing changes: a report of each node in a third of ten seconds,
@@ -146,4 +151,111 @@ async fn play(engines: &world::Etcd, etcd: u32) {
     let status = std::fs::read_to_string(format!("/proc/{etcd}/status")).expect("etcd");
     let memory = status.lines().find(|line| line.starts_with("VmHWM")).expect("its memory");
     println!("etcd: {}", memory.split_whitespace().collect::<Vec<_>>().join(" "));
+}
+
+/// Within so long a node to which demand moves has 95% of its new share, where a question to the
+/// engine takes some milliseconds.
+const MOVES: Duration = Duration::from_millis(1500);
+/// What of that the nodes' two looks take; the rest is for rounds.
+const LOOKS: Duration = Duration::from_millis(1000);
+/// So many questions and answers a move has at most, one after the other.
+const QUESTIONS: u32 = 20;
+/// Within so long a ban is in force on all nodes, where a command takes some milliseconds.
+const BANS: Duration = Duration::from_secs(1);
+/// Each is done so often.
+const TIMES: usize = 9;
+
+/// How long a question to the engine takes from where it is.
+fn question(world: &World) -> Duration {
+    let ask = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let engine = world.etcd.engine();
+        let keys = Keys::of(&"other".parse().expect("a name"));
+        let took = runtime.block_on(async {
+            // The connection comes first.
+            engine.snapshot(&keys.budget()).await?;
+            let start = Instant::now();
+            let writes = vec![(keys.budget(), Some(b"{}".to_vec()))];
+            engine.transact(Transaction { conditions: vec![], writes }).await?;
+            anyhow::Ok(start.elapsed())
+        });
+        runtime.shutdown_background();
+        took
+    };
+    world.etcd.namespace.run(ask).expect("it answers")
+}
+
+/// A crowd that was on all three nodes is on one, another each time.
+#[test]
+fn a_node_to_which_demand_moves_has_its_share_in_time() {
+    let world = World::new(3);
+    let third = BUDGET / 3;
+    let (mut times, mut slowest) = (Vec::new(), Duration::ZERO);
+    for turn in 0..TIMES {
+        let flood = |node: &world::Node| node.flood(FLOOD);
+        let mut floods: Vec<FloodHandle> = world.nodes.iter().map(flood).collect();
+        until_so("each has a third", || {
+            let share = nearly(third)..=third * 105 / 100;
+            world.nodes.iter().all(|node| share.contains(&node.rate()))
+        });
+        // Not at the moment of a look.
+        std::thread::sleep(Duration::from_millis(fastrand::u64(3000..4000)));
+        let kept = floods.swap_remove(turn % 3);
+        let start = Instant::now();
+        drop(floods);
+        let node = &world.nodes[turn % 3];
+        until_so("it has nearly all", || node.rate() >= nearly(BUDGET - 2 * ALONE));
+        times.push(start.elapsed());
+        slowest = slowest.max(question(&world));
+        drop(kept);
+    }
+    times.sort();
+    let most = MOVES.max(LOOKS + slowest * QUESTIONS);
+    println!(
+        "95% of its new share after {:.2?} (the least of {TIMES} {:.2?}, the most {:.2?}); a \
+         question takes {slowest:.1?} at most, so {most:.2?} are allowed",
+        times[TIMES / 2],
+        times[0],
+        times[TIMES - 1]
+    );
+    assert!(times[TIMES - 1] <= most, "{times:.2?}");
+}
+
+/// A ban of the fleet is in force on three nodes; a ban of one node alone is the measure of what a
+/// command takes.
+#[test]
+fn a_ban_of_the_fleet_is_in_force_in_time() {
+    let world = World::new(3);
+    let desk = &world.nodes[0].desk;
+    let (mut times, mut slowest) = (Vec::new(), Duration::ZERO);
+    for turn in 0..TIMES {
+        let start = Instant::now();
+        desk.ok(&format!("ban add 198.51.100.{turn} --for 30m"));
+        slowest = slowest.max(start.elapsed());
+        let (start, address) = (clock::now(), format!("192.0.2.{turn}"));
+        desk.ok(&format!("fleet ban add {address} --for 30m --because scans"));
+        // The kernel's own entries say when they were written: they last for a minute from then on.
+        let written = |node: &world::Node| {
+            let entries = node.maps()?.entries(List::Ban).ok()?;
+            let entry = entries.iter().find(|entry| entry.prefix.to_string() == address)?;
+            entry.expires.checked_sub(60_000_000_000)
+        };
+        let mut last = None;
+        until_so("it is in force on all", || {
+            let all: Option<Vec<u64>> = world.nodes.iter().map(written).collect();
+            last = all.and_then(|all| all.into_iter().max());
+            last.is_some()
+        });
+        times.push(Duration::from_nanos(last.unwrap_or_default().saturating_sub(start)));
+    }
+    times.sort();
+    let most = BANS.max(slowest * 10);
+    println!(
+        "a ban of the fleet is in force on three nodes after {:.3?} (the least of {TIMES} {:.3?}, \
+         the most {:.3?}); a command takes {slowest:.3?} at most, so {most:.2?} are allowed",
+        times[TIMES / 2],
+        times[0],
+        times[TIMES - 1]
+    );
+    assert!(times[TIMES - 1] <= most, "{times:.3?}");
 }
