@@ -3,12 +3,13 @@
 //! BPF_PROG_TEST_RUN, median of several rounds in which all programs of a case take turns. Beside each case stands the same
 //! limiter over an LRU hash, and at the end the floor (one clock read and one random line of the table) and two CPUs against one. What
 //! only a service with a challenge meets is in `challenge`, what classes cost in `classes`, what the
-//! line costs in `line`, and what it costs to ask who is present in `present`.
+//! line costs in `line`, what it costs to ask who is present in `present`, and a share in `share`.
 
 mod challenge;
 mod classes;
 mod line;
 mod present;
+mod share;
 
 use std::fmt::Write as _;
 use std::thread;
@@ -27,6 +28,7 @@ use limiter::report::Sample;
 use limiter_common::names;
 use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
+use limiter_common::record::Counters;
 use limiter_common::source_table::WAYS;
 use limiter_common::switch::Mode;
 use serde::Serialize;
@@ -86,6 +88,7 @@ struct Report {
     classes: Vec<classes::Row>,
     line: Vec<challenge::Row>,
     present: Vec<challenge::Row>,
+    share: Vec<challenge::Row>,
     floor: Floor,
     scaling_2cpu: f64,
     conditions: String,
@@ -119,6 +122,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         classes: bench.classes()?,
         line: bench.line()?,
         present: bench.present()?,
+        share: bench.share()?,
         floor: bench.floor()?,
         scaling_2cpu: bench.scaling()?,
         conditions: conditions(arguments, &bench.maps)?,
@@ -261,13 +265,19 @@ impl Bench {
                 }
             }
         }
+        self.met(&before, reason)?;
+        Ok(times.map(Figure::of))
+    }
+
+    /// Refuses packets of which not nearly all were counted for this reason since `before`.
+    fn met(&self, before: &Counters, reason: Reason) -> Result<()> {
         let after = Sample::take(&self.maps)?.total();
         let moved =
             |reason: Reason| after.decided[reason as usize] - before.decided[reason as usize];
         let all: u64 = Reason::ALL.iter().map(|reason| moved(*reason)).sum();
         let right = moved(reason) as f64 / all as f64;
         ensure!(right > 0.95, "only {:.1}% of the packets were {}", right * 100.0, reason.name());
-        Ok(times.map(Figure::of))
+        Ok(())
     }
 
     fn run(&self, program: &Xdp, frame: &[u8]) -> Result<f64> {
@@ -437,6 +447,13 @@ fn write(to: &mut String, report: &Report) -> std::fmt::Result {
     }
     writeln!(to, "ns per attempt of 65,536 sources in 256 networks")?;
     for challenge::Row { name, ns, ns_spread } in &report.present {
+        writeln!(to, "{name:<42} {:>8}", format!("{ns:.0} ±{ns_spread:.0}"))?;
+    }
+    writeln!(
+        to,
+        "ns per attempt, with a budget of the host and with a share of it in force, in turns"
+    )?;
+    for challenge::Row { name, ns, ns_spread } in &report.share {
         writeln!(to, "{name:<42} {:>8}", format!("{ns:.0} ±{ns_spread:.0}"))?;
     }
     writeln!(
