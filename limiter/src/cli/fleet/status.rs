@@ -9,7 +9,7 @@ use limiter_fleet::engine::Snapshot;
 use limiter_fleet::record::Amount;
 use serde::Serialize;
 
-use super::{Context, UNKNOWN, Reached, shown};
+use super::{Context, Reached, UNKNOWN, shown};
 use crate::fleet::keys::{self, Key};
 use crate::fleet::node_name;
 use crate::kernel::Maps;
