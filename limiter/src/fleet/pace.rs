@@ -174,7 +174,7 @@ async fn moved(before: [u64; 3], after: [u64; 3], phase: Duration) -> Duration {
             let sum: u64 = fronts.iter().map(Front::share).sum();
             assert!(sum <= BUDGET, "{sum}/s in force");
         }
-        // What it has beyond what it wants is what nobody wants.
+        // What it has beyond what it wants is what no node wants.
         let last = fronts[0].share().min(after[0]);
         let there = seen.iter().find(|(_, share)| *share * 100 >= last * 95);
         there.expect("it is there in the end").0

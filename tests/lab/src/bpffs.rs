@@ -1,5 +1,5 @@
-//! Owns private BPF file systems: one mount per test, so that no test sees another's pins or the host's;
-//! and small disks, to be filled.
+//! Owns private BPF file systems: one mount per test, so that no test sees another's pins or the
+//! host's; and small disks, to be filled.
 
 use std::{
     ffi::{CStr, CString},
@@ -45,7 +45,8 @@ impl Drop for PrivateBpffs {
     }
 }
 
-/// A disk of so many bytes, in memory, on a directory of its own; unmounted and removed when dropped.
+/// A disk of so many bytes, in memory, on a directory of its own; unmounted and removed when
+/// dropped.
 #[derive(Debug)]
 pub struct Disk {
     path: PathBuf,

@@ -170,7 +170,7 @@ fn a_full_disk_ends_shares_until_there_is_room() {
     assert!(doctor.contains("has its disk room?"), "{doctor}");
     let log = world.nodes[0].log();
     assert!(log.contains("no etcd can be reached") && log.contains("limiter doctor"), "{log}");
-    // Whoever starts it again before there is room has it for moments.
+    // Started again before there is room it is there for moments.
     for _ in 0..2 {
         world.etcd.start_member(0);
         until_so("etcd ends", || world.etcd.has_ended(0));
