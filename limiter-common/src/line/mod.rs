@@ -104,6 +104,19 @@ const fn right(interval: u64) -> u64 {
     interval * 20
 }
 
+/// What newcomers may fill of a gate while others wait. Seven tenths are kept for those who are
+/// present, but no more than a second of the budget or two pages: so it is 14 of 30 connections at
+/// 10/s with a burst of 20, and 27 of 90 at 560/s with one of 100. It is at most seven tenths of
+/// the burst, or those who are present would find no token.
+const fn ceiling(gate: u64, interval: u64, burst: u64) -> u64 {
+    let pages = KEPT * interval;
+    let most = if pages > SECOND { pages } else { SECOND };
+    let kept = gate / 10 * 7;
+    let ceiling = gate - if kept < most { kept } else { most };
+    let within = burst / 10 * 7;
+    if burst == 0 || ceiling < within { ceiling } else { within }
+}
+
 /// Connections of a visit: five or six pages of six.
 pub const ALLOWANCE: u64 = 36;
 /// What stands for a budget where only the number of present sources is bounded: a million
@@ -111,6 +124,8 @@ pub const ALLOWANCE: u64 = 36;
 const NO_BUDGET: BudgetLimit = BudgetLimit { interval: 1000, capacity: SECOND, lease: 1 };
 /// Least connections in the gate at which a page of eight can pass.
 const LEAST_GATE: u64 = 30;
+/// Connections that are kept for those who are present, two large pages.
+const KEPT: u64 = 16;
 /// Longest time of a connection at the gate, 1.2 h: slower budgets hold by themselves.
 const LONGEST_INTERVAL: u64 = 1 << 42;
 /// What a gate holds at most: 13 days.
@@ -161,7 +176,7 @@ impl Rules {
         Self {
             interval,
             gate,
-            ceiling: gate / 10 * 3,
+            ceiling: ceiling(gate, interval, budget.capacity),
             right: right(interval),
             patience: 120 * SECOND,
             idle: (idle >> bucket_shift) << bucket_shift,

@@ -23,11 +23,19 @@ const SKEW: u64 = 1_000_000_000;
 const RIGHT: u64 = 3_000_000_000;
 /// After so long without an attempt nobody waits any more: 2^38 ns, 275 s.
 const LONGEST_STEP: u64 = 1 << 38;
-/// Connections of a page are counted for 0.27 s, and until there were so many pages.
+/// Connections of a page are counted for 0.27 s at least.
 const WINDOW_SHIFT: u32 = 28;
+/// What was counted says something when there were so many pages, or when it was counted for so
+/// many times 0.27 s: by then nearly all connections of a page have come.
 const FEWEST: u64 = 8;
-/// What was learned before weighs as many pages.
+const LONG: u64 = 4;
+/// What was learned before weighs as many pages, and so many where what is new was counted for
+/// long: below some 30 connections a second there are few pages, and one of them says much.
 const REMEMBERED: u64 = 32;
+const REMEMBERED_LONG: u64 = 8;
+/// Most that pages are found to have paid too much or too little at once, in 256ths of a
+/// connection: its product with the longest interval is within 64 bits.
+const MOST_SETTLED: u64 = 1 << 21;
 const WINDOWS: u64 = (1 << 20) - 1;
 const MOST_PAGES: u64 = (1 << 20) - 1;
 const MOST_QUARTERS: u64 = (1 << 24) - 1;
@@ -113,8 +121,8 @@ impl<W: SharedWord> Service<'_, W> {
         self.line[HEAD].load()
     }
 
-    /// Moves the head, if that is due. `interval`: of a connection at the gate now, in
-    /// nanoseconds. `others`: how full the fullest budget is that the service shares with others,
+    /// Moves the head, if that is due, and learns from the pages that were counted. `interval`: of a
+    /// connection at the gate now, in nanoseconds. `others`: how full the fullest budget is that the service shares with others,
     /// of [`FULL`].
     #[inline(always)]
     pub fn advance(&self, now: u64, interval: u64, others: u64) {
@@ -131,6 +139,7 @@ impl<W: SharedWord> Service<'_, W> {
             least(now, head + ((due * speed(self.fullness(now, interval, others))) >> 16))
         };
         self.line[HEAD].replace(head, most(moved, now.saturating_sub(LONGEST_LAG)));
+        self.settle(now, interval);
     }
 
     /// How little room there is: for newcomers, below the ceiling or by right; and for those who
@@ -165,31 +174,51 @@ impl<W: SharedWord> Service<'_, W> {
         count(&self.line[PAGES]);
     }
 
-    /// Learns how many connections a page has: of `quarters` of a connection more, and whether they
-    /// begin a page. (A refused one of a page counts as a quarter, because it comes again. Else pages
-    /// that are cut short would look small, and more would be let in.)
-    ///
-    /// What came is counted for a quarter of a second, and then weighs as many pages as it was against
-    /// [`REMEMBERED`]. So sources count that never come again, which each page by itself would not
-    /// show. A lost race loses one.
+    /// Counts `quarters` of a connection more, and whether they begin a page. (A refused one of a
+    /// page counts as a quarter, because it comes again. Else pages that are cut short would look
+    /// small, and more would be let in.) A lost race loses one.
     #[inline(always)]
     pub fn learn(&self, now: u64, quarters: u64, begins: bool) {
         let word = self.line[RECENT].load();
-        let counted = Counted::read(word);
-        let window = now >> WINDOW_SHIFT & WINDOWS;
-        let is_over = counted.window != window && counted.pages >= FEWEST;
-        let before = if is_over { Counted { window, pages: 0, quarters: 0 } } else { counted };
+        let before = Counted::read(word);
+        let is_first = before.pages == 0 && before.quarters == 0;
         let after = Counted {
-            window: before.window,
+            window: if is_first { now >> WINDOW_SHIFT & WINDOWS } else { before.window },
             pages: before.pages + begins as u64,
             quarters: before.quarters + quarters,
         };
-        if self.line[RECENT].replace(word, after.word()) && is_over {
-            // No page has more, whoever asks how often.
-            let most = 4 * counted.pages * self.rules.page_most;
-            let sum = (self.page() << 8) * REMEMBERED + (least(counted.quarters, most) << 14);
-            let new = sum / (REMEMBERED + counted.pages);
-            self.line[PAGE].replace(self.line[PAGE].load(), new);
+        self.line[RECENT].replace(word, after.word());
+    }
+
+    /// Learns how many connections a page has, once enough were counted. They weigh as many pages
+    /// as they were, so that sources count that never come again, which each page by itself would
+    /// not show.
+    ///
+    /// And the gate takes back what those pages paid and did not need, or takes what they needed
+    /// and did not pay. Else a page of one connection holds the room of six until that is learned,
+    /// at 3/s for more than a minute. Two thirds of the budget were unused, while people waited.
+    #[inline(always)]
+    fn settle(&self, now: u64, interval: u64) {
+        let word = self.line[RECENT].load();
+        let counted = Counted::read(word);
+        let lasted = (now >> WINDOW_SHIFT).wrapping_sub(counted.window) & WINDOWS;
+        let is_long = lasted >= LONG;
+        let is_enough = is_long && counted.pages > 0 || lasted > 0 && counted.pages >= FEWEST;
+        if !is_enough || !self.line[RECENT].replace(word, 0) {
+            return;
+        }
+        let page = self.page();
+        // No page has more, whoever asks how often.
+        let most = 4 * counted.pages * self.rules.page_most;
+        let (paid, needed) = (counted.pages * page, least(counted.quarters, most) << 6);
+        let remembered = if is_long { REMEMBERED_LONG } else { REMEMBERED };
+        let new = ((page * remembered + needed) << 8) / (remembered + counted.pages);
+        self.line[PAGE].replace(self.line[PAGE].load(), new);
+        let time = |part: u64| (least(part, MOST_SETTLED) * interval) >> 8;
+        if needed > paid {
+            self.fill(now, time(needed - paid));
+        } else {
+            empty(&self.line[GATE], now, time(paid - needed), 2 * self.rules.gate);
         }
     }
 }
@@ -275,6 +304,13 @@ fn add<W: SharedWord>(word: &W, now: u64, time: u64, most: u64) {
             return;
         }
     }
+}
+
+/// Takes time out of a word. A lost race leaves it as it is: then others wait a little longer.
+#[inline(always)]
+fn empty<W: SharedWord>(word: &W, now: u64, time: u64, most: u64) {
+    let before = word.load();
+    word.replace(before, now + level(before, now, most).saturating_sub(time));
 }
 
 #[inline(always)]

@@ -9,6 +9,10 @@ use super::door::{Family, SETS};
 pub struct Case {
     pub family: Family,
     pub seed: u64,
+    /// Connections of a page of the crowd.
+    pub connections: u32,
+    /// People who were there before, each with a page of one connection every 4 s.
+    pub regulars: usize,
     /// Where the kernel makes cookies: an attempt is answered and its proof judged.
     pub cookies: bool,
     /// So many people that they would ask for this many times the capacity, were they served at
@@ -64,7 +68,7 @@ pub struct Case {
     pub room: bool,
     pub diverts: f64,
     /// Within how many seconds the room's page comes again of who has no more than these before
-    /// him, instead of 6 to 15; 0: of nobody.
+    /// him, and of others not later than they may come in; 0: of nobody, it comes after 6 to 15.
     pub soon: f64,
     /// Sets of the table that keeps places.
     pub sets: u32,
@@ -78,6 +82,8 @@ impl Case {
         Self {
             family,
             seed: 1,
+            connections: 6,
+            regulars: 20,
             cookies: false,
             load,
             capacity: 590.0,
@@ -133,6 +139,8 @@ impl Case {
                     }
                 }
                 "seed" => case.seed = number as u64,
+                "connections" => case.connections = number as u32,
+                "regulars" => case.regulars = number as usize,
                 "cookies" => case.cookies = is_on,
                 "load" => case.load = number,
                 "capacity" => case.capacity = number,

@@ -153,6 +153,11 @@ impl Door {
             / 256.0
     }
 
+    /// Newcomers let in.
+    pub fn visits(&self, now: u64) -> u64 {
+        line::State::read(&std::array::from_fn(|word| self.line[word].get()), now).visits
+    }
+
     /// Whether an attempt whose proof will be judged is answered.
     pub fn answers(&self, place: Place, now: u64) -> bool {
         if self.family != Family::Line {

@@ -47,6 +47,10 @@ pub struct Figures {
     /// whole pages until then, of what the budget had.
     pub last: f64,
     pub good_by_last: f64,
+    /// Connections let in while more than a tenth of the crowd waited, of what the budget had in
+    /// that time; and how many were left of those.
+    pub used: f64,
+    pub unused: f64,
     /// Most people who waited at once.
     pub waiting: i32,
     /// Most attempts and proofs in a second, and most that the waiting room took.

@@ -18,9 +18,9 @@ pub enum Role {
 
 impl Role {
     /// Connections of a page.
-    pub fn connections(self) -> u32 {
+    pub fn connections(self, case: &Case) -> u32 {
         match self {
-            Self::Crowd => 6,
+            Self::Crowd => case.connections,
             Self::Calm => 2,
             Self::Regular | Self::Heavy | Self::Bot => 1,
         }
@@ -66,7 +66,6 @@ pub struct User {
 }
 
 const WHOLE: u32 = u32::MAX / 2;
-const REGULARS: usize = 20;
 /// A browser opens connections within so many seconds.
 const SPREAD: f64 = 0.05;
 
@@ -110,8 +109,8 @@ impl World {
 
     fn gather(&mut self) {
         let case = self.case;
-        for index in 0..REGULARS {
-            self.someone(Role::Regular, 4.0 * index as f64 / REGULARS as f64);
+        for index in 0..case.regulars {
+            self.someone(Role::Regular, 4.0 * index as f64 / case.regulars as f64);
         }
         if case.staged {
             (0..300).for_each(|index| self.someone(Role::Calm, f64::from(index) / 30.0));
@@ -124,6 +123,7 @@ impl World {
                 0 => (case.load * case.capacity / 6.0 * case.think).round() as usize,
                 people => people,
             };
+            self.people = users;
             let mut times: Vec<u64> = (0..users)
                 .map(|_| match case.peak {
                     0.0 => self.random.between(0.0, case.arrive),
@@ -165,12 +165,20 @@ impl World {
         let from = self.waiting_at.max(self.from);
         let to = self.now.min(self.until);
         if to > from {
+            if self.do_many_wait() {
+                self.many_waited += to - from;
+            }
             self.waiting_area += f64::from(self.waiting_now) * (to - from) as f64 / SECOND as f64;
         }
         self.waiting_at = self.now;
         self.waiting_now += number;
         self.figures.waiting = self.figures.waiting.max(self.waiting_now);
         self.waiting.add(user as usize, number);
+    }
+
+    /// Whether more than a tenth of all people wait.
+    pub fn do_many_wait(&self) -> bool {
+        self.waiting_now > 0 && self.waiting_now as usize * 10 >= self.people
     }
 
     /// A page is asked for.
@@ -202,7 +210,7 @@ impl World {
         }
         let spread = if role == Role::Crowd { SPREAD } else { 0.0 };
         let is_led = role == Role::Crowd && self.case.leads;
-        for _ in 0..if is_led { 1 } else { role.connections() } {
+        for _ in 0..if is_led { 1 } else { role.connections(&self.case) } {
             let born = now + self.random.between(0.0, spread);
             let conn = self.connection(id, page, born);
             if staged || role != Role::Crowd {
@@ -233,7 +241,7 @@ impl World {
 
     /// The first connection of a page was answered, and says what else it needs.
     pub fn rest(&mut self, id: u32, page: u32) {
-        for _ in 1..Role::Crowd.connections() {
+        for _ in 1..Role::Crowd.connections(&self.case) {
             let born = self.now + self.random.between(0.0, SPREAD);
             self.connection(id, page, born);
         }
@@ -254,7 +262,7 @@ impl World {
         (user.waits, user.is_back) = (false, false);
         let left = user.pages_left;
         if measured && matches!(role, Role::Crowd | Role::Regular | Role::Calm) {
-            self.whole_conns += u64::from(role.connections());
+            self.whole_conns += u64::from(role.connections(&self.case));
         }
         if role == Role::Regular {
             self.regular(id as usize, true);
@@ -380,6 +388,9 @@ impl World {
             self.began[1] as f64 / (self.began[0] + self.began[1]).max(1) as f64;
         figures.machines = self.served_machines as f64 / time / self.case.capacity;
         figures.good_by_last = self.conns_by_last as f64 / figures.last / self.case.budget;
+        let many_waited = self.many_waited as f64 / SECOND as f64 * self.case.budget;
+        figures.used = self.admitted_to_many as f64 / many_waited;
+        figures.unused = many_waited - self.admitted_to_many as f64;
         figures.fair = self.waiting_area / self.firsts.max(1) as f64;
         figures.overtaken /= self.firsts.max(1) as f64;
         figures.visits /= time;

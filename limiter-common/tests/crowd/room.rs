@@ -16,6 +16,18 @@ const AGAIN: std::ops::RangeInclusive<u64> = 6..=15;
 /// How long it takes to fetch that page: three round trips of 20 ms.
 const FETCH: u64 = 3 * SECOND / 50;
 
+/// So many looks say how fast the head moves.
+const LOOKS: usize = 20;
+
+/// What the room saw of the line: when, where its head was, in seconds, and how many newcomers it
+/// had let in.
+#[derive(Clone, Copy)]
+pub struct Look {
+    at: u64,
+    head: f64,
+    visits: u64,
+}
+
 impl World {
     /// Whether the room takes a connection that was refused just now, and shows its page.
     pub fn shows_room(&mut self, id: u32) -> bool {
@@ -53,13 +65,42 @@ impl World {
         true
     }
 
-    /// When the room's page comes again.
+    /// When the room's page comes again: as `limiter room` says it.
     fn again(&mut self, id: u32) -> u64 {
         let (soon, place) = (self.case.soon, self.users[id as usize].place);
-        if soon > 0.0 && self.door.behind(place, self.now).is_some_and(|behind| behind <= soon) {
-            return self.random.between(soon / 3.0, soon);
+        let mut times = AGAIN;
+        if soon > 0.0 {
+            let behind = self.door.behind(place, self.now).unwrap_or(0.0);
+            let least = if behind <= soon { 0.0 } else { self.least(id, behind) };
+            let from = (least / 2.0).clamp(1.0, *AGAIN.start() as f64) as u64;
+            times = from..=least.clamp(soon, *AGAIN.end() as f64).ceil() as u64;
         }
-        (AGAIN.start() + self.random.next() % (AGAIN.end() - AGAIN.start() + 1)) * SECOND
+        (times.start() + self.random.next() % (times.end() - times.start() + 1)) * SECOND
+    }
+
+    /// Seconds until the head has passed somebody who is so many behind it, by how it moved in the
+    /// last twenty; or until all before him are in, by how many came in. The lesser of both.
+    fn least(&mut self, id: u32, behind: f64) -> f64 {
+        let now = self.now;
+        if self.looks.back().is_none_or(|look| now - look.at > SECOND) {
+            let head = now as f64 / SECOND as f64 - self.door.wait(now);
+            self.looks.push_back(Look { at: now, head, visits: self.door.visits(now) });
+            if self.looks.len() > LOOKS {
+                self.looks.pop_front();
+            }
+        }
+        let (first, last) = (self.looks[0], self.looks[self.looks.len() - 1]);
+        let time = (last.at - first.at) as f64 / SECOND as f64;
+        let head = if last.head > first.head {
+            behind * time / (last.head - first.head)
+        } else {
+            f64::INFINITY
+        };
+        let rate = match (last.visits - first.visits) as f64 {
+            visits if time >= 3.0 && visits > 0.0 => visits / time,
+            _ => self.case.budget / self.door.page(now).max(1.0),
+        };
+        head.min(f64::from(self.waiting.below(id as usize)) / rate)
     }
 
     /// Follows the place of somebody who was judged: whether it is kept, and who lost his.

@@ -17,6 +17,7 @@ use super::door::Door;
 use super::figures::{Figures, Tree};
 use super::people::{Do, Role, User};
 use super::queue::Queue;
+use super::room::Look;
 use super::time::{Random, SECOND, seconds};
 
 /// When the simulation begins on the kernel's clock: any time.
@@ -67,6 +68,11 @@ pub struct World {
     pub waiting_now: i32,
     pub waiting_area: f64,
     pub waiting_at: u64,
+    /// People of the crowd at the beginning; how long more than a tenth of them waited, and how
+    /// many connections were let in meanwhile.
+    pub people: usize,
+    pub many_waited: u64,
+    pub admitted_to_many: u64,
     pub firsts: u64,
     pub whole_conns: u64,
     pub served_machines: u64,
@@ -92,6 +98,8 @@ pub struct World {
     /// People whose place was given to another source, and whose place could not be kept.
     pub evicted: u64,
     pub placeless: u64,
+    /// What the room saw of the line lately.
+    pub looks: VecDeque<Look>,
 }
 
 impl World {
@@ -120,12 +128,15 @@ impl World {
             waiting_now: 0,
             waiting_area: 0.0,
             waiting_at: 0,
+            people: 0,
+            many_waited: 0,
+            admitted_to_many: 0,
             firsts: 0,
             whole_conns: 0,
             served_machines: 0,
             regular: [0; 2],
-            regular_by: vec![[0; 2]; 20],
-            regular_last: vec![0; 20],
+            regular_by: vec![[0; 2]; case.regulars],
+            regular_last: vec![0; case.regulars],
             asked: 0,
             left: 0,
             conns_by_last: 0,
@@ -139,6 +150,7 @@ impl World {
             back: 0,
             evicted: 0,
             placeless: 0,
+            looks: VecDeque::new(),
             case,
         }
     }
@@ -197,6 +209,7 @@ impl World {
             self.began[usize::from(matches!(role, Role::Heavy | Role::Bot))] += 1;
         }
         if let_in {
+            self.admitted_to_many += u64::from(self.is_measured() && self.do_many_wait());
             self.admitted += u64::from(self.is_measured());
         }
         let_in
@@ -327,7 +340,7 @@ impl World {
             let user = &mut self.users[conn.user as usize];
             if user.page == conn.page {
                 user.done += 1;
-                if user.done == role.connections() {
+                if user.done == role.connections(&self.case) {
                     self.whole(conn.user);
                 } else if role == Role::Crowd && user.done == 1 && self.case.leads {
                     self.rest(conn.user, conn.page);

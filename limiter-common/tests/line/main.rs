@@ -271,3 +271,47 @@ fn a_budget_that_is_shared_counts() {
     let now = later + 10 * SECOND;
     assert!(now - door.service().head() > 9 * SECOND, "the head stood");
 }
+
+/// What newcomers may fill of the gate while others wait, in connections: three tenths, or of a
+/// small budget all but what those who are present need within a second.
+#[test]
+fn newcomers_may_fill_more_of_a_small_budget() {
+    for (rate, burst, gate, ceiling) in [
+        (560, 100, 90, 27),
+        (200, 400, 360, 160),
+        (20, 40, 36, 16),
+        (10, 20, 30, 14),
+        (3, 10, 30, 7),
+        (3, 60, 54, 38),
+        (1, 1, 30, 0),
+    ] {
+        let interval = SECOND / rate;
+        let budget = BudgetLimit { interval, capacity: interval * burst, lease: 1 };
+        let rules = Rules::of(&budget, &Habits::default());
+        let connections = |time| (time + interval / 100) / interval;
+        let seen = (connections(rules.gate), connections(rules.ceiling));
+        assert_eq!(seen, (gate, ceiling), "{rate}/s, burst {burst}");
+    }
+}
+
+/// What pages have paid at the gate becomes what they were, a second later: pages of one connection
+/// give back the room of the others, and pages of eight take the rest.
+#[test]
+fn pages_pay_what_they_were() {
+    for (connections, paid) in [(1, 5), (6, 30), (8, 40)] {
+        let door = Door::new(10, &Habits::default());
+        for source in 1..=5 {
+            assert_eq!(door.says(source, START), Said::Newcomer);
+            for _ in 1..connections {
+                assert_eq!(door.says(source, START), Said::Page);
+            }
+        }
+        let interval = door.rules.interval;
+        assert_eq!(door.service().gate(START), 30 * interval, "each has paid for six");
+        let later = START + 2 * SECOND;
+        door.service().advance(later, interval, 0);
+        let left = (paid * interval).saturating_sub(if connections > 5 { 2 * SECOND } else { 0 });
+        let left = if connections == 1 { 0 } else { left };
+        assert_eq!(door.service().gate(later), left, "pages of {connections}");
+    }
+}
