@@ -20,11 +20,11 @@ pub const TEXT_BYTES: usize = 1000;
 /// After how many seconds a page comes again. A place is forgotten after 20 s without an attempt,
 /// and a crowd that was told one time would come again at one time.
 const AGAIN: std::ops::RangeInclusive<u64> = 6..=15;
-/// The same for whom the line's head has passed, or will within [`HEAD`]. Else luck would decide who at the head of
-/// the line comes when there is room: at twice the budget 0.22 of those who wait were overtaken, and
-/// with this 0.08 (`limiter-common/tests/crowd`).
+/// The same for whom the line's head has passed or nearly has. Else luck would decide who at the
+/// head of the line comes when there is room: at twice the budget 0.22 of those who wait were
+/// overtaken, and with this 0.08 (`limiter-common/tests/crowd`). For others no page comes again
+/// later than it may be let in, or the budget would have room and nobody there.
 const SOON: std::ops::RangeInclusive<u64> = 1..=3;
-const HEAD: Duration = Duration::from_secs(3);
 /// How languages are written that run from right to left.
 const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ur", "yi"];
 
@@ -49,9 +49,9 @@ pub struct Turn {
     pub waited: Duration,
     /// How long it has still to wait, if that can be told.
     pub wait: Option<Duration>,
-    /// How long until the line's head has passed it, if that can be told. From then on it comes in
-    /// as there is room.
-    pub head: Option<Duration>,
+    /// After what time it may be let in at the earliest, if that can be told: so long its page need
+    /// not come again.
+    pub least: Option<Duration>,
 }
 
 /// An answer, without its status, which is always 503.
@@ -89,7 +89,7 @@ impl Pages {
         let pages = Self { languages, text: text.map(escape) };
         for (tag, sentences) in pages.languages.all() {
             let time = Duration::from_secs(90);
-            let turn = Turn { waited: time, wait: Some(time), head: None };
+            let turn = Turn { waited: time, wait: Some(time), least: None };
             for turn in [None, Some(turn)] {
                 let length = pages.html(tag, sentences, turn, *AGAIN.end()).len();
                 ensure!(
@@ -227,13 +227,20 @@ fn time(words: &Sentences, time: Duration) -> String {
     }
 }
 
-/// A random number of seconds in [`AGAIN`], or in [`SOON`].
+/// A random number of seconds of those after which a page may come again.
 fn again(turn: Option<Turn>) -> u64 {
-    let is_soon = turn.and_then(|turn| turn.head).is_some_and(|head| head <= HEAD);
-    let times = if is_soon { SOON } else { AGAIN };
+    let times = times(turn.and_then(|turn| turn.least));
     // The keys of the standard library's hash come from the kernel's random numbers.
     let random = RandomState::new().build_hasher().finish();
     times.start() + random % (times.end() - times.start() + 1)
+}
+
+/// After how many seconds the page comes again of one that may be let in after `least`.
+fn times(least: Option<Duration>) -> std::ops::RangeInclusive<u64> {
+    let Some(least) = least else { return AGAIN };
+    let seconds = least.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX);
+    let from = (seconds / 2).clamp(*SOON.start(), *AGAIN.start());
+    from..=seconds.clamp(*SOON.end(), *AGAIN.end())
 }
 
 /// Plain text in HTML.

@@ -78,7 +78,7 @@ async fn connect(open: &Open) -> TcpStream {
 #[tokio::test]
 async fn a_client_is_told_to_wait() {
     let [waited, wait] = [120, 180].map(Duration::from_secs);
-    let turn = Turn { waited, wait: Some(wait), head: Some(wait) };
+    let turn = Turn { waited, wait: Some(wait), least: Some(wait) };
     let open = open(LONG, Some(turn), None);
     let stream = connect(&open).await;
     let client = stream.local_addr().expect("an address");

@@ -30,6 +30,9 @@ const LOOKS: usize = 20;
 /// A head that needs longer than this for what is left says nothing of when it will be there.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
+/// So far behind the head a place is near it.
+const NEAR: Duration = Duration::from_secs(3);
+
 /// Classes by the first bits of an address.
 type Classes = HashMap<(u64, u64), u32>;
 
@@ -147,10 +150,12 @@ impl Turns {
         let waited = Duration::from_nanos(visit.place.max(0) as u64) * (1 << PLACE_SHIFT);
         let line = self.maps.line.get(&id, 0).ok()?.0;
         let lag = Duration::from_nanos(State::read(&line, now).wait);
-        let head = wait(lag.saturating_sub(waited), known.heads.get(&id)?);
+        let left = lag.saturating_sub(waited);
+        let head = wait(left, known.heads.get(&id)?);
         // Where many came at once the head has passed them all, and room for a few of them is left.
         let others = wait_for(known.waiting.before(visit.place), &known.visits, known.room);
-        Some(Turn { waited, wait: head.max(others).filter(|_| head.is_some()), head })
+        let wait = head.max(others).filter(|_| head.is_some());
+        Some(Turn { waited, wait, least: least(left, head, others) })
     }
 }
 
@@ -229,6 +234,16 @@ fn wait_for(sources: usize, visits: &VecDeque<(u64, u64)>, room: f64) -> Option<
     (seconds <= LONGEST.as_secs_f64()).then(|| Duration::from_secs_f64(seconds))
 }
 
+/// After what time one may be let in at the earliest whose place is `left` behind the head: when
+/// the head has passed it, or when all before it are in. At once if the head is near, because it
+/// moves by leaps where there is room.
+fn least(left: Duration, head: Option<Duration>, others: Option<Duration>) -> Option<Duration> {
+    if left <= NEAR {
+        return Some(Duration::ZERO);
+    }
+    head.into_iter().chain(others).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +271,17 @@ mod tests {
         assert_eq!(wait(Duration::from_secs(30), &still), None, "it stands");
         let slow = VecDeque::from([(100 * SECOND, 40 * SECOND), (110 * SECOND, 40 * SECOND + 1)]);
         assert_eq!(wait(Duration::from_secs(30), &slow), None, "it hardly moves");
+    }
+
+    #[test]
+    fn nobody_is_sent_away_for_longer_than_until_his_turn() {
+        let [none, near, far, ten] = [0, 3, 40, 10].map(Duration::from_secs);
+        assert_eq!(least(none, Some(none), Some(far)), Some(none), "the head has passed");
+        assert_eq!(least(near, None, Some(far)), Some(none), "it has nearly");
+        assert_eq!(least(far, None, None), None);
+        assert_eq!(least(far, Some(ten), None), Some(ten));
+        assert_eq!(least(far, None, Some(ten)), Some(ten), "the head stood");
+        assert_eq!(least(far, Some(far), Some(ten)), Some(ten));
     }
 
     #[test]

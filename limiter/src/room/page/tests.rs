@@ -19,7 +19,7 @@ fn pages(text: Option<&str>) -> Pages {
 
 fn turn(waited: u64, wait: Option<u64>) -> Turn {
     let wait = wait.map(Duration::from_secs);
-    Turn { waited: Duration::from_secs(waited), wait, head: wait }
+    Turn { waited: Duration::from_secs(waited), wait, least: wait }
 }
 
 #[test]
@@ -64,9 +64,9 @@ fn the_operators_text_is_no_markup() {
 fn pages_say_how_long() {
     let pages = pages(None);
     let page = |languages: &str, turn| pages.answer(&head(languages, None), turn).body;
-    let waits = page("en", Some(Turn { waited: 2 * MINUTE, wait: Some(3 * MINUTE), head: None }));
+    let waits = page("en", Some(Turn { waited: 2 * MINUTE, wait: Some(3 * MINUTE), least: None }));
     assert!(waits.contains("You have waited for 2 minutes. About 3 minutes to go."), "{waits}");
-    let waits = page("fr", Some(Turn { waited: 2 * MINUTE, wait: Some(3 * MINUTE), head: None }));
+    let waits = page("fr", Some(Turn { waited: 2 * MINUTE, wait: Some(3 * MINUTE), least: None }));
     assert!(waits.contains("Vous attendez depuis 2 minutes. Encore 3 minutes environ."), "{waits}");
     let unknown = page("en", Some(turn(4, None)));
     assert!(unknown.contains("<p>You have waited for a few seconds.</p>"), "{unknown}");
@@ -108,7 +108,9 @@ fn a_page_comes_again_while_its_place_is_kept_and_not_with_the_others() {
     for (turn, expected) in [
         (None, AGAIN),
         (Some(turn(60, None)), AGAIN),
-        (Some(turn(60, Some(4))), AGAIN),
+        (Some(turn(60, Some(600))), AGAIN),
+        (Some(turn(60, Some(15))), AGAIN),
+        (Some(turn(60, Some(8))), 4..=8),
         (Some(turn(60, Some(3))), SOON),
         (Some(turn(60, Some(0))), SOON),
     ] {
