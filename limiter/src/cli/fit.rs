@@ -6,15 +6,14 @@ use std::net::SocketAddr;
 use limiter_common::rate::Limit;
 use serde::Serialize;
 
+use crate::combinations::LEAST;
 use crate::kernel::clock;
 use crate::kernel::listener::{self, Listener};
 use crate::policy::settings::{LimitChange, Settings, Value};
 use crate::policy::{Name, Policy, text};
 
 /// Key of a budget.
-const BUDGET: &str = "budget";
-/// Ten pages of six connections come in at once, however short the queue is.
-const LEAST: u64 = 60;
+pub const BUDGET: &str = "budget";
 
 /// A burst that was chosen for an accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -7,14 +7,14 @@ use clap::Args;
 use limiter_common::switch::Switch;
 use serde::Serialize;
 
-use super::fit::{Fitted, fit};
+use super::fit::{BUDGET, Fitted, fit};
 use super::settings::{Typed, applied_around, apply_to_host, apply_to_service};
 use super::{Context, Usage, apply, settle};
-use crate::combinations;
+use crate::combinations::{self, LEAST};
 use crate::history::SWITCH;
 use crate::kernel::share::InForce;
 use crate::kernel::slots::Origin;
-use crate::kernel::{Maps, clock};
+use crate::kernel::{Maps, clock, listener};
 use crate::policy::diff::{self, Change};
 use crate::policy::file::Document;
 use crate::policy::{Name, Policy, Service, fleet, text};
@@ -74,6 +74,8 @@ struct Done {
     changed: Vec<Change>,
     /// The burst of a budget that was set without one, where the accept queue is short.
     fitted: Option<Fitted>,
+    /// That a budget which was set lets in more at once than an accept queue holds, and what to do.
+    burst_does_not_fit: Option<String>,
     challenge_works: bool,
     /// What cannot work, and what to do.
     but: Option<String>,
@@ -154,6 +156,7 @@ impl Set {
             scope,
             changed,
             fitted,
+            burst_does_not_fit: self.short(&new),
             challenge_works: unanswered.is_none(),
             but: unanswered.map(|one| one.to_string()),
             share,
@@ -162,6 +165,19 @@ impl Set {
         };
         report::done(context.format, &done, describe);
         Ok(())
+    }
+
+    /// That the budget which was set lets in more at once than an accept queue holds.
+    fn short(&self, new: &Policy) -> Option<String> {
+        self.said.0.get(BUDGET)?;
+        let mut services = new
+            .services
+            .iter()
+            .filter(|service| self.service.as_ref().is_none_or(|name| service.name == *name));
+        let listeners = listener::all().ok()?;
+        let short =
+            services.find_map(|service| combinations::short(new, service, &listeners).next());
+        short.map(|short| short.to_string())
     }
 
     /// What goes back by itself once this is set, if the switch says so.
@@ -230,11 +246,16 @@ fn describe(done: &Done) -> String {
         text.push_str(&format!("{} {change}\n", done.scope));
     }
     if let Some(Fitted { burst, queue }) = done.fitted {
+        let why = match burst > queue {
+            true => format!("{LEAST} is the least that limiter chooses"),
+            false => format!("it holds {queue}"),
+        };
         text.push_str(&format!(
-            "the burst is {burst}, because the server's accept queue is short: it holds {queue}; \
-             another one: `--budget-burst`\n"
+            "the burst is {burst}, because the server's accept queue is short: {why}; another one: \
+             `--budget-burst`\n"
         ));
     }
+    text.extend(done.burst_does_not_fit.iter().map(|but| format!("but {but}\n")));
     if let Some(share) = &done.share {
         text.push_str(&format!(
             "a share is in force instead: {share}. After a start before a full accept queue that is \

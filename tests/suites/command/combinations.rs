@@ -58,6 +58,11 @@ fn each_command_names_them() {
     let but = |words: &str| format!("but {words}");
     says(&said, &[&but(ROOM), &but(CHALLENGE), BURST, "come in by turns, at web, web-too"], &[]);
     assert_eq!(desk.json("arm")["but"].as_array().map(Vec::len), Some(3));
+    let said = desk.ok("set --budget 500/s");
+    let least = "60 is the least that limiter chooses";
+    let short =
+        "the accept queue has 16 places, but the budget lets 60 in at once: give the server";
+    says(&said, &[least, short], &["it holds", "smaller burst"]);
     let said = desk.ok("set --budget 90/s --budget-burst 16");
     says(&said, &[&but(CHALLENGE)], &[]);
     let found = doctor(&desk, "");
