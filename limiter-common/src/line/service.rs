@@ -122,8 +122,8 @@ impl<W: SharedWord> Service<'_, W> {
     }
 
     /// Moves the head, if that is due, and learns from the pages that were counted. `interval`: of a
-    /// connection at the gate now, in nanoseconds. `others`: how full the fullest budget is that the service shares with others,
-    /// of [`FULL`].
+    /// connection at the gate now, in nanoseconds. `others`: how full the fullest budget is that the
+    /// service shares with others, of [`FULL`].
     #[inline(always)]
     pub fn advance(&self, now: u64, interval: u64, others: u64) {
         let at = self.line[AT].load();

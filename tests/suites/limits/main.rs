@@ -32,6 +32,7 @@ mod seen;
 mod servers;
 mod shadow;
 mod share;
+mod small;
 mod spoofed;
 mod storms;
 mod stuck;

@@ -89,7 +89,7 @@ pub fn dial_for(client: IpAddr, patience: Duration) -> std::io::Result<TcpStream
 }
 
 /// One that the kernel goes on opening.
-fn dial_without_waiting(client: IpAddr) -> OwnedFd {
+pub fn dial_without_waiting(client: IpAddr) -> OwnedFd {
     let socket = rustix::net::socket_with(
         AddressFamily::INET,
         SocketType::STREAM,
