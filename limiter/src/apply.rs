@@ -86,7 +86,7 @@ fn load(
     }
     let (attached, failure) = attached?;
     let changes = diff::changes(&Policy::default(), policy);
-    let notes = idle(pins).into_iter().chain(failure).collect();
+    let notes = idle(pins)?.into_iter().chain(failure).collect();
     Ok(Applied { loaded: true, attached, changes, modes: (Mode::Observe, mode), notes })
 }
 
@@ -132,7 +132,7 @@ fn change(
     }
     maps.set_switch(switch(&maps, request, staged, after)?)?;
     Maps::settle();
-    notes.extend(idle(pins));
+    notes.extend(idle(pins)?);
     notes.extend(shares(&maps, &old, policy));
     Ok(Applied {
         loaded: false,
@@ -170,10 +170,10 @@ fn missing(pins: &Pins, document: &Document) -> Result<Vec<String>> {
 }
 
 /// That no packet meets the policy.
-fn idle(pins: &Pins) -> Option<String> {
+fn idle(pins: &Pins) -> Result<Option<String>> {
     let say = "attached to no interface, so nothing is limited: name them in the file (`interfaces = [\"eth0\"]`) and apply it again, or \
                `limiter attach IFACE`";
-    pins.links().is_empty().then(|| say.to_owned())
+    Ok(link::indices(pins)?.is_empty().then(|| say.to_owned()))
 }
 
 /// That shares are in force instead of budgets that are others now. What is in force is,

@@ -13,7 +13,7 @@ use super::{Context, Usage};
 use crate::kernel::interface::Attachment;
 use crate::kernel::link::{self, Attached};
 use crate::kernel::slots::Origin;
-use crate::kernel::{Maps, cookies, object, open};
+use crate::kernel::{Maps, cookies, dispatcher, object, open};
 use crate::output;
 use crate::policy::file::Document;
 use crate::policy::settings::{Settings, Value};
@@ -38,6 +38,10 @@ pub struct Attach {
     /// Attach in the kernel's generic path, for drivers without XDP. Slower: every packet costs an skb before it is judged.
     #[arg(long)]
     generic: bool,
+    /// Attach beside other XDP programs, as a component of the dispatcher that libxdp's programs (xdp-loader, xdp-filter and others)
+    /// share. limiter runs first. Costs some nanoseconds a packet, and needs CAP_SYS_ADMIN too.
+    #[arg(long)]
+    dispatcher: bool,
     /// Drop what is over the limits from the first packet on.
     #[arg(long)]
     enforce: bool,
@@ -57,6 +61,7 @@ struct Interface {
     name: Option<String>,
     index: u32,
     attachment: Option<Attachment>,
+    in_dispatcher: bool,
 }
 
 impl Attach {
@@ -79,7 +84,7 @@ impl Attach {
         if attached.is_err() && loaded {
             // What this command loaded goes with its failure: state is whole or absent.
             cookies::put_back(pins)?;
-            pins.remove()?;
+            link::unload(pins)?;
         }
         let attached = attached?;
         let maps = Maps::open(&pins.root())?;
@@ -110,7 +115,11 @@ impl Attach {
             object::load(pins, sources, policy, &Origin::default(), mode, self.set_syncookies)?;
         }
         let mut maps = Maps::open(&pins.root())?;
-        let attached = link::attach(pins, names, self.generic)?;
+        let attached = if self.dispatcher {
+            dispatcher::attach(pins, names, self.generic)?
+        } else {
+            link::attach(pins, names, self.generic)?
+        };
         maps.settle_cookies()?;
         if let Some(failure) = open::settled(pins, &mut maps) {
             output::note(format_args!("{failure}"));
@@ -139,7 +148,8 @@ impl Attach {
 
 impl From<Attached> for Interface {
     fn from(attached: Attached) -> Self {
-        Self { name: attached.name, index: attached.index, attachment: attached.attachment }
+        let Attached { index, name, attachment, in_dispatcher } = attached;
+        Self { name, index, attachment, in_dispatcher }
     }
 }
 
@@ -147,10 +157,14 @@ impl From<Attached> for Interface {
 fn changes(attached: &[Attached], loaded: Option<&Policy>) -> Vec<String> {
     let mut lines: Vec<String> = attached
         .iter()
-        .map(|one| match (&one.name, one.attachment) {
-            (Some(name), Some(Attachment::Generic)) => format!("attached to {name} (generic mode)"),
-            (Some(name), _) => format!("attached to {name}"),
-            (None, _) => format!("attached to index {}", one.index),
+        .map(|one| {
+            let name = one.name.clone().unwrap_or_else(|| format!("index {}", one.index));
+            let place = match one.attachment {
+                Some(Attachment::Generic) => " (generic mode)",
+                _ => "",
+            };
+            let beside = if one.in_dispatcher { ", in a dispatcher" } else { "" };
+            format!("attached to {name}{place}{beside}")
         })
         .collect();
     let Some(policy) = loaded else { return lines };
@@ -177,7 +191,8 @@ fn describe(done: &Done, policy: &Policy) -> String {
             }
             _ => "native mode",
         };
-        text.push_str(&format!("attached to {name} ({place})\n"));
+        let beside = if interface.in_dispatcher { ", in a dispatcher" } else { "" };
+        text.push_str(&format!("attached to {name} ({place}{beside})\n"));
     }
     text.push_str(match done.mode {
         "enforce" => "mode enforce: attempts over the limits are dropped\n",

@@ -57,7 +57,8 @@ impl Detach {
         let had_pins = pins.base().read_dir().is_ok_and(|mut entries| entries.next().is_some());
         let result = self.take_away(pins, &wanted);
         // What was taken away is noted even when the rest could not be.
-        let (left, unloaded) = (pins.links(), matches!(result, Ok(true)));
+        let unloaded = matches!(result, Ok(true));
+        let left = if unloaded { Vec::new() } else { link::indices(pins)? };
         let gone =
             attached.iter().filter(|one| wanted.contains(&one.index) && !left.contains(&one.index));
         let [allowed, bans] = if unloaded { lists } else { [0; 2] };
@@ -79,10 +80,10 @@ impl Detach {
         for index in wanted {
             link::detach(pins, *index)?;
         }
-        let last = self.all || pins.links().is_empty();
+        let last = self.all || link::indices(pins)?.is_empty();
         if last {
             cookies::put_back(pins)?;
-            pins.remove()?;
+            link::unload(pins)?;
         }
         Ok(last)
     }

@@ -39,7 +39,8 @@ impl Trace {
         }
         ensure!(
             !pins.links().is_empty(),
-            "limiter is attached to nothing, so there is nothing to trace"
+            "limiter is attached to nothing by a link of its own, so there is nothing to trace; where it \
+             runs in a dispatcher it cannot be traced"
         );
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(context.format, &maps)?));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

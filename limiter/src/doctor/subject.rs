@@ -185,6 +185,7 @@ mod tests {
             index: 2,
             name: name.map(str::to_owned),
             attachment: None,
+            in_dispatcher: false,
         };
         let all = devices();
         assert_eq!(chosen(&["spare0", "none0"], &[], &all), (vec!["spare0".to_owned()], 1));

@@ -222,7 +222,8 @@ mod tests {
             inode: 0,
             device,
         };
-        let attached = [Attached { index: 5, name: Some("web0".to_owned()), attachment: None }];
+        let name = Some("web0".to_owned());
+        let attached = [Attached { index: 5, name, attachment: None, in_dispatcher: false }];
         let found = |devices: &[u32]| {
             let listeners: Vec<_> = devices.iter().map(|device| listener(*device)).collect();
             bound(&policy, &listeners, &attached).expect("interfaces").len()

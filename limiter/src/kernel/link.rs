@@ -7,10 +7,9 @@ use aya::programs::{ProgramError, Xdp};
 use aya_obj::programs::XdpAttachType;
 use limiter_common::names;
 
-use super::capability;
 use super::interface::{self, Attachment, Interface};
 use super::pins::Pins;
-use super::refusal;
+use super::{capability, dispatcher, refusal};
 
 /// What limiter is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +21,8 @@ pub struct Attached {
     /// Where the program runs; `None` also where the interface is here and another tool took the
     /// program from it.
     pub attachment: Option<Attachment>,
+    /// Whether it runs there as a component of a dispatcher.
+    pub in_dispatcher: bool,
 }
 
 /// Attaches the pinned program to `names`. `mode`: native, or generic if that was asked for.
@@ -67,13 +68,28 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
 /// Detaches from the interface with `index`.
 ///
 /// # Errors
-/// When its link cannot be removed.
+/// When its link cannot be removed, or its dispatcher not be replaced.
 pub fn detach(pins: &Pins, index: u32) -> Result<()> {
     let pin = pins.link(index);
+    if dispatcher::detach(pins, index)? && !pin.exists() {
+        return Ok(());
+    }
     std::fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))
 }
 
-/// Everything that limiter is attached to, by its pinned links.
+/// Detaches from everything, and removes all pins.
+///
+/// # Errors
+/// When a dispatcher cannot be replaced, or a pin not be removed.
+pub fn unload(pins: &Pins) -> Result<()> {
+    // First: nothing else keeps limiter's program there from what is in the pins.
+    for index in dispatcher::indices(pins) {
+        dispatcher::detach(pins, index)?;
+    }
+    pins.remove()
+}
+
+/// Everything that limiter is attached to, by its pinned links and in dispatchers.
 ///
 /// # Errors
 /// When interfaces or pins cannot be read.
@@ -90,9 +106,19 @@ pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
         // the kernel counts indices up.
         let name =
             here.filter(|_| place.is_some() || is_dead(pins, index)).map(|here| here.name.clone());
-        Attached { index, name, attachment: place }
+        Attached { index, name, attachment: place, in_dispatcher: false }
     });
-    Ok(links.collect())
+    let mut attached: Vec<Attached> = links.collect();
+    attached.extend(dispatcher::attached(pins, &interfaces));
+    Ok(attached)
+}
+
+/// Indices of everything that limiter is attached to, or was when its device was there.
+///
+/// # Errors
+/// When interfaces or pins cannot be read.
+pub fn indices(pins: &Pins) -> Result<Vec<u32>> {
+    Ok(attached(pins)?.into_iter().map(|one| one.index).collect())
 }
 
 /// A pinned link, to put another program behind it.
@@ -149,7 +175,7 @@ pub(super) fn program_of(pins: &Pins, index: u32) -> Option<u32> {
 }
 
 /// Refuses interfaces on which limiter would see nothing, or not all.
-fn check_kind(interface: &Interface, all: &[Interface]) -> Result<()> {
+pub(super) fn check_kind(interface: &Interface, all: &[Interface]) -> Result<()> {
     let Interface { name, .. } = interface;
     ensure!(
         interface.ethernet,
@@ -172,8 +198,11 @@ fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
     let name = &interface.name;
     let index = interface.index;
     let (ours, here) = (program_of(pins, index), interface.program.map(|(id, _)| id));
+    let is_component = dispatcher::attached(pins, std::slice::from_ref(interface))
+        .iter()
+        .any(|one| one.index == index && one.attachment.is_some());
     ensure!(
-        ours.is_none() || ours != here,
+        !is_component && (ours.is_none() || ours != here),
         "limiter is already attached to {name}; `limiter status` shows it, `limiter set` changes limits"
     );
     ensure!(
@@ -183,6 +212,12 @@ fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
         pins.link(index).display()
     );
     let Some(id) = here else { return Ok(()) };
+    if let Some(which) = dispatcher::described(id) {
+        bail!(
+            "{name} runs a dispatcher of libxdp (id {id}; {which}), which runs several XDP programs: \
+             `limiter attach {name} --dispatcher` joins them"
+        );
+    }
     let other = name_of(id);
     bail!(
         "{name} already runs the XDP program {other} (id {id}); remove it with the tool that put it there, or with \

@@ -5,6 +5,7 @@ pub mod capability;
 pub mod classes;
 pub mod clock;
 pub mod cookies;
+pub mod dispatcher;
 pub mod ethtool;
 pub mod interface;
 pub mod inventory;

@@ -75,12 +75,20 @@ pub fn load_over_pins(pins: &Pins, object: &[u8]) -> Result<Ebpf> {
 
 /// The same without its program. A map whose pin is missing is made and pinned.
 pub(super) fn open_over_pins(pins: &Pins, object: &[u8]) -> Result<Ebpf> {
-    let mut loader = EbpfLoader::new();
+    over_pins(&mut EbpfLoader::new(), pins, object)
+}
+
+/// The same, as a loader says.
+pub(super) fn over_pins(
+    loader: &mut EbpfLoader<'static>,
+    pins: &Pins,
+    object: &[u8],
+) -> Result<Ebpf> {
     for row in names::MAPS {
         loader.map_pin_path(row.name, pins.object(row.name));
     }
     let sets = aya::maps::MapInfo::from_pin(pins.object(names::SOURCES))?.max_entries();
-    sized(&mut loader, sets).load(object).map_err(|error| explain(error.into()))
+    sized(loader, sets).load(object).map_err(|error| explain(error.into()))
 }
 
 /// Pins the maps of a loaded object in `directory`, writes `policy` into them and turns the switch on. A bench does this to

@@ -16,9 +16,9 @@ use rtnetlink::sys::{Socket, SocketAddr};
 use super::netlink::attribute;
 
 // include/uapi/linux/if_link.h
-const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1 << 0;
-const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
-const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+pub(super) const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1 << 0;
+pub(super) const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+pub(super) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 /// include/uapi/linux/netlink.h: there are attributes behind the error.
 const NLM_F_ACK_TLVS: u16 = 0x200;
 /// The attribute that holds the sentence.
@@ -31,14 +31,21 @@ const HEADER: usize = 16;
 pub fn sentence(program: &Xdp, index: u32, mode: XdpMode) -> Option<String> {
     let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
     let place = if mode == XdpMode::Skb { XDP_FLAGS_SKB_MODE } else { XDP_FLAGS_DRV_MODE };
-    let answer = ask(index, descriptor, place | XDP_FLAGS_UPDATE_IF_NOEXIST)?;
+    let put = |descriptor, flags| {
+        ask(index, vec![LinkXdp::Fd(descriptor), LinkXdp::Flags(place | flags)])
+    };
+    let answer = put(descriptor, XDP_FLAGS_UPDATE_IF_NOEXIST)?;
     if matches!(&answer.payload, NetlinkPayload::Error(error) if error.code.is_none()) {
-        ask(index, -1, place)?;
+        put(-1, 0)?;
     }
     said(&answer)
 }
 
-fn ask(index: u32, descriptor: i32, flags: u32) -> Option<NetlinkMessage<RouteNetlinkMessage>> {
+/// Asks over netlink for a change of the XDP program on an interface.
+pub(super) fn ask(
+    index: u32,
+    attributes: Vec<LinkXdp>,
+) -> Option<NetlinkMessage<RouteNetlinkMessage>> {
     let mut socket = Socket::new(NETLINK_ROUTE).ok()?;
     socket.bind_auto().ok()?;
     socket.connect(&SocketAddr::new(0, 0)).ok()?;
@@ -46,7 +53,7 @@ fn ask(index: u32, descriptor: i32, flags: u32) -> Option<NetlinkMessage<RouteNe
     socket.set_cap_ack(true).ok()?;
     let mut link = LinkMessage::default();
     link.header.index = index;
-    link.attributes.push(LinkAttribute::Xdp(vec![LinkXdp::Fd(descriptor), LinkXdp::Flags(flags)]));
+    link.attributes.push(LinkAttribute::Xdp(attributes));
     let mut question = NetlinkMessage::from(RouteNetlinkMessage::SetLink(link));
     question.header.flags = NLM_F_REQUEST | NLM_F_ACK;
     question.finalize();
@@ -57,7 +64,8 @@ fn ask(index: u32, descriptor: i32, flags: u32) -> Option<NetlinkMessage<RouteNe
     NetlinkMessage::deserialize(&datagram).ok()
 }
 
-fn said(answer: &NetlinkMessage<RouteNetlinkMessage>) -> Option<String> {
+/// The sentence of an answer that refuses.
+pub(super) fn said(answer: &NetlinkMessage<RouteNetlinkMessage>) -> Option<String> {
     let NetlinkPayload::Error(error) = &answer.payload else { return None };
     error.code?;
     if answer.header.flags & NLM_F_ACK_TLVS == 0 {

@@ -13,7 +13,7 @@ use limiter_common::record::Instance;
 use super::maps::{self, Array, Maps, Raw};
 use super::object::{OBJECT, load_over_pins, open_over_pins};
 use super::pins::Pins;
-use super::{clock, link, open, room};
+use super::{clock, dispatcher, link, open, room};
 
 /// Where the new program is pinned until every link has it.
 const NEXT: &str = "next";
@@ -85,6 +85,9 @@ pub fn upgrade(pins: &Pins) -> Result<Upgraded> {
             }
         }
     }
+    interfaces += dispatcher::renew(pins).context(
+        "cannot put the new program into dispatchers; run `limiter upgrade` again",
+    )?;
     fs::rename(&next, pins.object(names::PROGRAM))
         .context("cannot put the new program's pin in place of the old one")?;
     if room::standing(pins) == room::Standing::Here {

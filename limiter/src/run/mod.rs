@@ -36,7 +36,7 @@ use crate::hindrance::Watcher;
 use crate::history::{History, State};
 use crate::kernel::link_events::LinkEvent;
 use crate::kernel::lock::{DaemonLock, Lock};
-use crate::kernel::{Maps, Pins, clock, cookies, open};
+use crate::kernel::{Maps, Pins, clock, cookies, link, open};
 use crate::output;
 use crate::policy::file::Document;
 use crate::policy::{Name, diff, text};
@@ -369,7 +369,7 @@ impl Daemon {
         if self.pins.is_loaded()? {
             let before = Maps::open(&self.pins.root()).ok().as_ref().and_then(State::of);
             cookies::put_back(&self.pins)?;
-            self.pins.remove()?;
+            link::unload(&self.pins)?;
             self.record.happened(
                 before,
                 None,

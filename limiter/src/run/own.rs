@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::thread::Thread;
 use crate::hindrance;
-use crate::kernel::{Maps, Pins, interface, own};
+use crate::kernel::{Maps, Pins, interface, link, own};
 
 /// Between two looks, and how long one takes at most: packets that leave are copied meanwhile.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ fn learn(pins: &Pins) -> Result<()> {
     if hindrance::ports(&policy).is_empty() {
         return Ok(());
     }
-    let seen = own::listen(&pins.links(), LOOK)?;
+    let seen = own::listen(&link::indices(pins)?, LOOK)?;
     if seen.is_empty() {
         return Ok(());
     }

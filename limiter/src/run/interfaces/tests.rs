@@ -7,6 +7,7 @@ fn seen(here: &[(&str, u32)], attached: &[(&str, u32)], pinned: &[u32]) -> Devic
         index: *index,
         name: Some((*name).to_owned()),
         attachment: Some(Attachment::Native),
+        in_dispatcher: false,
     });
     let here = here.iter().map(|(name, index)| ((*name).to_owned(), *index));
     Devices { here: here.collect(), attached: attached.collect(), pinned: pinned.to_vec() }
