@@ -1,7 +1,7 @@
 //! `cargo xtask kernels`: limiter on other kernels than this machine's.
 //!
-//! Debian's kernels are booted in QEMU with the lab's own tests: programs, tables, limits, floods over veth and over virtio NICs. What each
-//! verifier walked, this machine's too, is held against a budget.
+//! Debian's kernels are booted in QEMU with the lab's own tests: programs, other XDP programs beside limiter, tables, limits, floods over veth
+//! and over virtio NICs. What each verifier walked, this machine's too, is held against a budget.
 
 mod budget;
 mod guest;
@@ -44,7 +44,7 @@ pub fn run(write_budget: bool) -> Result<ExitCode> {
     let directory = target.join("kernels");
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    let tests = build_tests()?;
+    let tests = build_tests(&directory)?;
     // What is counted here besides the tests, whose results everybody counts who reads them.
     let mut own = Count::default();
     let mut machines = Vec::new();
@@ -84,8 +84,14 @@ pub fn run(write_budget: bool) -> Result<ExitCode> {
     Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Builds the tests and says where cargo put them.
-fn build_tests() -> Result<Tests> {
+/// Builds the command and the tests, and says where cargo put them.
+fn build_tests(directory: &Path) -> Result<Tests> {
+    let status = cargo(&["build", "--release", "--package", "limiter"]).status();
+    ensure!(status.context("cannot run cargo")?.success(), "the command does not build");
+    // Other stages of `cargo xtask test` put theirs in its place.
+    let limiter = directory.join("limiter");
+    fs::copy(target_directory()?.join("release/limiter"), &limiter)
+        .context("cannot copy the command")?;
     let mut command = cargo(&[
         "test",
         "--release",
@@ -112,12 +118,12 @@ fn build_tests() -> Result<Tests> {
         Ok(path.with_context(|| format!("cargo built no test {target}"))?.into())
     };
     let [kernels, packets, limits] = targets.map(find);
-    Ok(Tests { kernels: kernels?, packets: packets?, limits: limits? })
+    Ok(Tests { limiter, kernels: kernels?, packets: packets?, limits: limits? })
 }
 
 /// This machine's kernel, then all others at once: an emulated machine keeps little more than one core busy.
 fn run_all(tests: &Tests, machines: &[Kernel], directory: &Path) -> Vec<Ran> {
-    let mut all = vec![run_here(&tests.kernels)];
+    let mut all = vec![run_here(tests)];
     thread::scope(|scope| {
         let running: Vec<_> = machines
             .iter()
@@ -129,9 +135,11 @@ fn run_all(tests: &Tests, machines: &[Kernel], directory: &Path) -> Vec<Ran> {
     all
 }
 
-fn run_here(test: &Path) -> Ran {
-    let start = Instant::now();
-    let output = Command::new(test).args(["--test-threads=1", "--show-output"]).output();
+fn run_here(tests: &Tests) -> Ran {
+    let (start, test) = (Instant::now(), &tests.kernels);
+    let mut command = Command::new(test);
+    command.args(["--test-threads=1", "--show-output"]).env("LIMITER_BIN", &tests.limiter);
+    let output = command.output();
     let output = output.with_context(|| format!("cannot run {}", test.display())).map(|output| {
         let text = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);

@@ -233,6 +233,7 @@ fn behind_the_pins(
         Ok(links) => pins::links(&links, &here, program.map(|program| program.id), to),
         Err(error) => to.problem(format!("{error:#}"), "`limiter detach --all` and attach again"),
     }
+    pins::dispatchers(&attached, to);
     attached
 }
 

@@ -98,12 +98,32 @@ fn program(subject: &Subject, to: &mut Findings) {
     let able = subject.features.is_some_and(|features| features.native);
     if let Some(other) = &subject.other {
         let id = subject.device.program.map_or(0, |(id, _)| id);
+        match &subject.dispatcher {
+            Some(Ok(which)) => {
+                return to.warning(
+                    format!(
+                        "runs a dispatcher of libxdp (id {id}; {which}), and limiter is not in it"
+                    ),
+                    format!("`limiter attach {name} --dispatcher` joins the programs that are"),
+                );
+            }
+            Some(Err(unknown)) => {
+                return to.problem(
+                    format!("runs a dispatcher of libxdp (id {id}) that is {unknown}; limiter cannot join it"),
+                    "stop the tool that put it there, or let it be made anew by libxdp 1.3 or later",
+                );
+            }
+            None => {}
+        }
         return to.problem(
             format!("another XDP program is on it: {other} (id {id}); limiter cannot be there too"),
             format!("stop the tool that put it there, or `ip link set dev {name} xdp off`"),
         );
     }
     match subject.attached {
+        Some(Attachment::Native) if subject.in_dispatcher => to.ok(format!(
+            "limiter runs in the driver ({driver}), in a dispatcher that others may join"
+        )),
         Some(Attachment::Native) => to.ok(format!("limiter runs in the driver ({driver})")),
         Some(Attachment::Offloaded) => to.ok(format!("limiter runs in the NIC ({driver})")),
         Some(Attachment::Generic) if able => to.warning(

@@ -6,6 +6,7 @@ use limiter_common::names::LAYOUT;
 
 use super::{Findings, Tree};
 use crate::kernel::inventory::{Link, Program};
+use crate::kernel::link::Attached;
 
 /// What the pin directory holds, by name.
 #[derive(Clone, Debug, Default)]
@@ -105,10 +106,21 @@ pub fn program(loaded: Option<Program>, ours: Option<u64>, to: &mut Findings) {
     }
 }
 
-/// The links. `here`: indices of interfaces of this network namespace that are theirs; `program`:
+/// Dispatchers that limiter is pinned as a component of, and that run no more.
+pub fn dispatchers(attached: &[Attached], to: &mut Findings) {
+    for one in attached.iter().filter(|one| one.in_dispatcher && one.attachment.is_none()) {
+        let index = one.index;
+        to.problem(
+            format!("the dispatcher that limiter was in on interface {index} is not there: nothing that comes in there is limited"),
+            format!("`limiter attach IFACE --dispatcher` if the interface is here; `limiter detach {index}` forgets it"),
+        );
+    }
+}
+
+/// The links. `here`: indices of interfaces of this network namespace that limiter is on; `program`:
 /// the id of the pinned one.
 pub fn links(links: &[Link], here: &[u32], program: Option<u32>, to: &mut Findings) {
-    if links.is_empty() {
+    if links.is_empty() && here.is_empty() {
         to.warning(
             "loaded, but attached to no interface: nothing is limited",
             "`limiter attach IFACE`",

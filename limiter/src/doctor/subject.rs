@@ -1,6 +1,7 @@
 //! The interfaces that are looked at, and everything known of each.
 
 use super::{Findings, Tree};
+use crate::kernel::dispatcher;
 use crate::kernel::ethtool::{self, Ethtool};
 use crate::kernel::interface::Attachment;
 use crate::kernel::interface::Detail;
@@ -20,6 +21,10 @@ pub struct Subject {
     pub attached: Option<Attachment>,
     /// The name of another program on it.
     pub other: Option<String>,
+    /// If that is a dispatcher of libxdp: what it is, or why limiter cannot join it.
+    pub dispatcher: Option<Result<String, String>>,
+    /// Whether limiter runs in a dispatcher.
+    pub in_dispatcher: bool,
     /// VLANs on top of it.
     pub vlans: Vec<String>,
     /// The name of the interface below it, if it is a VLAN.
@@ -127,12 +132,14 @@ pub fn subject(
     let other = device
         .program
         .filter(|_| ours.is_none() && gathered.named)
-        .map(|(id, _)| link::name_of(id));
+        .map(|(id, _)| (link::name_of(id), dispatcher::described(id)));
     let before = gathered.before.iter().find(|before| before.index == device.index);
     let mut subject = Subject {
         ethtool: Ethtool::of(&device.name),
         attached: ours.and_then(|one| one.attachment),
-        other,
+        in_dispatcher: ours.is_some_and(|one| one.in_dispatcher),
+        dispatcher: other.as_ref().and_then(|(_, dispatcher)| dispatcher.clone()),
+        other: other.map(|(name, _)| name),
         vlans: on_top.map(|vlan| vlan.name.clone()).collect(),
         below: below.map(|below| below.name.clone()),
         bond: bond.map(|bond| bond.name.clone()),

@@ -212,13 +212,16 @@ fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
         pins.link(index).display()
     );
     let Some(id) = here else { return Ok(()) };
-    if let Some(which) = dispatcher::described(id) {
-        bail!(
+    let other = match dispatcher::described(id) {
+        Some(Ok(which)) => bail!(
             "{name} runs a dispatcher of libxdp (id {id}; {which}), which runs several XDP programs: \
              `limiter attach {name} --dispatcher` joins them"
-        );
-    }
-    let other = name_of(id);
+        ),
+        Some(Err(unknown)) => {
+            format!("`xdp_dispatcher`, which is {unknown}, so that limiter cannot join")
+        }
+        None => name_of(id),
+    };
     bail!(
         "{name} already runs the XDP program {other} (id {id}); remove it with the tool that put it there, or with \
          `ip link set dev {name} xdp off`, and attach again"

@@ -85,9 +85,8 @@ pub fn upgrade(pins: &Pins) -> Result<Upgraded> {
             }
         }
     }
-    interfaces += dispatcher::renew(pins).context(
-        "cannot put the new program into dispatchers; run `limiter upgrade` again",
-    )?;
+    interfaces += dispatcher::renew(pins)
+        .context("cannot put the new program into dispatchers; run `limiter upgrade` again")?;
     fs::rename(&next, pins.object(names::PROGRAM))
         .context("cannot put the new program's pin in place of the old one")?;
     if room::standing(pins) == room::Standing::Here {

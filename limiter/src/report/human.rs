@@ -55,9 +55,16 @@ fn write_status(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         let label = if row == 0 { "interfaces" } else { "" };
         let name = interface.name.clone().unwrap_or_else(|| format!("index {}", interface.index));
         let place = match interface.attachment {
+            Some(Attachment::Native) if interface.in_dispatcher => {
+                "native (in the driver), in a dispatcher"
+            }
             Some(Attachment::Native) => "native (in the driver)",
             Some(Attachment::Generic) => "GENERIC (slow path; see `limiter attach --help`)",
             Some(Attachment::Offloaded) => "in the NIC",
+            None if interface.name.is_some() && interface.in_dispatcher => {
+                "NOT ATTACHED: another tool took the dispatcher away; \
+                 `limiter attach --dispatcher` attaches it again"
+            }
             None if interface.name.is_some() => {
                 "NOT ATTACHED: another tool detached the link; `limiter attach` attaches it again"
             }

@@ -153,6 +153,8 @@ pub struct Interface {
     pub index: u32,
     /// Where the program runs; `None` if it does not.
     pub attachment: Option<Attachment>,
+    /// Whether it runs there as a component of a dispatcher.
+    pub in_dispatcher: bool,
 }
 
 /// A service and its counters.

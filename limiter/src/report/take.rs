@@ -196,7 +196,8 @@ pub fn network_limit(networks: &policy::Networks) -> Option<String> {
 }
 
 fn interface(attached: link::Attached) -> Interface {
-    Interface { name: attached.name, index: attached.index, attachment: attached.attachment }
+    let link::Attached { name, index, attachment, in_dispatcher } = attached;
+    Interface { name, index, attachment, in_dispatcher }
 }
 
 fn services(

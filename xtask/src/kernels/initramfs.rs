@@ -1,4 +1,4 @@
-//! What an emulated machine runs: busybox, `ip`, the lab's tests with their libraries, the modules for its devices, and an init.
+//! What an emulated machine runs: busybox, `ip`, xdp-tools, limiter, the lab's tests with their libraries, the modules for its devices, and an init.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,8 +12,10 @@ use anyhow::{Context as _, Result, ensure};
 use super::package::Kernel;
 use crate::setup;
 
-/// The lab's test programs.
+/// The lab's test programs, and what they run.
 pub struct Tests {
+    /// The command.
+    pub limiter: PathBuf,
     /// Programs against the verifier.
     pub kernels: PathBuf,
     /// Frames, one at a time.
@@ -25,6 +27,8 @@ pub struct Tests {
 const INIT: &str = include_str!("init.sh");
 /// What the machine's devices and the lab need. What they depend on comes with them.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_net", "veth"];
+/// Where Debian has the objects of xdp-tools.
+const OBJECTS: &str = "/usr/lib/x86_64-linux-gnu/bpf";
 /// Directories that something is mounted on, or that tests write to.
 const DIRECTORIES: [&str; 7] = ["bin", "dev", "proc", "sys", "run", "tmp", "modules"];
 
@@ -41,13 +45,17 @@ pub fn make(tests: &Tests, kernel: &Kernel, directory: &Path) -> Result<PathBuf>
         fs::create_dir_all(root.join(name))
             .with_context(|| format!("cannot make {}", root.display()))?;
     }
-    for program in ["busybox", "ip"] {
+    for program in ["busybox", "ip", "xdp-loader", "xdp-filter"] {
         let path = setup::find(program).with_context(|| format!("{program} is not installed"))?;
         add_program(&root, program, &path)?;
     }
-    for (name, path) in
-        [("kernels", &tests.kernels), ("packets", &tests.packets), ("limits", &tests.limits)]
-    {
+    add_objects(&root)?;
+    for (name, path) in [
+        ("limiter", &tests.limiter),
+        ("kernels", &tests.kernels),
+        ("packets", &tests.packets),
+        ("limits", &tests.limits),
+    ] {
         add_program(&root, name, path)?;
         // Symbols are two thirds of it.
         run(Command::new("strip").arg(root.join("bin").join(name)))?;
@@ -76,6 +84,18 @@ fn add_program(root: &Path, name: &str, path: &Path) -> Result<()> {
         if let Some(relative) = library.strip_prefix('/') {
             copy(Path::new(library), root.join(relative))?;
         }
+    }
+    Ok(())
+}
+
+/// Copies the BPF objects of xdp-tools to where these look for them.
+fn add_objects(root: &Path) -> Result<()> {
+    let to = root.join(OBJECTS.trim_start_matches('/'));
+    fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in fs::read_dir(OBJECTS).with_context(|| format!("cannot list {OBJECTS}"))? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))
+            .with_context(|| format!("cannot copy {}", entry.path().display()))?;
     }
     Ok(())
 }

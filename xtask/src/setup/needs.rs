@@ -119,12 +119,20 @@ pub const TESTS: &[Need] = &[
 ];
 
 /// What only emulated machines need.
-pub const MACHINES: &[Need] = &[Need {
-    what: "qemu-system-x86, busybox-static, cpio, xz-utils, binutils",
-    why: "other kernels are booted with the tests",
-    is_there: || all(&["qemu-system-x86_64", "busybox", "cpio", "xz", "strip"]),
-    install: || apt(&["qemu-system-x86", "busybox-static", "cpio", "xz-utils", "binutils"]),
-}];
+pub const MACHINES: &[Need] = &[
+    Need {
+        what: "qemu-system-x86, busybox-static, cpio, xz-utils, binutils",
+        why: "other kernels are booted with the tests",
+        is_there: || all(&["qemu-system-x86_64", "busybox", "cpio", "xz", "strip"]),
+        install: || apt(&["qemu-system-x86", "busybox-static", "cpio", "xz-utils", "binutils"]),
+    },
+    Need {
+        what: "xdp-tools",
+        why: "on those kernels limiter runs beside xdp-filter, in one dispatcher",
+        is_there: || all(&["xdp-loader", "xdp-filter"]),
+        install: || apt(&["xdp-tools"]),
+    },
+];
 
 /// What only a comparison with others needs: the others.
 pub const PEERS: &[Need] = &[Need {

@@ -109,6 +109,23 @@ fn somebody_else_is_there() {
 }
 
 #[test]
+fn a_dispatcher_is_there() {
+    let with = |dispatcher| {
+        let other = Some("`xdp_dispatcher`".to_owned());
+        let mut taken = Subject { other, dispatcher: Some(dispatcher), ..subject("ice", NATIVE) };
+        taken.device.program = Some((12, Attachment::Native));
+        let findings = found(&taken);
+        let one = findings.one("a dispatcher of libxdp (id 12").clone();
+        (one.level, one.advice.is_some_and(|advice| advice.contains("--dispatcher")))
+    };
+    assert_eq!(with(Ok("version 2, 1 program".to_owned())), (Level::Warning, true));
+    assert_eq!(with(Err("of version 4".to_owned())), (Level::Problem, false));
+    let attached = Some(Attachment::Native);
+    let joined = Subject { attached, in_dispatcher: true, ..subject("ice", NATIVE) };
+    assert_eq!(found(&joined).one("in a dispatcher").level, Level::Ok);
+}
+
+#[test]
 fn down_or_unplugged() {
     let mut down = subject("ice", NATIVE);
     down.device.carrier = false;

@@ -13,6 +13,8 @@ const MAGIC: u8 = 236;
 /// padding.
 const BYTES: usize = 4 + 3 * 4 * SLOTS;
 const BYTES_OF_3: usize = BYTES + 4;
+/// Version 1 begins with the number of components, and has no flags.
+const BYTES_OF_1: usize = 4 + 2 * 4 * SLOTS;
 /// In the flags of a component: it takes frames of several buffers (BPF_F_XDP_HAS_FRAGS).
 pub const FRAGS: u32 = 1 << 5;
 /// In its actions: what a function without a component returns, at which every dispatcher goes on.
@@ -54,7 +56,9 @@ pub enum Unknown {
 impl Config {
     /// Reads the value of a dispatcher's map.
     pub fn read(bytes: &[u8]) -> Result<Self, Unknown> {
-        let &[MAGIC, version, count, _, ..] = bytes else { return Err(Unknown::Old) };
+        let &[MAGIC, version, count, _, ..] = bytes else {
+            return Err(if bytes.len() == BYTES_OF_1 { Unknown::Old } else { Unknown::Layout });
+        };
         let length = match version {
             2 => BYTES,
             3 => BYTES_OF_3,
@@ -105,7 +109,7 @@ impl fmt::Display for Unknown {
         match self {
             Self::Old => to.write_str("of version 1 (of libxdp before 1.3)"),
             Self::Version(version) => write!(to, "of version {version}"),
-            Self::Layout => to.write_str("laid out as no version is that limiter knows"),
+            Self::Layout => to.write_str("laid out as no version that limiter knows"),
             Self::Bound => to.write_str("bound to its device"),
         }
     }
@@ -142,7 +146,8 @@ mod tests {
             Config::read(&bytes)
         };
         assert!(read(&|_| {}).is_ok());
-        assert_eq!(read(&|bytes| bytes[0] = 1), Err(Unknown::Old), "no magic: version 1");
+        assert_eq!(Config::read(&[1; 84]), Err(Unknown::Old));
+        assert_eq!(read(&|bytes| bytes[0] = 1), Err(Unknown::Layout), "no magic");
         assert_eq!(read(&|bytes| bytes[1] = 4), Err(Unknown::Version(4)));
         assert_eq!(read(&|bytes| bytes[1] = 2), Err(Unknown::Layout), "longer than version 2");
         assert_eq!(read(&|bytes| bytes[2] = 11), Err(Unknown::Layout), "more than there is room");

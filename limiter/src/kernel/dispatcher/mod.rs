@@ -54,8 +54,11 @@ struct Running {
 /// When one of them cannot be joined: why. limiter is in none of them then.
 pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attached>> {
     let interfaces = interface::all()?;
+    let place = if generic { Attachment::Generic } else { Attachment::Native };
     for name in names {
-        link::check_kind(interface::named(&interfaces, name)?, &interfaces)?;
+        let interface = interface::named(&interfaces, name)?;
+        link::check_kind(interface, &interfaces)?;
+        check(pins, interface, Running::on(interface)?.as_ref(), place)?;
     }
     // Before the lock is taken: the verifier's work takes long.
     let mut component = object::component(pins)?;
@@ -63,22 +66,15 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
     let lock = directory::lock()?;
     let mut joined = Vec::new();
     for name in names {
-        let here = || Ok(interface::named(&interface::all()?, name)?.clone());
-        let place = if generic { Attachment::Generic } else { Attachment::Native };
-        match here().and_then(|interface: Interface| {
-            let running = Running::on(&interface)?;
-            check(pins, &interface, running.as_ref(), place)?;
-            change(pins, interface.index, Some(place), &mut Change::Join(component), &lock)?;
-            Ok(interface.index)
-        }) {
-            Ok(index) => joined.push(index),
-            Err(error) => {
-                for index in joined {
-                    change(pins, index, None, &mut Change::Leave, &lock)?;
-                }
-                return Err(error);
+        let index = interface::named(&interfaces, name)?.index;
+        let result = change(pins, index, Some(place), &mut Change::Join(component), &lock);
+        if let Err(error) = result {
+            for index in joined {
+                change(pins, index, None, &mut Change::Leave, &lock)?;
             }
+            return Err(error);
         }
+        joined.push(index);
     }
     let attached = link::attached(pins)?;
     Ok(attached.into_iter().filter(|one| joined.contains(&one.index)).collect())
@@ -145,17 +141,16 @@ pub(super) fn indices(pins: &Pins) -> Vec<u32> {
     indices
 }
 
-/// A dispatcher that limiter is not in, or other than it would join: in words. `None`: the program
+/// What is to be said of a dispatcher: that limiter can join it, or why it cannot. `None`: the program
 /// with this id is no dispatcher, or nobody may look at it.
-pub fn described(id: u32) -> Option<String> {
+pub fn described(id: u32) -> Option<Result<String, String>> {
     let program = program(id).filter(|one| one.name_as_str() == Some(object::NAME))?;
     Some(match read(&program)? {
-        Ok(config) => {
-            let count = config.components.len();
-            let programs = if count == 1 { "program" } else { "programs" };
-            format!("version {}, {count} {programs}", config.version)
+        Ok(Config { version, components }) => {
+            let programs = if components.len() == 1 { "program" } else { "programs" };
+            Ok(format!("version {version}, {} {programs}", components.len()))
         }
-        Err(unknown) => unknown.to_string(),
+        Err(unknown) => Err(unknown.to_string()),
     })
 }
 
@@ -177,10 +172,16 @@ fn check(
         "limiter is already attached to {name}; `limiter status` shows it, `limiter set` changes limits"
     );
     if let Some(running) = running {
-        let where_to = if running.attachment == Attachment::Native { "without" } else { "with" };
+        let (place, how) = match running.attachment {
+            Attachment::Native => ("in its driver", "without"),
+            Attachment::Generic => ("in the generic path", "with"),
+            Attachment::Offloaded => {
+                bail!("the dispatcher on {name} runs in the NIC; it stays as it is")
+            }
+        };
         ensure!(
             running.attachment == wanted,
-            "the dispatcher on {name} runs elsewhere than asked for: attach {where_to} `--generic`"
+            "the dispatcher on {name} runs {place}, and limiter joins it there: attach {how} `--generic`"
         );
     }
     Ok(())
@@ -261,7 +262,8 @@ impl Running {
         let Some((id, attachment)) = interface.program else { return Ok(None) };
         let program =
             program(id).with_context(|| format!("cannot look at XDP program {id} on {name}"))?;
-        let config = if program.name_as_str() == Some(object::NAME) { read(&program) } else { None };
+        let config =
+            if program.name_as_str() == Some(object::NAME) { read(&program) } else { None };
         let config = match config {
             Some(Ok(config)) => config,
             Some(Err(unknown)) => bail!(
@@ -309,7 +311,11 @@ impl Next {
         for (slot, terms) in old.iter().flat_map(|old| old.config.components.iter().enumerate()) {
             let path = old.map(|old| old.place.program(slot)).unwrap_or_default();
             let kept = Extension::from_pin(&path).with_context(|| {
-                format!("cannot open {}, a program of the dispatcher on {}", path.display(), interface.name)
+                format!(
+                    "cannot open {}, a program of the dispatcher on {}",
+                    path.display(),
+                    interface.name
+                )
             })?;
             if !directory::is_own(&kept.info()?, &maps) {
                 parts.push((*terms, Part::Kept(kept)));
@@ -404,7 +410,8 @@ fn names(directory: &Path) -> Vec<String> {
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
     };
     let mut all = list(directory);
-    let machines: Vec<_> = all.iter().filter(|name| name.ends_with("-linux-gnu")).cloned().collect();
+    let machines: Vec<_> =
+        all.iter().filter(|name| name.ends_with("-linux-gnu")).cloned().collect();
     all.extend(machines.iter().flat_map(|name| list(&directory.join(name))));
     all
 }
