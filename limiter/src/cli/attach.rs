@@ -13,7 +13,7 @@ use super::{Context, Usage};
 use crate::kernel::interface::Attachment;
 use crate::kernel::link::{self, Attached};
 use crate::kernel::slots::Origin;
-use crate::kernel::{Maps, cookies, dispatcher, object, open};
+use crate::kernel::{Maps, cookies, object, open};
 use crate::output;
 use crate::policy::file::Document;
 use crate::policy::settings::{Settings, Value};
@@ -116,7 +116,7 @@ impl Attach {
         }
         let mut maps = Maps::open(&pins.root())?;
         let attached = if self.dispatcher {
-            dispatcher::attach(pins, names, self.generic)?
+            link::join(pins, names, self.generic)?
         } else {
             link::attach(pins, names, self.generic)?
         };

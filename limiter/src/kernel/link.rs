@@ -65,6 +65,32 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
     Ok(attached.into_iter().filter(|one| pinned.contains(&one.index)).collect())
 }
 
+/// Attaches to `names` as a component of their dispatchers, beside other XDP programs. `generic`: in
+/// the generic path, where a dispatcher is to be made.
+///
+/// # Errors
+/// When one of them is missing or cannot be joined. limiter is attached to none then.
+pub fn join(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attached>> {
+    let interfaces = interface::all()?;
+    let wanted: Vec<&Interface> =
+        names.iter().map(|name| interface::named(&interfaces, name)).collect::<Result<_>>()?;
+    for interface in &wanted {
+        check_kind(interface, &interfaces)?;
+        check_own(pins, interface)?;
+    }
+    dispatcher::join(
+        pins,
+        &wanted,
+        if generic { Attachment::Generic } else { Attachment::Native },
+    )?;
+    for interface in wanted.iter().filter(|one| is_dead(pins, one.index)) {
+        let pin = pins.link(interface.index);
+        std::fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+    }
+    let attached = attached(pins)?;
+    Ok(attached.into_iter().filter(|one| wanted.iter().any(|is| is.index == one.index)).collect())
+}
+
 /// Detaches from the interface with `index`.
 ///
 /// # Errors
@@ -109,7 +135,10 @@ pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
         Attached { index, name, attachment: place, in_dispatcher: false }
     });
     let mut attached: Vec<Attached> = links.collect();
-    attached.extend(dispatcher::attached(pins, &interfaces));
+    attached.extend(dispatcher::members(pins)?.into_iter().map(|member| {
+        let dispatcher::Member { index, name, attachment } = member;
+        Attached { index, name, attachment, in_dispatcher: true }
+    }));
     Ok(attached)
 }
 
@@ -175,7 +204,7 @@ pub(super) fn program_of(pins: &Pins, index: u32) -> Option<u32> {
 }
 
 /// Refuses interfaces on which limiter would see nothing, or not all.
-pub(super) fn check_kind(interface: &Interface, all: &[Interface]) -> Result<()> {
+fn check_kind(interface: &Interface, all: &[Interface]) -> Result<()> {
     let Interface { name, .. } = interface;
     ensure!(
         interface.ethernet,
@@ -194,15 +223,13 @@ pub(super) fn check_kind(interface: &Interface, all: &[Interface]) -> Result<()>
     Ok(())
 }
 
-fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
+/// Refuses an interface that limiter is on already, or was in another network namespace.
+fn check_own(pins: &Pins, interface: &Interface) -> Result<()> {
     let name = &interface.name;
     let index = interface.index;
     let (ours, here) = (program_of(pins, index), interface.program.map(|(id, _)| id));
-    let is_component = dispatcher::attached(pins, std::slice::from_ref(interface))
-        .iter()
-        .any(|one| one.index == index && one.attachment.is_some());
     ensure!(
-        !is_component && (ours.is_none() || ours != here),
+        !dispatcher::is_on(pins, interface) && (ours.is_none() || ours != here),
         "limiter is already attached to {name}; `limiter status` shows it, `limiter set` changes limits"
     );
     ensure!(
@@ -211,7 +238,13 @@ fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
          `limiter detach {index}`, or keep the limiter of each namespace in a --pins directory of its own",
         pins.link(index).display()
     );
-    let Some(id) = here else { return Ok(()) };
+    Ok(())
+}
+
+fn check_free(pins: &Pins, interface: &Interface) -> Result<()> {
+    let name = &interface.name;
+    check_own(pins, interface)?;
+    let Some((id, _)) = interface.program else { return Ok(()) };
     let other = match dispatcher::described(id) {
         Some(Ok(which)) => bail!(
             "{name} runs a dispatcher of libxdp (id {id}; {which}), which runs several XDP programs: \

@@ -105,6 +105,12 @@ impl Stage {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// What doctor says of the device, on one line.
+    fn doctor(&self) -> String {
+        let said = self.limiter("doctor crowd0").stdout;
+        String::from_utf8_lossy(&said).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// That xdp-loader shows these programs on the device, in this order, and no other.
     #[track_caller]
     fn runs(&self, programs: &[&str]) {
@@ -236,12 +242,12 @@ impl Stage {
             &["in its driver", "without `--generic`"],
         );
         assert_eq!(self.xdp(), theirs);
-        let doctor = String::from_utf8(self.limiter("doctor crowd0").stdout).expect("text");
+        let doctor = self.doctor();
         assert!(doctor.contains("and limiter is not in it"), "{doctor}");
         self.ok("attach crowd0 --dispatcher");
         self.runs(&["limiter", "xdpfilt_alw_all"]);
         self.one_source_is_limited(5);
-        let doctor = String::from_utf8(self.limiter("doctor crowd0").stdout).expect("text");
+        let doctor = self.doctor();
         assert!(doctor.contains("in a dispatcher that others may join"), "{doctor}");
         assert!(
             self.ok("status --quick").contains("crowd0  native (in the driver), in a dispatcher")
