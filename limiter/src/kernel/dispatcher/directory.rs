@@ -19,14 +19,14 @@ use crate::kernel::pins::Pins;
 
 /// A dispatcher, by its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Pinned {
     /// Index of the interface that it was made for.
     pub index: u32,
     /// Id of its program.
     pub id: u32,
 }
 
-impl Place {
+impl Pinned {
     fn parse(name: &str) -> Option<Self> {
         let (index, id) = name.strip_prefix("dispatch-")?.split_once('-')?;
         Some(Self { index: index.parse().ok()?, id: id.parse().ok()? })
@@ -86,14 +86,14 @@ pub fn is_own(program: &ProgramInfo, maps: &BTreeSet<u32>) -> bool {
 }
 
 /// The dispatchers of which limiter is a component, by these pins; `whole`: the only one.
-pub fn places(pins: &Pins) -> Vec<(Place, bool)> {
+pub fn places(pins: &Pins) -> Vec<(Pinned, bool)> {
     let mut places = Vec::new();
     let Ok(entries) = fs::read_dir(base()) else { return places };
     let maps = own_maps(pins);
     if maps.is_empty() {
         return places;
     }
-    for place in entries.filter_map(|entry| Place::parse(entry.ok()?.file_name().to_str()?)) {
+    for place in entries.filter_map(|entry| Pinned::parse(entry.ok()?.file_name().to_str()?)) {
         let programs: Vec<bool> = programs(&place.path())
             .iter()
             .map(|path| ProgramInfo::from_pin(path).is_ok_and(|info| is_own(&info, &maps)))
@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn names_of_directories() {
-        assert_eq!(Place::parse("dispatch-7-123"), Some(Place { index: 7, id: 123 }));
+        assert_eq!(Pinned::parse("dispatch-7-123"), Some(Pinned { index: 7, id: 123 }));
         for other in ["dispatch-7", "dispatch--1", "dispatch-7-", "prog-test-link-1-2", "xsk"] {
-            assert_eq!(Place::parse(other), None, "{other}");
+            assert_eq!(Pinned::parse(other), None, "{other}");
         }
     }
 }

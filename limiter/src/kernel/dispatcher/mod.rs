@@ -21,7 +21,7 @@ use aya::programs::Extension;
 use super::interface::{self, Attachment, Interface};
 use super::lock::Lock;
 use super::pins::Pins;
-use directory::Place;
+use directory::Pinned;
 use next::Next;
 use running::Running;
 pub use running::described;
@@ -32,7 +32,7 @@ const TRIES: u32 = 10;
 const LOOKS: u32 = 3;
 
 /// What is to become of limiter in a dispatcher.
-enum Change<'a> {
+enum Intent<'a> {
     /// It runs there, by this program.
     Join(&'a mut Extension),
     /// It does not.
@@ -66,10 +66,10 @@ pub(super) fn join(pins: &Pins, interfaces: &[&Interface], place: Attachment) ->
     let lock = directory::lock()?;
     for (joined, interface) in interfaces.iter().enumerate() {
         let result =
-            change(pins, interface.index, Some(place), &mut Change::Join(component), &lock);
+            change(pins, interface.index, Some(place), &mut Intent::Join(component), &lock);
         if let Err(error) = result {
             for before in &interfaces[..joined] {
-                change(pins, before.index, None, &mut Change::Leave, &lock)?;
+                change(pins, before.index, None, &mut Intent::Leave, &lock)?;
             }
             return Err(error);
         }
@@ -87,7 +87,7 @@ pub fn detach(pins: &Pins, index: u32) -> Result<bool> {
         return Ok(false);
     }
     let lock = directory::lock()?;
-    change(pins, index, None, &mut Change::Leave, &lock)?;
+    change(pins, index, None, &mut Intent::Leave, &lock)?;
     Ok(true)
 }
 
@@ -107,7 +107,7 @@ pub fn renew(pins: &Pins) -> Result<usize> {
     let component = object::extension(&mut component)?;
     let lock = directory::lock()?;
     for (place, _) in &running {
-        change(pins, place.index, None, &mut Change::Join(component), &lock)?;
+        change(pins, place.index, None, &mut Intent::Join(component), &lock)?;
     }
     Ok(running.len())
 }
@@ -175,7 +175,7 @@ fn change(
     pins: &Pins,
     index: u32,
     fresh: Option<Attachment>,
-    change: &mut Change<'_>,
+    change: &mut Intent<'_>,
     _lock: &Lock,
 ) -> Result<()> {
     for _ in 0..TRIES {
@@ -184,13 +184,13 @@ fn change(
             return sweep(pins, index, None);
         };
         // What runs there may be others' by now.
-        if matches!(change, Change::Leave) && !is_on(pins, interface) {
+        if matches!(change, Intent::Leave) && !is_on(pins, interface) {
             return sweep(pins, index, None);
         }
         let running = Running::on(interface)?;
         let (old, place) = match (&running, fresh, &change) {
             (Some(running), _, _) => (Some(running), running.attachment),
-            (None, Some(place), Change::Join(_)) => (None, place),
+            (None, Some(place), Intent::Join(_)) => (None, place),
             (None, _, _) => return sweep(pins, index, None),
         };
         let new = Next::build(pins, interface, old, change)?;
@@ -212,7 +212,7 @@ fn change(
 }
 
 /// Takes away what killed commands left of limiter in dispatchers of an interface that do not run.
-fn sweep(pins: &Pins, index: u32, running: Option<Place>) -> Result<()> {
+fn sweep(pins: &Pins, index: u32, running: Option<Pinned>) -> Result<()> {
     let is_here = interface::all()?.iter().any(|one| one.index == index);
     for (place, is_alone) in directory::places(pins) {
         if place.index != index || Some(place) == running {
@@ -230,6 +230,6 @@ fn sweep(pins: &Pins, index: u32, running: Option<Place>) -> Result<()> {
 }
 
 /// Whether a dispatcher runs on an interface.
-fn runs(interface: &Interface, place: Place) -> bool {
+fn runs(interface: &Interface, place: Pinned) -> bool {
     interface.index == place.index && interface.program.is_some_and(|(id, _)| id == place.id)
 }

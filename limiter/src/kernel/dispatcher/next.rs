@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::links::FdLink;
 use aya::programs::{Extension, ProgramFd};
 
-use super::Change;
+use super::Intent;
 use super::config::{Config, SLOTS, Terms};
-use super::directory::{self, Place};
+use super::directory::{self, Pinned};
 use super::object;
 use super::running::Running;
 use crate::kernel::interface::Interface;
@@ -17,7 +17,7 @@ use crate::kernel::pins::Pins;
 /// A dispatcher with its components and their pins, which runs nowhere yet.
 pub struct Next {
     /// Its directory.
-    pub place: Place,
+    pub place: Pinned,
     /// Its program.
     pub program: ProgramFd,
 }
@@ -37,11 +37,11 @@ impl Next {
         pins: &Pins,
         interface: &Interface,
         old: Option<&Running>,
-        change: &mut Change<'_>,
+        change: &mut Intent<'_>,
     ) -> Result<Option<Self>> {
         let maps = directory::own_maps(pins);
         let mut parts: Vec<(Terms, Part<'_>)> = Vec::new();
-        if let Change::Join(own) = change {
+        if let Intent::Join(own) = change {
             parts.push((object::TERMS, Part::Own(own)));
         }
         for (slot, terms) in old.iter().flat_map(|old| old.config.components.iter().enumerate()) {
@@ -71,7 +71,7 @@ impl Next {
         let components = parts.iter().map(|(terms, _)| *terms).collect();
         let mut ebpf = object::dispatcher(&Config { version, components })?;
         let program = object::program(&mut ebpf)?;
-        let place = Place { index: interface.index, id: program.info()?.id() };
+        let place = Pinned { index: interface.index, id: program.info()?.id() };
         let next = Self { place, program: program.fd()?.try_clone()? };
         let linked = next.link(parts);
         if linked.is_err() {

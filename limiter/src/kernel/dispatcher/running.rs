@@ -5,7 +5,7 @@ use aya::maps::{Array, Map, MapData, MapInfo};
 use aya::programs::{ProgramFd, ProgramInfo};
 
 use super::config::{Config, Unknown, VERSIONS};
-use super::directory::Place;
+use super::directory::Pinned;
 use super::object;
 use crate::kernel::interface::{Attachment, Interface};
 
@@ -15,7 +15,7 @@ const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 /// A dispatcher that runs on an interface.
 pub struct Running {
     /// Its directory.
-    pub place: Place,
+    pub place: Pinned,
     /// Its program.
     pub program: ProgramFd,
     /// Where it runs.
@@ -50,7 +50,7 @@ impl Running {
                 program.name_as_str().unwrap_or_default()
             ),
         };
-        let place = Place { index: interface.index, id };
+        let place = Pinned { index: interface.index, id };
         Ok(Some(Self { place, program: program.fd()?, attachment, config }))
     }
 }
