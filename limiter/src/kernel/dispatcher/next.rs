@@ -22,11 +22,8 @@ pub struct Next {
     pub program: ProgramFd,
 }
 
-/// A component of it: of the old one, or limiter.
-enum Part<'a> {
-    Kept(Extension),
-    Own(&'a mut Extension),
-}
+/// Components in their order. `None`: limiter.
+type Parts = Vec<(Terms, Option<Extension>)>;
 
 impl Next {
     /// Makes it. `None`: no component is left for it.
@@ -40,9 +37,9 @@ impl Next {
         change: &mut Intent<'_>,
     ) -> Result<Option<Self>> {
         let maps = directory::own_maps(pins);
-        let mut parts: Vec<(Terms, Part<'_>)> = Vec::new();
-        if let Intent::Join(own) = change {
-            parts.push((object::TERMS, Part::Own(own)));
+        let mut parts = Parts::new();
+        if matches!(change, Intent::Join(_)) {
+            parts.push((object::TERMS, None));
         }
         for (slot, terms) in old.iter().flat_map(|old| old.config.components.iter().enumerate()) {
             let path = old.map(|old| old.place.program(slot)).unwrap_or_default();
@@ -54,7 +51,7 @@ impl Next {
                 )
             })?;
             if !directory::is_own(&kept.info()?, &maps) {
-                parts.push((*terms, Part::Kept(kept)));
+                parts.push((*terms, Some(kept)));
             }
         }
         ensure!(
@@ -73,21 +70,22 @@ impl Next {
         let program = object::program(&mut ebpf)?;
         let place = Pinned { index: interface.index, id: program.info()?.id() };
         let next = Self { place, program: program.fd()?.try_clone()? };
-        let linked = next.link(parts);
+        let linked = next.link(parts, change);
         if linked.is_err() {
             place.remove()?;
         }
         linked.map(|()| Some(next))
     }
 
-    fn link(&self, parts: Vec<(Terms, Part<'_>)>) -> Result<()> {
+    fn link(&self, parts: Parts, change: &mut Intent<'_>) -> Result<()> {
         let directory = self.place.path();
         std::fs::create_dir(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         for (slot, (_, part)) in parts.into_iter().enumerate() {
-            match part {
-                Part::Own(own) => self.put(slot, own)?,
-                Part::Kept(mut kept) => self.put(slot, &mut kept)?,
+            match (part, &mut *change) {
+                (Some(mut kept), _) => self.put(slot, &mut kept)?,
+                (None, Intent::Join(own)) => self.put(slot, own)?,
+                (None, Intent::Leave) => {}
             }
         }
         Ok(())
