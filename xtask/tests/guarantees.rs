@@ -16,7 +16,7 @@ fn tests(text: &str) -> Vec<(&str, &str)> {
 fn holds(source: &str, name: &str) -> bool {
     let lines: Vec<&str> = source.lines().collect();
     let declared = format!("fn {name}(");
-    let is_mark = |line: &str| matches!(line, "#[test]" | "#[tokio::test]");
+    let is_mark = |line: &str| line == "#[test]" || line.starts_with("#[tokio::test");
     let found = |(at, line): (usize, &&str)| {
         line.trim_start().trim_start_matches("async ").starts_with(&declared)
             && lines[at.saturating_sub(4)..at].iter().any(|line| is_mark(line.trim()))

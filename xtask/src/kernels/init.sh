@@ -29,7 +29,8 @@ export LIMITER_BESIDE_FRAMES=10000 LIMITER_GARBAGE_FRAMES=200
 echo "skipped: packets object:: bpftool: it is the first machine's, not the kernel's"
 echo "skipped: packets full:: to_the_last_entry: a third of a million entries take too long here"
 run packets --skip bpftool --skip to_the_last_entry
-run limits --show-output driver::
+export LIMITER_ROOM_CONNECTIONS=40
+run limits --show-output driver:: room::who_is_refused
 # From here on the lab's wires are NICs. What it needs of them `guest.rs` says.
 export LAB_WIRE=nic
 case $(busybox uname -r) in
