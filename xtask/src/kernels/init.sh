@@ -23,7 +23,13 @@ run() {
 
 # Debian's kernels take components of dispatchers.
 export LIMITER_BIN=/bin/limiter LIMITER_COMPONENTS=yes
-run kernels --show-output
+case $(busybox uname -r) in
+6.1.*)
+    echo "skipped: kernels dispatcher:: limiter beside others: 6.12 refuses more of it, and it takes minutes here"
+    run kernels --show-output --skip dispatcher
+    ;;
+*) run kernels --show-output ;;
+esac
 # What is counted in millions takes too long here.
 export LIMITER_BESIDE_FRAMES=10000 LIMITER_GARBAGE_FRAMES=200
 echo "skipped: packets object:: bpftool: it is the first machine's, not the kernel's"
