@@ -4,6 +4,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::packet::{self, Cursor, Found, Segment};
+use limiter_common::reason::Reason;
 
 /// What is shown of the frame, and its length, from the context once more: to keep it since the
 /// first time would take room in the stack of every packet.
@@ -25,15 +26,28 @@ pub fn read(context: &XdpContext, found: Found) -> Option<Segment<'_>> {
     found.read(unsafe { Cursor::from_raw(context.data(), context.data_end()) })
 }
 
-/// Where the headers of a frame are, as [`Found`], or 0: parsed again.
+/// Parses a frame of the main program.
+///
+/// # Errors
+/// As [`packet::parse`].
+#[inline(always)]
+pub fn parse(context: &XdpContext) -> Result<Segment<'_>, Reason> {
+    // SAFETY: these are the kernel's packet pointers, valid for this run.
+    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
+    match packet::parse_plain(frame) {
+        Err(None) => Found(limiter_find(context.ctx)).parsed(again(context).0),
+        Err(Some(reason)) => Err(reason),
+        Ok(segment) => Ok(segment),
+    }
+}
+
+/// Where the headers of a frame are, as [`Found`]: parsed again, or with extension headers for the
+/// first time.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn limiter_find(context: *mut xdp_md) -> u64 {
     let context = XdpContext::new(context);
     // SAFETY: these are the kernel's packet pointers, valid for this run.
     let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
-    match packet::parse(frame) {
-        Ok(segment) if !segment.hides_flags => Found::of(&segment, &frame).0,
-        _ => 0,
-    }
+    Found::of_parsed(&packet::parse(frame), &frame).0
 }

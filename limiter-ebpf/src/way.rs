@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::XdpContext;
 use limiter_common::admission::Stage;
 use limiter_common::challenge;
-use limiter_common::packet::{self, Cursor, Segment};
+use limiter_common::packet::{self, Segment};
 use limiter_common::reason::{Reason, Verdict};
 use limiter_common::record::Service;
 use limiter_common::switch::{Mode, Switch};
@@ -21,12 +21,10 @@ use crate::{
 /// Decides on one frame and returns XDP's number for it.
 #[inline(always)]
 pub fn run<S: Sources, O: Observe>(context: &XdpContext) -> u32 {
-    // SAFETY: these are the kernel's packet pointers, valid for this run.
-    let frame = unsafe { Cursor::from_raw(context.data(), context.data_end()) };
     let Some(switch) = maps::switch() else {
         return exit::pass(Reason::NoPolicy);
     };
-    let decision = match packet::parse(frame) {
+    let decision = match frame::parse(context) {
         Ok(segment) if segment.is_attempt() || segment.hides_flags => {
             judge::<S, O>(context, &segment, switch)
         }

@@ -17,6 +17,7 @@ pub use tcp::Numbers;
 use core::hint::black_box;
 
 use crate::reason::Reason;
+use crate::record::REASONS;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -79,18 +80,58 @@ impl Segment<'_> {
 
 /// Where the headers of a segment are in its frame, in one number that crosses a call: who reads it
 /// there needs two looks and not the way through all headers.
-/// `length (32 bits) | TCP header at (16) | 0 (6) | fragment (1) | IPv6 (1) | IP header at (8)`.
+/// `length (32 bits) | TCP header at (16) | 0 (5) | hides its flags (1) | fragment (1) | IPv6 (1) |
+/// IP header at (8)`. Or, with the highest bit, the [`Reason`] why there is no segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found(pub u64);
 
 impl Found {
     const V6: u64 = 1 << 8;
     const FRAGMENT: u64 = 1 << 9;
+    const HIDES: u64 = 1 << 10;
+    const NONE: u64 = 1 << 63;
     const TCP: u32 = 16;
     const LENGTH: u32 = 32;
     /// Bounds that say nothing new, but that the verifier wants to see.
     const MOST_LINK: usize = 0x1f;
     const MOST_TCP: usize = 0x7fff;
+
+    /// Of what was parsed, and the first byte of its frame.
+    #[inline(always)]
+    pub fn of_parsed(parsed: &Result<Segment<'_>, Reason>, frame: &Cursor<'_>) -> Self {
+        match parsed {
+            Ok(segment) if segment.hides_flags => Self(Self::of(segment, frame).0 | Self::HIDES),
+            Ok(segment) => Self::of(segment, frame),
+            Err(reason) => Self(Self::NONE | *reason as u64),
+        }
+    }
+
+    /// What was parsed, from the first byte of its frame.
+    #[inline(always)]
+    pub fn parsed<'a>(self, frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
+        if self.0 & Self::NONE != 0 {
+            let reason = Reason::from_number(self.0 as u8 & (REASONS as u8 - 1));
+            return Err(reason.unwrap_or(Reason::Truncated));
+        }
+        let segment = if self.0 & Self::HIDES != 0 { self.hidden(frame) } else { self.read(frame) };
+        segment.ok_or(Reason::Truncated)
+    }
+
+    /// A segment that hides its flags.
+    #[inline(always)]
+    fn hidden<'a>(self, frame: Cursor<'a>) -> Option<Segment<'a>> {
+        let mut tcp = frame;
+        tcp.skip(self.tcp());
+        Some(Segment {
+            network: self.network(frame)?,
+            tcp,
+            length: (self.0 >> Self::LENGTH) as usize,
+            port: tcp.ahead::<4>()?.half::<2>(),
+            flags: 0,
+            is_fragment: true,
+            hides_flags: true,
+        })
+    }
 
     /// Of a segment that shows its flags, and the first byte of its frame.
     #[inline(always)]
@@ -133,18 +174,26 @@ impl Found {
         Some((self.tcp(), (self.0 >> Self::LENGTH) as usize))
     }
 
-    /// The segment, from the first byte of its frame.
     #[inline(always)]
-    pub fn read<'a>(self, frame: Cursor<'a>) -> Option<Segment<'a>> {
-        let (mut ip, mut tcp) = (frame, frame);
-        ip.skip(self.link());
-        tcp.skip(self.tcp());
+    fn network<'a>(self, mut frame: Cursor<'a>) -> Option<Header<'a>> {
+        frame.skip(self.link());
         // Constants that the compiler cannot see through: of a bit that was tested older verifiers
         // (6.1) forget the outcome when it is kept on the stack, and then read an IPv4 header as
         // IPv6.
         let is_v6 = if self.0 & Self::V6 != 0 { black_box(1_u64) } else { black_box(0) };
-        let network =
-            if is_v6 != 0 { Header::V6(ip.ahead::<40>()?) } else { Header::V4(ip.ahead::<20>()?) };
+        Some(if is_v6 != 0 {
+            Header::V6(frame.ahead::<40>()?)
+        } else {
+            Header::V4(frame.ahead::<20>()?)
+        })
+    }
+
+    /// The segment, from the first byte of its frame.
+    #[inline(always)]
+    pub fn read<'a>(self, frame: Cursor<'a>) -> Option<Segment<'a>> {
+        let network = self.network(frame)?;
+        let mut tcp = frame;
+        tcp.skip(self.tcp());
         let start = tcp.ahead::<14>()?;
         Some(Segment {
             network,
@@ -163,18 +212,31 @@ impl Found {
 /// # Errors
 /// The reason why it is no segment: what cannot be read passes, what exists only to hide an attempt is dropped.
 #[inline(always)]
-pub fn parse<'a>(mut frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
-    match link::ether_type(&mut frame)? {
-        link::IPV4 => {
-            let (header, payload) = network::ipv4(&mut frame)?;
-            tcp::segment(frame, header, payload)
-        }
-        link::IPV6 => {
-            let (header, payload) = network::ipv6(&mut frame)?;
-            tcp::segment(frame, header, payload)
-        }
-        _ => Err(Reason::NotIp),
-    }
+pub fn parse<'a>(frame: Cursor<'a>) -> Result<Segment<'a>, Reason> {
+    walk(frame, network::extensions)
+}
+
+/// Reads a frame without IPv6 extension headers, as nearly all are. [`parse`] reads the others: who
+/// calls it for them alone has a verifier walk what follows for each end of a chain only once.
+///
+/// # Errors
+/// The reason why it is no segment, or `None` for a chain of extension headers.
+#[inline(always)]
+pub fn parse_plain<'a>(frame: Cursor<'a>) -> Result<Segment<'a>, Option<Reason>> {
+    walk(frame, |_, _, _| Err(None))
+}
+
+#[inline(always)]
+fn walk<'a, E: From<Reason>>(
+    mut frame: Cursor<'a>,
+    extensions: impl FnOnce(&mut Cursor<'a>, u8, &mut network::Payload) -> Result<u8, E>,
+) -> Result<Segment<'a>, E> {
+    let (header, payload) = match link::ether_type(&mut frame)? {
+        link::IPV4 => network::ipv4(&mut frame)?,
+        link::IPV6 => network::ipv6(&mut frame, extensions)?,
+        _ => return Err(Reason::NotIp.into()),
+    };
+    Ok(tcp::segment(frame, header, payload)?)
 }
 
 /// A second look at a frame that [`parse`] could not read and that would pass: what the kernel

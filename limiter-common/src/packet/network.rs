@@ -101,12 +101,15 @@ pub fn ipv4<'a>(frame: &mut Cursor<'a>) -> Result<(Header<'a>, Payload), Reason>
     Ok((Header::V4(header), payload))
 }
 
-/// Reads an IPv6 header and its chain of extension headers.
+/// Reads an IPv6 header, and with `extensions` the chain of its extension headers.
 #[inline(always)]
-pub fn ipv6<'a>(frame: &mut Cursor<'a>) -> Result<(Header<'a>, Payload), Reason> {
+pub fn ipv6<'a, E: From<Reason>>(
+    frame: &mut Cursor<'a>,
+    extensions: impl FnOnce(&mut Cursor<'a>, u8, &mut Payload) -> Result<u8, E>,
+) -> Result<(Header<'a>, Payload), E> {
     let header = frame.take::<40>().ok_or(Reason::Truncated)?;
     if header.byte::<0>() >> 4 != 6 {
-        return Err(Reason::Malformed);
+        return Err(Reason::Malformed.into());
     }
     let mut next = header.byte::<6>();
     let length = match header.half::<4>() {
@@ -115,14 +118,19 @@ pub fn ipv6<'a>(frame: &mut Cursor<'a>) -> Result<(Header<'a>, Payload), Reason>
         stated => usize::from(stated),
     };
     let mut payload = Payload { length, is_fragment: false };
-    if next != TCP {
+    if is_extension(next) {
         next = extensions(frame, next, &mut payload)?;
     }
-    if next == TCP { Ok((Header::V6(header), payload)) } else { Err(Reason::NotTcp) }
+    if next == TCP { Ok((Header::V6(header), payload)) } else { Err(Reason::NotTcp.into()) }
 }
 
+/// Walks a chain of extension headers; says which protocol follows it.
 #[inline(always)]
-fn extensions(frame: &mut Cursor<'_>, mut next: u8, payload: &mut Payload) -> Result<u8, Reason> {
+pub fn extensions(
+    frame: &mut Cursor<'_>,
+    mut next: u8,
+    payload: &mut Payload,
+) -> Result<u8, Reason> {
     let mut headers = 0;
     while headers < EXTENSION_HEADERS {
         if !is_extension(next) {
