@@ -197,7 +197,9 @@ fn facts(
     );
     let opened = calm.map_or(0.0, |calm| calm.kernel_rate(calm.tcp.opened));
     counts.server = (during.kernel_seconds > 0.0).then(|| {
-        let opened = beyond(during.tcp.opened, opened, during.kernel_seconds);
+        let more = beyond(during.tcp.opened, opened, during.kernel_seconds);
+        // None at all says that the server is down. That no more are opened than in calm does not.
+        let opened = more.max(u64::from(during.tcp.opened > 0.0));
         [opened, during.tcp.overflows as u64]
     });
     let distinct = sources.map(|it| observe::Distinct {

@@ -2,6 +2,7 @@
 
 use super::super::story::Pattern;
 use super::{Second, Told};
+use crate::observe::{Manners, Sources};
 
 const CALM: Second<'_> = Second {
     decided: &[("admitted", 100)],
@@ -132,8 +133,8 @@ fn few_sources() {
     tells(&told, &["few clients that are really there", "over its limit"]);
 }
 
-/// Hardly an attempt is finished, which alone would be a flood of forged addresses; few come again
-/// and again.
+/// No more attempts are finished than in calm, which alone would be a flood of forged addresses; few
+/// come again and again, one by one as programs do.
 #[test]
 fn few_that_finish_nothing() {
     for (sources, kind) in
@@ -141,14 +142,16 @@ fn few_that_finish_nothing() {
     {
         let second = Second {
             decided: &[("admitted", 500), ("source_limit", 20_000)],
-            tcp: &[("PassiveOpens", 101)],
+            tcp: &[("PassiveOpens", 100)],
             sources: Some(sources),
             ..Second::default()
         };
         let mut told = Told::new("enforce");
         told.change(|tick| {
             let limiter = tick.limiter.as_mut().expect("there is one");
-            limiter.sources = Some(crate::observe::Sources::default());
+            let manners = Manners { sources: 1000, programs: 1.0, ..Manners::default() };
+            let sources = Sources { manners: [manners, manners], ..Sources::default() };
+            limiter.sources = Some(sources);
         });
         told.seconds(30, CALM).seconds(60, second).seconds(30, CALM);
         assert_eq!(told.story().verdict.kind, kind, "{sources:?}");
