@@ -169,7 +169,7 @@ fn no_more_than_so_many_users_are_present() {
     // The first that came are in, but for those whose SYNs overtook one another. They stay away.
     while visits() < USERS + USERS / 2 {
         let since = Duration::from_nanos(clock::now() - left);
-        assert!(since < Duration::from_secs(180), "{} visits in all", visits());
+        assert!(since < lab::wait::PATIENCE, "{} visits in all", visits());
         come(&clients[USERS as usize..], 4.0);
         assert!(present(clock::now()) <= USERS);
     }

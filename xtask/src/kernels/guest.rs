@@ -9,12 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Signal, set_parent_process_death_signal, setpriority_process};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// Several times what it takes on two busy cores.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
-/// A machine computes all the time. `cargo xtask test` runs it beside tests that mostly wait, and they go first.
-const NICE: i32 = 10;
 /// What the kernel is told.
 ///
 /// `no_timer_check`: without it the kernel expects ticks of the timer while it counts turns of a
@@ -115,13 +113,10 @@ fn command(image: &Path, initramfs: &Path) -> Command {
         }
     }
     command.stdin(Stdio::null());
-    // A run that is killed leaves no machine behind, and one that is not hinders nobody.
-    let be_modest = || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        Ok(setpriority_process(None, NICE)?)
-    };
-    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
-    unsafe { command.pre_exec(be_modest) };
+    // A run that is killed leaves no machine behind.
+    let end_with_us = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(end_with_us) };
     command
 }
 

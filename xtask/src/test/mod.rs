@@ -73,7 +73,7 @@ impl Test {
         report.check("format", &mut cargo(&["fmt", "--all", "--check"]))?;
         // The largest first: what it needs of others is compiled beside the BPF objects, which keep one CPU busy.
         report.need("build the suites", &mut SUITE.build())?;
-        // What computes and what waits, at once: other kernels run on what the tests leave of the CPUs.
+        // What computes and what waits, at once.
         let kernels = (!self.quick).then(|| {
             let mut command = Command::new(MYSELF);
             command.arg("kernels");
