@@ -209,7 +209,7 @@ pub fn look<W: SharedWord>(
         wait: if wait < service.rules.patience { wait } else { service.rules.patience },
         lag: lag(head, now),
         gate: service.gate(now),
-        newcomers: service.newcomers(now),
+        newcomers: service.newcomers(now, interval),
         interval,
         page: service.page(),
         is_full: are_taken as u64,
@@ -256,7 +256,8 @@ fn write<W: SharedWord>(draft: &Draft, service: &Service<'_, W>, now: u64) {
         service.fill(now, draft.time);
     }
     if is(draft.said, NEWCOMER) {
-        service.charge_newcomers(now, (right(draft.view.interval) * service.page()) >> 8);
+        let interval = draft.view.interval;
+        service.charge_newcomers(now, (right(interval) * service.page()) >> 8, interval);
     }
     let begins = is(draft.said, BEGINS);
     if begins {

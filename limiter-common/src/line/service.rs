@@ -95,15 +95,18 @@ impl<W: SharedWord> Service<'_, W> {
         level(self.line[GATE].load(), now, 2 * self.rules.gate)
     }
 
-    /// How much newcomers owe of what they have by right, in nanoseconds.
+    /// How much newcomers owe of what they have by right, in nanoseconds. `interval`: of a connection
+    /// at the gate now.
     #[inline(always)]
-    pub fn newcomers(&self, now: u64) -> u64 {
-        level(self.line[NEWCOMERS].load(), now, self.most_owed())
+    pub fn newcomers(&self, now: u64, interval: u64) -> u64 {
+        level(self.line[NEWCOMERS].load(), now, self.most_owed(interval))
     }
 
+    /// More than one page of them costs, also where a share makes all of it dearer: else newcomers
+    /// would owe less than that at all times, and each would begin a page.
     #[inline(always)]
-    fn most_owed(&self) -> u64 {
-        most(RIGHT, 2 * self.rules.page_most * self.rules.right)
+    fn most_owed(&self, interval: u64) -> u64 {
+        most(RIGHT, 2 * self.rules.page_most * right(interval))
     }
 
     /// Connections of a page, in 256ths.
@@ -151,7 +154,7 @@ impl<W: SharedWord> Service<'_, W> {
         let rules = self.rules;
         let gate = self.gate(now);
         let present = part(gate.saturating_sub(rules.ceiling), rules.gate - rules.ceiling);
-        let by_right = part(self.newcomers(now), (right(interval) * self.page()) >> 8);
+        let by_right = part(self.newcomers(now, interval), (right(interval) * self.page()) >> 8);
         most(most(least(part(gate, rules.ceiling), by_right), present), others)
     }
 
@@ -161,10 +164,11 @@ impl<W: SharedWord> Service<'_, W> {
         add(&self.line[GATE], now, time, 2 * self.rules.gate);
     }
 
-    /// Charges newcomers with `time` nanoseconds of what they have by right.
+    /// Charges newcomers with `time` nanoseconds of what they have by right. `interval`: of a
+    /// connection at the gate now.
     #[inline(always)]
-    pub fn charge_newcomers(&self, now: u64, time: u64) {
-        add(&self.line[NEWCOMERS], now, time, self.most_owed());
+    pub fn charge_newcomers(&self, now: u64, time: u64, interval: u64) {
+        add(&self.line[NEWCOMERS], now, time, self.most_owed(interval));
         count(&self.line[VISITS]);
     }
 
