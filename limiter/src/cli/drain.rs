@@ -70,7 +70,7 @@ pub fn begin(maps: &Maps) -> Result<Vec<Drain>> {
         if 2 * queue.waiting < queue.room || maps.share(index)?.ends() > clock::now() {
             continue;
         }
-        let time = time(queue.waiting, &limit);
+        let time = time(&queue, &limit);
         if let Some(share) = Share::new(PART * limit.interval, clock::after(time + EARLY)) {
             maps.set_share(index, share)?;
             drains.push(Drain { service: name, queue, time });
@@ -79,11 +79,13 @@ pub fn begin(maps: &Maps) -> Result<Vec<Drain>> {
     Ok(drains)
 }
 
-/// How long it takes until as many more are served as wait, and half as many again: the kernel holds
-/// others half-open until the queue has room.
-fn time(waiting: u64, limit: &BudgetLimit) -> Duration {
+/// How long it takes until as many more are served as wait, and a quarter as many again. Behind a
+/// full queue the kernel holds as many others half-open, which come in as it gets room.
+fn time(queue: &Queue, limit: &BudgetLimit) -> Duration {
+    let Queue { waiting, room } = *queue;
+    let waiting = if waiting < room { waiting } else { waiting + room };
     let each = limit.interval * PART / (PART - 1);
-    Duration::from_nanos(waiting * each * 3 / 2).clamp(Duration::from_secs(2), LONGEST)
+    Duration::from_nanos(waiting * each * 5 / 4).clamp(Duration::from_secs(2), LONGEST)
 }
 
 #[cfg(test)]
@@ -92,10 +94,11 @@ mod tests {
 
     #[test]
     fn it_takes_as_long_as_the_server_needs() {
-        let time = |waiting, rate: u64| {
+        let time = |waiting, room, rate: u64| {
             let limit = BudgetLimit { interval: 1_000_000_000 / rate, capacity: 0, lease: 1 };
-            time(waiting, &limit).as_secs()
+            time(&Queue { waiting, room }, &limit).as_secs()
         };
-        assert_eq!([time(128, 54), time(128, 500), time(511, 500), time(4096, 100)], [4, 2, 2, 15]);
+        assert_eq!([time(100, 128, 54), time(129, 128, 54), time(129, 128, 500)], [3, 7, 2]);
+        assert_eq!([time(511, 1024, 500), time(4096, 4096, 100)], [2, 15]);
     }
 }
