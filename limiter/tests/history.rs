@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use limiter::history::{BOUND, Entry, History, Moment, SWITCH, State, Totals, Who};
 
@@ -165,8 +165,14 @@ fn writers_at_the_same_time() {
     let line = fs::read(scratch.file()).expect("a file");
     let full = BOUND as usize / line.len();
     append_bytes(&scratch.file(), &line.repeat(full - 60));
-    let write =
-        |writer: usize| (0..40).for_each(|n| history.append(&entry(writer, n)).expect("appended"));
+    let write = |writer: usize| {
+        for n in 0..40 {
+            // It gives up where the others seem to hang.
+            while let Err(error) = history.append(&entry(writer, n)) {
+                assert!(format!("{error:#}").contains("has been locked"), "{error:#}");
+            }
+        }
+    };
     std::thread::scope(|scope| {
         for writer in 0..4 {
             scope.spawn(move || write(writer));
@@ -190,18 +196,27 @@ fn writers_at_the_same_time() {
 fn a_file_that_is_replaced_meanwhile() {
     let scratch = Scratch::new("replaced");
     let history = History::at(scratch.file());
-    history.append(&entry(0, 0)).expect("appended");
-    let old = fs::File::open(scratch.file()).expect("a file");
-    old.lock().expect("locked");
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| history.append(&entry(0, 1)));
-        std::thread::sleep(Duration::from_millis(200));
-        let new = scratch.file().with_extension("other");
-        fs::write(&new, "").expect("written");
-        fs::rename(&new, scratch.file()).expect("renamed");
-        old.unlock().expect("unlocked");
-        waiting.join().expect("no panic").expect("appended");
-    });
+    let appended = loop {
+        history.append(&entry(0, 0)).expect("appended");
+        let old = fs::File::open(scratch.file()).expect("a file");
+        old.lock().expect("locked");
+        let start = Instant::now();
+        let (appended, held) = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| history.append(&entry(0, 1)));
+            std::thread::sleep(Duration::from_millis(200));
+            let new = scratch.file().with_extension("other");
+            fs::write(&new, "").expect("written");
+            fs::rename(&new, scratch.file()).expect("renamed");
+            old.unlock().expect("unlocked");
+            let held = start.elapsed();
+            (waiting.join().expect("no panic"), held)
+        });
+        // A writer gives up after two seconds.
+        if held < Duration::from_millis(1500) {
+            break appended;
+        }
+    };
+    appended.expect("appended");
     let entries = history.read(usize::MAX).expect("read").entries;
     assert_eq!(entries.iter().map(numbers).collect::<Vec<_>>(), [(0, 1)]);
 }

@@ -252,13 +252,14 @@ impl Flood {
         let (start, cpu_start) = (Instant::now(), thread_cpu_time());
         let (mut sent, mut pace) = (0, Pace::default());
         while sent < self.frames && !stop.load(Ordering::Relaxed) {
-            let elapsed = start.elapsed();
-            if elapsed.as_secs_f64() >= self.seconds {
+            let elapsed = start.elapsed().as_secs_f64();
+            let time = elapsed.min(self.seconds);
+            let due = self.rate.map_or(u64::MAX, |rate| (time * rate as f64) as u64);
+            let batch = due.saturating_sub(sent).min(self.frames - sent).min(CALL);
+            // A thread that had no CPU all the while sends once.
+            if elapsed >= self.seconds && (sent > 0 || batch == 0) {
                 break;
             }
-            let due =
-                self.rate.map_or(u64::MAX, |rate| (elapsed.as_secs_f64() * rate as f64) as u64);
-            let batch = due.saturating_sub(sent).min(self.frames - sent).min(CALL);
             if batch == 0 {
                 thread::sleep(PAUSE);
                 continue;

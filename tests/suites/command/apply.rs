@@ -152,11 +152,11 @@ fn a_trial_is_confirmed_or_rolled_back() {
     let desk = Desk::new();
     let file = desk.save("policy.toml", POLICY);
     desk.ok(&format!("apply {}", file.display()));
-    desk.ok(&format!("profile use siege {} --confirm 60s", file.display()));
+    desk.ok(&format!("profile use siege {} --confirm 1h", file.display()));
     assert_eq!(state(&desk), is("enforce", "5/s, burst 10", true));
     desk.ok("confirm");
     assert_eq!(state(&desk), is("enforce", "5/s, burst 10", false));
-    desk.ok(&format!("profile use calm {} --confirm 60s", file.display()));
+    desk.ok(&format!("profile use calm {} --confirm 1h", file.display()));
     assert_eq!(state(&desk), is("observe", "20/s, burst 40", true));
     // Mode changes do not touch the way back, but who disarms means it.
     desk.ok("arm");
@@ -206,8 +206,8 @@ fn an_armed_time_is_not_forgotten() {
     let said = desk.ok(&format!("profile use siege {} --for 2s", file.display()));
     assert!(!said.contains("armed for a time"), "{said}");
     becomes(&desk, &is("observe", "20/s, burst 40", false));
-    desk.ok("arm --for 10m");
-    let said = desk.ok(&format!("profile use siege {} --confirm 60s", file.display()));
+    desk.ok("arm --for 2h");
+    let said = desk.ok(&format!("profile use siege {} --confirm 1h", file.display()));
     assert!(said.contains("armed for a time") && said.contains("limiter disarm"), "{said}");
     desk.ok("rollback");
     assert_eq!(state(&desk), is("enforce", "20/s, burst 40", false));

@@ -327,9 +327,11 @@ fn crowdsec() {
         command.env("LIMITER", binary()).args(words).output().expect("it runs")
     };
     let json = r#"{"value":"192.0.2.7"}"#;
-    for (address, duration) in
-        [("192.0.2.7", "3h59m57.512345678s"), ("2001:db8::/64", "59.9s"), ("192.0.2.8", "24h0m0s")]
-    {
+    for (address, duration) in [
+        ("192.0.2.7", "3h59m57.512345678s"),
+        ("2001:db8::/64", "59m59.9s"),
+        ("192.0.2.8", "24h0m0s"),
+    ] {
         let output = call(&["add", address, duration, "crowdsecurity/http-probing", json]);
         assert!(output.status.success(), "{output:?}");
     }

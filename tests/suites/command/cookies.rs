@@ -121,10 +121,11 @@ fn one_process_puts_it_back() {
     desk.ok("set --service web --challenge always");
     desk.ok("arm --for 1h");
     until_so("it waits", || Pins::at(desk.pins()).has_settler());
-    for time in ["2h", "3h", "1s"] {
+    for time in ["2h", "3h"] {
         desk.ok(&format!("arm --for {time}"));
         assert_eq!(settlers(), 1, "after arm --for {time}");
     }
+    desk.ok("arm --for 1s");
     until_so("somebody puts it back", || syncookies(&desk) == "1");
     until_so("nobody waits any more", || settlers() == 0);
 }

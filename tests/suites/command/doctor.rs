@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use lab::Trivial;
-use lab::wait::until_so;
+use lab::wait::{PATIENCE, until_so};
 use serde_json::Value;
 
 use super::{Desk, binary, live};
@@ -193,14 +193,20 @@ fn servers() {
     let found = doctor(&desk, "");
     assert!(!found.has("nobody listens"));
     found.says("warning", "0 of 16 places", &["lets 200 in at once", "backlog"]);
-    // Nobody accepts.
+    // Nobody accepts: seventeen are connected, and the others find no room.
     let connect = || {
         let address = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
-        let connect =
-            |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+        let connect = |number: u32| {
+            let patience = if number < 17 { PATIENCE } else { Duration::from_millis(300) };
+            std::net::TcpStream::connect_timeout(&address, patience).ok()
+        };
         Ok((0..20).map(connect).collect::<Vec<_>>())
     };
     let _clients = desk.front.run(connect).expect("clients");
+    until_so("the kernel sees them", || {
+        let found = doctor(&desk, "");
+        found.has("17 of 16 places") && found.has("ListenOverflows")
+    });
     let found = doctor(&desk, "");
     assert_eq!(found.code, Some(1));
     found.says("problem", ":80: 17 of 16 places", &["does not accept"]);
@@ -275,8 +281,8 @@ fn bans_that_have_expired() {
         "1 bans have expired",
         &["lists", "limiter ban add 192.0.2.1 --for 1s"],
     );
-    // As it says.
-    desk.ok("ban add 192.0.2.1 --for 1s");
+    // As it says, but for longer than until the next command.
+    desk.ok("ban add 192.0.2.1 --for 1h");
     desk.ok("ban del 192.0.2.1");
     doctor(&desk, "").says("ok", "0 entries, 0 bans", &[]);
 }

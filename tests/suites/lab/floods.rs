@@ -1,6 +1,6 @@
 //! Floods arrive, whole, and end when they should.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 use lab::wait::{PATIENCE, until_so};
@@ -18,7 +18,7 @@ fn every_frame_of_a_flood_arrives() -> Result<()> {
             let counter = Trivial::DropAll.attach(&lab.front, ATTACK_DEVICE)?;
             let report = Flood { frames: FRAMES, ..Flood::new(target, sources) }.run(&lab)?;
             assert_eq!(report.sent, FRAMES, "{sources:?}");
-            assert_eq!(settled(|| counter.frames())?, FRAMES, "{sources:?}");
+            until_so("all arrive", || counter.frames().is_ok_and(|seen| seen == FRAMES));
         }
     }
     Ok(())
@@ -31,7 +31,7 @@ fn redirected_frames_arrive_too() -> Result<()> {
     let flood =
         Flood { frames: FRAMES, redirect: true, ..Flood::new(targets()[0].0, Sources::Random) };
     assert_eq!(flood.run(&lab)?.sent, FRAMES);
-    assert_eq!(settled(|| counter.frames())?, FRAMES);
+    until_so("all arrive", || counter.frames().is_ok_and(|seen| seen == FRAMES));
     Ok(())
 }
 
@@ -73,8 +73,9 @@ fn two_cpus_flood_side_by_side() -> Result<()> {
         println!("{report}");
         sent += report.sent;
     }
-    let arrived = settled(|| sink.frames())?;
-    assert!(arrived as f64 > 0.99 * sent as f64, "{sent} sent, {arrived} arrived");
+    until_so("nearly all arrive", || {
+        sink.frames().is_ok_and(|arrived| arrived as f64 > 0.99 * sent as f64)
+    });
     Ok(())
 }
 
@@ -86,21 +87,9 @@ fn a_flood_reaches_the_stack() -> Result<()> {
         let before = segments_received(&lab)?;
         Flood { frames: 100, rate: Some(10_000), ..Flood::new(target, Sources::One(base)) }
             .run(&lab)?;
-        let taken = settled(|| segments_received(&lab))?;
-        assert_eq!(taken - before, 100, "segments that TCP took at {target}");
+        until_so("TCP takes all", || segments_received(&lab).is_ok_and(|all| all == before + 100));
     }
     Ok(())
-}
-
-/// The count once it has stood still: the last frames may be in a softirq.
-pub fn settled(count: impl Fn() -> Result<u64>) -> Result<u64> {
-    loop {
-        let before = count()?;
-        thread::sleep(Duration::from_millis(200));
-        if count()? == before {
-            return Ok(before);
-        }
-    }
 }
 
 /// Segments that the front end's TCP took in (Tcp: InSegs), less those with errors (InErrs).

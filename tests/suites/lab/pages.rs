@@ -1,6 +1,7 @@
 //! Pages come whole, over both families.
 
 use anyhow::Result;
+use lab::wait::PATIENCE;
 use lab::{Crowd, Lab, Server};
 
 use super::targets;
@@ -12,8 +13,12 @@ fn pages_come_whole() -> Result<()> {
     for (target, addresses) in
         [(targets()[0].0, lab.clients_v4()), (targets()[1].0, lab.clients_v6())]
     {
-        let crowd =
-            Crowd { pages_per_second: 200.0, seconds: 0.5, ..Crowd::new(target, addresses) };
+        let crowd = Crowd {
+            pages_per_second: 200.0,
+            seconds: 0.5,
+            timeout: PATIENCE,
+            ..Crowd::new(target, addresses)
+        };
         let report = crowd.run(&lab)?;
         assert_eq!(
             (report.tried, report.ok, report.connect_ms.len()),
@@ -26,6 +31,7 @@ fn pages_come_whole() -> Result<()> {
         path: "/bytes/300000".to_owned(),
         connections_per_page: 4,
         seconds: 0.5,
+        timeout: PATIENCE,
         ..Crowd::new(targets()[0].0, lab.clients_v4())
     };
     let report = long.run(&lab)?;

@@ -10,6 +10,11 @@ use limiter_common::switch::Mode;
 
 use super::{Front, decided, limit, policy};
 
+/// Seconds in which a flood came all the time.
+fn used(flood: &FloodReport) -> f64 {
+    flood.within.saturating_sub(flood.idle).as_secs_f64()
+}
+
 fn one_source(target: std::net::IpAddr, source: &str, vlan: Option<u16>) {
     let mut policy = policy(&["web=*:80"]);
     policy.source = limit(20, 40);
@@ -30,7 +35,7 @@ fn one_source(target: std::net::IpAddr, source: &str, vlan: Option<u16>) {
     let refused = decided(&counters, Reason::SourceLimit);
     assert_eq!(admitted as u64 + refused, report.sent, "every attempt is admitted or refused");
     assert!(admitted <= 40.0 + 20.0 * longest, "{admitted} admitted in at most {longest} s");
-    let least = 40.0 + 20.0 * report.within.as_secs_f64() - 1.0;
+    let least = 40.0 + 20.0 * used(&report) - 1.0;
     assert!(admitted >= least, "{admitted} admitted, at least {least} were due");
 }
 
@@ -75,7 +80,7 @@ fn a_modest_source_is_never_refused_beside_a_greedy_one() {
     let longest = (coarse() - start).as_secs_f64();
     let admitted = decided(&front.service(0), Reason::Admitted);
     let most = 40.0 + 20.0 * longest;
-    let least = 40.0 + 20.0 * flooded.within.as_secs_f64() - 1.0;
+    let least = 40.0 + 20.0 * used(&flooded) - 1.0;
     let of_greedy = (admitted - sent) as f64;
     assert_eq!(sent, 30);
     assert!(
@@ -114,7 +119,6 @@ fn budget(rate: u64, burst: u64, lease: u64) {
     assert!(admitted as f64 <= most, "{admitted} admitted, {most} allowed");
     // Half of it: a lease whose CPU went to somebody else for ten milliseconds is lost. (What is lost of a budget that every
     // CPU draws from all the time is `accuracy`'s, in simulated time.)
-    let used = |flood: &FloodReport| flood.within.saturating_sub(flood.idle).as_secs_f64();
     let least = (rate as f64 * used(&mine).max(used(&other)) + burst as f64) / 2.0;
     assert!(admitted as f64 >= least, "{admitted} admitted, {least} were due");
 }

@@ -107,8 +107,10 @@ impl Stage {
         );
         let log = self.log();
         assert!(words.iter().all(|word| log.contains(word)), "{words:?} in {log}");
-        let line = self.desk.json("history --last 1")[0]["changed"][0].to_string();
-        assert!(words.iter().all(|word| line.contains(word)), "{words:?} in the history: {line}");
+        until_so("the history says it", || {
+            let line = self.desk.json("history --last 1")[0]["changed"][0].to_string();
+            words.iter().all(|word| line.contains(word))
+        });
         until_so("the setting is put back", || {
             let read = || Ok(fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")?);
             self.lab.front.run(read).expect("the setting").trim() == "1"
@@ -353,17 +355,17 @@ fn a_veth_whose_other_end_has_no_program() {
     assert!(gro.expect("ethtool runs").success());
     front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
     echo(front.run(|| Ok(TcpListener::bind("0.0.0.0:80")?)).expect("a listener"));
-    let connects = || {
+    let connects = |patience| {
         let connect = || {
             let server = "10.81.0.1:80".parse().expect("an address");
-            Ok(TcpStream::connect_timeout(&server, Duration::from_secs(3)).is_ok())
+            Ok(TcpStream::connect_timeout(&server, patience).is_ok())
         };
         client.run(connect).expect("a client")
     };
     let desk = Desk::new(&front).expect("a desk");
     desk.ok("attach web0 --service web=*:80 --budget 1000/s --set-syncookies --sources 4096");
     desk.ok("set --service web --challenge always --line no");
-    assert!(connects(), "in observe mode");
+    assert!(connects(PATIENCE), "in observe mode");
     let words = ["answers to challenges do not leave web0", "far0", "in another network namespace"];
     let doctor = || unwrapped(&String::from_utf8_lossy(&desk.output("doctor").stdout));
     let said = doctor();
@@ -374,10 +376,11 @@ fn a_veth_whose_other_end_has_no_program() {
     let armed = desk.output("arm");
     let said = String::from_utf8_lossy(&armed.stderr).into_owned();
     assert!(armed.status.success() && said.contains(words[0]), "{said}");
-    assert!(!connects(), "nobody comes in: {}", desk.ok("status"));
+    let few = Duration::from_secs(3);
+    assert!(!connects(few), "nobody comes in: {}", desk.ok("status"));
     // With a program there it works.
     let program = Trivial::Pass.attach(&client, "far0").expect("a program");
-    assert!(connects(), "as doctor advised: {}", desk.ok("status"));
+    assert!(connects(PATIENCE), "as doctor advised: {}", desk.ok("status"));
     assert!(!doctor().contains("do not leave"), "{}", doctor());
     drop(program);
     fs::write(desk.policy(), desk.ok("policy show")).expect("written");
@@ -387,7 +390,7 @@ fn a_veth_whose_other_end_has_no_program() {
     let read = || fs::read_to_string(desk.file("log")).unwrap_or_default();
     until_so("the daemon ends it", || read().contains("the challenge is ended"));
     assert!(words.iter().all(|word| read().contains(word)), "{}", read());
-    until_so("clients come in", connects);
+    until_so("clients come in", || connects(few));
     daemon.kill().expect("ended");
     daemon.wait().expect("ended");
 }

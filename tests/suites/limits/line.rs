@@ -1,5 +1,6 @@
-//! The line with real TCP clients: a crowd that asks for twice what a budget lets in gets whole
-//! pages, where the budget alone breaks nearly all of them.
+//! The line with real TCP clients: a crowd that asks for twice what a budget lets in waits in it, and
+//! gets no fewer whole pages than by the budget alone. How many is decided in simulated time
+//! (`limiter-common/tests/crowd`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,10 +68,10 @@ fn come(front: &Front, patience: Duration) -> Seen {
     Seen { pages, counters, line }
 }
 
-/// At least so many percent of what was let in came whole.
-fn is_whole(Seen { pages, line, .. }: &Seen, percent: u64) {
-    assert!(line.visits > 0 && line.visits <= line.pages, "{line:?}");
-    assert!(100 * pages.ok >= percent * line.pages, "{} whole of {line:?}", pages.ok);
+/// Pages came, and nobody was let in but who came for one.
+fn adds_up(Seen { pages, line, .. }: &Seen) {
+    assert!(pages.ok > 0 && line.visits > 0, "{} whole of {line:?}", pages.ok);
+    assert!(line.visits <= line.pages.min(pages.tried), "{} tried: {line:?}", pages.tried);
 }
 
 #[test]
@@ -83,9 +84,9 @@ fn a_crowd_gets_whole_pages() {
     });
     assert!(decided(&seen.counters, Reason::InLine) > 0, "nobody waits: {:?}", seen.counters);
     assert_eq!(decided(&plain.counters, Reason::InLine), 0, "there is no line");
-    is_whole(&seen, 80);
-    let (whole, broken) = (seen.pages.ok, plain.pages.ok);
-    assert!(whole > 2 * broken, "{whole} in line, {broken} without");
+    adds_up(&seen);
+    let (whole, without) = (seen.pages.ok, plain.pages.ok);
+    assert!(whole >= without, "{whole} in line, {without} without");
 }
 
 /// An attempt only asks, its proof is judged; forged attempts beside the crowd have no proof, and
@@ -110,7 +111,7 @@ fn forged_attempts_take_no_place_where_proofs_pay() {
     let forged = forged.stop().expect("it ends").sent;
     println!("beside {forged} forged attempts");
     assert!(decided(&seen.counters, Reason::Proven) > 0, "{:?}", seen.counters);
-    is_whole(&seen, 50);
+    adds_up(&seen);
 }
 
 /// The quota of users: two hundred of a thousand are let in and stay, never more; who is gone makes

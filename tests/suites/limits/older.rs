@@ -3,14 +3,14 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
-use lab::wait::until_so;
+use lab::wait::{PATIENCE, until_so};
 use limiter::kernel::open;
 use limiter_common::switch::Mode;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::Front;
-use super::open::{PORT, counts, dial, reset};
+use super::open::{PORT, counts, dial_for, reset};
 
 /// Ten thousand, of which each is in the count once it has begun.
 #[test]
@@ -29,7 +29,8 @@ fn ten_thousand_older_connections_are_taken_over() {
     };
     let listener = front.lab.front.run(queue).expect("a listener");
     let clients = front.lab.clients_v4();
-    let dials = || Ok((0..ALL).map(|number| dial(clients[number % 100])).collect::<Vec<_>>());
+    let dial = |number: usize| dial_for(clients[number % 100], PATIENCE);
+    let dials = || Ok((0..ALL).map(dial).collect::<Vec<_>>());
     let near = front.lab.crowd.run(dials).expect("a namespace");
     let near: Vec<_> = near.into_iter().map(|one| one.expect("a connection")).collect();
     until_so("all to be there", || front.there() == ALL as u64);

@@ -57,7 +57,8 @@ impl Front {
     /// Connections of one client of the crowd, each with its end at the server.
     pub fn connect(&self, to: &TcpListener, client: IpAddr, number: usize) -> Vec<Pair> {
         let pairs = (0..number).map(|_| {
-            let near = self.lab.crowd.run(|| Ok(dial(client)?)).expect("a connection");
+            let dial = || Ok(dial_for(client, PATIENCE)?);
+            let near = self.lab.crowd.run(dial).expect("a connection");
             Pair { near, far: to.accept().expect("it is accepted").0 }
         });
         pairs.collect()
@@ -70,7 +71,7 @@ pub struct Pair {
     pub far: TcpStream,
 }
 
-/// A connection of a client of this thread's namespace to the service.
+/// A connection of a client of this thread's namespace to the service, if it is soon there.
 pub fn dial(client: IpAddr) -> std::io::Result<TcpStream> {
     dial_for(client, Duration::from_millis(1500))
 }
@@ -177,8 +178,8 @@ fn a_server_that_is_killed_leaves_nothing_counted() {
     let client = front.lab.clients_v4()[0];
     let listener = front.listen();
     let accepted = front.connect(&listener, client, 5);
-    let queued: Vec<_> =
-        (0..30).map(|_| front.lab.crowd.run(|| Ok(dial(client)?)).expect("it fits")).collect();
+    let dial = || Ok(dial_for(client, PATIENCE)?);
+    let queued: Vec<_> = (0..30).map(|_| front.lab.crowd.run(dial).expect("it fits")).collect();
     front.until_open(35);
     // Another process holds the listener and its queue.
     let mut holder = Command::new("sleep")
@@ -270,7 +271,7 @@ fn it_begins_and_ends_under_load() {
         }
         ends.store(true, Ordering::SeqCst);
         // The one that lets the acceptor look.
-        let _ = crowd.run(|| Ok(dial(clients[0])?));
+        let _ = crowd.run(|| Ok(dial_for(clients[0], PATIENCE)?));
     });
     drop(listener);
     front.until_open(0);
@@ -325,14 +326,20 @@ fn a_source_keeps_no_more_than_it_may() {
         let dial_again = || Ok(dial_for(clients[0], PATIENCE)?);
         front.lab.crowd.run(dial_again).expect("now there is room");
         ends.store(true, Ordering::SeqCst);
-        let _ = front.lab.crowd.run(|| Ok(dial(clients[30])?));
+        let _ = front.lab.crowd.run(|| Ok(dial_for(clients[30], PATIENCE)?));
     });
 }
 
-/// Users that a server with `PLACES` serves while ten sources hold a hundred idle connections each.
+/// Users that a server with `PLACES` serves while ten sources hold all idle connections they get.
 fn served(most: u64) -> usize {
     const PLACES: usize = 300;
     const USERS: usize = 20;
+    // Idle connections of a source, how long it waits for one, and how long a user waits.
+    let (each, opens, asks) = match most {
+        // Places and queue have room for all of them.
+        0 => (40, PATIENCE, Duration::from_millis(1500)),
+        _ => (100, Duration::from_millis(1500), PATIENCE),
+    };
     let mut policy = policy(&["web=*:80"]);
     policy.services[0].admission.open = most;
     policy.open_budget = 1_000_000;
@@ -369,15 +376,18 @@ fn served(most: u64) -> usize {
         let idle: Vec<_> = clients[..10]
             .iter()
             .map(|client| {
-                let dials = || Ok((0..100).map_while(|_| dial(*client).ok()).collect::<Vec<_>>());
+                let dials = move || {
+                    let all = (0..each).map_while(|_| dial_for(*client, opens).ok());
+                    Ok(all.collect::<Vec<_>>())
+                };
                 let crowd = &front.lab.crowd;
                 scope.spawn(move || crowd.run(dials).expect("a namespace"))
             })
             .collect();
         let idle: Vec<_> = idle.into_iter().flat_map(|one| one.join().expect("a client")).collect();
         let ask = |client: IpAddr| -> std::io::Result<usize> {
-            let mut stream = dial(client)?;
-            stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+            let mut stream = dial_for(client, asks)?;
+            stream.set_read_timeout(Some(asks))?;
             stream.write_all(b"a page, please")?;
             stream.read(&mut [0; 64])
         };

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use lab::topology::{FRONT_V4, FRONT_V6};
-use lab::wait::{until, until_so};
+use lab::wait::{PATIENCE, until, until_so};
 use lab::{Desk, Server};
 use limiter::kernel::room::ports;
 use limiter::policy::Policy;
@@ -68,7 +68,7 @@ pub(super) fn curl(
 ) -> String {
     let host = SocketAddr::new(target, if scheme == "https" { 443 } else { 80 });
     let mut curl: Command = front.lab.crowd.command("curl").expect("a namespace");
-    curl.args(["-s", "-g", "-k", "-i", "-m", "60", "--interface", &client.to_string()]);
+    curl.args(["-s", "-g", "-k", "-i", "-m", "120", "--interface", &client.to_string()]);
     curl.args(["-H", &format!("Accept-Language: {language}"), &format!("{scheme}://{host}/")]);
     output(curl)
 }
@@ -118,12 +118,9 @@ fn a_port_that_is_used_again_reads_the_page() {
                     (SocketAddr::new(client, 20000), SocketAddr::new(target, 80));
                 let which = format!("{cookies} {challenge:?} {target}, time {time}");
                 let page = until("the client's port is free", || {
-                    let minute = std::time::Duration::from_secs(60);
-                    let read = async { timeout(minute, read_from(client, target)).await };
+                    let read = async { timeout(PATIENCE, read_from(client, target)).await };
                     let read = || {
-                        Ok(runtime
-                            .block_on(read)
-                            .unwrap_or_else(|_| panic!("{which}: no answer within a minute")))
+                        Ok(runtime.block_on(read).unwrap_or_else(|_| panic!("{which}: no answer")))
                     };
                     match front.lab.crowd.run(read).expect("a namespace") {
                         Err(error) if is_taken(&error) => None,

@@ -86,7 +86,7 @@ fn nginx_serves_curl_and_wrk_during_a_flood() {
     let flooding = flood.spawn(&front.lab).expect("a flood");
     for host in [FRONT_V4.to_string(), format!("[{FRONT_V6}]")] {
         let mut curl = front.lab.crowd.command("curl").expect("a namespace");
-        curl.args(["-s", "-g", "-m", "60", "-w", " %{http_code}", &format!("http://{host}/")]);
+        curl.args(["-s", "-g", "-m", "120", "-w", " %{http_code}", &format!("http://{host}/")]);
         let page = output(curl);
         assert!(page.ends_with(" 200") && page.len() == 1004, "{page}");
     }

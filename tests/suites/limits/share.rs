@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lab::topology::FRONT_V4;
-use lab::wait::until_so;
+use lab::wait::{tick_past, until_so};
 use lab::{Flood, Sources};
 use limiter::kernel::{Maps, clock};
 use limiter_common::reason::Reason;
@@ -40,6 +40,7 @@ fn a_share_ends_in_the_kernel_when_its_process_is_killed() {
     policy.services[0].budget = limit(STATED, 2 * STATED);
     let front = Front::new(&policy, Mode::Enforce);
     let admitted = || decided(&front.service(0), Reason::Admitted);
+    let start = clock::now();
     let mut renews = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "share::renews_until_it_is_killed"])
         .env(PINS, front.root())
@@ -54,24 +55,25 @@ fn a_share_ends_in_the_kernel_when_its_process_is_killed() {
     };
     let flood = flood.spawn(&front.lab).expect("a flood");
     // By what is stated this would take minutes.
-    let start = clock::now();
     until_so("the share is in force", || admitted() >= 3 * SHARE);
+    let came = admitted();
     let took = (clock::now() - start) as f64 / 1e9;
     // Two seconds of either rate at once, and a lease of each CPU.
     let most = SHARE as f64 * (took + 2.0) + 2.0 * STATED as f64 + 64.0 * clock::cpus() as f64;
-    assert!(admitted() as f64 <= most, "{} admitted in {took} s", admitted());
+    assert!(came as f64 <= most, "{came} admitted in {took} s");
     renews.kill().expect("it is killed");
     renews.wait().expect("it ends");
     let killed = clock::now();
     let ends = front.maps.share(0).expect("the share").ends();
     assert!(ends <= killed + TERM.as_nanos() as u64, "it outlives its term");
-    // A tick of the kernel's coarse clock later nothing is in force of it.
-    until_so("the share has ended", || clock::now() > ends + 20_000_000);
+    // By the kernel's coarse clock.
+    tick_past(ends);
     let (from, before) = (clock::now(), admitted());
-    until_so("a while by what is stated", || clock::now() > from + 3_000_000_000);
+    until_so("a while by what is stated", || {
+        clock::now() > from + 3_000_000_000 && admitted() >= before + STATED
+    });
     let (more, time) = (admitted() - before, (clock::now() - from) as f64 / 1e9);
     let most = STATED as f64 * (time + 0.1) + 64.0 * clock::cpus() as f64;
     assert!(more as f64 <= most, "{more} admitted in {time} s");
-    assert!(more as f64 >= STATED as f64 * 1.0, "{more} admitted in {time} s: not even that");
     flood.stop().expect("the flood ends");
 }

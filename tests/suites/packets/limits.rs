@@ -15,7 +15,7 @@ use super::{CLIENT, CLIENT_V6, DROP, Judge, PASS, WEB, WEB_V6, limit, policy, sy
 #[test]
 fn a_source_has_its_burst_and_others_have_theirs() {
     let mut policy = policy(&["web=*:80", "mail=*:25"]);
-    policy.source = limit(1, 600, 3);
+    policy.source = limit(1, 3600, 3);
     let judge = Judge::new(&policy);
     for (client, other, server) in
         [(CLIENT, "192.0.2.2:40000", WEB), (CLIENT_V6, "[2001:db8:1:3::3]:1", WEB_V6)]
@@ -35,7 +35,7 @@ fn a_source_has_its_burst_and_others_have_theirs() {
 #[test]
 fn a_prefix_is_one_source() {
     let mut policy = policy(&["web=*:80"]);
-    policy.source = limit(1, 600, 2);
+    policy.source = limit(1, 3600, 2);
     policy.prefixes = Prefixes { v4: 24, v6: 48 };
     let judge = Judge::new(&policy);
     judge.says(&syn("192.0.2.1:1", WEB).build(), 1, Admitted, PASS);
@@ -54,8 +54,8 @@ fn a_prefix_is_one_source() {
 fn a_network_is_held_as_one() {
     for budget in [false, true] {
         let mut policy = policy(&["web=*:80"]);
-        policy.source = limit(1, 600, 3);
-        policy.services[0].networks.limit = limit(1, 600, 5);
+        policy.source = limit(1, 3600, 3);
+        policy.services[0].networks.limit = limit(1, 3600, 5);
         policy.services[0].admission.line = true;
         if budget {
             policy.services[0].budget = limit(1, 60, 1000);
@@ -93,8 +93,8 @@ fn a_network_is_held_as_one() {
 fn a_limit_in_the_shadow_only_counts() {
     for (budget, mode) in [(false, Mode::Enforce), (true, Mode::Enforce), (false, Mode::Observe)] {
         let mut policy = policy(&["web=*:80", "mail=*:25"]);
-        policy.source = limit(1, 600, 5);
-        policy.services[0].shadow.source = limit(1, 600, 2);
+        policy.source = limit(1, 3600, 5);
+        policy.services[0].shadow.source = limit(1, 3600, 2);
         policy.services[0].admission.line = true;
         if budget {
             policy.services[0].budget = limit(1, 60, 1000);
@@ -114,7 +114,7 @@ fn a_limit_in_the_shadow_only_counts() {
         judge.says(&syn(CLIENT, "198.51.100.7:25").build(), 2, Admitted, PASS);
         assert_eq!(counted(&judge)[1..], [4, 6, 0], "{budget} {mode:?}");
         // Another try begins to count anew; the debts of the first stay.
-        policy.services[0].shadow.source = limit(1, 600, 3);
+        policy.services[0].shadow.source = limit(1, 3600, 3);
         judge.set(&policy);
         assert_eq!(counted(&judge)[1..], [0, 0, 0]);
         judge.says(&syn("192.0.2.77:1", WEB).build(), 1, Admitted, PASS);
@@ -179,8 +179,8 @@ fn a_refused_source_spends_nothing() {
 #[test]
 fn a_service_has_limits_of_its_own() {
     let mut policy = policy(&["web=*:80", "mail=*:25"]);
-    policy.source = limit(1, 600, 5);
-    policy.services[1].source = Some(limit(1, 600, 2));
+    policy.source = limit(1, 3600, 5);
+    policy.services[1].source = Some(limit(1, 3600, 2));
     let mut judge = Judge::new(&policy);
     for _ in 0..2 {
         judge.says(&syn(CLIENT, "198.51.100.7:25").build(), 2, Admitted, PASS);
@@ -199,7 +199,7 @@ fn a_service_has_limits_of_its_own() {
 fn a_new_service_begins_with_nothing() {
     let with = |name: &str| {
         let mut policy = policy(&[&format!("{name}=*:80")]);
-        policy.source = limit(1, 600, 1);
+        policy.source = limit(1, 3600, 1);
         policy
     };
     let mut judge = Judge::new(&with("old"));
@@ -224,7 +224,7 @@ fn a_new_service_begins_with_nothing() {
 #[test]
 fn the_switch_reverts_by_itself() {
     let mut strict = policy(&["web=*:80"]);
-    strict.source = limit(1, 600, 1);
+    strict.source = limit(1, 3600, 1);
     let judge = Judge::new(&strict);
     let switch = judge.maps.switch().expect("the switch");
     let now = switch.fallback();

@@ -16,7 +16,7 @@ const SHORT: Option<Duration> = Some(Duration::from_millis(1));
 
 fn strict() -> Judge {
     let mut policy = policy(&["web=*:80"]);
-    policy.source = limit(1, 600, 1);
+    policy.source = limit(1, 3600, 1);
     Judge::new(&policy)
 }
 

@@ -21,14 +21,15 @@ use tokio::{
 };
 
 use super::{raise_file_limit, runtime};
-use crate::topology::{FRONT_V4, FRONT_V6, Lab};
+use crate::{
+    topology::{FRONT_V4, FRONT_V6, Lab},
+    wait::PATIENCE,
+};
 
 /// Length of a page's body in bytes.
 pub const PAGE_BYTES: usize = 1024;
 /// Longest request in bytes.
 const REQUEST_BYTES: usize = 4096;
-/// How long a client may take to ask.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes written at once of a long answer.
 const CHUNK: usize = 65_536;
 
@@ -151,7 +152,7 @@ async fn accept(
                 accepted.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
                     // A client that goes away is its own business.
-                    let _ = timeout(PATIENCE, serve(stream, time)).await;
+                    let _ = serve(stream, time).await;
                     drop(worker);
                 });
             }
@@ -162,12 +163,7 @@ async fn accept(
 }
 
 async fn serve(mut stream: TcpStream, time: Duration) -> io::Result<()> {
-    let mut request = Vec::new();
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        if request.len() > REQUEST_BYTES || stream.read_buf(&mut request).await? == 0 {
-            return Ok(());
-        }
-    }
+    let request = timeout(PATIENCE, head(&mut stream)).await??;
     if !time.is_zero() {
         sleep(time).await;
     }
@@ -182,6 +178,17 @@ async fn serve(mut stream: TcpStream, time: Duration) -> io::Result<()> {
         }
     }
     stream.shutdown().await
+}
+
+/// A request, to the end of its head.
+async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        if request.len() > REQUEST_BYTES || stream.read_buf(&mut request).await? == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+    Ok(request)
 }
 
 /// Bytes of the body that the request asks for.

@@ -7,13 +7,19 @@ use lab::Namespace;
 use lab::wait::PATIENCE;
 use serde_json::{Value, json};
 
-use super::{Daemon, LIMITED, arrive, interfaces, lay, wired, write};
+use super::{Daemon, LIMITED, arrive, interfaces, lay, none_arrives, wired, write};
 
 #[test]
-fn a_device_that_comes_back_is_limited_within_a_second() {
+fn a_device_that_comes_back_is_limited_again() {
+    come_back();
+}
+
+/// How long it takes from making the device to a program on it, five times.
+fn come_back() -> Vec<Duration> {
     let (desk, client) = wired();
     let daemon = Daemon::ready(&desk, "run");
-    assert_eq!(arrive(&client, 13), 10);
+    arrive(&desk, &client, 10);
+    none_arrives(&desk, &client);
     let mut times = Vec::new();
     for round in 1..=5 {
         let index = interfaces(&desk)[0]["index"].clone();
@@ -32,7 +38,8 @@ fn a_device_that_comes_back_is_limited_within_a_second() {
             std::thread::sleep(Duration::from_millis(2));
         }
         times.push(start.elapsed());
-        assert_eq!(arrive(&client, 3), 0, "the table remembers the source");
+        // The table remembers the source.
+        none_arrives(&desk, &client);
         let line = daemon.says_times(round + 1, &["INFO", "attached", "interface=web0"]);
         println!(
             "round {round}: {:.1} ms after it was made; {line}",
@@ -44,13 +51,10 @@ fn a_device_that_comes_back_is_limited_within_a_second() {
             (1, &"web0".into(), &"native".into())
         );
     }
-    // The promised second is a hundred times what it takes. A process that had no CPU meanwhile is no fault of the daemon, in two of five.
-    times.sort();
-    println!("from making the device to a program on it: {times:.1?}");
-    assert!(times[2] < Duration::from_secs(1), "{times:.1?}");
     let attached = |entry: &&Value| entry["changed"] == json!(["attached to web0"]);
     assert_eq!(desk.json("history").as_array().expect("a list").iter().filter(attached).count(), 6);
     daemon.end();
+    times
 }
 
 #[test]
@@ -147,4 +151,18 @@ fn a_lock_that_is_held_for_long_is_waited_for() {
         daemon.said()
     );
     daemon.end();
+}
+
+mod measured {
+    use super::*;
+
+    /// The promised second is a hundred times what it takes. A process that had no CPU meanwhile is
+    /// no fault of the daemon, in two of five.
+    #[test]
+    fn a_device_that_comes_back_is_limited_within_a_second() {
+        let mut times = come_back();
+        times.sort();
+        println!("from making the device to a program on it: {times:.1?}");
+        assert!(times[2] < Duration::from_secs(1), "{times:.1?}");
+    }
 }

@@ -15,9 +15,9 @@ fn a_reload_applies_what_changed_and_nothing_else() {
     daemon.reload();
     daemon.says(&["says what is in force already"]);
     assert_eq!(generation(&desk), 1, "no new slot");
-    write(&desk, &LIMITED.replace("1/min", "7/min"));
+    write(&desk, &LIMITED.replace("1/h", "7/min"));
     daemon.reload();
-    daemon.says(&["is in force", "host source limit: 1/min, burst 10 -> 7/min, burst 10"]);
+    daemon.says(&["is in force", "host source limit: 1/h, burst 10 -> 7/min, burst 10"]);
     assert_eq!(
         (generation(&desk), desk.json("status --quick")["source_limit"].clone()),
         (2.into(), "7/min, burst 10".into())
@@ -32,7 +32,7 @@ fn a_reload_applies_what_changed_and_nothing_else() {
     );
     assert_eq!(
         desk.json("history")[2]["changed"],
-        json!(["host source limit: 1/min, burst 10 -> 7/min, burst 10"])
+        json!(["host source limit: 1/h, burst 10 -> 7/min, burst 10"])
     );
     daemon.end();
 }
@@ -45,7 +45,7 @@ fn a_reload_leaves_alone_what_an_operator_did() {
     write(&desk, &format!("{LIMITED}{profile}"));
     let daemon = Daemon::ready(&desk, "run");
     desk.ok("disarm");
-    write(&desk, &format!("{}{profile}", LIMITED.replace("1/min", "7/min")));
+    write(&desk, &format!("{}{profile}", LIMITED.replace("1/h", "7/min")));
     daemon.reload();
     let status = desk.json("status --quick");
     assert_eq!(
@@ -62,7 +62,7 @@ fn a_reload_leaves_alone_what_an_operator_did() {
     // The profile stays.
     let file = policy(&desk);
     desk.ok(&format!("profile use siege {}", file.display()));
-    write(&desk, &format!("{}{profile}", LIMITED.replace("1/min", "9/min")));
+    write(&desk, &format!("{}{profile}", LIMITED.replace("1/h", "9/min")));
     daemon.reload();
     let status = desk.json("status --quick");
     assert_eq!(
@@ -131,7 +131,7 @@ fn what_goes_back_by_itself_is_followed() {
     );
     assert_eq!(entries[entries.len() - 2]["back"], "done");
     // A policy on trial, with nobody but the daemon to put the setting back.
-    write(&desk, &challenge.replace("1/min", "7/min").replace("observe", "enforce"));
+    write(&desk, &challenge.replace("1/h", "7/min").replace("observe", "enforce"));
     desk.ok(&format!("apply {} --confirm 1h", policy(&desk).display()));
     let read = || {
         desk.front
@@ -146,7 +146,7 @@ fn what_goes_back_by_itself_is_followed() {
         "INFO",
         "went back by itself",
         "the policy before decides again",
-        "7/min, burst 10 -> 1/min",
+        "7/min, burst 10 -> 1/h",
     ]);
     let entries = desk.json("history").as_array().expect("a list").len();
     assert_eq!(read(), "1\n");

@@ -18,7 +18,7 @@ fn a_log_that_nobody_takes_ends_nothing() {
         // Both a line of an error and one of a change.
         write(&desk, "interfaces = [\"web0\"]\nmode = \"enforced\"\n");
         daemon.reload();
-        write(&desk, &LIMITED.replace("1/min", &format!("{}/min", turn + 7)));
+        write(&desk, &LIMITED.replace("1/h", &format!("{}/min", turn + 7)));
         daemon.reload();
         assert_eq!(generation(&desk), before + 1, "{sink:?}: it goes on");
         daemon.end();

@@ -2,7 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use super::{Stage, says};
+use lab::wait::until_so;
+
+use super::Stage;
 
 const ATTACH: &str = "attach crowd0 --service web=*:80 --service mail=192.0.2.1:25 --source-rate 20/s --budget 1000/s --enforce";
 
@@ -12,15 +14,20 @@ fn it_waits_for_limiter_and_goes_on_by_itself() {
     let terminal = stage.watch("");
     terminal.wait_for("NOT LOADED; waiting");
     stage.ok(ATTACH);
-    let screen = terminal.wait_for("QUIET: no attempt in ");
-    says(&screen, &["ENFORCE", "policy 1", "on crowd0 native", "root: attached to crowd0"]);
+    terminal.wait_for_all(&[
+        "QUIET: no attempt in ",
+        "ENFORCE",
+        "policy 1",
+        "on crowd0 native",
+        "root: attached to crowd0",
+    ]);
     stage.ok("upgrade");
-    says(&terminal.wait_for_readings(2), &["QUIET", "ENFORCE", "on crowd0 native"]);
+    terminal.wait_for_readings(2);
+    terminal.wait_for_all(&["QUIET", "ENFORCE", "on crowd0 native"]);
     stage.ok("detach --all");
-    says(&terminal.wait_for("NOT LOADED; waiting"), &["What is below is of before"]);
+    terminal.wait_for_all(&["NOT LOADED; waiting", "What is below is of before"]);
     stage.ok("attach attack0 --service web=*:80 --source-rate 20/s");
-    says(&terminal.wait_for("OBSERVE: nothing is dropped"), &["on attack0 native"]);
-    terminal.wait_for("QUIET");
+    terminal.wait_for_all(&["OBSERVE: nothing is dropped", "on attack0 native", "QUIET"]);
 }
 
 #[test]
@@ -30,11 +37,15 @@ fn what_somebody_changes_is_seen_at_once() {
     let terminal = stage.watch("");
     terminal.wait_for("QUIET");
     stage.ok("disarm");
-    says(&terminal.wait_for("OBSERVE"), &["nothing is dropped"]);
-    terminal.wait_for("root: mode enforce -> observe");
-    stage.ok("arm --for 3s");
+    terminal.wait_for_all(&["OBSERVE", "nothing is dropped", "root: mode enforce -> observe"]);
+    stage.ok("arm --for 1h");
     terminal.wait_for("goes back to observe by itself in ");
-    terminal.wait_for("went back by itself: mode enforce -> observe");
+    until_so("a look before the end and one after it", || {
+        stage.ok("arm --for 3s");
+        terminal.wait_for("OBSERVE");
+        let seen = terminal.wait_for_readings(2);
+        seen.contains("went back by itself: mode enforce -> observe")
+    });
     stage.ok("detach crowd0");
     terminal.wait_for("NOT LOADED");
 }
@@ -100,10 +111,13 @@ fn the_terminal_is_given_back() {
             _ if end == "Escape" || end == "C-c" => terminal.press(end),
             _ => signal(end, child_of(terminal.process())),
         }
-        let screen =
-            terminal.wait("the end", |screen| screen.lines().any(|line| line.trim() == "same"));
-        says(&screen, &["the screen of before", &format!("code {code}")]);
-        assert!(!screen.contains("QUIET"), "{screen}");
+        let code = format!("code {code}");
+        terminal.wait(&format!("{code}, and all as before"), |screen| {
+            screen.lines().any(|line| line.trim() == "same")
+                && screen.contains("the screen of before")
+                && screen.contains(&code)
+                && !screen.contains("QUIET")
+        });
     }
 }
 

@@ -64,7 +64,13 @@ impl Terminal {
     /// The screen as soon as `words` are on it.
     #[track_caller]
     pub fn wait_for(&self, words: &str) -> String {
-        self.wait(&format!("`{words}`"), |screen| screen.contains(words))
+        self.wait_for_all(&[words])
+    }
+
+    /// The screen as soon as all of these are on it, which tmux may show one after the other.
+    #[track_caller]
+    pub fn wait_for_all(&self, words: &[&str]) -> String {
+        self.wait(&format!("{words:?}"), |screen| words.iter().all(|word| screen.contains(word)))
     }
 
     #[track_caller]

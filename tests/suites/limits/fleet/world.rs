@@ -167,7 +167,10 @@ impl Node {
 
     /// When its share of the service ends, in seconds of the kernel's clock.
     pub fn ends(&self) -> Option<f64> {
-        Some(self.share()?.ends_in_seconds + clock::now() as f64 / 1e9)
+        let maps = self.maps()?;
+        let (web, _) = maps.budgets().expect("budgets")["web"];
+        let ends = maps.share(web).expect("a share").ends();
+        (ends > clock::now()).then_some(ends as f64 / 1e9)
     }
 
     /// What its share is a second; 0: none is in force.

@@ -95,11 +95,12 @@ fn clients(lab: &Lab, server: SocketAddr, count: usize, seconds: f64) -> u64 {
         .expect("clients")
 }
 
-/// A front end with a budget of a tenth of what so many clients in so many seconds need.
+/// A front end whose budget has a tenth of so many clients at once, and a thirtieth of them more in
+/// so many seconds: even if they come ten times as slowly, most have to wait.
 fn short(count: usize, seconds: f64, challenge: Challenge, timestamps: &str) -> Front {
     let mut policy = web(challenge);
-    let rate = (count as f64 / seconds / 10.0) as u64;
-    policy.services[0].budget = limit(rate, rate.max(10));
+    let rate = (count as f64 / seconds / 30.0) as u64;
+    policy.services[0].budget = limit(rate, count as u64 / 10);
     let lab = Lab::with(LabOptions { clients: count.min(10_000) as u32, ..LabOptions::default() })
         .expect("a lab");
     lab.front.sysctl("ipv4/tcp_timestamps", timestamps).expect("a setting");

@@ -42,6 +42,8 @@ const FRAMES: u64 = 2_000;
 /// tables.
 const LONGEST: Duration = Duration::from_secs(60);
 const FIRST: u64 = 1;
+/// Between two ticks of the coarse clock, in nanoseconds.
+const LONGEST_TICK: u64 = 10_000_000;
 /// The last word of a line that is a time.
 const HEAD_AND_TIMES: usize = 3;
 /// Words of a service's seats.
@@ -145,15 +147,17 @@ fn beside(random: &mut Rng, frames: u64, end: Instant) -> u64 {
         if compared >= FIRST && Instant::now() > end {
             break;
         }
-        let before = coarse();
+        let (before, from) = (coarse(), clock::now());
         let action = judge.action(&frame);
-        if coarse() != before {
+        let precise = clock::now();
+        // Where no CPU was there to let it tick, it stood still for longer than a tick.
+        if coarse() != before || precise - from > LONGEST_TICK {
             unknown += 1;
             take_over(&mut host, &kernel, &judge);
             continue;
         }
         host.memory.touched.borrow_mut().clear();
-        let said = host.decide(&frame, before, clock::now());
+        let said = host.decide(&frame, before, precise);
         let context = || format!("{said:?}, of {frame:02x?}\nby {policy:?}, {sets} sets");
         let Raw(counted) =
             judge.maps.counter.get(&(said.counter as u32), 0).expect("counters")[CPU];

