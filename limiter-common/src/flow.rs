@@ -15,6 +15,11 @@
 //! kernel sends the request again all the same for a minute, and nothing in it tells: only that it
 //! waits for long ([`Known::Pays`]).
 //!
+//! Where the kernel makes cookies in a flood of its own only (`tcp_syncookies` 1), attempts pay. For
+//! two minutes after limits come into force a cookie may come back whose attempt has not, so both
+//! pay then, and an attempt that was let in is noted: its cookie is free until its connection was
+//! seen, ends or is reset, or its client has most likely given up ([`PATIENCE`]).
+//!
 //! The table is of the kind of [`crate::source_table`]: a set is one cache line of eight ways. A
 //! way is `time (21 bits) | sequence number (16) | state (3) | fingerprint (24)`. Time counts units
 //! of 2^24 ns (17 ms) and wraps after 9.8 hours; what was left there by the same flow a wrap ago is
@@ -95,6 +100,8 @@ pub enum State {
     /// Its client sent a reset, and nothing else is known of it: its connection is older than the
     /// table, or its note had to go. The first to go itself.
     ResetUnknown = 5,
+    /// Its attempt has paid, where the kernel makes a cookie only now and then.
+    Admitted = 6,
 }
 
 impl State {
@@ -106,6 +113,7 @@ impl State {
             2 => Self::Paid,
             3 => Self::PaidAhead,
             5 => Self::ResetUnknown,
+            6 => Self::Admitted,
             _ => Self::Reset,
         }
     }
@@ -128,7 +136,9 @@ pub enum Known {
         /// Which may be on its way to the connection still.
         on_its_way: bool,
     },
-    /// It waits or has paid, and this is not its first byte.
+    /// Its attempt has paid, and this is its first byte.
+    Admitted,
+    /// It waits or its attempt has paid, and this is not its first byte.
     Shifted,
     /// It has paid. Whether this may be data right behind the packet that paid.
     Paid {
@@ -156,7 +166,9 @@ pub fn ask<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, sequence: u16, now:
         return Known::Another;
     }
     match state {
-        State::Waiting if off != 0 => Known::Shifted,
+        State::Waiting | State::Admitted if off != 0 => Known::Shifted,
+        State::Admitted if age > PATIENCE => Known::Pays { late: true },
+        State::Admitted => Known::Admitted,
         State::Waiting => Known::Pays { late: age > PATIENCE },
         State::Reset | State::ResetUnknown => Known::Reset { on_its_way: age <= ON_ITS_WAY },
         state => Known::Paid {
@@ -258,10 +270,21 @@ pub fn may_wait<W: SharedWord>(until: &W, now: impl FnOnce() -> u64) -> bool {
 /// the first.
 #[inline(always)]
 pub fn follow<W: SharedWord>(set: &[W; WAYS], fingerprint: u32) -> bool {
+    end(set, fingerprint, State::PaidAhead)
+}
+
+/// Notes that the connection of an admitted attempt was there: what comes after it pays.
+#[inline(always)]
+pub fn arrive<W: SharedWord>(set: &[W; WAYS], fingerprint: u32) {
+    end(set, fingerprint, State::Admitted);
+}
+
+/// Makes a flow in `state` one that has paid, and says whether it was in that.
+#[inline(always)]
+fn end<W: SharedWord>(set: &[W; WAYS], fingerprint: u32, state: State) -> bool {
     let (way, word) = find(set, fingerprint);
-    word >> STATE & 7 == State::PaidAhead as u64
-        && set[way & (WAYS - 1)]
-            .replace(word, word ^ ((State::PaidAhead as u64 ^ State::Paid as u64) << STATE))
+    let change = (state as u64 ^ State::Paid as u64) << STATE;
+    word >> STATE & 7 == state as u64 && set[way & (WAYS - 1)].replace(word, word ^ change)
 }
 
 /// Whether a way is of a flow that has paid.

@@ -43,7 +43,8 @@ const REVERT: u64 = !0xf_ffff;
 pub enum Regime {
     /// The attempt: the kernel makes no cookies, but in a flood of its own.
     Attempts,
-    /// The attempt, and what brings one of the cookies that the kernel made until a moment ago.
+    /// The attempt, and what brings a cookie that the kernel made until a moment ago for an attempt
+    /// that has not paid: of a flood before limits were in force, or while cookies paid.
     Ending,
     /// What brings a cookie back: the kernel answers every attempt with one.
     Proofs,
@@ -154,6 +155,12 @@ impl Switch {
     #[inline(always)]
     pub const fn asks(self) -> bool {
         self.0 & Self::ASKS != 0
+    }
+
+    /// Whether attempts pay, and proofs whose attempt has not.
+    #[inline(always)]
+    pub const fn charges_both(self) -> bool {
+        self.0 & (Self::PROOFS | Self::ASKS) == Self::PROOFS
     }
 
     /// The lists in use.

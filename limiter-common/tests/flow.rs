@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use limiter_common::flow::{
-    Flow, Known, LIFE, SETS, State, ask, follow, may_wait, note, note_waiting, reset, waits,
+    Flow, Known, LIFE, SETS, State, arrive, ask, follow, may_wait, note, note_waiting, reset, waits,
 };
 use limiter_common::hash::Place;
 use limiter_common::source_table::WAYS;
@@ -26,6 +26,7 @@ fn a_flow_is_known_as_long_as_its_cookie_may_be_good() {
         (State::Reset, Known::Reset { on_its_way: false }),
         (State::Paid, Known::Paid { first: true, fresh: false, ahead: false }),
         (State::PaidAhead, Known::Paid { first: true, fresh: false, ahead: true }),
+        (State::Admitted, Known::Pays { late: true }),
     ] {
         let set = set();
         assert_eq!(ask(&set, 7, FIRST, START), Known::No);
@@ -71,6 +72,24 @@ fn one_packet_may_follow_who_paid_without_data() {
         (ask(&set, 7, FIRST, START), follow(&set, 7)),
         (Known::Reset { on_its_way: true }, false)
     );
+}
+
+/// The cookie of an attempt that has paid is free until its connection was there, or its client
+/// sent a reset.
+#[test]
+fn who_was_admitted_comes_in_once() {
+    let set = set();
+    assert!(note(&set, 7, FIRST, State::Admitted, START));
+    let later = START + 8 * SECOND;
+    assert_eq!(ask(&set, 7, FIRST, later), Known::Admitted);
+    assert_eq!(ask(&set, 7, FIRST, later + SECOND), Known::Pays { late: true });
+    assert!(!follow(&set, 7), "what follows him is as free as he");
+    assert_eq!(ask(&set, 7, FIRST.wrapping_add(1), later), Known::Shifted);
+    let reset_too = set.clone();
+    reset(&reset_too, 7, later);
+    assert!(matches!(ask(&reset_too, 7, FIRST, later), Known::Reset { .. }));
+    arrive(&set, 7);
+    assert!(matches!(ask(&set, 7, FIRST, later), Known::Paid { first: true, ahead: false, .. }));
 }
 
 /// A reset that anybody may send in a client's name counts for a moment, where its connection is

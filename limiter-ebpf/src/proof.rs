@@ -195,6 +195,7 @@ fn behind(context: &XdpContext, segment: &Segment<'_>, now: u64) -> Option<Proof
     } else if segment.is_end() {
         // What was ahead of the connection is not any more: after its end data would make another.
         flow::follow(set, flow.fingerprint());
+        flow::arrive(set, flow.fingerprint());
     }
     None
 }
@@ -234,6 +235,12 @@ fn check(
         Known::No | Known::Pays { .. } | Known::Shifted | Known::Reset { on_its_way: false }
             if is_alive =>
         {
+            return None;
+        }
+        Known::Admitted => {
+            if is_alive {
+                flow::arrive(set, flow.fingerprint());
+            }
             return None;
         }
         Known::Shifted => return Some(shifted()),
@@ -310,12 +317,23 @@ fn close(context: &XdpContext, found: Found, said: u64, outcome: u64) -> Option<
     Some(decision.pack() | tries)
 }
 
+/// Notes that an attempt has paid: a cookie that the kernel answers it with is free.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn limiter_admitted(context: *mut xdp_md, found: u64) -> u32 {
+    note(&XdpContext::new(context), Found(found), State::Admitted).is_some().into()
+}
+
 /// Notes whether the flow of a segment has paid or waits. Says whether it could.
 #[inline(always)]
 fn note(context: &XdpContext, found: Found, state: State) -> Option<bool> {
     let now = clock::coarse();
     let segment = read(context, found)?;
-    let (asked, _) = segment.numbers()?;
+    let (mut asked, _) = segment.numbers()?;
+    if matches!(state, State::Admitted) {
+        // An attempt takes up one number.
+        asked.sequence = asked.sequence.wrapping_add(1);
+    }
     if matches!(state, State::Waiting)
         && let Some(line) = WAITS.get(0)
     {

@@ -86,6 +86,9 @@ fn judge<S: Sources, O: Observe>(
     let question = Question { slot: selection.slot, id, client, now, stage };
     if segment.is_attempt() {
         attempt::<S>(context, segment, &question, &mut decision);
+        if switch.charges_both() && matches!(decision.reason.verdict(), Verdict::Pass) {
+            proof::limiter_admitted(context.ctx, frame::limiter_find(context.ctx));
+        }
         O::attempt(&question, &decision);
     } else {
         decision.reason = Reason::NotAttempt;

@@ -42,7 +42,8 @@ pub struct Kernel {
     /// 1 if the kernel takes selective acknowledgments.
     pub sack: u32,
     /// Until when a cookie that the kernel made may come back, in seconds of CLOCK_MONOTONIC:
-    /// [`Kernel::MAKES_COOKIES`] while it makes them, 0 if none is out. What follows from it is the
+    /// [`Kernel::MAKES_COOKIES`] while it makes them, [`Kernel::UNPAID`] or 0 while it may have made
+    /// some of which nobody paid the attempt. What follows from it is the
     /// switch's: [`crate::switch::Regime`].
     pub cookies_until: u32,
 }
@@ -51,6 +52,9 @@ const _: () = assert!(size_of::<Kernel>() == 24);
 impl Kernel {
     /// It answers every attempt that passes with a cookie (`net.ipv4.tcp_syncookies` is 2).
     pub const MAKES_COOKIES: u32 = u32::MAX;
+    /// It makes some when it is flooded (`net.ipv4.tcp_syncookies` is 1), and limits are not in
+    /// force.
+    pub const UNPAID: u32 = u32::MAX - 1;
 }
 
 /// State of a challenge, alone on its cache line: see [`challenge::State`].

@@ -90,6 +90,7 @@ impl Real {
             {
                 return Check::Nothing;
             }
+            Known::Admitted => return Check::Nothing,
             Known::Shifted => return shifted,
             _ => {}
         }

@@ -12,7 +12,7 @@ use aya::maps::{Array, Map, MapData};
 use limiter_common::challenge::Challenge;
 use limiter_common::names;
 use limiter_common::record::{Kernel, SERVICES, SLOTS};
-use limiter_common::switch::{Mode, Regime};
+use limiter_common::switch::{Mode, Regime, Selection};
 use serde::Serialize;
 
 use super::clock;
@@ -23,6 +23,8 @@ use crate::policy::{Name, text};
 const SYNCOOKIES: &str = "net/ipv4/tcp_syncookies";
 /// With this value the kernel answers every SYN with a cookie, and so will make one for us.
 const ALWAYS: u32 = 2;
+/// With this value it makes none, and takes none.
+const NEVER: u32 = 0;
 /// The kernel's own default: what is put back where the note is no value that the setting can have.
 const DEFAULT: u32 = 1;
 
@@ -71,7 +73,10 @@ impl Charged {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Attempts => "attempts (net.ipv4.tcp_syncookies is not 2)",
-            Self::Both => "attempts, and proofs for two minutes: cookies are out still",
+            Self::Both => {
+                "attempts, and for two minutes proofs of which the attempt has not paid: their cookies \
+                 are out still"
+            }
             Self::Proofs => "proofs; an attempt costs nothing (net.ipv4.tcp_syncookies is 2)",
         }
     }
@@ -134,7 +139,7 @@ impl Maps {
             selection.mode == Mode::Enforce && challenges && kernel.may_set_syncookies != 0;
         let now = read(SYNCOOKIES)?;
         let is_set = if wanted { now == ALWAYS } else { kernel.syncookies_before == 0 };
-        let regime = regime(with_cookies(kernel, now));
+        let regime = regime(with_cookies(kernel, now, selection.mode));
         Ok(is_set && regime == self.switch()?.regime() && with_options(kernel)? == kernel)
     }
 
@@ -171,9 +176,8 @@ impl Maps {
     /// # Errors
     /// When a setting cannot be read or written, or the map.
     pub fn settle_cookies(&mut self) -> Result<()> {
-        let selection = self.selection()?;
-        let wanted =
-            selection.mode == Mode::Enforce && self.policy(selection.slot)?.may_challenge();
+        let Selection { slot, mode } = self.selection()?;
+        let wanted = mode == Mode::Enforce && self.policy(slot)?.may_challenge();
         let mut kernel = self.kernel_record()?;
         let mut now = read(SYNCOOKIES)?;
         if wanted && kernel.may_set_syncookies != 0 {
@@ -186,13 +190,13 @@ impl Maps {
         } else if let Some(before) = before(&kernel) {
             // Somebody else's later change is theirs.
             if now == ALWAYS {
-                self.pay(with_cookies(with_cookies(kernel, ALWAYS), before))?;
+                self.pay(with_cookies(with_cookies(kernel, ALWAYS, mode), before, mode))?;
                 write(SYNCOOKIES, before)?;
                 now = before;
             }
             kernel.syncookies_before = 0;
         }
-        kernel = with_options(with_cookies(kernel, now))?;
+        kernel = with_options(with_cookies(kernel, now, mode))?;
         self.write_kernel(kernel)?;
         self.pay(kernel)
     }
@@ -244,17 +248,21 @@ impl Maps {
 fn regime(kernel: Kernel) -> Regime {
     match kernel.cookies_until {
         Kernel::MAKES_COOKIES => Regime::Proofs,
+        Kernel::UNPAID => Regime::Attempts,
         until if seconds() < until => Regime::Ending,
         _ => Regime::Attempts,
     }
 }
 
-/// With `tcp_syncookies` at `setting`: until when cookies may come back.
-fn with_cookies(kernel: Kernel, setting: u32) -> Kernel {
-    let cookies_until = match (setting, kernel.cookies_until) {
-        (ALWAYS, _) => Kernel::MAKES_COOKIES,
-        (_, Kernel::MAKES_COOKIES) => seconds() + GOOD_FOR,
-        (_, until) => until,
+/// With `tcp_syncookies` at `setting`: until when cookies may come back of which nobody has paid.
+fn with_cookies(kernel: Kernel, setting: u32, mode: Mode) -> Kernel {
+    let cookies_until = match (setting, kernel.cookies_until, mode) {
+        (ALWAYS, _, _) => Kernel::MAKES_COOKIES,
+        (_, Kernel::MAKES_COOKIES, _) => seconds() + GOOD_FOR,
+        (NEVER, until, _) => until,
+        (_, Kernel::UNPAID | 0, Mode::Enforce) => seconds() + GOOD_FOR,
+        (_, until, Mode::Observe) if until < seconds() => Kernel::UNPAID,
+        (_, until, _) => until,
     };
     Kernel { cookies_until, ..kernel }
 }

@@ -16,6 +16,7 @@ mod replays;
 mod resets;
 mod sequences;
 mod told;
+mod unpaid;
 
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
