@@ -2,9 +2,10 @@
 //! there before it is given more.
 //!
 //! A budget is nearly what the server can take, so a full queue would stay full for a minute: who
-//! is let in waits behind connections whose clients have given up, and gives up too. So for some
-//! seconds a quarter of the budget is in force, as a share ([`limiter_common::share`]): it ends in
-//! the kernel by itself.
+//! is let in waits behind connections whose clients have given up, and gives up too; and what the
+//! kernel drops for lack of room has had its turn for nothing. So a part of the budget is in force
+//! until the queue is nearly empty, as a share ([`limiter_common::share`]): it ends in the kernel
+//! by itself, unless `limiter settle`, which looks at the queue, renews it.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,10 +19,18 @@ use limiter_common::switch::Mode;
 use crate::kernel::listener::{self, Queue};
 use crate::kernel::{Maps, clock};
 
-/// Part of the budget that is let in meanwhile.
+/// Part of the budget that is let in meanwhile: a quarter.
 const PART: u64 = 4;
+/// The same while the queue is full: what is let in then is most likely dropped.
+const FULL_PART: u64 = 16;
+/// It is over when less than this part of the queue is taken: an eighth.
+const EMPTY: u64 = 8;
+/// How often [`keep`] is to look.
+pub const LOOK: Duration = Duration::from_millis(250);
 /// Longest that it lasts: a server that needs longer is not getting through.
-const LONGEST: Duration = Duration::from_secs(15);
+pub const LONGEST: Duration = Duration::from_secs(60);
+/// Longest that it lasts where nothing looks.
+const UNSEEN: Duration = Duration::from_secs(15);
 /// A share ends up to this much early.
 const EARLY: Duration = Duration::from_millis(1100);
 
@@ -30,27 +39,52 @@ const EARLY: Duration = Duration::from_millis(1100);
 pub struct Drain {
     service: String,
     queue: Queue,
-    time: Duration,
 }
 
 impl fmt::Display for Drain {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, queue: Queue { waiting, room }, time } = self;
+        let Self { service, queue: Queue { waiting, room } } = self;
         write!(
             to,
-            "the accept queue of {service} is filling up ({waiting} of {room}): for {} s a quarter of its \
-             budget is let in, so that the server gets through it",
-            time.as_secs()
+            "the accept queue of {service} is filling up ({waiting} of {room}): until it is nearly \
+             empty, for at most {} s, at most a quarter of the budget is let in, so that the server \
+             gets through it",
+            LONGEST.as_secs()
         )
     }
 }
 
-/// Begins it for each service whose queue is at least half full, where limits are in force and no
-/// share is.
-///
-/// # Errors
-/// When maps cannot be read or written, or the kernel does not say who listens.
-pub fn begin(maps: &Maps) -> Result<Vec<Drain>> {
+/// A service with a budget, in force.
+struct Budget {
+    service: String,
+    index: u32,
+    limit: BudgetLimit,
+    queue: Queue,
+    share: Share,
+}
+
+impl Budget {
+    fn is_shared(&self) -> bool {
+        self.share.ends() > clock::now()
+    }
+
+    /// Whether its share is one of this module's.
+    fn is_drained(&self) -> bool {
+        let interval = self.share.interval(0, clock::now());
+        [PART, FULL_PART].iter().any(|part| part * self.limit.interval == interval)
+    }
+
+    /// Lets in a part of it for so long.
+    fn share(&self, maps: &Maps, time: Duration) -> Result<bool> {
+        let part = if self.queue.waiting < self.queue.room { PART } else { FULL_PART };
+        let share = Share::new(part * self.limit.interval, clock::after(time + EARLY));
+        share.map(|share| maps.set_share(self.index, share)).transpose()?;
+        Ok(share.is_some())
+    }
+}
+
+/// The budgets of services that listen, where limits are in force.
+fn budgets(maps: &Maps) -> Result<Vec<Budget>> {
     let selection = maps.selection()?;
     if selection.mode != Mode::Enforce {
         return Ok(Vec::new());
@@ -60,32 +94,56 @@ pub fn begin(maps: &Maps) -> Result<Vec<Drain>> {
         return Ok(Vec::new());
     }
     let listeners = listener::all()?;
-    let mut drains = Vec::new();
+    let host = budgets.values().find(|(index, _)| *index == HOST_BUDGET).copied();
+    let mut found = Vec::new();
     for service in &policy.services {
         let name = service.name.to_string();
-        let own = budgets.get(&name).copied();
-        let host = budgets.values().find(|(index, _)| *index == HOST_BUDGET).copied();
-        let Some((index, limit)) = own.or(host) else { continue };
+        let Some((index, limit)) = budgets.get(&name).copied().or(host) else { continue };
         let Some(queue) = listener::fullest(&service.listeners, &listeners) else { continue };
-        if 2 * queue.waiting < queue.room || maps.share(index)?.ends() > clock::now() {
-            continue;
-        }
-        let time = time(&queue, &limit);
-        if let Some(share) = Share::new(PART * limit.interval, clock::after(time + EARLY)) {
-            maps.set_share(index, share)?;
-            drains.push(Drain { service: name, queue, time });
+        found.push(Budget { service: name, index, limit, queue, share: maps.share(index)? });
+    }
+    Ok(found)
+}
+
+/// Begins it for each service whose queue is at least half full, where no share is in force.
+///
+/// # Errors
+/// When maps cannot be read or written, or the kernel does not say who listens.
+pub fn begin(maps: &Maps) -> Result<Vec<Drain>> {
+    let mut drains = Vec::new();
+    for budget in budgets(maps)? {
+        let Queue { waiting, room } = budget.queue;
+        if 2 * waiting >= room
+            && !budget.is_shared()
+            && budget.share(maps, time(&budget.queue, &budget.limit))?
+        {
+            drains.push(Drain { service: budget.service, queue: budget.queue });
         }
     }
     Ok(drains)
 }
 
-/// How long it takes until as many more are served as wait, and a quarter as many again. Behind a
-/// full queue the kernel holds as many others half-open, which come in as it gets room.
+/// Renews it where the queue is not nearly empty yet, and ends it where it is. Says whether any
+/// goes on.
+///
+/// # Errors
+/// As [`begin`].
+pub fn keep(maps: &Maps) -> Result<bool> {
+    let mut goes_on = false;
+    for budget in budgets(maps)?.iter().filter(|budget| budget.is_drained()) {
+        if EMPTY * budget.queue.waiting < budget.queue.room {
+            maps.set_share(budget.index, Share::NONE)?;
+        } else {
+            goes_on |= budget.share(maps, EARLY)?;
+        }
+    }
+    Ok(goes_on)
+}
+
+/// How long it takes until as many more are served as wait, and a quarter as many again.
 fn time(queue: &Queue, limit: &BudgetLimit) -> Duration {
-    let Queue { waiting, room } = *queue;
-    let waiting = if waiting < room { waiting } else { waiting + room };
     let each = limit.interval * PART / (PART - 1);
-    Duration::from_nanos(waiting * each * 5 / 4).clamp(Duration::from_secs(2), LONGEST)
+    Duration::from_nanos(queue.waiting * each * 5 / 4).clamp(Duration::from_secs(2), UNSEEN)
 }
 
 #[cfg(test)]
@@ -98,7 +156,7 @@ mod tests {
             let limit = BudgetLimit { interval: 1_000_000_000 / rate, capacity: 0, lease: 1 };
             time(&Queue { waiting, room }, &limit).as_secs()
         };
-        assert_eq!([time(100, 128, 54), time(129, 128, 54), time(129, 128, 500)], [3, 7, 2]);
+        assert_eq!([time(100, 128, 54), time(129, 128, 54), time(129, 128, 500)], [3, 4, 2]);
         assert_eq!([time(511, 1024, 500), time(4096, 4096, 100)], [2, 15]);
     }
 }

@@ -1,12 +1,13 @@
-//! `limiter settle`: waits for the kernel side to go back by itself, then puts back what was set
-//! for the challenge, and counts open connections as the policy needs it then.
+//! `limiter settle`: waits until full accept queues are drained and the kernel side has gone back
+//! by itself, then puts back what was set for the challenge, and counts open connections as the
+//! policy needs it then.
 //!
 //! BPF cannot write a sysctl. If this process is ended too, the setting stays until the next
 //! command that changes limits, and `status` says so.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use limiter_common::switch::Mode;
@@ -25,7 +26,8 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
     }
     warn_hindered(pins, maps);
     // Limits are in force all the same.
-    for drain in drain::begin(maps).unwrap_or_default() {
+    let drains = drain::begin(maps).unwrap_or_default();
+    for drain in &drains {
         output::note(format_args!("{drain}"));
     }
     let reverts = maps.switch()?.revert().is_some_and(|revert| revert > clock::now());
@@ -35,8 +37,8 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
         let [decides, back] = policies;
         Ok(decides?.counts_open() || back?.counts_open())
     };
-    if reverts && !pins.has_settler() && (maps.cookies()?.syncookies_before.is_some() || counts()?)
-    {
+    let follows = reverts && (maps.cookies()?.syncookies_before.is_some() || counts()?);
+    if (follows || !drains.is_empty()) && !pins.has_settler() {
         spawn(pins)?;
     }
     Ok(())
@@ -77,10 +79,14 @@ fn spawn(pins: &Pins) -> Result<()> {
 /// under that lock whether there is something new to wait for before it takes the mark away.
 pub fn run(context: &Context) -> Result<()> {
     let mark = context.pins.mark_settler()?;
+    let mut since = None;
     loop {
-        while let Some(revert) = waiting_for(context)? {
-            let left = Duration::from_nanos(revert.saturating_sub(clock::now()));
-            std::thread::sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(5)));
+        loop {
+            let drains = is_draining(context, &mut since)?;
+            let left = waiting_for(context)?
+                .map(|revert| Duration::from_nanos(revert.saturating_sub(clock::now())));
+            let Some(pause) = drains.then_some(drain::LOOK).or(left) else { break };
+            std::thread::sleep(pause.clamp(Duration::from_millis(10), Duration::from_secs(1)));
         }
         let Some(_lock) = settle(context)? else { return Ok(()) };
         if waiting_for(context)?.is_none() {
@@ -93,15 +99,32 @@ pub fn run(context: &Context) -> Result<()> {
 /// Takes the lock, which settles; `None` where limiter was unloaded, by a command or with its file
 /// system: that settled for it. Whoever holds the lock may take long.
 fn settle(context: &Context) -> Result<Option<Lock>> {
-    let patience = std::time::Instant::now() + Duration::from_secs(3600);
+    let patience = Instant::now() + Duration::from_secs(3600);
     while context.pins.is_loaded()? {
         match context.lock() {
             Ok(lock) => return Ok(Some(lock)),
-            Err(error) if std::time::Instant::now() > patience => return Err(error),
+            Err(error) if Instant::now() > patience => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_secs(1)),
         }
     }
     Ok(None)
+}
+
+/// Whether an accept queue is being drained, `since` when. After [`drain::LONGEST`] it is not, and
+/// for as long none is.
+fn is_draining(context: &Context, since: &mut Option<Instant>) -> Result<bool> {
+    if !context.pins.is_loaded()? {
+        return Ok(false);
+    }
+    let drains = match *since {
+        Some(time) if time.elapsed() > drain::LONGEST => {
+            since.take_if(|time| time.elapsed() > 2 * drain::LONGEST);
+            return Ok(false);
+        }
+        _ => drain::keep(&Maps::open(&context.pins.root())?)?,
+    };
+    *since = if drains { since.or_else(|| Some(Instant::now())) } else { None };
+    Ok(drains)
 }
 
 /// When the switch goes back, if that is still to come.
