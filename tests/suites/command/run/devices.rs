@@ -7,7 +7,8 @@ use lab::Namespace;
 use lab::wait::PATIENCE;
 use serde_json::{Value, json};
 
-use super::{Daemon, LIMITED, arrive, interfaces, lay, none_arrives, wired, write};
+use super::daemon::Daemon;
+use super::front::{LIMITED, arrive, interfaces, lay, none_arrives, wired, write};
 
 #[test]
 fn a_device_that_comes_back_is_limited_again() {

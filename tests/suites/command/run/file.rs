@@ -6,7 +6,8 @@ use std::time::Duration;
 use lab::Trivial;
 use serde_json::{Value, json};
 
-use super::{Daemon, LIMITED, generation, policy, wired, write};
+use super::daemon::Daemon;
+use super::front::{LIMITED, generation, policy, wired, write};
 
 #[test]
 fn a_reload_applies_what_changed_and_nothing_else() {

@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use super::super::output::SINKS;
-use super::{Daemon, LIMITED, generation, wired, write};
+use super::daemon::Daemon;
+use super::front::{LIMITED, generation, wired, write};
 
 #[test]
 fn a_log_that_nobody_takes_ends_nothing() {

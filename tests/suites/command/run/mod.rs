@@ -1,241 +1,25 @@
-//! The daemon: how it begins and ends, what it costs and tells, and that limits do not need it. `devices` and `file` have what is between.
+//! The daemon: how it begins and ends, what it costs and tells, and that limits do not need it.
+//! `devices` and `file` have what is between; tests start it by `daemon`, on the `front`.
 
+mod daemon;
 mod devices;
 mod file;
+mod front;
 mod log;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::Namespace;
 use lab::wait::{PATIENCE, until_so};
 use limiter::kernel::{Maps, Pins};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{Desk, binary};
-
-const SERVER: &str = "10.79.0.1:80";
-/// Ten connections of one source, and then one an hour.
-const LIMITED: &str = "interfaces = [\"web0\"]\nmode = \"enforce\"\nsources = 4096\n[defaults]\nsource_rate = \"1/h\"\n\
-                       source_burst = 10\n[service.web]\nlisten = \"*:80\"\n";
-
-/// A daemon that runs, and what it said so far.
-struct Daemon {
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
-    manager: UnixDatagram,
-}
-
-impl Daemon {
-    fn start(desk: &Desk, line: &str) -> Self {
-        Self::with(desk, line, |_| {})
-    }
-
-    fn with(desk: &Desk, line: &str, furnish: impl FnOnce(&mut Command)) -> Self {
-        Self::of(desk, desk.command(line), furnish)
-    }
-
-    fn of(desk: &Desk, mut command: Command, furnish: impl FnOnce(&mut Command)) -> Self {
-        let socket = desk.file("notify");
-        let _ = fs::remove_file(&socket);
-        let manager = UnixDatagram::bind(&socket).expect("a socket");
-        manager.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        command.env("NOTIFY_SOCKET", &socket);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        furnish(&mut command);
-        let mut child = command.spawn().expect("runs");
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (output, kept) = (child.stderr.take(), Arc::clone(&lines));
-        // None: a test gave it another place for its log.
-        let reader = output.map(|output| {
-            std::thread::spawn(move || {
-                for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    kept.lock().expect("no panic").push(line);
-                }
-            })
-        });
-        Self { child, lines, reader, manager }
-    }
-
-    fn ready(desk: &Desk, line: &str) -> Self {
-        let daemon = Self::start(desk, line);
-        daemon.told("READY=1");
-        daemon
-    }
-
-    /// Waits until the service manager is told something that begins so; the datagram.
-    #[track_caller]
-    fn told(&self, words: &str) -> String {
-        let start = Instant::now();
-        let mut heard = Vec::new();
-        let mut bytes = [0; 4096];
-        while start.elapsed() < PATIENCE {
-            let Ok(length) = self.manager.recv(&mut bytes) else { break };
-            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
-            if text.lines().any(|line| line.starts_with(words)) {
-                return text;
-            }
-            heard.push(text);
-        }
-        panic!("never told {words}, but {heard:?}; it said {:#?}", self.said());
-    }
-
-    fn said(&self) -> Vec<String> {
-        self.lines.lock().expect("no panic").clone()
-    }
-
-    /// Waits for a line that holds all of `words`.
-    #[track_caller]
-    fn says(&self, words: &[&str]) -> String {
-        self.says_times(1, words)
-    }
-
-    /// Waits until so many lines hold all of `words`; the last one.
-    #[track_caller]
-    fn says_times(&self, times: usize, words: &[&str]) -> String {
-        let start = Instant::now();
-        loop {
-            let lines = self.said();
-            let mut holding =
-                lines.iter().filter(|line| words.iter().all(|word| line.contains(word)));
-            if let Some(line) = holding.nth(times - 1) {
-                return line.clone();
-            }
-            assert!(start.elapsed() < PATIENCE, "never said {words:?} {times} times: {lines:#?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it is there");
-    }
-
-    /// Tells it to read the file again, and waits until it did.
-    fn reload(&self) {
-        self.signal(Signal::HUP);
-        let text = self.told("RELOADING=1");
-        assert!(text.contains("MONOTONIC_USEC="), "{text}");
-        self.told("READY=1");
-    }
-
-    /// Waits until it ends by itself; its exit code.
-    #[track_caller]
-    fn code(&mut self) -> Option<i32> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status.code();
-            }
-            assert!(start.elapsed() < PATIENCE, "it does not end: {:#?}", self.said());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Ends it as systemd would; what it said.
-    fn end(mut self) -> Vec<String> {
-        self.signal(Signal::TERM);
-        self.told("STOPPING=1");
-        assert_eq!(self.code(), Some(0));
-        if let Some(reader) = self.reader.take() {
-            reader.join().expect("no panic");
-        }
-        self.said()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("ended");
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn policy(desk: &Desk) -> PathBuf {
-    desk.policy()
-}
-
-fn write(desk: &Desk, text: &str) {
-    fs::write(policy(desk), text).expect("written");
-}
-
-/// A front end whose web0 leads to a client.
-fn wired() -> (Desk, Namespace) {
-    let (desk, client) = (Desk::new(), Namespace::new().expect("a namespace"));
-    desk.front.ip(&["link", "del", "web0"]).expect("deleted");
-    lay(&desk, &client);
-    write(&desk, LIMITED);
-    (desk, client)
-}
-
-fn lay(desk: &Desk, client: &Namespace) {
-    let peer = client.name();
-    desk.front
-        .ip(&["link", "add", "web0", "type", "veth", "peer", "name", "far0", "netns", peer])
-        .expect("a veth");
-    desk.front.ip_batch("addr add 10.79.0.1/24 dev web0\nlink set web0 up\n").expect("up");
-    client.ip_batch("addr add 10.79.0.2/24 dev far0\nlink set far0 up\n").expect("up");
-}
-
-/// Connects until so many SYNs have reached the front end, whose kernel refuses them: nobody
-/// listens. SYNs are counted there, because one whose answer is late is sent again, and pays again.
-#[track_caller]
-fn arrive(desk: &Desk, client: &Namespace, count: u64) {
-    let before = refused(desk);
-    until_so("they arrive", || {
-        connect(client);
-        refused(desk) - before >= count
-    });
-}
-
-/// Asserts that a client has no connection left.
-#[track_caller]
-fn none_arrives(desk: &Desk, client: &Namespace) {
-    let before = refused(desk);
-    (0..3).for_each(|_| connect(client));
-    assert_eq!(refused(desk) - before, 0);
-}
-
-/// A SYN that was dropped is sent again after a second.
-fn connect(client: &Namespace) {
-    let server: SocketAddr = SERVER.parse().expect("an address");
-    let patience = Duration::from_millis(900);
-    let connect = || Ok(TcpStream::connect_timeout(&server, patience).is_ok());
-    assert!(!client.run(connect).expect("a thread"), "nobody listens");
-}
-
-/// SYNs that the kernel of the front end has refused.
-fn refused(desk: &Desk) -> u64 {
-    let read = || Ok(fs::read_to_string("/proc/thread-self/net/snmp")?);
-    let text = desk.front.run(read).expect("counters");
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
-    let mut counters = names.split(' ').zip(values.split(' '));
-    let found = counters.find(|(name, _)| *name == "OutRsts").expect("a counter");
-    found.1.parse().expect("a number")
-}
-
-fn interfaces(desk: &Desk) -> Vec<Value> {
-    desk.json("status --quick")["interfaces"].as_array().cloned().expect("a list")
-}
-
-fn generation(desk: &Desk) -> Value {
-    desk.json("status --quick")["generation"].clone()
-}
+use daemon::Daemon;
+use front::{SERVER, arrive, interfaces, lay, none_arrives, policy, wired, write};
 
 #[test]
 fn the_first_start_loads_attaches_and_tells_systemd() {
