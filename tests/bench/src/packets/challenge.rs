@@ -16,7 +16,8 @@ use limiter_common::reason::Reason;
 use limiter_common::record::List;
 use serde::Serialize;
 
-use super::{Arguments, Bench, policy, program};
+use super::Arguments;
+use super::measure::{Bench, policy, program};
 
 const SERVER: &str = "127.0.0.1:80";
 /// Bytes of the frame that `table_anew` writes: Ethernet, IPv4, TCP with one option.

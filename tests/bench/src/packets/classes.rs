@@ -12,7 +12,7 @@ use limiter_common::rate::{Limit, Rate};
 use limiter_common::reason::Reason;
 use serde::Serialize;
 
-use super::{Bench, median, policy, program};
+use super::measure::{Bench, median, policy, program};
 
 /// A policy with so many prefixes; times in nanoseconds.
 #[derive(Serialize)]

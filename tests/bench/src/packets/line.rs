@@ -7,7 +7,7 @@ use limiter::policy::Admission;
 use limiter_common::reason::Reason;
 
 use super::challenge::Row;
-use super::{Bench, policy, program};
+use super::measure::{Bench, policy, program};
 
 impl Bench {
     /// 65,536 sources while a budget is not spent, and random ones while it is: each first come, and

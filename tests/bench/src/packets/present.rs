@@ -7,7 +7,7 @@ use limiter::policy::Policy;
 use limiter_common::reason::Reason;
 
 use super::challenge::Row;
-use super::{Bench, limit, policy, program};
+use super::measure::{Bench, limit, policy, program};
 
 /// So much that none of it refuses.
 const AMPLE: u64 = 1 << 20;

@@ -11,7 +11,7 @@ use limiter_common::reason::Reason;
 use limiter_common::share::Share;
 
 use super::challenge::Row;
-use super::{Bench, Figure, policy, program};
+use super::measure::{Bench, Figure, policy, program};
 
 /// Longer than it is measured for.
 const TERM: Duration = Duration::from_secs(3600);
