@@ -1,8 +1,10 @@
-//! What happened, as far as the numbers tell: when it was calm, when attempts surged, what speaks for a crowd or for a flood, and what was
-//! changed meanwhile. Everything here is computed from a record, and says what it rests on; `report` puts it into words.
+//! What happened, as far as the numbers tell: when it was calm, when attempts surged, what speaks
+//! for a crowd or for a flood and what follows from it, and what was changed meanwhile. Everything
+//! here is computed from a record, and says what it rests on; `report` puts it into words.
 
 mod changes;
 mod evidence;
+mod judgement;
 mod surge;
 mod totals;
 
@@ -14,7 +16,8 @@ use super::archive::Record;
 use super::points::Point;
 
 pub use changes::{Rates, ToldChange};
-pub use evidence::{Judgement, Pattern, Speaks, percent};
+pub use evidence::{Speaks, percent};
+pub use judgement::{Judgement, Pattern};
 pub use totals::Totals;
 
 /// What happened.
@@ -62,7 +65,7 @@ pub fn tell(record: &Record) -> Story {
     let during = Totals::of(&during);
     // A recording that began too late may have its calm at the end.
     let calm = before.as_ref().or(after.as_ref());
-    let verdict = evidence::judge(points, main.as_ref(), calm, &during);
+    let verdict = judgement::judge(points, main.as_ref(), calm, &during);
     let start = |range: &Range<usize>| points[range.start].at - points[range.start].seconds;
     Story {
         calm_rate: surges.calm,
