@@ -23,143 +23,20 @@
 //! A service with a line has an order of its own, with this one's parts: `turn.rs`. The kernel side
 //! runs both over its maps ([`State`]); simulations run them over vectors.
 
+mod case;
+mod state;
+
 use crate::address::Address;
 use crate::budget::{Look, Take};
 use crate::challenge::{self, Challenge};
 use crate::hash::{self, Place};
-use crate::line::{Arrival, Judged};
 use crate::open::{Bounds, Full};
-use crate::purse::{Fill, Purse};
+use crate::purse::Purse;
 use crate::reason::Reason;
-use crate::record::{Class, Host, Network, Service};
-use crate::share::Share;
 use crate::source_table::{Charge, Charged, SourceLimit};
 
-/// What comes, as seen from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// An attempt that pays: nothing is asked of it any more.
-    Pays,
-    /// An attempt whose proof will pay.
-    Peeks,
-    /// A packet that brings a good cookie back: the source is there, and the kernel makes the
-    /// connection from it.
-    Proof,
-    /// An attempt that nobody asks for a proof and that a spoofer can make any number of, so that
-    /// it must not spend what others need: nobody listens there, or it is to be challenged and is
-    /// signed, or a fragment.
-    Unanswerable,
-}
-
-/// What is to be judged.
-#[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
-    /// Policy slot that the records are of.
-    pub slot: u32,
-    /// Service id.
-    pub id: u32,
-    /// Its record.
-    pub service: &'a Service,
-    /// The host's record.
-    pub host: &'a Host,
-    /// Client address.
-    pub client: Address,
-    /// Coarse clock, nanoseconds.
-    pub now: u64,
-    /// What comes.
-    pub stage: Stage,
-}
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ruling {
-    /// This.
-    Decided(Reason),
-    /// Answer with a cookie. Nothing is charged.
-    Challenge,
-}
-
-/// A verdict and what happened on the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// What is to be done.
-    pub verdict: Ruling,
-    /// A live way of the source table was taken from its owner.
-    pub stole: bool,
-    /// How near the source was to its limit: [`crate::source_table::step`], 0 if that was not asked.
-    pub step: u8,
-    /// It is a proof that the waiting room may have: [`Reason::may_be_diverted`].
-    pub may_divert: bool,
-}
-
-/// One attempt of one source, as a table of debts sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a> {
-    /// Number of the service.
-    pub service: u32,
-    /// The client address cut to its prefix.
-    pub source: Address,
-    /// Coarse clock, nanoseconds.
-    pub now: u64,
-    /// The limit that applies.
-    pub limit: &'a SourceLimit,
-    /// Whether it only looks.
-    pub peeks: bool,
-    /// Longest debt of the whole policy, in shifted ticks.
-    pub horizon: u64,
-}
-
-/// Where the state lives. `None` from any of them: it is not there, and the attempt passes.
-pub trait State {
-    /// Looks into a purse of the case's service.
-    fn look(&self, case: &Case<'_>, purse: Purse) -> Option<Fill>;
-    /// Takes what was seen there.
-    fn take(&self, case: &Case<'_>, purse: Purse, look: Look) -> Option<Take>;
-    /// Gives back the token that was just taken there.
-    fn give_back(&self, case: &Case<'_>, purse: Purse);
-    /// What is in force at the index of a budget instead of its stated rate.
-    #[inline(always)]
-    fn share(&self, _index: u32) -> Share {
-        Share::NONE
-    }
-    /// Takes all that was seen, or nothing. For a function of the kernel side, which the verifier
-    /// follows by itself.
-    #[inline(always)]
-    fn draw(&self, case: &Case<'_>, seen: &Purses) -> Option<Reason>
-    where
-        Self: Sized,
-    {
-        draw(self, case, Some(seen))
-    }
-    /// The id of the client's class, 0 for none, and its record.
-    fn class(&self, case: &Case<'_>) -> (u32, Option<&Class>);
-    /// The limit of networks that counts for the sources of a class of the case's service, 0 for
-    /// those of none.
-    fn network(&self, case: &Case<'_>, class: u32) -> Option<&Network>;
-    /// The place of a source in the tables, by the number of the service; a class has debts of its own.
-    fn place(&self, service: u32, class: u32, source: Address) -> Option<Place>;
-    /// What has as many open connections as it may, of the service, the host and the source at
-    /// `place`. Where nothing counts them, nothing has.
-    fn full(&self, _: &Case<'_>, _: &Place, _: &Bounds) -> Option<Full> {
-        None
-    }
-    /// Whether the client's network has as many open connections as one of a class of the case's
-    /// service may. Where nothing counts them, none has.
-    fn is_network_full(&self, _: &Case<'_>, _class: u32) -> bool {
-        false
-    }
-    /// Charges an attempt to the source table; one that peeks is only told whether that would go.
-    fn charge(&self, place: &Place, attempt: &Attempt<'_>) -> Option<Charged>;
-    /// Charges an attempt to the table of limits that are tried ([`crate::shadow`]). `None`: there
-    /// is none.
-    fn try_charge(&self, _: &Place, _: &Attempt<'_>) -> Option<Charge> {
-        None
-    }
-    /// Judges a source in the service's line; of one that peeks, only whether it waits.
-    fn line(&self, case: &Case<'_>, arrival: &Arrival) -> Option<Judged>;
-    /// Asks or tells the challenge of the service.
-    fn challenge(&self, id: u32, ask: challenge::Ask, now: u64) -> Option<bool>;
-}
+pub use case::{Case, Notes, Outcome, Ruling, Stage};
+pub use state::{Attempt, Purses, State};
 
 /// Judges one case of a service without a line, whatever comes.
 #[inline(always)]
@@ -204,44 +81,6 @@ pub fn unanswerable<S: State>(state: &S, case: &Case<'_>) -> Outcome {
     let mut notes = Notes::default();
     let verdict = few(state, case, &mut notes);
     notes.outcome(verdict)
-}
-
-impl Outcome {
-    /// The same, and of a proof as it is told.
-    #[inline(always)]
-    pub fn proven(self, case: &Case<'_>) -> Self {
-        let has_line = case.service.line.interval != 0;
-        let may_divert = match (self.verdict, case.stage) {
-            (Ruling::Decided(reason), Stage::Proof) => reason.may_be_diverted(has_line),
-            _ => false,
-        };
-        let verdict = match (self.verdict, case.stage) {
-            (Ruling::Decided(Reason::Admitted), Stage::Proof) => Ruling::Decided(Reason::Proven),
-            (Ruling::Decided(reason), Stage::Proof) if reason.is_limit() => {
-                Ruling::Decided(Reason::Waiting)
-            }
-            (verdict, _) => verdict,
-        };
-        Self { verdict, may_divert, ..self }
-    }
-}
-
-/// What happened on the way to a verdict, see [`Outcome`].
-#[derive(Debug, Default)]
-pub struct Notes {
-    /// A live way was taken from its owner.
-    pub stole: bool,
-    /// How near it was to its limit.
-    pub step: u8,
-}
-
-impl Notes {
-    /// The outcome, with a verdict; without one a record is not there.
-    #[inline(always)]
-    pub fn outcome(self, verdict: Option<Ruling>) -> Outcome {
-        let verdict = verdict.unwrap_or(Ruling::Decided(Reason::NoPolicy));
-        Outcome { verdict, stole: self.stole, step: self.step, may_divert: false }
-    }
 }
 
 /// Who comes, and on what terms.
@@ -432,15 +271,6 @@ pub(crate) fn attempt<'a>(
         peeks,
         horizon: case.host.horizon,
     }
-}
-
-/// What was seen in the budgets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Purses {
-    /// The service's.
-    pub mine: Look,
-    /// The host's.
-    pub hosts: Look,
 }
 
 /// Takes from both budgets, or from none. `seen`: what was seen there, or it looks again.
