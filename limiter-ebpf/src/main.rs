@@ -3,6 +3,8 @@
 #![no_main]
 #![expect(missing_docs, reason = "the xdp macro drops the comment of the function")]
 
+mod object;
+
 use core::ffi::c_void;
 
 use aya_ebpf::macros::{sk_lookup, sock_ops, xdp};
@@ -46,13 +48,3 @@ pub extern "C" fn limiter_adopt(context: *mut c_void) -> i32 {
     open::adopt(context);
     0
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

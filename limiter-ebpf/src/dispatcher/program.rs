@@ -9,6 +9,9 @@
 //! The size of `conf` says the version, and the section whether the program takes frames of several
 //! buffers: there is an object for each.
 
+#[path = "../object.rs"]
+mod object;
+
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
@@ -30,16 +33,6 @@ macro_rules! dispatcher {
         extern "C" fn xdp_dispatcher(context: *mut aya_ebpf::bindings::xdp_md) -> u32 {
             program::run(context, (&raw const conf).cast())
         }
-
-        #[cfg(not(test))]
-        #[panic_handler]
-        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-            loop {}
-        }
-
-        #[unsafe(link_section = "license")]
-        #[unsafe(no_mangle)]
-        static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
     };
 }
 

@@ -6,6 +6,9 @@
 #![no_main]
 #![expect(missing_docs, reason = "the xdp macro drops the comments of functions")]
 
+#[path = "../../../../limiter-ebpf/src/object.rs"]
+mod object;
+
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP};
@@ -300,13 +303,3 @@ fn with_source(context: &XdpContext, source: impl FnOnce() -> u32) -> Option<()>
     unsafe { ((start + SOURCE) as *mut u32).write(source().to_be()) };
     Some(())
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -24,6 +24,8 @@ use record::{
     SOURCE_RANDOM, STOPPED, TEMPLATE_WORDS, VOLLEY_FRAMES, VOLLEY_WORDS,
 };
 
+#[path = "../../../../limiter-ebpf/src/object.rs"]
+mod object;
 #[path = "../record.rs"]
 mod record;
 
@@ -273,14 +275,4 @@ fn scramble(number: u64) -> u64 {
     let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ mixed >> 31
-}
-
-// The kernel refuses a program without a licence some helpers; none of those is used here, but the next one may be.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
 }
