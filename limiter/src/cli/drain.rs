@@ -68,10 +68,12 @@ impl Budget {
         self.share.ends() > clock::now()
     }
 
-    /// Whether its share is one of this module's.
+    /// Whether its share is one of this module's, also if it ended because [`keep`] came late.
     fn is_drained(&self) -> bool {
-        let interval = self.share.interval(0, clock::now());
-        [PART, FULL_PART].iter().any(|part| part * self.limit.interval == interval)
+        let (now, ends) = (clock::now(), self.share.ends());
+        let interval = self.share.interval(0, now.min(ends.saturating_sub(1)));
+        ends + LONGEST.as_nanos() as u64 > now
+            && [PART, FULL_PART].iter().any(|part| part * self.limit.interval == interval)
     }
 
     /// Lets in a part of it for so long.

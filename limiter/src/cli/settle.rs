@@ -1,6 +1,6 @@
-//! `limiter settle`: waits until full accept queues are drained and the kernel side has gone back
-//! by itself, then puts back what was set for the challenge, and counts open connections as the
-//! policy needs it then.
+//! `limiter settle`: waits until full accept queues are drained, the kernel side has gone back by
+//! itself and proofs from before limits have had their time; then puts back what was set for the
+//! challenge, lets attempts alone pay, and counts open connections as the policy needs it then.
 //!
 //! BPF cannot write a sysctl. If this process is ended too, the setting stays until the next
 //! command that changes limits, and `status` says so.
@@ -38,7 +38,8 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
         Ok(decides?.counts_open() || back?.counts_open())
     };
     let follows = reverts && (maps.cookies()?.syncookies_before.is_some() || counts()?);
-    if (follows || !drains.is_empty()) && !pins.has_settler() {
+    let both_pay = maps.both_pay_for()?.is_some();
+    if (follows || both_pay || !drains.is_empty()) && !pins.has_settler() {
         spawn(pins)?;
     }
     Ok(())
@@ -83,8 +84,7 @@ pub fn run(context: &Context) -> Result<()> {
     loop {
         loop {
             let drains = is_draining(context, &mut since)?;
-            let left = waiting_for(context)?
-                .map(|revert| Duration::from_nanos(revert.saturating_sub(clock::now())));
+            let left = waiting_for(context)?.filter(|left| !left.is_zero());
             let Some(pause) = drains.then_some(drain::LOOK).or(left) else { break };
             std::thread::sleep(pause.clamp(Duration::from_millis(10), Duration::from_secs(1)));
         }
@@ -127,11 +127,14 @@ fn is_draining(context: &Context, since: &mut Option<Instant>) -> Result<bool> {
     Ok(drains)
 }
 
-/// When the switch goes back, if that is still to come.
-fn waiting_for(context: &Context) -> Result<Option<u64>> {
+/// In what time there is something to settle: the switch goes back, or proofs pay no longer.
+fn waiting_for(context: &Context) -> Result<Option<Duration>> {
     if !context.pins.is_loaded()? {
         return Ok(None);
     }
-    let switch = Maps::open(&context.pins.root())?.switch()?;
-    Ok(switch.revert().filter(|revert| *revert > clock::now()))
+    let maps = Maps::open(&context.pins.root())?;
+    let now = clock::now();
+    let revert = maps.switch()?.revert().filter(|revert| *revert > now);
+    let revert = revert.map(|revert| Duration::from_nanos(revert - now));
+    Ok(revert.into_iter().chain(maps.both_pay_for()?).min())
 }

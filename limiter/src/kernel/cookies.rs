@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
@@ -158,6 +159,18 @@ impl Maps {
         Ok(format!(
             "options in timestamps {timestamps}, window scale {scale}, selective acknowledgments {sack}"
         ))
+    }
+
+    /// For how long both attempts and proofs pay still, if they do.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn both_pay_for(&self) -> Result<Option<Duration>> {
+        let left = match self.kernel_record()?.cookies_until {
+            Kernel::MAKES_COOKIES | Kernel::UNPAID => 0,
+            until => until.saturating_sub(seconds()),
+        };
+        Ok(self.switch()?.charges_both().then(|| Duration::from_secs(left.into())))
     }
 
     /// Notes whether limiter may set `tcp_syncookies`.

@@ -127,6 +127,9 @@ fn one_process_puts_it_back() {
     }
     desk.ok("arm --for 1s");
     until_so("somebody puts it back", || syncookies(&desk) == "1");
+    // For cookies that are out it goes on, while there is anything to settle.
+    assert!(desk.json("status --quick")["cookies"]["charged"] == "both");
+    desk.ok("detach --all");
     until_so("nobody waits any more", || settlers() == 0);
 }
 

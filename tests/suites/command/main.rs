@@ -8,6 +8,7 @@ mod combinations;
 mod cookies;
 mod devices;
 mod doctor;
+mod drained;
 mod errors;
 mod full;
 mod garbage;
