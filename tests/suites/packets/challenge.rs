@@ -183,27 +183,32 @@ fn turns_on_and_off() -> bool {
 /// at.
 #[test]
 fn without_the_kernels_cookies_attempts_pay() {
+    const BEFORE: &str = "192.0.2.1:40001";
     with_listener(|| {
         for challenge in [Challenge::Auto, Challenge::Always] {
             let mut policy = challenged();
             policy.source = limit(1, 3600, 2);
             policy.services[0].admission.challenge = challenge;
             let mut judge = Judge::settled(&policy);
-            let cookie =
-                (challenge == Challenge::Always).then(|| judge.cookie(&syn(CLIENT, SERVER)));
+            let cookie = |client| {
+                (challenge == Challenge::Always).then(|| judge.cookie(&syn(client, SERVER)))
+            };
+            let (cookie, own) = (cookie(BEFORE), cookie(CLIENT));
             std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "1")
                 .expect("the namespace's own setting");
             judge.maps.settle_cookies().expect("the settings can be read");
             judge.says(&syn(CLIENT, SERVER).build(), 1, Admitted, PASS);
-            if let Some(cookie) = cookie {
-                // One that the kernel made until a moment ago pays too.
-                judge.says(&ack(CLIENT, SERVER, cookie).build(), 1, Proven, PASS);
+            if let (Some(cookie), Some(own)) = (cookie, own) {
+                // One that the kernel made until a moment ago pays too, but for that of an attempt
+                // which has.
+                judge.says(&ack(CLIENT, SERVER, own).build(), 0, NotAttempt, PASS);
+                judge.says(&ack(BEFORE, SERVER, cookie).build(), 1, Proven, PASS);
                 let switch = judge.maps.switch().expect("the switch");
                 judge
                     .maps
                     .set_switch(switch.with_regime(Regime::Attempts))
                     .expect("as if it were two minutes later");
-                judge.says(&ack(CLIENT, SERVER, cookie).build(), 0, NotAttempt, PASS);
+                judge.says(&ack(BEFORE, SERVER, cookie).build(), 0, NotAttempt, PASS);
             } else {
                 judge.says(&syn(CLIENT, SERVER).build(), 1, Admitted, PASS);
             }

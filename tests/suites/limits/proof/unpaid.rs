@@ -11,8 +11,8 @@ use limiter_common::switch::{Mode, Regime};
 
 use super::{BURST, Front, Keeper, PAIRS, decided, fence, hand, kernel, limit, until_so, web};
 
-/// Listening sockets whose queue of half-open connections is full at once, so that each attempt is
-/// answered with a cookie.
+/// Listening sockets whose queue of half-open connections is full with one, so that each further
+/// attempt is answered with a cookie.
 fn flooded(lab: &Lab) -> [TcpListener; 2] {
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
     let listener = |family, at: &str| {
@@ -41,7 +41,11 @@ fn cookies_from_before_limits_pay_and_those_of_the_admitted_are_free() {
         front.lab.front.sysctl("ipv4/tcp_syncookies", "1").expect("the namespace's own setting");
         let Front { lab, maps, .. } = &mut front;
         lab.front.run(|| maps.settle_cookies()).expect("the settings can be read");
+        // The one that fills the queue stays there as long as this lasts.
+        front.lab.front.sysctl("ipv4/tcp_synack_retries", "100").expect("as above");
         let keeper = Keeper::on(flooded(&front.lab), |stream, kept| kept.push(stream));
+        hand(&front, "2001:db8:13::1", 40_000, PAIRS[1].1).ask().expect("a SYN-ACK");
+        hand(&front, "11.0.0.3", 40_000, PAIRS[0].1).ask().expect("a SYN-ACK");
         let sent = || kernel(&front, "SyncookiesSent");
         let mut before: Vec<_> =
             (0..BEFORE).map(|port| hand(&front, client, 40_000 + port, server)).collect();
