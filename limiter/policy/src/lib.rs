@@ -204,11 +204,6 @@ impl Policy {
     pub fn may_challenge(&self) -> bool {
         self.services.iter().any(|service| service.admission.challenge != Challenge::Off)
     }
-
-    /// The services that never do.
-    pub fn unchallenged(&self) -> impl Iterator<Item = &Service> {
-        self.services.iter().filter(|service| service.admission.challenge == Challenge::Off)
-    }
 }
 
 /// Sets for a table that holds at least `sources` sources.

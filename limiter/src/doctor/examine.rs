@@ -285,7 +285,6 @@ fn facts<'a>(pins: &Pins, loaded: &Loaded, room: &'a report::Room) -> room::Fact
 fn challenge(loaded: &Loaded) -> Result<Challenge> {
     Ok(Challenge {
         wanted: loaded.policy.may_challenge(),
-        without: loaded.policy.unchallenged().map(|service| service.name.to_string()).collect(),
         enforced: loaded.enforced,
         cookies: loaded.maps.cookies()?,
         noted: loaded.maps.has_noted_settings()?,

@@ -15,8 +15,6 @@ const TOO_FEW: u64 = 1024;
 pub struct Challenge {
     /// Whether some service may challenge.
     pub wanted: bool,
-    /// Services that do not.
-    pub without: Vec<String>,
     /// Whether the mode is enforce.
     pub enforced: bool,
     /// What the kernel and limiter's note of it say.
@@ -34,7 +32,6 @@ pub fn check(tree: &Tree, challenge: Option<&Challenge>, to: &mut Findings) {
     }
     if let Some(challenge) = challenge {
         leftover(challenge, to);
-        uncharged(challenge, to);
     }
     queues(tree, to);
     retries(tree, to);
@@ -90,21 +87,6 @@ fn no_challenge(tree: &Tree, to: &mut Findings) {
         ),
         Some(value) => to.ok(format!("tcp_syncookies is {value}")),
         None => to.unseen("net.ipv4.tcp_syncookies"),
-    }
-}
-
-/// Services whose connections the kernel makes of an ACK alone, and that look at none.
-fn uncharged(challenge: &Challenge, to: &mut Findings) {
-    let Some(first) = challenge.without.first() else { return };
-    if challenge.cookies.works() && challenge.enforced {
-        to.warning(
-            format!(
-                "tcp_syncookies is 2 and nobody is challenged at {}: who sends the last packet of a handshake again gets another connection \
-                 for the same attempt, for two minutes",
-                challenge.without.join(", ")
-            ),
-            format!("where the server is this host: `limiter set --service {first} --challenge auto`"),
-        );
     }
 }
 
@@ -205,7 +187,7 @@ mod tests {
             keeps_options: true,
             charged: crate::kernel::cookies::Charged::Proofs,
         };
-        Challenge { wanted: true, without: Vec::new(), enforced, cookies, noted: true }
+        Challenge { wanted: true, enforced, cookies, noted: true }
     }
 
     #[test]
@@ -254,21 +236,5 @@ mod tests {
         assert_eq!(with(&[], Some(&left)).one("still 2").level, Level::Warning);
         left.enforced = true;
         assert!(!with(&[], Some(&left)).all.iter().any(|finding| finding.what.contains("still 2")));
-    }
-
-    #[test]
-    fn services_whose_acks_are_not_looked_at() {
-        let without = ["mail", "ssh"].map(str::to_owned).to_vec();
-        let finding = |syncookies, enforced| {
-            let challenge =
-                Challenge { without: without.clone(), ..challenge(syncookies, false, enforced) };
-            with(&[], Some(&challenge))
-                .all
-                .into_iter()
-                .find(|finding| finding.what.contains("challenged at mail, ssh"))
-        };
-        let advice = finding(2, true).expect("a warning").advice.expect("advice");
-        assert!(advice.contains("--service mail --challenge auto"), "{advice}");
-        assert!(finding(1, true).is_none() && finding(2, false).is_none());
     }
 }
