@@ -18,6 +18,7 @@ pub mod hand;
 pub mod http;
 pub mod leftovers;
 pub mod netns;
+pub mod nginx;
 mod nic;
 pub mod peer;
 pub mod programs;
@@ -37,5 +38,6 @@ pub use http::{
     Workers,
 };
 pub use netns::Namespace;
+pub use nginx::Nginx;
 pub use programs::{Attached, Loaded, Trivial};
 pub use topology::{Lab, LabOptions};

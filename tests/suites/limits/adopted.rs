@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use lab::topology::{FRONT_V4, FRONT_V6};
 use lab::wait::until_so;
-use lab::{Desk, Lab, Server};
-use limiter::kernel::{Maps, listener, room};
+use lab::{Desk, Lab, Nginx, Server};
+use limiter::kernel::{Maps, room};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 use limiter_common::switch::Mode;
@@ -17,46 +16,19 @@ use limiter_common::switch::Mode;
 use super::page::{curl, full};
 use super::{Front, challenge, decided};
 
+const WORKERS: usize = 4;
 /// Both families.
 const TAKEN: [(u16, bool); 2] = [(80, false), (80, true)];
 
-/// A master and four workers that answer everything with 503 and their number.
-struct Nginx {
-    master: Child,
-    directory: PathBuf,
-}
-
-impl Nginx {
-    fn start(lab: &Lab, listens: &[&str]) -> Self {
-        let directory =
-            std::env::temp_dir().join(format!("limiter-adopted-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let root = directory.display();
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {root}/{kind};"));
-        let listens: String = listens.iter().map(|at| format!("listen {at} reuseport;")).collect();
-        let configuration = format!(
-            "daemon off; worker_processes 4; user nobody nogroup; pid {root}/pid; error_log stderr; \
-             events {{}} http {{ access_log off; keepalive_timeout 0; {} server {{ {listens} \
-             location / {{ return 503 'the page of worker $pid.'; }} }} }}",
-            temporary.concat()
-        );
-        std::fs::write(directory.join("conf"), configuration).expect("a configuration");
-        let mut command = lab.front.command("nginx").expect("a namespace");
-        command.arg("-p").arg(&directory).arg("-c").arg(directory.join("conf"));
-        let master = command.stderr(Stdio::null()).spawn();
-        Self { master: master.expect("nginx is installed by `cargo xtask setup`"), directory }
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // SIGTERM, so that the master ends its workers.
-        let id = rustix::process::Pid::from_child(&self.master);
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-        let _ = self.master.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+/// Four workers that answer everything with 503 and their number.
+fn nginx(lab: &Lab, listens: &[&str]) -> Nginx {
+    let listens: String = listens.iter().map(|at| format!("listen {at} reuseport;")).collect();
+    let http = format!(
+        "keepalive_timeout 0; server {{ {listens} \
+         location / {{ return 503 'the page of worker $pid.'; }} }}"
+    );
+    let sockets = WORKERS * listens.matches("listen").count();
+    Nginx::start(&lab.front, WORKERS, sockets, |_| http).expect("a server")
 }
 
 /// `limiter room --adopt`, ended with this.
@@ -80,14 +52,6 @@ fn taken(maps: &Maps) -> Vec<(u16, bool)> {
     room::taken(maps).expect("the room's map").into_iter().collect()
 }
 
-/// Waits until somebody listens at each address: [`Nginx::start`] does not say when.
-fn listens(lab: &Lab, count: usize) {
-    until_so("nginx listens", || {
-        let all = lab.front.run(listener::all).expect("sock_diag answers");
-        all.iter().filter(|one| one.address.port() == 8080).count() == count
-    });
-}
-
 /// Who is refused reads nginx's page, of any of its workers; a restart of nginx closes the room, and
 /// it opens by itself. Nothing of it reaches the server. With the kernel's cookies and without, with
 /// a socket for each family and with one for both.
@@ -103,8 +67,7 @@ fn the_page_of_another_server_survives_its_restart() {
             false => Front::new(&policy, Mode::Enforce),
         };
         let server = Server::start(&front.lab).expect("a server");
-        let mut nginx = Nginx::start(&front.lab, at);
-        listens(&front.lab, 4 * at.len());
+        let mut server_of_page = nginx(&front.lab, at);
         let desk = Desk::over(&front.lab.front, front.pins.base().to_owned()).expect("a desk");
         let _adopter = Adopter::start(&desk, sockets);
         until_so("the room is open", || taken(&front.maps) == TAKEN);
@@ -126,14 +89,14 @@ fn the_page_of_another_server_survives_its_restart() {
             }
             assert!(pages.iter().all(|page| page.starts_with("the page of worker ")), "{pages:?}");
             assert!(pages.len() > 1, "every worker has its part: {pages:?}");
-            drop(nginx);
+            drop(server_of_page);
             // The adopter holds nothing open but for the moment of adopting: its server's end closes
             // the room.
             until_so("the room is closed", || taken(&front.maps).is_empty());
-            nginx = Nginx::start(&front.lab, at);
+            server_of_page = nginx(&front.lab, at);
             until_so("the room is open again", || taken(&front.maps) == TAKEN);
         }
-        drop(nginx);
+        drop(server_of_page);
         let counters = front.service(0);
         assert_eq!(server.accepted(), 1, "{counters:?}");
         let diverted = if cookies { Reason::DivertedProof } else { Reason::Diverted };

@@ -10,13 +10,13 @@ use limiter_common::reason::Reason;
 
 use super::challenge::{front, netstat, web};
 use super::decided;
-use super::servers::{Nginx, output};
+use super::servers::{nginx, output};
 
 /// wrk and curl through the challenge.
 #[test]
 fn nginx_serves_curl_and_wrk_through_the_challenge() {
     let front = front(&web(Challenge::Always));
-    let _nginx = Nginx::start(&front.lab);
+    let _nginx = nginx(&front.lab);
     let challenged = || decided(&front.service(0), Reason::Challenged);
     let mut wrk = front.lab.crowd.command("wrk").expect("a namespace");
     wrk.args(["-t1", "-c50", "-d2s", "--timeout", "60s", &format!("http://{FRONT_V4}/")]);

@@ -1,13 +1,10 @@
 //! The room in every setting of `net.ipv4.tcp_syncookies`, in front of a real nginx whose four
 //! workers each have a socket of their own, over HTTP and HTTPS, IPv4 and IPv6.
 
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::Path;
 
 use lab::topology::{FRONT_V4, FRONT_V6};
-use lab::wait::until_so;
-use lab::{Desk, Lab};
-use limiter::kernel::listener;
+use lab::{Desk, Lab, Nginx};
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::Reason;
 use limiter_common::switch::Mode;
@@ -15,63 +12,34 @@ use limiter_common::switch::Mode;
 use super::page::{Room, curl, full};
 use super::{Front, decided};
 
-/// The service: nginx with four workers.
-struct Web {
-    master: Child,
-    directory: PathBuf,
-}
-
-impl Web {
-    /// `listens`: how each of the two ports is listened at, with `PORT` for it.
-    fn start(lab: &Lab, desk: &Desk, listens: &[&str]) -> Self {
-        let directory = std::env::temp_dir().join(format!("limiter-matrix-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let root = directory.display();
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {root}/{kind};"));
-        let listen = |port: &str, tls: &str| {
-            let all = listens.iter().map(|at| at.replace("PORT", port));
-            all.map(|at| format!("listen {at} reuseport {tls};")).collect::<String>()
-        };
-        let (cert, key) = (desk.file("cert.pem"), desk.file("key.pem"));
-        let configuration = format!(
-            "daemon off; worker_processes 4; user nobody nogroup; pid {root}/pid; error_log stderr; \
-             events {{}} http {{ access_log {root}/log; keepalive_timeout 0; {} \
+/// The service: nginx with four workers. `listens`: how each of the two ports is listened at, with
+/// `PORT` for it.
+fn web(lab: &Lab, desk: &Desk, listens: &[&str]) -> Nginx {
+    const WORKERS: usize = 4;
+    let listen = |port: &str, tls: &str| {
+        let all = listens.iter().map(|at| at.replace("PORT", port));
+        all.map(|at| format!("listen {at} reuseport {tls};")).collect::<String>()
+    };
+    let (cert, key) = (desk.file("cert.pem"), desk.file("key.pem"));
+    let http = |root: &Path| {
+        format!(
+            "keepalive_timeout 0; \
              ssl_certificate {}; ssl_certificate_key {}; \
-             server {{ {} {} location / {{ return 200 'the service'; }} }} }}",
-            temporary.concat(),
+             server {{ access_log {}/log; {} {} location / {{ return 200 'the service'; }} }}",
             cert.display(),
             key.display(),
+            root.display(),
             listen("80", ""),
             listen("443", "ssl"),
-        );
-        std::fs::write(directory.join("conf"), configuration).expect("a configuration");
-        let mut command = lab.front.command("nginx").expect("a namespace");
-        command.arg("-p").arg(&directory).arg("-c").arg(directory.join("conf"));
-        let master = command.stderr(Stdio::null()).spawn();
-        let web =
-            Self { master: master.expect("nginx is installed by `cargo xtask setup`"), directory };
-        until_so("four workers listen", || {
-            let all = lab.front.run(listener::all).expect("sock_diag answers");
-            let ours = all.iter().filter(|one| matches!(one.address.port(), 80 | 443));
-            ours.count() == 4 * 2 * listens.len()
-        });
-        web
-    }
-
-    /// Requests that it served.
-    fn served(&self) -> usize {
-        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default().lines().count()
-    }
+        )
+    };
+    Nginx::start(&lab.front, WORKERS, WORKERS * 2 * listens.len(), http).expect("a server")
 }
 
-impl Drop for Web {
-    fn drop(&mut self) {
-        let id = rustix::process::Pid::from_child(&self.master);
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-        let _ = self.master.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+/// Requests that it served.
+fn served(web: &Nginx) -> usize {
+    let log = std::fs::read_to_string(web.directory().join("log"));
+    log.unwrap_or_default().lines().count()
 }
 
 /// Each of 32 connections sees the page, of either scheme and family, and nginx serves the one that
@@ -90,7 +58,7 @@ fn the_page_comes_whatever_makes_cookies_and_however_the_server_listens() {
             lab.front.run(|| maps.settle_cookies()).expect("the settings can be read");
             let desk = Desk::over(&front.lab.front, front.pins.base().to_owned()).expect("a desk");
             let _room = Room::start(&front, &desk);
-            let web = Web::start(&front.lab, &desk, listens);
+            let web = web(&front.lab, &desk, listens);
             let (v4, v6) = (front.lab.clients_v4(), front.lab.clients_v6());
             let first = curl(&front, v4[0], "https", FRONT_V4, "en");
             assert!(first.ends_with("the service"), "{cookies} {listens:?}: {first}");
@@ -108,7 +76,7 @@ fn the_page_comes_whatever_makes_cookies_and_however_the_server_listens() {
             let diverted = if cookies == "2" { Reason::DivertedProof } else { Reason::Diverted };
             // More than 32 where the kernel was slow, and a client sent its SYN again.
             assert!(decided(&counters, diverted) >= 32, "{cookies} {listens:?}: {counters:?}");
-            assert_eq!(web.served(), 1, "{cookies} {listens:?}: {counters:?}");
+            assert_eq!(served(&web), 1, "{cookies} {listens:?}: {counters:?}");
         }
     }
 }

@@ -1,63 +1,23 @@
 //! Real servers and clients through an enforcing limiter: nginx, curl, wrk, and large frames.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use lab::topology::{FRONT_V4, FRONT_V6};
-use lab::wait::{PATIENCE, until_so};
-use lab::{Crowd, Flood, Lab, LabOptions, Server, Sources};
+use lab::wait::PATIENCE;
+use lab::{Crowd, Flood, Lab, LabOptions, Nginx, Server, Sources};
 use limiter_common::reason::Reason;
 use limiter_common::switch::Mode;
 
 use super::{Front, decided, limit, policy};
 
-/// nginx in the foreground in the front end's namespace, with all of its files in a directory of its own.
-pub struct Nginx {
-    child: Child,
-    directory: std::path::PathBuf,
-}
-
-impl Nginx {
-    pub fn start(lab: &Lab) -> Self {
-        let directory = std::env::temp_dir().join(format!("limiter-nginx-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        std::fs::write(directory.join("index.html"), "0123456789".repeat(100)).expect("a page");
-        let root = directory.display();
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {root}/{kind};"));
-        let configuration = format!(
-            "daemon off; master_process off; pid {root}/pid; error_log stderr; events {{}} \
-             http {{ access_log off; keepalive_requests 100000000; {} server {{ listen 80; listen [::]:80; root {root}; }} }}",
-            temporary.concat()
-        );
-        std::fs::write(directory.join("conf"), configuration).expect("a configuration");
-        let mut command = lab.front.command("nginx").expect("a namespace");
-        command
-            .arg("-p")
-            .arg(&directory)
-            .arg("-c")
-            .arg(directory.join("conf"))
-            .stderr(Stdio::null());
-        let child = command.spawn().expect("nginx is installed by `cargo xtask setup`");
-        let nginx = Self { child, directory };
-        until_so("nginx listens", || ["tcp", "tcp6"].iter().all(|family| listens(lab, family)));
-        nginx
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// Whether somebody in the front end listens on port 80 of `tcp` or `tcp6`.
-fn listens(lab: &Lab, family: &str) -> bool {
-    let read = || Ok(std::fs::read_to_string(format!("/proc/thread-self/net/{family}"))?);
-    let text = lab.front.run(read).expect("sockets");
-    let mut sockets = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    sockets.any(|fields| fields.len() > 3 && fields[1].ends_with(":0050") && fields[3] == "0A")
+/// nginx with a page of a thousand bytes.
+pub fn nginx(lab: &Lab) -> Nginx {
+    let http = format!(
+        "keepalive_requests 100000000; server {{ listen 80; listen [::]:80; \
+         location / {{ return 200 '{}'; }} }}",
+        "0123456789".repeat(100)
+    );
+    Nginx::start(&lab.front, 1, 2, |_| http).expect("a server")
 }
 
 pub fn output(mut command: Command) -> String {
@@ -75,7 +35,7 @@ fn nginx_serves_curl_and_wrk_during_a_flood() {
     let mut policy = policy(&["web=*:80"]);
     policy.source = limit(100, 200);
     let front = Front::new(&policy, Mode::Enforce);
-    let _nginx = Nginx::start(&front.lab);
+    let _nginx = nginx(&front.lab);
     let flood = Flood {
         frames: u64::MAX,
         seconds: 600.0,
