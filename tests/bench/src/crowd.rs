@@ -3,6 +3,7 @@
 //! operator does ten seconds after it began to come.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
@@ -12,9 +13,10 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use lab::topology::{FRONT_V4, LabOptions};
 use lab::{
-    Crowd, CrowdHandle, Desk, Flood, Lab, PageReport, Server, ServerOptions, Sources, Workers,
+    Crowd, CrowdHandle, Desk, Flood, Lab, Nginx, PageReport, Server, ServerOptions, Sources,
+    Workers,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::output::Output;
 
@@ -24,12 +26,16 @@ pub struct Arguments {
     /// Loads, in times of what the server can serve.
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,10")]
     loads: Vec<u32>,
-    /// What is beside the crowd.
+    /// What is beside the crowd. Cookies: the policy lets limiter set `net.ipv4.tcp_syncookies`
+    /// to 2, and `challenge = "auto"`.
     #[arg(long, value_delimiter = ',', default_value = "nothing,cookies,flood,both")]
     beside: Vec<Beside>,
     /// What the operator does.
     #[arg(long, value_delimiter = ',', default_value = "nothing,arm,guard,siege")]
     does: Vec<Does>,
+    /// Stage an nginx before the server, whose accept queue never fills.
+    #[arg(long)]
+    nginx: bool,
     /// Cells that are staged at once, each in namespaces of its own.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=8))]
     at_once: u64,
@@ -57,6 +63,10 @@ const FORGED: u64 = 25_000;
 /// How long a phase lasts, in seconds: before the operator acts, right after, and the time between
 /// that and the last, which is from 30 s on.
 const PHASES: [u64; 4] = [10, 20, 10, 20];
+/// Where the server listens behind an nginx, and what that does.
+const BEHIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const PROXY: &str = "keepalive_timeout 0; server { listen 80 backlog=128; \
+                     location / { proxy_pass http://127.0.0.1:8080; } }";
 /// What the sample policy says in comments, and what the operator has made of it.
 const FILLED_IN: [(&str, &str); 2] = [
     ("# interfaces = [\"eth0\", \"eth1\"]", "interfaces = [\"crowd0\", \"attack0\"]"),
@@ -79,7 +89,7 @@ enum Beside {
 }
 
 /// What the operator does.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 enum Does {
     Nothing,
@@ -89,6 +99,16 @@ enum Does {
 }
 
 impl Does {
+    /// In a table.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Arm => "`arm`",
+            Self::Guard => "guard",
+            Self::Siege => "siege",
+        }
+    }
+
     fn command(self) -> Option<&'static str> {
         match self {
             Self::Nothing => None,
@@ -100,7 +120,7 @@ impl Does {
 }
 
 /// A cell of the table.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Cell {
     load: u32,
     cookies: bool,
@@ -109,7 +129,7 @@ struct Cell {
 }
 
 /// What came of it, in the twenty seconds after the command and in those from 30 s on.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Fared {
     #[serde(flatten)]
     cell: Cell,
@@ -119,8 +139,10 @@ struct Fared {
     regulars: [f64; 2],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Report {
+    /// Whether an nginx was before the server.
+    nginx: bool,
     capacity_pages_per_second: f64,
     budget_pages_per_second: f64,
     forged_per_second: u64,
@@ -141,7 +163,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || -> Result<()> {
         while let Some(cell) = cells.get(next.fetch_add(1, Ordering::SeqCst)) {
-            let fared = cell.stage()?;
+            let fared = cell.stage(arguments.nginx)?;
             eprintln!("{} of {}: {}", next.load(Ordering::SeqCst), cells.len(), line(&fared));
             done.lock().unwrap_or_else(PoisonError::into_inner).push(fared);
         }
@@ -153,8 +175,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .try_for_each(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|one| (one.cell.load, one.cell.cookies, one.cell.flood, one.cell.does as u8));
+    done.sort_by_key(|one| (one.cell.row(), one.cell.does as u8));
     let report = Report {
+        nginx: arguments.nginx,
         capacity_pages_per_second: CAPACITY,
         budget_pages_per_second: BUDGET,
         forged_per_second: FORGED,
@@ -164,18 +187,34 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Cell {
+    /// All of it but what the operator does.
+    const fn row(self) -> (u32, bool, bool) {
+        (self.load, self.cookies, self.flood)
+    }
+
+    const fn beside(self) -> &'static str {
+        match (self.cookies, self.flood) {
+            (false, false) => "",
+            (false, true) => "flood",
+            (true, false) => "cookies",
+            (true, true) => "cookies, flood",
+        }
+    }
+
     fn policy(self) -> String {
         let filled = FILLED_IN.iter().chain(CHALLENGED.iter().filter(|_| self.cookies));
         filled.fold(SAMPLE.to_owned(), |policy, (from, to)| policy.replacen(from, to, 1))
     }
 
-    fn stage(self) -> Result<Fared> {
+    fn stage(self, nginx: bool) -> Result<Fared> {
         let people = self.load * CAPACITY as u32 * EVERY;
         let options = LabOptions { clients: REGULARS + people, ..LabOptions::default() };
         let lab = Lab::with(options)?;
-        let listen = vec![(FRONT_V4, 80).into()];
+        let listen = vec![if nginx { BEHIND } else { (FRONT_V4, 80).into() }];
         let options = ServerOptions { listen, backlog: BACKLOG, workers: Some(WORKERS) };
         let _server = Server::with(&lab, options)?;
+        let before = || Nginx::start(&lab.front, 1, 1, |_| PROXY.to_owned());
+        let _nginx = nginx.then(before).transpose()?;
         let desk = Desk::new(&lab.front)?;
         std::fs::write(desk.policy(), self.policy()).context("cannot write the policy")?;
         if self.does != Does::Nothing {
@@ -236,36 +275,84 @@ impl Cell {
     }
 }
 
-fn line(Fared { cell, pages_per_second: [first, later], regulars }: &Fared) -> String {
-    let percent = regulars.map(|share| 100.0 * share);
+/// For who waits.
+fn line(Fared { cell, pages_per_second, regulars }: &Fared) -> String {
     format!(
-        "{:>3}x  {:<8}{:<8}{:<18}{first:>6.1}{later:>6.1}{:>8.0}%{:>5.0}%",
+        "{}x {} {}: {}, regulars {}",
         cell.load,
-        if cell.cookies { "cookies" } else { "" },
-        if cell.flood { "flooded" } else { "" },
-        cell.does.command().unwrap_or("nothing"),
-        percent[0],
-        percent[1],
+        cell.beside(),
+        cell.does.word(),
+        pages(*pages_per_second),
+        percent(*regulars)
     )
 }
 
+/// Pages a second, of both times.
+fn pages([first, later]: [f64; 2]) -> String {
+    format!("{first:.1}, {later:.1}")
+}
+
+fn percent(shares: [f64; 2]) -> String {
+    let [first, later] = shares.map(|share| 100.0 * share);
+    format!("{first:.0}%, {later:.0}%")
+}
+
 fn text(report: &Report) -> String {
+    let Report {
+        nginx,
+        capacity_pages_per_second,
+        budget_pages_per_second,
+        forged_per_second,
+        cells,
+    } = report;
+    let nginx = if *nginx { "An nginx, and behind it a" } else { "A" };
     let mut text = format!(
-        "A server of {CAPACITY} pages a second ({CONNECTIONS} connections each) behind the sample policy with a\n\
-         budget of {BUDGET}. After ten seconds the operator types the command. Whole pages a second of the\n\
-         crowd, and pages in time of {REGULARS} regulars, in the 20 s after it and from 30 s on.\n\n\
-         load                  command            pages: first later  regulars: first later\n"
+        "{nginx} server of {capacity_pages_per_second} pages a second ({CONNECTIONS} connections each) behind the sample policy with a\n\
+         budget of {budget_pages_per_second}. After ten seconds the operator types the command. Whole pages a second of the\n\
+         crowd, and pages in time of {REGULARS} regulars, in the 20 s after it and from 30 s on. Flood:\n\
+         {forged_per_second} SYN/s from forged addresses beside the crowd.\n\n"
     );
-    for one in &report.cells {
-        let _ = writeln!(text, "{}", line(one));
+    let mut does: Vec<Does> = cells.iter().map(|one| one.cell.does).collect();
+    does.sort_by_key(|does| *does as u8);
+    does.dedup();
+    let words = does.iter().map(|does| does.word()).collect::<Vec<_>>().join(" | ");
+    let _ = writeln!(text, "| load | beside it | {words} | regulars: {words} |");
+    let _ = writeln!(text, "|{}", " --- |".repeat(2 + 2 * does.len()));
+    for row in cells.chunk_by(|one, next| one.cell.row() == next.cell.row()) {
+        let Some(first) = row.first() else { continue };
+        let column = |what: &dyn Fn(&Fared) -> String| {
+            let of = |does: &Does| row.iter().find(|one| one.cell.does == *does);
+            let all = does.iter().map(|does| of(does).map_or_else(String::new, what));
+            all.collect::<Vec<_>>().join(" | ")
+        };
+        let _ = writeln!(
+            text,
+            "| {}x | {} | {} | {} |",
+            first.cell.load,
+            first.cell.beside(),
+            column(&|one| pages(one.pages_per_second)),
+            column(&|one| percent(one.regulars))
+        );
     }
-    let _ = writeln!(text, "\nFlooded: {FORGED} SYN/s from forged addresses beside the crowd.");
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const JSON: &str = include_str!("../../../docs/bench/crowd.json");
+    const TEXT: &str = include_str!("../../../docs/bench/crowd.txt");
+    const PAGE: &str = include_str!("../../../docs/performance.md");
+
+    /// Whoever edits a figure is told so here.
+    #[test]
+    fn the_page_says_what_was_measured() {
+        let report: Report = serde_json::from_str(JSON).expect("what `--keep` wrote");
+        assert_eq!(text(&report), TEXT);
+        let (_, table) = TEXT.split_once("\n\n").expect("a table behind an empty line");
+        assert!(PAGE.contains(table), "not the table of docs/bench/crowd.txt");
+    }
 
     #[test]
     fn the_sample_policy_is_filled_in() {

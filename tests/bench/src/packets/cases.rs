@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use lab::Frame;
+use lab::frame::Extension;
 use limiter_common::names;
 use limiter_common::reason::Reason;
 use serde::Serialize;
@@ -66,6 +67,14 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         ),
         case("established", syn(80)?.flags(0x10), "", usual, none, Reason::NotAttempt),
         case("established_v6", v6()?.flags(0x10), "", usual, none, Reason::NotAttempt),
+        case(
+            "established_v6_long_header",
+            v6()?.flags(0x10).extension(Extension::Destination(0)),
+            "",
+            usual,
+            none,
+            Reason::NotAttempt,
+        ),
         case("not_protected", syn(81)?, "", usual, none, Reason::NotProtected),
         case("refused_hot_source", syn(80)?, "", usual, none, Reason::SourceLimit),
         case("refused_hot_source_v6", v6()?, "", usual, none, Reason::SourceLimit),
