@@ -158,7 +158,7 @@ mod tests {
             let limit = BudgetLimit { interval: 1_000_000_000 / rate, capacity: 0, lease: 1 };
             time(&Queue { waiting, room }, &limit).as_secs()
         };
-        assert_eq!([time(100, 128, 54), time(129, 128, 54), time(129, 128, 500)], [3, 4, 2]);
+        assert_eq!([time(100, 128, 54), time(129, 128, 54), time(129, 128, 500)], [3, 3, 2]);
         assert_eq!([time(511, 1024, 500), time(4096, 4096, 100)], [2, 15]);
     }
 }
