@@ -4,7 +4,7 @@ use limiter_common::challenge::Challenge;
 use limiter_common::reason::{Group, Limit, Reason};
 
 use super::usual::{Last, last, usual};
-use super::{ENOUGH, FULL, MOSTLY, SURGE};
+use super::{ENOUGH, EVERYBODY, FULL, HARDLY, HEAVY, MOSTLY, SPREAD, SURGE};
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
 use crate::observe::networks::Common;
@@ -38,6 +38,8 @@ pub struct Facts {
     pub queue: Option<[u32; 2]>,
     /// The last change that was none of a list.
     pub last: Option<Last>,
+    /// Whether sources wait in line.
+    pub in_line: bool,
     /// Whether the waiting room answered more connections than were let in for ten minutes.
     pub long_wait: bool,
     /// Whether hardly anything was over a limit before the last change.
@@ -105,6 +107,7 @@ impl Facts {
             common: snapshot.common.iter().max_by_key(|it| it.sources).cloned(),
             usual: usual(entries),
             last: last(entries, Moment::now()),
+            in_line: snapshot.waiting.is_some_and(|waiting| waiting.sources > 0),
             ..Self::default()
         }
     }
@@ -208,6 +211,12 @@ impl Facts {
         (tells && (share > MOSTLY || full <= through * FULL)).then(|| share.min(1.0))
     }
 
+    /// Whether few sources that make nearly all of it finish none.
+    pub fn finish_nothing(&self) -> bool {
+        let share = self.heavy().of_ten.unwrap_or(0.0);
+        share >= HEAVY && self.finished().is_some_and(|share| share < HARDLY)
+    }
+
     /// Attempts that were asked for a proof, if they tell who is there. In observe mode nothing is
     /// asked.
     pub fn asked(&self) -> Option<u64> {
@@ -219,6 +228,14 @@ impl Facts {
     /// The last change, if it was about a limit and within so many seconds.
     pub fn changed(&self, within: f64) -> Option<&Last> {
         self.last.as_ref().filter(|last| last.of_limits && last.seconds_ago < within)
+    }
+
+    /// Whether our own line holds back most of all who come, and not only those of one network.
+    pub fn holds_everybody(&self) -> bool {
+        let is_all = |common: &Common| common.percent >= EVERYBODY;
+        self.enforces
+            && self.over(Limit::Budget) > self.attempts() * SPREAD
+            && self.common.as_ref().is_some_and(is_all)
     }
 
     /// Which part the heaviest have of all attempts.

@@ -20,7 +20,7 @@ pub use facts::{Facts, Service};
 
 pub use crate::observe::Sources;
 pub use signs::Signs;
-pub use usual::Last;
+pub use usual::{Before, Last};
 pub use words::text;
 
 /// How many times the usual rate are no usual rate any more.
@@ -75,6 +75,10 @@ const WAITING: u32 = 100;
 const LESS: f64 = 0.7;
 /// Connections per second that come by another way than through limiter.
 const ELSEWHERE: f64 = 5.0;
+/// Connections per second of a server that hardly accepts any.
+const HANGS: f64 = 3.0;
+/// The share of the attempts from one prefix from which on that is where everybody comes from.
+const EVERYBODY: f64 = 99.0;
 
 /// What is likely wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -181,6 +185,8 @@ fn cause(facts: &Facts) -> Cause {
         return Cause::OwnLimit;
     }
     match kind {
+        // In line connections come one by one, whoever they are of.
+        Cause::Botnet | Cause::Programs if facts.holds_everybody() => Cause::Crowd,
         Cause::Crowd | Cause::Programs | Cause::Botnet if !surges && facts.is_little() => {
             Cause::Unclear
         }
@@ -200,7 +206,7 @@ fn cause(facts: &Facts) -> Cause {
 fn is_server(facts: &Facts, surges: bool) -> bool {
     let Some(opened) = facts.opened() else { return false };
     let least = facts.usual.map_or(1.0, |usual| usual * LESS);
-    facts.is_full() && opened < least || facts.waits() && !surges
+    facts.is_full() && opened < least || facts.waits() && (!surges || opened < HANGS)
 }
 
 /// Where no attempt comes to a service, or a stray one.
@@ -210,6 +216,9 @@ fn without_attempts(facts: &Facts) -> Cause {
         // Connections wait, and nobody comes any more.
         _ if facts.waits() => Cause::Server,
         _ if facts.banned() > 0.0 && !stray => Cause::Banned,
+        // One quiet moment of those who are held back.
+        _ if facts.enforces && facts.in_line && is_recent(facts) => Cause::OwnLimit,
+        _ if facts.enforces && facts.in_line => Cause::Unclear,
         _ if facts.allowed() > 0.0 => Cause::Nothing,
         _ if facts.not_named() >= ELSEWHERE => Cause::NotNamed,
         _ if facts.opened().is_some_and(|opened| opened >= ELSEWHERE) => Cause::OtherInterface,
@@ -285,14 +294,26 @@ impl Signs {
 
 /// Whether our own limits keep clients away that come as usual.
 fn is_own(facts: &Facts, kind: Cause) -> bool {
-    let tight = facts.over(Limit::Own) + facts.over(Limit::Budget) > facts.attempts() * TIGHT;
-    if !tight || matches!(kind, Cause::Spoofed | Cause::Mixed) {
+    // A budget that is short has sources challenged.
+    let kept = facts.over(Limit::Own) + facts.over(Limit::Budget) + facts.challenged();
+    if kept <= facts.attempts() * TIGHT || matches!(kind, Cause::Spoofed | Cause::Mixed) {
         return false;
     }
     match facts.surges() {
+        // Where nothing is dropped limits keep nobody away.
+        usual if !facts.enforces => usual == Some(false) && kind != Cause::Few && !facts.is_full(),
         _ if facts.began_with_change => true,
         Some(true) => false,
         Some(false) => kind != Cause::Few || facts.changed(RECENT[0]).is_some(),
-        None => !matches!(kind, Cause::Few | Cause::Botnet) && facts.changed(RECENT[1]).is_some(),
+        None => !matches!(kind, Cause::Few | Cause::Botnet) && is_recent(facts),
     }
+}
+
+/// Whether a limit was changed lately, and as far as is known hardly anything was refused before,
+/// and no more come now.
+fn is_recent(facts: &Facts) -> bool {
+    let is_calm = |before: Before| {
+        before.refused <= HARMS && facts.fresh() <= (before.attempts * SURGE).max(20.0)
+    };
+    facts.changed(RECENT[1]).is_some_and(|last| last.before.is_none_or(is_calm))
 }

@@ -1,6 +1,9 @@
 //! Which command comes next. The runbook "the site is down" has a row for each cause.
 
-use super::{Cause, Facts, HARMS, RECENT};
+use super::{Cause, EVERYBODY, Facts, HARMS, RECENT};
+
+/// The part of what the server takes that is a budget which leaves it room.
+const BELOW: f64 = 0.9;
 
 /// What to do, in this order.
 pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
@@ -16,7 +19,7 @@ pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
             "`limiter policy check`: name the service, then `limiter apply --confirm 5m`"
         }
         Cause::Banned => "`limiter ban list`: is one of them too wide?",
-        Cause::OwnLimit if facts.changed(RECENT[0]).is_some() => {
+        Cause::OwnLimit if facts.enforces && facts.changed(RECENT[0]).is_some() => {
             "`limiter rollback`, then correct the policy file, or it comes back"
         }
         Cause::OwnLimit if facts.began_with_change => "`limiter history --last 5`",
@@ -30,18 +33,21 @@ pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
         }
         Cause::Botnet => {
             let look = match &facts.common {
-                Some(common) => {
+                Some(common) if common.percent < EVERYBODY => {
                     let prefix = &common.prefix;
                     format!("`limiter ban add {prefix} --for 30m` if it is no network of yours")
                 }
-                None => "`limiter top --networks`: ban networks that you do not know".to_owned(),
+                _ => "`limiter top --networks`: ban networks that you do not know".to_owned(),
             };
             return armed(facts, vec![look]);
         }
         Cause::Crowd => return crowd(facts, name, bounds),
         Cause::Unclear if facts.is_little() => "`limiter top`: do you know them?",
-        Cause::Spoofed | Cause::Mixed | Cause::Unclear => return forged(facts, name, cause),
-        Cause::Nothing => "look behind limiter: servers, database; `limiter doctor`",
+        Cause::Spoofed | Cause::Mixed | Cause::Unclear => {
+            return forged(facts, name, bounds, cause);
+        }
+        Cause::Nothing if facts.banned() > facts.attempts() => "nothing: the ban list holds it",
+        Cause::Nothing => "where users complain, look behind limiter: servers; `limiter doctor`",
         Cause::Quiet => "look before limiter: link, route, DNS, load balancer",
         Cause::NotMeasured => "`limiter status` without --quick",
     };
@@ -66,13 +72,25 @@ fn server(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
     [vec![look, budget], armed(facts, Vec::new())].concat()
 }
 
+/// A budget below what the server takes, where it gets more than that.
+fn lower(facts: &Facts, name: &str, bounds: bool) -> Option<String> {
+    let takes = facts.opened().filter(|_| bounds && facts.enforces && facts.is_full())?;
+    let budget = (takes * BELOW).floor();
+    let said = "the budget is above what the server takes";
+    (budget >= 1.0)
+        .then(|| format!("`limiter set --service {name} --budget {budget:.0}/s`: {said}"))
+}
+
 fn few(facts: &Facts, name: &str) -> Vec<String> {
-    let all = facts.heavy().heaviest.iter().take(5).cloned().collect::<Vec<_>>().join(" ");
-    let known = match facts.heavy().heaviest.first() {
-        Some(source) => format!(
-            "`limiter allow add {source} --for 2h` if you know it, else `limiter ban add {all} \
-             --for 30m`"
-        ),
+    let mut all: Vec<String> = facts.heavy().heaviest.iter().take(5).cloned().collect();
+    // In the same order, whoever of them comes most in this second.
+    all.sort();
+    let ban = format!("`limiter ban add {} --for 30m`", all.join(" "));
+    let known = match all.first() {
+        Some(_) if facts.finish_nothing() => ban,
+        Some(source) => {
+            format!("`limiter allow add {source} --for 2h` if you know it, else {ban}")
+        }
         None => "`limiter top --by attempts`: do you know them?".to_owned(),
     };
     let mut next = armed(facts, vec![known]);
@@ -93,7 +111,9 @@ fn crowd(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
             [vec![set], armed(facts, Vec::new())].concat()
         }
         (true, false) => armed(facts, Vec::new()),
-        (true, true) if facts.is_full() => server(facts, name, bounds),
+        (true, true) if facts.is_full() => {
+            lower(facts, name, bounds).into_iter().chain(server(facts, name, bounds)).collect()
+        }
         (true, true) => {
             vec![format!(
                 "`limiter set --service {name} --budget RATE`, if the servers have room for more"
@@ -104,8 +124,11 @@ fn crowd(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
 
 /// Limits alone do not help against forged addresses, and a challenge, which begins when a budget
 /// is short, tells whether they are.
-fn forged(facts: &Facts, name: &str, cause: Cause) -> Vec<String> {
+fn forged(facts: &Facts, name: &str, bounds: bool, cause: Cause) -> Vec<String> {
     let unclear = cause == Cause::Unclear;
+    if let Some(lower) = lower(facts, name, bounds).filter(|_| unclear) {
+        return vec![lower];
+    }
     let tells = if unclear { ", which tells" } else { "" };
     if facts.enforces && facts.services.iter().any(|service| service.challenges) {
         let said = match unclear {

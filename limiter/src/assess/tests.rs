@@ -16,7 +16,7 @@ fn nothing() {
         &calm(),
         Cause::Nothing,
         &[
-            "likely: nothing that limiter sees next: look behind limiter: servers, database",
+            "likely: nothing that limiter sees next: where users complain, look behind limiter",
             "CALM: limiter lets in all of 65 attempts/s (1s) from about 319 sources (44s).",
             "usually 60 attempts/s",
         ],
@@ -99,6 +99,69 @@ fn our_own_limit() {
     says(&attack, Cause::Spoofed, &["last change, 10m 0s ago"]);
 }
 
+/// In observe mode no limit keeps a client away, whatever was changed a minute ago.
+#[test]
+fn what_drops_nothing_is_no_cause() {
+    let by = [(Reason::Admitted, 500), (Reason::InLine, 800)];
+    let botnet = Facts {
+        enforces: false,
+        now: second(false, &by, [600, 1600]),
+        usual: None,
+        last: changed(61.0),
+        queue: Some([128, 128]),
+        sources: machines(0.95, 50),
+        ..calm()
+    };
+    let text = says(&botnet, Cause::Programs, &["next: `limiter arm --for 30m`"]);
+    assert!(!text.contains("rollback"), "{text}");
+    // But one that would refuse what comes on any day is named before it does.
+    let by = [(Reason::Admitted, 5), (Reason::ServiceBudget, 60)];
+    let low = Facts { now: second(false, &by, [60, 0]), usual: Some(60.0), ..calm() };
+    let low = Facts { enforces: false, ..low };
+    says(&low, Cause::OwnLimit, &["it would refuse what comes on any day", "`limiter suggest`"]);
+}
+
+/// A budget that is short has sources challenged, and one second may be quiet.
+#[test]
+fn our_own_limit_challenges() {
+    let by = [(Reason::Admitted, 2), (Reason::Challenged, 40), (Reason::Waiting, 30)];
+    let was = |attempts, refused| {
+        changed(16.0).map(|last| Last { before: Some(Before { attempts, refused }), ..last })
+    };
+    let low = Facts {
+        now: second(true, &by, [2, 0]),
+        usual: None,
+        last: was(25.0, 0.0),
+        in_line: true,
+        ..calm()
+    };
+    says(&low, Cause::OwnLimit, &["changed 16s ago by root", "next: `limiter rollback`"]);
+    let quiet = Facts { now: second(true, &[], [0, 0]), ..low.clone() };
+    says(&quiet, Cause::OwnLimit, &["next: `limiter rollback`"]);
+    let unchanged = Facts { last: None, ..quiet.clone() };
+    says(&unchanged, Cause::Unclear, &["some sources are over a limit"]);
+    // What was refused before the change as well, or comes in far greater number since, has another
+    // cause.
+    for before in [was(25.0, 0.9), was(2.0, 0.0)] {
+        let text = text(&assess(&Facts { last: before, ..low.clone() }));
+        assert!(!text.contains("rollback"), "{text}");
+    }
+}
+
+#[test]
+fn what_is_banned_is_held() {
+    let by = [(Reason::Admitted, 65), (Reason::Banned, 3000)];
+    let held = Facts { now: second(true, &by, [65, 0]), ..calm() };
+    says(
+        &held,
+        Cause::Nothing,
+        &[
+            "beside what is banned next: nothing: the ban list holds it",
+            "REFUSING 3,000 packets/s beside 65 attempts/s",
+        ],
+    );
+}
+
 #[test]
 fn forged_addresses() {
     let by = [(Reason::Admitted, 400), (Reason::ServiceBudget, 24_625)];
@@ -168,6 +231,15 @@ fn few_sources() {
     let armed = Facts { enforces: true, now: second(true, &by, [215, 0]), ..facts };
     let text = says(&armed, Cause::Few, &["REFUSING 94%", "next: `limiter allow add 185.20.31.7"]);
     assert!(!text.contains("limiter arm"), "it is armed: {text}");
+    // Whose handshakes never end is no client.
+    let mut attack = Facts { now: second(false, &by, [15, 0]), enforces: false, ..armed.clone() };
+    attack.sources.heavy[2].heaviest = vec!["185.20.31.7".into(), "185.20.31.5".into()];
+    let text = says(
+        &attack,
+        Cause::Few,
+        &["finish no handshake: an attack", "then: `limiter ban add 185.20.31.5 185.20.31.7 --for"],
+    );
+    assert!(!text.contains("allow add"), "{text}");
     // The one of docs/guide.md.
     let by = [(Reason::Admitted, 21), (Reason::SourceLimit, 8)];
     let one = Facts {
@@ -249,8 +321,15 @@ fn botnet() {
         sources: 1000,
     };
     let words = "94% of the attempts to web come from 185.20.0.0/16 (about 1000 sources)";
-    let facts = Facts { common: Some(common), ..facts };
+    let facts = Facts { common: Some(common.clone()), ..facts };
     says(&facts, Cause::Botnet, &["next: `limiter ban add 185.20.0.0/16 --for 30m`", words]);
+    // Where everybody is of one network nobody is told to ban it; and in our own line connections
+    // come one by one, whoever they are of.
+    let facts = Facts { common: Some(Common { percent: 100.0, ..common }), ..facts };
+    let text = says(&facts, Cause::Botnet, &["next: `limiter top --networks`"]);
+    assert!(!text.contains("ban add"), "{text}");
+    let by = [(Reason::Admitted, 800), (Reason::InLine, 2000)];
+    says(&Facts { now: second(true, &by, [790, 0]), ..facts }, Cause::Crowd, &["a crowd, or"]);
 }
 
 #[test]
@@ -311,6 +390,33 @@ fn server() {
         Cause::Server,
         &["accepts too slowly", "then: `limiter set --service web --budget 40/s`", "opens 40/s"],
     );
+}
+
+/// Armed, with a budget above what it takes; and one that takes nothing, whose limits hold back what
+/// would show it.
+#[test]
+fn a_server_behind_limits() {
+    let by = [(Reason::Admitted, 400), (Reason::InLine, 1300)];
+    let above = Facts {
+        now: second(true, &by, [299, 800]),
+        queue: Some([128, 128]),
+        usual: None,
+        ..calm()
+    };
+    let set = "next: `limiter set --service web --budget 269/s`: the budget is above";
+    says(&above, Cause::Crowd, &[set]);
+    let now = second(true, &by, [200, 800]);
+    let set = "next: `limiter set --service web --budget 180/s`: the budget is above";
+    says(&Facts { now, sources: Sources::default(), ..above }, Cause::Unclear, &[set]);
+    let by = [(Reason::Admitted, 2), (Reason::InLine, 29)];
+    let hangs = Facts {
+        now: second(true, &by, [1, 0]),
+        queue: Some([106, 128]),
+        usual: None,
+        in_line: true,
+        ..calm()
+    };
+    says(&hangs, Cause::Server, &["the server accepts too slowly", "106 of 128 places"]);
 }
 
 #[test]

@@ -6,6 +6,18 @@ use crate::history::{Entry, Moment};
 /// of it says what is usual: more than an incident and what was changed in it take.
 const LEAST: f64 = 60.0;
 const LONG: f64 = 3600.0;
+/// The shortest time before a change that says what was before it, in seconds.
+const MOMENT: f64 = 5.0;
+
+/// What came before the last change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Before {
+    /// Attempts per second.
+    pub attempts: f64,
+    /// The share of them that was refused, in either mode.
+    pub refused: f64,
+}
+
 /// The last change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Last {
@@ -17,6 +29,8 @@ pub struct Last {
     pub what: String,
     /// Whether it was about a limit.
     pub of_limits: bool,
+    /// What came before it; `None`: the history does not tell.
+    pub before: Option<Before>,
 }
 
 /// The last entry that changed something, and no list. What was on trial and went back changed
@@ -39,7 +53,21 @@ pub fn last(entries: &[Entry], now: Moment) -> Option<Last> {
         who: entry.who.to_string(),
         what: format!("{what}{more}{back}"),
         of_limits: limit.is_some(),
+        before: before(entries, entry),
     })
+}
+
+/// What came between an entry and one that is at least a moment older.
+fn before(entries: &[Entry], entry: &Entry) -> Option<Before> {
+    let seconds = |older: &Entry| entry.time.seconds_since(older.time);
+    let older = entries.iter().rev().find(|older| seconds(older) >= MOMENT)?;
+    let (now, then) = (entry.counters?, older.counters?);
+    let attempts = now.attempts.checked_sub(then.attempts)? as f64;
+    let refused = now.refused.checked_sub(then.refused)? as f64;
+    let is_one_life = older.after.is_some() && entry.before.is_some();
+    let before =
+        Before { attempts: attempts / seconds(older), refused: refused / attempts.max(1.0) };
+    is_one_life.then_some(before)
 }
 
 /// Attempts per second between two entries of the history: of all such times the middle one, each

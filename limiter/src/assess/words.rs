@@ -1,6 +1,6 @@
 //! The assessment in words.
 
-use super::{Assessment, Cause, ENOUGH, Facts, Level, RECENT};
+use super::{Assessment, Cause, ENOUGH, Facts, Last, Level, RECENT};
 use crate::report::numbers::{self, count, seconds_short};
 use crate::report::{Counts, percent, rate, refusals};
 
@@ -79,6 +79,9 @@ fn likely(facts: &Facts, cause: Cause) -> String {
             "nothing arrives for a service: what comes is for ports that the policy does not name"
         }
         Cause::Banned => "our own ban list: all that comes is from banned sources",
+        Cause::OwnLimit if !facts.enforces => {
+            "our own limit: it would refuse what comes on any day"
+        }
         Cause::OwnLimit => match facts.changed(RECENT[0]) {
             Some(last) => {
                 let ago = seconds_short(last.seconds_ago);
@@ -101,6 +104,9 @@ fn likely(facts: &Facts, cause: Cause) -> String {
         },
         Cause::Spoofed => "a flood from forged addresses, not a crowd",
         Cause::Mixed => "a flood from forged addresses beside real clients",
+        Cause::Few if facts.finish_nothing() => {
+            "few sources come too often and finish no handshake: an attack"
+        }
         Cause::Few => "few sources come too often: an attack, a tool, or a shared address",
         Cause::Familiar => {
             "few sources that came before come far more: shared addresses, or a tool"
@@ -127,7 +133,17 @@ fn likely(facts: &Facts, cause: Cause) -> String {
             "forged addresses, or a crowd from all over the world: the numbers do not tell"
         }
         Cause::Unclear => "a crowd or an attack: the numbers do not tell which",
-        Cause::Nothing => "nothing that limiter sees",
+        Cause::Nothing if facts.banned() > facts.attempts() => {
+            "nothing that limiter sees, beside what is banned"
+        }
+        Cause::Nothing => {
+            let silent = silent(facts);
+            if silent.is_empty() {
+                "nothing that limiter sees"
+            } else {
+                return format!("nothing that limiter sees, but {silent}");
+            }
+        }
         Cause::Quiet => "nothing arrives here",
         Cause::NotMeasured => "not known: --quick measures no rates",
     }
@@ -178,9 +194,11 @@ fn what(facts: &Facts, cause: Cause) -> String {
             parts.push(format!("{verb} {}", percent(of, facts.attempts())));
         }
     }
-    if parts.is_empty() {
-        parts.push(format!("refuse {} packets/s beside", rate(now.of(Counts::refused))));
+    let beside = parts.is_empty();
+    if beside {
+        parts.push(format!("refuse {} packets/s", rate(now.of(Counts::refused))));
     }
+    let of = if beside { "beside" } else { "of" };
     let mut by: Vec<String> = (refusals.iter().take(3))
         .map(|(reason, of)| match reason.is_attempt() {
             true => format!("{} {}", reason.name(), percent(*of, facts.attempts())),
@@ -196,9 +214,19 @@ fn what(facts: &Facts, cause: Cause) -> String {
         true => {
             let done = parts.replace("refuse", "REFUSING").replace("challenge", "CHALLENGING");
             let done = done.replace("divert", "DIVERTING");
-            format!("{done} of {attempts}{by}.")
+            format!("{done} {of} {attempts}{by}.")
         }
-        false => format!("NOTHING IS DROPPED; enforcing would {parts} of {attempts}{by}."),
+        false => format!("NOTHING IS DROPPED; enforcing would {parts} {of} {attempts}{by}."),
+    }
+}
+
+/// Which services no process serves; nothing if there is none.
+fn silent(facts: &Facts) -> String {
+    let silent = facts.services.iter().filter(|service| !service.listens);
+    let silent = silent.map(|service| service.name.as_str()).collect::<Vec<_>>().join(", ");
+    match silent.is_empty() {
+        true => silent,
+        false => format!("no process listens here for {silent}: down, or in a container"),
     }
 }
 
@@ -217,10 +245,9 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
         }
         None => {}
     }
-    let silent = facts.services.iter().filter(|service| !service.listens);
-    let silent = silent.map(|service| service.name.as_str()).collect::<Vec<_>>().join(", ");
-    if !silent.is_empty() {
-        said.push(format!("no process listens here for {silent}: down, or in a container"));
+    let silent = silent(facts);
+    if !silent.is_empty() && cause != Cause::Nothing {
+        said.push(silent);
     }
     match facts.finished() {
         _ if matches!(cause, Cause::Nothing | Cause::Server) || facts.attempts() < 0.5 => {}
@@ -263,10 +290,13 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
     }
     if cause == Cause::Botnet || cause == Cause::Programs {
         let manners = &facts.sources.manners[usize::from(facts.is_full())];
+        let apart = match manners.gap {
+            gap if gap < 0.05 => String::new(),
+            gap => format!(", {gap:.1}s apart"),
+        };
+        let share = percent(manners.programs, 1.0);
         said.push(format!(
-            "{} of the connections come one by one, {:.1}s apart; people open several at once",
-            percent(manners.programs, 1.0),
-            manners.gap
+            "{share} of the connections come one by one{apart}; people open several at once"
         ));
     }
     if cause == Cause::Programs {
@@ -291,9 +321,8 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
             said.push(format!("{name}: {present} of {users} users are present"));
         }
     }
-    if let Some(last) = facts.last.as_ref().filter(|last| {
-        cause == Cause::OwnLimit || cause != Cause::Nothing && last.seconds_ago < LATELY
-    }) {
+    let tells = |last: &&Last| cause == Cause::OwnLimit || last.seconds_ago < LATELY;
+    if let Some(last) = facts.last.as_ref().filter(tells) {
         let ago = seconds_short(last.seconds_ago);
         said.push(format!("last change, {ago} ago by {}: {}", last.who, last.what));
     }

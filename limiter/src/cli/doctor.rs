@@ -23,7 +23,7 @@ pub struct Doctor {
     /// Some drivers drop the link for seconds then.
     #[arg(long = "try")]
     attach: bool,
-    /// The policy file, for the fleet and the auto budgets that it may name.
+    /// The policy file, for the interfaces, the fleet and the auto budgets that it may name.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
     policy: PathBuf,
 }
@@ -37,6 +37,7 @@ impl Doctor {
         let question = Question {
             pins: &context.pins,
             interfaces: &self.interfaces,
+            named: &document.interfaces,
             attach: self.attach,
             auto: &document.auto,
             fleet: document.fleet.as_ref().map(|fleet| (fleet, directory)),

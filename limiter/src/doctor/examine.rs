@@ -40,6 +40,8 @@ pub struct Question<'a> {
     pub pins: &'a Pins,
     /// Interfaces by name; none: those that limiter is attached to, else those that lead out.
     pub interfaces: &'a [String],
+    /// Those that the policy file names.
+    pub named: &'a [String],
     /// Whether to attach to free interfaces for a moment.
     pub attach: bool,
     /// Budgets that follow their servers, by the policy file.
@@ -81,7 +83,7 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
         _ => None,
     };
     let attached = match standing == Standing::Loaded && may.may_use_bpf() {
-        true => behind_the_pins(question.pins, trial.as_mut(), &mut to),
+        true => behind_the_pins(question, trial.as_mut(), &mut to),
         false => Vec::new(),
     };
     caller::check(may, &mut to);
@@ -219,10 +221,11 @@ fn loaded(pins: &Pins, to: &mut Findings) -> Option<Loaded> {
 
 /// Links and program. Returns where limiter is attached.
 fn behind_the_pins(
-    pins: &Pins,
+    question: &Question<'_>,
     trial: Option<&mut Result<Trial>>,
     to: &mut Findings,
 ) -> Vec<Attached> {
+    let pins = question.pins;
     let program = inventory::program(pins).ok();
     let ours = trial.and_then(|trial| trial.as_mut().ok()?.tag().ok());
     pins::program(program, ours, to);
@@ -234,6 +237,17 @@ fn behind_the_pins(
         Err(error) => to.problem(format!("{error:#}"), "`limiter detach --all` and attach again"),
     }
     pins::dispatchers(&attached, to);
+    for name in question.named {
+        if !attached.iter().any(|one| one.name.as_ref() == Some(name)) {
+            to.problem(
+                format!(
+                    "the policy file names {name}, and limiter is not attached to it: what comes \
+                     there is not limited"
+                ),
+                format!("`limiter attach {name}`, or take it out of the file"),
+            );
+        }
+    }
     attached
 }
 

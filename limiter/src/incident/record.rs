@@ -323,6 +323,7 @@ fn spawn_doctor(pins: &Pins) -> std::thread::JoinHandle<Result<Vec<doctor::Findi
             &doctor::Question {
                 pins: &pins,
                 interfaces: &[],
+                named: &[],
                 attach: false,
                 auto: &[],
                 fleet: None,

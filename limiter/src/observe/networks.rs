@@ -163,6 +163,10 @@ impl Attempts {
             network.attempts += of.attempts;
             network.sources += of.sources;
         }
+        // An estimate may be more than there are addresses.
+        let most = (1_u64 << (32 - prefixes.v4.min(32))) as f64;
+        let v4 = networks.iter_mut().filter(|(network, _)| network.is_v4());
+        v4.for_each(|(_, of)| of.sources = of.sources.min(most));
         sorted(networks)
     }
 

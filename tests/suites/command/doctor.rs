@@ -126,6 +126,21 @@ fn loaded_and_attached() {
     );
 }
 
+/// One of the policy file that another operator took limiter off.
+#[test]
+fn an_interface_of_the_file_is_not_attached() {
+    let desk = Desk::new();
+    let policy = "interfaces = [\"web0\", \"web1\"]\n[service.web]\nlisten = \"*:80\"\n";
+    std::fs::write(desk.policy(), policy).expect("a policy");
+    desk.ok("apply");
+    assert!(!doctor(&desk, "").has("the policy file names"));
+    desk.ok("detach web1");
+    let found = doctor(&desk, "");
+    assert_eq!(found.code, Some(1));
+    let words = "the policy file names web1, and limiter is not attached to it";
+    found.says("problem", words, &["`limiter attach web1`"]);
+}
+
 #[test]
 fn somebody_else_is_on_the_interface() {
     let desk = Desk::new();

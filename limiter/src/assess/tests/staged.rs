@@ -83,6 +83,7 @@ pub(super) fn changed(seconds_ago: f64) -> Option<Last> {
         who: "root".to_owned(),
         what: "service web budget: 500/s, burst 1000 -> 5/s, burst 10".to_owned(),
         of_limits: true,
+        before: None,
     })
 }
 

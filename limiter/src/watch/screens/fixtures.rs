@@ -73,6 +73,7 @@ fn facts(reading: &Reading) -> Facts {
             who: change.who.clone(),
             what: change.what.clone(),
             of_limits: change.what.contains("limit:"),
+            before: None,
         }),
         ..Facts::default()
     }
