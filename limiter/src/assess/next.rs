@@ -86,7 +86,7 @@ fn few(facts: &Facts, name: &str) -> Vec<String> {
     // In the same order, whoever of them comes most in this second.
     all.sort();
     let ban = format!("`limiter ban add {} --for 30m`", all.join(" "));
-    let known = match all.first() {
+    let known = match facts.heavy().heaviest.first() {
         Some(_) if facts.finish_nothing() => ban,
         Some(source) => {
             format!("`limiter allow add {source} --for 2h` if you know it, else {ban}")
