@@ -123,6 +123,7 @@ pub fn facts(case: &Case, looks: &[Look]) -> Option<Facts> {
             who: "root".to_owned(),
             what: "service web budget: 500/s, burst 1000 -> 5/s, burst 10".to_owned(),
             of_limits: true,
+            before: None,
         }),
         ..Facts::default()
     })
