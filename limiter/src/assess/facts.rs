@@ -230,6 +230,12 @@ impl Facts {
         self.last.as_ref().filter(|last| last.of_limits && last.seconds_ago < within)
     }
 
+    /// Whether limits hold somebody back, in a moment in which nobody new comes.
+    pub fn holds_back(&self) -> bool {
+        let refused = self.sum(|reason| reason.drops() && reason != Reason::Banned);
+        self.enforces && (self.in_line || refused > 0.0)
+    }
+
     /// Whether our own line holds back most of all who come, and not only those of one network.
     pub fn holds_everybody(&self) -> bool {
         let is_all = |common: &Common| common.percent >= EVERYBODY;

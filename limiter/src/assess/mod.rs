@@ -217,8 +217,8 @@ fn without_attempts(facts: &Facts) -> Cause {
         _ if facts.waits() => Cause::Server,
         _ if facts.banned() > 0.0 && !stray => Cause::Banned,
         // One quiet moment of those who are held back.
-        _ if facts.enforces && facts.in_line && is_recent(facts) => Cause::OwnLimit,
-        _ if facts.enforces && facts.in_line => Cause::Unclear,
+        _ if facts.holds_back() && is_recent(facts) => Cause::OwnLimit,
+        _ if facts.holds_back() => Cause::Unclear,
         _ if facts.allowed() > 0.0 => Cause::Nothing,
         _ if facts.not_named() >= ELSEWHERE => Cause::NotNamed,
         _ if facts.opened().is_some_and(|opened| opened >= ELSEWHERE) => Cause::OtherInterface,

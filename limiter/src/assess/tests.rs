@@ -138,6 +138,9 @@ fn our_own_limit_challenges() {
     says(&low, Cause::OwnLimit, &["changed 16s ago by root", "next: `limiter rollback`"]);
     let quiet = Facts { now: second(true, &[], [0, 0]), ..low.clone() };
     says(&quiet, Cause::OwnLimit, &["next: `limiter rollback`"]);
+    let proofs = second(true, &[(Reason::Waiting, 40)], [0, 0]);
+    let alone = Facts { now: proofs, in_line: false, ..low.clone() };
+    says(&alone, Cause::OwnLimit, &["next: `limiter rollback`"]);
     let unchanged = Facts { last: None, ..quiet.clone() };
     says(&unchanged, Cause::Unclear, &["some sources are over a limit"]);
     // What was refused before the change as well, or comes in far greater number since, has another
