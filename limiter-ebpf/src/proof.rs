@@ -218,6 +218,10 @@ fn check(
     // What its server has closed is there, and may end with the next data that comes.
     let (is_there, is_alive) = (met.is_socket(), met.is_alive());
     let shifted = || if is_there { Proof::Held } else { Proof::Bad(true) };
+    // Where attempts pay too, what ends in another namespace is left alone.
+    if !asks && !is_there && !met.is_listener() {
+        return None;
+    }
     match known {
         Known::Paid { first, fresh, ahead } => {
             // Data may be ahead of its connection once, and only if it did not find that there.

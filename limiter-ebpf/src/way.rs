@@ -86,7 +86,7 @@ fn judge<S: Sources, O: Observe>(
     let question = Question { slot: selection.slot, id, client, now, stage };
     if segment.is_attempt() {
         attempt::<S>(context, segment, &question, &mut decision);
-        if switch.charges_both() && matches!(decision.reason.verdict(), Verdict::Pass) {
+        if switch.charges_both() && decision.reason.admits() {
             proof::limiter_admitted(context.ctx, frame::limiter_find(context.ctx));
         }
         O::attempt(&question, &decision);

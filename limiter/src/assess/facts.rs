@@ -40,6 +40,8 @@ pub struct Facts {
     pub last: Option<Last>,
     /// Whether sources wait in line.
     pub in_line: bool,
+    /// Whether a part of a budget is in force in place of it.
+    pub is_shared: bool,
     /// Whether the waiting room answered more connections than were let in for ten minutes.
     pub long_wait: bool,
     /// Whether hardly anything was over a limit before the last change.
@@ -107,6 +109,7 @@ impl Facts {
             common: snapshot.common.iter().max_by_key(|it| it.sources).cloned(),
             usual: usual(entries),
             last: last(entries, Moment::now()),
+            is_shared: snapshot.shares.iter().any(|share| share.per_second.is_some()),
             in_line: snapshot.waiting.is_some_and(|waiting| waiting.sources > 0),
             ..Self::default()
         }
@@ -138,6 +141,12 @@ impl Facts {
     /// Attempts per second that are asked for a proof.
     pub fn challenged(&self) -> f64 {
         self.of_now(|counts| counts.one(Reason::Challenged))
+    }
+
+    /// Those that no proof answered, and proofs that were refused.
+    pub fn unproven(&self) -> f64 {
+        let answered = self.of_now(Counts::proofs);
+        (self.challenged() - answered).max(0.0) + self.sum(|reason| reason == Reason::Waiting)
     }
 
     /// Attempts and proofs per second that the waiting room answers.
@@ -232,8 +241,8 @@ impl Facts {
 
     /// Whether limits hold somebody back, in a moment in which nobody new comes.
     pub fn holds_back(&self) -> bool {
-        let refused = self.sum(|reason| reason.drops() && reason != Reason::Banned);
-        self.enforces && (self.in_line || refused > 0.0)
+        let held = self.sum(|reason| matches!(reason, Reason::Waiting | Reason::Held));
+        self.enforces && (self.in_line || held + self.refused() > 0.0)
     }
 
     /// Whether our own line holds back most of all who come, and not only those of one network.

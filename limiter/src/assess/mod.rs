@@ -206,7 +206,9 @@ fn cause(facts: &Facts) -> Cause {
 fn is_server(facts: &Facts, surges: bool) -> bool {
     let Some(opened) = facts.opened() else { return false };
     let least = facts.usual.map_or(1.0, |usual| usual * LESS);
-    facts.is_full() && opened < least || facts.waits() && (!surges || opened < HANGS)
+    // While a part of the budget is in force that is what is opened.
+    let (least, hangs) = if facts.is_shared { (1.0, 1.0) } else { (least, HANGS) };
+    facts.is_full() && opened < least || facts.waits() && (!surges || opened < hangs)
 }
 
 /// Where no attempt comes to a service, or a stray one.
@@ -294,8 +296,8 @@ impl Signs {
 
 /// Whether our own limits keep clients away that come as usual.
 fn is_own(facts: &Facts, kind: Cause) -> bool {
-    // A budget that is short has sources challenged.
-    let kept = facts.over(Limit::Own) + facts.over(Limit::Budget) + facts.challenged();
+    // A budget that is short has sources challenged, and refuses their proofs.
+    let kept = facts.over(Limit::Own) + facts.over(Limit::Budget) + facts.unproven();
     if kept <= facts.attempts() * TIGHT || matches!(kind, Cause::Spoofed | Cause::Mixed) {
         return false;
     }
@@ -315,5 +317,6 @@ fn is_recent(facts: &Facts) -> bool {
     let is_calm = |before: Before| {
         before.refused <= HARMS && facts.fresh() <= (before.attempts * SURGE).max(20.0)
     };
-    facts.changed(RECENT[1]).is_some_and(|last| last.before.is_none_or(is_calm))
+    let is_last = facts.changed(RECENT[1]).is_some_and(|last| last.before.is_none_or(is_calm));
+    is_last && !facts.is_full() && !facts.waits()
 }

@@ -74,7 +74,9 @@ fn server(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
 
 /// A budget below what the server takes, where it gets more than that.
 fn lower(facts: &Facts, name: &str, bounds: bool) -> Option<String> {
-    let takes = facts.opened().filter(|_| bounds && facts.enforces && facts.is_full())?;
+    let takes = facts
+        .opened()
+        .filter(|_| bounds && facts.enforces && facts.is_full() && !facts.is_shared)?;
     let budget = (takes * BELOW).floor();
     let said = "the budget is above what the server takes";
     (budget >= 1.0)

@@ -9,7 +9,7 @@ use limiter_common::switch::Mode;
 use serde::Serialize;
 
 use super::settings::{Typed, applied_around, apply_to_host, apply_to_service};
-use super::{Context, Usage};
+use super::{Context, Usage, settle};
 use crate::kernel::interface::Attachment;
 use crate::kernel::link::{self, Attached};
 use crate::kernel::slots::Origin;
@@ -124,6 +124,7 @@ impl Attach {
         if let Some(failure) = open::settled(pins, &mut maps) {
             output::note(format_args!("{failure}"));
         }
+        settle::follow(pins, &maps, false)?;
         Ok(attached)
     }
 

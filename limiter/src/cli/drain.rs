@@ -33,6 +33,8 @@ pub const LONGEST: Duration = Duration::from_secs(60);
 const UNSEEN: Duration = Duration::from_secs(15);
 /// A share ends up to this much early.
 const EARLY: Duration = Duration::from_millis(1100);
+/// How long one that has ended is renewed still, where [`keep`] came late.
+const LATE: u64 = 20_000_000_000;
 
 /// A queue that is being drained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,24 +70,36 @@ impl Budget {
         self.share.ends() > clock::now()
     }
 
+    /// The interval of a part of it: one that its burst can hold, and that no other share has.
+    fn interval(&self, part: u64) -> u64 {
+        let BudgetLimit { interval, capacity, .. } = self.limit;
+        (part * interval).min(capacity).max(interval) - 1
+    }
+
     /// Whether its share is one of this module's, also if it ended because [`keep`] came late.
     fn is_drained(&self) -> bool {
         let (now, ends) = (clock::now(), self.share.ends());
         let interval = self.share.interval(0, now.min(ends.saturating_sub(1)));
-        ends + LONGEST.as_nanos() as u64 > now
-            && [PART, FULL_PART].iter().any(|part| part * self.limit.interval == interval)
+        ends + LATE > now && [PART, FULL_PART].map(|part| self.interval(part)).contains(&interval)
+    }
+
+    /// Whether so many parts of the queue are taken, one of them at least.
+    fn is_taken(&self, parts: u64) -> bool {
+        let Queue { waiting, room } = self.queue;
+        waiting > 0 && parts * waiting >= room
     }
 
     /// Lets in a part of it for so long.
     fn share(&self, maps: &Maps, time: Duration) -> Result<bool> {
-        let part = if self.queue.waiting < self.queue.room { PART } else { FULL_PART };
-        let share = Share::new(part * self.limit.interval, clock::after(time + EARLY));
+        let interval = self.interval(if self.is_taken(1) { FULL_PART } else { PART });
+        let share = Share::new(interval, clock::after(time + EARLY));
         share.map(|share| maps.set_share(self.index, share)).transpose()?;
         Ok(share.is_some())
     }
 }
 
-/// The budgets of services that listen, where limits are in force.
+/// The budgets of services that listen, where limits are in force. That of the whole host stands for
+/// a service where no other is there that it would keep waiting too.
 fn budgets(maps: &Maps) -> Result<Vec<Budget>> {
     let selection = maps.selection()?;
     if selection.mode != Mode::Enforce {
@@ -97,6 +111,7 @@ fn budgets(maps: &Maps) -> Result<Vec<Budget>> {
     }
     let listeners = listener::all()?;
     let host = budgets.values().find(|(index, _)| *index == HOST_BUDGET).copied();
+    let host = host.filter(|_| policy.services.len() == 1);
     let mut found = Vec::new();
     for service in &policy.services {
         let name = service.name.to_string();
@@ -114,8 +129,7 @@ fn budgets(maps: &Maps) -> Result<Vec<Budget>> {
 pub fn begin(maps: &Maps) -> Result<Vec<Drain>> {
     let mut drains = Vec::new();
     for budget in budgets(maps)? {
-        let Queue { waiting, room } = budget.queue;
-        if 2 * waiting >= room
+        if budget.is_taken(2)
             && !budget.is_shared()
             && budget.share(maps, time(&budget.queue, &budget.limit))?
         {
@@ -133,10 +147,10 @@ pub fn begin(maps: &Maps) -> Result<Vec<Drain>> {
 pub fn keep(maps: &Maps) -> Result<bool> {
     let mut goes_on = false;
     for budget in budgets(maps)?.iter().filter(|budget| budget.is_drained()) {
-        if EMPTY * budget.queue.waiting < budget.queue.room {
-            maps.set_share(budget.index, Share::NONE)?;
-        } else {
+        if budget.is_taken(EMPTY) {
             goes_on |= budget.share(maps, EARLY)?;
+        } else {
+            maps.set_share(budget.index, Share::NONE)?;
         }
     }
     Ok(goes_on)

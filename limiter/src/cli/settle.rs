@@ -18,6 +18,9 @@ use crate::kernel::lock::Lock;
 use crate::kernel::{Maps, Pins, clock, open};
 use crate::output;
 
+/// How often it may fail to see what there is to wait for, a second apart.
+const FAILS: u32 = 600;
+
 /// Brings the kernel's settings in line with what decides now; if that goes back by itself later, something must be there to follow.
 pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
     maps.settle_cookies()?;
@@ -30,6 +33,11 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
     for drain in &drains {
         output::note(format_args!("{drain}"));
     }
+    follow(pins, maps, !drains.is_empty())
+}
+
+/// Starts what follows, if something is to be settled later.
+pub fn follow(pins: &Pins, maps: &Maps, drains: bool) -> Result<()> {
     let reverts = maps.switch()?.revert().is_some_and(|revert| revert > clock::now());
     let counts = || -> Result<bool> {
         let (switch, now) = (maps.switch()?, clock::now());
@@ -38,8 +46,7 @@ pub fn now_and_later(pins: &Pins, maps: &mut Maps) -> Result<()> {
         Ok(decides?.counts_open() || back?.counts_open())
     };
     let follows = reverts && (maps.cookies()?.syncookies_before.is_some() || counts()?);
-    let both_pay = maps.both_pay_for()?.is_some();
-    if (follows || both_pay || !drains.is_empty()) && !pins.has_settler() {
+    if (follows || drains || maps.both_pay_for()?.is_some()) && !pins.has_settler() {
         spawn(pins)?;
     }
     Ok(())
@@ -82,17 +89,38 @@ pub fn run(context: &Context) -> Result<()> {
     let mark = context.pins.mark_settler()?;
     let mut since = None;
     loop {
-        loop {
-            let drains = is_draining(context, &mut since)?;
-            let left = waiting_for(context)?.filter(|left| !left.is_zero());
-            let Some(pause) = drains.then_some(drain::LOOK).or(left) else { break };
-            std::thread::sleep(pause.clamp(Duration::from_millis(10), Duration::from_secs(1)));
-        }
+        wait(context, &mut since)?;
         let Some(_lock) = settle(context)? else { return Ok(()) };
-        if waiting_for(context)?.is_none() {
+        if !is_draining(context, &mut since) && waiting_for(context)?.is_none() {
             drop(mark);
             return Ok(());
         }
+    }
+}
+
+/// Until something is to be settled. What cannot be read for a moment ends nothing: there is nothing
+/// else that would put the setting back.
+fn wait(context: &Context, since: &mut Option<Instant>) -> Result<()> {
+    let (mut revert, mut failed) = (None, 0);
+    loop {
+        let drains = is_draining(context, since);
+        let waits = match waiting_for(context) {
+            Ok(waits) => waits,
+            Err(error) if failed >= FAILS => return Err(error),
+            Err(_) => {
+                failed += 1;
+                std::thread::sleep(Duration::from_secs(1));
+                continue;
+            }
+        };
+        // Also while a drain or proofs go on.
+        let went_back = revert.is_some_and(|revert| revert <= clock::now());
+        let left = waits.map(|waits| waits.left).filter(|left| !left.is_zero());
+        let Some(pause) = drains.then_some(drain::LOOK).or(left).filter(|_| !went_back) else {
+            return Ok(());
+        };
+        revert = waits.and_then(|waits| waits.revert);
+        std::thread::sleep(pause.clamp(Duration::from_millis(10), Duration::from_secs(1)));
     }
 }
 
@@ -111,30 +139,36 @@ fn settle(context: &Context) -> Result<Option<Lock>> {
 }
 
 /// Whether an accept queue is being drained, `since` when. After [`drain::LONGEST`] it is not, and
-/// for as long none is.
-fn is_draining(context: &Context, since: &mut Option<Instant>) -> Result<bool> {
-    if !context.pins.is_loaded()? {
-        return Ok(false);
+/// for as long none is; where it cannot be seen it ends by itself.
+fn is_draining(context: &Context, since: &mut Option<Instant>) -> bool {
+    if since.is_some_and(|time| time.elapsed() > drain::LONGEST) {
+        since.take_if(|time| time.elapsed() > 2 * drain::LONGEST);
+        return false;
     }
-    let drains = match *since {
-        Some(time) if time.elapsed() > drain::LONGEST => {
-            since.take_if(|time| time.elapsed() > 2 * drain::LONGEST);
-            return Ok(false);
-        }
-        _ => drain::keep(&Maps::open(&context.pins.root())?)?,
-    };
+    let keep = || drain::keep(&Maps::open(&context.pins.root())?);
+    let drains = context.pins.is_loaded().unwrap_or(false) && keep().unwrap_or(false);
     *since = if drains { since.or_else(|| Some(Instant::now())) } else { None };
-    Ok(drains)
+    drains
+}
+
+/// What there is to wait for.
+#[derive(Clone, Copy)]
+struct Waits {
+    /// When the switch goes back.
+    revert: Option<u64>,
+    /// In what time that is, or proofs pay no longer.
+    left: Duration,
 }
 
 /// In what time there is something to settle: the switch goes back, or proofs pay no longer.
-fn waiting_for(context: &Context) -> Result<Option<Duration>> {
+fn waiting_for(context: &Context) -> Result<Option<Waits>> {
     if !context.pins.is_loaded()? {
         return Ok(None);
     }
     let maps = Maps::open(&context.pins.root())?;
     let now = clock::now();
     let revert = maps.switch()?.revert().filter(|revert| *revert > now);
-    let revert = revert.map(|revert| Duration::from_nanos(revert - now));
-    Ok(revert.into_iter().chain(maps.both_pay_for()?).min())
+    let in_time = revert.map(|revert| Duration::from_nanos(revert - now));
+    let left = in_time.into_iter().chain(maps.both_pay_for()?).min();
+    Ok(left.map(|left| Waits { revert, left }))
 }

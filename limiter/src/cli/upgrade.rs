@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, settle};
 use crate::kernel::{Maps, upgrade};
 use crate::report;
 
@@ -29,6 +29,7 @@ pub fn run(context: &Context) -> Result<()> {
     let changed =
         if before == after { Vec::new() } else { vec![format!("program {before} -> {after}")] };
     note.record(Some(&maps), changed);
+    settle::follow(pins, &maps, false)?;
     let done = Done { program_before: before, program: after, interfaces: done.interfaces };
     report::done(context.format, &done, describe);
     Ok(())

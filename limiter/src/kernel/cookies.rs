@@ -273,9 +273,9 @@ fn with_cookies(kernel: Kernel, setting: u32, mode: Mode) -> Kernel {
         (ALWAYS, _, _) => Kernel::MAKES_COOKIES,
         (_, Kernel::MAKES_COOKIES, _) => seconds() + GOOD_FOR,
         (NEVER, until, _) => until,
+        (_, _, Mode::Observe) => Kernel::UNPAID,
         (_, Kernel::UNPAID | 0, Mode::Enforce) => seconds() + GOOD_FOR,
-        (_, until, Mode::Observe) if until < seconds() => Kernel::UNPAID,
-        (_, until, _) => until,
+        (_, until, Mode::Enforce) => until,
     };
     Kernel { cookies_until, ..kernel }
 }

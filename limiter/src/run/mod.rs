@@ -34,6 +34,7 @@ use tracing::{error, info, warn};
 use crate::auto::Caps;
 use crate::hindrance::Watcher;
 use crate::history::{History, State};
+use crate::kernel::cookies::Charged;
 use crate::kernel::link_events::LinkEvent;
 use crate::kernel::lock::{DaemonLock, Lock};
 use crate::kernel::{Maps, Pins, clock, cookies, link, open};
@@ -177,7 +178,7 @@ impl Daemon {
 
     /// How long the kernel's settings need not be read.
     fn settings_due(&self, switch: Switch) -> Duration {
-        let pause = if switch.asks() { SETTINGS_WHILE_ASKING } else { SETTINGS };
+        let pause = if switch.charges_proofs() { SETTINGS_WHILE_ASKING } else { SETTINGS };
         self.settings.map_or(Duration::ZERO, |read| pause.saturating_sub(read.elapsed()))
     }
 
@@ -312,7 +313,7 @@ impl Daemon {
                 is,
                 "another process changed net.ipv4.tcp_syncookies; it is set again as the policy needs it"
             );
-        } else if before.charged != after.charged && !after.works() {
+        } else if before.charged == Charged::Proofs && after.charged != before.charged {
             warn!(
                 is,
                 "another process changed net.ipv4.tcp_syncookies, and limiter may not set it: NOBODY IS CHALLENGED; \

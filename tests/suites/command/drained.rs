@@ -34,7 +34,7 @@ fn a_part_of_the_budget_is_let_in_until_the_queue_is_empty() {
     let maps = Maps::open(&pins.root()).expect("the maps");
     let share = || maps.share(HOST_BUDGET).expect("the share of the host's budget");
     let first = share();
-    assert_eq!(first.interval(0, 0), 16 * 10_000_000, "a sixteenth of 100/s");
+    assert_eq!(first.interval(0, 0), 16 * 10_000_000 - 1, "a sixteenth of 100/s");
     until_so("it is renewed twice", || share().ends() > first.ends() + 2_000_000_000);
     for _ in &waiting {
         server.accept().expect("a connection");
