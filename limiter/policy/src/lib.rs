@@ -11,6 +11,8 @@ pub mod prefix;
 pub mod settings;
 pub mod text;
 
+use std::net::SocketAddr;
+
 use limiter_common::challenge::Challenge;
 use limiter_common::rate::Limit;
 use limiter_common::record::NAME;
@@ -138,7 +140,22 @@ impl Policy {
         self.services.iter().find(|service| service.name == *name)
     }
 
-    /// The same, to be changed.
+    /// The service at a local address: one that names it before one that has every address.
+    pub fn service_at(&self, local: SocketAddr) -> Option<&Service> {
+        let listens = |any: bool| {
+            self.services.iter().find(|service| {
+                service.listeners.iter().any(|listener| {
+                    let ip = listener.ip();
+                    listener.port() == local.port()
+                        && ip.is_ipv4() == local.is_ipv4()
+                        && if any { ip.is_unspecified() } else { ip == local.ip() }
+                })
+            })
+        };
+        listens(false).or_else(|| listens(true))
+    }
+
+    /// The service of that name, to be changed.
     pub fn service_mut(&mut self, name: &Name) -> Option<&mut Service> {
         self.services.iter_mut().find(|service| service.name == *name)
     }

@@ -1,10 +1,14 @@
 //! What the assessment rests on: one snapshot, what is beside it, and what follows by arithmetic.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use limiter_common::challenge::Challenge;
 use limiter_common::reason::{Group, Limit, Reason};
 
 use super::usual::{Last, last, usual};
-use super::{ENOUGH, EVERYBODY, FULL, HARDLY, HEAVY, MOSTLY, SPREAD, SURGE};
+use super::{ENOUGH, EVERYBODY, FULL, HARDLY, HEAVY, MOSTLY, SPREAD, SURGE, UNANSWERED};
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
 use crate::observe::networks::Common;
@@ -36,6 +40,8 @@ pub struct Facts {
     pub usual: Option<f64>,
     /// Of the fullest accept queue of a service: connections that wait, and that may.
     pub queue: Option<[u32; 2]>,
+    /// Clients without a first answer, and for how long half of them have waited.
+    pub unanswered: (usize, Duration),
     /// The last change that was none of a list.
     pub last: Option<Last>,
     /// Whether sources wait in line.
@@ -98,6 +104,7 @@ impl Facts {
             .max_by_key(|[waiting, room]| u64::from(*waiting) * 1000 / u64::from(*room).max(1));
         Self {
             queue,
+            unanswered: unanswered(snapshot),
             enforces: snapshot.mode == "enforce",
             attached: snapshot.interfaces.len() - gone,
             gone,
@@ -113,6 +120,12 @@ impl Facts {
             in_line: snapshot.waiting.is_some_and(|waiting| waiting.sources > 0),
             ..Self::default()
         }
+    }
+
+    /// Whether clients wait for the server that it has accepted, or that its accept queue holds.
+    pub fn answers_late(&self) -> bool {
+        let (clients, median) = self.unanswered;
+        clients >= UNANSWERED && median >= listener::LATE
     }
 
     fn of_now(&self, pick: impl Fn(&Counts) -> u64) -> f64 {
@@ -280,4 +293,13 @@ impl Facts {
     pub fn service(&self) -> Option<&Service> {
         self.services.iter().max_by_key(|service| service.refused)
     }
+}
+
+/// At all services.
+fn unanswered(snapshot: &Snapshot) -> (usize, Duration) {
+    let all = snapshot.services.iter().flat_map(|service| &service.settings.listeners);
+    let ports: BTreeSet<u16> = all.map(SocketAddr::port).collect();
+    let asked = ports.into_iter().flat_map(|port| listener::asked(port).unwrap_or_default());
+    let mut waits: Vec<Duration> = asked.map(|one| one.waits).collect();
+    (waits.len(), listener::median(&mut waits))
 }

@@ -73,6 +73,8 @@ const AGAIN: f64 = 0.6;
 /// what usually comes below which it takes less than usual.
 const WAITING: u32 = 100;
 const LESS: f64 = 0.7;
+/// Clients that wait for an answer from which on that is said.
+const UNANSWERED: usize = 20;
 /// Connections per second that come by another way than through limiter.
 const ELSEWHERE: f64 = 5.0;
 /// Connections per second of a server that hardly accepts any.

@@ -2,6 +2,8 @@
 
 mod staged;
 
+use std::time::Duration;
+
 use limiter_common::reason::Reason;
 
 use super::*;
@@ -420,6 +422,15 @@ fn a_server_behind_limits() {
         ..calm()
     };
     says(&hangs, Cause::Server, &["the server accepts too slowly", "106 of 128 places"]);
+}
+
+/// A proxy accepts every connection, and its own queue is empty.
+#[test]
+fn a_server_behind_a_proxy() {
+    let late =
+        |clients, millis| Facts { unanswered: (clients, Duration::from_millis(millis)), ..calm() };
+    says(&late(1075, 2188), Cause::Nothing, &["1,075 clients wait, half of them for 2.2s"]);
+    assert!(![late(1075, 300), late(19, 9000)].iter().any(Facts::answers_late));
 }
 
 #[test]

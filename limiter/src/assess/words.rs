@@ -283,6 +283,14 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
             count(room.into())
         ));
     }
+    if facts.answers_late() {
+        let (clients, median) = facts.unanswered;
+        said.push(format!(
+            "the server answers late: {} clients wait, half of them for {:.1}s",
+            count(clients as u64),
+            median.as_secs_f64()
+        ));
+    }
     if let Some(common) = facts.common.as_ref().filter(|_| {
         matches!(cause, Cause::Botnet | Cause::Programs | Cause::Crowd | Cause::Unclear)
     }) {

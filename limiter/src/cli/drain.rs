@@ -1,14 +1,19 @@
-//! A server whose accept queue is full when limits come into force: it gets through what waits
-//! there before it is given more.
+//! A server that has more waiting than it can serve when limits come into force: it gets through
+//! that before it is given more.
 //!
-//! A budget is nearly what the server can take, so a full queue would stay full for a minute: who
-//! is let in waits behind connections whose clients have given up, and gives up too; and what the
-//! kernel drops for lack of room has had its turn for nothing. So a part of the budget is in force
-//! until the queue is nearly empty, as a share ([`limiter_common::share`]): it ends in the kernel
-//! by itself, unless `limiter settle`, which looks at the queue, renews it.
+//! A budget is nearly what the server can take, so what waits would stay for minutes: who is let in
+//! waits behind connections whose clients have given up, and gives up too; and what the kernel drops
+//! for lack of room has had its turn for nothing. So a part of the budget is in force until hardly
+//! anything waits, as a share ([`limiter_common::share`]): it ends in the kernel by itself, unless
+//! `limiter settle`, which looks four times a second, renews it.
+//!
+//! What waits is seen twice: in the service's accept queue, and, since servers such as nginx keep
+//! that one empty however slow they are, as clients without a first answer.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use limiter_common::budget::BudgetLimit;
@@ -16,8 +21,9 @@ use limiter_common::record::HOST_BUDGET;
 use limiter_common::share::Share;
 use limiter_common::switch::Mode;
 
-use crate::kernel::listener::{self, Queue};
+use crate::kernel::listener::{self, Listener, Queue};
 use crate::kernel::{Maps, clock};
+use crate::policy::{Name, Policy};
 
 /// Part of the budget that is let in meanwhile: a quarter.
 const PART: u64 = 4;
@@ -25,34 +31,103 @@ const PART: u64 = 4;
 const FULL_PART: u64 = 16;
 /// It is over when less than this part of the queue is taken: an eighth.
 const EMPTY: u64 = 8;
-/// How often [`keep`] is to look.
+/// Clients without an answer that are taken as a full queue: those whom the budget lets in in so
+/// long.
+const FULL_FOR: u64 = 2_000_000_000;
+/// And at least so many; a sixteenth of that is enough to tell how long an answer takes.
+const FEWEST: u64 = 64;
+/// Answers must have come in time for so long: what the server has still before it comes to it
+/// unevenly, since who dropped it sends it again ever more rarely.
+const IN_TIME: Duration = Duration::from_secs(2);
+/// How often [`Keeper::keep`] is to look.
 pub const LOOK: Duration = Duration::from_millis(250);
 /// Longest that it lasts: a server that needs longer is not getting through.
 pub const LONGEST: Duration = Duration::from_secs(60);
+/// The same where only clients without an answer show it, and no accept queue on this host. That is
+/// how a server looks too that never answers at once.
+const LONGEST_FOR_ANSWERS: Duration = Duration::from_secs(20);
 /// Longest that it lasts where nothing looks.
 const UNSEEN: Duration = Duration::from_secs(15);
 /// A share ends up to this much early.
 const EARLY: Duration = Duration::from_millis(1100);
-/// How long one that has ended is renewed still, where [`keep`] came late.
+/// How long one that has ended is renewed still, where [`Keeper::keep`] came late.
 const LATE: u64 = 20_000_000_000;
 
-/// A queue that is being drained.
+/// A service whose server is behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     service: String,
-    queue: Queue,
+    waits: Waits,
 }
 
 impl fmt::Display for Drain {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, queue: Queue { waiting, room } } = self;
+        let Self { service, waits } = self;
+        let Queue { waiting, room } = waits.queue;
+        let longest = if waits.is_filling() {
+            write!(to, "the accept queue of {service} is filling up ({waiting} of {room})")?;
+            LONGEST
+        } else {
+            let (clients, median) = (waits.clients, waits.median.as_millis());
+            write!(
+                to,
+                "{service} answers late: {clients} clients wait, half of them for {median} ms"
+            )?;
+            LONGEST_FOR_ANSWERS
+        };
         write!(
             to,
-            "the accept queue of {service} is filling up ({waiting} of {room}): until it is nearly \
-             empty, for at most {} s, at most a quarter of the budget is let in, so that the server \
-             gets through it",
-            LONGEST.as_secs()
+            "; until that is over, for at most {} s, at most a quarter of the budget is let in, so \
+             that the server gets through it",
+            longest.as_secs()
         )
+    }
+}
+
+/// What waits at a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waits {
+    queue: Queue,
+    /// Clients without a first answer, how many are taken as a full queue, and for how long half of
+    /// them have waited.
+    clients: u64,
+    many: u64,
+    median: Duration,
+}
+
+impl Waits {
+    fn new(queue: Queue, mut waits: Vec<Duration>, limit: &BudgetLimit) -> Self {
+        let median = listener::median(&mut waits);
+        let many = (FULL_FOR / limit.interval.max(1)).max(FEWEST);
+        Self { queue, clients: waits.len() as u64, many, median }
+    }
+
+    /// Whether so many parts of the queue are taken, one of them at least.
+    const fn is_taken(&self, parts: u64) -> bool {
+        let Queue { waiting, room } = self.queue;
+        waiting > 0 && parts * waiting >= room
+    }
+
+    /// Whether it is the queue that shows it.
+    const fn is_filling(&self) -> bool {
+        self.is_taken(2)
+    }
+
+    fn is_late(&self, at_least: u64) -> bool {
+        self.clients >= at_least && self.median >= listener::LATE
+    }
+
+    fn is_behind(&self) -> bool {
+        self.is_filling() || self.is_late(self.many / 2)
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_taken(1) || self.is_late(self.many)
+    }
+
+    /// What is to be served.
+    const fn backlog(&self) -> u64 {
+        if self.queue.waiting > self.clients { self.queue.waiting } else { self.clients }
     }
 }
 
@@ -61,118 +136,195 @@ struct Budget {
     service: String,
     index: u32,
     limit: BudgetLimit,
-    queue: Queue,
-    share: Share,
+    waits: Waits,
 }
 
 impl Budget {
-    fn is_shared(&self) -> bool {
-        self.share.ends() > clock::now()
-    }
-
-    /// The interval of a part of it: one that its burst can hold, and that no other share has.
-    fn interval(&self, part: u64) -> u64 {
-        let BudgetLimit { interval, capacity, .. } = self.limit;
-        (part * interval).min(capacity).max(interval) - 1
-    }
-
-    /// Whether its share is one of this module's, also if it ended because [`keep`] came late.
-    fn is_drained(&self) -> bool {
-        let (now, ends) = (clock::now(), self.share.ends());
-        let interval = self.share.interval(0, now.min(ends.saturating_sub(1)));
-        ends + LATE > now && [PART, FULL_PART].map(|part| self.interval(part)).contains(&interval)
-    }
-
-    /// Whether so many parts of the queue are taken, one of them at least.
-    fn is_taken(&self, parts: u64) -> bool {
-        let Queue { waiting, room } = self.queue;
-        waiting > 0 && parts * waiting >= room
-    }
-
     /// Lets in a part of it for so long.
     fn share(&self, maps: &Maps, time: Duration) -> Result<bool> {
-        let interval = self.interval(if self.is_taken(1) { FULL_PART } else { PART });
+        let part = if self.waits.is_full() { FULL_PART } else { PART };
+        let interval = interval(&self.limit, part);
         let share = Share::new(interval, clock::after(time + EARLY));
         share.map(|share| maps.set_share(self.index, share)).transpose()?;
         Ok(share.is_some())
     }
 }
 
-/// The budgets of services that listen, where limits are in force. That of the whole host stands for
-/// a service where no other is there that it would keep waiting too.
-fn budgets(maps: &Maps) -> Result<Vec<Budget>> {
+/// The interval of a part of a budget: one that its burst can hold, and that no other share has.
+fn interval(limit: &BudgetLimit, part: u64) -> u64 {
+    let BudgetLimit { interval, capacity, .. } = *limit;
+    (part * interval).min(capacity).max(interval) - 1
+}
+
+/// Whether a share is one of this module's, also if it ended because [`Keeper::keep`] came late.
+fn is_drained(limit: &BudgetLimit, share: Share) -> bool {
+    let (now, ends) = (clock::now(), share.ends());
+    let part = share.interval(0, now.min(ends.saturating_sub(1)));
+    ends + LATE > now && [PART, FULL_PART].map(|part| interval(limit, part)).contains(&part)
+}
+
+/// The budgets of services that listen, where limits are in force, if `is_meant` by their share.
+/// That of the whole host stands for a service where no other is there that it would keep waiting
+/// too. `age`: for how long it has gone on.
+fn budgets(
+    maps: &Maps,
+    age: Duration,
+    is_meant: impl Fn(&BudgetLimit, Share) -> bool,
+) -> Result<Vec<Budget>> {
     let selection = maps.selection()?;
     if selection.mode != Mode::Enforce {
         return Ok(Vec::new());
     }
     let (policy, budgets) = (maps.policy(selection.slot)?, maps.budgets()?);
-    if budgets.is_empty() {
+    let host = budgets.values().find(|(index, _)| *index == HOST_BUDGET).copied();
+    let host = host.filter(|_| policy.services.len() == 1);
+    let mut meant = Vec::new();
+    for service in &policy.services {
+        let own = budgets.get(&service.name.to_string()).copied();
+        let Some((index, limit)) = own.or(host) else { continue };
+        let share = maps.share(index)?;
+        if is_meant(&limit, share) {
+            meant.push((service, index, limit));
+        }
+    }
+    if meant.is_empty() {
         return Ok(Vec::new());
     }
     let listeners = listener::all()?;
-    let host = budgets.values().find(|(index, _)| *index == HOST_BUDGET).copied();
-    let host = host.filter(|_| policy.services.len() == 1);
+    // Behind a proxy on this host there is another accept queue.
+    let fills =
+        |one: &Listener| one.waiting > 0 && u64::from(one.waiting) * EMPTY >= u64::from(one.room);
+    let answers = age < LONGEST_FOR_ANSWERS || listeners.iter().any(fills);
+    let mut asked = if answers {
+        asked(
+            &policy,
+            meant.iter().flat_map(|(service, ..)| &service.listeners).map(SocketAddr::port),
+        )?
+    } else {
+        HashMap::new()
+    };
     let mut found = Vec::new();
-    for service in &policy.services {
-        let name = service.name.to_string();
-        let Some((index, limit)) = budgets.get(&name).copied().or(host) else { continue };
+    for (service, index, limit) in meant {
         let Some(queue) = listener::fullest(&service.listeners, &listeners) else { continue };
-        found.push(Budget { service: name, index, limit, queue, share: maps.share(index)? });
+        let waits = Waits::new(queue, asked.remove(&service.name).unwrap_or_default(), &limit);
+        found.push(Budget { service: service.name.to_string(), index, limit, waits });
     }
     Ok(found)
 }
 
-/// Begins it for each service whose queue is at least half full, where no share is in force.
+/// For how long clients of each service have waited for a first answer, at these ports.
+fn asked(
+    policy: &Policy,
+    ports: impl Iterator<Item = u16>,
+) -> Result<HashMap<&Name, Vec<Duration>>> {
+    let mut waits: HashMap<_, Vec<_>> = HashMap::new();
+    for port in ports.collect::<BTreeSet<_>>() {
+        for one in listener::asked(port)? {
+            if let Some(service) = policy.service_at(one.at) {
+                waits.entry(&service.name).or_default().push(one.waits);
+            }
+        }
+    }
+    Ok(waits)
+}
+
+/// Begins it for each service whose server is behind, where no share is in force.
 ///
 /// # Errors
-/// When maps cannot be read or written, or the kernel does not say who listens.
+/// When maps cannot be read or written, or the kernel does not tell of its sockets.
 pub fn begin(maps: &Maps) -> Result<Vec<Drain>> {
+    let is_free = |_: &BudgetLimit, share: Share| share.ends() <= clock::now();
     let mut drains = Vec::new();
-    for budget in budgets(maps)? {
-        if budget.is_taken(2)
-            && !budget.is_shared()
-            && budget.share(maps, time(&budget.queue, &budget.limit))?
+    for budget in budgets(maps, Duration::ZERO, is_free)? {
+        if budget.waits.is_behind()
+            && budget.share(maps, time(budget.waits.backlog(), &budget.limit))?
         {
-            drains.push(Drain { service: budget.service, queue: budget.queue });
+            drains.push(Drain { service: budget.service, waits: budget.waits });
         }
     }
     Ok(drains)
 }
 
-/// Renews it where the queue is not nearly empty yet, and ends it where it is. Says whether any
-/// goes on.
-///
-/// # Errors
-/// As [`begin`].
-pub fn keep(maps: &Maps) -> Result<bool> {
-    let mut goes_on = false;
-    for budget in budgets(maps)?.iter().filter(|budget| budget.is_drained()) {
-        if budget.is_taken(EMPTY) {
-            goes_on |= budget.share(maps, EARLY)?;
-        } else {
-            maps.set_share(budget.index, Share::NONE)?;
+/// Keeps what [`begin`] began for as long as it is needed.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    /// Since when any goes on.
+    since: Option<Instant>,
+    /// When the answers of a service were late last, by the number of its budget.
+    late: HashMap<u32, Instant>,
+}
+
+impl Keeper {
+    /// Renews it where the server is still behind, and ends it elsewhere. Says whether any goes on.
+    /// After [`LONGEST`] none does, and for as long none begins. `maps`: those of what is loaded.
+    pub fn keep(&mut self, maps: impl FnOnce() -> Option<Maps>) -> bool {
+        let age = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        if age > LONGEST {
+            self.since.take_if(|_| age > 2 * LONGEST);
+            return false;
         }
+        // Where nothing can be seen it ends by itself.
+        let goes_on = maps().is_some_and(|maps| self.renew(&maps, age).unwrap_or(false));
+        self.since = if goes_on { self.since.or_else(|| Some(Instant::now())) } else { None };
+        goes_on
     }
-    Ok(goes_on)
+
+    fn renew(&mut self, maps: &Maps, age: Duration) -> Result<bool> {
+        let mut goes_on = false;
+        for budget in budgets(maps, age, is_drained)? {
+            if budget.waits.is_late(FEWEST / 16) {
+                self.late.insert(budget.index, Instant::now());
+            }
+            let late = self.late.get(&budget.index);
+            if budget.waits.is_taken(EMPTY) || late.is_some_and(|late| late.elapsed() < IN_TIME) {
+                goes_on |= budget.share(maps, EARLY)?;
+            } else {
+                maps.set_share(budget.index, Share::NONE)?;
+            }
+        }
+        Ok(goes_on)
+    }
 }
 
 /// How long it takes until as many more are served as wait, and a quarter as many again.
-fn time(queue: &Queue, limit: &BudgetLimit) -> Duration {
+fn time(backlog: u64, limit: &BudgetLimit) -> Duration {
     let each = limit.interval * PART / (PART - 1);
-    Duration::from_nanos(queue.waiting * each * 5 / 4).clamp(Duration::from_secs(2), UNSEEN)
+    Duration::from_nanos(backlog * each * 5 / 4).clamp(Duration::from_secs(2), UNSEEN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn limit(rate: u64) -> BudgetLimit {
+        BudgetLimit { interval: 1_000_000_000 / rate, capacity: 0, lease: 1 }
+    }
+
     #[test]
     fn it_takes_as_long_as_the_server_needs() {
-        let time = |waiting, room, rate: u64| {
-            let limit = BudgetLimit { interval: 1_000_000_000 / rate, capacity: 0, lease: 1 };
-            time(&Queue { waiting, room }, &limit).as_secs()
+        let time = |backlog, rate| time(backlog, &limit(rate)).as_secs();
+        assert_eq!([time(100, 54), time(129, 54), time(129, 500)], [3, 3, 2]);
+        assert_eq!([time(511, 500), time(4096, 100)], [2, 15]);
+    }
+
+    #[test]
+    fn a_server_is_behind_by_its_queue_or_by_its_answers() {
+        let waits = |in_queue, clients, millis| {
+            let queue = Queue { waiting: in_queue, room: 128 };
+            Waits::new(queue, vec![Duration::from_millis(millis); clients], &limit(54))
         };
-        assert_eq!([time(100, 128, 54), time(129, 128, 54), time(129, 128, 500)], [3, 3, 2]);
-        assert_eq!([time(511, 1024, 500), time(4096, 4096, 100)], [2, 15]);
+        let behind = |waits: Waits| {
+            let still = waits.is_taken(EMPTY) || waits.is_late(FEWEST / 16);
+            [waits.is_full(), waits.is_behind(), still]
+        };
+        assert_eq!(behind(waits(0, 0, 0)), [false; 3]);
+        assert_eq!(behind(waits(128, 0, 0)), [true; 3]);
+        assert_eq!(behind(waits(64, 0, 0)), [false, true, true]);
+        assert_eq!(behind(waits(16, 0, 0)), [false, false, true]);
+        assert_eq!(behind(waits(0, 108, 500)), [true; 3]);
+        assert_eq!(behind(waits(0, 54, 500)), [false, true, true]);
+        assert_eq!(behind(waits(0, 4, 500)), [false, false, true]);
+        assert_eq!(behind(waits(0, 3, 5000)), [false; 3], "some pages take long");
+        assert_eq!(behind(waits(0, 1000, 400)), [false; 3], "many at once, and in time");
     }
 }

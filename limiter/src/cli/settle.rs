@@ -1,4 +1,4 @@
-//! `limiter settle`: waits until full accept queues are drained, the kernel side has gone back by
+//! `limiter settle`: waits until servers that were behind got through what waited, the kernel side has gone back by
 //! itself and proofs from before limits have had their time; then puts back what was set for the
 //! challenge, lets attempts alone pay, and counts open connections as the policy needs it then.
 //!
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use limiter_common::switch::Mode;
 
-use super::{Context, drain};
+use super::Context;
+use super::drain::{self, Keeper};
 use crate::hindrance::{self, Hindrance};
 use crate::kernel::lock::Lock;
 use crate::kernel::{Maps, Pins, clock, open};
@@ -87,11 +88,11 @@ fn spawn(pins: &Pins) -> Result<()> {
 /// under that lock whether there is something new to wait for before it takes the mark away.
 pub fn run(context: &Context) -> Result<()> {
     let mark = context.pins.mark_settler()?;
-    let mut since = None;
+    let mut keeper = Keeper::default();
     loop {
-        wait(context, &mut since)?;
+        wait(context, &mut keeper)?;
         let Some(_lock) = settle(context)? else { return Ok(()) };
-        if !is_draining(context, &mut since) && waiting_for(context)?.is_none() {
+        if !is_draining(context, &mut keeper) && waiting_for(context)?.is_none() {
             drop(mark);
             return Ok(());
         }
@@ -100,10 +101,13 @@ pub fn run(context: &Context) -> Result<()> {
 
 /// Until something is to be settled. What cannot be read for a moment ends nothing: there is nothing
 /// else that would put the setting back.
-fn wait(context: &Context, since: &mut Option<Instant>) -> Result<()> {
+fn wait(context: &Context, keeper: &mut Keeper) -> Result<()> {
     let (mut revert, mut failed) = (None, 0);
     loop {
-        let drains = is_draining(context, since);
+        let looked = Instant::now();
+        let drains = is_draining(context, keeper);
+        // Of very many connections the kernel tells for long: a tenth of a CPU at most.
+        let look = drain::LOOK.max(10 * looked.elapsed());
         let waits = match waiting_for(context) {
             Ok(waits) => waits,
             Err(error) if failed >= FAILS => return Err(error),
@@ -116,7 +120,7 @@ fn wait(context: &Context, since: &mut Option<Instant>) -> Result<()> {
         // Also while a drain or proofs go on.
         let went_back = revert.is_some_and(|revert| revert <= clock::now());
         let left = waits.map(|waits| waits.left).filter(|left| !left.is_zero());
-        let Some(pause) = drains.then_some(drain::LOOK).or(left).filter(|_| !went_back) else {
+        let Some(pause) = drains.then_some(look).or(left).filter(|_| !went_back) else {
             return Ok(());
         };
         revert = waits.and_then(|waits| waits.revert);
@@ -138,17 +142,12 @@ fn settle(context: &Context) -> Result<Option<Lock>> {
     Ok(None)
 }
 
-/// Whether an accept queue is being drained, `since` when. After [`drain::LONGEST`] it is not, and
-/// for as long none is; where it cannot be seen it ends by itself.
-fn is_draining(context: &Context, since: &mut Option<Instant>) -> bool {
-    if since.is_some_and(|time| time.elapsed() > drain::LONGEST) {
-        since.take_if(|time| time.elapsed() > 2 * drain::LONGEST);
-        return false;
-    }
-    let keep = || drain::keep(&Maps::open(&context.pins.root())?);
-    let drains = context.pins.is_loaded().unwrap_or(false) && keep().unwrap_or(false);
-    *since = if drains { since.or_else(|| Some(Instant::now())) } else { None };
-    drains
+/// Whether a server that was behind is given less still.
+fn is_draining(context: &Context, keeper: &mut Keeper) -> bool {
+    keeper.keep(|| {
+        let is_loaded = context.pins.is_loaded().unwrap_or(false);
+        is_loaded.then(|| Maps::open(&context.pins.root()).ok())?
+    })
 }
 
 /// What there is to wait for.

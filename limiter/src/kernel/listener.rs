@@ -1,7 +1,8 @@
 //! TCP sockets of this network namespace over sock_diag: those that listen, with their accept
-//! queues, and connections.
+//! queues, connections, and who waits for a first answer.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Result;
 use netlink_packet_sock_diag::SockDiagMessage;
@@ -12,7 +13,7 @@ use netlink_packet_sock_diag::inet::{
 };
 use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
 
-use super::netlink::{Scope, ask};
+use super::netlink::{Scope, ask_for};
 
 /// A listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,22 +79,28 @@ pub fn fullest(addresses: &[SocketAddr], listeners: &[Listener]) -> Option<Queue
 /// # Errors
 /// When the kernel does not answer.
 pub fn all() -> Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+    Ok(sockets(StateFlags::LISTEN, None)?.iter().map(listener).collect())
+}
+
+/// Sockets in these states; `port`: those with this port here, of which the kernel tells more.
+fn sockets(states: StateFlags, port: Option<u16>) -> Result<Vec<InetResponse>> {
+    let most = port.map_or(usize::MAX, |_| MOST);
+    let mut sockets = Vec::new();
+    for (family, any) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
         let question = SockDiagMessage::InetRequest(InetRequest {
             family,
             protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
-            socket_id,
+            extensions: port.map_or(ExtensionFlags::empty(), |_| ExtensionFlags::INFO),
+            states: states.clone(),
+            socket_id: SocketId { source_port: port.unwrap_or(0), ..any },
         });
-        let answers = ask(NETLINK_SOCK_DIAG, question, Scope::All)?;
-        listeners.extend(answers.into_iter().filter_map(|answer| match answer {
-            SockDiagMessage::InetResponse(response) => Some(listener(&response)),
+        let answers = ask_for(NETLINK_SOCK_DIAG, question, Scope::All, most)?;
+        sockets.extend(answers.into_iter().filter_map(|answer| match answer {
+            SockDiagMessage::InetResponse(response) => Some(*response),
             _ => None,
         }));
     }
-    Ok(listeners)
+    Ok(sockets)
 }
 
 fn listener(response: &InetResponse) -> Listener {
@@ -130,22 +137,7 @@ pub fn connections() -> Result<Vec<Connection>> {
         | StateFlags::CLOSE_WAIT
         | StateFlags::LAST_ACK
         | StateFlags::CLOSING;
-    let mut connections = Vec::new();
-    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        let question = SockDiagMessage::InetRequest(InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: live.clone(),
-            socket_id,
-        });
-        let answers = ask(NETLINK_SOCK_DIAG, question, Scope::All)?;
-        connections.extend(answers.into_iter().filter_map(|answer| match answer {
-            SockDiagMessage::InetResponse(response) => connection(&response.header),
-            _ => None,
-        }));
-    }
-    Ok(connections)
+    Ok(sockets(live, None)?.iter().filter_map(|one| connection(&one.header)).collect())
 }
 
 fn connection(header: &InetResponseHeader) -> Option<Connection> {
@@ -157,8 +149,62 @@ fn connection(header: &InetResponseHeader) -> Option<Connection> {
     })
 }
 
+/// A client that has asked for something on a new connection, and has had no answer yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Where it asked.
+    pub at: SocketAddr,
+    /// For how long it has waited.
+    pub waits: Duration,
+}
+
+/// Those that wait so at a port here, in an accept queue or at a process that has accepted them.
+/// One that the server has sent more than [`HANDSHAKE`] to has had its answer. Of
+/// very many connections the first [`MOST`] stand for all.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn asked(port: u16) -> Result<Vec<Asked>> {
+    let live = StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT;
+    let asked = |response: &InetResponse| {
+        let info = response.nlas.iter().find_map(|attribute| match attribute {
+            Nla::TcpInfo(info) => Some(info),
+            _ => None,
+        })?;
+        // A browser confirms what it gets in frames of its own, so who asked last is not enough.
+        let waits = info.bytes_received > 0
+            && info.last_data_recv <= info.last_data_sent
+            && info.bytes_sent < HANDSHAKE
+            && info.last_data_recv < IDLE;
+        let at = connection(&response.header)?.local;
+        waits.then(|| Asked { at, waits: Duration::from_millis(info.last_data_recv.into()) })
+    };
+    Ok(sockets(live, Some(port))?.iter().filter_map(asked).collect())
+}
+
+/// Half of the clients without an answer wait for so long where an answer takes a second.
+pub const LATE: Duration = Duration::from_millis(500);
+
+/// For how long half of them wait.
+pub fn median(waits: &mut [Duration]) -> Duration {
+    waits.sort_unstable();
+    waits.get(waits.len() / 2).copied().unwrap_or_default()
+}
+
+/// Connections of each family that are looked at: those of more, as the kernel's table has them, are
+/// no other ones.
+const MOST: usize = 50_000;
+/// Milliseconds after which nobody waits any more, as proxies have it: what was asked last, as to set
+/// up a connection in advance, has no answer.
+const IDLE: u32 = 60_000;
+/// Bytes that a server may send before its first answer, for TLS: its certificates, mostly.
+const HANDSHAKE: u64 = 8192;
+
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
 
     fn at(address: &str, only_v6: bool) -> Listener {
@@ -180,10 +226,30 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_of_a_real_one() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let socket = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = socket.local_addr().expect("an address");
         let found = all().expect("sock_diag answers");
         let mine = found.iter().find(|one| one.address == address).expect("it is there");
         assert_eq!((mine.waiting, mine.room > 0), (0, true));
+    }
+
+    /// In the accept queue, accepted, and answered.
+    #[test]
+    fn who_waits_for_a_first_answer() {
+        let server = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let at = server.local_addr().expect("an address");
+        let waiting = || asked(at.port()).expect("sock_diag answers").len();
+        let mut client = TcpStream::connect(at).expect("connected");
+        assert_eq!(waiting(), 0, "it has asked nothing");
+        client.write_all(b"GET /").expect("written");
+        assert_eq!(waiting(), 1);
+        let (mut socket, _) = server.accept().expect("a connection");
+        socket.read_exact(&mut [0; 5]).expect("what it asks");
+        assert_eq!(asked(at.port()).expect("sock_diag answers")[0].at, at);
+        // The kernel tells of whole milliseconds.
+        std::thread::sleep(Duration::from_millis(5));
+        socket.write_all(b"page").expect("an answer");
+        client.read_exact(&mut [0; 4]).expect("the answer");
+        assert_eq!(waiting(), 0);
     }
 }

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use anyhow::Result;
 use limiter_common::address::SourceMask;
@@ -12,7 +11,7 @@ use serde::Serialize;
 use crate::kernel::Maps;
 use crate::kernel::listener::{self, Connection};
 use crate::policy::prefix::{self, Prefix};
-use crate::policy::{Policy, Prefixes, Service};
+use crate::policy::{Policy, Prefixes};
 
 /// A source with open connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,7 +54,7 @@ pub fn read(maps: &Maps, by: By, service: Option<&str>, most: usize) -> Result<V
 fn held(policy: &Policy, by: By, connections: &[Connection]) -> Vec<Holder> {
     let mut counts: HashMap<(String, &str, Option<String>), u64> = HashMap::new();
     for connection in connections {
-        let Some(service) = service(policy, connection.local) else { continue };
+        let Some(service) = policy.service_at(connection.local) else { continue };
         let address = prefix::address(connection.remote.ip());
         let class = policy.class_of(&Prefix { address, length: 128 });
         let own = class.and_then(|class| class.prefixes).or(service.prefixes);
@@ -83,23 +82,10 @@ fn held(policy: &Policy, by: By, connections: &[Connection]) -> Vec<Holder> {
     holders
 }
 
-/// The service at a local address: one that names it before one that has every address.
-fn service(policy: &Policy, local: SocketAddr) -> Option<&Service> {
-    let listens = |any: bool| {
-        policy.services.iter().find(|service| {
-            service.listeners.iter().any(|listener| {
-                let ip = listener.ip();
-                listener.port() == local.port()
-                    && ip.is_ipv4() == local.is_ipv4()
-                    && if any { ip.is_unspecified() } else { ip == local.ip() }
-            })
-        })
-    };
-    listens(false).or_else(|| listens(true))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::policy::text;
 
