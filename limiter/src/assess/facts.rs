@@ -12,6 +12,7 @@ use super::{ENOUGH, EVERYBODY, FULL, HARDLY, HEAVY, MOSTLY, SPREAD, SURGE, UNANS
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
 use crate::observe::networks::Common;
+use crate::observe::waiting::Waiting;
 use crate::observe::{Distinct, Lately, Sources};
 use crate::report::{Counts, Rates, Snapshot};
 
@@ -44,8 +45,10 @@ pub struct Facts {
     pub unanswered: (usize, Duration),
     /// The last change that was none of a list.
     pub last: Option<Last>,
-    /// Whether sources wait in line.
-    pub in_line: bool,
+    /// Sources that wait in line.
+    pub waiting: Option<Waiting>,
+    /// Interfaces of the policy file that limiter is not attached to.
+    pub not_attached: Vec<String>,
     /// Whether a part of a budget is in force in place of it.
     pub is_shared: bool,
     /// Whether the waiting room answered more connections than were let in for ten minutes.
@@ -117,7 +120,7 @@ impl Facts {
             usual: usual(entries),
             last: last(entries, Moment::now()),
             is_shared: snapshot.shares.iter().any(|share| share.per_second.is_some()),
-            in_line: snapshot.waiting.is_some_and(|waiting| waiting.sources > 0),
+            waiting: snapshot.waiting.filter(|waiting| waiting.sources > 0),
             ..Self::default()
         }
     }
@@ -126,6 +129,19 @@ impl Facts {
     pub fn answers_late(&self) -> bool {
         let (clients, median) = self.unanswered;
         clients >= UNANSWERED && median >= listener::LATE
+    }
+
+    /// The same, where the policy file names these interfaces.
+    #[must_use]
+    pub fn named(mut self, snapshot: &Snapshot, interfaces: &[String]) -> Self {
+        let attached = |name: &&String| {
+            snapshot
+                .interfaces
+                .iter()
+                .any(|one| one.name.as_ref() == Some(name) && one.attachment.is_some())
+        };
+        self.not_attached = interfaces.iter().filter(|name| !attached(name)).cloned().collect();
+        self
     }
 
     fn of_now(&self, pick: impl Fn(&Counts) -> u64) -> f64 {
@@ -255,7 +271,7 @@ impl Facts {
     /// Whether limits hold somebody back, in a moment in which nobody new comes.
     pub fn holds_back(&self) -> bool {
         let held = self.sum(|reason| matches!(reason, Reason::Waiting | Reason::Held));
-        self.enforces && (self.in_line || held + self.refused() > 0.0)
+        self.enforces && (self.waiting.is_some() || held + self.refused() > 0.0)
     }
 
     /// Whether our own line holds back most of all who come, and not only those of one network.

@@ -173,7 +173,7 @@ fn cause(facts: &Facts) -> Cause {
     if facts.attempts() < 0.5 {
         return without_attempts(facts);
     }
-    let kept = facts.refused() + facts.challenged() + facts.diverted();
+    let kept = facts.refused() + facts.unproven() + facts.diverted();
     let harms = kept > facts.attempts() * HARMS;
     let surges = facts.surges().unwrap_or(facts.attempts() > ORDINARY);
     if is_server(facts, surges || harms) {
@@ -320,5 +320,5 @@ fn is_recent(facts: &Facts) -> bool {
         before.refused <= HARMS && facts.fresh() <= (before.attempts * SURGE).max(20.0)
     };
     let is_last = facts.changed(RECENT[1]).is_some_and(|last| last.before.is_none_or(is_calm));
-    is_last && !facts.is_full() && !facts.waits()
+    is_last && !facts.is_full() && !facts.waits() && !facts.answers_late()
 }

@@ -105,7 +105,9 @@ fn few(facts: &Facts, name: &str) -> Vec<String> {
 fn crowd(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
     match (bounds, facts.enforces) {
         (false, _) => {
-            let rate = facts.opened().filter(|_| facts.is_full()).map(f64::floor);
+            // What it opens while its queue fills is more than it takes.
+            let rate =
+                facts.opened().filter(|_| facts.is_full()).map(|rate| (rate * BELOW).floor());
             let rate = rate.filter(|rate| *rate >= 1.0).unwrap_or(500.0);
             let set = format!(
                 "`limiter set --service {name} --budget {rate:.0}/s`, or what your servers stand"
@@ -117,8 +119,13 @@ fn crowd(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
             lower(facts, name, bounds).into_iter().chain(server(facts, name, bounds)).collect()
         }
         (true, true) => {
+            let wait = match facts.waiting {
+                Some(_) => "nothing: they come in by turns, which takes a minute to show; or ",
+                None => "",
+            };
             vec![format!(
-                "`limiter set --service {name} --budget RATE`, if the servers have room for more"
+                "{wait}`limiter set --service {name} --budget RATE`, if the servers have room for \
+                 more"
             )]
         }
     }

@@ -10,7 +10,7 @@ use super::*;
 use crate::observe::networks::Common;
 use crate::observe::{Distinct, Lately, Manners};
 use crate::report::Rates;
-use staged::{calm, changed, come, come_once, machines, people, says, second, sources};
+use staged::{calm, changed, come, come_once, machines, people, says, second, sources, waiting};
 
 #[test]
 fn nothing() {
@@ -134,21 +134,25 @@ fn our_own_limit_challenges() {
         now: second(true, &by, [2, 0]),
         usual: None,
         last: was(25.0, 0.0),
-        in_line: true,
+        waiting: Some(waiting(29)),
         ..calm()
     };
     says(&low, Cause::OwnLimit, &["changed 16s ago by root", "next: `limiter rollback`"]);
     let quiet = Facts { now: second(true, &[], [0, 0]), ..low.clone() };
     says(&quiet, Cause::OwnLimit, &["next: `limiter rollback`"]);
     let proofs = second(true, &[(Reason::Waiting, 40)], [0, 0]);
-    let alone = Facts { now: proofs, in_line: false, ..low.clone() };
+    let alone = Facts { now: proofs, waiting: None, ..low.clone() };
     says(&alone, Cause::OwnLimit, &["next: `limiter rollback`"]);
     let unchanged = Facts { last: None, ..quiet.clone() };
     says(&unchanged, Cause::Unclear, &["some sources are over a limit"]);
+    // A server that is behind has another reason to be spared.
+    let text_of = |facts: &Facts| text(&assess(facts));
+    let late = Facts { unanswered: (100, Duration::from_secs(2)), ..low.clone() };
+    assert!(!text_of(&late).contains("rollback"));
     // What was refused before the change as well, or comes in far greater number since, has another
     // cause.
     for before in [was(25.0, 0.9), was(2.0, 0.0)] {
-        let text = text(&assess(&Facts { last: before, ..low.clone() }));
+        let text = text_of(&Facts { last: before, ..low.clone() });
         assert!(!text.contains("rollback"), "{text}");
     }
 }
@@ -325,7 +329,7 @@ fn botnet() {
         percent: 94.0,
         sources: 1000,
     };
-    let words = "94% of the attempts to web come from 185.20.0.0/16 (about 1000 sources)";
+    let words = "94% of the attempts to web come from 185.20.0.0/16 (about 1000 sources in 2 min)";
     let facts = Facts { common: Some(common.clone()), ..facts };
     says(&facts, Cause::Botnet, &["next: `limiter ban add 185.20.0.0/16 --for 30m`", words]);
     // Where everybody is of one network nobody is told to ban it; and in our own line connections
@@ -344,6 +348,7 @@ fn crowd() {
         now: second(true, &by, [490, 0]),
         distinct: sources(5613, 4120, Some(71.0)),
         sources: people(),
+        waiting: Some(waiting(300)),
         ..calm()
     };
     says(
@@ -351,7 +356,9 @@ fn crowd() {
         Cause::Crowd,
         &[
             "likely: a crowd, or a botnet of browsers: more than there is room for",
-            "next: `limiter set --service web --budget RATE`, if the servers have room for more",
+            "next: nothing: they come in by turns, which takes a minute to show; or `limiter set \
+             --service web --budget RATE`, if the servers have room for more",
+            "in line: 300 sources, half of them for 22s",
             "98% of the 500/s that were let through became connections",
             "71% of the sources were here in the ten minutes before",
         ],
@@ -418,10 +425,21 @@ fn a_server_behind_limits() {
         now: second(true, &by, [1, 0]),
         queue: Some([106, 128]),
         usual: None,
-        in_line: true,
+        waiting: Some(waiting(29)),
         ..calm()
     };
     says(&hangs, Cause::Server, &["the server accepts too slowly", "106 of 128 places"]);
+}
+
+/// What comes to another interface is not limited.
+#[test]
+fn an_interface_of_the_file_is_not_attached() {
+    let facts = Facts { not_attached: vec!["eth1".to_owned()], ..calm() };
+    says(
+        &facts,
+        Cause::Nothing,
+        &["not attached to eth1 of the policy file: `limiter attach eth1`"],
+    );
 }
 
 /// A proxy accepts every connection, and its own queue is empty.

@@ -233,6 +233,22 @@ fn silent(facts: &Facts) -> String {
 /// What else it rests on. Counters of the kernel are of all ports.
 fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
     let mut said = Vec::new();
+    if let [first, ..] = &facts.not_attached[..]
+        && cause != Cause::NotAttached
+    {
+        let more = facts.not_attached.len() - 1;
+        let more = if more > 0 { format!(" (+{more} more)") } else { String::new() };
+        said.push(format!(
+            "limiter is not attached to {first}{more} of the policy file: `limiter attach {first}`"
+        ));
+    }
+    if let Some(waiting) = facts.waiting.filter(|_| cause == Cause::Crowd && facts.enforces) {
+        said.push(format!(
+            "in line: {}, half of them for {}",
+            numbers::plural(waiting.sources as u64, ["source", "sources"]),
+            seconds_short(waiting.half_seconds)
+        ));
+    }
     if facts.gone > 0 && cause != Cause::Gone {
         let gone = numbers::plural(facts.gone as u64, ["interface is", "interfaces are"]);
         said.push(format!("{gone} gone or detached"));
@@ -317,7 +333,9 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
         let rate = rate(share * facts.attempts());
         said.push(format!("the ten heaviest sources make {} of it, {rate}/s", percent(share, 1.0)));
     }
-    if let (Some(percent), false) = (facts.distinct.returning_percent, cause == Cause::Nothing) {
+    // In an incident of ten minutes all of them were.
+    let returning = facts.distinct.returning_percent.filter(|percent| *percent < 90.0);
+    if let (Some(percent), false) = (returning, cause == Cause::Nothing) {
         said.push(format!("{percent:.0}% of the sources were here in the ten minutes before"));
     }
     if matches!(cause, Cause::Crowd | Cause::Botnet) {

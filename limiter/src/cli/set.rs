@@ -258,9 +258,9 @@ fn describe(done: &Done) -> String {
     text.extend(done.burst_does_not_fit.iter().map(|but| format!("but {but}\n")));
     if let Some(share) = &done.share {
         text.push_str(&format!(
-            "a share is in force instead: {share}. After a start before a full accept queue that is \
-             all; in a fleet what was set is what this node falls back to, and `limiter fleet budget` \
-             changes the budget of all; an auto budget begins there anew\n"
+            "a share is in force instead: {share}. It is renewed while a server that was behind \
+             catches up; by a fleet, of which `limiter fleet budget` changes the budget of all; or by \
+             an auto budget, which begins anew there\n"
         ));
     }
     if let (Some(time), Some(with)) = (done.goes_back_in_seconds, &done.with) {

@@ -1,5 +1,6 @@
 //! `limiter status`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,6 +11,7 @@ use super::Context;
 use crate::assess::{self, Assessment, Facts, assess};
 use crate::history::ENTRIES;
 use crate::kernel::Maps;
+use crate::policy::file::{DEFAULT_FILE, Document};
 use crate::policy::text;
 use crate::report::{self, Snapshot, human};
 
@@ -22,6 +24,9 @@ pub struct Status {
     /// Do not measure rates: answer at once.
     #[arg(long, conflicts_with = "measure")]
     quick: bool,
+    /// The policy file, for the interfaces that it names.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
+    policy: PathBuf,
 }
 
 /// What `status` says.
@@ -42,7 +47,10 @@ impl Status {
         let snapshot = report::take(&context.pins, &maps, measure)?;
         // Without a history it is not known what is usual, which stops no status.
         let entries = context.history.read(ENTRIES).map(|read| read.entries).unwrap_or_default();
-        let shown = Shown { assessment: assess(&Facts::of(&snapshot, &entries)), snapshot };
+        // A bad file is `limiter policy check`'s business.
+        let named = Document::read(&self.policy).unwrap_or_default().interfaces;
+        let facts = Facts::of(&snapshot, &entries).named(&snapshot, &named);
+        let shown = Shown { assessment: assess(&facts), snapshot };
         report::print(context.format, &shown, |shown| {
             format!("{}\n{}", assess::text(&shown.assessment), human::status(&shown.snapshot))
         })

@@ -74,7 +74,7 @@ impl Finding {
                 format!("{percent:.0}% of the attempts come from {number} addresses, {from}")
             }
             (sources, from) => format!(
-                "{percent:.0}% of the attempts come from one network, {} (about {} sources)",
+                "{percent:.0}% of the attempts come from one network, {} (about {} sources in 2 min)",
                 from.join(" "),
                 sources
             ),
@@ -100,7 +100,7 @@ impl Common {
     pub fn words(&self) -> String {
         let Self { prefix, service, percent, sources } = self;
         format!(
-            "{percent:.0}% of the attempts to {service} come from {prefix} (about {sources} sources)"
+            "{percent:.0}% of the attempts to {service} come from {prefix} (about {sources} sources in 2 min)"
         )
     }
 }

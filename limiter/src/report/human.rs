@@ -203,7 +203,7 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
     if snapshot.measured_seconds > 0.0 {
         writeln!(
             to,
-            "  now    {:>12} attempts/s, {} refused/s",
+            "  now    {:>12} attempts/s; of all packets {}/s are refused",
             count(service.attempts_per_second.round() as u64),
             count(service.refused_per_second.round() as u64)
         )?;
@@ -279,7 +279,7 @@ fn write_admission(
 ) -> std::fmt::Result {
     if let Some(line) = &now.line {
         let wait = match line.wait_seconds.round() as u64 {
-            0 => "nobody waits now".to_owned(),
+            0 => "who comes next has not waited".to_owned(),
             seconds => {
                 format!("who has waited {} comes in as there is room", text::show_seconds(seconds))
             }
@@ -319,7 +319,7 @@ fn write_admission(
             (false, Challenge::Always) => {
                 "not now: limiter observes, or the kernel makes no cookies"
             }
-            (false, _) => "not needed now",
+            (false, _) => "off at this moment",
         };
         let (challenge, turns) = (text::show_challenge(said.challenge), now.challenge_turns);
         writeln!(to, "  challenge {challenge}, {on} (turned on {turns} times)")?;

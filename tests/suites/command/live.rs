@@ -268,7 +268,10 @@ fn a_line_is_told() {
     assert!(!status.contains("  line:"), "without a budget there is none: {status}");
     desk.ok("set --service web --budget 500/s");
     let status = desk.ok("status --quick");
-    assert!(status.contains("line: nobody waits now;  0 visits and 0 pages let in"), "{status}");
+    assert!(
+        status.contains("line: who comes next has not waited;  0 visits and 0 pages let in"),
+        "{status}"
+    );
     let line = &desk.json("status --quick")["services"][0]["admission"]["line"];
     assert_eq!((&line["visits"], &line["connections_per_page"]), (&0.into(), &6.0.into()));
     let said = desk.ok("set --service web --line no");

@@ -4,6 +4,7 @@
 use limiter_common::reason::Reason;
 
 use super::super::{Cause, Facts, Last, Service, Sources, assess, text};
+use crate::observe::waiting::Waiting;
 use crate::observe::{Distinct, Lately, Manners};
 use crate::report::{Counts, Rates};
 
@@ -105,4 +106,9 @@ pub(super) fn says(facts: &Facts, cause: Cause, words: &[&str]) -> String {
     let long = lines.iter().filter(|line| line.chars().count() > 80);
     assert!(long.clone().all(|line| line.contains('`')), "{text}");
     text
+}
+
+/// So many in line, half of them for 22 s.
+pub(super) fn waiting(sources: usize) -> Waiting {
+    Waiting { sources, half_seconds: 22.0, tenth_seconds: 37.0, gone: 0 }
 }
