@@ -71,7 +71,8 @@ pub fn present(words: &[u64; 2 + BUCKETS], rules: &Rules, now: u64) -> u64 {
         next: word(1),
         seen: array::from_fn(|row| array::from_fn(|column| word(2 + 8 * row + column))),
     };
-    seats.free(rules, now);
+    // A map may hold anything. BPF shifts modulo 64, which Rust does not.
+    seats.free(&Rules { bucket_shift: rules.bucket_shift & 63, ..*rules }, now);
     seats.taken.get()
 }
 
@@ -204,4 +205,19 @@ const fn bucket(rules: &Rules, now: u64) -> u64 {
 #[inline(always)]
 const fn last_bucket(rules: &Rules, now: u64, quiet: u64) -> u64 {
     (now >> SEEN_SHIFT).saturating_sub(quiet) >> rules.bucket_shift
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No bytes of a map end a command.
+    #[test]
+    fn any_rules_are_read() {
+        for bucket_shift in [0, 63, 64, u64::MAX] {
+            let rules = Rules { bucket_shift, idle: u64::MAX, ..Rules::default() };
+            let _ = present(&[u64::MAX; 2 + BUCKETS], &rules, u64::MAX);
+            assert_eq!(present(&[0; 2 + BUCKETS], &rules, u64::MAX), 0);
+        }
+    }
 }
