@@ -8,7 +8,7 @@ use limiter_common::challenge::Challenge;
 use limiter_common::reason::{Group, Limit, Reason};
 
 use super::usual::{Last, last, usual};
-use super::{ENOUGH, EVERYBODY, FULL, HARDLY, HEAVY, MOSTLY, SPREAD, SURGE, UNANSWERED};
+use super::{ENOUGH, EVERYBODY, FULL, HARDLY, HEAVY, LOOKED_AT, MOSTLY, SPREAD, SURGE, UNANSWERED};
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
 use crate::observe::networks::Common;
@@ -315,7 +315,8 @@ impl Facts {
 fn unanswered(snapshot: &Snapshot) -> (usize, Duration) {
     let all = snapshot.services.iter().flat_map(|service| &service.settings.listeners);
     let ports: BTreeSet<u16> = all.map(SocketAddr::port).collect();
-    let asked = ports.into_iter().flat_map(|port| listener::asked(port).unwrap_or_default());
+    let asked =
+        ports.into_iter().flat_map(|port| listener::asked(port, LOOKED_AT).unwrap_or_default());
     let mut waits: Vec<Duration> = asked.map(|one| one.waits).collect();
     (waits.len(), listener::median(&mut waits))
 }

@@ -75,6 +75,8 @@ const WAITING: u32 = 100;
 const LESS: f64 = 0.7;
 /// Clients that wait for an answer from which on that is said.
 const UNANSWERED: usize = 20;
+/// Connections of a port that are looked at for it: `watch` looks every second.
+const LOOKED_AT: usize = 10_000;
 /// Connections per second that come by another way than through limiter.
 const ELSEWHERE: f64 = 5.0;
 /// Connections per second of a server that hardly accepts any.

@@ -39,6 +39,8 @@ const FEWEST: u64 = 64;
 /// Answers must have come in time for so long: what the server has still before it comes to it
 /// unevenly, since who dropped it sends it again ever more rarely.
 const IN_TIME: Duration = Duration::from_secs(2);
+/// Connections of a port that are looked at.
+const LOOKED_AT: usize = 50_000;
 /// How often [`Keeper::keep`] is to look.
 pub const LOOK: Duration = Duration::from_millis(250);
 /// Longest that it lasts: a server that needs longer is not getting through.
@@ -219,7 +221,7 @@ fn asked(
 ) -> Result<HashMap<&Name, Vec<Duration>>> {
     let mut waits: HashMap<_, Vec<_>> = HashMap::new();
     for port in ports.collect::<BTreeSet<_>>() {
-        for one in listener::asked(port)? {
+        for one in listener::asked(port, LOOKED_AT)? {
             if let Some(service) = policy.service_at(one.at) {
                 waits.entry(&service.name).or_default().push(one.waits);
             }

@@ -82,17 +82,18 @@ pub fn all() -> Result<Vec<Listener>> {
     Ok(sockets(StateFlags::LISTEN, None)?.iter().map(listener).collect())
 }
 
-/// Sockets in these states; `port`: those with this port here, of which the kernel tells more.
-fn sockets(states: StateFlags, port: Option<u16>) -> Result<Vec<InetResponse>> {
-    let most = port.map_or(usize::MAX, |_| MOST);
+/// Sockets in these states; `port`: those with this port here, about so many of each family, of
+/// which the kernel tells more.
+fn sockets(states: StateFlags, port: Option<(u16, usize)>) -> Result<Vec<InetResponse>> {
+    let (port, most) = port.map_or((0, usize::MAX), |one| one);
     let mut sockets = Vec::new();
     for (family, any) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
         let question = SockDiagMessage::InetRequest(InetRequest {
             family,
             protocol: IPPROTO_TCP,
-            extensions: port.map_or(ExtensionFlags::empty(), |_| ExtensionFlags::INFO),
+            extensions: if port == 0 { ExtensionFlags::empty() } else { ExtensionFlags::INFO },
             states: states.clone(),
-            socket_id: SocketId { source_port: port.unwrap_or(0), ..any },
+            socket_id: SocketId { source_port: port, ..any },
         });
         let answers = ask_for(NETLINK_SOCK_DIAG, question, Scope::All, most)?;
         sockets.extend(answers.into_iter().filter_map(|answer| match answer {
@@ -159,12 +160,13 @@ pub struct Asked {
 }
 
 /// Those that wait so at a port here, in an accept queue or at a process that has accepted them.
-/// One that the server has sent more than [`HANDSHAKE`] to has had its answer. Of
-/// very many connections the first [`MOST`] stand for all.
+/// One that the server has sent more than [`HANDSHAKE`] to has had its answer. `most`: connections of
+/// each family that are looked at, about 5 us each; those beyond, in the order of the kernel's table,
+/// are left out.
 ///
 /// # Errors
 /// When the kernel does not answer.
-pub fn asked(port: u16) -> Result<Vec<Asked>> {
+pub fn asked(port: u16, most: usize) -> Result<Vec<Asked>> {
     let live = StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT;
     let asked = |response: &InetResponse| {
         let info = response.nlas.iter().find_map(|attribute| match attribute {
@@ -179,7 +181,7 @@ pub fn asked(port: u16) -> Result<Vec<Asked>> {
         let at = connection(&response.header)?.local;
         waits.then(|| Asked { at, waits: Duration::from_millis(info.last_data_recv.into()) })
     };
-    Ok(sockets(live, Some(port))?.iter().filter_map(asked).collect())
+    Ok(sockets(live, Some((port, most)))?.iter().filter_map(asked).collect())
 }
 
 /// Half of the clients without an answer wait for so long where an answer takes a second.
@@ -191,9 +193,6 @@ pub fn median(waits: &mut [Duration]) -> Duration {
     waits.get(waits.len() / 2).copied().unwrap_or_default()
 }
 
-/// Connections of each family that are looked at: those of more, as the kernel's table has them, are
-/// no other ones.
-const MOST: usize = 50_000;
 /// Milliseconds after which nobody waits any more, as proxies have it: what was asked last, as to set
 /// up a connection in advance, has no answer.
 const IDLE: u32 = 60_000;
@@ -238,14 +237,14 @@ mod tests {
     fn who_waits_for_a_first_answer() {
         let server = TcpListener::bind("127.0.0.1:0").expect("bound");
         let at = server.local_addr().expect("an address");
-        let waiting = || asked(at.port()).expect("sock_diag answers").len();
+        let waiting = || asked(at.port(), 100).expect("sock_diag answers").len();
         let mut client = TcpStream::connect(at).expect("connected");
         assert_eq!(waiting(), 0, "it has asked nothing");
         client.write_all(b"GET /").expect("written");
         assert_eq!(waiting(), 1);
         let (mut socket, _) = server.accept().expect("a connection");
         socket.read_exact(&mut [0; 5]).expect("what it asks");
-        assert_eq!(asked(at.port()).expect("sock_diag answers")[0].at, at);
+        assert_eq!(asked(at.port(), 100).expect("sock_diag answers")[0].at, at);
         // The kernel tells of whole milliseconds.
         std::thread::sleep(Duration::from_millis(5));
         socket.write_all(b"page").expect("an answer");

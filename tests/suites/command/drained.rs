@@ -74,7 +74,7 @@ fn a_part_of_the_budget_is_let_in_until_answers_come() {
     let all = || (0..CLIENTS).map(|_| ask()).collect();
     let mut asked_all: Vec<_> = desk.front.run(all).expect("clients that were accepted");
     let half_waits = || {
-        let waits = desk.front.run(|| asked(80)).expect("sock_diag answers");
+        let waits = desk.front.run(|| asked(80, 100)).expect("sock_diag answers");
         let late = waits.iter().filter(|one| one.waits >= Duration::from_millis(500));
         waits.len() == CLIENTS && late.count() > CLIENTS / 2
     };
