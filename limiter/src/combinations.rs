@@ -21,6 +21,11 @@ use crate::report::waiting_room;
 /// `limiter-common/tests/crowd`), and 92% where the queue holds 128: the queue has to be longer.
 pub const LEAST: u64 = 60;
 
+/// The burst that fits into an accept queue with so many places.
+pub fn fitting(room: u64) -> u64 {
+    (room * 8 / 10).max(LEAST)
+}
+
 /// Something that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Combination {
@@ -160,7 +165,12 @@ impl Queue {
     pub fn short(&self, burst: Option<u64>) -> Option<Short> {
         let burst = burst.filter(|burst| *burst > self.room)?;
         // One that is small already serves no more by being smaller.
-        let smaller = if burst > LEAST { ", or the budget a smaller burst" } else { "" };
+        let smaller = match fitting(self.room) {
+            fitting if fitting < burst => {
+                format!(", or the budget a smaller burst (`--budget-burst {fitting}`)")
+            }
+            _ => String::new(),
+        };
         Some(Short {
             burst: format!("the budget lets {} in at once", count(burst)),
             advice: format!(

@@ -8,7 +8,10 @@ use limiter_common::challenge::Challenge;
 use limiter_common::reason::{Group, Limit, Reason};
 
 use super::usual::{Last, last, usual};
-use super::{ENOUGH, EVERYBODY, FULL, HARDLY, HEAVY, LOOKED_AT, MOSTLY, SPREAD, SURGE, UNANSWERED};
+use super::{
+    CATCHES_UP, ENOUGH, EVERYBODY, FULL, HARDLY, HEAVY, LOOKED_AT, MOSTLY, ORDINARY, SPREAD, SURGE,
+    UNANSWERED,
+};
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
 use crate::observe::networks::Common;
@@ -229,6 +232,13 @@ impl Facts {
         Some(self.fresh() > (SURGE * self.usual?).max(20.0))
     }
 
+    /// Whether those of the challenged that proved to be there are a surge for themselves.
+    pub fn is_real_surge(&self) -> bool {
+        let usual = self.usual.map_or(ORDINARY, |usual| (SURGE * usual).max(20.0));
+        let proofs = self.of_now(Counts::proofs);
+        self.asked().is_some() && proofs > usual
+    }
+
     /// The share of attempts that became connections, or of the challenged that proved to be there;
     /// `None`: it is not known.
     pub fn finished(&self) -> Option<f64> {
@@ -266,6 +276,13 @@ impl Facts {
     /// The last change, if it was about a limit and within so many seconds.
     pub fn changed(&self, within: f64) -> Option<&Last> {
         self.last.as_ref().filter(|last| last.of_limits && last.seconds_ago < within)
+    }
+
+    /// Whether a part of a budget is in force since limits came into force, within the minute that a
+    /// server has to catch up.
+    pub fn catches_up(&self) -> bool {
+        let is_new = self.last.as_ref().is_some_and(|last| last.seconds_ago < CATCHES_UP);
+        self.enforces && self.is_shared && is_new
     }
 
     /// Whether limits hold somebody back, in a moment in which nobody new comes.

@@ -73,6 +73,8 @@ const AGAIN: f64 = 0.6;
 /// what usually comes below which it takes less than usual.
 const WAITING: u32 = 100;
 const LESS: f64 = 0.7;
+/// Seconds that a server which is behind has at most.
+const CATCHES_UP: f64 = 65.0;
 /// Clients that wait for an answer from which on that is said.
 const UNANSWERED: usize = 20;
 /// Connections of a port that are looked at for it: `watch` looks every second.
@@ -184,7 +186,11 @@ fn cause(facts: &Facts) -> Cause {
     if !harms && !surges && !facts.is_full() {
         return Cause::Nothing;
     }
-    let kind = who(&Signs::of(facts));
+    let kind = match who(&Signs::of(facts)) {
+        // Few of very many may be a crowd.
+        Cause::Spoofed if facts.is_real_surge() => Cause::Mixed,
+        kind => kind,
+    };
     if is_own(facts, kind) {
         return Cause::OwnLimit;
     }

@@ -10,6 +10,12 @@ pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
     let service = facts.service();
     let name = service.map_or("NAME", |service| service.name.as_str());
     let bounds = service.is_some_and(|service| service.is_bounded);
+    if matches!(cause, Cause::Crowd | Cause::Unclear) && facts.catches_up() {
+        return vec![
+            "nothing for a minute: the server gets through what waits first, then users come in"
+                .to_owned(),
+        ];
+    }
     let said = match cause {
         Cause::NotAttached | Cause::Gone => {
             "`limiter apply --confirm 5m`, or `limiter attach IFACE`"

@@ -199,6 +199,10 @@ fn forged_addresses() {
     answered.services[0] =
         Service { may_challenge: true, challenges: true, ..answered.services[0].clone() };
     says(&answered, Cause::Spoofed, &["0.2% of the challenged proved", "next: nothing"]);
+    // Few of very many are a crowd.
+    let by = [(Reason::Challenged, 25_000), (Reason::Proven, 1300), (Reason::Admitted, 20)];
+    let both = Facts { now: second(true, &by, [1300, 0]), ..answered.clone() };
+    says(&both, Cause::Mixed, &["5% of the challenged proved"]);
     // In observe mode nothing is asked, so that no proof is missing.
     let by = [(Reason::Admitted, 30), (Reason::Challenged, 25_000)];
     let mut observed =
@@ -440,6 +444,22 @@ fn an_interface_of_the_file_is_not_attached() {
         Cause::Nothing,
         &["not attached to eth1 of the policy file: `limiter attach eth1`"],
     );
+}
+
+/// A full server gets through what waits, which no other command makes faster.
+#[test]
+fn a_server_that_catches_up() {
+    let by = [(Reason::Admitted, 60), (Reason::InLine, 1300)];
+    let armed = Facts {
+        now: second(true, &by, [299, 800]),
+        queue: Some([128, 128]),
+        is_shared: true,
+        last: changed(5.0),
+        ..calm()
+    };
+    says(&armed, Cause::Crowd, &["next: nothing for a minute: the server gets through"]);
+    let later = assess(&Facts { last: changed(70.0), ..armed });
+    assert!(!text(&later).contains("nothing for a minute"));
 }
 
 /// A proxy accepts every connection, and its own queue is empty.

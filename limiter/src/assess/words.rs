@@ -202,11 +202,11 @@ fn what(facts: &Facts, cause: Cause) -> String {
     let mut by: Vec<String> = (refusals.iter().take(3))
         .map(|(reason, of)| match reason.is_attempt() {
             true => format!("{} {}", reason.name(), percent(*of, facts.attempts())),
-            false => format!("{} {}/s", reason.name(), rate(*of)),
+            false => format!("{} {} packets/s", reason.name(), rate(*of)),
         })
         .collect();
     if challenged > 0.0 && facts.enforces {
-        by.push(format!("{}/s answered it", rate(now.of(Counts::proofs))));
+        by.push(format!("{} proofs/s answered it", rate(now.of(Counts::proofs))));
     }
     let by = if by.is_empty() { String::new() } else { format!(": {}", by.join(", ")) };
     let parts = parts.join(", ");

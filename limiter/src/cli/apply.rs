@@ -130,15 +130,19 @@ pub fn warn_operator(maps: Option<&Maps>, policy: &Policy, mode: Mode) -> Result
 
 /// Keeps what would go back by itself.
 pub fn confirm(context: &Context) -> Result<()> {
-    turn(context, |maps| maps.confirmed())
+    turn(context, |maps| maps.confirmed(), |_| None)
 }
 
 /// Goes back at once.
 pub fn rollback(context: &Context) -> Result<()> {
-    turn(context, |maps| maps.rolled_back())
+    turn(context, |maps| maps.rolled_back(), says_otherwise)
 }
 
-fn turn(context: &Context, to: impl FnOnce(&Maps) -> Result<Switch>) -> Result<()> {
+fn turn(
+    context: &Context,
+    to: impl FnOnce(&Maps) -> Result<Switch>,
+    note_of: impl FnOnce(&Policy) -> Option<String>,
+) -> Result<()> {
     let pins = &context.pins;
     pins.require()?;
     let _lock = context.lock()?;
@@ -166,10 +170,21 @@ fn turn(context: &Context, to: impl FnOnce(&Maps) -> Result<Switch>) -> Result<(
         mode,
         mode_before,
         goes_back_in_seconds: left(switch),
-        notes: Vec::new(),
+        notes: note_of(&new).into_iter().collect(),
     };
     report::done(context.format, &done, describe);
     Ok(())
+}
+
+/// That the policy file would bring what was taken back into force again.
+fn says_otherwise(policy: &Policy) -> Option<String> {
+    let path = std::env::var_os("LIMITER_POLICY").map_or(DEFAULT_FILE.into(), PathBuf::from);
+    let document = Document::read(&path).ok()?;
+    let change = diff::changes(policy, &document.policy).into_iter().next()?;
+    Some(format!(
+        "{} says otherwise ({change}): correct it, or the next `limiter apply` brings that back",
+        path.display()
+    ))
 }
 
 /// Seconds until the switch goes back by itself.

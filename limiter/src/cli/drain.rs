@@ -67,7 +67,8 @@ impl fmt::Display for Drain {
         let Self { service, waits } = self;
         let Queue { waiting, room } = waits.queue;
         let longest = if waits.is_filling() {
-            write!(to, "the accept queue of {service} is filling up ({waiting} of {room})")?;
+            let state = if waits.is_taken(1) { "full" } else { "filling up" };
+            write!(to, "the accept queue of {service} is {state} ({waiting} of {room})")?;
             LONGEST
         } else {
             let (clients, median) = (waits.clients, waits.median.as_millis());
@@ -80,7 +81,7 @@ impl fmt::Display for Drain {
         write!(
             to,
             "; until that is over, for at most {} s, at most a quarter of the budget is let in, so \
-             that the server gets through it",
+             that the server gets through it; users see little of limiter before",
             longest.as_secs()
         )
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use limiter_common::rate::Limit;
 use serde::Serialize;
 
-use crate::combinations::LEAST;
+use crate::combinations;
 use crate::kernel::clock;
 use crate::kernel::listener::{self, Listener};
 use crate::policy::settings::{LimitChange, Settings, Value};
@@ -46,7 +46,7 @@ fn fit_into(
         return None;
     };
     let queue = listener::queues(addresses, listeners).iter().map(|queue| queue.room).min()?;
-    let burst = (queue * 8 / 10).max(LEAST);
+    let burst = combinations::fitting(queue);
     // A lease of a large budget is more than a short queue holds.
     let keeps = Limit { rate, burst }.to_budget(clock::cpus()).is_ok();
     if rate.count == 0 || text::usual_burst(rate) <= burst || !keeps {
@@ -59,6 +59,7 @@ fn fit_into(
 
 #[cfg(test)]
 mod tests {
+    use crate::combinations::LEAST;
     use limiter_common::rate::Rate;
 
     use super::*;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use limiter_common::switch::Switch;
+use limiter_common::switch::{Mode, Switch};
 use serde::Serialize;
 
 use super::fit::{BUDGET, Fitted, fit};
@@ -76,6 +76,8 @@ struct Done {
     fitted: Option<Fitted>,
     /// That a budget which was set lets in more at once than an accept queue holds, and what to do.
     burst_does_not_fit: Option<String>,
+    /// Whether nothing is refused yet.
+    observes: bool,
     challenge_works: bool,
     /// What cannot work, and what to do.
     but: Option<String>,
@@ -157,6 +159,7 @@ impl Set {
             changed,
             fitted,
             burst_does_not_fit: self.short(&new),
+            observes: switch.at(now).mode == Mode::Observe,
             challenge_works: unanswered.is_none(),
             but: unanswered.map(|one| one.to_string()),
             share,
@@ -254,6 +257,9 @@ fn describe(done: &Done) -> String {
             "the burst is {burst}, because the server's accept queue is short: {why}; another one: \
              `--budget-burst`\n"
         ));
+    }
+    if done.observes && !done.changed.is_empty() {
+        text.push_str("mode observe: nothing is dropped; `limiter arm` starts dropping\n");
     }
     text.extend(done.burst_does_not_fit.iter().map(|but| format!("but {but}\n")));
     if let Some(share) = &done.share {

@@ -133,7 +133,13 @@ fn write_waiting(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         writeln!(
             to,
             "waiting     about {} in line, half of them for {} or longer, a tenth for {}; about {} gave up",
-            plural(waiting.sources as u64, ["source", "sources"]),
+            plural(
+                waiting.sources as u64,
+                match snapshot.mode {
+                    "enforce" => ["source waits", "sources wait"],
+                    _ => ["source would wait", "sources would wait"],
+                }
+            ),
             seconds(waiting.half_seconds),
             seconds(waiting.tenth_seconds),
             count(waiting.gone as u64)
@@ -203,9 +209,10 @@ fn write_service(to: &mut String, service: &Service, snapshot: &Snapshot) -> std
     if snapshot.measured_seconds > 0.0 {
         writeln!(
             to,
-            "  now    {:>12} attempts/s; of all packets {}/s are refused",
+            "  now    {:>12} attempts/s; of all packets {}/s {}",
             count(service.attempts_per_second.round() as u64),
-            count(service.refused_per_second.round() as u64)
+            count(service.refused_per_second.round() as u64),
+            if snapshot.mode == "enforce" { "are refused" } else { "would be refused" }
         )?;
     }
     writeln!(

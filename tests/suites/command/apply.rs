@@ -81,7 +81,10 @@ fn a_file_loads_attaches_and_changes() {
     // What is enforced is such a file.
     let shown = desk.save("shown.toml", &desk.ok("policy show"));
     assert!(desk.ok(&format!("policy diff {}", shown.display())).contains("nothing would change"));
-    desk.ok("rollback");
+    std::fs::write(desk.policy(), &more).expect("written");
+    let said = desk.ok("rollback");
+    assert!(said.contains("says otherwise") && said.contains("20/s, burst 40 -> 30/s, burst 60"));
+    assert!(said.contains("the next `limiter apply` brings that back"), "{said}");
     assert_eq!(state(&desk), is("enforce", "20/s, burst 40", false));
     desk.fails("rollback", 1, &["gone"]);
 }

@@ -47,7 +47,7 @@ fn a_part_of_the_budget_is_let_in_until_the_queue_is_empty() {
     let server = server(&desk, ROOM);
     let connect = || (0..=ROOM).map(|_| Ok(TcpStream::connect(AT)?)).collect();
     let waiting: Vec<_> = desk.front.run(connect).expect("connections that nobody accepts");
-    let (first, share) = armed(&desk, "the accept queue of web is filling up (9 of 8)");
+    let (first, share) = armed(&desk, "the accept queue of web is full (9 of 8)");
     assert_eq!(first.interval(0, 0), 16 * 10_000_000 - 1, "a sixteenth of 100/s");
     until_so("it is renewed twice", || share().ends() > first.ends() + 2_000_000_000);
     for _ in &waiting {
