@@ -166,9 +166,10 @@ impl Queue {
         let burst = burst.filter(|burst| *burst > self.room)?;
         // One that is small already serves no more by being smaller.
         let smaller = match fitting(self.room) {
-            fitting if fitting < burst => {
+            fitting if fitting <= self.room && fitting < burst => {
                 format!(", or the budget a smaller burst (`--budget-burst {fitting}`)")
             }
+            _ if burst > LEAST => ", or the budget a smaller burst".to_owned(),
             _ => String::new(),
         };
         Some(Short {

@@ -279,10 +279,11 @@ impl Facts {
     }
 
     /// Whether a part of a budget is in force since limits came into force, within the minute that a
-    /// server has to catch up.
+    /// server which is behind has to catch up.
     pub fn catches_up(&self) -> bool {
         let is_new = self.last.as_ref().is_some_and(|last| last.seconds_ago < CATCHES_UP);
-        self.enforces && self.is_shared && is_new
+        let is_behind = self.is_full() || self.waits() || self.answers_late();
+        self.enforces && self.is_shared && is_new && is_behind
     }
 
     /// Whether limits hold somebody back, in a moment in which nobody new comes.

@@ -130,7 +130,7 @@ pub fn warn_operator(maps: Option<&Maps>, policy: &Policy, mode: Mode) -> Result
 
 /// Keeps what would go back by itself.
 pub fn confirm(context: &Context) -> Result<()> {
-    turn(context, |maps| maps.confirmed(), |_| None)
+    turn(context, |maps| maps.confirmed(), |_, _| None)
 }
 
 /// Goes back at once.
@@ -141,7 +141,7 @@ pub fn rollback(context: &Context) -> Result<()> {
 fn turn(
     context: &Context,
     to: impl FnOnce(&Maps) -> Result<Switch>,
-    note_of: impl FnOnce(&Policy) -> Option<String>,
+    note_of: impl FnOnce(&Policy, &Policy) -> Option<String>,
 ) -> Result<()> {
     let pins = &context.pins;
     pins.require()?;
@@ -170,17 +170,19 @@ fn turn(
         mode,
         mode_before,
         goes_back_in_seconds: left(switch),
-        notes: note_of(&new).into_iter().collect(),
+        notes: note_of(&old, &new).into_iter().collect(),
     };
     report::done(context.format, &done, describe);
     Ok(())
 }
 
 /// That the policy file would bring what was taken back into force again.
-fn says_otherwise(policy: &Policy) -> Option<String> {
+fn says_otherwise(old: &Policy, new: &Policy) -> Option<String> {
     let path = std::env::var_os("LIMITER_POLICY").map_or(DEFAULT_FILE.into(), PathBuf::from);
     let document = Document::read(&path).ok()?;
-    let change = diff::changes(policy, &document.policy).into_iter().next()?;
+    let taken = diff::changes(new, old);
+    let change =
+        diff::changes(new, &document.policy).into_iter().find(|one| taken.contains(one))?;
     Some(format!(
         "{} says otherwise ({change}): correct it, or the next `limiter apply` brings that back",
         path.display()

@@ -34,8 +34,16 @@ const EMPTY: u64 = 8;
 /// Clients without an answer that are taken as a full queue: those whom the budget lets in in so
 /// long.
 const FULL_FOR: u64 = 2_000_000_000;
-/// And at least so many; a sixteenth of that is enough to tell how long an answer takes.
+/// And at least so many.
 const FEWEST: u64 = 64;
+/// The part of them that is enough to tell how long an answer takes: at a quarter of the budget it
+/// waits where one takes half a second.
+const TELLS: u64 = 16;
+/// Accept queues of this host that are looked at have so much room, and are half full.
+const LEAST_ROOM: u32 = 32;
+/// Part of the budget that stands, after its end, for one that ended by time: answers alone begin no
+/// other one within a minute.
+const SPENT: u64 = 5;
 /// Answers must have come in time for so long: what the server has still before it comes to it
 /// unevenly, since who dropped it sends it again ever more rarely.
 const IN_TIME: Duration = Duration::from_secs(2);
@@ -52,6 +60,8 @@ const LONGEST_FOR_ANSWERS: Duration = Duration::from_secs(20);
 const UNSEEN: Duration = Duration::from_secs(15);
 /// A share ends up to this much early.
 const EARLY: Duration = Duration::from_millis(1100);
+/// One that ends within this time is renewed by nothing else, or by this module.
+const ENDING: Duration = Duration::from_millis(2300);
 /// How long one that has ended is renewed still, where [`Keeper::keep`] came late.
 const LATE: u64 = 20_000_000_000;
 
@@ -78,11 +88,16 @@ impl fmt::Display for Drain {
             )?;
             LONGEST_FOR_ANSWERS
         };
+        let seconds = longest.as_secs();
+        let or = if waits.is_filling() {
+            String::new()
+        } else {
+            format!(", or {} s while an accept queue of this host fills", LONGEST.as_secs())
+        };
         write!(
             to,
-            "; until that is over, for at most {} s, at most a quarter of the budget is let in, so \
-             that the server gets through it; users see little of limiter before",
-            longest.as_secs()
+            "; until that is over, for at most {seconds} s{or}, at most a quarter of the budget is \
+             let in, so that the server gets through it; users see little of limiter before"
         )
     }
 }
@@ -124,6 +139,16 @@ impl Waits {
         self.is_filling() || self.is_late(self.many / 2)
     }
 
+    /// Whether it still is: less is let in by now.
+    fn is_still_behind(&self) -> bool {
+        self.is_taken(EMPTY) || self.tells_late()
+    }
+
+    /// Whether enough clients are late to tell so.
+    fn tells_late(&self) -> bool {
+        self.is_late(self.many / TELLS)
+    }
+
     fn is_full(&self) -> bool {
         self.is_taken(1) || self.is_late(self.many)
     }
@@ -140,6 +165,8 @@ struct Budget {
     index: u32,
     limit: BudgetLimit,
     waits: Waits,
+    /// Whether one ended by time lately.
+    is_spent: bool,
 }
 
 impl Budget {
@@ -159,11 +186,22 @@ fn interval(limit: &BudgetLimit, part: u64) -> u64 {
     (part * interval).min(capacity).max(interval) - 1
 }
 
+/// Whether a share is, or was, one of these parts.
+fn is_part(limit: &BudgetLimit, share: Share, parts: &[u64]) -> bool {
+    let is = share.interval(0, clock::now().min(share.ends().saturating_sub(1)));
+    parts.iter().any(|part| interval(limit, *part) == is)
+}
+
 /// Whether a share is one of this module's, also if it ended because [`Keeper::keep`] came late.
 fn is_drained(limit: &BudgetLimit, share: Share) -> bool {
+    share.ends() + LATE > clock::now() && is_part(limit, share, &[PART, FULL_PART])
+}
+
+/// Whether one ended by time within a minute.
+fn is_spent(limit: &BudgetLimit, share: Share) -> bool {
     let (now, ends) = (clock::now(), share.ends());
-    let part = share.interval(0, now.min(ends.saturating_sub(1)));
-    ends + LATE > now && [PART, FULL_PART].map(|part| interval(limit, part)).contains(&part)
+    let lately = ends + LONGEST.as_nanos() as u64;
+    ends <= now && now < lately && is_part(limit, share, &[PART, FULL_PART, SPENT])
 }
 
 /// The budgets of services that listen, where limits are in force, if `is_meant` by their share.
@@ -187,7 +225,7 @@ fn budgets(
         let Some((index, limit)) = own.or(host) else { continue };
         let share = maps.share(index)?;
         if is_meant(&limit, share) {
-            meant.push((service, index, limit));
+            meant.push((service, index, limit, is_spent(&limit, share)));
         }
     }
     if meant.is_empty() {
@@ -195,8 +233,7 @@ fn budgets(
     }
     let listeners = listener::all()?;
     // Behind a proxy on this host there is another accept queue.
-    let fills =
-        |one: &Listener| one.waiting > 0 && u64::from(one.waiting) * EMPTY >= u64::from(one.room);
+    let fills = |one: &Listener| one.room >= LEAST_ROOM && one.waiting >= one.room / 2;
     let answers = age < LONGEST_FOR_ANSWERS || listeners.iter().any(fills);
     let mut asked = if answers {
         asked(
@@ -207,10 +244,10 @@ fn budgets(
         HashMap::new()
     };
     let mut found = Vec::new();
-    for (service, index, limit) in meant {
+    for (service, index, limit, is_spent) in meant {
         let Some(queue) = listener::fullest(&service.listeners, &listeners) else { continue };
         let waits = Waits::new(queue, asked.remove(&service.name).unwrap_or_default(), &limit);
-        found.push(Budget { service: service.name.to_string(), index, limit, waits });
+        found.push(Budget { service: service.name.to_string(), index, limit, waits, is_spent });
     }
     Ok(found)
 }
@@ -231,17 +268,17 @@ fn asked(
     Ok(waits)
 }
 
-/// Begins it for each service whose server is behind, where no share is in force.
+/// Begins it for each service whose server is behind, where no share of others is in force. (Of a
+/// budget that has just been changed the share of before is of this module, too.)
 ///
 /// # Errors
 /// When maps cannot be read or written, or the kernel does not tell of its sockets.
 pub fn begin(maps: &Maps) -> Result<Vec<Drain>> {
-    let is_free = |_: &BudgetLimit, share: Share| share.ends() <= clock::now();
+    let is_free = |_: &BudgetLimit, share: Share| share.ends() <= clock::after(ENDING);
     let mut drains = Vec::new();
     for budget in budgets(maps, Duration::ZERO, is_free)? {
-        if budget.waits.is_behind()
-            && budget.share(maps, time(budget.waits.backlog(), &budget.limit))?
-        {
+        let is_behind = budget.waits.is_filling() || !budget.is_spent && budget.waits.is_behind();
+        if is_behind && budget.share(maps, time(budget.waits.backlog(), &budget.limit))? {
             drains.push(Drain { service: budget.service, waits: budget.waits });
         }
     }
@@ -275,14 +312,17 @@ impl Keeper {
     fn renew(&mut self, maps: &Maps, age: Duration) -> Result<bool> {
         let mut goes_on = false;
         for budget in budgets(maps, age, is_drained)? {
-            if budget.waits.is_late(FEWEST / 16) {
+            if budget.waits.tells_late() {
                 self.late.insert(budget.index, Instant::now());
             }
             let late = self.late.get(&budget.index);
-            if budget.waits.is_taken(EMPTY) || late.is_some_and(|late| late.elapsed() < IN_TIME) {
+            if budget.waits.is_still_behind() || late.is_some_and(|late| late.elapsed() < IN_TIME) {
                 goes_on |= budget.share(maps, EARLY)?;
             } else {
-                maps.set_share(budget.index, Share::NONE)?;
+                let is_spent = age >= LONGEST_FOR_ANSWERS;
+                let spent = || Share::new(interval(&budget.limit, SPENT), clock::now());
+                let ended = is_spent.then(spent).flatten().unwrap_or(Share::NONE);
+                maps.set_share(budget.index, ended)?;
             }
         }
         Ok(goes_on)
@@ -316,18 +356,15 @@ mod tests {
             let queue = Queue { waiting: in_queue, room: 128 };
             Waits::new(queue, vec![Duration::from_millis(millis); clients], &limit(54))
         };
-        let behind = |waits: Waits| {
-            let still = waits.is_taken(EMPTY) || waits.is_late(FEWEST / 16);
-            [waits.is_full(), waits.is_behind(), still]
-        };
+        let behind = |waits: Waits| [waits.is_full(), waits.is_behind(), waits.is_still_behind()];
         assert_eq!(behind(waits(0, 0, 0)), [false; 3]);
         assert_eq!(behind(waits(128, 0, 0)), [true; 3]);
         assert_eq!(behind(waits(64, 0, 0)), [false, true, true]);
         assert_eq!(behind(waits(16, 0, 0)), [false, false, true]);
         assert_eq!(behind(waits(0, 108, 500)), [true; 3]);
         assert_eq!(behind(waits(0, 54, 500)), [false, true, true]);
-        assert_eq!(behind(waits(0, 4, 500)), [false, false, true]);
-        assert_eq!(behind(waits(0, 3, 5000)), [false; 3], "some pages take long");
+        assert_eq!(behind(waits(0, 6, 500)), [false, false, true]);
+        assert_eq!(behind(waits(0, 5, 5000)), [false; 3], "some pages take long");
         assert_eq!(behind(waits(0, 1000, 400)), [false; 3], "many at once, and in time");
     }
 }
