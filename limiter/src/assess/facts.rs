@@ -128,12 +128,6 @@ impl Facts {
         }
     }
 
-    /// Whether clients wait for the server that it has accepted, or that its accept queue holds.
-    pub fn answers_late(&self) -> bool {
-        let (clients, median) = self.unanswered;
-        clients >= UNANSWERED && median >= listener::LATE
-    }
-
     /// The same, where the policy file names these interfaces.
     #[must_use]
     pub fn named(mut self, snapshot: &Snapshot, interfaces: &[String]) -> Self {
@@ -225,6 +219,12 @@ impl Facts {
     /// Whether accept queues turn clients away.
     pub fn is_full(&self) -> bool {
         self.turned_away() > (self.attempts() * 0.02).max(1.0)
+    }
+
+    /// Whether the server answers late: clients wait that it has accepted, or in its accept queue.
+    pub fn answers_late(&self) -> bool {
+        let (clients, median) = self.unanswered;
+        clients >= UNANSWERED && median >= listener::LATE
     }
 
     /// Whether far more come than usual; `None`: what is usual is not known.
