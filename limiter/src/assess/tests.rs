@@ -458,8 +458,13 @@ fn a_server_that_catches_up() {
         ..calm()
     };
     says(&armed, Cause::Crowd, &["next: nothing for a minute: the server gets through"]);
-    let later = assess(&Facts { last: changed(70.0), ..armed });
-    assert!(!text(&later).contains("nothing for a minute"));
+    // Later; and where the share is that of a fleet, before a server that is well.
+    let later = Facts { last: changed(70.0), ..armed.clone() };
+    let well = Facts { now: second(true, &by, [60, 0]), queue: None, ..armed };
+    for facts in [later, well] {
+        let text = text(&assess(&facts));
+        assert!(!text.contains("nothing for a minute"), "{text}");
+    }
 }
 
 /// A proxy accepts every connection, and its own queue is empty.
