@@ -263,7 +263,8 @@ impl<'e, E: Engine, S: Site> Node<'e, E, S> {
         self.member.forgotten();
         self.enforce()?;
         self.wrote = 0;
-        leave(self.engine, self.keys, self.name, snapshot).await
+        let report = snapshot.entries.get(&self.keys.report(self.name));
+        leave(self.engine, self.keys, self.name, report.map_or(0, |entry| entry.revision)).await
     }
 
     fn enforce(&mut self) -> Result<()> {
@@ -275,33 +276,35 @@ impl<'e, E: Engine, S: Site> Node<'e, E, S> {
     }
 }
 
-/// Takes what a node has out of the engine: nothing of it is in force any more, as in `snapshot`.
+/// Takes what a node has out of the engine: nothing of it is in force any more, as long as its
+/// report is that of revision `reported` (0: it has none). The node that leads may decide a round
+/// meanwhile, so a refused transaction is tried again with what is there now.
 ///
 /// # Errors
-/// When the engine does not answer, or the node has reported meanwhile.
-pub async fn leave<E: Engine>(
-    engine: &E,
-    keys: &Keys,
-    node: &str,
-    snapshot: &Snapshot,
-) -> Result<()> {
-    let own = [keys.report(node), keys.grant(node)];
-    let there = own.map(|key| {
-        let revision = snapshot.entries.get(&key).map_or(0, |entry| entry.revision);
-        (key, revision)
-    });
-    if there.iter().all(|(_, revision)| *revision == 0) {
-        return Ok(());
+/// When the engine does not answer, the node has reported since, or rounds come too fast.
+pub async fn leave<E: Engine>(engine: &E, keys: &Keys, node: &str, reported: u64) -> Result<()> {
+    let revision =
+        |found: &Snapshot, key: &str| found.entries.get(key).map_or(0, |entry| entry.revision);
+    for _ in 0..TRIES {
+        let round = revision(&engine.snapshot(&keys.round()).await?, &keys.round());
+        let found = engine.snapshot(&keys.node(node)).await?;
+        let own = [keys.report(node), keys.grant(node)].map(|key| {
+            let revision = revision(&found, &key);
+            (key, revision)
+        });
+        ensure!(own[0].1 == reported, "{node} is not gone: it has just reported");
+        if own.iter().all(|(_, revision)| *revision == 0) {
+            return Ok(());
+        }
+        // The node that leads has to notice.
+        let mut writes = vec![(keys.round(), Some(node.as_bytes().to_vec()))];
+        writes.extend(own.iter().map(|(key, _)| (key.clone(), None)));
+        let conditions = [&own[..], &[(keys.round(), round)]].concat();
+        if engine.transact(Transaction { conditions, writes }).await?.is_some() {
+            return Ok(());
+        }
     }
-    // Who grants has to notice.
-    let round = engine.snapshot(&keys.round()).await?;
-    let round = (keys.round(), round.entries.get(&keys.round()).map_or(0, |entry| entry.revision));
-    let mut writes = vec![(keys.round(), Some(node.as_bytes().to_vec()))];
-    writes.extend(there.iter().map(|(key, _)| (key.clone(), None)));
-    let conditions = [&there[..], &[round]].concat();
-    let done = engine.transact(Transaction { conditions, writes }).await?;
-    ensure!(done.is_some(), "something of {node} changed meanwhile; try again");
-    Ok(())
+    bail!("the engine refuses to take out {node}: the shares change each time; try again")
 }
 
 /// Whether a demand is another.

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use limiter_fleet::engine::{Engine as _, Transaction};
+use limiter_fleet::engine::{Engine, Snapshot, Transaction};
 use limiter_fleet::memory::Memory;
 use limiter_fleet::record::{Amount, Amounts};
 
 use super::keys::{self, Keys};
 use super::lead;
-use super::node::{Node, Site};
+use super::node::{Node, Site, leave};
 use crate::report::fleet::Shared;
 
 /// How long something may take that takes a second or two.
@@ -149,4 +149,59 @@ async fn what_makes_no_sense_ends_no_share_and_is_got_over() {
         assert!(one.share() >= 940, "{}", one.share());
     })
     .await;
+}
+
+/// An engine where the node that leads decides a round just before some transactions, and where a
+/// node may report just before one.
+struct Overtaken<'a> {
+    engine: &'a Memory,
+    /// What is written just before the transactions that come, the last first.
+    writes: Mutex<Vec<String>>,
+}
+
+impl Engine for Overtaken<'_> {
+    type Watch = <Memory as Engine>::Watch;
+
+    async fn snapshot(&self, prefix: &str) -> Result<Snapshot> {
+        self.engine.snapshot(prefix).await
+    }
+
+    async fn watch(&self, prefix: &str, revision: u64) -> Result<Self::Watch> {
+        self.engine.watch(prefix, revision).await
+    }
+
+    async fn transact(&self, transaction: Transaction) -> Result<Option<u64>> {
+        let key = self.writes.lock().expect("no panic").pop();
+        if let Some(key) = key {
+            put(self.engine, key, b"{}").await;
+        }
+        self.engine.transact(transaction).await
+    }
+
+    async fn lease(&self, key: &str, owner: &str, time: Duration) -> Result<bool> {
+        self.engine.lease(key, owner, time).await
+    }
+}
+
+#[tokio::test]
+async fn a_node_is_taken_out_while_rounds_are_decided_and_not_once_it_reports() {
+    let keys = keys();
+    for (between, is_out) in [
+        (vec![], true),
+        (vec![keys.round()], true),
+        (vec![keys.grant("c"), keys.round()], true),
+        (vec![keys.report("c")], false),
+        (vec![keys.report("c"), keys.round()], false),
+    ] {
+        let engine = Memory::default();
+        for key in [keys.round(), keys.report("c"), keys.grant("c")] {
+            put(&engine, key, b"{}").await;
+        }
+        let own = engine.snapshot(&keys.node("c")).await.expect("it answers").entries;
+        let overtaken = Overtaken { engine: &engine, writes: Mutex::new(between.clone()) };
+        let done = leave(&overtaken, &keys, "c", own[&keys.report("c")].revision).await;
+        let left = engine.snapshot(&keys.node("c")).await.expect("it answers").entries;
+        assert_eq!(done.is_ok(), is_out, "{between:?}: {done:?}");
+        assert_eq!(left.is_empty(), is_out, "{between:?}: {left:?}");
+    }
 }

@@ -9,7 +9,7 @@ mod top;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
 use limiter_common::record::List;
 use limiter_fleet::Terms;
@@ -300,7 +300,7 @@ impl Reached {
         let before = self.snapshot().await?;
         self.known(&before, node)?;
         let key = self.keys.report(node);
-        let revision = |snapshot: &Snapshot| snapshot.entries.get(&key).map(|one| one.revision);
+        let revision = |found: &Snapshot| found.entries.get(&key).map_or(0, |one| one.revision);
         let silence = Terms::default().silence();
         output::note(format_args!(
             "limiter: watches for {} s whether {node} is silent",
@@ -314,11 +314,7 @@ impl Reached {
             );
             tokio::time::sleep(PAUSE * 5).await;
         }
-        let snapshot = self.snapshot().await?;
-        if revision(&snapshot) != revision(&before) {
-            bail!("{node} is not gone: it has just reported");
-        }
-        node::leave(&self.engine, &self.keys, node, &snapshot).await?;
+        node::leave(&self.engine, &self.keys, node, revision(&before)).await?;
         let writes = [self.keys.away(node), self.keys.answer(node), self.keys.top(node)];
         let writes = writes.map(|key| (key, None)).to_vec();
         self.engine.transact(Transaction { conditions: vec![], writes }).await?;
