@@ -14,7 +14,7 @@ use super::{
 };
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
-use crate::observe::networks::Common;
+use crate::observe::concentrated::Common;
 use crate::observe::waiting::Waiting;
 use crate::observe::{Distinct, Lately, Sources};
 use crate::report::{Counts, Rates, Snapshot};

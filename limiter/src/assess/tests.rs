@@ -7,7 +7,7 @@ use std::time::Duration;
 use limiter_common::reason::Reason;
 
 use super::*;
-use crate::observe::networks::Common;
+use crate::observe::concentrated::Common;
 use crate::observe::{Distinct, Lately, Manners};
 use crate::report::Rates;
 use staged::{calm, changed, come, come_once, machines, people, says, second, sources, waiting};

@@ -7,7 +7,7 @@ use super::{Context, known_service};
 use crate::kernel::Maps;
 use crate::observe::networks::Share;
 use crate::observe::open::{self, Holder};
-use crate::observe::{Heavy, Ranking, heavy, networks};
+use crate::observe::{Heavy, Ranking, concentrated, heavy, networks};
 use crate::policy::Name;
 use crate::report::{self, numbers};
 
@@ -74,7 +74,7 @@ impl Top {
             }
         };
         let top = heavy::read(&maps, kind, lengths, service, self.lines)?;
-        let mut common = networks::common_now(&maps)?;
+        let mut common = concentrated::common_now(&maps)?;
         common.retain(|common| service.is_none_or(|name| name == common.service));
         report::print(context.format, &top, |top| {
             let lines = common.iter().map(|common| format!("{}\n", common.words()));

@@ -3,7 +3,7 @@
 use limiter_common::rate::Limit;
 
 use super::Findings;
-use crate::observe::networks::Finding;
+use crate::observe::concentrated::Finding;
 use crate::policy::{Policy, Service, text};
 use crate::report::numbers::count;
 

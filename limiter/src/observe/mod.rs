@@ -1,5 +1,6 @@
 //! What the kernel side saw: how many sources there are, which come most, and how near they come to their limits.
 
+pub mod concentrated;
 pub mod distinct;
 pub mod heavy;
 pub mod manners;

@@ -9,7 +9,7 @@ use crate::kernel::cookies::Cookies;
 use crate::kernel::interface::Attachment;
 use crate::kernel::share::InForce;
 use crate::observe::waiting::Waiting;
-use crate::observe::{Distinct, Heavy, Sources, networks};
+use crate::observe::{Distinct, Heavy, Sources, concentrated};
 use crate::policy::{self, Prefixes};
 
 /// The state of a loaded limiter. `version` changes when a field changes its meaning.
@@ -69,9 +69,9 @@ pub struct Snapshot {
     pub refused_most: Vec<Heavy>,
     /// The prefix that most attempts to a service come from.
     #[serde(skip)]
-    pub common: Vec<networks::Common>,
+    pub common: Vec<concentrated::Common>,
     /// Where most attempts come from, if that is one network or few addresses.
-    pub concentrated: Vec<networks::Finding>,
+    pub concentrated: Vec<concentrated::Finding>,
     /// Which of them come most, and how they come.
     #[serde(skip)]
     pub sources: Sources,

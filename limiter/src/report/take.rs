@@ -25,7 +25,7 @@ use super::{Counts, Rates, fullness};
 use crate::kernel::words::{Access, Words};
 use crate::kernel::{self, Maps, Pins, clock, link};
 use crate::observe::waiting;
-use crate::observe::{Ranking, Ring, Sources, distinct, heavy, networks};
+use crate::observe::{Ranking, Ring, Sources, concentrated, distinct, heavy};
 use crate::policy::text::{self, show_mode as mode};
 use crate::policy::{self, Policy};
 use crate::tcp;
@@ -112,8 +112,8 @@ pub fn take_counting(
         counts,
         now: (measured.and_then(|counts| counts.since(&counted)))
             .map(|counts| Rates { counts, seconds }),
-        common: networks::common(maps, &sample)?,
-        concentrated: networks::findings(maps, &sample)?,
+        common: concentrated::common(maps, &sample)?,
+        concentrated: concentrated::findings(maps, &sample)?,
     })
 }
 
