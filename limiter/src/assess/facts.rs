@@ -9,12 +9,11 @@ use limiter_common::reason::{Group, Limit, Reason};
 
 use super::usual::{Last, last, usual};
 use super::{
-    CATCHES_UP, ENOUGH, EVERYBODY, FULL, HARDLY, HEAVY, LOOKED_AT, MOSTLY, ORDINARY, SPREAD, SURGE,
-    UNANSWERED,
+    CATCHES_UP, ENOUGH, FULL, HARDLY, HEAVY, LOOKED_AT, MOSTLY, ORDINARY, SPREAD, SURGE, UNANSWERED,
 };
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
-use crate::observe::concentrated::Common;
+use crate::observe::concentrated::{Common, EVERYBODY};
 use crate::observe::waiting::Waiting;
 use crate::observe::{Distinct, Lately, Sources};
 use crate::report::{Counts, Rates, Snapshot};
@@ -308,6 +307,11 @@ impl Facts {
     /// Whether so few come that they tell nothing.
     pub fn is_little(&self) -> bool {
         self.attempts() < ENOUGH as f64 && !self.is_full()
+    }
+
+    /// Whether each service that attempts may come to has a process here that listens for it.
+    pub fn is_served(&self) -> bool {
+        self.attempts() < 0.5 || self.services.iter().all(|service| service.listens)
     }
 
     /// Whether the addresses look as if they were drawn at random. A crowd from all over the world

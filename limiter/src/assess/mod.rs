@@ -83,8 +83,6 @@ const LOOKED_AT: usize = 10_000;
 const ELSEWHERE: f64 = 5.0;
 /// Connections per second of a server that hardly accepts any.
 const HANGS: f64 = 3.0;
-/// The share of the attempts from one prefix from which on that is where everybody comes from.
-const EVERYBODY: f64 = 99.0;
 
 /// What is likely wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,6 +1,7 @@
 //! Which command comes next. The runbook "the site is down" has a row for each cause.
 
-use super::{Cause, EVERYBODY, Facts, HARMS, RECENT};
+use super::{Cause, Facts, HARMS, RECENT};
+use crate::observe::concentrated::EVERYBODY;
 
 /// The part of what the server takes that is a budget which leaves it room.
 const BELOW: f64 = 0.9;
@@ -53,6 +54,9 @@ pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
             return forged(facts, name, bounds, cause);
         }
         Cause::Nothing if facts.banned() > facts.attempts() => "nothing: the ban list holds it",
+        Cause::Nothing if !facts.is_served() => {
+            "start the server if it is down; in a container, look at it there"
+        }
         Cause::Nothing => "where users complain, look behind limiter: servers; `limiter doctor`",
         Cause::Quiet => "look before limiter: link, route, DNS, load balancer",
         Cause::NotMeasured => "`limiter status` without --quick",

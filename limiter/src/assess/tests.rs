@@ -494,6 +494,10 @@ fn what_cannot_be_told_is_said() {
     let mut down = Facts { now: second(true, &by, [30, 0]), ..elsewhere.clone() };
     down.services[0].listens = false;
     says(&down, Cause::Unclear, &["no process listens here for web: down, or in a container"]);
+    let mut dead = calm();
+    dead.services[0].listens = false;
+    says(&dead, Cause::Nothing, &["but no process listens here for web", "next: start the server"]);
+    assert!(!dead.is_served() && calm().is_served());
     let little = second(true, &[(Reason::Admitted, 18), (Reason::SourceLimit, 3)], [18, 0]);
     let little = Facts { now: little, usual: None, ..calm() };
     says(&little, Cause::Unclear, &["some sources are over a limit", "next: `limiter top`"]);

@@ -78,6 +78,9 @@ struct Done {
     burst_does_not_fit: Option<String>,
     /// Whether nothing is refused yet.
     observes: bool,
+    /// Whether limiter was let set net.ipv4.tcp_syncookies, which it does once a challenge is
+    /// enforced.
+    lets_set_syncookies: bool,
     challenge_works: bool,
     /// What cannot work, and what to do.
     but: Option<String>,
@@ -160,6 +163,7 @@ impl Set {
             fitted,
             burst_does_not_fit: self.short(&new),
             observes: switch.at(now).mode == Mode::Observe,
+            lets_set_syncookies: around.set_syncookies && !before.set_syncookies,
             challenge_works: unanswered.is_none(),
             but: unanswered.map(|one| one.to_string()),
             share,
@@ -259,7 +263,13 @@ fn describe(done: &Done) -> String {
         ));
     }
     if done.observes && !done.changed.is_empty() {
-        text.push_str("mode observe: nothing is dropped; `limiter arm` starts dropping\n");
+        let and = match done.lets_set_syncookies {
+            true => ", and net.ipv4.tcp_syncookies is as it was",
+            false => "",
+        };
+        text.push_str(&format!(
+            "mode observe: nothing is dropped{and}; `limiter arm` starts dropping\n"
+        ));
     }
     text.extend(done.burst_does_not_fit.iter().map(|but| format!("but {but}\n")));
     if let Some(share) = &done.share {

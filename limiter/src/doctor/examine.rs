@@ -145,14 +145,15 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     if let Some(loaded) = &loaded {
         let read = question.history.and_then(|history| history.read(ENTRIES).ok());
         let entries = read.map_or_else(Vec::new, |read| read.entries);
-        found.insert(0, likely(&assess(&Facts::of(&loaded.snapshot, &entries))));
+        let facts = Facts::of(&loaded.snapshot, &entries);
+        found.insert(0, likely(&assess(&facts), facts.is_served()));
     }
     Ok(found)
 }
 
-/// The assessment as the first finding.
-fn likely(found: &Assessment) -> Finding {
-    let is_calm = matches!(found.cause, Cause::Nothing | Cause::Quiet);
+/// The assessment as the first finding. It is no good one while a service has no server here.
+fn likely(found: &Assessment, is_served: bool) -> Finding {
+    let is_calm = matches!(found.cause, Cause::Nothing | Cause::Quiet) && is_served;
     let evidence = [&found.what].into_iter().chain(&found.evidence);
     let evidence = evidence.map(|why| why.trim_end_matches('.')).collect::<Vec<_>>().join("; ");
     Finding {

@@ -11,7 +11,11 @@ use crate::report::numbers::count;
 pub fn check(policy: &Policy, found: &[Finding], to: &mut Findings) {
     to.area("networks");
     for one in found {
-        to.warning(format!("to {}, {}", one.service, one.words()), one.advice.clone());
+        let what = format!("to {}, {}", one.service, one.words());
+        match &one.advice {
+            Some(advice) => to.warning(what, advice.clone()),
+            None => to.ok(format!("{what}: everybody, so a limit of it would be one of all")),
+        }
     }
     if found.is_empty() {
         to.ok("no service has most of its attempts from one network or from two addresses");

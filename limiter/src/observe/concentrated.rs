@@ -21,6 +21,8 @@ const MANY: f64 = 8.0;
 const KEPT: f64 = 0.95;
 /// Addresses that are few, and what they bring of all attempts, in percent.
 const FEW: (usize, f64) = (2, 90.0);
+/// The share of the attempts from one place, in percent, from which on everybody comes from there.
+pub const EVERYBODY: f64 = 99.0;
 
 /// That most attempts to a service come from one place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,8 +35,9 @@ pub struct Finding {
     pub from: Vec<String>,
     /// Sources of a network, an estimate; 0 if it is addresses.
     pub sources: u64,
-    /// What to do.
-    pub advice: String,
+    /// What to do. Where everybody comes from one network there is nothing: a limit of it would be
+    /// one of all.
+    pub advice: Option<String>,
 }
 
 impl Finding {
@@ -134,17 +137,23 @@ impl Attempts {
                 from.join(" ")
             );
             let service = service.to_owned();
-            return Some(Finding { service, percent: together, from, sources: 0, advice });
+            return Some(Finding {
+                service,
+                percent: together,
+                from,
+                sources: 0,
+                advice: Some(advice),
+            });
         }
         let networks = self.networks(prefixes);
         let (network, of) = networks.first()?;
         if percent(of.attempts) < MOST || of.sources < MANY {
             return None;
         }
-        let advice = format!(
+        let advice = (percent(of.attempts) < EVERYBODY).then(|| format!(
             "`limiter suggest --service {service} --networks` shows what a limit of each network would have refused; \
              `limiter set --service {service} --network-rate 200/s` holds each as one"
-        );
+        ));
         Some(Finding {
             service: service.to_owned(),
             percent: percent(of.attempts),
@@ -241,7 +250,19 @@ mod tests {
         let found = of(&seen, Vec::new()).expect("a finding");
         assert_eq!((&found.from[..], found.sources), (&["2001:db8:1::/48".to_owned()][..], 900));
         assert!((74.0..76.0).contains(&found.percent), "{found:?}");
-        assert!(found.advice.contains("--network-rate"), "{found:?}");
+        assert!(
+            found.advice.as_ref().is_some_and(|advice| advice.contains("--network-rate")),
+            "{found:?}"
+        );
+    }
+
+    /// A school behind its own network, and no other client.
+    #[test]
+    fn where_everybody_comes_from_there_is_nothing_to_do() {
+        let seen: Vec<_> =
+            (0..900_u32).map(|one| sighting(Address::v4(0x0a05_0000 | (one % 200)), 0)).collect();
+        let found = of(&seen, Vec::new()).expect("a finding");
+        assert_eq!((&found.from[..], found.advice), (&["10.5.0.0/24".to_owned()][..], None));
     }
 
     /// Two proxies among a crowd of which one source in four is in the sample, and they are not.

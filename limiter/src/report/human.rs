@@ -246,7 +246,8 @@ fn write_distinct(to: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
         seen.seconds
     )?;
     for found in &snapshot.concentrated {
-        writeln!(to, "            to {}, {}: see `limiter doctor`", found.service, found.words())?;
+        let see = if found.advice.is_some() { ": see `limiter doctor`" } else { "" };
+        writeln!(to, "            to {}, {}{see}", found.service, found.words())?;
     }
     match snapshot.refused_most.first() {
         Some(most) => {
@@ -326,6 +327,8 @@ fn write_admission(
             (false, Challenge::Always) => {
                 "not now: limiter observes, or the kernel makes no cookies"
             }
+            // Who is present is answered here beyond an allowance of their own.
+            (false, _) if said.line => "off for newcomers at this moment",
             (false, _) => "off at this moment",
         };
         let (challenge, turns) = (text::show_challenge(said.challenge), now.challenge_turns);
