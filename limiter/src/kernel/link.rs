@@ -1,5 +1,8 @@
 //! Attaching the pinned program to interfaces, all of those asked for or none.
 
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode};
@@ -8,6 +11,7 @@ use aya_obj::programs::XdpAttachType;
 use limiter_common::names;
 
 use super::interface::{self, Attachment, Interface};
+use super::maps::pinned;
 use super::pins::Pins;
 use super::{capability, dispatcher, refusal};
 
@@ -54,7 +58,7 @@ pub fn attach(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attach
             Ok(_) => pinned.push(index),
             Err(error) => {
                 for index in pinned {
-                    let _ = std::fs::remove_file(pins.link(index));
+                    let _ = release(&pins.link(index));
                 }
                 return Err(error)
                     .with_context(|| format!("cannot pin the link to interface {index}"));
@@ -84,8 +88,7 @@ pub fn join(pins: &Pins, names: &[String], generic: bool) -> Result<Vec<Attached
         if generic { Attachment::Generic } else { Attachment::Native },
     )?;
     for interface in wanted.iter().filter(|one| is_dead(pins, one.index)) {
-        let pin = pins.link(interface.index);
-        std::fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+        release(&pins.link(interface.index))?;
     }
     let attached = attached(pins)?;
     Ok(attached.into_iter().filter(|one| wanted.iter().any(|is| is.index == one.index)).collect())
@@ -100,7 +103,26 @@ pub fn detach(pins: &Pins, index: u32) -> Result<()> {
     if dispatcher::detach(pins, index)? && !pin.exists() {
         return Ok(());
     }
-    std::fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))
+    release(&pin)
+}
+
+/// Removes a link's pin. The kernel has detached the link when this returns: without asking for that
+/// the interface would run the program until the kernel gets round to it, and the next program would
+/// be refused there.
+fn release(pin: &Path) -> Result<()> {
+    /// From linux/bpf.h: the call, and its attributes.
+    const BPF_LINK_DETACH: libc::c_long = 34;
+    #[repr(C)]
+    struct Link(u32);
+    // What is no link, or that of an interface which is gone, has nothing to detach.
+    if let Ok(link) = pinned(pin, 0) {
+        let attributes = Link(link.as_raw_fd() as u32);
+        // SAFETY: the attributes are those of this call, and the descriptor is open.
+        let _ = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size_of::<Link>())
+        };
+    }
+    std::fs::remove_file(pin).with_context(|| format!("cannot remove {}", pin.display()))
 }
 
 /// Detaches from everything, and removes all pins.
@@ -111,6 +133,10 @@ pub fn unload(pins: &Pins) -> Result<()> {
     // First: nothing else keeps limiter's program there from what is in the pins.
     for index in dispatcher::indices(pins) {
         dispatcher::detach(pins, index)?;
+    }
+    // What cannot be released here is told of next.
+    for index in pins.links() {
+        let _ = release(&pins.link(index));
     }
     pins.remove()
 }

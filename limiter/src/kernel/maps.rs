@@ -184,19 +184,27 @@ looked_at! {
 
 /// A pinned map, with a descriptor that may only read; aya has none.
 fn read_only(path: &Path) -> Result<MapData> {
+    let descriptor = pinned(path, BPF_F_RDONLY)?;
+    MapData::from_fd(descriptor).with_context(|| format!("cannot look at {}", path.display()))
+}
+
+/// The descriptor of a pinned map, program or link.
+///
+/// # Errors
+/// When nothing is pinned there, or it may not be opened so.
+pub(super) fn pinned(path: &Path, flags: u32) -> Result<OwnedFd> {
     let text = CString::new(path.as_os_str().as_bytes())
         .with_context(|| format!("{} holds a zero byte", path.display()))?;
-    let attributes = Pinned { path: text.as_ptr() as u64, descriptor: 0, flags: BPF_F_RDONLY };
+    let attributes = Pinned { path: text.as_ptr() as u64, descriptor: 0, flags };
     // SAFETY: the attributes are those of this call, and the path outlives it.
     let descriptor = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of::<Pinned>())
     };
-    let descriptor = match RawFd::try_from(descriptor) {
+    match RawFd::try_from(descriptor) {
         // SAFETY: it is new, and nobody else's.
-        Ok(descriptor @ 0..) => unsafe { OwnedFd::from_raw_fd(descriptor) },
-        _ => return Err(explain(std::io::Error::last_os_error().into(), path)),
-    };
-    MapData::from_fd(descriptor).with_context(|| format!("cannot look at {}", path.display()))
+        Ok(descriptor @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(explain(std::io::Error::last_os_error().into(), path)),
+    }
 }
 
 /// From linux/bpf.h: the call, its attributes, and that it may not be written.

@@ -1,6 +1,8 @@
 //! Interfaces of all kinds, and what becomes of them while limiter is attached.
 
+use aya::programs::links::PinnedLink;
 use lab::Namespace;
+use limiter::kernel::Pins;
 
 use super::Desk;
 
@@ -47,6 +49,28 @@ fn a_tunnel_device_runs_it_itself() {
     desk.ok(&format!("attach tap0 {SERVICE}"));
     assert_eq!(desk.interfaces(), [at("tap0", "native")]);
     desk.ok("detach --all");
+}
+
+/// Another program may be attached as soon as the command has returned, also where another process
+/// (`bpftool`, or the kernel's own clearing up) holds the link for longer.
+#[test]
+fn an_interface_that_is_detached_is_free_at_once() {
+    let desk = Desk::new();
+    desk.ok(&format!("attach web0 web1 {SERVICE}"));
+    let hold = || {
+        let pins = Pins::at(desk.pins());
+        let links = pins.links().into_iter();
+        let held = links.map(|index| PinnedLink::from_pin(pins.link(index)).expect("a link"));
+        held.collect::<Vec<_>>()
+    };
+    let held = hold();
+    desk.ok("detach web1");
+    assert!(!desk.has_program("web1"), "one");
+    desk.ok("attach web1");
+    let all = hold();
+    desk.ok("detach --all");
+    assert!(!desk.has_program("web0") && !desk.has_program("web1"), "all");
+    drop((held, all));
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn tried(
         assert_eq!(
             last[0]["command"],
             json!(line.split(' ').collect::<Vec<_>>()),
-            "it is done: {said}"
+            "it is done: limiter {line}, {code}: {said}"
         );
     }
     if name == "record" {
