@@ -21,7 +21,7 @@ pub struct Totals {
     /// The kernel's counters; of `established` the most.
     #[serde(skip)]
     pub tcp: Tcp,
-    /// Most attempts in a second.
+    /// Most attempts in a second; of a step that was shorter, those of the step.
     pub peak: f64,
     /// The most of the CPU that was busy, and in soft interrupts, in percent.
     pub cpu: [f64; 2],
@@ -63,7 +63,7 @@ impl Totals {
             let sums = self.counted.decided.iter_mut().chain(&mut self.counted.observed);
             sums.zip(counted.decided.iter().chain(&counted.observed))
                 .for_each(|(sum, rate)| *sum += rate * seconds);
-            self.peak = self.peak.max(counted.attempts());
+            self.peak = self.peak.max(counted.attempts() * seconds.min(1.0));
         }
         if let Some(tcp) = &point.tcp {
             self.kernel_seconds += seconds;

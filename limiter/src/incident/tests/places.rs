@@ -37,6 +37,17 @@ fn missing_seconds_are_averaged_and_told() {
     says(&told, "08:00:31: 20 seconds are missing");
 }
 
+/// A line that comes late, and the next one in time: what came in a tenth of a second is no rate.
+#[test]
+fn a_short_second_makes_no_peak() {
+    let flood = Second { decided: &[("source_limit", 50_000)], ..CALM };
+    let mut told = Told::new("enforce");
+    told.seconds(30, CALM).seconds(10, flood).change(|tick| tick.monotonic -= 0.9);
+    told.seconds(10, flood).seconds(30, CALM);
+    assert_eq!(peak(&told).round(), 500_000.0, "of the rates that are drawn");
+    assert_eq!(told.story().during.peak.round(), 50_000.0);
+}
+
 #[test]
 fn counters_that_begin_again_are_no_surge() {
     let mut told = Told::new("observe");
