@@ -101,8 +101,9 @@ fn change(
     let before = maps.selection()?;
     if maps.switch()?.trial(clock::now()).is_some() {
         bail!(
-            "the policy is on trial, and there is one way back at a time: `limiter confirm` keeps it, \
-             `limiter rollback` goes back; then try again. `limiter set` changes it meanwhile"
+            "the policy is on trial, and there is only one way back at a time: `limiter confirm` \
+             keeps it, `limiter rollback` goes back; then try again. `limiter set` changes it \
+             meanwhile"
         );
     }
     let old = maps.policy(before.slot)?;
@@ -115,7 +116,8 @@ fn change(
         && end > clock::after(time)
     {
         notes.push(
-            "it was armed for a time, which no longer holds: what this goes back to drops until `limiter disarm`"
+            "limiter was armed for a time, which no longer holds: after the kernel goes back, \
+             limiter drops until `limiter disarm`"
                 .to_owned(),
         );
     }
@@ -171,8 +173,8 @@ fn missing(pins: &Pins, document: &Document) -> Result<Vec<String>> {
 
 /// That no packet meets the policy.
 fn idle(pins: &Pins) -> Result<Option<String>> {
-    let say = "attached to no interface, so nothing is limited: name them in the file (`interfaces = [\"eth0\"]`) and apply it again, or \
-               `limiter attach IFACE`";
+    let say = "limiter is attached to no interface, so nothing is limited: name interfaces in the \
+               file (`interfaces = [\"eth0\"]`) and apply it again, or `limiter attach IFACE`";
     Ok(link::indices(pins)?.is_empty().then(|| say.to_owned()))
 }
 
@@ -186,8 +188,9 @@ fn shares(maps: &Maps, old: &Policy, new: &Policy) -> Option<String> {
     let shares: Vec<String> = shares.iter().map(ToString::to_string).collect();
     (differs && !shares.is_empty()).then(|| {
         format!(
-            "shares are in force instead of what is stated: {}; `limiter fleet budget` changes the \
-             budget of all nodes of a fleet, and an auto budget begins anew where it is stated",
+            "shares are in force instead of the stated budgets: {}; `limiter fleet budget` changes \
+             the budget of all nodes of a fleet, and an auto budget starts again from the stated \
+             one",
             shares.join("; ")
         )
     })

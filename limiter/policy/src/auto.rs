@@ -43,9 +43,12 @@ impl Probe {
     /// What is wrong, and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         let shown = text.escape_debug();
-        let wrong = || format!("`{shown}` is no probe; write `http://127.0.0.1:80/ping`");
+        let wrong = || format!("`{shown}` is not a probe; write `http://127.0.0.1:80/ping`");
         let rest = text.strip_prefix("http://").ok_or_else(|| {
-            format!("`{shown}` is no probe: it asks this machine over http://, as `http://127.0.0.1:80/ping`")
+            format!(
+                "`{shown}` is not a probe, which asks this machine over http://, as \
+                 `http://127.0.0.1:80/ping`"
+            )
         })?;
         let (authority, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),

@@ -55,7 +55,8 @@ pub fn build(prefixes: &[(Prefix, u16)], first_line: u32) -> Result<Trees> {
     }
     ensure!(
         pairs.len() <= CLASS_PAIRS as usize,
-        "classes have prefixes longer than 64 bits in {} IPv6 networks of 64 bits, and at most {CLASS_PAIRS} fit; use /64 where the whole network belongs together",
+        "classes have prefixes longer than 64 bits in {} IPv6 /64s, and at most {CLASS_PAIRS} fit; \
+         use the /64 where all of it belongs to one class",
         pairs.len()
     );
     for (number, (high, members)) in pairs.into_iter().enumerate() {
@@ -80,7 +81,7 @@ pub fn build(prefixes: &[(Prefix, u16)], first_line: u32) -> Result<Trees> {
     }
     ensure!(
         built.keys.len() <= CLASS_LINES as usize,
-        "the prefixes of the classes need too much room; use fewer"
+        "the prefixes of the classes need too much room; join neighbours into shorter prefixes"
     );
     Ok(built)
 }

@@ -85,9 +85,14 @@ impl Document {
     pub fn read(file: &Path) -> Result<Self> {
         let shown = file.display();
         let mut bytes = Vec::new();
-        File::open(file).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)).with_context(|| {
-            format!("cannot read {shown}; `limiter policy show` prints what is enforced now as such a file")
-        })?;
+        File::open(file)
+            .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+            .with_context(|| {
+                format!(
+                    "cannot read {shown}; `limiter policy show` prints the policy in force as such \
+                     a file"
+                )
+            })?;
         ensure!(
             bytes.len() as u64 <= LARGEST,
             "{shown} is larger than 16 MiB; is it a policy file? Long lists of prefixes have files of their own (prefixes_from)"

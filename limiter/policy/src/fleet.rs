@@ -78,8 +78,9 @@ impl Endpoint {
     /// # Errors
     /// What is wrong, and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{}` is no endpoint; write `https://10.1.0.1:2379`", text.escape_debug());
+        let wrong = || {
+            format!("`{}` is not an endpoint; write `https://10.1.0.1:2379`", text.escape_debug())
+        };
         let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
         let tls = match scheme {
             "https" => true,
@@ -104,7 +105,7 @@ impl Endpoint {
             || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
         if !tls && !here {
             return Err(format!(
-                "`{text}` is not on this machine: there a fleet is kept over https:// only"
+                "`{text}` is not on this machine, so use https:// to reach the engine"
             ));
         }
         Ok(Self { tls, host, port })

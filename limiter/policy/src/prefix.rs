@@ -98,7 +98,8 @@ impl FromStr for Prefix {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no address or prefix; write `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/48`"
+                "`{text}` is not an address or prefix; write `192.0.2.7`, `192.0.2.0/24` or \
+                 `2001:db8::/48`"
             )
         };
         let (ip, bits) = match text.split_once('/') {
@@ -152,7 +153,7 @@ mod tests {
         for text in
             ["", "-", "[192.0.2.7", "192.0.2.7:", "192.0.2.7:99999", "[::1]x", "::1:x", "host"]
         {
-            assert!(logged(text).expect_err(text).contains("is no address"), "{text}");
+            assert!(logged(text).expect_err(text).contains("is not an address"), "{text}");
         }
     }
     use proptest::prelude::*;

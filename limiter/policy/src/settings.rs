@@ -137,7 +137,7 @@ impl<T, R> Setting<T, R> {
         let Some(all) = all else {
             let (what, key) = (self.what, style.key(part.key));
             return Err(format!(
-                "the default {what} has its burst; leave `{key}` away, or give a rate"
+                "the default {what} has its own burst; leave out `{key}`, or give a rate"
             ));
         };
         said.0.insert(self.key, all);

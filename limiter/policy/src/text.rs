@@ -23,7 +23,7 @@ const UNITS: [(&str, u64); 4] = [
 /// A sentence that says what a rate looks like.
 pub fn rate(text: &str) -> Result<Rate, String> {
     let wrong =
-        || format!("`{text}` is no rate; write `20/s`, `600/min`, `5/h`, `3/10s`, or `none`");
+        || format!("`{text}` is not a rate; write `20/s`, `600/min`, `5/h`, `3/10s`, or `none`");
     if text == "none" {
         return Ok(Rate::default());
     }
@@ -37,7 +37,8 @@ pub fn rate(text: &str) -> Result<Rate, String> {
         digits.parse::<u64>().ok().and_then(|count| count.checked_mul(scale)).ok_or_else(wrong)?;
     if count == 0 {
         return Err(format!(
-            "`{text}` would refuse everybody; to remove a limit write `none`, to stop one source use `limiter ban`"
+            "`{text}` would refuse every source; to remove a limit write `none`, to stop one \
+             source use `limiter ban`"
         ));
     }
     Ok(Rate { count, period: unit(period).ok_or_else(wrong)? })
@@ -68,7 +69,7 @@ fn unit(text: &str) -> Option<u64> {
 pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err(format!("`{text}` is no duration; write `90s`, `10m`, `2h`, `1h 30m`")),
+        _ => Err(format!("`{text}` is not a duration; write `90s`, `10m`, `2h`, `1h 30m`")),
     }
 }
 
@@ -179,7 +180,8 @@ pub fn advice(limit: Limit, what: &str, reason: Unkeepable) -> String {
 pub fn listener(text: &str) -> Result<Vec<SocketAddr>, String> {
     let wrong = |_| {
         format!(
-            "`{text}` is no ADDR:PORT to listen on; write `*:80`, `192.0.2.1:25`, `[2001:db8::1]:25` or `[::]:25`"
+            "`{text}` is not an ADDR:PORT to listen on; write `*:80`, `192.0.2.1:25`, \
+             `[2001:db8::1]:25` or `[::]:25`"
         )
     };
     let listeners = match text.strip_prefix("*:") {
@@ -191,7 +193,7 @@ pub fn listener(text: &str) -> Result<Vec<SocketAddr>, String> {
         None => match text.parse().map_err(|_| wrong(()))? {
             SocketAddr::V6(place) if place.scope_id() != 0 => {
                 return Err(format!(
-                    "`{text}`: limiter looks at no zones; leave `%{}` away",
+                    "`{text}`: limiter ignores IPv6 zones; leave out `%{}`",
                     place.scope_id()
                 ));
             }
@@ -212,7 +214,8 @@ pub fn listener(text: &str) -> Result<Vec<SocketAddr>, String> {
 pub fn service(text: &str) -> Result<Service, String> {
     let (name, places) = text.split_once('=').ok_or_else(|| {
         format!(
-            "`{text}` is no service; write NAME=ADDR:PORT,... such as `web=*:80,*:443` or `mail=192.0.2.1:25,[2001:db8::1]:25`"
+            "`{text}` is not a service; write NAME=ADDR:PORT,... such as `web=*:80,*:443` or \
+             `mail=192.0.2.1:25,[2001:db8::1]:25`"
         )
     })?;
     let mut service = Service::bare(name.parse()?);
@@ -290,7 +293,7 @@ mod tests {
             ["192.0.2.1:25"],
             "as the kernel side sees it"
         );
-        assert!(service("mail=[fe80::1%3]:25").expect_err("a zone").contains("leave `%3` away"));
+        assert!(service("mail=[fe80::1%3]:25").expect_err("a zone").contains("leave out `%3`"));
         for bad in [
             "",
             "web",

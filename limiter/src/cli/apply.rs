@@ -33,10 +33,11 @@ pub struct File {
 pub struct Apply {
     #[command(flatten)]
     file: File,
-    /// With the changes of this profile of the file.
+    /// Apply the file with this one of its profiles.
     #[arg(long, value_name = "NAME")]
     profile: Option<Name>,
-    /// Go back to the policy before, unless `limiter confirm` comes within this time. The kernel does it, and needs no process for that.
+    /// Go back to the previous policy, unless `limiter confirm` follows within this time. The
+    /// kernel does so by itself; no process has to keep running.
     #[arg(long, value_name = "TIME", value_parser = text::duration)]
     confirm: Option<Duration>,
 }
@@ -184,7 +185,8 @@ fn says_otherwise(old: &Policy, new: &Policy) -> Option<String> {
     let change =
         diff::changes(new, &document.policy).into_iter().find(|one| taken.contains(one))?;
     Some(format!(
-        "{} says otherwise ({change}): correct it, or the next `limiter apply` brings that back",
+        "{} still says otherwise ({change}): correct the file, or the next `limiter apply` \
+         brings that back",
         path.display()
     ))
 }

@@ -19,10 +19,11 @@ use crate::report::{self, numbers};
 /// Arguments of `arm`.
 #[derive(Args, Debug)]
 pub struct Arm {
-    /// Go back to observe mode after this time. The kernel does it, and needs no process for that.
+    /// Go back to observe mode after this time. The kernel does so by itself; no process has to
+    /// keep running.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
-    /// Go back to observe mode, unless `limiter confirm` comes within this time.
+    /// Go back to observe mode, unless `limiter confirm` follows within this time.
     #[arg(long, value_name = "TIME", value_parser = text::duration)]
     confirm: Option<Duration>,
 }
@@ -57,8 +58,8 @@ impl Arm {
     pub fn run(&self, context: &Context) -> Result<()> {
         if self.time.is_some() && self.confirm.is_some() {
             return Err(Usage(
-                "--for and --confirm are one time each: `limiter arm --confirm 2m` to try it, then \
-                 `limiter arm --for 30m` to keep it for that time"
+                "--for and --confirm cannot be combined: `limiter arm --confirm 2m` to try it, \
+                 then `limiter arm --for 30m` to keep it for that time"
                     .to_owned(),
             )
             .into());
@@ -84,7 +85,8 @@ fn change(context: &Context, mode: Mode, time: Option<Duration>, on_trial: bool)
     let trial = switch.trial(now);
     if trial.is_some() && time.is_some() {
         bail!(
-            "a policy is on trial, and there is one way back at a time: `limiter confirm` or `limiter rollback` first"
+            "a policy is on trial, and there is only one way back at a time: run `limiter confirm` \
+             or `limiter rollback` first"
         );
     }
     let policy = maps.policy(before.slot)?;
@@ -146,7 +148,8 @@ fn but(maps: &Maps, policy: &Policy) -> Vec<String> {
     let mut but: Vec<_> = found.iter().map(ToString::to_string).collect();
     if !policy.has_limits() {
         but.push(
-            "no limit is set, so only bans are enforced: `limiter set --source-rate 20/s --budget 1000/s`"
+            "no limit is set, so only bans are enforced: set limits, such as `limiter set \
+             --source-rate 20/s --budget 1000/s`"
                 .to_owned(),
         );
     }

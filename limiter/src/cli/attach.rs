@@ -26,23 +26,26 @@ pub struct Attach {
     /// Interfaces that receive the connections.
     #[arg(required = true, value_name = "IFACE")]
     interfaces: Vec<String>,
-    /// What to protect: NAME=ADDR:PORT,... such as `web=*:80,*:443`. May be given several times.
+    /// A service to limit: NAME=ADDR:PORT,... such as `web=*:80,*:443`. May be given several times.
     #[arg(long, value_name = "NAME=ADDR:PORT,...", value_parser = text::service)]
     service: Vec<Service>,
     #[command(flatten)]
     said: Typed<false>,
-    /// Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it is put back when that ends. With a budget,
-    /// services are then challenged when it runs short (`auto`).
+    /// Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it puts the
+    /// setting back afterwards. With a budget, every service then challenges sources while the
+    /// budget is short (`auto`).
     #[arg(long)]
     set_syncookies: bool,
-    /// Attach in the kernel's generic path, for drivers without XDP. Slower: every packet costs an skb before it is judged.
+    /// Attach in the kernel's generic path, for drivers without XDP. This is slower: the kernel
+    /// allocates an skb for every packet before limiter judges it.
     #[arg(long)]
     generic: bool,
-    /// Attach beside other XDP programs, as a component of the dispatcher that libxdp's programs (xdp-loader, xdp-filter and others)
-    /// share. limiter runs first. Costs some nanoseconds a packet, and needs CAP_SYS_ADMIN too.
+    /// Attach beside other XDP programs, as a component of the dispatcher that libxdp's programs
+    /// (xdp-loader, xdp-filter and others) share. limiter runs first. This costs a few nanoseconds
+    /// per packet, and needs CAP_SYS_ADMIN too.
     #[arg(long)]
     dispatcher: bool,
-    /// Drop what is over the limits from the first packet on.
+    /// Start in enforce mode: drop attempts over the limits from the first packet on.
     #[arg(long)]
     enforce: bool,
 }
@@ -75,8 +78,9 @@ impl Attach {
         let _lock = context.lock()?;
         let loaded = !pins.is_loaded()?;
         if !loaded && self.has_settings() {
-            let message = "limiter is already loaded, so its limits stay as they are: leave --service, limits, --sources and --enforce \
-                           away, and change them with `limiter set` and `limiter arm`";
+            let message = "limiter is already loaded, so its limits stay as they are: leave out \
+                           --service, limits, --sources and --enforce, and change them with \
+                           `limiter set` and `limiter arm`";
             return Err(Usage(message.to_owned()).into());
         }
         let note = context.note(Maps::open(&pins.root()).ok().as_ref());
@@ -201,7 +205,8 @@ fn describe(done: &Done, policy: &Policy) -> String {
     });
     if done.loaded && policy.services.is_empty() {
         text.push_str(
-            "no service is protected yet: nothing will be limited; detach, and attach with --service web=*:80,*:443\n",
+            "no service is protected yet, so nothing is limited: detach, and attach again with \
+             --service web=*:80,*:443\n",
         );
     } else if done.loaded && !policy.has_limits() {
         text.push_str("no limit is set yet: `limiter set --source-rate 20/s --budget 1000/s`\n");

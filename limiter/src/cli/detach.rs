@@ -124,7 +124,10 @@ impl Forgotten {
             numbers::plural(allowed as u64, ["allowed", "allowed"]),
         );
         (self.bans + self.allowed > 0).then(|| {
-            format!("forgotten with it: {bans}, {allowed}; `limiter ban save FILE` before it keeps them for `limiter ban load FILE`")
+            format!(
+                "forgotten with it: {bans}, {allowed}; next time, `limiter ban save FILE` first \
+                 keeps them for `limiter ban load FILE`"
+            )
         })
     }
 }

@@ -23,7 +23,7 @@ const MANUAL: &str = include_str!("manual.roff");
 pub enum Docs {
     /// Write man pages to a directory: one for limiter, and one for each command.
     Man {
-        /// It is made if it does not exist.
+        /// The directory to write to; the command creates it if it does not exist.
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },

@@ -13,17 +13,20 @@ use crate::report;
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0 no problem (there may be warnings), 1 some problem, 2 wrong usage."
+    after_help = "Exit codes: 0 no problem (there may be warnings), 1 at least one problem, 2 \
+                  wrong usage."
 )]
 pub struct Doctor {
-    /// Interfaces to look at [default: those that limiter is attached to, else those that lead out].
+    /// Interfaces to examine [default: those that limiter is attached to, otherwise those that a
+    /// default route uses].
     #[arg(value_name = "IFACE")]
     interfaces: Vec<String>,
-    /// Find out whether the drivers take the program, by attaching it to interfaces that are free for a moment; it passes everything.
-    /// Some drivers drop the link for seconds then.
+    /// Find out whether the drivers accept the program: attach it for a moment to interfaces that
+    /// run no XDP program. It passes everything, but some drivers drop the link for seconds.
     #[arg(long = "try")]
     attach: bool,
-    /// The policy file, for the interfaces, the fleet and the auto budgets that it may name.
+    /// The policy file: doctor examines the interfaces, the fleet and the auto budgets that it
+    /// names.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
     policy: PathBuf,
 }

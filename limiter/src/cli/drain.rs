@@ -96,8 +96,8 @@ impl fmt::Display for Drain {
         };
         write!(
             to,
-            "; until that is over, for at most {seconds} s{or}, at most a quarter of the budget is \
-             let in, so that the server gets through it; users see little of limiter before"
+            "; until the server has caught up, for at most {seconds} s{or}, limiter lets in at \
+             most a quarter of the budget; until then users notice little of limiter"
         )
     }
 }

@@ -27,10 +27,10 @@ const SELDOM: u64 = 5;
 /// Arguments of `events`.
 #[derive(Args, Debug)]
 pub struct Events {
-    /// Go on, until Ctrl-C.
+    /// Keep showing new events, until Ctrl-C.
     #[arg(short, long)]
     follow: bool,
-    /// Show the last N of what was already there.
+    /// Start with the last N events so far.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     lines: usize,
 }
@@ -97,7 +97,7 @@ impl<'a> Watch<'a> {
             if turn.is_multiple_of(SELDOM) {
                 if !self.context.pins.is_loaded()? {
                     output::note(format_args!(
-                        "limiter: it was unloaded, so nothing comes any more"
+                        "limiter: limiter was unloaded, so no more events will come"
                     ));
                     return Ok(());
                 }

@@ -41,7 +41,7 @@ pub fn tip(error: &clap::Error) -> Option<String> {
         _ => return None,
     };
     let Some(ContextValue::String(word)) = error.get(kind) else { return None };
-    text::duration(word).ok().map(|_| format!("a time stands behind its option: `--for {word}`"))
+    text::duration(word).ok().map(|_| format!("give a time with its option: `--for {word}`"))
 }
 
 /// The line. Of causes that repeat what stands before them, once.

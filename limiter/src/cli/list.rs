@@ -35,17 +35,17 @@ pub enum ListAction {
     Del(Del),
     /// Show the list.
     List,
-    /// Write the list to a file, each entry with its end: `load` brings it back, after a reboot
-    /// too.
+    /// Save the list to a file, each entry with its end; `load` brings it back, even after a
+    /// reboot.
     Save {
-        /// Only its owner may read it; `-` is standard output.
+        /// The file to write, readable only by its owner; `-` is standard output.
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Put what `save` wrote on the list again, until the ends that the file says; what has expired
-    /// meanwhile is left out.
+    /// Put saved entries on the list again, each until its end in the file; entries that have
+    /// expired are left out.
     Load {
-        /// `-` is standard input.
+        /// The file that `save` wrote; `-` is standard input.
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// Ban even the address you are connected from, an address of this host, or a prefix
@@ -69,14 +69,16 @@ fn word(text: &str) -> Result<Word, String> {
 /// Arguments of `add`.
 #[derive(Args, Debug)]
 pub struct Add {
-    /// `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/48`, or as logs write them: `192.0.2.7:443`,
-    /// `[2001:db8::1]`. `-` reads them from standard input, one a line.
+    /// Addresses or prefixes: `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/48`, or as logs write them:
+    /// `192.0.2.7:443`, `[2001:db8::1]`. `-` reads them from standard input, one per line.
     #[arg(required_unless_present = "from", value_name = "PREFIX", value_delimiter = ',', value_parser = word)]
     prefixes: Vec<Word>,
-    /// Read them from a file, one a line, where `until TIME` may follow; # begins a comment.
+    /// Read prefixes from a file, one per line, each with or without `until TIME`; # begins a
+    /// comment.
     #[arg(long, value_name = "FILE", conflicts_with = "prefixes")]
     from: Option<PathBuf>,
-    /// For how long; the kernel ends it. Without this, until `del` or `detach --all`.
+    /// How long the entries last; the kernel ends them. Without this, they last until `del` or
+    /// `detach --all`.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
     /// Ban even the address you are connected from, an address of this host, or a prefix shorter
@@ -88,10 +90,10 @@ pub struct Add {
 /// Arguments of `del`.
 #[derive(Args, Debug)]
 pub struct Del {
-    /// Exactly as they were added.
+    /// The addresses or prefixes, exactly as they were added.
     #[arg(required = true, value_name = "PREFIX", value_delimiter = ',', value_parser = prefix::logged)]
     prefixes: Vec<Prefix>,
-    /// What is not on the list any more, such as a ban that has expired, is no failure.
+    /// Do not fail if an entry is no longer on the list, such as a ban that has expired.
     #[arg(long)]
     missing_ok: bool,
 }
@@ -152,7 +154,7 @@ impl Add {
             None if self.prefixes.contains(&Word::Input) => {
                 if self.prefixes.len() > 1 {
                     bail!(Usage(
-                        "`-` stands alone: standard input holds all prefixes then".to_owned()
+                        "`-` stands alone: give all prefixes on standard input".to_owned()
                     ));
                 }
                 file::read(Path::new(file::STANDARD), self.time)?
@@ -208,7 +210,8 @@ fn put(
     report::done(context.format, &done, describe);
     if list == List::Ban && maps.selection().is_ok_and(|it| it.mode == Mode::Observe) {
         output::note(format_args!(
-            "limiter: note: observe mode drops nothing, not even from who is banned: `limiter arm --for 30m`"
+            "limiter: note: observe mode drops nothing, not even from banned sources: `limiter arm \
+             --for 30m` starts dropping"
         ));
     }
     Ok(())
@@ -254,7 +257,7 @@ impl Del {
         report::done(context.format, &done, describe);
         if let Some(first) = missing.first().filter(|_| !self.missing_ok) {
             bail!(
-                "{first} is not on the {} list; `limiter {} list` shows what is",
+                "{first} is not on the {} list; `limiter {} list` shows its entries",
                 name(list),
                 name(list)
             );
@@ -278,7 +281,8 @@ fn check_bans(entries: &[Entry]) -> Result<()> {
             && prefix.covers(&client.into())
         {
             bail!(
-                "{prefix} holds {client}, from which you are connected; if that is what you mean, add --force"
+                "{prefix} holds {client}, the address you are connected from; if that is what you \
+                 mean, add --force"
             );
         }
         if let Some(own) = own.iter().find(|own| prefix.covers(own)) {

@@ -14,11 +14,12 @@ use crate::report::{self, Form, Format, Scrape, openmetrics};
 /// Arguments of `metrics`.
 #[derive(Args, Debug)]
 pub struct Metrics {
-    /// Write them to this file, whole or not at all, readable by every user. Its name must end in `.prom` for node_exporter's textfile
-    /// collector.
+    /// Write the metrics to this file, whole or not at all, readable by every user. For
+    /// node_exporter's textfile collector its name must end in `.prom`.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// As OpenMetrics 1.0 instead of Prometheus' older text, which textfile collectors and `promtool check metrics` want.
+    /// Use OpenMetrics 1.0 instead of Prometheus' older text format, which textfile collectors and
+    /// `promtool check metrics` expect.
     #[arg(long)]
     openmetrics: bool,
 }

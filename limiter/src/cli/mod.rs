@@ -43,8 +43,9 @@ use crate::report::Format;
 
 /// Limit new TCP connections per source and in total, in the network driver.
 ///
-/// Attach in calm, in observe mode: everything passes and is counted. In an incident, `limiter arm` drops what is over the
-/// limits; `limiter disarm` stops that. Limits never touch established connections; only a ban does.
+/// Attach it in calm, in observe mode: everything passes and is counted. In an incident, `limiter
+/// arm` starts dropping attempts over the limits, and `limiter disarm` stops it. Limits never touch
+/// established connections; only a ban does.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage.
 #[derive(Debug, Parser)]
@@ -62,7 +63,7 @@ pub struct Command {
         env = "LIMITER_PINS"
     )]
     pins: PathBuf,
-    /// File in which every change is noted.
+    /// File that records every change.
     #[arg(long, global = true, value_name = "FILE", default_value = crate::history::PATH, env = "LIMITER_HISTORY")]
     history: PathBuf,
     #[command(subcommand)]
@@ -73,94 +74,103 @@ pub struct Command {
 enum Action {
     /// Load limiter, if it is not loaded, and attach it to interfaces.
     Attach(attach::Attach),
-    /// Detach limiter from interfaces; from the last one, or with --all, it is unloaded.
+    /// Detach limiter from interfaces. Detaching the last one, or --all, also unloads limiter.
     Detach(detach::Detach),
-    /// Show mode, limits, counters, and what is refused per second now.
+    /// Show the mode, limits, counters and current refusals per second.
     Status(status::Status),
-    /// Show the sources that are refused most, or that make most attempts.
+    /// Show the sources that are refused most often, or that make the most attempts.
     Top(top::Top),
-    /// Show what other source limits would have refused of the attempts seen, and suggest one.
+    /// Show how many of the attempts seen other source limits would have refused, and suggest one.
     Suggest(suggest::Suggest),
-    /// Show refusals, one by one as a sample, and every change of mode, policy and interfaces.
+    /// Show a sample of single refusals, and every change of mode, policy and interfaces.
     Events(events::Events),
     /// Print metrics for Prometheus once, or write them as a textfile. `limiter run --listen` serves them.
     ///
-    /// It works without limiter loaded, too: then `limiter_loaded` is 0. Counters only rise while limiter is loaded; Prometheus makes the
-    /// rates.
+    /// This works without limiter loaded, too: `limiter_loaded` is then 0. While limiter is loaded,
+    /// counters only ever rise; Prometheus computes the rates.
     Metrics(metrics::Metrics),
     /// A live view of attempts, refusals, budgets and changes. It only reads: no key changes a limit.
     ///
-    /// Keys: q quits; 1 to 4, + and - choose the time that is shown; Tab and the arrows choose all services or one; p pauses the display;
-    /// ? explains everything.
+    /// Keys: q quits; 1 to 4, + and - choose the time span; Tab and the arrows choose all services
+    /// or one; p pauses the display; ? explains everything.
     ///
-    /// It goes on when limiter is loaded, unloaded or upgraded meanwhile, and takes less than 2% of a core.
+    /// It keeps running while limiter is loaded, unloaded or upgraded, and takes less than 2% of a
+    /// core.
     Watch(watch::Watch),
-    /// Drop what is over the limits: switch to enforce mode.
+    /// Start dropping attempts over the limits: switch to enforce mode.
     Arm(arm::Arm),
     /// Stop dropping: switch to observe mode.
     Disarm,
     /// Change limits while traffic flows.
     Set(set::Set),
-    /// Check everything that limiter depends on, and say what is wrong and what to do. It changes nothing.
+    /// Check everything that limiter depends on, and say what is wrong and how to fix it. It
+    /// changes nothing.
     Doctor(doctor::Doctor),
     /// Sources that always pass; they beat bans.
     #[command(subcommand)]
     Allow(list::ListAction),
-    /// Sources whose every packet to a service is dropped, in enforce mode.
+    /// Sources that lose every packet to a service, in enforce mode.
     #[command(subcommand)]
     Ban(list::ListAction),
     /// Bring a policy file into force, in one switch.
     Apply(apply::Apply),
-    /// Keep a change that would be undone by itself: a policy on trial, or `arm --for`.
+    /// Keep a change that the kernel would take back by itself: a policy on trial, or `arm --for`.
     Confirm,
     /// Go back at once: to the state before the trial, or to the previous policy.
     Rollback,
     /// The named variations of the policy file.
     #[command(subcommand)]
     Profile(profile::Profile),
-    /// The daemon: keep the policy file in force and its interfaces attached, until SIGTERM. Limits stay when it ends.
+    /// The daemon: keep the policy file in force and its interfaces attached, until SIGTERM. Limits
+    /// stay in force after it ends.
     ///
-    /// When limiter is not loaded, the file is loaded and its interfaces are attached, those that are missing as soon as they come. When
-    /// limiter is loaded already, policy and mode stay as they are, whatever the file says; interfaces of the file that are not attached are
-    /// attached.
+    /// If limiter is not loaded, the daemon loads the file and attaches its interfaces; it attaches
+    /// a missing one as soon as that appears. If limiter is already loaded, policy and mode stay as
+    /// they are, whatever the file says, and the daemon attaches those interfaces of the file that
+    /// are not attached yet.
     ///
-    /// An interface that goes and comes back is attached again at once. One that an operator detaches stays detached.
+    /// When an interface disappears and comes back, the daemon attaches it again at once. An
+    /// interface that an operator detaches stays detached.
     ///
-    /// SIGHUP reads the file again and applies it, with the profile that is in force. Nothing changes if the file is bad, if it says what
-    /// is in force already, or while a policy is on trial. The mode changes only if `mode` in the file has changed; an armed limiter stays
+    /// On SIGHUP the daemon reads the file again and applies it with the profile in force. Nothing
+    /// changes if the file is bad, if it says what is in force already, or while a policy is on
+    /// trial. The mode changes only if `mode` in the file has changed; an armed limiter stays
     /// armed.
     ///
-    /// Limiting needs no daemon: everything that decides is in the kernel. If the daemon is killed, all stays in force, and the next one
-    /// takes over.
+    /// Limits need no daemon: the kernel side makes every decision. If the daemon is killed,
+    /// everything stays in force, and the next daemon takes over.
     Run(run::Run),
     /// Several front ends with one budget: each has a share of it that follows demand.
     #[command(subcommand)]
     Fleet(fleet::Fleet),
-    /// The waiting room: answer clients whose turn has not come with a page that comes again by itself, until SIGTERM.
+    /// The waiting room: until SIGTERM, answer clients whose turn has not come with a page that
+    /// reloads itself.
     ///
-    /// PORT is the port of the service. The kernel side diverts connections here that would be refused otherwise; a client whose turn has
-    /// come reaches the service itself. Every answer has status 503 and `Retry-After`.
+    /// PORT is the service's port. The kernel side diverts connections here that it would otherwise
+    /// refuse; a client whose turn has come reaches the service itself. Every answer has status 503
+    /// and `Retry-After`.
     ///
-    /// The files are read once, at the start, as root; after that the room has no rights. Start it again when a certificate is renewed.
+    /// The room reads its files once, at the start, as root, and then drops all privileges. Start
+    /// it again after you renew a certificate.
     Room(room::Room),
-    /// Replace the running program by the one in this command, without a gap, keeping all its state.
+    /// Replace the running program with the one in this command, without a gap, and keep all state.
     Upgrade,
     /// Show who changed what, and when.
     History(history::Arguments),
     /// Record everything that a post-mortem needs, second by second.
     Record(record::Record),
-    /// Tell what happened, from what `limiter record` wrote: as text, or as a page with plots.
+    /// Report what happened, from a record of `limiter record`: as text, or as a page with plots.
     Report(report::Report),
-    /// The policy file: check it, compare it with what is in force, or print what is in force as one.
+    /// Check a policy file, compare it with the policy in force, or print the latter as a file.
     #[command(subcommand)]
     Policy(policy::PolicyAction),
-    /// Make man pages and shell completions.
+    /// Generate man pages and shell completions.
     #[command(subcommand)]
     Docs(docs::Docs),
     /// Put the kernel's settings back when an armed time is over. `arm --for` starts it.
     #[command(hide = true)]
     Settle,
-    /// Show sampled decisions, for debugging, until Ctrl-C. Meanwhile no other command can change anything.
+    /// Show sampled decisions, for debugging, until Ctrl-C. Other commands keep working meanwhile.
     Trace(trace::Trace),
 }
 
@@ -221,7 +231,7 @@ fn known_service(maps: &Maps, name: &crate::policy::Name) -> Result<()> {
     }
     let names: Vec<&str> = policy.services.iter().map(|service| service.name.as_str()).collect();
     Err(match names.len() {
-        0 => anyhow::anyhow!("there is no service `{name}`, nor any other"),
+        0 => anyhow::anyhow!("there is no service `{name}`: the policy in force has no services"),
         _ => anyhow::anyhow!("there is no service `{name}`; there are: {}", names.join(", ")),
     })
 }

@@ -60,7 +60,8 @@ impl Note {
         self.entry.counters = maps.and_then(Totals::of).or(self.entry.counters);
         if let Err(error) = self.history.append(&self.entry) {
             output::note(format_args!(
-                "limiter: warning: this is done, but the history does not tell: {error:#}; `--history FILE` names another file"
+                "limiter: warning: this is done, but the history does not record it: {error:#}; \
+                 `--history FILE` names another file"
             ));
         }
     }

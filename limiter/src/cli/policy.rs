@@ -22,7 +22,7 @@ use crate::report::{self, numbers};
 pub enum PolicyAction {
     /// Check a file and every profile in it. Needs no root, and changes nothing.
     Check(Check),
-    /// Print what is enforced now, as a policy file.
+    /// Print the policy in force, as a policy file.
     Show,
     /// Show what applying a file would change.
     Diff(Diff),
@@ -42,7 +42,7 @@ pub struct Diff {
     /// The policy file.
     #[arg(value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
     file: PathBuf,
-    /// With this profile of the file.
+    /// Compare the file with this one of its profiles applied.
     #[arg(long, value_name = "NAME")]
     profile: Option<Name>,
 }
@@ -164,7 +164,7 @@ fn unbounded(document: &Document) -> Vec<String> {
             true => String::new(),
             false => format!("with profile {}, ", profiles.join(" or ")),
         };
-        format!("{with}{what}: a `budget` says what your servers can stand")
+        format!("{with}{what}: set a `budget` that your servers can stand")
     };
     found.into_iter().map(say).collect()
 }
@@ -238,7 +238,8 @@ fn show(context: &Context) -> Result<()> {
     let file = enforced(&context.pins, &Maps::open(&context.pins.root())?)?.to_toml();
     let value: toml::Table = toml::from_str(&file).map_err(|error| {
         anyhow::anyhow!(
-            "what stands in the maps makes no policy file ({}): if another program wrote into them, `limiter apply` a good file; otherwise please report this",
+            "cannot make a policy file of what the maps hold ({}): if another program wrote into \
+             them, `limiter apply` a good file; otherwise please report this",
             error.message()
         )
     })?;
@@ -279,7 +280,7 @@ fn around(now: &Document, file: &Document) -> Vec<String> {
     if let (Some(is), Some(wanted)) = (now.sources, file.sources)
         && sets_for(is) != sets_for(wanted)
     {
-        changes.push(format!("table: {is} -> {wanted} sources, when limiter is loaded anew"));
+        changes.push(format!("table: {is} -> {wanted} sources, the next time limiter is loaded"));
     }
     changes
 }

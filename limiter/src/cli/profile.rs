@@ -31,10 +31,11 @@ pub struct Use {
     name: Name,
     #[command(flatten)]
     file: File,
-    /// Go back to the policy before, unless `limiter confirm` comes within this time.
+    /// Go back to the previous policy, unless `limiter confirm` follows within this time.
     #[arg(long, value_name = "TIME", value_parser = text::duration)]
     confirm: Option<Duration>,
-    /// Go back to the policy before after this time. The kernel does it, and needs no process for that.
+    /// Go back to the previous policy after this time. The kernel does so by itself; no process has
+    /// to keep running.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
 }
@@ -64,7 +65,8 @@ impl Use {
             && confirm >= time
         {
             return Err(Usage(
-                "--confirm is to be shorter than --for: confirmed, the profile stays for that time"
+                "--confirm must be shorter than --for: once confirmed, the profile stays for the \
+                 time of --for"
                     .to_owned(),
             )
             .into());

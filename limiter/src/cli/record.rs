@@ -16,18 +16,21 @@ use crate::report::numbers::count;
 /// Arguments of `record`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "While it runs, everything is in FILE's directory with the ending .partial, and stays there when it is killed; \
-`limiter report` reads that too. A second takes 1 to 2 KB there with one service, and a sixth of that in the archive.\n\n\
-The record holds addresses of clients, so only its owner may read it."
+    after_help = "While it runs, the command keeps everything in a directory beside FILE whose \
+                  name ends in .partial. If it is killed, that directory stays, and `limiter \
+                  report` reads it too. With one service, a second takes 1 to 2 KB there, and a \
+                  sixth of that in the archive.\n\nThe record holds addresses of clients, so only \
+                  its owner may read it."
 )]
 pub struct Record {
     /// Stop after this time, at most a day [default: until Ctrl-C or SIGTERM, or a day].
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
-    /// The archive to write. It must not be there yet.
+    /// The archive to write. It must not exist yet.
     #[arg(short, long, value_name = "FILE", default_value = "incident.tar.gz")]
     output: PathBuf,
-    /// Cut every address to its /24 or /48, so that the record can be sent around. The name of this machine stays.
+    /// Cut every address to its /24 or /48, so that you can share the record. It still holds the
+    /// name of this machine.
     #[arg(long)]
     anonymize: bool,
 }

@@ -17,7 +17,7 @@ use crate::report;
 /// Arguments of `report`.
 #[derive(Args, Debug)]
 pub struct Report {
-    /// What `limiter record` wrote: an archive, or the directory that a killed one left behind.
+    /// A record of `limiter record`: an archive, or the directory that a killed one left behind.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Write a page with plots, in one file that needs no network.

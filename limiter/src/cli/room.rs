@@ -33,21 +33,22 @@ pub struct Room {
     #[arg(long, value_name = "PORT", num_args = 1.., requires = "cert", requires = "key")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     https: Vec<u16>,
-    /// Serve nobody: keep the listening socket of another server, such as nginx, as the waiting
+    /// Serve no clients: keep the listening socket of another server, such as nginx, as the waiting
     /// room of the service at SERVICE_PORT.
     ///
     /// That server shows the page. ADDRESS:PORT is where it listens, as `ss -ltn` shows it. Once a
-    /// second the command looks whether the kernel has the socket still, and adopts the new one
-    /// after the server was restarted. It stays root for that, because the new socket is found
-    /// among the files of all processes (CAP_SYS_PTRACE); nothing that a client sends reaches it.
-    /// When the command ends, the room stays open until that server closes its socket.
+    /// second the command checks that the kernel still has the socket, and adopts the new one after
+    /// the server restarts. It stays root for that, because it looks for the new socket among the
+    /// open files of all processes (CAP_SYS_PTRACE); nothing that a client sends reaches the
+    /// command. When the command ends, the room stays open until that server closes its socket.
     ///
-    /// A socket of IPv6 stands in for both families, unless it is for IPv6 alone, as one bound to
-    /// [::1] always is. Of a server's workers with reuseport any one stands for all.
+    /// An IPv6 socket serves both families, unless it is for IPv6 alone, as one bound to [::1]
+    /// always is. If a server's workers use reuseport, the socket of any one of them stands for
+    /// all.
     #[arg(long, value_name = "ADDRESS:PORT=SERVICE_PORT", num_args = 1..)]
     #[arg(conflicts_with_all = ["http", "https", "text", "languages", "user", "connections"])]
     adopt: Vec<Adoption>,
-    /// The certificate chain for HTTPS, in PEM, the service's own first.
+    /// The certificate chain for HTTPS, in PEM, the service's own certificate first.
     #[arg(long, value_name = "FILE", requires = "https")]
     cert: Option<PathBuf>,
     /// The key of that certificate, in PEM, without a passphrase.
@@ -56,13 +57,15 @@ pub struct Room {
     /// Show the plain text of this file above everything else, 1000 bytes at most.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// More languages, or other sentences for the built-in English and French: a TOML file with a table such as `[de]` for each language.
+    /// A TOML file with a table such as `[de]` for each language: it adds languages, or replaces
+    /// sentences of the built-in English and French.
     #[arg(long, value_name = "FILE")]
     languages: Option<PathBuf>,
-    /// The user to run as once the ports are registered. Where there is none of that name it is `nobody`.
+    /// The user to run as once the ports are registered. If there is no user of that name, it is
+    /// `nobody`.
     #[arg(long, value_name = "NAME", default_value = room::USER)]
     user: String,
-    /// Connections that are open at once; one more closes the oldest.
+    /// Connections that the room keeps open at once; for one more it closes the oldest.
     #[arg(long, value_name = "N", default_value_t = room::CONNECTIONS)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
@@ -120,15 +123,15 @@ impl Room {
         let twice = self.http.iter().chain(&self.https).find(|port| !ports.insert(**port));
         if let Some(twice) = twice {
             return Err(Usage(format!(
-                "port {twice} stands twice: each port has one of --http and --https, once"
+                "port {twice} is given twice: give each port once, with --http or with --https"
             ))
             .into());
         }
         let mut sockets = BTreeSet::new();
         match self.adopt.iter().find(|one| !sockets.insert((one.port, one.is_v6()))) {
             Some(Adoption { port, .. }) => Err(Usage(format!(
-                "port {port} has two sockets of one family: each port has one of each, of workers \
-                 with reuseport too"
+                "port {port} has two sockets of one family: name one of each family, also for \
+                 workers with reuseport"
             ))
             .into()),
             None => Ok(()),

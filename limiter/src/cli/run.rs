@@ -17,16 +17,18 @@ use crate::run::{self, Options};
 pub struct Run {
     #[command(flatten)]
     file: File,
-    /// The profile of the file to load. Once limiter is loaded, the profile in force stays.
+    /// The profile of the file to load. If limiter is already loaded, the profile in force stays.
     #[arg(long, value_name = "NAME")]
     profile: Option<Name>,
-    /// How the log looks, which goes to standard error: `text` or `json`. With --json it is JSON.
+    /// The format of the log on standard error: `text` or `json`. With --json it is JSON.
     #[arg(long, value_name = "FORM", value_enum, default_value_t, hide_possible_values = true)]
     log: Form,
-    /// Serve metrics for Prometheus there, at /metrics. Choose an address that only Prometheus reaches, such as 127.0.0.1:PORT.
+    /// Serve metrics for Prometheus at this address, under /metrics. Choose an address that only
+    /// Prometheus reaches, such as 127.0.0.1:PORT.
     #[arg(long, value_name = "ADDR:PORT", env = "LIMITER_LISTEN")]
     listen: Option<SocketAddr>,
-    /// Unload limiter when the daemon ends by SIGTERM or SIGINT: nothing is limited any more, and state is forgotten.
+    /// Unload limiter when SIGTERM or SIGINT ends the daemon: from then on nothing is limited, and
+    /// all state is lost.
     #[arg(long)]
     detach_on_exit: bool,
 }

@@ -26,11 +26,11 @@ pub struct Set {
     /// Change this service, rather than the defaults and the budget of the host.
     #[arg(long, value_name = "NAME")]
     service: Option<Name>,
-    /// Set the limits that the service tries in the shadow, and try them no more.
+    /// Put the limits that the service tries in the shadow into force, and stop trying them.
     #[arg(long, requires = "service")]
     from_shadow: bool,
-    /// Go back to the policy before, unless `limiter confirm` comes within this time. The kernel
-    /// does it, and needs no process for that.
+    /// Go back to the previous policy, unless `limiter confirm` follows within this time. The
+    /// kernel does so by itself; no process has to keep running.
     #[arg(long, value_name = "TIME", value_parser = text::duration)]
     confirm: Option<Duration>,
     #[command(flatten)]
@@ -129,7 +129,7 @@ impl Set {
         };
         if maps.selection()?.slot != slot {
             bail!(
-                "what decided has gone back by itself meanwhile, so nothing was changed; look at \
+                "the policy has gone back by itself meanwhile, so nothing was changed; look at \
                  `limiter status`, and try again"
             );
         }
@@ -191,9 +191,9 @@ impl Set {
     fn back(&self, switch: Switch, now: u64, origin: &Origin) -> Result<Option<Back>> {
         if self.confirm.is_some() && switch.revert().is_some_and(|revert| revert > now) {
             bail!(
-                "what decides now goes back by itself, and there is one way back at a time: without \
-                 --confirm the change goes back with it; or `limiter confirm` or `limiter rollback` \
-                 first"
+                "the mode or policy in force goes back by itself, and there is only one way back \
+                 at a time: leave out --confirm, and the change goes back with it; or run `limiter \
+                 confirm` or `limiter rollback` first"
             );
         }
         let with = || origin.profile.clone().map_or(Back::Trial, Back::Profile);
@@ -207,7 +207,11 @@ impl Set {
         if !self.said.0.is_empty() || self.from_shadow {
             return Ok(());
         }
-        Err(Usage("nothing to set; say what, such as `limiter set --source-rate 20/s` or `limiter set --service web --budget 500/s`".to_owned()))
+        Err(Usage(
+            "nothing to set; name a setting, as in `limiter set --source-rate 20/s` or `limiter \
+             set --service web --budget 500/s`"
+                .to_owned(),
+        ))
     }
 
     /// The share that is in force where the budget is another now.
@@ -237,7 +241,8 @@ impl Set {
 fn take_over_shadow(policy: &mut Policy, name: &Name) -> Result<()> {
     match policy.service_mut(name).map(Service::take_over_shadow) {
         Some(false) => bail!(
-            "service {name} tries no limits, so there are none to set; try some first: `limiter set --service {name} --shadow-source-rate 10/s`"
+            "service {name} tries no limits in the shadow, so there are none to set; try some \
+             first: `limiter set --service {name} --shadow-source-rate 10/s`"
         ),
         // That there is no such service is said with what else is set.
         _ => Ok(()),
@@ -258,8 +263,8 @@ fn describe(done: &Done) -> String {
             false => format!("it holds {queue}"),
         };
         text.push_str(&format!(
-            "the burst is {burst}, because the server's accept queue is short: {why}; another one: \
-             `--budget-burst`\n"
+            "the burst is {burst}, because the server's accept queue is short: {why}; \
+             `--budget-burst` sets another one\n"
         ));
     }
     if done.observes && !done.changed.is_empty() {
@@ -275,8 +280,8 @@ fn describe(done: &Done) -> String {
     if let Some(share) = &done.share {
         text.push_str(&format!(
             "a share is in force instead: {share}. It is renewed while a server that was behind \
-             catches up; by a fleet, of which `limiter fleet budget` changes the budget of all; or by \
-             an auto budget, which begins anew there\n"
+             catches up; by a fleet, whose budget for all nodes `limiter fleet budget` changes; or \
+             by an auto budget, which starts again from the new budget\n"
         ));
     }
     if let (Some(time), Some(with)) = (done.goes_back_in_seconds, &done.with) {

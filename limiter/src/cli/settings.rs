@@ -38,7 +38,7 @@ impl<const OF_A_SERVICE: bool> Args for Typed<OF_A_SERVICE> {
         let command = options(command, only_host(), |arg| arg.conflicts_with("service"));
         let follow =
             Arg::new(FOLLOW).long(option(FOLLOW)).action(ArgAction::SetTrue).requires("service");
-        let help = "Let the service follow the default source limit and prefixes again";
+        let help = "Make the service follow the default source limit and prefixes again";
         options(
             command.arg(follow.help(help).conflicts_with_all(keys(following()))),
             top(LIVE),
@@ -157,7 +157,7 @@ pub fn apply_to_service(said: &Settings, policy: &mut Policy, name: &Name) -> Re
         (policy.defaults(), policy.services.iter().map(|service| service.name.to_string()));
     let names = names.collect::<Vec<_>>().join(", ");
     let service = policy.service_mut(name).ok_or_else(|| match names.as_str() {
-        "" => anyhow!("there is no service {name}, nor any other"),
+        "" => anyhow!("there is no service {name}: the policy in force has no services"),
         names => anyhow!("there is no service {name}; there are: {names}"),
     })?;
     refuse(&format!("service {name}"), &apply(&SERVICE, said, service, &defaults, Style::Options))

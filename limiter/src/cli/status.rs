@@ -18,13 +18,13 @@ use crate::report::{self, Snapshot, human};
 /// Arguments of `status`.
 #[derive(Args, Debug)]
 pub struct Status {
-    /// Measure the rates of now over this time.
+    /// Measure the current rates over this time.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = text::duration)]
     measure: Duration,
     /// Do not measure rates: answer at once.
     #[arg(long, conflicts_with = "measure")]
     quick: bool,
-    /// The policy file, for the interfaces that it names.
+    /// The policy file: status says if limiter is not attached to an interface that it names.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
     policy: PathBuf,
 }

@@ -32,24 +32,26 @@ pub struct Suggest {
     /// Look at this service only.
     #[arg(long, value_name = "NAME")]
     service: Option<Name>,
-    /// Say what this rate would have refused: `20/s`.
+    /// Show what this rate would have refused, such as `20/s`.
     #[arg(long, value_name = "RATE", value_parser = text::rate)]
     source_rate: Option<Rate>,
-    /// With this burst [default: two seconds of the rate, at least 10].
+    /// The burst of that rate [default: two seconds of the rate, at least 10].
     #[arg(long, value_name = "N", requires = "source_rate", value_parser = clap::value_parser!(u64).range(1..))]
     source_burst: Option<u64>,
-    /// Say what a limit of each network would have refused, or with --open leave out, by the prefixes
-    /// that are set (/24 and /48 unless they are others); not of sources in classes.
+    /// Show what a limit on each network would have refused; with --open, what it would leave out.
+    /// A network is what the policy's prefixes say (/24 and /48 by default); sources in classes do
+    /// not count.
     #[arg(long)]
     networks: bool,
-    /// Say what numbers of open connections of a source would leave out of those that are open now.
+    /// Show how many of the connections open now would be over various limits on the open
+    /// connections of a source.
     #[arg(long, conflicts_with_all = ["source_rate", "over"])]
     open: bool,
-    /// Percent of the attempts, or of the open connections, that the suggested limit may refuse at
-    /// most.
+    /// Highest percentage of the attempts, or of the open connections, that the suggested limit may
+    /// refuse.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
     allow: f64,
-    /// Look at the attempts of this time; the kernel keeps about 70 minutes.
+    /// Look at the attempts of this much time; the kernel keeps about 70 minutes of them.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = text::duration)]
     over: Duration,
 }
@@ -95,7 +97,7 @@ impl Suggest {
     pub fn run(&self, context: &Context) -> Result<()> {
         ensure!(
             (0.0..100.0).contains(&self.allow),
-            "--allow {}: a percentage from 0 to below 100, such as 0.1",
+            "--allow {}: give a percentage from 0 to below 100, such as 0.1",
             self.allow
         );
         context.pins.require()?;
@@ -218,10 +220,15 @@ impl Suggest {
             numbers::seconds(*seconds),
         );
         if *attempts < LITTLE.0 || *seconds < LITTLE.1 {
-            text.push_str("  NOTE: that is little. Look again when it has seen the busiest hour\n");
+            text.push_str(
+                "  NOTE: this is too little to go by. Look again after the busiest hour\n",
+            );
         }
         if *enforced {
-            text.push_str("  NOTE: in enforce mode the refused try again, so this counts too many; best is a calm time in observe mode\n");
+            text.push_str(
+                "  NOTE: in enforce mode refused clients try again, so this counts too many; a \
+                 calm time in observe mode is best\n",
+            );
         }
         text.push_str(if self.networks {
             "  limit of each network    would have refused            networks\n"
@@ -240,7 +247,8 @@ impl Suggest {
                 what = if self.networks { "network" } else { "source" },
             )),
             None if self.source_rate.is_none() => text.push_str(&format!(
-                "  none of these surely refuses {}% or less: allow more with --allow, or give the large sources a class of their own\n",
+                "  none of these is sure to refuse {}% or less: allow more with --allow, or give \
+                 the large sources a class of their own\n",
                 self.allow,
             )),
             _ => {}

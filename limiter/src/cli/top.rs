@@ -26,8 +26,8 @@ enum By {
 /// Arguments of `top`.
 #[derive(Args, Debug)]
 pub struct Top {
-    /// What is counted: `refused` by the source's own limit, refused by a `budget` or in line for
-    /// it (a sample), all `attempts` (a sample), or connections that are `open` now.
+    /// What to count: attempts `refused` by the source's own limit, refused by a `budget` or in
+    /// line for it (a sample), all `attempts` (a sample), or connections that are `open` now.
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true, default_value_t = By::Refused)]
     by: By,
     /// Show this service only.
@@ -39,8 +39,8 @@ pub struct Top {
     /// Add up sources by IPv6 prefixes of this length; needs --prefix.
     #[arg(long, value_name = "BITS", requires = "prefix", value_parser = clap::value_parser!(u8).range(1..=64))]
     prefix_v6: Option<u8>,
-    /// Show the networks that most attempts of the last two minutes come from: the prefixes of
-    /// network limits, /24 and /48 unless they are others.
+    /// Show the networks that made the most attempts in the last two minutes. A network is what the
+    /// policy's prefixes say, /24 and /48 by default.
     #[arg(long, conflicts_with_all = ["prefix", "by"])]
     networks: bool,
     /// Show this many sources.

@@ -18,7 +18,7 @@ pub struct Trace {
     /// Stop after this time.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Option<Duration>,
-    /// Only put the usual program back: after a trace that was killed, or to end one that runs.
+    /// Only put the usual program back: after a trace was killed, or to end a running one.
     #[arg(long, conflicts_with = "time")]
     stop: bool,
 }
@@ -39,8 +39,8 @@ impl Trace {
         }
         ensure!(
             !pins.links().is_empty(),
-            "limiter is attached to nothing by a link of its own, so there is nothing to trace; where it \
-             runs in a dispatcher it cannot be traced"
+            "limiter is attached to no interface by a link of its own, so there is nothing to \
+             trace; trace cannot reach a limiter that runs in a dispatcher"
         );
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(context.format, &maps)?));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

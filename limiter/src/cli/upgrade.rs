@@ -43,7 +43,7 @@ fn describe(done: &Done) -> String {
         format!("{interfaces} interfaces")
     };
     match before == program {
-        true => format!("this is the program that ran already ({program}); it is on {count}\n"),
+        true => format!("this program was already running ({program}), on {count}\n"),
         false => format!(
             "program {before} -> {program} on {count}, without a gap; policy, counters and tables are as they were\n"
         ),

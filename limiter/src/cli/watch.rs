@@ -22,7 +22,7 @@ pub struct Watch {
     /// Read the counters this often, 200ms to 1m.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
-    /// The time that the lines span at first: 1m, 5m, 30m or 2h.
+    /// The time that the plotted lines span at first: 1m, 5m, 30m or 2h.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = watch::window)]
     window: watch::Window,
     /// Draw with ASCII only, which is the default where the locale is not UTF-8, and on the Linux console.
@@ -44,7 +44,8 @@ impl Watch {
         }
         if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             bail!(Usage(
-                "watch needs a terminal to draw on, and this is none; use `limiter status`, or `limiter status --json`"
+                "watch needs a terminal to draw on, and standard input or output is not one; use \
+                 `limiter status`, or `limiter status --json`"
                     .to_owned()
             ));
         }
@@ -64,6 +65,6 @@ fn interval(text: &str) -> Result<Duration, String> {
     if (SHORTEST..=LONGEST).contains(&interval) {
         Ok(interval)
     } else {
-        Err("it is 200ms to 1m".to_owned())
+        Err("give a time from 200ms to 1m".to_owned())
     }
 }

@@ -34,23 +34,37 @@ pub fn check(all: &[Facts<'_>], policy: &Policy, listeners: &[Listener], to: &mu
         let budget = text::show_rate(service.budget.rate);
         match (answer, &said.probe) {
             (Some(Err(error)), Some(probe)) => to.problem(
-                format!("{probe} has no answer ({error}): the budget falls to {}", text::show_rate(said.least)),
+                format!(
+                    "{probe} has no answer ({error}): the budget falls to {}",
+                    text::show_rate(said.least)
+                ),
                 "start the server, or name a page that it has in `probe` of the policy file",
             ),
             (Some(Ok(took)), Some(probe)) if *took > probe.slow => to.warning(
-                format!("{probe} takes {} ms, and {} are slow: the budget falls", took.as_millis(), probe.slow.as_millis()),
-                "ask for a page that takes as long as others do while the server has nothing to do, or raise `slow`",
+                format!(
+                    "{probe} takes {} ms, and {} are slow: the budget falls",
+                    took.as_millis(),
+                    probe.slow.as_millis()
+                ),
+                "name a page in `probe` that takes as long as others do while the server is idle, \
+                 or raise `slow`",
             ),
             (Some(Ok(took)), Some(probe)) => {
                 to.ok(format!("{probe} takes {} ms", took.as_millis()));
             }
             _ if !seen => to.warning(
-                format!("nobody listens on {} here, and no probe is named: the budget stays {budget}", text::show_listeners(&service.listeners).join(", ")),
+                format!(
+                    "no server listens on {} here, and no probe is named: the budget stays \
+                     {budget}",
+                    text::show_listeners(&service.listeners).join(", ")
+                ),
                 "name a page in `probe` of the policy file",
             ),
             _ if said.most != service.budget.rate => to.warning(
-                "only the accept queue says how the server fares, and servers such as nginx keep it empty however slow they are",
-                "name a page that its slowest part answers in `probe` of the policy file; or leave `most` away, so that the budget only falls",
+                "only the accept queue shows how busy the server is, and servers such as nginx \
+                 keep it empty however slow they are",
+                "in `probe` of the policy file, name a page that the slowest part of the server \
+                 answers; or leave out `most`, so that the budget only falls",
             ),
             _ => to.ok(format!("it follows the accept queue, down from {budget}")),
         }

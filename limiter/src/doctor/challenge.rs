@@ -28,10 +28,9 @@ pub fn check(found: Option<&[Hindrance]>, to: &mut Findings) {
 pub fn answers(known: &[(Name, bool, Own)], to: &mut Findings) {
     to.area("challenge");
     if known.is_empty() {
-        to.ok(
-            "no SYN-ACK of the kernel's own was seen lately: answers to challenges say the device's \
-             MTU and the kernel's usual window (`limiter run` looks for them every ten seconds)",
-        );
+        to.ok("no SYN-ACK of the kernel itself was seen lately: answers to challenges go by the \
+               device's MTU and the kernel's usual window (`limiter run` looks for such SYN-ACKs \
+               every ten seconds)");
     }
     for (name, is_v6, own) in known {
         let said = |number: Option<u32>| number.map_or("none".to_owned(), |it| it.to_string());

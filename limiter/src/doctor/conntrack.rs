@@ -21,7 +21,8 @@ pub fn check(tree: &Tree, rules: Option<Option<&[Rule]>>, to: &mut Findings) {
     if now * 10 >= most * 8 {
         to.problem(
             format!(
-                "conntrack holds {} of {} connections; when it is full, everybody is refused",
+                "conntrack holds {} of {} connections; when it is full, the kernel drops every new \
+                 one",
                 count(now),
                 count(most)
             ),
@@ -46,7 +47,8 @@ fn moves(rules: &[Rule], to: &mut Findings) {
                 "{} hands connections to another address, port or socket: a challenge would speak for the wrong server",
                 rule.place
             ),
-            "if it is about a service: `limiter set --service NAME --challenge off`, and leave net.ipv4.tcp_syncookies at 1",
+            "if that concerns a service: `limiter set --service NAME --challenge off`, and leave \
+             net.ipv4.tcp_syncookies at 1",
         );
     }
 }
@@ -56,7 +58,8 @@ fn judges(tree: &Tree, loose: Option<u64>, rules: Option<&[Rule]>, to: &mut Find
     const LOOK: &str = "look for such rules with `nft list ruleset` and `iptables-save`, and take the services' ports out of them";
     if loose == Some(0) {
         return to.problem(
-            "nf_conntrack_tcp_loose is 0: the ACK of a challenged connection is `invalid`, and a rule that drops those cuts it off",
+            "nf_conntrack_tcp_loose is 0: the ACK of a challenged connection is `invalid`, and a \
+             rule that drops `invalid` packets cuts the connection off",
             format!("`sysctl -w net.netfilter.nf_conntrack_tcp_loose=1`; and {LOOK}"),
         );
     }
@@ -67,14 +70,18 @@ fn judges(tree: &Tree, loose: Option<u64>, rules: Option<&[Rule]>, to: &mut Find
     match judge {
         Some(Some(rule)) => to.problem(
             format!(
-                "{} keeps out what is new and no SYN, as the ACK of a challenged connection is: it cuts every one off",
+                "{} keeps out new packets that are no SYN, such as the ACK of a challenged \
+                 connection: it cuts every such connection off",
                 rule.place
             ),
             "take the services' ports out of it; `nft -a list ruleset` shows its handle",
         ),
-        Some(None) if !unread => to.ok("no rule of nftables keeps the ACKs of challenged connections out"),
+        Some(None) if !unread => {
+            to.ok("no rule of nftables keeps the ACKs of challenged connections out")
+        }
         _ => to.warning(
-            "a rule that drops what is `new` and no SYN would cut off every challenged connection; doctor cannot read all rules here",
+            "a rule that drops `new` packets that are no SYN would cut off every challenged \
+             connection; doctor cannot read all rules here",
             LOOK,
         ),
     }

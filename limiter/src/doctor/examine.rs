@@ -213,7 +213,8 @@ fn loaded(pins: &Pins, to: &mut Findings) -> Option<Loaded> {
         Err(error) => {
             to.problem(
                 format!("loaded, but cannot be used: {error:#}"),
-                "what is attached goes on as it is; `limiter detach --all` and attach again makes it whole",
+                "the attached program goes on as it is; to repair it, `limiter detach --all` and \
+                 attach again",
             );
             None
         }
@@ -242,8 +243,8 @@ fn behind_the_pins(
         if !attached.iter().any(|one| one.name.as_ref() == Some(name)) {
             to.problem(
                 format!(
-                    "the policy file names {name}, and limiter is not attached to it: what comes \
-                     there is not limited"
+                    "the policy file names {name}, and limiter is not attached to it, so it limits \
+                     nothing there"
                 ),
                 format!("`limiter attach {name}`, or take it out of the file"),
             );

@@ -61,8 +61,9 @@ pub fn check(facts: &Facts, to: &mut Findings) {
     let policy =
         facts.multipath.map_or_else(String::new, |policy| format!("; here it is {policy}"));
     to.ok(format!(
-        "limits of sources and networks are each node's own: a router that chooses by ports gives a \
-         source those of all nodes (on Linux net.ipv4.fib_multipath_hash_policy=1){policy}"
+        "each node applies source and network limits on its own: behind a router that chooses \
+         nodes by ports, a source gets the limits of all nodes (on Linux \
+         net.ipv4.fib_multipath_hash_policy=1){policy}"
     ));
     match facts.shares {
         Some((0, _)) => to.warning(
@@ -71,8 +72,8 @@ pub fn check(facts: &Facts, to: &mut Findings) {
         ),
         Some((_, 0)) => to.problem(
             "no share of the fleet's budgets is in force: this node admits what its policy states",
-            "is `limiter run` up, has the fleet these budgets, and is there room for this node? \
-             `limiter fleet status` and the daemon's log say so",
+            "is `limiter run` up, does the fleet have these budgets, and do they have room for \
+             this node? See `limiter fleet status` and the daemon's log",
         ),
         Some((_, shares)) => to.ok(format!(
             "{} in force",
@@ -86,7 +87,8 @@ pub fn check(facts: &Facts, to: &mut Findings) {
 fn engine(health: &Health, to: &mut Findings) {
     if health.keeps_all {
         to.warning(
-            "etcd keeps what was a million changes ago, so its store grows until it is full",
+            "etcd still keeps what it held a million changes ago, so its store grows until it is \
+             full",
             "let it compact: ETCD_AUTO_COMPACTION_MODE=periodic, ETCD_AUTO_COMPACTION_RETENTION=5m",
         );
     }

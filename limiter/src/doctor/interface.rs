@@ -169,7 +169,8 @@ fn native(subject: &Subject, to: &mut Findings) {
         Some(features) if features.native => to.ok(format!("free, and the driver ({driver}) runs XDP programs")),
         Some(_) if KNOWN.contains(&driver) => to.warning(
             format!(
-                "the driver ({driver}) runs XDP programs, but says that it would run none with the settings of now"
+                "the driver ({driver}) runs XDP programs, but says that it would run none with its \
+                 current settings"
             ),
             match driver {
                 "veth" => format!(
@@ -252,10 +253,12 @@ fn bulk(subject: &Subject, to: &mut Findings) {
     if subject.driver() == "veth" {
         to.warning(
             format!(
-                "is a veth, in whose driver limiter {place}: what is received in bulk over one falls to about a sixth, as with any XDP program"
+                "is a veth, and limiter {place} in its driver: throughput of data received in bulk \
+                 falls to about a sixth, as with any XDP program"
             ),
             format!(
-                "where that matters more than floods, `limiter attach {name} --generic` keeps the speed; `ethtool -K {name} gro on` gives a part of it back"
+                "where that matters more than floods, `limiter attach {name} --generic` keeps the \
+                 throughput; `ethtool -K {name} gro on` gives a part of it back"
             ),
         );
     }
@@ -287,8 +290,12 @@ fn tags(subject: &Subject, to: &mut Findings) {
 fn answers(subject: &Subject, to: &mut Findings) {
     if subject.unsent > 0 {
         to.warning(
-            format!("{} answers of XDP were not sent since it is up", count(subject.unsent)),
-            "after a flood that is as it must be; otherwise look with `ethtool -S`: queues to send on, or a veth's other end",
+            format!(
+                "{} answers of XDP were not sent since the interface came up",
+                count(subject.unsent)
+            ),
+            "that is normal after a flood; otherwise look with `ethtool -S` at the queues to send \
+             on, or at a veth's other end",
         );
     }
     if subject.challenges

@@ -67,7 +67,7 @@ fn version(tree: &Tree, to: &mut Findings) {
     } else if (major, minor) < TRIED {
         to.warning(
             what,
-            "limiter was never tried on a kernel before 6.0: try it in calm, in observe mode",
+            "limiter was never tested on a kernel before 6.0: try it in calm, in observe mode",
         );
     } else {
         to.ok(what);
@@ -81,13 +81,13 @@ fn program(probed: &Probed, to: &mut Findings) {
                 to.problem(
                     format!("the kernel does not give {helper} to XDP programs"),
                     format!(
-                        "it came with Linux {since}, and needs CONFIG_INET; take a newer kernel"
+                        "it came with Linux {since}, and needs CONFIG_INET; use a newer kernel"
                     ),
                 );
             }
         }
         Err(error) => {
-            to.warning(format!("helpers could not be looked for: {error:#}"), "see the next line")
+            to.warning(format!("doctor could not look for helpers: {error:#}"), "see the next line")
         }
     }
     match &probed.loaded {
@@ -97,7 +97,7 @@ fn program(probed: &Probed, to: &mut Findings) {
         )),
         Err(error) => to.problem(
             format!("refuses the program: {error:#}"),
-            "without it nothing can be attached",
+            "limiter cannot attach without it: put that right, or use another kernel",
         ),
     }
 }

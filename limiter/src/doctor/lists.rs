@@ -29,15 +29,19 @@ pub fn check(lists: Lists, to: &mut Findings) {
             fine = false;
             to.warning(
                 format!("hold {} of at most {} {what}", count(now as u64), count(u64::from(most))),
-                "put prefixes in the place of many addresses, or remove what is not needed: `limiter ban list`, `limiter ban del`",
+                "replace many addresses by prefixes, or remove entries that you do not need: \
+                 `limiter ban list`, `limiter ban del`",
             );
         }
     }
     if lists.bans == 0 && lists.expired > 0 {
         to.warning(
-            format!("{} bans have expired, but are still looked up for every packet to a service", count(lists.expired as u64)),
-            "they go with the next change of the list: `limiter ban add 192.0.2.1 --for 1s`, an address that nobody has, and then \
-             `limiter ban del 192.0.2.1`",
+            format!(
+                "{} bans have expired, but are still looked up for every packet to a service",
+                count(lists.expired as u64)
+            ),
+            "the next change of the list removes them: `limiter ban add 192.0.2.1 --for 1s`, an \
+             address that no host has, and then `limiter ban del 192.0.2.1`",
         );
     } else if fine {
         let all = lists.hosts + lists.prefixes;

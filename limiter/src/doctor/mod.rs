@@ -92,7 +92,7 @@ impl Findings {
     fn finish(mut self) -> Vec<Finding> {
         if !self.unseen.is_empty() {
             self.area("not looked at");
-            self.warning(self.unseen.join("; "), "this user may not: run it as root");
+            self.warning(self.unseen.join("; "), "this user may not look at them: run it as root");
         }
         self.all
     }

@@ -14,7 +14,9 @@ pub fn check(policy: &Policy, found: &[Finding], to: &mut Findings) {
         let what = format!("to {}, {}", one.service, one.words());
         match &one.advice {
             Some(advice) => to.warning(what, advice.clone()),
-            None => to.ok(format!("{what}: everybody, so a limit of it would be one of all")),
+            None => to.ok(format!(
+                "{what}: those are all clients, so a limit on it would be a limit on all"
+            )),
         }
     }
     if found.is_empty() {
@@ -30,11 +32,14 @@ pub fn check(policy: &Policy, found: &[Finding], to: &mut Findings) {
         if per_second(limit) < per_second(own) {
             to.warning(
                 format!(
-                    "{name}: a network has {}, which is less than one source of it has: {}",
+                    "{name}: the network limit, {}, is lower than the source limit, {}",
                     text::show_limit(limit),
                     text::show_limit(own)
                 ),
-                format!("one source of a network takes all of it; `limiter suggest --service {name} --networks` shows what networks bring"),
+                format!(
+                    "one source can use up the limit of its network; `limiter suggest --service \
+                     {name} --networks` shows what networks bring"
+                ),
             );
         }
         let budgets = [service.budget, policy.budget].into_iter().filter(|one| !one.is_none());
@@ -42,11 +47,12 @@ pub fn check(policy: &Policy, found: &[Finding], to: &mut Findings) {
         if let Some(budget) = least.filter(|budget| per_second(limit) >= per_second(*budget)) {
             to.warning(
                 format!(
-                    "{name}: a network has {}, and all sources together have no more: {}",
+                    "{name}: the network limit, {}, is no lower than the budget of all sources, {}",
                     text::show_limit(limit),
                     text::show_limit(budget)
                 ),
-                "one network may take the whole budget; a quarter of the budget leaves others their part",
+                "one network can take the whole budget; a network limit of a quarter of the budget \
+                 leaves the others their part",
             );
         }
     }
@@ -61,11 +67,14 @@ fn check_open(service: &Service, policy: &Policy, to: &mut Findings) {
     if open < own {
         to.warning(
             format!(
-                "{name}: a network may have {} connections open, and one source of it {}",
+                "{name}: a network may have {} connections open, but one source in it {}",
                 count(open),
                 count(own)
             ),
-            format!("one source of a network takes all of it; `limiter suggest --service {name} --open --networks` shows what networks hold"),
+            format!(
+                "one source can use up the places of its network; `limiter suggest --service \
+                 {name} --open --networks` shows what networks hold"
+            ),
         );
     }
     let budgets = [service.admission.open_budget, policy.open_budget];
@@ -77,7 +86,8 @@ fn check_open(service: &Service, policy: &Policy, to: &mut Findings) {
                 count(open),
                 count(budget)
             ),
-            "one network may hold every place; a quarter of them leaves others their part",
+            "one network can hold every place; a network limit of a quarter of them leaves the \
+             others their part",
         );
     }
 }

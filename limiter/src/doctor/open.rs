@@ -23,20 +23,21 @@ pub fn check(open: &Open, has_groups: bool, to: &mut Findings) {
     if open.uncounted > 0 {
         to.warning(
             format!(
-                "{} connections found no place in the table, and their sources were not limited by \
-                 what they have open",
+                "{} connections did not fit into the table, so limiter did not count them for \
+                 their sources' limits",
                 count(open.uncounted)
             ),
-            "a larger table: `limiter detach --all`, and a larger `sources` in the policy file",
+            "make the table larger: `limiter detach --all`, then `limiter apply` with a larger \
+             `sources` in the policy file",
         );
     }
     if open.older > 0 {
         to.warning(
             format!(
-                "{} connections are older than the count, and this kernel does not take them over",
+                "{} connections are older than the count, and this kernel cannot add them to it",
                 count(open.older)
             ),
-            "wait until they have ended, or restart the server; Linux 6.12 takes them over",
+            "wait until they have ended, or restart the server; Linux 6.12 can add them",
         );
     }
     if open.uncounted + open.older == 0 {

@@ -61,7 +61,10 @@ pub fn directory(tree: &Tree, base: &Path, directory: &Directory, to: &mut Findi
         }
         (false, false) => {
             to.problem(
-                format!("the loaded limiter is of another version: layout {others}, and this one speaks {mine}"),
+                format!(
+                    "the loaded limiter is of another version: it has layout {others}, this command \
+                     speaks {mine}"
+                ),
                 "use the version that loaded it; or give up its state with `limiter detach --all` and attach again",
             );
             Standing::Foreign
@@ -97,10 +100,13 @@ fn leftovers(tree: &Tree, base: &Path, names: &[String], to: &mut Findings) {
 /// What this command would load, and what is loaded.
 pub fn program(loaded: Option<Program>, ours: Option<u64>, to: &mut Findings) {
     match (loaded, ours) {
-        (Some(loaded), Some(tag)) if loaded.tag == tag => to.ok("the loaded program is the one of this command"),
+        (Some(loaded), Some(tag)) if loaded.tag == tag => {
+            to.ok("the loaded program is the one of this command")
+        }
         (Some(_), Some(_)) => to.warning(
             "the loaded program is not the one of this command: it was loaded by another version",
-            "it goes on enforcing; `limiter --version` tells this one's. Load this one in calm: `limiter upgrade`, without a gap",
+            "the loaded program keeps working; `limiter --version` tells the version of this \
+             command. In calm, `limiter upgrade` loads this command's program, without a gap",
         ),
         _ => to.unseen("whether the loaded program is the one of this command"),
     }
@@ -111,7 +117,10 @@ pub fn dispatchers(attached: &[Attached], to: &mut Findings) {
     for one in attached.iter().filter(|one| one.in_dispatcher && one.attachment.is_none()) {
         let index = one.index;
         to.problem(
-            format!("the dispatcher that limiter was in on interface {index} is not there: nothing that comes in there is limited"),
+            format!(
+                "the dispatcher that limiter was in on interface {index} is gone: limiter limits \
+                 nothing there"
+            ),
             format!("`limiter attach IFACE --dispatcher` if the interface is here; `limiter detach {index}` forgets it"),
         );
     }
@@ -129,12 +138,18 @@ pub fn links(links: &[Link], here: &[u32], program: Option<u32>, to: &mut Findin
     for Link { index, program: behind, gone } in links {
         if *gone && here.contains(index) {
             to.problem(
-                format!("interface {index} is here, but another tool detached limiter's link: nothing that comes in there is limited"),
+                format!(
+                    "interface {index} is here, but another tool detached limiter's link: limiter \
+                     limits nothing there"
+                ),
                 "`limiter attach IFACE` attaches it again",
             );
         } else if *gone {
             to.problem(
-                format!("the interface with index {index} is gone, and its link with it: a new one of that name is not limited"),
+                format!(
+                    "the interface with index {index} is gone, and its link with it: limiter does \
+                     not limit a new interface of that name"
+                ),
                 format!("attach to the new one with `limiter attach IFACE`, then forget the old one with `limiter detach {index}`"),
             );
         } else if !here.contains(index) {

@@ -57,7 +57,8 @@ fn queues(subject: &Subject, cpus: u32, to: &mut Findings) {
     } else {
         to.warning(
             few,
-            "the device has no more queues: another NIC, or in a VM more queues from the host (RPS does not help, it comes after XDP)",
+            "the device has no more queues: use another NIC, or give a VM more queues on its host \
+             (RPS does not help, because it comes after XDP)",
         );
     }
 }
@@ -137,7 +138,7 @@ fn rings(subject: &Subject, to: &mut Findings) {
         return;
     }
     let what = format!(
-        "lost {} packets since it was made, {} in the last second: its ring was full",
+        "lost {} packets since it was created, {} in the last second: its ring was full",
         count(lost),
         count(now)
     );
@@ -151,7 +152,7 @@ fn rings(subject: &Subject, to: &mut Findings) {
         ),
         _ if now > 0 => to.warning(
             what,
-            "its CPUs are too busy: more receive queues, or interrupts spread over more CPUs",
+            "its CPUs are too busy: add receive queues, or spread the interrupts over more CPUs",
         ),
         _ => to.ok(what),
     }

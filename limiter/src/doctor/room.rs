@@ -32,8 +32,8 @@ pub fn check(facts: &Facts<'_>, to: &mut Findings) {
     } else if !open.is_empty() {
         to.problem(
             format!(
-                "a waiting room listens for port {}, and the program that hands connections over is \
-                 not attached: who is refused reaches the server",
+                "a waiting room listens for port {}, but the program that diverts connections to \
+                 it is not attached: refused clients reach the server",
                 list(open)
             ),
             "start `limiter room` again: it attaches the program",
@@ -42,22 +42,22 @@ pub fn check(facts: &Facts<'_>, to: &mut Findings) {
     if facts.standing == Standing::Elsewhere {
         to.warning(
             "the waiting room is in another network namespace: if the interfaces that limiter limits \
-             are in this one, who is refused reaches the server",
+             are in this one, refused clients reach the server",
             "start `limiter room` in the network namespace of the interfaces",
         );
     }
     match facts.unproven.first() {
         Some(first) => to.warning(
             format!(
-                "forged addresses can use up what may go to the waiting room from {}: nobody is \
-                 asked for a proof there",
+                "forged addresses can use up the room budget from {}: no source is asked for a \
+                 proof there",
                 facts.unproven.join(", ")
             ),
             format!("`limiter set --service {first} --challenge auto`"),
         ),
         None if !facts.cookies => to.warning(
-            "forged addresses can use up what may go to the waiting room: the kernel makes no \
-             cookies, so no source is asked for a proof",
+            "forged addresses can use up the room budget: the kernel makes no cookies, so no \
+             source is asked for a proof",
             "`limiter set --set-syncookies yes`",
         ),
         None => {}

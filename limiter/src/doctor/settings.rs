@@ -67,8 +67,9 @@ fn cookies(challenge: &Challenge, to: &mut Findings) {
         to.warning(
             "tcp_timestamps is not 2: challenged connections go without window scaling and SACK",
             format!(
-                "they are slower over long ways. `sysctl -w net.ipv4.tcp_timestamps=2`, then `{again}`, which makes limiter look again; \
-                 clients can then tell how long this host has been up"
+                "they are slower over long distances. `sysctl -w net.ipv4.tcp_timestamps=2`, then \
+                 `{again}`, which makes limiter look again; clients can then tell how long this \
+                 host has been up"
             ),
         );
     }
@@ -82,7 +83,8 @@ fn look_again(cookies: &Cookies) -> String {
 fn no_challenge(tree: &Tree, to: &mut Findings) {
     match tree.number("proc/sys/net/ipv4/tcp_syncookies") {
         Some(0) => to.warning(
-            "tcp_syncookies is 0: when the queue of half-open connections is full, everybody is refused",
+            "tcp_syncookies is 0: when the queue of half-open connections is full, the kernel \
+             drops every attempt",
             "`sysctl -w net.ipv4.tcp_syncookies=1`",
         ),
         Some(value) => to.ok(format!("tcp_syncookies is {value}")),
@@ -150,9 +152,13 @@ fn backlog(tree: &Tree, to: &mut Findings) {
     let dropped: u64 = dropped.sum();
     if dropped > 0 {
         to.warning(
-            format!("the kernel dropped {} packets since boot, its queue behind the drivers being full", count(dropped)),
-            "it concerns packets that limiter let through on veth, on interfaces in generic mode, and with RPS: `sysctl -w \
-             net.core.netdev_max_backlog=10000`",
+            format!(
+                "the kernel dropped {} packets since boot because its queue behind the drivers was \
+                 full",
+                count(dropped)
+            ),
+            "these are packets that limiter passed on veth, on interfaces in generic mode, and \
+             with RPS: `sysctl -w net.core.netdev_max_backlog=10000`",
         );
     } else {
         to.ok("no packet was dropped between drivers and protocols (netdev_max_backlog)");

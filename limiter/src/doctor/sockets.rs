@@ -13,8 +13,8 @@ const LOST: [(&str, &str, &str); 2] = [
     (
         "ListenOverflows",
         "found the accept queue of their server full",
-        "the server is too slow, or its queue too short: a budget that it can take, a longer `listen` backlog, a larger \
-         net.core.somaxconn",
+        "the server is too slow, or its queue too short: set a budget that it can take, a longer \
+         `listen` backlog, or a larger net.core.somaxconn",
     ),
     (
         "TCPReqQFullDrop",
@@ -74,9 +74,10 @@ pub fn services(policy: &Policy, listeners: &[Listener], to: &mut Findings) {
         let silent = silent(&service.listeners, listeners);
         if !silent.is_empty() {
             to.warning(
-                format!("nobody listens on {} here", text::show_listeners(&silent).join(", ")),
-                "start the server; or name where it listens in the policy. What the host only forwards, or hands to a container, can be \
-                 limited but not challenged",
+                format!("no server listens on {} here", text::show_listeners(&silent).join(", ")),
+                "start the server; or name in the policy where it listens. Limits also hold for \
+                 connections that the host only forwards, or hands to a container, but challenges \
+                 do not work there",
             );
         }
         let burst = combinations::burst(policy, service);
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn nobody_listens() {
         let findings = checked("web=*:80,192.0.2.1:443", 100, &[listener("192.0.2.2:443", 0, 511)]);
-        let silent = findings.one("nobody listens");
+        let silent = findings.one("no server listens");
         assert_eq!(silent.level, Level::Warning);
         assert!(
             silent.what.contains("*:80") && silent.what.contains("192.0.2.1:443"),

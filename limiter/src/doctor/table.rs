@@ -36,8 +36,9 @@ pub fn check(table: &Table, to: &mut Findings) {
     let held = table.live.max(needed as u64).min(1 << 26);
     let wanted = (4 * held).next_power_of_two().clamp(2 * table.ways, 1 << 28);
     let advice = format!(
-        "it has to be larger, in calm: `limiter detach --all`, then attach as before with `--sources {wanted}` (8 bytes each); or let \
-         sources hold their entries for less time, with higher rates"
+        "make it larger in calm: `limiter detach --all`, then attach as before with `--sources \
+         {wanted}` (8 bytes each); or let sources hold their entries for less time, with higher \
+         rates"
     );
     if now > 0 {
         to.problem(
@@ -45,7 +46,7 @@ pub fn check(table: &Table, to: &mut Findings) {
             advice,
         );
     } else if needed > table.ways as f64 / 2.0 {
-        to.warning(format!("{what}; the traffic of now needs {}", count(needed as u64)), advice);
+        to.warning(format!("{what}; the current traffic needs {}", count(needed as u64)), advice);
     } else if percent > 50.0 {
         to.warning(format!("{what}: more than half"), advice);
     } else if all > 0 {
@@ -75,7 +76,7 @@ pub fn budgets(
         return to.ok(if limited {
             "none; sources have limits"
         } else {
-            "none, and no limits of sources: everything passes"
+            "none, and no source limits: everything passes"
         });
     }
     for (name, lease) in leases {
@@ -87,7 +88,8 @@ pub fn budgets(
     }
     if possible >= 4 * online.max(1) {
         to.ok(format!(
-            "they are cut for {possible} CPUs, of which {online} are online: that costs a little time, not precision"
+            "their leases are for {possible} CPUs, of which {online} are online: that costs a \
+             little time, not precision"
         ));
     }
 }

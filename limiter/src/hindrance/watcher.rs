@@ -149,7 +149,7 @@ impl Parted {
                 "net.netfilter.nf_conntrack_tcp_loose is 0, so a rule drops them as invalid"
                     .to_owned()
             }
-            (Some(rule), _) => format!("{} keeps out what is new and no SYN", rule.place),
+            (Some(rule), _) => format!("{} keeps out new packets that are no SYN", rule.place),
             (None, _) => {
                 "a rule of the firewall, DNAT or another network namespace takes them".to_owned()
             }

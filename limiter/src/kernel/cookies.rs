@@ -353,7 +353,8 @@ fn read_all(name: &str) -> Result<Vec<u32>> {
 fn write(name: &str, value: u32) -> Result<()> {
     fs::write(path(name), value.to_string()).with_context(|| {
         format!(
-            "cannot write {value} to {}; run it as root or with CAP_NET_ADMIN, or set it yourself and leave --set-syncookies away",
+            "cannot write {value} to {}; run it as root or with CAP_NET_ADMIN, or set it yourself \
+             and leave out --set-syncookies",
             path(name)
         )
     })

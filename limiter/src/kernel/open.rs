@@ -150,7 +150,7 @@ fn begin(pins: &Pins, maps: &mut Maps, counting: Counting) -> Result<()> {
     clear(maps)?;
     let epoch = counting.last.wrapping_add(1).max(1);
     write(maps, Counting { epoch, last: epoch, ..counting })?;
-    adopt(&mut ebpf).context("connections that are older than the count are not in it")
+    adopt(&mut ebpf).context("the count leaves out connections that are older than it")
 }
 
 fn attach(pins: &Pins, ebpf: &mut Ebpf) -> Result<()> {

@@ -169,7 +169,8 @@ impl Maps {
         let now = clock::now();
         let Some(revert) = switch.revert().filter(|revert| *revert > now) else {
             bail!(
-                "nothing is about to go back by itself, so there is nothing to confirm; `limiter status` shows what decides"
+                "no change is about to go back by itself, so there is nothing to confirm; `limiter \
+                 status` shows the mode and policy in force"
             );
         };
         let selection = switch.at(now);
@@ -205,7 +206,8 @@ impl Maps {
         let host = self.host_record(now)?;
         if self.generation()? > host.generation {
             bail!(
-                "the policy before this one is gone: this is the one that was gone back to; apply the file that you want"
+                "the policy before this one is gone: limiter has already gone back to this one; \
+                 apply the file that you want"
             );
         }
         if host.before == 0 {

@@ -69,7 +69,8 @@ impl Record {
     fn write(&self, entry: Entry) {
         if let Err(error) = self.history.append(&entry) {
             let history = self.history.path().display();
-            warn!(error = format!("{error:#}"), %history, "this is done, but the history does not tell");
+            warn!(error = format!("{error:#}"), %history, "this is done, but the history does not \
+                                                           record it");
         }
     }
 }

@@ -201,12 +201,12 @@ fn servers() {
     desk.ok(&format!("{ATTACH} --budget 100/s --budget-burst 200"));
     doctor(&desk, "").says(
         "warning",
-        "nobody listens on *:80",
+        "no server listens on *:80",
         &["service web", "start the server"],
     );
     let server = listen(&desk, 16);
     let found = doctor(&desk, "");
-    assert!(!found.has("nobody listens"));
+    assert!(!found.has("no server listens"));
     found.says("warning", "0 of 16 places", &["lets 200 in at once", "backlog"]);
     // Nobody accepts: seventeen are connected, and the others find no room.
     let connect = || {

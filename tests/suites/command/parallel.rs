@@ -63,7 +63,7 @@ fn five_hundred_commands_sixteen_at_a_time() {
         while says(&output, "is changing limiter, and this has waited") {
             output = desk.output(line);
         }
-        untold += usize::from(says(&output, "the history does not tell"));
+        untold += usize::from(says(&output, "the history does not record it"));
         assert!(
             output.status.success(),
             "limiter {line}: {}",

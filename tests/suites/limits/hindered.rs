@@ -264,9 +264,12 @@ fn a_firewall_that_wants_to_see_the_syn() {
         let _server = Server::start(&stage.lab).expect("a server");
         let chain = "add chain inet lab in { type filter hook input priority 0; }";
         nft(&stage.lab, &[&["add table inet lab", chain][..], rules].concat());
-        stage.doctor_says(BOTH, &["chain in of table inet lab keeps out what is new and no SYN"]);
+        stage.doctor_says(
+            BOTH,
+            &["chain in of table inet lab keeps out new packets that are no SYN"],
+        );
         stage.begin(BOTH);
-        stage.ends(&["do not reach the server", "keeps out what is new and no SYN"]);
+        stage.ends(&["do not reach the server", "keeps out new packets that are no SYN"]);
     }
 }
 

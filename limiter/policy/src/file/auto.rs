@@ -21,8 +21,8 @@ pub fn read(reader: &mut Reader, top: &Table<'_>, policy: &Policy) -> Vec<Auto> 
         if least.is_none() && !table.has("least") {
             reader.problems.add(
                 here,
-                "say how far the budget may fall: `least = \"300/s\"`; whoever makes the server \
-                 slow drives it there",
+                "say how far the budget may fall: `least = \"300/s\"`; a client that makes the \
+                 server slow drives it there",
             );
         }
         let most = rate(reader, &table, "most").unwrap_or(stated.rate);
@@ -47,9 +47,12 @@ pub fn read(reader: &mut Reader, top: &Table<'_>, policy: &Policy) -> Vec<Auto> 
 fn stated(reader: &mut Reader, place: Position, policy: &Policy, name: &str) -> Option<Limit> {
     let service = policy.services.iter().find(|service| service.name.as_str() == name);
     let message = match service {
-        None => format!("there is no service {name}, whose budget it could be"),
+        None => format!("there is no service {name}, so there is no budget to follow its server"),
         Some(service) if service.budget.is_none() => {
-            format!("service {name} has no budget; where it begins is `budget` in [service.{name}]")
+            format!(
+                "service {name} has no budget; set the one to begin with, as `budget` in \
+                 [service.{name}]"
+            )
         }
         Some(service) => return Some(service.budget),
     };
@@ -90,7 +93,9 @@ fn probe(reader: &mut Reader, table: &Table<'_>) -> Option<Probe> {
         (Ok(_), Some(_)) => reader.problems.add(place, "`slow` is 10ms to 5s"),
         (Err(message), _) => reader.problems.add(place, message),
         (Ok(_), None) => {
-            reader.problems.add(place, "`slow` is about the answers of a probe; add `probe`");
+            reader
+                .problems
+                .add(place, "`slow` says which answers of a probe are slow; add `probe`");
         }
     }
     probe
@@ -156,7 +161,7 @@ slow = "200ms"
             ("300/s", "none", ":6:9: `least` is a bound"),
             ("auto.web", "auto.wev", ":5:7: there is no service wev"),
             ("budget = \"1000/s\"\n", "", "service web has no budget"),
-            ("http://127.0.0.1:80/ping", "https://x/", "is no probe"),
+            ("http://127.0.0.1:80/ping", "https://x/", "is not a probe"),
             ("200ms", "1ms", "`slow` is 10ms to 5s"),
             ("probe = \"http://127.0.0.1:80/ping\"\n", "", "add `probe`"),
             ("probe", "prode", "did you mean `probe`?"),

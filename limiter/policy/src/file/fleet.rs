@@ -66,8 +66,8 @@ fn certificates(
         let place = reader.place("fleet");
         reader.problems.add(
             place,
-            "an engine over https:// and this node show each other certificates; `ca`, \
-             `certificate` and `key` name three PEM files",
+            "an engine over https:// and this node show each other certificates; name three PEM \
+             files with `ca`, `certificate` and `key`",
         );
     }
     let [Some(authority), Some(own), Some(key)] = files else { return None };
@@ -102,7 +102,7 @@ fn takes(reader: &mut Reader, table: &Table<'_>) -> Takes {
             "allow" => takes.allow = true,
             _ => reader.problems.add(
                 place,
-                format!("a fleet has no {text}; `takes` is of budgets, bans and allow"),
+                format!("a fleet has no {text}; `takes` can name budgets, bans and allow"),
             ),
         }
     }
@@ -233,7 +233,7 @@ mode = "enforce"
             ("8000/s", "none", "cannot be none"),
             ("\"bans\"", "\"pans\"", ":13:21: a fleet has no pans"),
             ("20/40", "0/40", "is the least length"),
-            ("\"1h\"", "\"1x\"", "is no duration"),
+            ("\"1h\"", "\"1x\"", "is not a duration"),
             ("[\"siege\"]", "[\"siege\", \"peace\"]", ":16:22: there is no [profile.peace]"),
             ("\"8000/s\"", "8000", "`most` takes rates such as"),
             ("[service.web]", "[service.host]", "give this service another name"),

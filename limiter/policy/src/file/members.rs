@@ -34,7 +34,8 @@ pub fn read(reader: &mut Reader, table: &Table<'_>, directory: &Path) -> Members
             Err(error) => reader.problems.add(
                 place,
                 format!(
-                    "cannot read {}: {error}; a relative name counts from the policy file",
+                    "cannot read {}: {error}; a relative path counts from the policy file's \
+                     directory",
                     file.display()
                 ),
             ),
@@ -54,7 +55,7 @@ fn list(file: &Path) -> std::io::Result<String> {
     let meta = fs::metadata(file)?;
     // Before opening: a pipe would wait for ever, and a device never end.
     if !meta.is_file() {
-        return Err(std::io::Error::other("it is no ordinary file"));
+        return Err(std::io::Error::other("it is not a regular file"));
     }
     if meta.len() > LARGEST {
         return Err(std::io::Error::other("it is larger than 16 MiB"));

@@ -76,7 +76,7 @@ fn add_syntax(problems: &mut Problems, text: &str, errors: &[toml::de::Error]) {
 /// The parser's words for what is no TOML, and what to do.
 fn syntax(message: &str) -> String {
     const ADVICE: [(&str, &str); 8] = [
-        ("duplicate key", "it stands above already: remove or rename one"),
+        ("duplicate key", "the file has it already further up: remove or rename one"),
         ("must be quoted", "write texts in quotes, such as \"20/s\""),
         ("unclosed table", "write the name of a table as [service.web]"),
         ("key with no value", "write KEY = VALUE"),
@@ -104,7 +104,7 @@ fn interfaces(reader: &mut Reader, top: &Table<'_>) -> Vec<String> {
                 format!("`{shown}` cannot be an interface: a name has 1 to 15 bytes, no space, `/` or `:`; `ip link` shows them"),
             );
         } else if names.iter().any(|known| known == name) {
-            reader.problems.add(place, format!("{name} stands here twice; remove one"));
+            reader.problems.add(place, format!("{name} is listed twice; remove one"));
         } else {
             names.push(name.to_owned());
         }

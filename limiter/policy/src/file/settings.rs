@@ -41,7 +41,8 @@ pub static DOCUMENT: [Setting<Document, ()>; 4] = [
     Setting {
         key: "sources",
         what: "table",
-        help: "Sources to remember; eight bytes each [default: 524288]",
+        help: "Sources that the source table has entries for, at eight bytes each [default: \
+               524288]",
         takes: Takes::Number(SOURCES),
         model: field!(sources),
         ..Setting::PLAIN
@@ -49,8 +50,8 @@ pub static DOCUMENT: [Setting<Document, ()>; 4] = [
     Setting {
         key: "set_syncookies",
         what: "may set tcp_syncookies",
-        help: "Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it is put back when that \
-               ends",
+        help: "Let limiter set net.ipv4.tcp_syncookies to 2 while it enforces a challenge; it puts \
+               the setting back afterwards",
         takes: Takes::Yes,
         model: field!(set_syncookies),
         ..Setting::PLAIN

@@ -77,7 +77,8 @@ impl Reader {
                     self.problems.add(
                         at(name),
                         format!(
-                            "`{text}` is no table; write [{path}.NAME] above the keys of each {key}"
+                            "`{text}` is not a table; write [{path}.NAME] above the keys of each \
+                             {key}"
                         ),
                     );
                 }

@@ -12,7 +12,7 @@ pub static DEFAULTS: [Setting<Policy, record::Host>; 2] = [
     Setting {
         key: "source_rate",
         what: "source limit",
-        help: "Attempts of one source to one service: `20/s`, `600/min`, or `none`",
+        help: "Rate of attempts of one source to one service: `20/s`, `600/min`, or `none`",
         takes: Takes::Limit(&Limiting { follows: false, ..SOURCE }),
         model: field!(source),
         record: field!(stated.source),
@@ -40,7 +40,7 @@ pub static HOST: [Setting<Policy, record::Host>; 3] = [
     Setting {
         key: "budget",
         what: "budget",
-        help: "New connections of the whole host: `1000/s`, or `none`",
+        help: "Rate of new connections to the whole host: `1000/s`, or `none`",
         takes: Takes::Limit(&BUDGET),
         model: field!(budget),
         record: field!(stated.budget),
@@ -49,7 +49,8 @@ pub static HOST: [Setting<Policy, record::Host>; 3] = [
     Setting {
         key: "room_budget",
         what: "room budget",
-        help: "Connections that go to the waiting room, of all services [default: 2000/s]",
+        help: "Rate of connections diverted to the waiting room, of all services together \
+               [default: 2000/s]",
         takes: Takes::Limit(&DIVERTS),
         follows: Some("2000/s"),
         model: Field {

@@ -119,7 +119,8 @@ impl Default for Admission {
 /// What all source limits have in common.
 pub(super) const SOURCE: Limiting = Limiting {
     burst: "source_burst",
-    burst_help: "Attempts of one source at once after a rest [default: two seconds of the rate, at least 10]",
+    burst_help: "Attempts that one source may make at once after a pause [default: two seconds of \
+                 the rate, at least 10]",
     none: "none",
     follows: true,
     keep: |limit| limit.to_source().map(drop),
@@ -128,7 +129,8 @@ pub(super) const SOURCE: Limiting = Limiting {
 /// What all budgets have in common. The number of CPUs changes the lease, not what can be kept.
 pub(super) const BUDGET: Limiting = Limiting {
     burst: "budget_burst",
-    burst_help: "New connections at once [default: two seconds of the budget, at least 10]",
+    burst_help: "New connections that may come at once [default: two seconds of the budget, at \
+                 least 10]",
     none: "none",
     follows: false,
     keep: |limit| limit.to_budget(1).map(drop),
@@ -137,7 +139,8 @@ pub(super) const BUDGET: Limiting = Limiting {
 /// The same of what goes to the waiting room, which is never without a bound: `none` is the default.
 pub(super) const DIVERTS: Limiting = Limiting {
     burst: "room_budget_burst",
-    burst_help: "Connections at once that go to the waiting room [default: two seconds of its budget]",
+    burst_help: "Connections diverted to the waiting room at once [default: two seconds of its \
+                 budget]",
     none: "none",
     follows: false,
     keep: |limit| limit.to_budget(1).map(drop),
@@ -146,7 +149,8 @@ pub(super) const DIVERTS: Limiting = Limiting {
 /// What all limits of networks have in common.
 pub(super) const NETWORK: Limiting = Limiting {
     burst: "network_burst",
-    burst_help: "Attempts of one network at once after a rest [default: two seconds of the rate, at least 10]",
+    burst_help: "Attempts that one network may make at once after a pause [default: two seconds of \
+                 the rate, at least 10]",
     none: "none",
     follows: false,
     keep: |limit| limit.to_source().map(drop),
@@ -155,8 +159,8 @@ pub(super) const NETWORK: Limiting = Limiting {
 /// What all limits of sources have in common that are tried.
 pub(super) const SHADOW: Limiting = Limiting {
     burst: "shadow_source_burst",
-    burst_help: "Attempts of one source at once after a rest, to the limit that is tried [default: two seconds of \
-                 the rate, at least 10]",
+    burst_help: "Attempts that one source may make at once after a pause, under the limit in the \
+                 shadow [default: two seconds of the rate, at least 10]",
     none: "none",
     follows: false,
     keep: |limit| limit.to_source().map(drop),
@@ -203,7 +207,8 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "source_rate",
         what: "source limit",
-        help: "Attempts of one source to one service: `20/s`, `600/min`, `none`, or `default`",
+        help: "Rate of attempts of one source to one service: `20/s`, `600/min`, `none`, or \
+               `default`",
         takes: Takes::Limit(&SOURCE),
         follows: Some(DEFAULT),
         model: field!(source),
@@ -243,7 +248,8 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "network_rate",
         what: "network limit",
-        help: "Attempts of all sources of one network together, beside the limit of each: `200/s`, or `none`",
+        help: "Rate of attempts of all sources of one network together, in addition to each \
+               source's own limit: `200/s`, or `none`",
         takes: Takes::Limit(&NETWORK),
         model: field!(networks.limit),
         network: NETWORK_LIMIT,
@@ -270,7 +276,7 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "budget",
         what: "budget",
-        help: "New connections of the service, or of the whole host: `1000/s`, or `none`",
+        help: "Rate of new connections to the service, or to the whole host: `1000/s`, or `none`",
         takes: Takes::Limit(&BUDGET),
         model: field!(budget),
         record: field!(stated.budget),
@@ -279,8 +285,8 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "challenge",
         what: "challenge",
-        help: "Answer attempts with a SYN cookie: `off`, `auto` (while more come than a budget has) or `always`. \
-               Who is present in the line is not challenged",
+        help: "Answer attempts with a SYN cookie: `off`, `auto` (while more come than a budget \
+               allows) or `always`. Sources that are present in the line are not challenged",
         takes: Takes::Choice {
             noun: "way to challenge",
             words: &[
@@ -296,8 +302,9 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "line",
         what: "line",
-        help: "When a budget is short, let sources in by turns: whole pages, who was refused first comes first, \
-               each an equal part. With `no` the budget is for those who come first [default: yes]",
+        help: "While a budget is short, let sources in by turns, whole pages at a time: the source \
+               that was refused first goes first, and each gets an equal part. With `no`, the \
+               budget goes to the attempts that come first [default: yes]",
         takes: Takes::Yes,
         model: field!(admission.line),
         record: field!(stated.line),
@@ -306,8 +313,8 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "users",
         what: "users",
-        help: "Sources that may be present at once, those that came in the last 30 s; others wait in line. 0 for any \
-               number",
+        help: "Sources that may be present (let in, and seen within 30 s) at once; others wait in \
+               line. 0 for any number",
         takes: Takes::Number(Whole { least: 0, most: 1 << 40, example: "2000", name: "N" }),
         model: field!(admission.users),
         record: field!(stated.users),
@@ -316,8 +323,9 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "refuse",
         what: "refuse",
-        help: "What becomes of what a limit refuses: `drop`, `reset` (at most 1,000 per second are answered), or \
-               `room`: who is refused for want of a budget, or waits in line, sees the page of `limiter room`",
+        help: "What to do with attempts that a limit refuses: `drop`, `reset` (answers at most \
+               1,000 per second), or `room`: a client that a budget refuses, or that waits in \
+               line, sees the page of `limiter room`",
         takes: Takes::Choice {
             noun: "way to refuse",
             words: &[
@@ -353,8 +361,8 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "mss",
         what: "MSS of answers to challenges",
-        help: "Largest segment that answers to challenges offer, in bytes, where a hop takes less than the \
-               kernel says. 0 for what the kernel and the device say",
+        help: "MSS that answers to challenges offer, in bytes, for paths with a hop that takes \
+               less than the kernel's MSS. 0 for the MSS of the kernel and the device",
         takes: Takes::Number(Whole { least: 0, most: 8960, example: "1220", name: "BYTES" }),
         model: field!(admission.mss),
         record: field!(mss),
@@ -363,8 +371,8 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: SHADOW_SOURCE,
         what: "source limit in the shadow",
-        help: "A source limit to try: what it would refuse of those whom the limits in force let in is counted, and \
-               let in. `10/s`, or `none`",
+        help: "A source limit to try in the shadow: limiter counts what it would refuse of the \
+               attempts that the limits in force let in, and lets them in. `10/s`, or `none`",
         takes: Takes::Limit(&SHADOW),
         model: field!(shadow.source),
         network: field!(shadow.stated),
@@ -373,7 +381,8 @@ pub static SERVICE: [Setting<Service, record::Service>; 15] = [
     Setting {
         key: "shadow_open",
         what: "open connections of a source in the shadow",
-        help: "Open connections of a source to try in the same way. 0 to try none",
+        help: "A number of open connections of one source to try in the shadow, in the same way. 0 \
+               to try none",
         takes: open("30"),
         model: field!(shadow.open),
         network: field!(shadow.open),

@@ -273,7 +273,7 @@ fn choose(noun: &str, words: &[(&str, &str)], text: &str) -> Result<Value, Strin
             does => format!("`{word}` ({does})"),
         };
         format!(
-            "`{text}` is no {noun}; write {}",
+            "`{text}` is not a {noun}; write {}",
             any_of(&words.iter().map(meant).collect::<Vec<_>>())
         )
     })

@@ -23,9 +23,10 @@ use crate::report::numbers::seconds;
 pub enum ListAction {
     /// Put addresses or prefixes on the list of every node that takes it.
     Add(Add),
-    /// Take them off again. What an operator of a node listed there stays.
+    /// Take addresses or prefixes off the list again. Entries that an operator made on a node
+    /// itself stay there.
     Del(Del),
-    /// Show what is on it, who put it there and why, and whether it is in force here.
+    /// Show each entry, who put it there and why, and whether it is in force on this node.
     List(Where),
 }
 
@@ -35,10 +36,10 @@ pub struct Add {
     /// Addresses or prefixes.
     #[arg(value_name = "PREFIX", required = true)]
     prefixes: Vec<Prefix>,
-    /// For how long; nothing is listed for ever.
+    /// How long the entry lasts; no entry lasts for ever.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration)]
     time: Duration,
-    /// Why, for those who see it on another node.
+    /// The reason, for operators who see the entry on another node.
     #[arg(long, value_name = "TEXT", value_parser = why)]
     because: String,
     #[command(flatten)]
@@ -121,7 +122,8 @@ impl Reached {
         for prefix in &del.prefixes {
             ensure!(
                 snapshot.entries.contains_key(&self.entry(list, prefix)),
-                "{prefix} is not on this list of the fleet; `limiter fleet {list} list` shows what is",
+                "{prefix} is not on this list of the fleet; `limiter fleet {list} list` shows its \
+                 entries",
                 list = name(list)
             );
         }
@@ -166,7 +168,7 @@ fn describe(shown: &Shown) -> String {
             let (who, why) = (who.escape_debug(), why.escape_debug());
             format!("{} left, by {who}: {why}", seconds(shown.left_seconds))
         }
-        None => "makes no sense".to_owned(),
+        None => "cannot be read".to_owned(),
     };
     format!("{:<43} {told}{here}\n", shown.prefix)
 }

@@ -44,35 +44,34 @@ pub enum Fleet {
     Init(Budgets),
     /// Show the fleet's budgets, its nodes, and their shares.
     Status(Where),
-    /// Show the sources that weigh most on all nodes together.
+    /// Show the sources that are refused most on all nodes together.
     Top(top::Top),
     /// Change budgets of the fleet.
     Budget(Budgets),
-    /// Sources that are banned on every node that takes bans of its fleet.
+    /// Sources that are banned on every node that takes bans from its fleet.
     #[command(subcommand)]
     Ban(list::ListAction),
-    /// Sources that always pass on every node that takes that of its fleet.
+    /// Sources that always pass on every node that takes the allow list from its fleet.
     #[command(subcommand)]
     Allow(list::ListAction),
-    /// Put a profile into force on every node whose policy takes it by name.
+    /// Put a profile into force on every node whose policy file takes it by name.
     Profile(profile::Profile),
-    /// Take a node in that `leave` took out, and wait until it has its shares.
+    /// Take a node back in that `leave` took out, and wait until it has its shares.
     Join(One),
-    /// Take a node out: its shares go to the others, and what its own policy states is in force
-    /// there.
+    /// Take a node out: its shares go to the others, and the node goes by its own policy alone.
     Leave(One),
-    /// Free what is kept for a node that is gone for good. It watches first whether the node is
-    /// silent, which takes ten seconds.
+    /// Free what the fleet keeps for a node that is gone for good. The command first watches for
+    /// ten seconds whether the node is silent.
     ///
-    /// What its policy states is in force on a machine whose daemon alone is gone: take its traffic
-    /// away first.
+    /// If only the daemon of a machine is gone, that machine still admits what its own policy
+    /// states: take its traffic away first.
     Forget(Gone),
 }
 
 /// Where the fleet is named.
 #[derive(Args, Debug)]
 pub struct Where {
-    /// The policy file, whose [fleet] says where the fleet is kept.
+    /// The policy file; its [fleet] says where the fleet is kept.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, env = "LIMITER_POLICY")]
     file: PathBuf,
 }
@@ -80,9 +79,10 @@ pub struct Where {
 /// Arguments of `init` and `budget`.
 #[derive(Args, Debug)]
 pub struct Budgets {
-    /// A service and what all nodes together may let in of it, such as web=30000/s; `host` is all
-    /// services together. Of places their number: web.users=5000 may be present, web.open=20000
-    /// connections may be open. `none` takes back one that no node has, such as a mistyped one.
+    /// A service and the rate that all nodes together may let in, such as web=30000/s; `host` is
+    /// all services together. For places, give their number: web.users=5000 lets 5000 users be
+    /// present, web.open=20000 lets 20000 connections be open. `none` removes a budget that no node
+    /// has, such as a mistyped one.
     #[arg(value_name = "SERVICE=RATE", required = true, value_parser = budget)]
     budgets: Vec<(String, Amount)>,
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub struct Budgets {
 /// Arguments of `join` and `leave`.
 #[derive(Args, Debug)]
 pub struct One {
-    /// The node; this one, unless another is named.
+    /// The node [default: this one].
     #[arg(value_name = "NODE")]
     node: Option<Name>,
     #[command(flatten)]
@@ -102,7 +102,7 @@ pub struct One {
 /// Arguments of `forget`.
 #[derive(Args, Debug)]
 pub struct Gone {
-    /// The node.
+    /// The node to forget.
     #[arg(value_name = "NODE")]
     node: Name,
     #[command(flatten)]
@@ -193,7 +193,8 @@ impl Reached {
         let key = self.keys.budget();
         ensure!(
             budgets.iter().all(|(_, amount)| *amount != NONE),
-            "a new fleet has no budget that could be none"
+            "a new fleet has no budgets yet, so `none` has nothing to remove; give each a rate or \
+             a number"
         );
         let amounts: Amounts =
             budgets.iter().map(|(name, amount)| (name.clone(), *amount)).collect();
@@ -224,7 +225,8 @@ impl Reached {
             if *amount == NONE {
                 ensure!(
                     kept == 0 && !is_claimed(&self.keys, &snapshot, name),
-                    "nodes have a budget {name}, which is the fleet's therefore"
+                    "nodes have a budget {name}, so the fleet keeps it; take it out of their \
+                     policies first"
                 );
                 let before = amounts.remove(name);
                 let before = before.with_context(|| format!("the fleet has no budget {name}"))?;
@@ -248,7 +250,8 @@ impl Reached {
         let done = self.engine.transact(transaction).await?;
         ensure!(
             done.is_some(),
-            "another command changed the budgets meanwhile; look and try again"
+            "another command changed the budgets meanwhile; look at `limiter fleet status`, and \
+             try again"
         );
         Ok(changed)
     }
@@ -272,8 +275,9 @@ impl Reached {
             }
             ensure!(
                 start.elapsed() < PATIENCE,
-                "{node} may join, and has no share yet: does its daemon run with [fleet], and is \
-                 there room for what its policy states? `limiter fleet status` shows the budgets"
+                "{node} may join, but has no share yet: does its daemon run with [fleet], and do \
+                 the budgets have room for what its policy states? `limiter fleet status` shows \
+                 them"
             );
             tokio::time::sleep(PAUSE).await;
         }
@@ -288,8 +292,8 @@ impl Reached {
         while self.snapshot().await?.entries.contains_key(&self.keys.grant(node)) {
             ensure!(
                 start.elapsed() < PATIENCE,
-                "{node} is to leave, and its daemon does not answer; if it is gone, `limiter fleet \
-                 forget {node}` frees what is kept for it"
+                "{node} was told to leave, but its daemon does not answer; if the node is gone, \
+                 `limiter fleet forget {node}` frees what is kept for it"
             );
             tokio::time::sleep(PAUSE).await;
         }
@@ -303,7 +307,7 @@ impl Reached {
         let revision = |found: &Snapshot| found.entries.get(&key).map_or(0, |one| one.revision);
         let silence = Terms::default().silence();
         output::note(format_args!(
-            "limiter: watches for {} s whether {node} is silent",
+            "limiter: watching for {} s whether {node} is silent",
             silence.as_secs() + 1
         ));
         let start = Instant::now();
@@ -357,7 +361,8 @@ fn budget(text: &str) -> Result<(String, Amount), String> {
     }
     if let Some((service, what)) = name.split_once('.') {
         let is_known = what == OPEN || what == USERS && service != HOST;
-        let places: u64 = rate.parse().map_err(|_| format!("`{rate}` is no number of places"))?;
+        let places: u64 =
+            rate.parse().map_err(|_| format!("`{rate}` is not a number of places"))?;
         return match service.parse::<Name>() {
             Err(message) => Err(message),
             Ok(_) if !is_known => Err(format!(
@@ -375,7 +380,7 @@ fn budget(text: &str) -> Result<(String, Amount), String> {
     let amount = u128::from(rate.count) * 1_000_000_000_000 / u128::from(rate.period.max(1));
     let amount = Amount::try_from(amount).unwrap_or(Amount::MAX);
     if amount == 0 {
-        return Err("this is slower than one in a thousand seconds".to_owned());
+        return Err("the lowest rate of a fleet is one in a thousand seconds".to_owned());
     }
     Ok((name.parse::<Name>()?.to_string(), amount))
 }

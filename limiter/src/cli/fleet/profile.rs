@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Arguments of `profile`.
 #[derive(Args, Debug)]
 pub struct Profile {
-    /// The profile, which each node has in its own policy file; `normal` ends the one that is in
-    /// force. Without a name: show what the fleet wants, and what the nodes have done.
+    /// The profile, which each node has in its own policy file; `normal` ends the one in force.
+    /// Without a name, show which profile the fleet wants, and what each node has done.
     #[arg(value_name = "NAME")]
     name: Option<Name>,
-    /// For how long; each kernel goes back by itself after that.
+    /// How long the profile lasts; then each kernel goes back by itself.
     #[arg(long = "for", value_name = "TIME", value_parser = text::duration, default_value = "1h")]
     time: Duration,
-    /// Why, for those who see it on another node.
+    /// The reason, for operators who see the profile on another node.
     #[arg(long, value_name = "TEXT", value_parser = super::list::why, default_value = "-")]
     because: String,
     #[command(flatten)]

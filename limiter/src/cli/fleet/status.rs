@@ -252,7 +252,8 @@ fn describe(status: &Status) -> String {
             let stated = amount(name, *stated);
             let _ = writeln!(
                 text,
-                "              {name} NO SHARE: has the fleet room for the {stated} that its policy states?"
+                "              {name} NO SHARE: does the fleet have room for the {stated} that its \
+                 policy states?"
             );
         }
     }

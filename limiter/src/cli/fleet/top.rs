@@ -22,10 +22,11 @@ enum By {
 /// Arguments of `top`.
 #[derive(Args, Debug)]
 pub struct Top {
-    /// What is counted: `refused` by the source's own limit, or refused by a `budget` (a sample).
+    /// What to count: attempts `refused` by the source's own limit, or refused by a `budget` (a
+    /// sample).
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true, default_value_t = By::Refused)]
     by: By,
-    /// Show this many sources. Each node tells its 15 heaviest.
+    /// Show this many sources. Each node reports its 15 heaviest.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
     #[command(flatten)]
@@ -79,9 +80,9 @@ fn add(snapshot: &Snapshot, prefix: &str, by: By, now: u64, lines: usize) -> Vec
 
 fn describe(top: &[Heavy], by: By) -> String {
     let (none, counted) = match by {
-        By::Refused => ("no node tells of a source refused by its own limit\n", "REFUSED"),
+        By::Refused => ("no node reports a source refused by its own limit\n", "REFUSED"),
         By::Budget => {
-            ("no node tells of an attempt refused by a budget\n", "REFUSED BY BUDGET (sampled)")
+            ("no node reports an attempt refused by a budget\n", "REFUSED BY BUDGET (sampled)")
         }
     };
     if top.is_empty() {

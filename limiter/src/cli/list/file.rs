@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         for (text, words) in [
-            ("192.0.2.7\nhost\n", "bans:2: `host` is no address"),
+            ("192.0.2.7\nhost\n", "bans:2: `host` is not an address"),
             ("192.0.2.7 for 1h\n", "bans:1: `192.0.2.7 for 1h` is neither"),
             ("192.0.2.7 until noon\n", "bans:1: write the end as"),
             ("a\nb\nc\n", "2 more lines are wrong; nothing was changed"),

@@ -105,13 +105,17 @@ fn describe(answer: &Answer, by: By, allow: f64) -> String {
     }
     match suggested {
         Some(Tried { open, .. }) if by == By::Networks => text.push_str(&format!(
-            "  the lowest beyond which at most {allow}% are: limiter set --service {service} --network-open {open}\n  that is of this moment\n",
+            "  the lowest that leaves out at most {allow}%: limiter set --service {service} \
+             --network-open {open}\n  this is a snapshot of now\n",
         )),
         Some(Tried { open, .. }) => text.push_str(&format!(
-            "  the lowest beyond which at most {allow}% are: limiter set --service {service} --open {open}\n  that is of this moment; to try it for longer: limiter set --service {service} --shadow-open {open}\n",
+            "  the lowest that leaves out at most {allow}%: limiter set --service {service} --open \
+             {open}\n  this is a snapshot of now; to try it for longer: limiter set --service \
+             {service} --shadow-open {open}\n",
         )),
         None => text.push_str(&format!(
-            "  beyond each of these are more than {allow}%: allow more with --allow, or give the large {many} a class of their own\n",
+            "  each of these leaves out more than {allow}%: allow more with --allow, or give the \
+             large {many} a class of their own\n",
         )),
     }
     text

@@ -73,14 +73,17 @@ fn what_limiter_could_not_see() {
 fn a_driver_that_would_refuse_now() {
     let veth = found(&subject("veth", NONE));
     assert!(
-        veth.one("settings of now")
+        veth.one("its current settings")
             .advice
             .as_ref()
             .is_some_and(|advice| advice.contains("ethtool -L web0 rx"))
     );
     let ena = found(&subject("ena", NONE));
     assert!(
-        ena.one("settings of now").advice.as_ref().is_some_and(|advice| advice.contains("--try"))
+        ena.one("its current settings")
+            .advice
+            .as_ref()
+            .is_some_and(|advice| advice.contains("--try"))
     );
 }
 

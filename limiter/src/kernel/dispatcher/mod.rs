@@ -208,7 +208,10 @@ fn change(
         }
         return sweep(pins, index, new.map(|new| new.place));
     }
-    bail!("the XDP program on interface {index} changes all the time; try again when it rests")
+    bail!(
+        "the XDP program on interface {index} keeps changing; try again when it has stopped \
+         changing"
+    )
 }
 
 /// Takes away what killed commands left of limiter in dispatchers of an interface that do not run.
@@ -220,8 +223,8 @@ fn sweep(pins: &Pins, index: u32, running: Option<Pinned>) -> Result<()> {
         }
         ensure!(
             is_here || is_alone,
-            "{} is of an interface that is not here, and limiter is not alone in it: run this in the \
-             network namespace of that, or `xdp-loader clean` if it is gone",
+            "{} belongs to an interface that is not here, and limiter is not alone in it: run this \
+             in that interface's network namespace, or `xdp-loader clean` if the interface is gone",
             place.path().display()
         );
         place.remove()?;

@@ -48,7 +48,9 @@ pub fn swap(
     attributes.extend(old.map(|old| LinkXdp::ExpectedFd(number(old) as u32)));
     let answer = ask(interface.index, attributes)
         .ok_or_else(|| anyhow!("netlink does not answer about {name}"))?;
-    let NetlinkPayload::Error(error) = &answer.payload else { bail!("netlink answered otherwise") };
+    let NetlinkPayload::Error(error) = &answer.payload else {
+        bail!("netlink gave an unexpected answer")
+    };
     let Some(code) = error.code else { return Ok(Swapped::Done) };
     let error = io::Error::from_raw_os_error(code.get().abs());
     let sentence = said(&answer).unwrap_or_default();

@@ -198,7 +198,9 @@ fn the_command_shows_and_changes_a_fleet() {
     let join = world.nodes[1].desk.output("fleet join");
     assert!(!join.status.success(), "there is no room");
     assert_eq!(status("/nodes/n2/without/web"), 100.0);
-    assert!(desk.ok("fleet status").contains("web NO SHARE: has the fleet room for the 100/s"));
+    assert!(
+        desk.ok("fleet status").contains("web NO SHARE: does the fleet have room for the 100/s")
+    );
     let history = desk.ok("history");
     assert!(history.contains("fleet school: budget of web 3,000/s -> 2,000/s"), "{history}");
 }

@@ -19,31 +19,31 @@ const KEYS: &[Bad<'_>] = &[
     ),
     ("[profile.siege]\ninterfaces = [\"eth0\"]", &["2:1"], &["a profile does not change it"]),
     ("[[service]]\nname = \"web\"", &["1:1"], &["a table, not a list", "[service.NAME]"]),
-    ("[service]\nlisten = \"*:80\"", &["2:1"], &["`listen` is no table", "[service.NAME]"]),
+    ("[service]\nlisten = \"*:80\"", &["2:1"], &["`listen` is not a table", "[service.NAME]"]),
     ("[service.\"a b\"]\nlisten = \"*:80\"", &["1:10"], &["1 to 32 letters"]),
     ("host = 5", &["1:8"], &["a table, not a number", "[host]"]),
 ];
 
 const VALUES: &[Bad<'_>] = &[
-    ("mode = \"drop\"", &["1:8"], &["`drop` is no mode", "`observe`", "`enforce`"]),
+    ("mode = \"drop\"", &["1:8"], &["`drop` is not a mode", "`observe`", "`enforce`"]),
     ("mode = 1", &["1:8"], &["`mode` takes \"observe\" or \"enforce\", in quotes, not a number"]),
     ("generic = \"yes\"", &["1:11"], &["true or false, without quotes"]),
     ("sources = 0", &["1:11"], &["a zero where a number is meant", "8 to 268435456"]),
     ("sources = \"many\"", &["1:11"], &["a whole number", "524288", "not a text"]),
-    ("interfaces = [\"eth0\", \"eth0\"]", &["1:23"], &["stands here twice"]),
+    ("interfaces = [\"eth0\", \"eth0\"]", &["1:23"], &["is listed twice"]),
     (
         "interfaces = [\"eth 0\", \"\", \"..\", \"abcdefghijklmnop\"]",
         &["1:15", "1:24", "1:28", "1:34"],
         &["`ip link`"],
     ),
     ("interfaces = [5]", &["1:15"], &["[\"eth0\", \"eth1\"]"]),
-    ("[defaults]\nsource_rate = \"fast\"", &["2:15"], &["`fast` is no rate", "20/s"]),
+    ("[defaults]\nsource_rate = \"fast\"", &["2:15"], &["`fast` is not a rate", "20/s"]),
     (
         "[defaults]\nsource_rate = 20",
         &["2:15"],
         &["a rate in quotes such as \"20/s\", not a number"],
     ),
-    ("[defaults]\nsource_rate = \"0/s\"", &["2:15"], &["would refuse everybody", "none"]),
+    ("[defaults]\nsource_rate = \"0/s\"", &["2:15"], &["would refuse every source", "none"]),
     (
         "[defaults]\nsource_rate = \"5/s\"\nsource_burst = 0",
         &["3:16"],
@@ -73,9 +73,9 @@ const SERVICES: &[Bad<'_>] = &[
     (
         "[service.web]\nlisten = [\"80\", \"*:0\"]",
         &["2:11", "2:17"],
-        &["no ADDR:PORT", "1 to 65535"],
+        &["not an ADDR:PORT", "1 to 65535"],
     ),
-    ("[service.web]\nlisten = [\"[fe80::1%2]:80\"]", &["2:11"], &["leave `%2` away"]),
+    ("[service.web]\nlisten = [\"[fe80::1%2]:80\"]", &["2:11"], &["leave out `%2`"]),
     (
         "[service.web]\nlisten = [\"*:80\"]\n[service.app]\nlisten = [\"*:81\", \"0.0.0.0:80\"]",
         &["4:19"],
@@ -110,7 +110,7 @@ const SERVICES: &[Bad<'_>] = &[
     (
         "[service.web]\nlisten = \"*:80\"\nsource_rate = \"default\"\nsource_burst = 4",
         &["4:16"],
-        &["leave `source_burst` away"],
+        &["leave out `source_burst`"],
     ),
     ("[service.web]\nlisten = \"*:80\"\nsource_burst = 4", &["3:16"], &["a burst needs its rate"]),
 ];
@@ -150,7 +150,7 @@ const CLASSES: &[Bad<'_>] = &[
     (
         "[class.a]\nprefixes_from = \"/dev/zero\"\nsource_rate = \"5/s\"",
         &["2:17"],
-        &["no ordinary file"],
+        &["not a regular file"],
     ),
 ];
 
