@@ -3,6 +3,7 @@
 //! Everything happens in network namespaces of this machine. limiter is driven by its own command,
 //! as an operator would.
 
+mod drill;
 mod fleet;
 mod flood;
 mod morning;
@@ -26,6 +27,11 @@ pub struct Arguments {
     /// dies and comes back.
     #[arg(long, conflicts_with_all = ["only", "flood"])]
     fleet: bool,
+    /// An incident to find out and to cure, at the shell of a front end: one that you name, or one
+    /// that is drawn and told at the end.
+    #[arg(long, value_enum, value_name = "INCIDENT", num_args = 0..=1, default_missing_value = "any",
+          conflicts_with_all = ["only", "flood", "fleet"])]
+    drill: Option<drill::Incident>,
     /// What to flood with, of the play of floods.
     #[arg(long, value_enum, default_value_t = flood::Kind::Sources, requires = "only")]
     flood: flood::Kind,
@@ -42,6 +48,9 @@ enum Play {
 
 /// Shows it.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(incident) = arguments.drill {
+        return drill::run(incident);
+    }
     if arguments.fleet {
         return fleet::run(arguments.seconds.unwrap_or(14), &arguments.output);
     }
