@@ -70,7 +70,7 @@ fn try_syn_ack(context: &XdpContext, found: Found, what: u64) -> Option<u32> {
     let v6 = segment.network.is_v6();
     let least = if v6 { LEAST_MSS_V6 } else { LEAST_MSS_V4 };
     let theirs = if options.mss == 0 { least } else { options.mss };
-    let milliseconds = clock::precise() / 1_000_000;
+    let milliseconds = clock::coarse() / 1_000_000;
     let (slot, id) = unpack_what(what);
     let own = maps::own(id, v6).at(milliseconds);
     let mss = own_mss(context, v6, own)?;
@@ -217,12 +217,12 @@ impl Frame<'_> {
             return None;
         }
         let macs = (&raw const self.macs).cast_mut().cast::<c_void>();
+        let change = self.link as i32 + length as i32 - self.length;
         // SAFETY: both buffers are at least as long as said; the helpers check the frame.
         let stored = unsafe {
             bpf_xdp_store_bytes(context.ctx, self.link, words, length) == 0
                 && bpf_xdp_store_bytes(context.ctx, 0, macs, 12) == 0
-                && bpf_xdp_adjust_tail(context.ctx, self.link as i32 + length as i32 - self.length)
-                    == 0
+                && (change == 0 || bpf_xdp_adjust_tail(context.ctx, change) == 0)
         };
         if stored { Some(()) } else { None }
     }
