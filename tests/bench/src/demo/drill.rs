@@ -99,17 +99,28 @@ impl Incident {
         }
     }
 
-    /// Whom it brings beside the regulars, of these addresses.
-    fn brings(self, addresses: &[IpAddr]) -> Option<Crowd> {
+    /// Whether those who come are people.
+    const fn is_crowd(self) -> bool {
+        matches!(self, Self::Crowd | Self::Both | Self::Gone)
+    }
+
+    /// Whom it brings beside the regulars, of these addresses, in the round with this number.
+    fn brings(self, addresses: &[IpAddr], round: usize) -> Option<Crowd> {
         let (machines, pages_per_second, connections_per_page) = match self {
             Self::Crowd | Self::Both | Self::Gone => (400, 40.0, 6),
             Self::Heavy => (5, 200.0, 1),
             Self::Botnet => (600, 150.0, 1),
             _ => return None,
         };
-        let addresses = addresses[..machines].to_vec();
-        let crowd = Crowd::new((FRONT_V4, 80).into(), addresses);
         let seconds = EVERY.as_secs_f64();
+        let mut addresses = addresses[..machines].to_vec();
+        if self.is_crowd() {
+            fastrand::shuffle(&mut addresses);
+        } else {
+            // Each keeps its pace.
+            addresses.rotate_left((pages_per_second * seconds) as usize * round % machines);
+        }
+        let crowd = Crowd::new((FRONT_V4, 80).into(), addresses);
         Some(Crowd { pages_per_second, connections_per_page, seconds, timeout: LONGER, ..crowd })
     }
 }
@@ -191,18 +202,20 @@ fn shell(desk: &Desk) -> Result<()> {
 /// What users have, a line every few seconds, in the desk's file `users`.
 fn users(lab: &Lab, desk: &Desk, incident: Incident, ends: &AtomicBool) -> Result<()> {
     let mut addresses = lab.clients_v4();
-    let regulars = Crowd {
+    let mut regulars = Crowd {
         pages_per_second: WANTED,
         seconds: EVERY.as_secs_f64(),
         timeout: PATIENCE,
         ..Crowd::new((FRONT_V4, 80).into(), addresses.split_off(addresses.len() - REGULARS))
     };
     let mut to = File::create(file(desk)).context("cannot write what users have")?;
-    let (begun, mut waiting) = (Instant::now(), Vec::new());
+    let (begun, mut waiting, mut round) = (Instant::now(), Vec::new(), 0);
     while begun.elapsed() < LONGEST && !ends.load(Ordering::Relaxed) {
         let next = Instant::now() + EVERY;
         let is_on = begun.elapsed() >= CALM;
-        let others = is_on.then(|| incident.brings(&addresses)).flatten();
+        let others = is_on.then(|| incident.brings(&addresses, round)).flatten();
+        round += 1;
+        fastrand::shuffle(&mut regulars.addresses);
         let others = others.map(|crowd| crowd.spawn(lab)).transpose()?;
         waiting.push((SystemTime::now(), regulars.spawn(lab)?, others));
         sleep(next.saturating_duration_since(Instant::now()));
