@@ -9,7 +9,8 @@ use limiter_common::reason::{Group, Limit, Reason};
 
 use super::usual::{Last, last, usual};
 use super::{
-    CATCHES_UP, ENOUGH, FULL, HARDLY, HEAVY, LOOKED_AT, MOSTLY, ORDINARY, SPREAD, SURGE, UNANSWERED,
+    CATCHES_UP, ELSEWHERE, ENOUGH, FULL, HARDLY, HEAVY, LOOKED_AT, MOSTLY, ORDINARY, SPREAD, SURGE,
+    UNANSWERED,
 };
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
@@ -213,6 +214,23 @@ impl Facts {
             // What limiter only counts, the kernel counts once more.
             if self.enforces { overflows + refused } else { overflows.max(refused) }
         })
+    }
+
+    /// Whether most connections come over an interface of the policy file that limiter is not
+    /// attached to.
+    pub fn come_beside(&self) -> bool {
+        let opened = self.opened().unwrap_or(0.0);
+        let through = self.of_now(|counts| counts.through);
+        let waits = self.attempts() < 0.5 && (self.is_full() || self.waits());
+        !self.not_attached.is_empty() && (opened >= 2.0 * through + ELSEWHERE || waits)
+    }
+
+    /// Whether no process listens for any service, and this kernel resets those who come. Where a
+    /// container serves them it does not.
+    pub fn is_down(&self) -> bool {
+        let [through, resets] = [|counts: &Counts| counts.through, |counts: &Counts| counts.resets]
+            .map(|of| self.of_now(of));
+        self.services.iter().all(|service| !service.listens) && resets >= SPREAD * through.max(1.0)
     }
 
     /// Whether accept queues turn clients away.

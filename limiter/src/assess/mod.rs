@@ -104,6 +104,8 @@ pub enum Cause {
     OwnLimit,
     /// The server accepts too slowly, or not at all.
     Server,
+    /// No process listens, and the kernel says so to clients.
+    Down,
     /// A flood from forged addresses.
     Spoofed,
     /// Forged addresses beside real clients.
@@ -172,8 +174,14 @@ fn cause(facts: &Facts) -> Cause {
     if facts.now.is_none() {
         return Cause::NotMeasured;
     }
+    if facts.come_beside() {
+        return Cause::OtherInterface;
+    }
     if facts.attempts() < 0.5 {
         return without_attempts(facts);
+    }
+    if facts.is_down() {
+        return Cause::Down;
     }
     let kept = facts.refused() + facts.unproven() + facts.diverted();
     let harms = kept > facts.attempts() * HARMS;

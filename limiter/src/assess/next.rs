@@ -5,6 +5,9 @@ use crate::observe::concentrated::EVERYBODY;
 
 /// The part of what the server takes that is a budget which leaves it room.
 const BELOW: f64 = 0.9;
+/// Connections that a server opened in the second that was looked at from which on they say what it
+/// takes.
+const TELLS: f64 = 10.0;
 
 /// What to do, in this order.
 pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
@@ -21,13 +24,17 @@ pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
         Cause::NotAttached | Cause::Gone => {
             "`limiter apply --confirm 5m`, or `limiter attach IFACE`"
         }
-        Cause::OtherInterface => "`limiter doctor`, then `limiter attach IFACE`",
+        Cause::OtherInterface => match facts.not_attached.first() {
+            Some(name) => return vec![format!("`limiter attach {name}`, then `limiter status`")],
+            None => "`limiter doctor`, then `limiter attach IFACE`",
+        },
+        Cause::Down => "start the server: `ss -ltn` shows what listens",
         Cause::NoService | Cause::NotNamed => {
             "`limiter policy check`: name the service, then `limiter apply --confirm 5m`"
         }
         Cause::Banned => "`limiter ban list`: is one of them too wide?",
         Cause::OwnLimit if facts.enforces && facts.changed(RECENT[0]).is_some() => {
-            "`limiter rollback`, then correct the policy file, or it comes back"
+            "`limiter rollback`, which says if the policy file would bring it back"
         }
         Cause::OwnLimit if facts.began_with_change => "`limiter history --last 5`",
         Cause::OwnLimit => "`limiter suggest`: which limit fits what comes",
@@ -75,7 +82,7 @@ fn server(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
     let opened = facts.opened().unwrap_or(0.0).floor();
     let look = "`limiter doctor`: which accept queue; restart that server if it hangs".to_owned();
     let open = "`limiter top --by open`: who holds connections".to_owned();
-    if bounds || opened < 1.0 {
+    if bounds || opened < TELLS {
         return vec![look, open];
     }
     let budget = format!("`limiter set --service {name} --budget {opened:.0}/s`");
@@ -114,16 +121,7 @@ fn few(facts: &Facts, name: &str) -> Vec<String> {
 
 fn crowd(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
     match (bounds, facts.enforces) {
-        (false, _) => {
-            // What it opens while its queue fills is more than it takes.
-            let rate =
-                facts.opened().filter(|_| facts.is_full()).map(|rate| (rate * BELOW).floor());
-            let rate = rate.filter(|rate| *rate >= 1.0).unwrap_or(500.0);
-            let set = format!(
-                "`limiter set --service {name} --budget {rate:.0}/s`, or what your servers stand"
-            );
-            [vec![set], armed(facts, Vec::new())].concat()
-        }
+        (false, _) => [vec![bound(facts, name)], armed(facts, Vec::new())].concat(),
         (true, false) => armed(facts, Vec::new()),
         (true, true) if facts.is_full() => {
             lower(facts, name, bounds).into_iter().chain(server(facts, name, bounds)).collect()
@@ -139,6 +137,14 @@ fn crowd(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
             )]
         }
     }
+}
+
+/// A first budget: what the server takes, where its full queue shows that.
+fn bound(facts: &Facts, name: &str) -> String {
+    // What it opens while its queue fills is more than it takes.
+    let rate = facts.opened().filter(|_| facts.is_full()).map(|rate| (rate * BELOW).floor());
+    let rate = rate.filter(|rate| *rate >= 1.0).unwrap_or(500.0);
+    format!("`limiter set --service {name} --budget {rate:.0}/s`, or what your servers stand")
 }
 
 /// Limits alone do not help against forged addresses, and a challenge, which begins when a budget
@@ -158,9 +164,7 @@ fn forged(facts: &Facts, name: &str, bounds: bool, cause: Cause) -> Vec<String> 
     }
     let mut next = Vec::new();
     if !facts.service().is_some_and(|service| service.is_bounded) {
-        next.push(format!(
-            "`limiter set --service {name} --budget 500/s`, or what your servers stand"
-        ));
+        next.push(bound(facts, name));
     }
     if !facts.cookies {
         next.push("`limiter set --set-syncookies yes`".to_owned());

@@ -40,9 +40,16 @@ fn nothing_arrives() {
     };
     says(&quiet(&[], 0), Cause::Quiet, &["QUIET: no attempt in 1s.", "next: look before limiter"]);
     let stuck = Facts { queue: Some([6, 5]), ..quiet(&[], 0) };
-    says(&stuck, Cause::Server, &["the server accepts no connection", "`limiter doctor`"]);
+    says(&stuck, Cause::Server, &["the server accepts hardly any connection", "`limiter doctor`"]);
     let beside = quiet(&[], 65);
     says(&beside, Cause::OtherInterface, &["or from this host", "`limiter attach IFACE`"]);
+    let detached =
+        Facts { not_attached: vec!["eth1".to_owned()], queue: Some([128, 128]), ..beside };
+    says(
+        &detached,
+        Cause::OtherInterface,
+        &["limiter is not attached to eth1, which the policy names", "next: `limiter attach eth1`"],
+    );
     let ports = quiet(&[(Reason::NotProtected, 70)], 65);
     says(&ports, Cause::NotNamed, &["70 SYNs/s to no service", "`limiter policy check`"]);
     let stray = quiet(&[(Reason::Admitted, 1)], 0);
@@ -324,7 +331,7 @@ fn botnet() {
             "likely: a botnet: many machines that come by a clock and ask nothing",
             "next: `limiter top --networks`",
             "97% of the connections come one by one, 2.5s apart",
-            "what tells: in the log of the server, people fetch whole pages",
+            "what tells: in the server's log people fetch whole pages",
         ],
     );
     let common = Common {
@@ -396,7 +403,7 @@ fn server() {
     says(
         &hung,
         Cause::Server,
-        &["the server accepts no connection", "next: `limiter doctor`", "turn 122/s away"],
+        &["the server accepts hardly any", "next: `limiter doctor`", "turn 122/s away"],
     );
     let by = [(Reason::Admitted, 66), (Reason::QueueFull, 60)];
     let mut slow = Facts { now: second(true, &by, [40, 20]), ..calm() };
@@ -432,7 +439,7 @@ fn a_server_behind_limits() {
         waiting: Some(waiting(29)),
         ..calm()
     };
-    says(&hangs, Cause::Server, &["the server accepts too slowly", "106 of 128 places"]);
+    says(&hangs, Cause::Server, &["the server accepts hardly any", "106 of 128 places"]);
 }
 
 /// What comes to another interface is not limited.
@@ -498,6 +505,17 @@ fn what_cannot_be_told_is_said() {
     dead.services[0].listens = false;
     says(&dead, Cause::Nothing, &["but no process listens here for web", "next: start the server"]);
     assert!(!dead.is_served() && calm().is_served());
+    // The kernel says so to those who come, where no container serves them.
+    let mut now = dead.now.expect("rates");
+    now.counts.resets = now.counts.through;
+    dead.now = Some(now);
+    says(
+        &dead,
+        Cause::Down,
+        &["the server is down: no process listens for web", "start the server"],
+    );
+    let served = Facts { now: dead.now, ..calm() };
+    says(&served, Cause::Nothing, &["CALM"]);
     let little = second(true, &[(Reason::Admitted, 18), (Reason::SourceLimit, 3)], [18, 0]);
     let little = Facts { now: little, usual: None, ..calm() };
     says(&little, Cause::Unclear, &["some sources are over a limit", "next: `limiter top`"]);

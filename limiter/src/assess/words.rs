@@ -1,6 +1,7 @@
 //! The assessment in words.
 
-use super::{Assessment, Cause, ENOUGH, Facts, Last, Level, RECENT};
+use super::{Assessment, Cause, ENOUGH, Facts, HANGS, Last, Level, RECENT};
+use crate::observe::concentrated::EVERYBODY;
 use crate::report::numbers::{self, count, seconds_short};
 use crate::report::{Counts, percent, rate, refusals};
 
@@ -49,7 +50,9 @@ pub fn assessment(facts: &Facts, cause: Cause) -> Assessment {
         Cause::Nothing if refuses(facts) => Level::Notice,
         Cause::Nothing | Cause::Quiet | Cause::NotMeasured => Level::Good,
         Cause::NotAttached | Cause::Gone | Cause::NoService => Level::Alarm,
+        Cause::OtherInterface if !facts.not_attached.is_empty() => Level::Alarm,
         Cause::OtherInterface | Cause::NotNamed => Level::Notice,
+        Cause::Down => Level::Alarm,
         _ if facts.enforces || facts.is_full() => Level::Alarm,
         _ => Level::Notice,
     };
@@ -71,6 +74,12 @@ fn likely(facts: &Facts, cause: Cause) -> String {
     match cause {
         Cause::NotAttached => "nothing is limited: limiter is attached to no interface",
         Cause::Gone => "nothing is limited here: the interface went, or is in another namespace",
+        Cause::OtherInterface if !facts.not_attached.is_empty() => {
+            return format!(
+                "nothing arrives here: limiter is not attached to {}, which the policy names",
+                facts.not_attached.join(", ")
+            );
+        }
         Cause::OtherInterface => {
             "nothing arrives here: connections come over another interface, or from this host"
         }
@@ -97,11 +106,20 @@ fn likely(facts: &Facts, cause: Cause) -> String {
             None => "our own limit: as many come as usual, and it refuses them",
         },
         Cause::Server => match facts.opened() {
-            Some(opened) if opened < 1.0 => {
-                "the server accepts no connection: it hangs, or slow readers hold its places"
+            Some(opened) if opened < HANGS => {
+                "the server accepts hardly any connection: it hangs or is far too slow, or slow \
+                 readers hold its places"
             }
             _ => "the server accepts too slowly, or slow readers hold its places",
         },
+        Cause::Down => {
+            let services: Vec<&str> =
+                facts.services.iter().map(|service| service.name.as_str()).collect();
+            return format!(
+                "the server is down: no process listens for {}, and the kernel resets clients",
+                services.join(", ")
+            );
+        }
         Cause::Spoofed => "a flood from forged addresses, not a crowd",
         Cause::Mixed => "a flood from forged addresses beside real clients",
         Cause::Few if facts.finish_nothing() => {
@@ -234,7 +252,7 @@ fn silent(facts: &Facts) -> String {
 fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
     let mut said = Vec::new();
     if let [first, ..] = &facts.not_attached[..]
-        && cause != Cause::NotAttached
+        && !matches!(cause, Cause::NotAttached | Cause::OtherInterface)
     {
         let more = facts.not_attached.len() - 1;
         let more = if more > 0 { format!(" (+{more} more)") } else { String::new() };
@@ -262,11 +280,12 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
         None => {}
     }
     let silent = silent(facts);
-    if !silent.is_empty() && cause != Cause::Nothing {
+    if !silent.is_empty() && !matches!(cause, Cause::Nothing | Cause::Down) {
         said.push(silent);
     }
     match facts.finished() {
-        _ if matches!(cause, Cause::Nothing | Cause::Server) || facts.attempts() < 0.5 => {}
+        _ if matches!(cause, Cause::Nothing | Cause::Server | Cause::Down)
+            || facts.attempts() < 0.5 => {}
         Some(share) if facts.asked().is_some() => {
             said.push(format!("{} of the challenged proved to be there", percent(share, 1.0)));
         }
@@ -307,8 +326,10 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
             median.as_secs_f64()
         ));
     }
-    if let Some(common) = facts.common.as_ref().filter(|_| {
+    // Where everybody comes from says nothing of who they are.
+    if let Some(common) = facts.common.as_ref().filter(|common| {
         matches!(cause, Cause::Botnet | Cause::Programs | Cause::Crowd | Cause::Unclear)
+            && common.percent < EVERYBODY
     }) {
         said.push(common.words());
     }
@@ -339,7 +360,9 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
         said.push(format!("{percent:.0}% of the sources were here in the ten minutes before"));
     }
     if matches!(cause, Cause::Crowd | Cause::Botnet) {
-        said.push("what tells: in the log of the server, people fetch whole pages".to_owned());
+        said.push(
+            "what tells: in the server's log people fetch whole pages, bots do not".to_owned(),
+        );
     }
     for service in &facts.services {
         if let Some([present, users]) = service.users.filter(|[present, users]| present >= users) {

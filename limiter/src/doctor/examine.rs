@@ -154,11 +154,16 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
 /// The assessment as the first finding. It is no good one while a service has no server here.
 fn likely(found: &Assessment, is_served: bool) -> Finding {
     let is_calm = matches!(found.cause, Cause::Nothing | Cause::Quiet) && is_served;
+    let is_down = found.cause == Cause::Down;
     let evidence = [&found.what].into_iter().chain(&found.evidence);
     let evidence = evidence.map(|why| why.trim_end_matches('.')).collect::<Vec<_>>().join("; ");
     Finding {
         area: "likely".to_owned(),
-        level: if is_calm { Level::Ok } else { Level::Warning },
+        level: match is_calm {
+            true => Level::Ok,
+            false if is_down => Level::Problem,
+            false => Level::Warning,
+        },
         what: format!("{}: {evidence}", found.likely),
         advice: (!is_calm).then(|| found.next.join("; then ")),
     }

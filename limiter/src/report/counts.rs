@@ -19,11 +19,13 @@ pub struct Counts {
     /// Connections that this kernel opened for clients, and those that a full accept queue turned
     /// away, at all ports; `None`: not known.
     pub server: Option<[u64; 2]>,
+    /// Resets that this kernel sent, at all ports; 0 where that is not known.
+    pub resets: u64,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { by: [0; REASONS], through: 0, dropped: 0, server: None }
+        Self { by: [0; REASONS], through: 0, dropped: 0, server: None, resets: 0 }
     }
 }
 
@@ -43,7 +45,8 @@ impl Counts {
     /// With what the kernel counts, by name.
     pub fn with_kernel(self, tcp: &BTreeMap<String, u64>) -> Self {
         let server = ["PassiveOpens", "ListenOverflows"].map(|name| tcp.get(name).copied());
-        Self { server: server[0].zip(server[1]).map(<[u64; 2]>::from), ..self }
+        let resets = tcp.get("OutRsts").copied().unwrap_or(0);
+        Self { server: server[0].zip(server[1]).map(<[u64; 2]>::from), resets, ..self }
     }
 
     fn sum(of: impl Fn(Reason) -> [u64; 2]) -> Self {
@@ -68,6 +71,7 @@ impl Counts {
             dropped: self.dropped.checked_sub(before.dropped)?,
             server: (self.server.zip(before.server))
                 .map(|(now, was)| [0, 1].map(|at| now[at].saturating_sub(was[at]))),
+            resets: self.resets.saturating_sub(before.resets),
             ..Self::default()
         };
         for (index, grown) in grown.by.iter_mut().enumerate() {
@@ -81,6 +85,7 @@ impl Counts {
         self.by.iter_mut().zip(more.by).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
         self.through = self.through.wrapping_add(more.through);
         self.dropped = self.dropped.wrapping_add(more.dropped);
+        self.resets = self.resets.wrapping_add(more.resets);
         if let Some(more) = more.server {
             let sum = self.server.get_or_insert_default();
             *sum = [0, 1].map(|at| sum[at].wrapping_add(more[at]));

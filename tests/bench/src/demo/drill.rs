@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use lab::topology::FRONT_V4;
 use lab::{Crowd, Desk, Flood, Lab, LabOptions, Server, ServerOptions, Sources, Workers};
-use limiter::history::{Entry, Moment, State, Totals, Who};
+use limiter::history::{Entry, State, Totals, Who};
 
 /// The server: sixty connections a second, and one that has become slow.
 const WELL: Workers = Workers { count: 12, time: Duration::from_millis(200) };
@@ -261,7 +261,7 @@ fn write_history(desk: &Desk) -> Result<()> {
     let entry = |hours_ago: u64, before, after, attempts| -> Result<String> {
         let time = now.saturating_sub(Duration::from_secs(hours_ago * 3600));
         let entry = Entry {
-            time: Moment::of(time.as_nanos() as u64).context("no time")?,
+            time: (UNIX_EPOCH + time).into(),
             who: Who::default(),
             command: vec!["apply".to_owned()],
             changed: Vec::new(),

@@ -62,7 +62,7 @@ impl From<Cause> for Said {
             Cause::Spoofed => Self::Spoofed,
             Cause::Mixed => Self::Mixed,
             Cause::OwnLimit => Self::OwnLimit,
-            Cause::Server => Self::Server,
+            Cause::Server | Cause::Down => Self::Server,
             Cause::Nothing | Cause::Quiet => Self::Nothing,
             _ => Self::Unclear,
         }
