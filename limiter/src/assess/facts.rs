@@ -216,21 +216,23 @@ impl Facts {
         })
     }
 
-    /// Whether most connections come over an interface of the policy file that limiter is not
-    /// attached to.
+    /// Whether connections come, and none over an interface that limiter is attached to, where the
+    /// policy file names another one. (Of a host's own connections there may be more than of
+    /// clients.)
     pub fn come_beside(&self) -> bool {
-        let opened = self.opened().unwrap_or(0.0);
-        let through = self.of_now(|counts| counts.through);
-        let waits = self.attempts() < 0.5 && (self.is_full() || self.waits());
-        !self.not_attached.is_empty() && (opened >= 2.0 * through + ELSEWHERE || waits)
+        let comes = self.opened().is_some_and(|opened| opened >= ELSEWHERE);
+        let is_elsewhere = self.attempts() < 0.5 && !self.not_attached.is_empty();
+        is_elsewhere && (comes || self.is_full() || self.waits())
     }
 
     /// Whether no process listens for any service, and this kernel resets those who come. Where a
-    /// container serves them it does not.
+    /// container serves them it does not, but for a few at other ports.
     pub fn is_down(&self) -> bool {
         let [through, resets] = [|counts: &Counts| counts.through, |counts: &Counts| counts.resets]
             .map(|of| self.of_now(of));
-        self.services.iter().all(|service| !service.listens) && resets >= SPREAD * through.max(1.0)
+        self.services.iter().all(|service| !service.listens)
+            && through >= ELSEWHERE
+            && resets >= SPREAD * through
     }
 
     /// Whether accept queues turn clients away.
