@@ -9,8 +9,8 @@ use limiter_common::reason::{Group, Limit, Reason};
 
 use super::usual::{Last, last, usual};
 use super::{
-    CATCHES_UP, ELSEWHERE, ENOUGH, FULL, HARDLY, HEAVY, LOOKED_AT, MOSTLY, ORDINARY, SPREAD, SURGE,
-    UNANSWERED,
+    CATCHES_UP, ELSEWHERE, ENOUGH, FULL, HARDLY, HEAVY, JUST, LOOKED_AT, MOSTLY, ORDINARY, SPREAD,
+    SURGE, UNANSWERED,
 };
 use crate::history::{Entry, Moment};
 use crate::kernel::listener;
@@ -303,6 +303,11 @@ impl Facts {
         let is_new = self.last.as_ref().is_some_and(|last| last.seconds_ago < CATCHES_UP);
         let is_behind = self.is_full() || self.waits() || self.answers_late();
         self.enforces && self.is_shared && is_new && is_behind
+    }
+
+    /// The same, in the first seconds of it.
+    pub fn has_just_begun(&self) -> bool {
+        self.catches_up() && self.last.as_ref().is_some_and(|last| last.seconds_ago < JUST)
     }
 
     /// Whether limits hold somebody back, in a moment in which nobody new comes.

@@ -73,6 +73,8 @@ const AGAIN: f64 = 0.6;
 /// what usually comes below which it takes less than usual.
 const WAITING: u32 = 100;
 const LESS: f64 = 0.7;
+/// Seconds after limits came into force in which a full queue says nothing of the server.
+const JUST: f64 = 10.0;
 /// Seconds that a server which is behind has at most.
 const CATCHES_UP: f64 = 65.0;
 /// Clients that wait for an answer from which on that is said.
@@ -186,7 +188,8 @@ fn cause(facts: &Facts) -> Cause {
     let kept = facts.refused() + facts.unproven() + facts.diverted();
     let harms = kept > facts.attempts() * HARMS;
     let surges = facts.surges().unwrap_or(facts.attempts() > ORDINARY);
-    if is_server(facts, surges || harms) {
+    // What `arm` sees at once is what came before it.
+    if is_server(facts, surges || harms) && !facts.has_just_begun() {
         return Cause::Server;
     }
     if !harms && !surges && !facts.is_full() {

@@ -64,6 +64,9 @@ pub fn next(facts: &Facts, cause: Cause) -> Vec<String> {
         Cause::Nothing if !facts.is_served() => {
             "start the server if it is down; in a container, look at it there"
         }
+        Cause::Nothing if facts.answers_late() => {
+            "look at the server, and behind it: application, database; then `limiter doctor`"
+        }
         Cause::Nothing => "where users complain, look behind limiter: servers; `limiter doctor`",
         Cause::Quiet => "look before limiter: link, route, DNS, load balancer",
         Cause::NotMeasured => "`limiter status` without --quick",

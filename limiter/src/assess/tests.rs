@@ -40,7 +40,7 @@ fn nothing_arrives() {
     };
     says(&quiet(&[], 0), Cause::Quiet, &["QUIET: no attempt in 1s.", "next: look before limiter"]);
     let stuck = Facts { queue: Some([6, 5]), ..quiet(&[], 0) };
-    says(&stuck, Cause::Server, &["the server accepts hardly any connection", "`limiter doctor`"]);
+    says(&stuck, Cause::Server, &["the server accepts no connection now", "`limiter doctor`"]);
     let beside = quiet(&[], 65);
     says(&beside, Cause::OtherInterface, &["or from this host", "`limiter attach IFACE`"]);
     let detached =
@@ -403,7 +403,7 @@ fn server() {
     says(
         &hung,
         Cause::Server,
-        &["the server accepts hardly any", "next: `limiter doctor`", "turn 122/s away"],
+        &["the server accepts no connection now", "next: `limiter doctor`", "turn 122/s away"],
     );
     let by = [(Reason::Admitted, 66), (Reason::QueueFull, 60)];
     let mut slow = Facts { now: second(true, &by, [40, 20]), ..calm() };
@@ -439,7 +439,11 @@ fn a_server_behind_limits() {
         waiting: Some(waiting(29)),
         ..calm()
     };
-    says(&hangs, Cause::Server, &["the server accepts hardly any", "106 of 128 places"]);
+    says(&hangs, Cause::Server, &["the server accepts only 1.0/s", "106 of 128 places"]);
+    // Not at once: that is what came before it.
+    let armed = Last { seconds_ago: 1.0, ..changed(1.0).expect("a change") };
+    let begun = Facts { is_shared: true, last: Some(armed), ..hangs.clone() };
+    assert!(begun.has_just_begun() && assess(&begun).cause != Cause::Server);
 }
 
 /// What comes to another interface is not limited.
@@ -479,7 +483,11 @@ fn a_server_that_catches_up() {
 fn a_server_behind_a_proxy() {
     let late =
         |clients, millis| Facts { unanswered: (clients, Duration::from_millis(millis)), ..calm() };
-    says(&late(1075, 2188), Cause::Nothing, &["1,075 clients wait, half of them for 2.2s"]);
+    says(
+        &late(1075, 2188),
+        Cause::Nothing,
+        &["but the server answers late", "1,075 clients wait, half of them for 2.2s"],
+    );
     assert!(![late(1075, 300), late(19, 9000)].iter().any(Facts::answers_late));
 }
 

@@ -106,9 +106,14 @@ fn likely(facts: &Facts, cause: Cause) -> String {
             None => "our own limit: as many come as usual, and it refuses them",
         },
         Cause::Server => match facts.opened() {
+            Some(opened) if opened < 1.0 => {
+                "the server accepts no connection now: it hangs, or slow readers hold its places"
+            }
             Some(opened) if opened < HANGS => {
-                "the server accepts hardly any connection: it hangs or is far too slow, or slow \
-                 readers hold its places"
+                return format!(
+                    "the server accepts only {}/s: far too slow, or slow readers hold its places",
+                    rate(opened)
+                );
             }
             _ => "the server accepts too slowly, or slow readers hold its places",
         },
@@ -153,6 +158,9 @@ fn likely(facts: &Facts, cause: Cause) -> String {
         Cause::Unclear => "a crowd or an attack: the numbers do not tell which",
         Cause::Nothing if facts.banned() > facts.attempts() => {
             "nothing that limiter sees, beside what is banned"
+        }
+        Cause::Nothing if facts.is_served() && facts.answers_late() => {
+            "nothing that limiter sees, but the server answers late"
         }
         Cause::Nothing => {
             let silent = silent(facts);

@@ -97,7 +97,7 @@ impl fmt::Display for Drain {
         write!(
             to,
             "; until the server has caught up, for at most {seconds} s{or}, limiter lets in at \
-             most a quarter of the budget; until then users notice little of limiter"
+             most a quarter of the budget; users see little improvement before that"
         )
     }
 }

@@ -109,7 +109,7 @@ fn accepts(queue: &Queue, burst: Option<u64>, to: &mut Findings) {
         count(room)
     );
     if is_full {
-        to.problem(what, "the server does not accept: it hangs or is far too slow; restart it if it hangs, else lower its budget");
+        to.problem(what, "the server hardly accepts: restart it if it hangs; if it is slow, a lower budget helps");
     } else if waiting * 2 > room {
         to.warning(what, "the server accepts too slowly: look at it, or lower its budget");
     } else if let Some(short) = queue.short(burst) {
