@@ -224,7 +224,7 @@ fn servers() {
     });
     let found = doctor(&desk, "");
     assert_eq!(found.code, Some(1));
-    found.says("problem", ":80: 17 of 16 places", &["does not accept"]);
+    found.says("problem", ":80: 17 of 16 places", &["hardly accepts"]);
     found.one("ListenOverflows");
     drop(server);
 }
