@@ -221,8 +221,9 @@ impl Facts {
     /// clients.)
     pub fn come_beside(&self) -> bool {
         let comes = self.opened().is_some_and(|opened| opened >= ELSEWHERE);
-        let is_elsewhere = self.attempts() < 0.5 && !self.not_attached.is_empty();
-        is_elsewhere && (comes || self.is_full() || self.waits())
+        let sees_none =
+            self.attempts() < 0.5 && self.banned() + self.allowed() <= 0.0 && !self.holds_back();
+        sees_none && !self.not_attached.is_empty() && (comes || self.is_full())
     }
 
     /// Whether no process listens for any service, and this kernel resets those who come. Where a
@@ -232,7 +233,7 @@ impl Facts {
             .map(|of| self.of_now(of));
         self.services.iter().all(|service| !service.listens)
             && through >= ELSEWHERE
-            && resets >= SPREAD * through
+            && (SPREAD..2.0).contains(&((resets - self.not_named()) / through))
     }
 
     /// Whether accept queues turn clients away.

@@ -188,9 +188,9 @@ fn cause(facts: &Facts) -> Cause {
     let kept = facts.refused() + facts.unproven() + facts.diverted();
     let harms = kept > facts.attempts() * HARMS;
     let surges = facts.surges().unwrap_or(facts.attempts() > ORDINARY);
-    // What `arm` sees at once is what came before it.
-    if is_server(facts, surges || harms) && !facts.has_just_begun() {
-        return Cause::Server;
+    if is_server(facts, surges || harms) {
+        // What `arm` sees at once is what came before it.
+        return if facts.has_just_begun() { Cause::Unclear } else { Cause::Server };
     }
     if !harms && !surges && !facts.is_full() {
         return Cause::Nothing;

@@ -5,8 +5,7 @@ use crate::observe::concentrated::EVERYBODY;
 
 /// The part of what the server takes that is a budget which leaves it room.
 const BELOW: f64 = 0.9;
-/// Connections that a server opened in the second that was looked at from which on they say what it
-/// takes.
+/// Connections per second that a server opens from which on one second says what it takes.
 const TELLS: f64 = 10.0;
 
 /// What to do, in this order.
@@ -145,8 +144,8 @@ fn crowd(facts: &Facts, name: &str, bounds: bool) -> Vec<String> {
 /// A first budget: what the server takes, where its full queue shows that.
 fn bound(facts: &Facts, name: &str) -> String {
     // What it opens while its queue fills is more than it takes.
-    let rate = facts.opened().filter(|_| facts.is_full()).map(|rate| (rate * BELOW).floor());
-    let rate = rate.filter(|rate| *rate >= 1.0).unwrap_or(500.0);
+    let takes = facts.opened().filter(|rate| facts.is_full() && *rate >= TELLS);
+    let rate = takes.map_or(500.0, |rate| (rate * BELOW).floor());
     format!("`limiter set --service {name} --budget {rate:.0}/s`, or what your servers stand")
 }
 

@@ -334,10 +334,10 @@ fn evidence(facts: &Facts, cause: Cause) -> Vec<String> {
             median.as_secs_f64()
         ));
     }
-    // Where everybody comes from says nothing of who they are.
+    // Where everybody comes from, as on any day, says nothing of who they are.
     if let Some(common) = facts.common.as_ref().filter(|common| {
         matches!(cause, Cause::Botnet | Cause::Programs | Cause::Crowd | Cause::Unclear)
-            && common.percent < EVERYBODY
+            && (common.percent < EVERYBODY || facts.surges() == Some(true))
     }) {
         said.push(common.words());
     }

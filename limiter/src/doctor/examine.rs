@@ -145,7 +145,7 @@ pub fn examine(tree: &Tree, question: &Question<'_>) -> Result<Vec<Finding>> {
     if let Some(loaded) = &loaded {
         let read = question.history.and_then(|history| history.read(ENTRIES).ok());
         let entries = read.map_or_else(Vec::new, |read| read.entries);
-        let facts = Facts::of(&loaded.snapshot, &entries);
+        let facts = Facts::of(&loaded.snapshot, &entries).named(&loaded.snapshot, question.named);
         found.insert(0, likely(&assess(&facts), facts.is_served()));
     }
     Ok(found)

@@ -285,17 +285,17 @@ impl<'e, E: Engine, S: Site> Node<'e, E, S> {
 pub async fn leave<E: Engine>(engine: &E, keys: &Keys, node: &str, reported: u64) -> Result<()> {
     let revision =
         |found: &Snapshot, key: &str| found.entries.get(key).map_or(0, |entry| entry.revision);
-    for _ in 0..TRIES {
+    for _ in 0..5 * TRIES {
         let round = revision(&engine.snapshot(&keys.round()).await?, &keys.round());
         let found = engine.snapshot(&keys.node(node)).await?;
         let own = [keys.report(node), keys.grant(node)].map(|key| {
             let revision = revision(&found, &key);
             (key, revision)
         });
-        ensure!(own[0].1 == reported, "{node} is not gone: it has just reported");
         if own.iter().all(|(_, revision)| *revision == 0) {
             return Ok(());
         }
+        ensure!(own[0].1 == reported, "{node} is not gone: it has just reported");
         // The node that leads has to notice.
         let mut writes = vec![(keys.round(), Some(node.as_bytes().to_vec()))];
         writes.extend(own.iter().map(|(key, _)| (key.clone(), None)));

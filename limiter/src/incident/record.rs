@@ -170,8 +170,6 @@ impl Recorder {
 
     /// Records what is now.
     fn second(&mut self) -> Result<()> {
-        // Before the counters are read, which comes first of all that is read.
-        let monotonic = clock::now() as f64 / 1e9;
         let read = self.read();
         let failure = read.as_ref().err().map(|error| format!("{error:#}"));
         if failure != self.failure {
@@ -191,7 +189,7 @@ impl Recorder {
         };
         let tick = Tick {
             time: Some(Moment::now()),
-            monotonic,
+            monotonic: clock::now() as f64 / 1e9,
             limiter: read.as_ref().map(|(snapshot, _)| Limiter::of(snapshot)),
             tcp: tcp::counters(&self.tree),
             cpu: machine::cpu(&self.tree),

@@ -114,15 +114,18 @@ fn release(pin: &Path) -> Result<()> {
     const BPF_LINK_DETACH: libc::c_long = 34;
     #[repr(C)]
     struct Link(u32);
-    // What is no link, or that of an interface which is gone, has nothing to detach.
-    if let Ok(link) = pinned(pin, 0) {
+    // What is no link, or that of an interface which is gone, has nothing to detach. The pin goes
+    // first: an interface with a pin and without a program is one that another tool took.
+    let link = pinned(pin, 0);
+    std::fs::remove_file(pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+    if let Ok(link) = link {
         let attributes = Link(link.as_raw_fd() as u32);
         // SAFETY: the attributes are those of this call, and the descriptor is open.
         let _ = unsafe {
             libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size_of::<Link>())
         };
     }
-    std::fs::remove_file(pin).with_context(|| format!("cannot remove {}", pin.display()))
+    Ok(())
 }
 
 /// Detaches from everything, and removes all pins.

@@ -58,7 +58,8 @@ pub enum Fleet {
     Profile(profile::Profile),
     /// Take a node back in that `leave` took out, and wait until it has its shares.
     Join(One),
-    /// Take a node out: its shares go to the others, and the node goes by its own policy alone.
+    /// Take a node out: its shares go to the others, and the budgets of its own policy are in force
+    /// there. It takes the fleet's lists and profiles all the same.
     Leave(One),
     /// Free what the fleet keeps for a node that is gone for good. The command first watches for
     /// ten seconds whether the node is silent.
