@@ -442,8 +442,12 @@ fn a_server_behind_limits() {
     says(&hangs, Cause::Server, &["the server accepts only 1.0/s", "106 of 128 places"]);
     // Not at once: that is what came before it.
     let armed = Last { seconds_ago: 1.0, ..changed(1.0).expect("a change") };
-    let begun = Facts { is_shared: true, last: Some(armed), ..hangs.clone() };
-    assert!(begun.has_just_begun() && assess(&begun).cause != Cause::Server);
+    let later = Last { seconds_ago: 20.0, ..armed.clone() };
+    let none = Facts { now: second(true, &by, [0, 0]), is_shared: true, ..hangs };
+    let begun = Facts { last: Some(armed), ..none.clone() };
+    says(&begun, Cause::Unclear, &["next: nothing for a minute"]);
+    says(&Facts { usual: Some(30.0), ..begun }, Cause::Unclear, &["next: nothing for a minute"]);
+    assert_eq!(assess(&Facts { last: Some(later), ..none }).cause, Cause::Server);
 }
 
 /// What comes to another interface is not limited.

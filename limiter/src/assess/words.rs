@@ -76,7 +76,7 @@ fn likely(facts: &Facts, cause: Cause) -> String {
         Cause::Gone => "nothing is limited here: the interface went, or is in another namespace",
         Cause::OtherInterface if !facts.not_attached.is_empty() => {
             return format!(
-                "nothing arrives here: limiter is not attached to {}, which the policy names",
+                "nothing arrives here, and limiter is not attached to {}, which the policy names",
                 facts.not_attached.join(", ")
             );
         }
